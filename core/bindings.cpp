@@ -1,0 +1,153 @@
+// The Python module deepcompression._core: the only file that knows Python. Checks types, releases the GIL, owns
+// arrays.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "error.hpp"
+#include "gaps.hpp"
+#include "huffman.hpp"
+#include "kmeans.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+template <typename T>
+using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Out = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
+
+template <typename T>
+std::span<const T> view(const In<T>& array) {
+  return {array.data(), array.size()};
+}
+
+// An array for Python that is not filled with zeros first.
+template <typename T>
+class Result {
+ public:
+  explicit Result(std::size_t size) : data_(new T[size]), size_(size) {}
+
+  std::span<T> span() { return {data_.get(), size_}; }
+  Out<T> release(std::size_t size) {
+    nb::capsule owner(data_.get(), [](void* data) noexcept { delete[] static_cast<T*>(data); });
+    return Out<T>(data_.release(), {size}, owner);
+  }
+  Out<T> release() { return release(size_); }
+
+ private:
+  std::unique_ptr<T[]> data_;
+  std::size_t size_;
+};
+
+template <typename T>
+Out<T> to_array(const std::vector<T>& values) {
+  Result<T> result(values.size());
+  std::copy(values.begin(), values.end(), result.span().begin());
+  return result.release();
+}
+
+nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }
+
+// Runs without the GIL.
+template <typename Work>
+auto unlocked(Work work) {
+  nb::gil_scoped_release release;
+  return work();
+}
+
+Out<std::uint8_t> code_lengths(const In<std::uint64_t>& counts) {
+  return to_array(unlocked([&] { return dcz::code_lengths(view(counts)); }));
+}
+
+nb::bytes pack_table(const In<std::uint8_t>& lengths) {
+  return to_bytes(unlocked([&] { return dcz::pack_table(view(lengths)); }));
+}
+
+std::pair<Out<std::uint8_t>, std::size_t> unpack_table(const In<std::uint8_t>& data, std::size_t offset,
+                                                       std::size_t alphabet) {
+  const auto lengths = unlocked([&] { return dcz::unpack_table(view(data), offset, alphabet); });
+  return {to_array(lengths), offset};
+}
+
+Out<std::uint64_t> symbol_counts(const In<std::uint16_t>& symbols, std::size_t alphabet) {
+  return to_array(unlocked([&] { return dcz::symbol_counts(view(symbols), alphabet); }));
+}
+
+nb::bytes encode_symbols(const In<std::uint16_t>& symbols, const In<std::uint8_t>& lengths) {
+  return to_bytes(unlocked([&] { return dcz::encode_symbols(view(symbols), view(lengths)); }));
+}
+
+Out<std::uint16_t> decode_symbols(const In<std::uint8_t>& data, std::size_t offset, std::size_t length,
+                                  const In<std::uint8_t>& lengths, std::size_t count) {
+  Result<std::uint16_t> symbols(count);
+  unlocked([&] { dcz::decode_symbols(view(data), offset, length, view(lengths), symbols.span()); });
+  return symbols.release();
+}
+
+std::pair<Out<std::uint64_t>, std::uint64_t> gap_counts(const In<std::int64_t>& positions, unsigned gap_bits) {
+  const auto result = unlocked([&] { return dcz::gap_counts(view(positions), gap_bits); });
+  return {to_array(result.counts), result.fillers};
+}
+
+std::pair<Out<std::uint16_t>, Out<bool>> to_gaps(const In<std::int64_t>& positions, unsigned gap_bits) {
+  const auto entries = positions.size() + unlocked([&] { return dcz::gap_counts(view(positions), gap_bits); }).fillers;
+  Result<std::uint16_t> gaps(entries);
+  Result<bool> filler(entries);
+  unlocked([&] { dcz::to_gaps(view(positions), gap_bits, gaps.span(), filler.span()); });
+  return {gaps.release(), filler.release()};
+}
+
+Out<std::int64_t> to_positions(const In<std::uint16_t>& gaps, const In<bool>& filler, std::uint64_t size) {
+  if (gaps.size() != filler.size()) throw std::invalid_argument("gaps and filler differ in length");
+  // NumPy's booleans can hold any byte, C++'s cannot.
+  const std::span truths{reinterpret_cast<const std::uint8_t*>(filler.data()), filler.size()};
+  const auto survivors = static_cast<std::size_t>(std::count(truths.begin(), truths.end(), 0));
+  Result<std::int64_t> positions(survivors + 1);
+  unlocked([&] { dcz::to_positions(view(gaps), truths, size, positions.span()); });
+  return positions.release(survivors);
+}
+
+Out<float> lloyd(const In<float>& ordered, const In<float>& centroids) {
+  std::vector<float> start(centroids.data(), centroids.data() + centroids.size());
+  return to_array(unlocked([&] { return dcz::lloyd(view(ordered), std::move(start)); }));
+}
+
+Out<float> optimal_centroids(const In<float>& ordered, std::size_t k) {
+  return to_array(unlocked([&] { return dcz::optimal_centroids(view(ordered), k); }));
+}
+
+Out<std::uint8_t> assign(const In<float>& values, const In<float>& centroids) {
+  Result<std::uint8_t> codes(values.size());
+  unlocked([&] { dcz::assign(view(values), view(centroids), codes.span()); });
+  return codes.release();
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  using namespace nb::literals;
+  nb::exception<dcz::FormatError>(m, "FormatError", PyExc_ValueError);
+
+  m.def("code_lengths", &code_lengths, "counts"_a.noconvert());
+  m.def("pack_table", &pack_table, "lengths"_a.noconvert());
+  m.def("unpack_table", &unpack_table, "data"_a.noconvert(), "offset"_a, "alphabet"_a);
+  m.def("symbol_counts", &symbol_counts, "symbols"_a.noconvert(), "alphabet"_a);
+  m.def("encode_symbols", &encode_symbols, "symbols"_a.noconvert(), "lengths"_a.noconvert());
+  m.def("decode_symbols", &decode_symbols, "data"_a.noconvert(), "offset"_a, "length"_a, "lengths"_a.noconvert(),
+        "count"_a);
+  m.def("gap_counts", &gap_counts, "positions"_a.noconvert(), "gap_bits"_a);
+  m.def("to_gaps", &to_gaps, "positions"_a.noconvert(), "gap_bits"_a);
+  m.def("to_positions", &to_positions, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a);
+  m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert());
+  m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a);
+  m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert());
+}

@@ -1,0 +1,92 @@
+// Bit streams: "filled from the least significant bit of each byte. The last byte is padded with zero bits."
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace dcz {
+
+// Compilers make one load or store of these loops.
+inline std::uint64_t load_le64(const std::uint8_t* bytes) {
+  std::uint64_t value = 0;
+  for (unsigned i = 0; i < 8; ++i) value |= std::uint64_t{bytes[i]} << (8 * i);
+  return value;
+}
+
+inline void store_le64(std::uint8_t* bytes, std::uint64_t value) {
+  for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
+}
+
+// The lowest `width` bits, 1 to 32, in reverse.
+inline std::uint32_t reverse_bits(std::uint32_t value, unsigned width) {
+  value = (value & 0x55555555u) << 1 | (value >> 1 & 0x55555555u);
+  value = (value & 0x33333333u) << 2 | (value >> 2 & 0x33333333u);
+  value = (value & 0x0f0f0f0fu) << 4 | (value >> 4 & 0x0f0f0f0fu);
+  value = (value & 0x00ff00ffu) << 8 | (value >> 8 & 0x00ff00ffu);
+  return (value << 16 | value >> 16) >> (32 - width);
+}
+
+class BitWriter {
+ public:
+  // `size_bytes` is a hint: the buffer grows when it is too small.
+  explicit BitWriter(std::size_t size_bytes = 0) : bytes_(size_bytes + 8) {}
+
+  // Needs value < 2^width, and at most 56 bits between two flushes.
+  void put(std::uint64_t value, unsigned width) {
+    pending_ |= value << pending_bits_;
+    pending_bits_ += width;
+  }
+
+  void flush() {
+    if (bytes_.size() - size_ < 8) bytes_.resize(2 * bytes_.size());
+    store_le64(bytes_.data() + size_, pending_);
+    size_ += pending_bits_ / 8;
+    pending_ >>= pending_bits_ & ~7u;
+    pending_bits_ &= 7u;
+  }
+
+  std::vector<std::uint8_t> finish() {
+    flush();
+    bytes_.resize(size_ + (pending_bits_ > 0));
+    return std::move(bytes_);
+  }
+
+ private:
+  std::vector<std::uint8_t> bytes_;
+  std::size_t size_ = 0;
+  std::uint64_t pending_ = 0;
+  unsigned pending_bits_ = 0;
+};
+
+// Never reads outside its bytes. Behind them it sees zeros: whoever reads checks `size_bytes()` at the end.
+class BitReader {
+ public:
+  explicit BitReader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+
+  // The next bits, the first one lowest; 57 of them are valid.
+  std::uint64_t peek() const {
+    const std::size_t byte = position_ / 8;
+    if (byte + 8 <= bytes_.size()) return load_le64(bytes_.data() + byte) >> (position_ % 8);
+    std::uint64_t window = 0;
+    for (std::size_t i = byte; i < bytes_.size(); ++i) window |= std::uint64_t{bytes_[i]} << (8 * (i - byte));
+    return window >> (position_ % 8);
+  }
+
+  void skip(unsigned bits) { position_ += bits; }
+
+  // Bytes that hold the bits read so far.
+  std::size_t size_bytes() const { return (position_ + 7) / 8; }
+  bool overrun() const { return size_bytes() > bytes_.size(); }
+
+  // Of the byte that holds the last bit read; not to be asked after an overrun.
+  bool padding_is_zero() const { return position_ % 8 == 0 || bytes_[position_ / 8] >> (position_ % 8) == 0; }
+
+ private:
+  std::span<const std::uint8_t> bytes_;
+  std::size_t position_ = 0;
+};
+
+}  // namespace dcz

@@ -1,0 +1,54 @@
+"""Types of the C++ core (core/bindings.cpp). Arrays are one-dimensional and C-contiguous; another dtype is a TypeError.
+
+`data` is bytes or anything of bytes that NumPy could view. Malformed data raises FormatError, a caller's mistake
+ValueError. Every function releases the GIL.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
+class FormatError(ValueError):
+    """Data that docs/format.md does not allow."""
+
+def code_lengths(counts: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Optimal Huffman code lengths of at most 16 bits; 0 for a count of 0, 1 for a symbol that occurs alone."""
+
+def pack_table(lengths: NDArray[np.uint8]) -> bytes:
+    """The table of docs/format.md; at least one symbol must occur."""
+
+def unpack_table(data: Buffer, offset: int, alphabet: int) -> tuple[NDArray[np.uint8], int]:
+    """The lengths of the table at `offset`, zeros up to the alphabet's size, and the offset behind it."""
+
+def symbol_counts(symbols: NDArray[np.uint16], alphabet: int) -> NDArray[np.uint64]:
+    """How often each symbol below `alphabet` occurs."""
+
+def encode_symbols(symbols: NDArray[np.uint16], lengths: NDArray[np.uint8]) -> bytes:
+    """The stream of docs/format.md; empty if only one symbol has a code."""
+
+def decode_symbols(
+    data: Buffer, offset: int, length: int, lengths: NDArray[np.uint8], count: int
+) -> NDArray[np.uint16]:
+    """The `count` symbols of the stream that is exactly `length` bytes at `offset`."""
+
+def gap_counts(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uint64], int]:
+    """Counts of the 2^gap_bits gaps that `to_gaps` would give, and of the fillers among them."""
+
+def to_gaps(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    """Gaps of strictly ascending positions, and which of them are fillers; gap_bits is 2 to 16."""
+
+def to_positions(gaps: NDArray[np.uint16], filler: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
+    """Positions of the entries that are no fillers; FormatError if any entry reaches `size`."""
+
+def lloyd(ordered: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Lloyd's k-means of ascending values from 1 to 256 ascending centroids until nothing changes.
+
+    Strictly ascending; no cluster is empty: a centroid without values moves to the value farthest from its own. ValueError
+    if there are fewer distinct values than centroids.
+    """
+
+def optimal_centroids(ordered: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+    """The k centroids, 1 to 256, of least squared error for ascending values; ValueError as `lloyd`."""
+
+def assign(values: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Index of the nearest of 1 to 256 ascending centroids, the lower of two equally near. Values are not NaN."""
