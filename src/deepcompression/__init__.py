@@ -1,0 +1,54 @@
+"""Deep Compression (Han, Mao, Dally; ICLR 2016) for PyTorch: prune and retrain, share weights, Huffman-code, into one
+small safe file.
+
+    model --prune--> masks --(caller trains)--> share --> codebooks + codes --(caller trains centroids)--+
+                                                                                                        |
+      load <-- CompressedTensor <--decode-- .dcz file <--encode-- CompressedTensor <---------------------+
+
+`import deepcompression`, reading files and the whole command line work without torch; functions that take a model
+import it when called.
+"""
+
+from deepcompression.compress import compress, compress_tensors, finalize, load, resume, save
+from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
+from deepcompression.prune import DeadNeurons, Pruner, dead_neurons, freeze, prune, scaled_dropout
+from deepcompression.recipe import Encode, Prune, Recipe, Rule, Share
+from deepcompression.report import Report
+from deepcompression.schedule import Gradual, OneShot, Rounds
+from deepcompression.share import share
+from deepcompression.tensor import CompressedTensor, DenseTensor
+from deepcompression.wire import FormatError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CompressedTensor",
+    "DczFile",
+    "DeadNeurons",
+    "DenseTensor",
+    "Encode",
+    "FormatError",
+    "Gradual",
+    "OneShot",
+    "Prune",
+    "Pruner",
+    "Recipe",
+    "Report",
+    "Rounds",
+    "Rule",
+    "Share",
+    "Tie",
+    "compress",
+    "compress_tensors",
+    "dead_neurons",
+    "finalize",
+    "freeze",
+    "load",
+    "load_tensors",
+    "prune",
+    "resume",
+    "save",
+    "save_tensors",
+    "scaled_dropout",
+    "share",
+]

@@ -1,0 +1,175 @@
+"""`dcz`: arguments -> the functions of the package, and their errors -> one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import deepcompression as dc
+from deepcompression.checkpoint import read_checkpoint, write_checkpoint
+from deepcompression.compress import compress_tensors, encodings
+from deepcompression.file import LIMIT_BYTES, DczFile, save_tensors
+from deepcompression.recipe import Prune, Recipe, Rule, Share
+from deepcompression.report import Report
+from deepcompression.tensor import Tensor
+
+MISMATCH, BAD_FILE, MISTAKE, SYSTEM = 1, 3, 2, 4
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Makes the weights of a neural network small: pruned, shared, Huffman-coded into one .dcz file.",
+    epilog="Exit codes: 0 well; 1 verify found a difference; 2 mistake in the call; 3 bad file; 4 the system refused.",
+)
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A .safetensors file.", show_default=False)]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .dcz file.", show_default=False)]
+OutOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LimitOption = Annotated[int, typer.Option("--limit-bytes", help="Refuse a file whose tensors take more when decoded.")]
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except dc.FormatError as error:
+        _fail(str(error), BAD_FILE)
+    except (ValueError, TypeError) as error:
+        _fail(str(error), MISTAKE)
+    except FileNotFoundError as error:
+        _fail(f"{error.filename}: no such file" if error.filename else str(error), MISTAKE)
+    except (OSError, MemoryError) as error:
+        _fail(str(error) or "out of memory", SYSTEM)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"dcz: {' '.join(message.split())}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES) -> None:
+    report = Report.of(path, limit_bytes)
+    if as_json:
+        _print_json({"file": str(path)} | report.to_dict())
+        return
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
+    for table in report.tables():
+        console.print(table)
+
+
+@app.command()
+def compress(
+    model: ModelArgument,
+    output: OutOption,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's YAML file, or a preset's name.")] = None,
+    density: Annotated[
+        float | None, typer.Option(help="Survivors / weights in every tensor of two or more dimensions.")
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="Share such tensors among 2^BITS centroids, 1 to 8.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prune, share and encode a checkpoint. Without recipe, density and bits nothing is changed: tensors that are
+    pruned or shared already become small, exactly."""
+    with _errors_in_one_line():
+        chosen = _recipe(recipe, density, bits)
+        tensors, metadata = read_checkpoint(model)
+        compressed: dict[str, Tensor] = dict(tensors)
+        how = {}
+        if chosen is not None:
+            compressed, how = compress_tensors(compressed, chosen), encodings(chosen, compressed)
+        save_tensors(output, compressed, metadata, how)
+        _print_report(output, as_json)
+
+
+def _recipe(recipe: str | None, density: float | None, bits: int | None) -> Recipe | None:
+    if recipe is not None:
+        if density is not None or bits is not None:
+            raise ValueError("--recipe says all: it does not go with --density or --bits")
+        return Recipe.load(recipe)
+    if density is None and bits is None:
+        return None
+    if density is not None and not 0 <= density <= 1:
+        raise ValueError(f"--density is from 0 to 1; found {density}")
+    if bits is not None and not 1 <= bits <= 8:
+        raise ValueError(f"--bits is from 1 to 8; found {bits}")
+    prune = None if density is None else Prune(density=density)
+    share = None if bits is None else Share(bits=bits, init="optimal")
+    return Recipe(rules=(Rule(module="*", prune=prune, share=share),))
+
+
+@app.command()
+def decompress(
+    file: FileArgument, output: OutOption, as_json: JsonOption = False, limit_bytes: LimitOption = LIMIT_BYTES
+) -> None:
+    """Write the dense tensors of a .dcz file, bit for bit what was saved, as .safetensors."""
+    with _errors_in_one_line():
+        if output.suffix != ".safetensors":
+            raise ValueError(f"{output}: checkpoints are written as .safetensors")
+        with DczFile(file, limit_bytes) as source:
+            tensors = {name: source.read(name).dense() for name in source}
+            write_checkpoint(output, tensors, source.metadata)
+        size = output.stat().st_size
+        if as_json:
+            _print_json({"file": str(output), "tensors": len(tensors), "file_bytes": size})
+        else:
+            print(f"{output}: {len(tensors)} tensors, {size:,} bytes")
+
+
+@app.command()
+def inspect(file: FileArgument, as_json: JsonOption = False, limit_bytes: LimitOption = LIMIT_BYTES) -> None:
+    """Show each tensor in the columns of the paper's tables, and where every byte went."""
+    with _errors_in_one_line():
+        _print_report(file, as_json, limit_bytes)
+
+
+@app.command()
+def verify(
+    file: FileArgument,
+    against: Annotated[
+        Path | None, typer.Option(help="A .safetensors file that must hold the same tensors, bit for bit.")
+    ] = None,
+    as_json: JsonOption = False,
+    limit_bytes: LimitOption = LIMIT_BYTES,
+) -> None:
+    """Check checksums, decode everything, and compare with a checkpoint if one is given."""
+    with _errors_in_one_line():
+        with DczFile(file, limit_bytes) as source:
+            tensors = {name: source.read(name).dense() for name in source}
+        differences = []
+        if against is not None:
+            expected, _ = read_checkpoint(against)
+            for name in tensors.keys() | expected.keys():
+                if name not in expected or name not in tensors:
+                    differences.append(f"{name} is only in {file if name in tensors else against}")
+                    continue
+                ours, theirs = tensors[name], expected[name]
+                if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+                    differences.append(
+                        f"{name} is {list(ours.shape)} of {ours.dtype}, expected {list(theirs.shape)} of {theirs.dtype}"
+                    )
+                elif ours.elements.tobytes() != theirs.elements.tobytes():
+                    differences.append(f"{name} has other elements")
+        if as_json:
+            _print_json({"file": str(file), "tensors": len(tensors), "differences": sorted(differences)})
+        elif not differences:
+            print(f"{file}: {len(tensors)} tensors are sound" + (f" and the same as in {against}" if against else ""))
+    if differences:
+        _fail(f"{file} differs from {against}: {'; '.join(sorted(differences))}", MISMATCH)
+
+
+def main() -> None:
+    """The console script."""
+    app()

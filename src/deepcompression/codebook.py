@@ -1,0 +1,77 @@
+"""Stage 2: survivors -> codebook and codes, by 1-D k-means (the paper's section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression import _core
+
+Floats = NDArray[np.float32]
+
+
+def linear(ordered: Floats, count: int, seed: int) -> Floats:
+    """Centroids spaced evenly between the smallest and the largest survivor: the paper's choice, since it keeps the
+    few large weights.
+    """
+    return np.linspace(ordered[0], ordered[-1], count, dtype=np.float64).astype(np.float32)
+
+
+def density(ordered: Floats, count: int, seed: int) -> Floats:
+    """Centroids at evenly spaced heights of the cumulative distribution."""
+    at = (np.arange(count) + 0.5) * len(ordered) / count
+    return ordered[at.astype(np.int64)]
+
+
+def random(ordered: Floats, count: int, seed: int) -> Floats:
+    """Survivors drawn at random, no value twice (Forgy)."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    chosen = rng.choice(np.unique(ordered), count, replace=False)
+    return np.sort(chosen)
+
+
+def optimal(ordered: Floats, count: int, seed: int) -> Floats:
+    """The centroids of the smallest possible squared error; Lloyd's rounds leave them as they are."""
+    return _core.optimal_centroids(ordered, count)
+
+
+CODEBOOKS: dict[str, Callable[[Floats, int, int], Floats]] = {
+    "linear": linear,
+    "density": density,
+    "random": random,
+    "optimal": optimal,
+}
+
+
+class Shared(NamedTuple):
+    """A codebook of float32 centroids, ascending, and the uint8 code of each value."""
+
+    codebook: Floats
+    codes: NDArray[np.uint8]
+
+
+def share_values(values: Floats, bits: int, init: str = "linear", seed: int = 0) -> Shared:
+    """Shares values among at most 2^bits centroids: initial centroids by `init`, then Lloyd's k-means until nothing
+    changes.
+
+    values  float32 (survivors,), finite, in any order
+    bits    1 to 8
+    init    a name of `CODEBOOKS`
+
+    No centroid stays without a value. Where there are no more distinct values than centroids, the codebook is those
+    values, and nothing is lost. Deterministic for a seed.
+    """
+    ordered = np.sort(values)
+    count = 1 << bits
+    # distinct values, counted no further than needed to know that there are enough
+    steps = np.flatnonzero(ordered[1:] != ordered[:-1])
+    if len(steps) < count:
+        codebook = ordered[np.concatenate([[0], steps + 1])] if len(ordered) else ordered
+    else:
+        codebook = _core.lloyd(ordered, np.sort(CODEBOOKS[init](ordered, count, seed)))
+    if not len(codebook):
+        return Shared(codebook, np.zeros(0, np.uint8))
+    return Shared(codebook, _core.assign(values, codebook))

@@ -1,0 +1,194 @@
+"""The order of the stages: prune, share and encode models or checkpoints, save and load them, go on where a
+checkpoint stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deepcompression.file import LIMIT_BYTES, DczFile, How, save_tensors
+from deepcompression.prune import Group, Pruner, masks_for, prune
+from deepcompression.recipe import Match, Recipe
+from deepcompression.report import Report
+from deepcompression.share import share, share_array
+from deepcompression.targets import targets_of
+from deepcompression.tensor import DenseTensor, Tensor, nonzero_bits, widen
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import Module
+
+
+def compress(
+    model: Module,
+    recipe: Recipe,
+    *,
+    train: Callable[[Module, Callable[[], None]], object] | None = None,
+    evaluate: Callable[[Module], float] | None = None,
+    path: str | os.PathLike[str] | None = None,
+) -> Report:
+    """All three stages in one call: prunes, trains, shares, trains, saves.
+
+    `train(model, step)` is the caller's own training, called after each pruning and after sharing; with the schedule
+    `gradual` it calls `step()` once per optimizer step. `evaluate(model)` measures before and after. The file is
+    written to `path`, or, without one, only measured. The model is left shared; `finalize` makes it plain. Raises
+    what `prune`, `share` and `save` raise.
+    """
+    before = evaluate(model) if evaluate else None
+    run = train or (lambda model, step: None)
+    if any(rule.prune for rule in recipe.rules):
+        pruner = prune(model, recipe)
+        if recipe.schedule.kind == "rounds":
+            run(model, lambda: None)
+            while not pruner.done:
+                pruner.step()
+                run(model, lambda: None)
+        else:
+            run(model, pruner.step)
+            if not pruner.done:
+                raise ValueError(
+                    f"training called step() {pruner.steps} times, the schedule ends at {recipe.schedule.last_step}: "
+                    "train longer, or shorten the schedule"
+                )
+    if any(rule.share for rule in recipe.rules):
+        share(model, recipe)
+        run(model, lambda: None)
+    after = evaluate(model) if evaluate else None
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(path) if path is not None else Path(folder) / "model.dcz"
+        save(model, target, recipe)
+        return Report.of(target, before=before, after=after)
+
+
+def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+    """Prunes and shares the tensors of a checkpoint, without training and without torch; the others are given back as
+    they are.
+
+    A pruned but not shared tensor is dense, with zeros. Raises ValueError, naming the tensor, as `prune` and `share`
+    do.
+    """
+    matches = recipe.matches(tensors)
+    values = {
+        target.name: widen(tensors[target.name].dense().elements, tensors[target.name].dtype)
+        for target, rule in matches
+        if rule is not None and (rule.prune or rule.share)
+    }
+    masks: dict[str, np.ndarray] = {}
+    groups: dict[int, Group] = {}
+    for target, rule in matches:
+        if rule is not None and rule.prune is not None:
+            groups.setdefault(id(rule), Group(rule.prune, [])).targets.append(target)
+    for group in groups.values():
+        found = masks_for(group, [values[target.name] for target in group.targets], group.prune.amount, recipe.seed)
+        masks |= {target.name: mask for target, mask in zip(group.targets, found, strict=True)}
+    return {
+        match.target.name: _compressed(tensors[match.target.name], match, values, masks, recipe.seed)
+        for match in matches
+    }
+
+
+def _compressed(
+    tensor: Tensor, match: Match, values: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray], seed: int
+) -> Tensor:
+    name, rule = match.target.name, match.rule
+    if rule is None or name not in values:
+        return tensor
+    elements = tensor.dense().elements
+    survives = masks.get(name, nonzero_bits(elements))
+    if rule.share is None:
+        return DenseTensor(tensor.dtype, np.where(survives, elements, np.zeros((), elements.dtype)))
+    try:
+        return share_array(values[name], survives, rule.share, seed, tensor.dtype)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str, How]:
+    """How the recipe wants tensors encoded, by name."""
+    return {
+        target.name: How(rule.encode.coder, rule.encode.gap_bits)
+        for target, rule in recipe.matches(model)
+        if rule is not None and rule.encode is not None
+    }
+
+
+def save(
+    model: Module,
+    path: str | os.PathLike[str],
+    recipe: Recipe | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the whole model, in whatever stage, into one `.dcz` file: shared, pruned and plain tensors, biases and
+    buffers, exactly.
+
+    Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. Raises ValueError
+    for a tensor that cannot be stored, OSError if writing fails.
+    """
+    from deepcompression.model import read_model
+
+    save_tensors(path, read_model(model), metadata, encodings(recipe, model) if recipe else None)
+
+
+def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:
+    """Fills a plain model with the dense weights of a file, bit for bit what was saved, and gives the model back.
+
+    Raises FormatError for a bad file and ValueError, listing names and shapes, for one that does not fit the model,
+    which is then unchanged.
+    """
+    import torch
+
+    from deepcompression.model import check_fit, to_torch
+
+    with DczFile(path, limit_bytes) as file:
+        places = check_fit(into, file.entries, str(path))
+        tensors = {name: file.read(name) for name, entry in file.entries.items() if entry.tied_to is None}
+        roots = {name: entry.tied_to or name for name, entry in file.entries.items()}
+    for target in targets_of(into):
+        for name in target.names[1:]:
+            first, other = tensors[roots[target.name]], tensors[roots[name]]
+            if first is not other and first.dense().elements.tobytes() != other.dense().elements.tobytes():
+                raise ValueError(
+                    f"{target.name} and {name} are tied in the model, but differ in {path}: untie them first"
+                )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            places[name].copy_(to_torch(tensor.dense()))
+        for name, root in roots.items():
+            if name != root and places[name] is not places[root]:
+                places[name].copy_(places[root])
+    return into
+
+
+def resume(model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | None = None) -> Pruner | None:
+    """Brings a model built anew into the stage of a `state_dict` taken from a pruned or shared one, and loads it.
+
+    With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1.
+    Raises ValueError, before anything has changed, for a state that does not fit the model.
+    """
+    from deepcompression.parametrize import Mask, parametrization
+    from deepcompression.state import restore
+
+    restore(model, state)
+    if recipe is None:
+        return None
+    pruner = Pruner(model, recipe)
+    masked = [isinstance(parametrization(target), Mask) for group in pruner.groups for target in group.targets]
+    return pruner if masked and all(masked) else None
+
+
+def finalize(model: Module) -> Module:
+    """Makes every pruned or shared weight an ordinary parameter again, with its present values; ties stay. Gives the
+    model back.
+    """
+    from deepcompression.parametrize import detach, parametrization
+
+    targets = [target for target in targets_of(model) if target.trained and parametrization(target) is not None]
+    for target in targets:
+        detach(target)
+    return model

@@ -1,0 +1,192 @@
+"""Named tensors <-> one `.dcz` file: saved atomically, read lazily, nothing believed before it is checked."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from deepcompression.encode import Account, decode, encode
+from deepcompression.index import (
+    CHECKSUM_BYTES,
+    HEADER_BYTES,
+    MAX_DIMENSIONS,
+    Entry,
+    read_head,
+    read_header,
+    write_head,
+)
+from deepcompression.tensor import Array, Tensor
+from deepcompression.wire import Cursor, FormatError, checksum
+
+LIMIT_BYTES = 64 << 30
+
+
+class Tie(NamedTuple):
+    """Stands for a tensor that is the same as an earlier one: a tied weight."""
+
+    to: str
+
+
+class How(NamedTuple):
+    """How a tensor is to be encoded; None leaves it to the size."""
+
+    coder: str | None = None
+    gap_bits: int | None = None
+
+
+def save_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor | Tie],
+    metadata: Mapping[str, str] | None = None,
+    how: Mapping[str, How] | None = None,
+) -> None:
+    """Writes named tensors, in their order, into a `.dcz` file.
+
+    The file appears under its name only when it is complete: a crash or a full disk leaves the old file, or none.
+    `how` fixes coder or gap width for tensors by name. Raises ValueError for a tensor that cannot be stored so,
+    OSError if writing fails.
+    """
+    payloads: list[bytes] = []
+    entries: dict[str, Entry] = {}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tie):
+            own = entries.get(tensor.to)
+            if own is None or own.tied_to is not None:
+                raise ValueError(f"{name} is tied to {tensor.to}, which is not an earlier tensor of its own")
+            entries[name] = replace(own, name=name, tied_to=own.name)
+            continue
+        if len(tensor.shape) > MAX_DIMENSIONS:
+            raise ValueError(f"{name} has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
+        try:
+            coder, payload = encode(tensor, *(how or {}).get(name, How()))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        payloads.append(payload)
+        entries[name] = Entry(name, coder, tensor.dtype, tensor.shape, 0, len(payload), checksum(payload))
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.write(write_head(entries.values(), metadata or {}))
+        file.writelines(payloads)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new path to write to, which replaces `path` when the block ends well and is removed when it does not."""
+    target = Path(path).resolve()
+    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class DczFile(Mapping[str, Array]):
+    """A `.dcz` file open for reading: a mapping from names to dense NumPy arrays, each read when it is asked for.
+
+    entries     name -> `Entry`, in the file's order
+    metadata    texts by name
+    size_bytes  of the file; `head_bytes` of it are everything before the payloads, `index_bytes` the index
+
+    Opening reads and checks the index alone, `read` the bytes of its tensor alone; threads may share a `DczFile`.
+    Raises FormatError, naming file, tensor and offset, for anything that docs/format.md does not allow, and for a
+    file whose decoded tensors would take more than `limit_bytes`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> None:
+        self.path = Path(path)
+        self._file = self.path.open("rb")
+        self._lock = threading.Lock()
+        try:
+            self.size_bytes = os.fstat(self._file.fileno()).st_size
+            self._read_head(limit_bytes)
+        except FormatError as error:
+            self.close()
+            raise FormatError(f"{self.path}: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_head(self, limit_bytes: int) -> None:
+        start, self.index_bytes = read_header(self._bytes(0, min(self.size_bytes, HEADER_BYTES), "header"))
+        self.head_bytes = start + self.index_bytes + CHECKSUM_BYTES
+        self.entries, self.metadata = read_head(self._bytes(0, self.head_bytes, "index"), start)
+        own = [entry for entry in self.entries.values() if entry.tied_to is None]
+        end = own[-1].offset + own[-1].length if own else self.head_bytes
+        if end != self.size_bytes:
+            raise FormatError(f"the payloads end at {end}, the file at {self.size_bytes}: it is cut off or damaged")
+        decoded = sum(entry.dense_bytes for entry in own)
+        if decoded > limit_bytes:
+            raise FormatError(f"the tensors take {decoded} bytes when decoded, the limit is {limit_bytes}")
+
+    def _bytes(self, offset: int, length: int, what: str) -> bytes:
+        if offset + length > self.size_bytes:
+            raise FormatError(
+                f"{what} at offset {offset} needs {length} bytes, the file ends at {self.size_bytes}: "
+                "it is cut off or damaged"
+            )
+        with self._lock:
+            self._file.seek(offset)
+            data = self._file.read(length)
+        if len(data) != length:
+            raise FormatError(f"{what} at offset {offset} could not be read: the file changed while it was open")
+        return data
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, in the form it was saved in. Raises KeyError for an unknown name."""
+        return self.read_with_account(name)[0]
+
+    def read_with_account(self, name: str) -> tuple[Tensor, Account]:
+        """One tensor, and where the bytes of its payload went."""
+        entry = self.entries[name]
+        try:
+            payload = self._bytes(entry.offset, entry.length, "payload")
+            if (found := checksum(payload)) != entry.checksum:
+                raise FormatError(
+                    f"the payload at offset {entry.offset} is damaged: its checksum is {found:08x}, "
+                    f"expected {entry.checksum:08x}"
+                )
+            return decode(entry.coder, Cursor(payload, entry.offset), entry.dtype, entry.shape)
+        except FormatError as error:
+            raise FormatError(f"{self.path}: tensor {name!r}: {error}") from None
+
+    def __getitem__(self, name: str) -> Array:
+        return self.read(name).numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> DczFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load_tensors(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> dict[str, Array]:
+    """Every tensor of a file as a dense NumPy array, by name; tied names share one array. Needs no torch.
+
+    BF16 is widened to float32, 8-bit floats are given as their bits. Raises FormatError; `limit_bytes` bounds the
+    bytes of all decoded tensors.
+    """
+    with DczFile(path, limit_bytes) as file:
+        arrays: dict[str, Array] = {}
+        for name, entry in file.entries.items():
+            arrays[name] = file[name] if entry.tied_to is None else arrays[entry.tied_to]
+        return arrays

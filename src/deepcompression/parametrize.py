@@ -1,0 +1,152 @@
+"""Masks and codebooks as torch parametrizations: pruned weights stay zero, shared weights are trained through their
+centroids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from deepcompression.targets import Target
+
+
+class Mask(nn.Module):
+    """weight -> weight where the mask is True, zero elsewhere, whatever an optimizer does to the weight underneath.
+
+    mask   bool buffer in the weight's shape
+    step   int64 buffer: how far the pruning schedule has come
+    """
+
+    mask: Tensor
+    step: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        # not a product: infinity times zero is not zero
+        return torch.where(self.mask, weight, torch.zeros((), dtype=weight.dtype, device=weight.device))
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+
+class Codebook(nn.Module):
+    """centroids -> the dense weight; a centroid's gradient is the sum over its weights (the paper's equation 3), by
+    autograd.
+
+    positions  int64 buffer (survivors,): ascending indices in the flat weight
+    codes      uint8 buffer (survivors,): the centroid of each survivor
+    shape      of the weight; every other element is zero
+    """
+
+    positions: Tensor
+    codes: Tensor
+
+    def __init__(self, shape: Iterable[int], positions: Tensor, codes: Tensor, centroids: int) -> None:
+        super().__init__()
+        self.shape = torch.Size(shape)
+        self.centroids = centroids
+        self.register_buffer("positions", positions)
+        self.register_buffer("codes", codes)
+
+    def forward(self, centroids: Tensor) -> Tensor:
+        survivors = centroids.index_select(0, self.codes.int())
+        flat = survivors.new_zeros(self.shape.numel())
+        return flat.index_copy(0, self.positions, survivors).view(self.shape)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The centroids nearest to a weight that is assigned: the mean of each cluster."""
+        survivors = weight.reshape(-1)[self.positions].double()
+        sums = survivors.new_zeros(self.centroids).index_add(0, self.codes.int(), survivors)
+        counts = torch.bincount(self.codes.int(), minlength=self.centroids)
+        return (sums / counts).to(weight.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.shape)}, {len(self.positions)} survivors, {self.centroids} centroids"
+
+
+def _list_on(module: nn.Module, local: str) -> parametrize.ParametrizationList:
+    return cast(parametrize.ParametrizationList, cast(nn.ModuleDict, module.parametrizations)[local])
+
+
+def parametrization(target: Target) -> Mask | Codebook | None:
+    """What stands on a target: its mask, its codebook, or nothing. Raises ValueError for a parametrization of another
+    kind.
+    """
+    module, local = target.places[0]
+    if not parametrize.is_parametrized(module, local):
+        return None
+    found = list(_list_on(module, local))
+    if len(found) == 1 and isinstance(found[0], Mask | Codebook):
+        return found[0]
+    raise ValueError(
+        f"{target.name} is parametrized by {', '.join(type(p).__name__ for p in found)}: "
+        "make it plain first (torch.nn.utils.parametrize.remove_parametrizations)"
+    )
+
+
+def original(target: Target) -> nn.Parameter:
+    """The parameter that is trained: the weight itself, the weight under a mask, or the centroids."""
+    module, local = target.places[0]
+    if parametrize.is_parametrized(module, local):
+        return cast(nn.Parameter, _list_on(module, local).original)
+    return cast(nn.Parameter, getattr(module, local))
+
+
+def dense(target: Target) -> Tensor:
+    """The weight as the model sees it, without gradient."""
+    module, local = target.places[0]
+    with torch.no_grad():
+        return cast(Tensor, getattr(module, local)).detach()
+
+
+def attach_mask(target: Target, mask: Tensor) -> None:
+    """Puts a mask on a target in every place, or changes the one that is there; the parameter keeps its identity."""
+    present = parametrization(target)
+    if isinstance(present, Mask):
+        present.mask.copy_(mask)
+        return
+    new = Mask(mask.to(original(target).device))
+    for module, local in target.places:
+        parametrize.register_parametrization(module, local, new)
+
+
+def attach_codebook(target: Target, positions: Tensor, codes: Tensor, centroids: Tensor) -> None:
+    """Replaces a target, in every place, by a codebook; the parameter keeps its identity but is now the centroids."""
+    detach(target)
+    parameter = original(target)
+    new = Codebook(target.shape, positions.to(parameter.device), codes.to(parameter.device), len(centroids))
+    for module, local in target.places[1:]:
+        # registering changes the parameter, which is the same in all places: these others get it back afterwards
+        setattr(module, local, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
+        parametrize.register_parametrization(module, local, new, unsafe=True)
+    module, local = target.places[0]
+    parametrize.register_parametrization(module, local, new, unsafe=True)
+    parameter = original(target)
+    with torch.no_grad():
+        parameter.copy_(centroids)
+    parameter.grad = None
+    for module, local in target.places[1:]:
+        _list_on(module, local).original = parameter
+
+
+def detach(target: Target) -> None:
+    """Makes a target an ordinary parameter again, with the dense weight that the model sees; ties stay tied."""
+    if parametrization(target) is None:
+        return
+    parameter = original(target)
+    for module, local in target.places[1:]:
+        # removing turns the trained parameter dense, which the other places must not see before their own turn
+        _list_on(module, local).original = nn.Parameter(parameter.detach().clone())
+        parametrize.remove_parametrizations(module, local)
+        setattr(module, local, parameter)
+    module, local = target.places[0]
+    parametrize.remove_parametrizations(module, local)
+    parameter.grad = None

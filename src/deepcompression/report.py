@@ -1,0 +1,211 @@
+"""Where every byte of a file went, and the columns of the paper's tables 2 and 3."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from deepcompression.encode import Account
+from deepcompression.file import LIMIT_BYTES, DczFile
+from deepcompression.index import CHECKSUM_BYTES, Entry
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor of a file. `weights`, `survivors`, `entries` are counts (entries: survivors and fillers),
+    `dense_bytes` what the tensor takes as it is, `stored_bytes` its payload, `parts` the payload's bytes by part. A
+    tie takes no bytes of its own.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    coder: str
+    tied_to: str | None
+    weights: int
+    survivors: int
+    entries: int
+    centroids: int
+    gap_bits: int
+    dense_bytes: int
+    stored_bytes: int
+    parts: dict[str, int]
+
+    @classmethod
+    def of(cls, entry: Entry, account: Account) -> Row:
+        weights = math.prod(entry.shape)
+        pruned = entry.coder != "raw"
+        return cls(
+            entry.name,
+            entry.shape,
+            entry.dtype,
+            entry.coder,
+            entry.tied_to,
+            weights,
+            account.survivors if pruned else weights,
+            account.entries if pruned else weights,
+            account.centroids,
+            account.gap_bits,
+            0 if entry.tied_to else entry.dense_bytes,
+            0 if entry.tied_to else entry.length,
+            {} if entry.tied_to else dict(account.parts),
+        )
+
+    @property
+    def density(self) -> float:
+        return self.survivors / self.weights if self.weights else 0.0
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a code of fixed width (the paper's P+Q)."""
+        return max(1, math.ceil(math.log2(self.centroids))) if self.centroids else 0
+
+    @property
+    def weight_bits_coded(self) -> float:
+        """Bits an entry takes for its code (P+Q+H)."""
+        return 8 * self.parts.get("codes", 0) / self.entries if self.entries else 0.0
+
+    @property
+    def gap_bits_coded(self) -> float:
+        """Bits an entry takes for its gap (P+Q+H)."""
+        return 8 * self.parts.get("gaps", 0) / self.entries if self.entries else 0.0
+
+    @property
+    def fixed_bytes(self) -> float:
+        """Bytes before Huffman coding: codes and gaps of fixed width, fillers included, and the codebook or the
+        values.
+        """
+        if self.coder == "raw" or self.tied_to:
+            return self.stored_bytes
+        kept = self.parts.get("codebook", 0) + self.parts.get("values", 0)
+        return self.entries * (self.weight_bits + self.gap_bits) / 8 + kept
+
+    def to_dict(self) -> dict[str, Any]:
+        computed = ("density", "weight_bits", "weight_bits_coded", "gap_bits_coded", "fixed_bytes")
+        return asdict(self) | {name: getattr(self, name) for name in computed}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole file: its rows, its bytes by part (they add up to `file_bytes`), and what `compress` measured before
+    and after.
+    """
+
+    file_bytes: int
+    dense_bytes: int
+    rows: tuple[Row, ...]
+    parts: dict[str, int]
+    before: float | None = None
+    after: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        path: str | os.PathLike[str],
+        limit_bytes: int = LIMIT_BYTES,
+        before: float | None = None,
+        after: float | None = None,
+    ) -> Report:
+        """Reads and decodes the whole file. Raises FormatError."""
+        with DczFile(path, limit_bytes) as file:
+            rows = tuple(Row.of(entry, file.read_with_account(name)[1]) for name, entry in file.entries.items())
+            checksums = CHECKSUM_BYTES * sum(row.tied_to is None for row in rows)
+            parts = Counter({"header": file.head_bytes - file.index_bytes - CHECKSUM_BYTES})
+            parts["index"] = file.index_bytes - checksums
+            parts["checksums"] = checksums + CHECKSUM_BYTES
+            for row in rows:
+                # a raw tensor and the values of a sparse one are the same kind of bytes
+                parts.update({("dense tensors" if name == "values" else name): n for name, n in row.parts.items()})
+            return cls(file.size_bytes, sum(row.dense_bytes for row in rows), rows, dict(parts), before, after)
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than the dense tensors; the file counted whole."""
+        return self.dense_bytes / self.file_bytes
+
+    @property
+    def fixed_bytes(self) -> float:
+        """Bytes of all tensors before Huffman coding (the paper's P+Q)."""
+        return sum(row.fixed_bytes for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        return asdict(self) | {
+            "ratio": self.ratio,
+            "fixed_bytes": self.fixed_bytes,
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def tables(self) -> Iterable[Table]:
+        """The paper's columns by tensor, and the bytes by part, for a rich console."""
+        table = Table(caption="P pruned, Q shared, H Huffman-coded; rates are parts of the dense size")
+        table.add_column("tensor")
+        for heading in (
+            *("shape", "weights", "W% (P)", "w bits P+Q", "w bits P+Q+H", "i bits P+Q", "i bits P+Q+H"),
+            *("rate P+Q", "rate P+Q+H", "bytes", "coder"),
+        ):
+            table.add_column(heading, justify="right")
+        for row in self.rows:
+            table.add_row(*_cells(row))
+        table.add_section()
+        survivors, weights = (
+            sum(getattr(row, name) for row in self.rows if not row.tied_to) for name in ("survivors", "weights")
+        )
+        table.add_row(
+            *("total", "", f"{weights:,}", _percent(survivors, weights)),
+            *(
+                _mean_bits(self.rows, name)
+                for name in ("weight_bits", "weight_bits_coded", "gap_bits", "gap_bits_coded")
+            ),
+            *(_percent(self.fixed_bytes, self.dense_bytes), _percent(self.file_bytes, self.dense_bytes)),
+            *(f"{self.file_bytes:,}", ""),
+        )
+        yield table
+        bytes_table = Table(
+            "part", "bytes", "share", caption=f"{self.ratio:.1f} times smaller than {self.dense_bytes:,} bytes"
+        )
+        for column in bytes_table.columns[1:]:
+            column.justify = "right"
+        for part, count in sorted(self.parts.items(), key=lambda item: -item[1]):
+            bytes_table.add_row(part, f"{count:,}", _percent(count, self.file_bytes))
+        bytes_table.add_section()
+        bytes_table.add_row("file", f"{self.file_bytes:,}", "100.00%")
+        yield bytes_table
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    shape = "x".join(map(str, row.shape)) or "scalar"
+    if row.tied_to:
+        return (row.name, shape, *[""] * 8, "0", f"= {row.tied_to}")
+    shared, pruned = row.centroids > 0, row.gap_bits > 0
+    return (
+        row.name,
+        shape,
+        f"{row.weights:,}",
+        _percent(row.survivors, row.weights),
+        str(row.weight_bits) if shared else "-",
+        f"{row.weight_bits_coded:.1f}" if shared else "-",
+        str(row.gap_bits) if pruned else "-",
+        f"{row.gap_bits_coded:.1f}" if pruned else "-",
+        _percent(row.fixed_bytes, row.dense_bytes),
+        _percent(row.stored_bytes, row.dense_bytes),
+        f"{row.stored_bytes:,}",
+        row.coder,
+    )
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.2f}%" if whole else "-"
+
+
+def _mean_bits(rows: Iterable[Row], name: str) -> str:
+    """The mean over all entries of the rows that have such bits."""
+    having = [row for row in rows if getattr(row, name) and not row.tied_to]
+    entries = sum(row.entries for row in having)
+    return f"{sum(getattr(row, name) * row.entries for row in having) / entries:.1f}" if entries else "-"

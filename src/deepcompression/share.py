@@ -1,0 +1,73 @@
+"""Stage 2, weight sharing: the weights of a model replaced by trainable codebooks (the paper's section 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from deepcompression.codebook import share_values
+from deepcompression.recipe import Recipe, Share
+from deepcompression.targets import Target
+from deepcompression.tensor import Array, CompressedTensor, narrow
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: str = "F32") -> CompressedTensor:
+    """A weight -> codebook, codes and positions.
+
+    weight    floats of any shape
+    survives  bool of that shape: what gets a centroid; all else is zero
+    dtype     of the tensor, to which the centroids are rounded
+
+    Raises ValueError for survivors that are not finite (as float32, in which centroids are found).
+    """
+    positions = np.flatnonzero(survives).astype(np.int64)
+    with np.errstate(over="ignore"):
+        values = weight.reshape(-1)[positions].astype(np.float32)
+    if not np.isfinite(values).all():
+        bad = np.count_nonzero(~np.isfinite(values))
+        raise ValueError(f"it has {bad} weights that are NaN or infinite: it cannot be shared; mend the training")
+    codebook, codes = share_values(values, share.bits, share.init, seed)
+    return CompressedTensor(weight.shape, positions, narrow(codebook, dtype), codes, dtype)
+
+
+class _Change(NamedTuple):
+    target: Target
+    shared: CompressedTensor
+
+
+def share(model: Module, recipe: Recipe) -> None:
+    """Shares the weights of a model, in place, as its recipe says: the parameters are now the centroids.
+
+    Survivors are the weights under a mask, or those that are not zero where there is none; pruned weights stay zero.
+    The parameters change their shape, so that an optimizer must be made anew. Raises ValueError, before anything has
+    changed, for a rule that matches nothing, weights that are not finite, and a tensor that is shared already or
+    parametrized by somebody else.
+    """
+    import torch
+
+    from deepcompression.model import from_torch
+    from deepcompression.parametrize import Codebook, Mask, attach_codebook, dense, parametrization
+
+    changes: list[_Change] = []
+    for target, rule in recipe.matches(model):
+        if rule is None or rule.share is None:
+            continue
+        present = parametrization(target)
+        if isinstance(present, Codebook):
+            raise ValueError(f"{target.name} is shared already: call finalize first to share it anew")
+        weight = dense(target)
+        survives = present.mask if isinstance(present, Mask) else weight != 0
+        dtype = from_torch(target.name, weight.reshape(-1)[:0]).dtype
+        values = weight.cpu().to(torch.float64 if dtype == "F64" else torch.float32).numpy()
+        try:
+            shared = share_array(values, survives.cpu().numpy(), rule.share, recipe.seed, dtype)
+        except ValueError as error:
+            raise ValueError(f"{target.name}: {error}") from None
+        changes.append(_Change(target, shared))
+    for target, shared in changes:
+        centroids = torch.from_numpy(shared.codebook.view(np.uint8)).view(dense(target).dtype)
+        attach_codebook(target, torch.from_numpy(shared.positions), torch.from_numpy(shared.codes), centroids)

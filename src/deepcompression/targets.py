@@ -1,0 +1,97 @@
+"""The tensors of a model, or of a checkpoint, by the names that users know: ties found, parametrizations looked
+through.
+
+Knows modules only by the attributes that torch.nn.Module documents, so that it needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepcompression.tensor import WEIGHT_DTYPES, Tensor
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+@dataclass(frozen=True)
+class Target:
+    """One tensor and every place it stands in.
+
+    names      its plain names, `module.tensor`; more than one for a tied weight
+    shape      of the dense tensor
+    floating   whether it holds floating-point numbers
+    trained    whether it is a parameter (buffers are not), or None where that is not known
+    places     (module, tensor name) for each of `names`; empty in a checkpoint
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    floating: bool
+    trained: bool | None = None
+    places: tuple[tuple[Module, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def count(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+
+def module_name(name: str) -> str:
+    """`conv1.weight` -> `conv1`; the empty name for a tensor of the model itself."""
+    return name.rpartition(".")[0]
+
+
+def targets_of(model: Module | Mapping[str, Tensor]) -> list[Target]:
+    """The tensors of a model in the order of its modules, or of a mapping from names to arrays in its own order.
+
+    A model's are the parameters and persistent buffers of its `state_dict`, a module's parameters first.
+    """
+    if isinstance(model, Mapping):
+        return [Target((name,), tuple(tensor.shape), tensor.dtype in WEIGHT_DTYPES) for name, tensor in model.items()]
+    places: dict[int, list[tuple[str, Module, str]]] = {}
+    trained: dict[int, bool] = {}
+    for name, module in _plain_modules(model):
+        for local, original, is_parameter in _own_tensors(module):
+            places.setdefault(id(original), []).append((f"{name}.{local}" if name else local, module, local))
+            trained[id(original)] = is_parameter
+    targets = []
+    for key, found in places.items():
+        _, module, local = found[0]
+        tensor = getattr(module, local)
+        targets.append(
+            Target(
+                tuple(name for name, _, _ in found),
+                tuple(tensor.shape),
+                tensor.is_floating_point(),
+                trained[key],
+                tuple((module, local) for _, module, local in found),
+            )
+        )
+    return targets
+
+
+def _plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
+    """Modules under every name they have, but not the insides of parametrizations."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        if "parametrizations" not in name.split("."):
+            yield name, module
+
+
+def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
+    """(name, tensor that is the same object wherever it is tied, whether it is a parameter)."""
+    for local, parametrization in getattr(module, "parametrizations", {}).items():
+        original = getattr(parametrization, "original", None)
+        yield local, parametrization if original is None else original, True
+    for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+        yield local, parameter, True
+    for local, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+        if local not in module._non_persistent_buffers_set:
+            yield local, buffer, False

@@ -1,0 +1,194 @@
+"""The two forms a tensor has outside of torch: dense, and compressed into codebook, codes and positions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+MAX_CENTROIDS = 256
+
+# safetensors' name of a dtype -> the NumPy dtype that holds its elements. NumPy knows no bfloat16 and no 8-bit floats:
+# those are held as the unsigned integers with the same bits. BOOL is held as bytes, since a NumPy bool other than
+# 0 or 1 is undefined.
+STORAGE: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "F8_E4M3": np.dtype("u1"),
+    "F8_E5M2": np.dtype("u1"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("u1"),
+    "C64": np.dtype("<c8"),
+}
+
+# What can be pruned and shared.
+WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
+
+_NUMPY_NAMES = {
+    dtype: name for name, dtype in STORAGE.items() if name not in ("BF16", "F8_E4M3", "F8_E5M2", "BOOL")
+} | {np.dtype("?"): "BOOL"}
+
+
+def size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bytes of a dense tensor; Python integers, so that no shape overflows."""
+    return math.prod(shape) * STORAGE[dtype].itemsize
+
+
+def widen(elements: Array, dtype: str) -> Array:
+    """Elements as they are stored -> an ordinary NumPy array of the same values (BF16 as float32, F8 as its bits in
+    uint8).
+    """
+    if dtype == "BF16":
+        return (elements.astype(np.uint32) << 16).view(np.float32)
+    return elements != 0 if dtype == "BOOL" else elements
+
+
+def narrow(values: Array, dtype: str) -> Array:
+    """Float values -> elements as they are stored, rounded to nearest even; the inverse of `widen` for
+    `WEIGHT_DTYPES`.
+    """
+    if dtype == "BF16":
+        bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return values.astype(STORAGE[dtype])
+
+
+def nonzero_bits(elements: Array) -> NDArray[np.bool_]:
+    """Where any bit of an element is set, in its shape: unlike `!= 0`, true for a negative zero."""
+    unsigned = np.ascontiguousarray(elements).view(f"u{elements.dtype.itemsize}")
+    return unsigned.astype(np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTensor:
+    """A tensor as it is.
+
+    `dtype` is a name of `STORAGE`, `elements` a C-contiguous array of that storage dtype, in the tensor's shape.
+    """
+
+    dtype: str
+    elements: Array
+
+    def __post_init__(self) -> None:
+        if self.elements.dtype != STORAGE[self.dtype]:
+            raise TypeError(f"{self.dtype} elements are held as {STORAGE[self.dtype]}, found {self.elements.dtype}")
+
+    @classmethod
+    def from_numpy(cls, array: Array) -> DenseTensor:
+        """An ordinary array; raises TypeError for a dtype that no file can hold."""
+        array = np.asarray(array)
+        name = _NUMPY_NAMES.get(array.dtype.newbyteorder("<"))
+        if name is None:
+            known = ", ".join(str(dtype) for dtype in _NUMPY_NAMES)
+            raise TypeError(f"a tensor of dtype {array.dtype} cannot be stored; possible are {known}")
+        # ascontiguousarray would make a scalar one-dimensional
+        return cls(name, np.array(array, STORAGE[name], copy=None, order="C"))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.elements.shape
+
+    def dense(self) -> DenseTensor:
+        return self
+
+    def numpy(self) -> Array:
+        """The values as an ordinary array: BF16 widened to float32, F8 as its bits in uint8, BOOL as bool."""
+        return widen(self.elements, self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedTensor:
+    """A pruned and shared tensor: what sharing makes, encoding writes and running uses.
+
+    shape      of the dense tensor
+    positions  int64 (survivors,): strictly ascending indices of the survivors in the flat C-order tensor
+    codebook   (centroids,): at most 256 values in the storage dtype of `dtype`
+    codes      uint8 (survivors,): the centroid of each survivor
+    dtype      one of `WEIGHT_DTYPES`
+
+    Every other element is zero. Raises ValueError if the parts do not fit together.
+    """
+
+    shape: tuple[int, ...]
+    positions: NDArray[np.int64]
+    codebook: Array
+    codes: NDArray[np.uint8]
+    dtype: str = "F32"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in WEIGHT_DTYPES:
+            raise ValueError(f"dtype is one of {', '.join(WEIGHT_DTYPES)}; found {self.dtype}")
+        found = {"positions": self.positions.dtype, "codes": self.codes.dtype, "codebook": self.codebook.dtype}
+        expected = {"positions": np.dtype(np.int64), "codes": np.dtype(np.uint8), "codebook": STORAGE[self.dtype]}
+        for part, dtype in found.items():
+            if dtype != expected[part]:
+                raise ValueError(f"{part} are {expected[part]}; found {dtype}")
+        if self.codebook.ndim != 1 or len(self.codebook) > MAX_CENTROIDS:
+            raise ValueError(f"a codebook has at most {MAX_CENTROIDS} centroids; found shape {self.codebook.shape}")
+        if self.positions.ndim != 1 or self.codes.shape != self.positions.shape:
+            raise ValueError(f"{self.positions.shape} positions do not go with {self.codes.shape} codes")
+        if len(self.positions):
+            if self.positions[0] < 0 or self.positions[-1] >= self.size or not (np.diff(self.positions) > 0).all():
+                raise ValueError(f"positions must ascend strictly within 0..{self.size - 1}")
+            if int(self.codes.max()) >= len(self.codebook):
+                raise ValueError(f"code {self.codes.max()} is outside of a codebook of {len(self.codebook)} centroids")
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the dense tensor."""
+        return math.prod(self.shape)
+
+    @property
+    def density(self) -> float:
+        """Survivors / weights; 0 for a tensor without elements."""
+        return len(self.positions) / self.size if self.size else 0.0
+
+    def dense(self) -> DenseTensor:
+        elements = np.zeros(self.size, STORAGE[self.dtype])
+        elements[self.positions] = self.codebook[self.codes]
+        return DenseTensor(self.dtype, elements.reshape(self.shape))
+
+    def numpy(self) -> Array:
+        """The dense values as an ordinary array (BF16 widened to float32)."""
+        return self.dense().numpy()
+
+    @classmethod
+    def from_dense(cls, tensor: DenseTensor) -> CompressedTensor | None:
+        """Recognises a tensor that is already shared: at most 256 distinct non-zero elements, told apart by their
+        bits.
+
+        None if it has more, or is no weight. The codebook ascends; nothing is lost.
+        """
+        if tensor.dtype not in WEIGHT_DTYPES:
+            return None
+        elements = tensor.elements.reshape(-1)
+        positions = np.flatnonzero(nonzero_bits(elements))
+        bits = elements[positions].view(f"u{elements.dtype.itemsize}")
+        # most tensors are not shared, and a few thousand survivors show it without sorting all
+        if len(np.unique(bits[:4096])) > MAX_CENTROIDS:
+            return None
+        distinct, codes = np.unique(bits, return_inverse=True)
+        if len(distinct) > MAX_CENTROIDS:
+            return None
+        codebook = distinct.view(STORAGE[tensor.dtype])
+        order = np.argsort(widen(codebook, tensor.dtype), kind="stable")
+        rank = np.empty(len(order), np.uint8)
+        rank[order] = np.arange(len(order))
+        return cls(tensor.shape, positions.astype(np.int64), codebook[order], rank[codes], tensor.dtype)
+
+
+Tensor = DenseTensor | CompressedTensor
