@@ -110,7 +110,8 @@ Out<std::int64_t> to_positions(const In<std::uint16_t>& gaps, const In<bool>& fi
   if (gaps.size() != filler.size()) throw std::invalid_argument("gaps and filler differ in length");
   // NumPy's booleans can hold any byte, C++'s cannot.
   const std::span truths{reinterpret_cast<const std::uint8_t*>(filler.data()), filler.size()};
-  const auto survivors = static_cast<std::size_t>(std::count(truths.begin(), truths.end(), 0));
+  const auto survivors =
+      static_cast<std::size_t>(unlocked([&] { return std::count(truths.begin(), truths.end(), 0); }));
   Result<std::int64_t> positions(survivors + 1);
   unlocked([&] { dcz::to_positions(view(gaps), truths, size, positions.span()); });
   return positions.release(survivors);

@@ -9,6 +9,8 @@
 #include <string>
 
 #include "bits.hpp"
+#include "canonical.hpp"
+#include "decode_table.hpp"
 #include "error.hpp"
 
 namespace dcz {
@@ -25,52 +27,22 @@ Weight operator+(const Weight& a, const Weight& b) {
   return {a.high + b.high + (low < a.low), low};
 }
 
-// A canonical code: the symbols in code order, and where each length begins.
-struct CanonicalCode {
-  std::vector<std::uint32_t> symbols;                     // by (length, symbol)
-  std::array<std::uint32_t, kMaxCodeLength + 1> first{};  // the first code of each length
-  std::array<std::uint32_t, kMaxCodeLength + 2> start{};  // index into `symbols` of each length's first
-  std::string flaw;                                       // why it is none; empty if it is one
+void check_alphabet(std::size_t size) {
+  if (size > kMaxAlphabet) throw std::invalid_argument("an alphabet has at most 65537 symbols");
+}
 
-  explicit CanonicalCode(std::span<const std::uint8_t> lengths) {
-    std::array<std::uint32_t, kMaxCodeLength + 1> count{};
-    for (std::size_t symbol = 0; symbol < lengths.size(); ++symbol) {
-      if (lengths[symbol] > kMaxCodeLength) {
-        flaw = "symbol " + std::to_string(symbol) + " has length " + std::to_string(lengths[symbol]) + ", above 16";
-        return;
-      }
-      ++count[lengths[symbol]];
-    }
-    count[0] = 0;
-    std::uint32_t code = 0, filled = 0;
-    for (unsigned length = 1; length <= kMaxCodeLength; ++length) {
-      code = (code + count[length - 1]) << 1;
-      first[length] = code;
-      start[length + 1] = start[length] + count[length];
-      filled += count[length] << (kMaxCodeLength - length);
-    }
-    const std::uint32_t used = start[kMaxCodeLength + 1];
-    if (used > 1 && filled != 1u << kMaxCodeLength) {
-      flaw = "the lengths fill " + std::to_string(filled) + " of 65536 parts of the code space";
-      return;
-    }
-    if (used == 1 && count[1] != 1) {
-      flaw = "the only symbol's length is not 1";
-      return;
-    }
-    symbols.resize(used);
-    auto next = start;
-    for (std::size_t symbol = 0; symbol < lengths.size(); ++symbol) {
-      if (lengths[symbol] > 0) symbols[next[lengths[symbol]]++] = static_cast<std::uint32_t>(symbol);
-    }
-  }
-};
-
-CanonicalCode stream_code(std::span<const std::uint8_t> lengths) {
-  if (lengths.size() > kMaxAlphabet - 1) throw std::invalid_argument("a stream's alphabet has at most 65536 symbols");
+// For a writer and for streams: lengths that a caller made up are his mistake, not the data's.
+CanonicalCode checked_code(std::span<const std::uint8_t> lengths) {
+  check_alphabet(lengths.size());
   CanonicalCode code(lengths);
   if (!code.flaw.empty()) throw std::invalid_argument("not the lengths of a Huffman code: " + code.flaw);
   return code;
+}
+
+// Symbols of streams have 16 bits.
+CanonicalCode stream_code(std::span<const std::uint8_t> lengths) {
+  if (lengths.size() > 65536) throw std::invalid_argument("a stream's alphabet has at most 65536 symbols");
+  return checked_code(lengths);
 }
 
 // "Elias gamma code of v + 1: with v + 1 having m binary digits, m - 1 zero bits, then the m digits."
@@ -111,20 +83,18 @@ std::uint64_t take_varint(std::span<const std::uint8_t> data, std::size_t& offse
 }  // namespace
 
 std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts) {
-  if (counts.size() > kMaxAlphabet) throw std::invalid_argument("an alphabet has at most 65537 symbols");
+  check_alphabet(counts.size());
   std::vector<std::uint32_t> leaves;
   for (std::size_t symbol = 0; symbol < counts.size(); ++symbol) {
     if (counts[symbol] > 0) leaves.push_back(static_cast<std::uint32_t>(symbol));
   }
-  if (leaves.size() > 65536)
-    throw std::invalid_argument("more than 65536 symbols occur: 16 bits cannot tell them apart");
+  if (leaves.size() > 65536) throw std::invalid_argument("more than 65536 symbols occur, too many for 16 bits");
   std::vector<std::uint8_t> lengths(counts.size());
   if (leaves.size() == 1) lengths[leaves[0]] = 1;
   if (leaves.size() < 2) return lengths;
   std::stable_sort(leaves.begin(), leaves.end(), [&](auto a, auto b) { return counts[a] < counts[b]; });
 
-  // Package-merge: each level's list is the leaves merged with the previous list's pairs, a leaf before an equal
-  // package.
+  // Package-merge: a level's list is the leaves merged with the previous list's pairs, a leaf before an equal package.
   std::array<std::vector<std::uint8_t>, kMaxCodeLength> is_leaf;
   std::vector<Weight> list, merged;
   for (auto& level : is_leaf) {
@@ -150,9 +120,7 @@ std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts) {
 }
 
 std::vector<std::uint8_t> pack_table(std::span<const std::uint8_t> lengths) {
-  if (lengths.size() > kMaxAlphabet) throw std::invalid_argument("an alphabet has at most 65537 symbols");
-  const CanonicalCode code(lengths);
-  if (!code.flaw.empty()) throw std::invalid_argument("not the lengths of a Huffman code: " + code.flaw);
+  const CanonicalCode code = checked_code(lengths);
   if (code.symbols.empty()) throw std::invalid_argument("a code table needs a symbol that occurs");
   const std::size_t n = *std::max_element(code.symbols.begin(), code.symbols.end()) + 1u;
 
@@ -177,7 +145,7 @@ std::vector<std::uint8_t> pack_table(std::span<const std::uint8_t> lengths) {
 }
 
 std::vector<std::uint8_t> unpack_table(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t alphabet) {
-  if (alphabet > kMaxAlphabet) throw std::invalid_argument("an alphabet has at most 65537 symbols");
+  check_alphabet(alphabet);
   const std::size_t begin = offset;
   const std::uint64_t n = take_varint(data, offset);
   if (n < 1 || n > alphabet) {
@@ -212,7 +180,7 @@ std::vector<std::uint8_t> unpack_table(std::span<const std::uint8_t> data, std::
 }
 
 std::vector<std::uint64_t> symbol_counts(std::span<const std::uint16_t> symbols, std::size_t alphabet) {
-  if (alphabet > kMaxAlphabet) throw std::invalid_argument("an alphabet has at most 65537 symbols");
+  check_alphabet(alphabet);
   std::uint16_t largest = 0;
   for (const std::uint16_t symbol : symbols) largest = std::max(largest, symbol);
   if (!symbols.empty() && largest >= alphabet) {
@@ -286,44 +254,11 @@ void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std:
                       std::to_string(symbols.size()) + " symbols");
   }
 
-  // All symbols, up to three, that the next 11 bits hold; none if those begin a longer code.
-  constexpr unsigned kLookupBits = 11;
-  struct Entry {
-    std::array<std::uint16_t, 3> symbols;
-    std::uint8_t bits, count;
-  };
-  struct Single {
-    std::uint16_t symbol, length;
-  };
-  std::vector<Single> singles(1u << kLookupBits);
-  std::array<std::uint32_t, kMaxCodeLength + 1> limit{};  // left-aligned codes below it have at most this length
-  for (unsigned bits = 1; bits <= kMaxCodeLength; ++bits) {
-    const std::uint32_t count = code.start[bits + 1] - code.start[bits];
-    limit[bits] = (code.first[bits] + count) << (kMaxCodeLength - bits);
-    for (std::uint32_t i = 0; bits <= kLookupBits && i < count; ++i) {
-      const auto symbol = static_cast<std::uint16_t>(code.symbols[code.start[bits] + i]);
-      const std::uint32_t value = reverse_bits(code.first[bits] + i, bits);
-      for (std::uint32_t j = value; j < singles.size(); j += 1u << bits) {
-        singles[j] = {symbol, static_cast<std::uint16_t>(bits)};
-      }
-    }
-  }
-  std::vector<Entry> entries(singles.size());
-  for (std::uint32_t i = 0; i < entries.size(); ++i) {
-    Entry& entry = entries[i];
-    while (entry.count < entry.symbols.size()) {
-      const Single next = singles[i >> entry.bits];
-      if (next.length == 0 || entry.bits + next.length > static_cast<int>(kLookupBits)) break;
-      entry.symbols[entry.count++] = next.symbol;
-      entry.bits = static_cast<std::uint8_t>(entry.bits + next.length);
-    }
-  }
-
+  const DecodeTable table(code);
   BitReader reader(data.subspan(offset, length));
   const auto decode_one = [&] {
     const std::uint32_t window = reverse_bits(static_cast<std::uint32_t>(reader.peek() & 0xffff), kMaxCodeLength);
-    unsigned bits = 1;
-    while (window >= limit[bits]) ++bits;  // the code is complete: limit[16] is 2^16
+    const unsigned bits = table.length_of(window);
     reader.skip(bits);
     const std::uint32_t rank = (window >> (kMaxCodeLength - bits)) - code.first[bits];
     return static_cast<std::uint16_t>(code.symbols[code.start[bits] + rank]);
@@ -336,7 +271,7 @@ void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std:
     const std::uint16_t* const before = out;
     unsigned used = 0;
     for (unsigned i = 0; i < kLookups; ++i) {
-      const Entry& entry = entries[window & ((1u << kLookupBits) - 1)];
+      const DecodeTable::Entry& entry = table.entries[window & (table.entries.size() - 1)];
       std::copy(entry.symbols.begin(), entry.symbols.end(), out);
       out += entry.count;
       window >>= entry.bits;

@@ -8,7 +8,6 @@
 
 namespace dcz {
 
-inline constexpr unsigned kMaxCodeLength = 16;
 inline constexpr std::size_t kMaxAlphabet = 65537;
 
 // Optimal lengths; 0 for a symbol that does not occur, 1 for one that occurs alone.

@@ -134,10 +134,14 @@ std::vector<Prefix> prefixes(std::span<const float> ordered, double centre) {
   return result;
 }
 
+double range_sum(const Prefix& begin, const Prefix& end) {
+  return (end.sum - begin.sum) + (double{end.sum_rest} - double{begin.sum_rest});
+}
+
 // Squared error of one cluster of the distinct values from `begin` to before `end`.
 double cluster_error(const Prefix& begin, const Prefix& end) {
   const double weight = end.weight - begin.weight;
-  const double sum = (end.sum - begin.sum) + (double{end.sum_rest} - double{begin.sum_rest});
+  const double sum = range_sum(begin, end);
   const double square = (end.square - begin.square) + (double{end.square_rest} - double{begin.square_rest});
   return std::max(0.0, square - sum * sum / weight);
 }
@@ -159,21 +163,16 @@ Partition cheapest_partition(const std::vector<Prefix>& prefix, double penalty) 
   std::vector<std::uint32_t> begins(n + std::size_t{1});
   std::vector<Origin> queue{{0, 1}};
   std::size_t head = 0;
-  const auto cost = [&](std::uint32_t begin, std::size_t end) {
-    return best[begin] + cluster_error(prefix[begin], prefix[end]);
-  };
+  const auto cost = [&](auto begin, auto end) { return best[begin] + cluster_error(prefix[begin], prefix[end]); };
   for (std::uint32_t end = 1; end <= n; ++end) {
     while (head + 1 < queue.size() && queue[head + 1].first_end <= end) ++head;
     begins[end] = queue[head].begin;
     best[end] = cost(begins[end], end) + penalty;
-    while (queue.back().first_end > end &&
-           cost(end, queue.back().first_end) < cost(queue.back().begin, queue.back().first_end)) {
-      queue.pop_back();
-    }
-    // `end` as an origin first wins at some place in (low, high], high = n + 1 meaning nowhere; mostly close by.
-    const Origin rival = queue.back();
-    const auto wins = [&](std::size_t at) { return cost(end, at) < cost(rival.begin, at); };
-    std::size_t low = std::max(rival.first_end, end), high = low + 1;
+    // As an origin, `end` beats the queue's last one from some place in (low, high] on, mostly close by; n + 1 is
+    // nowhere.
+    const auto wins = [&](std::size_t at) { return cost(end, at) < cost(queue.back().begin, at); };
+    while (queue.back().first_end > end && wins(queue.back().first_end)) queue.pop_back();
+    std::size_t low = std::max(queue.back().first_end, end), high = low + 1;
     for (std::size_t step = 1; high <= n && !wins(high); step *= 2) {
       low = high;
       high = std::min<std::size_t>(high + step, n + std::size_t{1});
@@ -280,8 +279,7 @@ std::vector<float> optimal_centroids(std::span<const float> ordered, std::size_t
   Prefix begin = prefix[0];
   for (const std::uint32_t index : optimal_ends(prefix, k)) {
     const Prefix& end = prefix[index];
-    const double sum = (end.sum - begin.sum) + (double{end.sum_rest} - double{begin.sum_rest});
-    centroids.push_back(static_cast<float>(centre + sum / (end.weight - begin.weight)));
+    centroids.push_back(static_cast<float>(centre + range_sum(begin, end) / (end.weight - begin.weight)));
     begin = end;
   }
   return lloyd(ordered, std::move(centroids));

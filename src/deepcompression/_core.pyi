@@ -43,8 +43,8 @@ def to_positions(gaps: NDArray[np.uint16], filler: NDArray[np.bool_], size: int)
 def lloyd(ordered: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:
     """Lloyd's k-means of ascending values from 1 to 256 ascending centroids until nothing changes.
 
-    Strictly ascending; no cluster is empty: a centroid without values moves to the value farthest from its own. ValueError
-    if there are fewer distinct values than centroids.
+    Strictly ascending; no cluster is empty: a centroid without values moves to the value farthest from its own.
+    ValueError if there are fewer distinct values than centroids.
     """
 
 def optimal_centroids(ordered: NDArray[np.float32], k: int) -> NDArray[np.float32]:
