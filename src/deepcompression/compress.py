@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deepcompression.file import LIMIT_BYTES, DczFile, How, save_tensors
-from deepcompression.prune import Group, Pruner, masks_for, prune
+from deepcompression.prune import Pruner, masks_for, prune, prune_groups
 from deepcompression.recipe import Match, Recipe
 from deepcompression.report import Report
 from deepcompression.share import share, share_array
 from deepcompression.targets import targets_of
-from deepcompression.tensor import DenseTensor, Tensor, nonzero_bits, widen
+from deepcompression.tensor import DenseTensor, Tensor, widen
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,8 @@ def compress(
     written to `path`, or, without one, only measured. The model is left shared; `finalize` makes it plain. Raises
     what `prune`, `share` and `save` raise.
     """
+    if path is not None and not Path(path).resolve().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {Path(path).resolve().parent} to write {path} to")
     before = evaluate(model) if evaluate else None
     run = train or (lambda model, step: None)
     if any(rule.prune for rule in recipe.rules):
@@ -80,11 +82,7 @@ def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe) -> dict[str,
         if rule is not None and (rule.prune or rule.share)
     }
     masks: dict[str, np.ndarray] = {}
-    groups: dict[int, Group] = {}
-    for target, rule in matches:
-        if rule is not None and rule.prune is not None:
-            groups.setdefault(id(rule), Group(rule.prune, [])).targets.append(target)
-    for group in groups.values():
+    for group in prune_groups(recipe, tensors):
         found = masks_for(group, [values[target.name] for target in group.targets], group.prune.amount, recipe.seed)
         masks |= {target.name: mask for target, mask in zip(group.targets, found, strict=True)}
     return {
@@ -100,7 +98,7 @@ def _compressed(
     if rule is None or name not in values:
         return tensor
     elements = tensor.dense().elements
-    survives = masks.get(name, nonzero_bits(elements))
+    survives = masks.get(name, values[name] != 0)
     if rule.share is None:
         return DenseTensor(tensor.dtype, np.where(survives, elements, np.zeros((), elements.dtype)))
     try:
@@ -174,10 +172,10 @@ def resume(model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | No
     from deepcompression.parametrize import Mask, parametrization
     from deepcompression.state import restore
 
+    pruner = Pruner(model, recipe) if recipe else None
     restore(model, state)
-    if recipe is None:
+    if pruner is None:
         return None
-    pruner = Pruner(model, recipe)
     masked = [isinstance(parametrization(target), Mask) for group in pruner.groups for target in group.targets]
     return pruner if masked and all(masked) else None
 
@@ -185,10 +183,14 @@ def resume(model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | No
 def finalize(model: Module) -> Module:
     """Makes every pruned or shared weight an ordinary parameter again, with its present values; ties stay. Gives the
     model back.
-    """
-    from deepcompression.parametrize import detach, parametrization
 
-    targets = [target for target in targets_of(model) if target.trained and parametrization(target) is not None]
+    Raises ValueError, before anything has changed, if somebody else's parametrization stands on top.
+    """
+    from deepcompression.parametrize import Codebook, Mask, chain, detach, parametrization
+
+    targets = [target for target in targets_of(model) if any(isinstance(p, Mask | Codebook) for p in chain(target))]
+    for target in targets:
+        parametrization(target)
     for target in targets:
         detach(target)
     return model

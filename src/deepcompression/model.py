@@ -67,8 +67,10 @@ def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
     Raises ValueError, naming the tensor, for what a file cannot hold.
     """
     for name, value in model.state_dict(keep_vars=True).items():
-        if not isinstance(value, torch.Tensor):
-            raise ValueError(f"{name} is a {type(value).__name__}, not a tensor: a .dcz file holds tensors only")
+        if not isinstance(value, torch.Tensor) or name.endswith("_extra_state"):
+            raise ValueError(
+                f"{name} is a {type(value).__name__} of a module's own: a .dcz file holds parameters and buffers only"
+            )
     tensors: dict[str, Tensor | Tie] = {}
     for target in targets_of(model):
         tensors[target.name] = _read(target)
@@ -78,7 +80,7 @@ def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
 
 
 def _read(target: Target) -> Tensor:
-    codebook = parametrization(target) if target.trained else None
+    codebook = parametrization(target)
     if not isinstance(codebook, Codebook):
         return from_torch(target.name, dense(target))
     centroids = from_torch(target.name, original(target))
@@ -99,7 +101,7 @@ def check_fit(model: nn.Module, entries: Mapping[str, Entry], where: str) -> dic
     """
     places: dict[str, torch.Tensor] = {}
     for target in targets_of(model):
-        if target.trained and parametrization(target) is not None:
+        if parametrization(target) is not None:
             raise ValueError(f"{target.name} is still pruned or shared: load into a new model, or call finalize first")
         for name in target.names:
             places[name] = original(target)

@@ -4,6 +4,7 @@ centroids.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from typing import cast
 
@@ -76,14 +77,19 @@ def _list_on(module: nn.Module, local: str) -> parametrize.ParametrizationList:
     return cast(parametrize.ParametrizationList, cast(nn.ModuleDict, module.parametrizations)[local])
 
 
+def chain(target: Target) -> list[nn.Module]:
+    """The parametrizations that stand on a target, whosever they are."""
+    module, local = target.places[0]
+    return list(_list_on(module, local)) if parametrize.is_parametrized(module, local) else []
+
+
 def parametrization(target: Target) -> Mask | Codebook | None:
     """What stands on a target: its mask, its codebook, or nothing. Raises ValueError for a parametrization of another
     kind.
     """
-    module, local = target.places[0]
-    if not parametrize.is_parametrized(module, local):
+    found = chain(target)
+    if not found:
         return None
-    found = list(_list_on(module, local))
     if len(found) == 1 and isinstance(found[0], Mask | Codebook):
         return found[0]
     raise ValueError(
@@ -107,28 +113,34 @@ def dense(target: Target) -> Tensor:
         return cast(Tensor, getattr(module, local)).detach()
 
 
-def attach_mask(target: Target, mask: Tensor) -> None:
-    """Puts a mask on a target in every place, or changes the one that is there; the parameter keeps its identity."""
+def attach_mask(target: Target, mask: Tensor, step: int) -> None:
+    """Puts a mask on a target in every place, or changes the one that is there; the parameter keeps its identity, and
+    is zero wherever the old mask or the new one is False.
+    """
+    weight = dense(target)
     present = parametrization(target)
-    if isinstance(present, Mask):
+    if not isinstance(present, Mask):
+        present = Mask(torch.empty_like(mask, device=weight.device))
+        for module, local in target.places:
+            _register(module, local, present)
+    with torch.no_grad():
         present.mask.copy_(mask)
-        return
-    new = Mask(mask.to(original(target).device))
-    for module, local in target.places:
-        parametrize.register_parametrization(module, local, new)
+        present.step.fill_(step)
+        original(target).copy_(present(weight))
 
 
 def attach_codebook(target: Target, positions: Tensor, codes: Tensor, centroids: Tensor) -> None:
     """Replaces a target, in every place, by a codebook; the parameter keeps its identity but is now the centroids."""
     detach(target)
     parameter = original(target)
-    new = Codebook(target.shape, positions.to(parameter.device), codes.to(parameter.device), len(centroids))
+    positions, codes = (part.to(parameter.device, copy=True) for part in (positions, codes))
+    new = Codebook(target.shape, positions, codes, len(centroids))
     for module, local in target.places[1:]:
         # registering changes the parameter, which is the same in all places: these others get it back afterwards
         setattr(module, local, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
-        parametrize.register_parametrization(module, local, new, unsafe=True)
+        _register(module, local, new)
     module, local = target.places[0]
-    parametrize.register_parametrization(module, local, new, unsafe=True)
+    _register(module, local, new)
     parameter = original(target)
     with torch.no_grad():
         parameter.copy_(centroids)
@@ -145,8 +157,31 @@ def detach(target: Target) -> None:
     for module, local in target.places[1:]:
         # removing turns the trained parameter dense, which the other places must not see before their own turn
         _list_on(module, local).original = nn.Parameter(parameter.detach().clone())
-        parametrize.remove_parametrizations(module, local)
+        _remove(module, local)
         setattr(module, local, parameter)
-    module, local = target.places[0]
-    parametrize.remove_parametrizations(module, local)
+    _remove(*target.places[0])
     parameter.grad = None
+
+
+def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
+    # unsafe spares a check of the shape that a codebook does not pass while it is registered
+    parametrize.register_parametrization(module, local, new, unsafe=True)
+    if isinstance(module, nn.RNNBase) and _forget_flat_weights not in module._forward_hooks.values():
+        module.register_forward_hook(_forget_flat_weights)
+
+
+def _remove(module: nn.Module, local: str) -> None:
+    parametrize.remove_parametrizations(module, local)
+    if not parametrize.is_parametrized(module):
+        for key, hook in list(module._forward_hooks.items()):
+            if hook is _forget_flat_weights:
+                del module._forward_hooks[key]
+
+
+def _forget_flat_weights(module: nn.RNNBase, args: object, output: object) -> None:
+    """A recurrent module keeps the weights of its last forward: freed from their graph, it can be copied. The next
+    forward collects them anew, since the module sees that they have changed.
+    """
+    module._flat_weights = [None if weight is None else weight.detach() for weight in module._flat_weights]
+    gone = weakref.ref(nn.Parameter(torch.empty(0)))
+    module._flat_weight_refs = [gone] * len(module._flat_weights)

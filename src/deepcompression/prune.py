@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from deepcompression.criteria import CRITERIA
 from deepcompression.recipe import Prune, Recipe
-from deepcompression.targets import Target, targets_of
+from deepcompression.targets import Target, plain_modules, targets_of
+from deepcompression.tensor import Array, Tensor
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from deepcompression.tensor import Array
+    from deepcompression.parametrize import Mask
 
 
 class Group(NamedTuple):
@@ -30,7 +31,7 @@ class Group(NamedTuple):
     targets: list[Target]
 
 
-def prune_groups(recipe: Recipe, model: Module) -> list[Group]:
+def prune_groups(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> list[Group]:
     """Targets by the rule that prunes them. Raises ValueError for a rule that matches nothing."""
     groups: dict[int, Group] = {}
     for target, rule in recipe.matches(model):
@@ -62,49 +63,58 @@ class Pruner:
         self.groups = prune_groups(recipe, model)
 
     def _weights(self, group: Group) -> list[Array]:
+        from deepcompression.model import from_torch
         from deepcompression.parametrize import dense
 
-        return [dense(target).float().cpu().numpy() for target in group.targets]
+        return [from_torch(target.name, dense(target)).numpy() for target in group.targets]
+
+    def _masks(self) -> list[Mask]:
+        from deepcompression.parametrize import Mask, parametrization
+
+        masks = []
+        for group in self.groups:
+            for target in group.targets:
+                present = parametrization(target)
+                if not isinstance(present, Mask):
+                    raise ValueError(f"{target.name} has no mask any more: it was shared or made plain; prune it anew")
+                masks.append(present)
+        return masks
 
     @property
     def steps(self) -> int:
         """How often `step` has been called."""
-        from deepcompression.parametrize import Mask, parametrization
-
-        for group in self.groups:
-            mask = parametrization(group.targets[0])
-            if isinstance(mask, Mask):
-                return int(mask.step)
-        return 0
+        masks = self._masks()
+        return int(masks[0].step) if masks else 0
 
     @property
     def done(self) -> bool:
-        """Whether the schedule has reached its end."""
-        return self.steps >= self.recipe.schedule.last_step
+        """Whether the schedule has reached its end, or there is nothing to prune."""
+        return not self.groups or self.steps >= self.recipe.schedule.last_step
 
     def step(self) -> None:
-        """One step of the schedule: prunes further where it is due."""
-        self._move_to(self.steps + 1)
+        """One step of the schedule: prunes further where it is due.
 
-    def _move_to(self, step: int) -> None:
+        Raises ValueError, before anything has changed, for weights that are not finite, and for a model that was
+        shared or made plain since.
+        """
+        step = self.steps + 1
+        if self.recipe.schedule.due(step):
+            self._prune(step)
+        for mask in self._masks():
+            mask.step.fill_(step)
+
+    def _prune(self, step: int) -> None:
         import torch
 
-        from deepcompression.parametrize import Mask, attach_mask, parametrization
+        from deepcompression.parametrize import attach_mask
 
-        schedule = self.recipe.schedule
         changes = []
-        if step == 0 or schedule.due(step):
-            for group in self.groups:
-                amount = schedule.amount(group.prune.start, group.prune.amount, step)
-                masks = masks_for(group, self._weights(group), amount, self.recipe.seed)
-                changes += list(zip(group.targets, masks, strict=True))
-        for target, mask in changes:
-            attach_mask(target, torch.from_numpy(mask))
         for group in self.groups:
-            for target in group.targets:
-                present = parametrization(target)
-                assert isinstance(present, Mask)
-                present.step.fill_(step)
+            amount = self.recipe.schedule.amount(group.prune.start, group.prune.amount, step)
+            masks = masks_for(group, self._weights(group), amount, self.recipe.seed)
+            changes += list(zip(group.targets, masks, strict=True))
+        for target, mask in changes:
+            attach_mask(target, torch.from_numpy(mask), step)
 
 
 def prune(model: Module, recipe: Recipe) -> Pruner:
@@ -123,7 +133,7 @@ def prune(model: Module, recipe: Recipe) -> Pruner:
         for target in group.targets:
             if isinstance(parametrization(target), Codebook):
                 raise ValueError(f"{target.name} is shared already: prune before sharing, or call finalize first")
-    pruner._move_to(0)
+    pruner._prune(0)
     return pruner
 
 
@@ -144,9 +154,9 @@ def freeze(model: Module, *modules: str) -> Iterator[None]:
     """
     frozen = []
     for pattern in modules:
-        found = [module for name, module in model.named_modules() if fnmatchcase(name, pattern)]
+        found = [module for name, module in plain_modules(model) if fnmatchcase(name, pattern)]
         if not found:
-            names = ", ".join(name for name, _ in model.named_modules() if name)
+            names = ", ".join(name for name, _ in plain_modules(model) if name)
             raise ValueError(f"{pattern!r} matches no module; there are {names}")
         frozen += [parameter for module in found for parameter in module.parameters() if parameter.requires_grad]
     for parameter in frozen:
@@ -160,8 +170,8 @@ def freeze(model: Module, *modules: str) -> Iterator[None]:
 
 
 class DeadNeurons(NamedTuple):
-    """What a pruned weight no longer uses: `outputs` are indices of its rows that are all zero, `inputs` of its
-    columns.
+    """What a pruned weight no longer uses: indices of outputs, its rows, and of inputs, its columns, that have only
+    zeros (of a transposed convolution, outputs are the columns).
     """
 
     outputs: NDArray[np.int64]
@@ -184,6 +194,8 @@ def dead_neurons(model: Module) -> Mapping[str, DeadNeurons]:
         others = tuple(range(2, survives.ndim))
         outputs = np.flatnonzero(~survives.any(axis=(1, *others)))
         inputs = np.flatnonzero(~survives.any(axis=(0, *others)))
+        if getattr(target.places[0][0], "transposed", False):
+            outputs, inputs = inputs, outputs
         if len(outputs) or len(inputs):
             dead[target.name] = DeadNeurons(outputs, inputs)
     return dead

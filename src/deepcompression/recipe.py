@@ -73,7 +73,7 @@ class Share(_Part):
     k-means.
     """
 
-    bits: int = Field(ge=1, le=8)
+    bits: int = Field(ge=1, le=8, strict=True)
     init: str = "linear"
 
     @field_validator("init")
@@ -86,7 +86,7 @@ class Encode(_Part):
     """How to write the tensor; what is not said is chosen by size."""
 
     coder: str | None = None
-    gap_bits: int | None = Field(default=None, ge=GAP_BITS[0], le=GAP_BITS[-1])
+    gap_bits: int | None = Field(default=None, ge=GAP_BITS[0], le=GAP_BITS[-1], strict=True)
 
     @field_validator("coder")
     @classmethod
@@ -162,7 +162,7 @@ class Recipe(_Part):
 
     version: Literal[1] = 1
     name: str = ""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, strict=True)
     schedule: Schedule = OneShot()
     rules: tuple[Rule, ...]
 
@@ -174,14 +174,14 @@ class Recipe(_Part):
         """
         presets = cls.presets()
         if isinstance(source, str) and source in presets:
-            content, name = presets[source].read_text(), f"preset {source}"
+            content, name = presets[source].read_bytes(), f"preset {source}"
         else:
             path = Path(source)
             if not path.exists():
                 raise FileNotFoundError(
                     f"no recipe file {path}, nor a preset of that name; presets are {', '.join(presets)}"
                 )
-            content, name = path.read_text(), str(path)
+            content, name = path.read_bytes(), str(path)
         try:
             data = yaml.safe_load(content)
         except yaml.YAMLError as error:
@@ -207,30 +207,31 @@ class Recipe(_Part):
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
     def matches(self, model: Module | Mapping[str, Tensor]) -> list[Match]:
-        """Every tensor of a model or checkpoint with its rule. Raises ValueError for a rule that selects no
-        tensor.
+        """Every tensor of a model or checkpoint with its rule. Raises ValueError for a rule that selects no tensor, or
+        none that earlier rules leave to it.
         """
         targets = targets_of(model)
-        used: set[int] = set()
-        result = []
-        for target in targets:
-            selected = [number for number, rule in enumerate(self.rules) if rule.selects(target)]
-            used.update(selected)
-            result.append(Match(target, self.rules[selected[0]] if selected else None))
+        selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
+        first = {numbers[0] for numbers in selected if numbers}
         for number, rule in enumerate(self.rules):
-            if number not in used and not rule.optional:
-                raise ValueError(self._no_match(number, rule, targets))
-        return result
+            if number not in first and not rule.optional:
+                taken = [target.name for target, numbers in zip(targets, selected, strict=True) if number in numbers]
+                raise ValueError(self._no_match(number, rule, targets, taken))
+        return [
+            Match(target, self.rules[numbers[0]] if numbers else None)
+            for target, numbers in zip(targets, selected, strict=True)
+        ]
 
-    def _no_match(self, number: int, rule: Rule, targets: list[Target]) -> str:
+    def _no_match(self, number: int, rule: Rule, targets: list[Target], taken: list[str]) -> str:
+        if taken:
+            return f"rule {number + 1} ({rule}) comes too late: earlier rules took {_list(taken)}; put it before them"
         if rule.type is not None and not any(target.places for target in targets):
             return f"rule {number + 1} ({rule}) selects by type, which only a model can tell: use module or tensor"
         names = [name for target in targets if target.floating and target.trained is not False for name in target.names]
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         hint = (
             "" if rule.tensor else " (module and type select tensors of at least two dimensions; name others by tensor)"
         )
-        return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {shown or 'no weights'}"
+        return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {_list(names)}"
 
     def explain(self, model: Module | Mapping[str, Tensor]) -> str:
         """A table of every tensor: its shape, how many weights it has, the rule that met it, and what that will
@@ -245,6 +246,10 @@ class Recipe(_Part):
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         )
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "no weights"
 
 
 def _describe(rule: Rule | None, target: Target) -> str:

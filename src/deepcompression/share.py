@@ -9,7 +9,7 @@ import numpy as np
 from deepcompression.codebook import share_values
 from deepcompression.recipe import Recipe, Share
 from deepcompression.targets import Target
-from deepcompression.tensor import Array, CompressedTensor, narrow
+from deepcompression.tensor import Array, CompressedTensor, DenseTensor, narrow
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -29,7 +29,9 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
         values = weight.reshape(-1)[positions].astype(np.float32)
     if not np.isfinite(values).all():
         bad = np.count_nonzero(~np.isfinite(values))
-        raise ValueError(f"it has {bad} weights that are NaN or infinite: it cannot be shared; mend the training")
+        raise ValueError(
+            f"it has {bad} weights that are NaN, infinite or beyond float32: it cannot be shared; mend the training"
+        )
     codebook, codes = share_values(values, share.bits, share.init, seed)
     return CompressedTensor(weight.shape, positions, narrow(codebook, dtype), codes, dtype)
 
@@ -49,7 +51,7 @@ def share(model: Module, recipe: Recipe) -> None:
     """
     import torch
 
-    from deepcompression.model import from_torch
+    from deepcompression.model import from_torch, to_torch
     from deepcompression.parametrize import Codebook, Mask, attach_codebook, dense, parametrization
 
     changes: list[_Change] = []
@@ -59,15 +61,14 @@ def share(model: Module, recipe: Recipe) -> None:
         present = parametrization(target)
         if isinstance(present, Codebook):
             raise ValueError(f"{target.name} is shared already: call finalize first to share it anew")
-        weight = dense(target)
-        survives = present.mask if isinstance(present, Mask) else weight != 0
-        dtype = from_torch(target.name, weight.reshape(-1)[:0]).dtype
-        values = weight.cpu().to(torch.float64 if dtype == "F64" else torch.float32).numpy()
+        weight = from_torch(target.name, dense(target))
+        values = weight.numpy()
+        survives = present.mask.cpu().numpy() if isinstance(present, Mask) else values != 0
         try:
-            shared = share_array(values, survives.cpu().numpy(), rule.share, recipe.seed, dtype)
+            shared = share_array(values, survives, rule.share, recipe.seed, weight.dtype)
         except ValueError as error:
             raise ValueError(f"{target.name}: {error}") from None
         changes.append(_Change(target, shared))
     for target, shared in changes:
-        centroids = torch.from_numpy(shared.codebook.view(np.uint8)).view(dense(target).dtype)
+        centroids = to_torch(DenseTensor(shared.dtype, shared.codebook))
         attach_codebook(target, torch.from_numpy(shared.positions), torch.from_numpy(shared.codes), centroids)

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from deepcompression.model import from_torch
-from deepcompression.parametrize import Mask, attach_codebook, attach_mask, original, parametrization
+from deepcompression.parametrize import attach_codebook, attach_mask, original, parametrization
 from deepcompression.targets import Target, module_name, targets_of
 from deepcompression.tensor import CompressedTensor
 
 State = Mapping[str, torch.Tensor]
 
+# the parts that a tensor has in a state_dict in each stage, as torch calls those of a parametrized tensor
+_PLAIN = ("",)
+_MASKED = ("original", "0.mask", "0.step")
+_SHARED = ("original", "0.positions", "0.codes")
 
-def _key(name: str, part: str) -> str:
-    """The key that torch gives a part of a parametrized tensor: `fc1.parametrizations.weight.0.mask`."""
-    module, local = module_name(name), name.rpartition(".")[2]
-    return f"{module}.parametrizations.{local}.{part}".removeprefix(".")
+
+class _Found(NamedTuple):
+    """A target and its parts in the state."""
+
+    target: Target
+    parts: dict[str, torch.Tensor]
 
 
 def restore(model: nn.Module, state: State) -> None:
@@ -28,65 +35,94 @@ def restore(model: nn.Module, state: State) -> None:
     """
     problems: list[str] = []
     known: set[str] = set()
-    shared: dict[str, CompressedTensor] = {}
-    masked: set[str] = set()
-    targets = targets_of(model)
-    for target in targets:
-        if target.trained and parametrization(target) is not None:
+    found: list[_Found] = []
+    for target in targets_of(model):
+        if parametrization(target) is not None:
             raise ValueError(f"{target.name} is pruned or shared already: resume on a model built anew")
         # where weights are tied, a checkpoint may hold them under one of their names only
-        names = [name for name in target.names if name in state or _key(name, "original") in state]
-        for name in names:
-            known |= {name} | {_key(name, part) for part in ("original", "0.mask", "0.step", "0.positions", "0.codes")}
-        if not names:
-            problems.append(f"{target.name} is missing")
-        elif names[0] in state:
-            problems += _misfit(names[0], state, target.shape)
-        elif _key(names[0], "0.mask") in state:
-            masked.add(target.name)
-            for part in ("original", "0.mask"):
-                problems += _misfit(_key(names[0], part), state, target.shape)
-        else:
-            try:
-                shared[target.name] = _shared(names[0], state, target)
-            except (KeyError, ValueError) as error:
-                problems.append(f"{names[0]}: {error}")
+        stages = {name: stage for name in target.names if (stage := _stage(name, state))}
+        for name, stage in stages.items() or [(target.name, _PLAIN)]:
+            keys = {part: _key(name, part) for part in stage}
+            known.update(keys.values())
+            missing = [f"{key} is missing" for key in keys.values() if key not in state]
+            problems += missing
+            if not missing:
+                found.append(_Found(target, {part: state[key] for part, key in keys.items()}))
+                problems += [f"{name}: {problem}" for problem in _misfits(found[-1])]
     problems += [f"{key} is not in the model" for key in state if key not in known]
+    problems += _untied(found)
     if problems:
         more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(f"the checkpoint does not fit the model: {'; '.join(problems[:8])}{more}")
-    for target in targets:
-        name = next(name for name in target.names if name in state or _key(name, "original") in state)
-        _attach(target, name, state, shared.get(target.name), target.name in masked)
+    for target, parts in {id(target): (target, parts) for target, parts in found}.values():
+        _attach(target, parts)
 
 
-def _misfit(key: str, state: State, shape: tuple[int, ...]) -> list[str]:
-    if key not in state:
-        return [f"{key} is missing"]
-    found = tuple(state[key].shape)
-    return [] if found == shape else [f"{key} is {list(found)}, in the model {list(shape)}"]
+def _key(name: str, part: str) -> str:
+    """The key of a part of a tensor: `fc1.parametrizations.weight.0.mask`, or its plain name."""
+    module, local = module_name(name), name.rpartition(".")[2]
+    return f"{module}.parametrizations.{local}.{part}".removeprefix(".") if part else name
 
 
-def _shared(name: str, state: State, target: Target) -> CompressedTensor:
+def _stage(name: str, state: State) -> tuple[str, ...] | None:
+    """The parts that a name ought to have in the state, or None if it has not any."""
+    if _key(name, "0.positions") in state or _key(name, "0.codes") in state:
+        return _SHARED
+    if any(_key(name, part) in state for part in _MASKED):
+        return _MASKED
+    return _PLAIN if name in state else None
+
+
+def _misfits(found: _Found) -> list[str]:
+    """What is wrong with shapes, dtypes and values of a tensor's parts."""
+    target, parts = found
+    dtype = original(target).dtype
+    if "0.codes" in parts:
+        if parts["original"].dtype != dtype:
+            return [f"its centroids are {_describe(parts['original'])}, its weights in the model of {dtype}"]
+        try:
+            _compressed(target, parts)
+        except ValueError as error:
+            return [str(error)]
+        return []
+    expected = {"": (target.shape, dtype), "original": (target.shape, dtype)}
+    expected |= {"0.mask": (target.shape, torch.bool), "0.step": ((), torch.int64)}
+    return [
+        f"{part or 'it'} is {_describe(tensor)}, expected {list(expected[part][0])} of {expected[part][1]}"
+        for part, tensor in parts.items()
+        if (tuple(tensor.shape), tensor.dtype) != expected[part]
+    ]
+
+
+def _describe(tensor: torch.Tensor) -> str:
+    return f"{list(tensor.shape)} of {tensor.dtype}"
+
+
+def _compressed(target: Target, parts: Mapping[str, torch.Tensor]) -> CompressedTensor:
     """Checks, by making a CompressedTensor of them, that the parts of a codebook belong together."""
-    centroids = from_torch(name, state[_key(name, "original")])
-    positions, codes = state[_key(name, "0.positions")], state[_key(name, "0.codes")]
-    return CompressedTensor(
-        target.shape, positions.cpu().numpy(), centroids.elements, codes.cpu().numpy(), centroids.dtype
-    )
+    centroids, positions, codes = (from_torch(target.name, parts[part]) for part in _SHARED)
+    return CompressedTensor(target.shape, positions.elements, centroids.elements, codes.elements, centroids.dtype)
 
 
-def _attach(target: Target, name: str, state: State, shared: CompressedTensor | None, masked: bool) -> None:
-    if shared is not None:
-        centroids = state[_key(name, "original")]
-        attach_codebook(target, torch.from_numpy(shared.positions), torch.from_numpy(shared.codes), centroids)
+def _untied(found: list[_Found]) -> list[str]:
+    """Targets that are tied in the model, but stand in the state with several values."""
+    first: dict[int, _Found] = {}
+    return [
+        f"{' and '.join(target.names)} are tied in the model, but differ in the checkpoint"
+        for target, parts in found
+        if not _same(first.setdefault(id(target), _Found(target, parts)).parts, parts)
+    ]
+
+
+def _same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one is other or (one.keys() == other.keys() and all(torch.equal(one[part], other[part]) for part in one))
+
+
+def _attach(target: Target, parts: Mapping[str, torch.Tensor]) -> None:
+    if "0.codes" in parts:
+        attach_codebook(target, parts["0.positions"], parts["0.codes"], parts["original"])
         return
-    if masked:
-        attach_mask(target, state[_key(name, "0.mask")])
-        present = parametrization(target)
-        assert isinstance(present, Mask)
-        present.step.copy_(state[_key(name, "0.step")])
+    if "0.mask" in parts:
+        attach_mask(target, parts["0.mask"], int(parts["0.step"]))
     with torch.no_grad():
-        module, local = target.places[0]
-        place = original(target) if target.trained else getattr(module, local)
-        place.copy_(state[_key(name, "original") if masked else name])
+        original(target).copy_(parts[""] if "" in parts else parts["original"])

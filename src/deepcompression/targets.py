@@ -23,9 +23,9 @@ class Target:
 
     names      its plain names, `module.tensor`; more than one for a tied weight
     shape      of the dense tensor
-    floating   whether it holds floating-point numbers
+    floating   whether its dtype is one of `WEIGHT_DTYPES`: it can be pruned and shared
     trained    whether it is a parameter (buffers are not), or None where that is not known
-    places     (module, tensor name) for each of `names`; empty in a checkpoint
+    places     (module, tensor name), each once: a module with two names is one place; empty in a checkpoint
     """
 
     names: tuple[str, ...]
@@ -44,6 +44,9 @@ class Target:
         return math.prod(self.shape)
 
 
+_TORCH_WEIGHT_DTYPES = ("torch.float64", "torch.float32", "torch.float16", "torch.bfloat16")
+
+
 def module_name(name: str) -> str:
     """`conv1.weight` -> `conv1`; the empty name for a tensor of the model itself."""
     return name.rpartition(".")[0]
@@ -56,29 +59,24 @@ def targets_of(model: Module | Mapping[str, Tensor]) -> list[Target]:
     """
     if isinstance(model, Mapping):
         return [Target((name,), tuple(tensor.shape), tensor.dtype in WEIGHT_DTYPES) for name, tensor in model.items()]
-    places: dict[int, list[tuple[str, Module, str]]] = {}
+    names: dict[int, list[str]] = {}
+    places: dict[int, dict[tuple[Module, str], None]] = {}
     trained: dict[int, bool] = {}
-    for name, module in _plain_modules(model):
+    for name, module in plain_modules(model):
         for local, original, is_parameter in _own_tensors(module):
-            places.setdefault(id(original), []).append((f"{name}.{local}" if name else local, module, local))
+            names.setdefault(id(original), []).append(f"{name}.{local}" if name else local)
+            places.setdefault(id(original), {})[module, local] = None
             trained[id(original)] = is_parameter
     targets = []
     for key, found in places.items():
-        _, module, local = found[0]
+        module, local = next(iter(found))
         tensor = getattr(module, local)
-        targets.append(
-            Target(
-                tuple(name for name, _, _ in found),
-                tuple(tensor.shape),
-                tensor.is_floating_point(),
-                trained[key],
-                tuple((module, local) for _, module, local in found),
-            )
-        )
+        floating = str(tensor.dtype) in _TORCH_WEIGHT_DTYPES
+        targets.append(Target(tuple(names[key]), tuple(tensor.shape), floating, trained[key], tuple(found)))
     return targets
 
 
-def _plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
+def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
     """Modules under every name they have, but not the insides of parametrizations."""
     for name, module in model.named_modules(remove_duplicate=False):
         if "parametrizations" not in name.split("."):
@@ -89,7 +87,7 @@ def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
     """(name, tensor that is the same object wherever it is tied, whether it is a parameter)."""
     for local, parametrization in getattr(module, "parametrizations", {}).items():
         original = getattr(parametrization, "original", None)
-        yield local, parametrization if original is None else original, True
+        yield local, parametrization if original is None else original, "original" not in parametrization._buffers
     for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
         yield local, parameter, True
     for local, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
