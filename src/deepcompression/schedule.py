@@ -36,7 +36,7 @@ class Rounds(_Schedule):
     """
 
     kind: Literal["rounds"] = "rounds"
-    rounds: PositiveInt
+    rounds: PositiveInt = Field(strict=True)
 
     @property
     def last_step(self) -> int:
@@ -60,9 +60,9 @@ class Gradual(_Schedule):
     """
 
     kind: Literal["gradual"] = "gradual"
-    begin: NonNegativeInt = 0
-    end: PositiveInt
-    every: PositiveInt = 1
+    begin: NonNegativeInt = Field(default=0, strict=True)
+    end: PositiveInt = Field(strict=True)
+    every: PositiveInt = Field(default=1, strict=True)
 
     @model_validator(mode="after")
     def _check(self) -> Gradual:
