@@ -8,33 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, TensorSpec, safe_open, serialize_file
+from safetensors import SafetensorError, safe_open
 
 from deepcompression.file import atomic_path
 from deepcompression.tensor import STORAGE, DenseTensor
 from deepcompression.wire import FormatError
 
 _HEADER_LENGTH_BYTES = 8
-
-# The names that safetensors wants when writing.
-_WRITTEN = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
-    "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
-    "C64": "complex64",
-}
+_METADATA = "__metadata__"
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, DenseTensor], dict[str, str]]:
@@ -47,16 +28,16 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, DenseTensor
         raise ValueError(
             f"{path}: checkpoints are read from .safetensors files; convert it first (safetensors.torch.save_file)"
         )
-    try:
-        with safe_open(path, framework="numpy") as checked:
-            metadata = checked.metadata() or {}
-    except SafetensorError as error:
-        raise FormatError(f"{path}: not a sound safetensors file: {error}") from None
     tensors = {}
     with path.open("rb") as file:
+        try:
+            with safe_open(path, framework="numpy") as checked:
+                metadata = checked.metadata() or {}
+        except SafetensorError as error:
+            raise FormatError(f"{path}: not a sound safetensors file: {error}") from None
         start = int.from_bytes(file.read(_HEADER_LENGTH_BYTES), "little")
         header = json.loads(file.read(start))
-        header.pop("__metadata__", None)
+        header.pop(_METADATA, None)
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             if entry["dtype"] not in STORAGE:
                 raise FormatError(
@@ -72,15 +53,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, DenseTensor
 def write_checkpoint(
     path: str | os.PathLike[str], tensors: Mapping[str, DenseTensor], metadata: Mapping[str, str]
 ) -> None:
-    """Writes a safetensors file, which appears only when it is complete."""
-    content = {
-        name: TensorSpec(
-            dtype=_WRITTEN[tensor.dtype],
-            shape=tensor.shape,
-            data_ptr=tensor.elements.ctypes.data,
-            data_len=tensor.elements.nbytes,
-        )
-        for name, tensor in tensors.items()
-    }
-    with atomic_path(path) as partial:
-        serialize_file(content, str(partial), dict(metadata) or None)
+    """Writes a safetensors file, which appears only when it is complete; the same tensors always give the same bytes.
+
+    Raises ValueError for a tensor with the name that safetensors keeps for metadata.
+    """
+    if _METADATA in tensors:
+        raise ValueError(f"safetensors files cannot hold a tensor named {_METADATA}")
+    # widest elements first: none of them straddles its alignment
+    ordered = sorted(tensors.items(), key=lambda item: -item[1].elements.itemsize)
+    header: dict[str, object] = {_METADATA: dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for name, tensor in ordered:
+        begin, end = end, end + tensor.elements.nbytes
+        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": (begin, end)}
+    head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.write(len(head).to_bytes(_HEADER_LENGTH_BYTES, "little") + head)
+        for _, tensor in ordered:
+            file.write(tensor.elements.tobytes())

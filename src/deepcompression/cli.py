@@ -18,13 +18,15 @@ from deepcompression.checkpoint import read_checkpoint, write_checkpoint
 from deepcompression.compress import compress_tensors, encodings
 from deepcompression.file import LIMIT_BYTES, DczFile, save_tensors
 from deepcompression.recipe import Prune, Recipe, Rule, Share
-from deepcompression.report import Report
+from deepcompression.report import Report, printable
 from deepcompression.tensor import Tensor
 
 MISMATCH, BAD_FILE, MISTAKE, SYSTEM = 1, 3, 2, 4
 
+# all of typer's complaints about arguments; it gives the class no public name
+_UsageError: Any = typer.BadParameter.__base__
+
 app = typer.Typer(
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Makes the weights of a neural network small: pruned, shared, Huffman-coded into one .dcz file.",
     epilog="Exit codes: 0 well; 1 verify found a difference; 2 mistake in the call; 3 bad file; 4 the system refused.",
@@ -45,15 +47,20 @@ def _errors_in_one_line() -> Iterator[None]:
         _fail(str(error), BAD_FILE)
     except (ValueError, TypeError) as error:
         _fail(str(error), MISTAKE)
-    except FileNotFoundError as error:
-        _fail(f"{error.filename}: no such file" if error.filename else str(error), MISTAKE)
-    except (OSError, MemoryError) as error:
-        _fail(str(error) or "out of memory", SYSTEM)
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _fail(message, MISTAKE if isinstance(error, FileNotFoundError) else SYSTEM)
+    except MemoryError:
+        _fail("out of memory", SYSTEM)
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"dcz: {' '.join(message.split())}", file=sys.stderr)
+    _complain(message)
     raise typer.Exit(code)
+
+
+def _complain(message: str) -> None:
+    print(f"dcz: {printable(' '.join(message.split()))}", file=sys.stderr)
 
 
 def _print_json(value: dict[str, Any]) -> None:
@@ -70,6 +77,12 @@ def _print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES) -> 
         console.print(table)
 
 
+def _check_suffix(output: Path, suffix: str) -> None:
+    """So that no slip replaces a checkpoint by what was made from it."""
+    if output.suffix != suffix:
+        raise ValueError(f"{output}: the output of this command is a {suffix} file")
+
+
 @app.command()
 def compress(
     model: ModelArgument,
@@ -84,6 +97,7 @@ def compress(
     """Prune, share and encode a checkpoint. Without recipe, density and bits nothing is changed: tensors that are
     pruned or shared already become small, exactly."""
     with _errors_in_one_line():
+        _check_suffix(output, ".dcz")
         chosen = _recipe(recipe, density, bits)
         tensors, metadata = read_checkpoint(model)
         compressed: dict[str, Tensor] = dict(tensors)
@@ -116,8 +130,7 @@ def decompress(
 ) -> None:
     """Write the dense tensors of a .dcz file, bit for bit what was saved, as .safetensors."""
     with _errors_in_one_line():
-        if output.suffix != ".safetensors":
-            raise ValueError(f"{output}: checkpoints are written as .safetensors")
+        _check_suffix(output, ".safetensors")
         with DczFile(file, limit_bytes) as source:
             tensors = {name: source.read(name).dense() for name in source}
             write_checkpoint(output, tensors, source.metadata)
@@ -172,4 +185,10 @@ def verify(
 
 def main() -> None:
     """The console script."""
-    app()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except _UsageError as error:
+        _complain(f"{error.format_message()} (see dcz --help)")
+        sys.exit(MISTAKE)
+    except typer.Abort:
+        sys.exit(SYSTEM)

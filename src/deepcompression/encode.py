@@ -67,8 +67,6 @@ def _best_positions(positions: NDArray[np.int64], gap_bits: int | None, rest_byt
 
     `rest_bytes` tells what the remainder of the payload takes for a number of fillers.
     """
-    if gap_bits is not None and gap_bits not in GAP_BITS:
-        raise ValueError(f"gap_bits is from {GAP_BITS[0]} to {GAP_BITS[-1]}; found {gap_bits}")
     best: _Positions | None = None
     best_bytes = 0
     for width in GAP_BITS if gap_bits is None else (gap_bits,):
@@ -100,7 +98,8 @@ class _Gaps(NamedTuple):
     parts: dict[str, int]
 
 
-def _read_gaps(cursor: Cursor, size: int) -> _Gaps:
+def _read_gaps(cursor: Cursor, size: int, entry_bytes: int) -> _Gaps:
+    """`entry_bytes` is the least that each entry takes behind the gaps: known before memory is asked for them."""
     entries = cursor.varint("number of entries")
     if entries > size:
         raise FormatError(f"{entries} entries are claimed for a tensor of {size} elements")
@@ -114,6 +113,8 @@ def _read_gaps(cursor: Cursor, size: int) -> _Gaps:
     lengths = _read_table(cursor, 1 << bits)
     table_bytes = cursor.at - start
     length = cursor.varint("length of the gap stream")
+    if entries * entry_bytes > cursor.left - length:
+        raise FormatError(f"{entries} entries do not fit the {cursor.left} bytes behind offset {cursor.offset}")
     values = _read_stream(cursor, length, lengths, entries)
     fields = cursor.at - table_bytes - length
     return _Gaps(values, bits, {"fields": fields, "gap table": table_bytes, "gaps": length})
@@ -123,17 +124,19 @@ def _read_table(cursor: Cursor, alphabet: int) -> NDArray[np.uint8]:
     try:
         lengths, cursor.at = _core.unpack_table(cursor.data, cursor.at, alphabet)
     except FormatError as error:
-        raise FormatError(f"code table at offset {cursor.offset}: {error}") from None
+        raise FormatError(f"in the payload at offset {cursor.base}: {error}") from None
     return lengths
 
 
 def _read_stream(cursor: Cursor, length: int, lengths: NDArray[np.uint8], count: int) -> NDArray[np.uint16]:
     start = cursor.at
     cursor.take(length, "a coded stream")
+    if count > 8 * length and np.count_nonzero(lengths) > 1:
+        raise FormatError(f"the stream at offset {cursor.base + start} has {length} bytes, too few for {count} symbols")
     try:
         return _core.decode_symbols(cursor.data, start, length, lengths, count)
     except FormatError as error:
-        raise FormatError(f"coded stream at offset {cursor.base + start}: {error}") from None
+        raise FormatError(f"in the payload at offset {cursor.base}: {error}") from None
 
 
 def _encode_raw(tensor: Tensor, gap_bits: int | None) -> bytes:
@@ -163,7 +166,7 @@ def _encode_sparse(tensor: Tensor, gap_bits: int | None) -> bytes:
 
 def _decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
     size = math.prod(shape)
-    gaps = _read_gaps(cursor, size)
+    gaps = _read_gaps(cursor, size, STORAGE[dtype].itemsize)
     data = cursor.rest()
     storage = STORAGE[dtype]
     expected = len(gaps.values) * storage.itemsize
@@ -185,6 +188,7 @@ def _encode_huffman(tensor: Tensor, gap_bits: int | None) -> bytes | None:
         if recognised is None:
             return None
         tensor = recognised
+    tensor = tensor.canonical()
     if not len(tensor.positions):
         return varint(0)
     centroids = len(tensor.codebook)
@@ -214,7 +218,7 @@ def _decode_huffman(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple
     if dtype not in WEIGHT_DTYPES:
         raise FormatError(f"the coder huffman holds {', '.join(WEIGHT_DTYPES)}; found {dtype}")
     size = math.prod(shape)
-    gaps = _read_gaps(cursor, size)
+    gaps = _read_gaps(cursor, size, 0)
     storage = STORAGE[dtype]
     parts = dict(gaps.parts)
     if not len(gaps.values):
@@ -254,11 +258,13 @@ CODERS: dict[str, Coder] = {
 def encode(tensor: Tensor, coder: str | None = None, gap_bits: int | None = None) -> tuple[str, bytes]:
     """The coder's name and the payload: the smallest over all coders (the first of equals), or the one demanded.
 
-    `gap_bits`, 2 to 16, fixes the width of the gap field. Raises ValueError if `coder` is unknown or cannot hold the
-    tensor.
+    `gap_bits`, 2 to 16, fixes the width of the gap field. Raises ValueError if it is another, or if `coder` is unknown
+    or cannot hold the tensor.
     """
     if coder is not None and coder not in CODERS:
         raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
+    if gap_bits is not None and gap_bits not in GAP_BITS:
+        raise ValueError(f"gap_bits is from {GAP_BITS[0]} to {GAP_BITS[-1]}; found {gap_bits}")
     candidates = []
     for name in CODERS if coder is None else (coder,):
         payload = CODERS[name].encode(tensor, gap_bits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import threading
@@ -53,6 +54,8 @@ def save_tensors(
     `how` fixes coder or gap width for tensors by name. Raises ValueError for a tensor that cannot be stored so,
     OSError if writing fails.
     """
+    if unknown := set(how or {}) - set(tensors):
+        raise ValueError(f"no tensor is named {', '.join(sorted(unknown))}, whose encoding is given")
     payloads: list[bytes] = []
     entries: dict[str, Entry] = {}
     for name, tensor in tensors.items():
@@ -79,6 +82,8 @@ def save_tensors(
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new path to write to, which replaces `path` when the block ends well and is removed when it does not."""
     target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
@@ -127,16 +132,18 @@ class DczFile(Mapping[str, Array]):
         if decoded > limit_bytes:
             raise FormatError(f"the tensors take {decoded} bytes when decoded, the limit is {limit_bytes}")
 
-    def _bytes(self, offset: int, length: int, what: str) -> bytes:
+    def _bytes(self, offset: int, length: int, what: str) -> bytearray:
         if offset + length > self.size_bytes:
             raise FormatError(
                 f"{what} at offset {offset} needs {length} bytes, the file ends at {self.size_bytes}: "
                 "it is cut off or damaged"
             )
+        # unlike bytes, an array upon a bytearray can be written to
+        data = bytearray(length)
         with self._lock:
             self._file.seek(offset)
-            data = self._file.read(length)
-        if len(data) != length:
+            found = self._file.readinto(data)
+        if found != length:
             raise FormatError(f"{what} at offset {offset} could not be read: the file changed while it was open")
         return data
 
@@ -160,6 +167,9 @@ class DczFile(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         return self.read(name).numpy()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)

@@ -14,6 +14,8 @@ MAGIC = b"\x89DCZ"
 VERSION = 1
 CHECKSUM_BYTES = 4
 MAX_DIMENSIONS = 32
+# of the index, and of all names in full: each name may hold the one before it, so that few bytes could claim many
+MAX_INDEX_BYTES = 100_000_000
 # the longest that magic, version and length of the index can be
 HEADER_BYTES = len(MAGIC) + 1 + 9
 _ALIAS = 0
@@ -44,7 +46,10 @@ class Entry:
 
 
 def write_head(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
-    """Everything before the payloads. The entries' offsets are not used: payloads follow one another."""
+    """Everything before the payloads. The entries' offsets are not used: payloads follow one another.
+
+    Raises ValueError for names and metadata that are too large.
+    """
     entries = list(entries)
     index = bytearray(varint(len(metadata)))
     for key, value in sorted(metadata.items(), key=lambda item: item[0].encode()):
@@ -63,6 +68,8 @@ def write_head(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
         index += bytes([CODERS[entry.coder].number, _DTYPES.index(entry.dtype)])
         index += varint(len(entry.shape)) + b"".join(map(varint, entry.shape))
         index += varint(entry.length) + entry.checksum.to_bytes(CHECKSUM_BYTES, "little")
+    if max(len(index), sum(len(entry.name.encode()) for entry in entries)) > MAX_INDEX_BYTES:
+        raise ValueError(f"names and metadata take more than {MAX_INDEX_BYTES} bytes")
     head = MAGIC + bytes([VERSION]) + varint(len(index)) + bytes(index)
     return head + checksum(head).to_bytes(CHECKSUM_BYTES, "little")
 
@@ -76,7 +83,7 @@ def _common_prefix(first: bytes, second: bytes) -> int:
     return count
 
 
-def read_header(start: bytes) -> tuple[int, int]:
+def read_header(start: bytes | bytearray) -> tuple[int, int]:
     """The first bytes of a file, up to `HEADER_BYTES` -> where the index begins, and its length."""
     if start[: len(MAGIC)] != MAGIC:
         found = start[: len(MAGIC)].hex(" ") or "nothing"
@@ -87,10 +94,12 @@ def read_header(start: bytes) -> tuple[int, int]:
     if version != VERSION:
         raise FormatError(f"version {version} is not known, only {VERSION}: a newer deepcompression may read it")
     length = cursor.varint("length of the index")
+    if length > MAX_INDEX_BYTES:
+        raise FormatError(f"the index takes {length} bytes, more than {MAX_INDEX_BYTES}")
     return cursor.at, length
 
 
-def read_head(head: bytes, start: int) -> tuple[dict[str, Entry], dict[str, str]]:
+def read_head(head: bytes | bytearray, start: int) -> tuple[dict[str, Entry], dict[str, str]]:
     """Everything before the payloads, its index beginning at `start` -> entries by name, and metadata."""
     end = len(head) - CHECKSUM_BYTES
     expected = int.from_bytes(head[end:], "little")
@@ -120,12 +129,16 @@ def _read_entries(index: Cursor, offset: int) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     ordered: list[Entry] = []
     previous = b""
+    named_bytes = 0
     for _ in range(index.varint("number of tensors")):
         at = index.offset
         shared = index.varint("length of the shared name")
         if shared > len(previous):
             raise FormatError(f"name at offset {at} shares {shared} bytes with a name of {len(previous)}")
         previous = previous[:shared] + index.text("name")
+        named_bytes += len(previous)
+        if named_bytes > MAX_INDEX_BYTES:
+            raise FormatError(f"the names up to offset {at} take more than {MAX_INDEX_BYTES} bytes")
         name = _decode_text(previous, at)
         if name in entries:
             raise FormatError(f"tensor {name!r} stands twice in the index, again at offset {at}")

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from deepcompression.encode import Account
 from deepcompression.file import LIMIT_BYTES, DczFile
@@ -159,10 +160,8 @@ class Report:
         )
         table.add_row(
             *("total", "", f"{weights:,}", _percent(survivors, weights)),
-            *(
-                _mean_bits(self.rows, name)
-                for name in ("weight_bits", "weight_bits_coded", "gap_bits", "gap_bits_coded")
-            ),
+            *(_mean_bits(self.rows, name, "centroids") for name in ("weight_bits", "weight_bits_coded")),
+            *(_mean_bits(self.rows, name, "gap_bits") for name in ("gap_bits", "gap_bits_coded")),
             *(_percent(self.fixed_bytes, self.dense_bytes), _percent(self.file_bytes, self.dense_bytes)),
             *(f"{self.file_bytes:,}", ""),
         )
@@ -179,13 +178,20 @@ class Report:
         yield bytes_table
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def printable(text: str) -> str:
+    """Text from a file, with what could steer a terminal written as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cells(row: Row) -> tuple[str | Text, ...]:
+    # a Text, since a name such as a[b] is no markup
+    name = Text(printable(row.name))
     shape = "x".join(map(str, row.shape)) or "scalar"
     if row.tied_to:
-        return (row.name, shape, *[""] * 8, "0", f"= {row.tied_to}")
+        return (name, shape, *[""] * 8, "0", Text(f"= {printable(row.tied_to)}"))
     shared, pruned = row.centroids > 0, row.gap_bits > 0
     return (
-        row.name,
+        name,
         shape,
         f"{row.weights:,}",
         _percent(row.survivors, row.weights),
@@ -204,8 +210,8 @@ def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.2f}%" if whole else "-"
 
 
-def _mean_bits(rows: Iterable[Row], name: str) -> str:
-    """The mean over all entries of the rows that have such bits."""
-    having = [row for row in rows if getattr(row, name) and not row.tied_to]
+def _mean_bits(rows: Iterable[Row], name: str, needed: str) -> str:
+    """The mean over all entries of the rows that have such bits: those where `needed` is not zero."""
+    having = [row for row in rows if getattr(row, needed) and not row.tied_to]
     entries = sum(row.entries for row in having)
     return f"{sum(getattr(row, name) * row.entries for row in having) / entries:.1f}" if entries else "-"

@@ -69,7 +69,8 @@ def narrow(values: Array, dtype: str) -> Array:
 
 def nonzero_bits(elements: Array) -> NDArray[np.bool_]:
     """Where any bit of an element is set, in its shape: unlike `!= 0`, true for a negative zero."""
-    unsigned = np.ascontiguousarray(elements).view(f"u{elements.dtype.itemsize}")
+    # ascontiguousarray would make a scalar one-dimensional
+    unsigned = np.array(elements, copy=None, order="C").view(f"u{elements.dtype.itemsize}")
     return unsigned.astype(np.bool_)
 
 
@@ -166,6 +167,22 @@ class CompressedTensor:
         """The dense values as an ordinary array (BF16 widened to float32)."""
         return self.dense().numpy()
 
+    def canonical(self) -> CompressedTensor:
+        """The same tensor, its codebook ascending and without centroids that are there twice or that no survivor has."""
+        bits, first, code = np.unique(
+            self.codebook.view(f"u{self.codebook.dtype.itemsize}"), return_index=True, return_inverse=True
+        )
+        used = np.zeros(len(bits), bool)
+        used[code[self.codes]] = True
+        kept = first[used]
+        # distinct bits of one value (zeros of both signs) are told apart by their bits
+        order = np.argsort(widen(self.codebook[kept], self.dtype), kind="stable")
+        number = np.zeros(len(bits), np.uint8)
+        number[np.flatnonzero(used)[order]] = np.arange(len(order))
+        return CompressedTensor(
+            self.shape, self.positions, self.codebook[kept][order], number[code][self.codes], self.dtype
+        )
+
     @classmethod
     def from_dense(cls, tensor: DenseTensor) -> CompressedTensor | None:
         """Recognises a tensor that is already shared: at most 256 distinct non-zero elements, told apart by their
@@ -185,10 +202,7 @@ class CompressedTensor:
         if len(distinct) > MAX_CENTROIDS:
             return None
         codebook = distinct.view(STORAGE[tensor.dtype])
-        order = np.argsort(widen(codebook, tensor.dtype), kind="stable")
-        rank = np.empty(len(order), np.uint8)
-        rank[order] = np.arange(len(order))
-        return cls(tensor.shape, positions.astype(np.int64), codebook[order], rank[codes], tensor.dtype)
+        return cls(tensor.shape, positions.astype(np.int64), codebook, codes.astype(np.uint8), tensor.dtype).canonical()
 
 
 Tensor = DenseTensor | CompressedTensor

@@ -13,7 +13,7 @@ _MAX_VARINT_BYTES = 9
 __all__ = ["Cursor", "FormatError", "checksum", "text", "varint"]
 
 
-def checksum(data: bytes | memoryview, start: int = 0) -> int:
+def checksum(data: bytes | bytearray | memoryview, start: int = 0) -> int:
     """CRC-32 of `data`, going on from `start`."""
     return zlib.crc32(data, start)
 
@@ -37,7 +37,7 @@ def text(value: str | bytes) -> bytes:
 class Cursor:
     """A place in some bytes that moves forward as they are read. `base` is their offset in the file, for messages."""
 
-    def __init__(self, data: bytes | memoryview, base: int = 0) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview, base: int = 0) -> None:
         self.data = memoryview(data)
         self.base = base
         self.at = 0
