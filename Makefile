@@ -1,0 +1,41 @@
+# Everything on a fresh machine with Python, make and a C++ compiler: `make demo`, `make test`, `make check`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CORE := $(wildcard core/*.hpp core/*.cpp)
+
+.PHONY: demo test check format golden clean
+
+demo: .venv/installed
+	$(BIN)/python -m reproduce lenet-300-100 --out build/demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(CORE)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/strict -G Ninja -DDCZ_STRICT=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+	  -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir) > build/strict.log || (cat build/strict.log; exit 1)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/strict
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CORE)
+
+# Writes the golden files anew: only when the format changes on purpose.
+golden: .venv/installed
+	$(BIN)/python -m pytest tests/test_golden.py --write-golden
+
+.venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	mkdir -p build
+	touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,164 @@
+"""One network of the paper from scratch to a `.dcz` file: trained, pruned, shared, encoded, and measured from the
+file alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+import deepcompression as dc
+from reproduce.data import Images, Shifted, load_test, load_training
+from reproduce.models import LeNet5, LeNet300100
+from reproduce.training import BATCH, Phase, answers, error_percent, train
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+REACH = 1
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the paper with the training found for it; `paper` are the error and size of its table 1."""
+
+    model: type[nn.Module]
+    dense: Phase
+    prune: Phase
+    tune: Phase
+    paper: dict[str, float]
+
+    def recipe(self, name: str) -> dc.Recipe:
+        return dc.Recipe.load(HERE / "recipes" / f"{name}.yaml")
+
+
+NETWORKS = {
+    "lenet-300-100": Network(
+        LeNet300100,
+        Phase("train", 8, 2e-3, warmup=300),
+        Phase("prune", 32, 2e-3),
+        Phase("share", 4, 5e-4),
+        {"error_percent": 1.58, "reference_error_percent": 1.64, "file_bytes": 27_000, "ratio": 40},
+    ),
+    "lenet-5": Network(
+        LeNet5,
+        Phase("train", 5, 2e-3, warmup=300),
+        Phase("prune", 16, 2e-3),
+        Phase("share", 2, 5e-4),
+        {"error_percent": 0.74, "reference_error_percent": 0.80, "file_bytes": 44_000, "ratio": 39},
+    ),
+}
+
+
+def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
+    """The whole job; writes `<name>.dcz` and `<name>.json` (`<name>-seed-<seed>` for other seeds than 0) and returns
+    the file.
+    """
+    network = NETWORKS[name]
+    stem = name if seed == 0 else f"{name}-seed-{seed}"
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{stem}.dcz"
+    training, validation = load_training(data)
+    shifted = Shifted(training, REACH)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = network.model()
+    stages: dict[str, dict[str, float]] = {}
+    start = time.perf_counter()
+
+    def finished(stage: str) -> None:
+        nonlocal start
+        error = error_percent(model, validation)
+        stages[stage] = {"validation_error_percent": error, "seconds": time.perf_counter() - start}
+        start = time.perf_counter()
+
+    recipe = network.recipe(name)
+    train(model, network.dense, shifted, validation, generator)
+    finished("train")
+    dense_weights = {key: value.clone() for key, value in model.state_dict().items()}
+    teacher = answers(model, shifted) if network.prune.distill or network.tune.distill else None
+    pruner = dc.prune(model, recipe)
+    train(model, network.prune, shifted, validation, generator, teacher, pruner.step)
+    assert pruner.done, "the schedule is longer than the training"
+    finished("prune")
+    dc.share(model, recipe)
+    train(model, network.tune, shifted, validation, generator, teacher)
+    finished("share")
+    dc.save(model, path, recipe)
+    finished("encode")
+
+    # From here on the file alone counts, and the test images are looked at for the first time.
+    test = load_test(data)
+    decoded = dc.load(path, into=network.model())
+    reference = network.model()
+    reference.load_state_dict(dense_weights)
+    result = {
+        "network": name,
+        "seed": seed,
+        "test_error_percent": error_percent(decoded, test),
+        "dense_test_error_percent": error_percent(reference, test),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "paper": network.paper,
+        "stages": stages,
+        "training": {"batch": BATCH, "shift_pixels": REACH}
+        | {phase.name: asdict(phase) for phase in (network.dense, network.prune, network.tune)},
+        "recipe": yaml.safe_load(recipe.to_yaml()),
+        "report": dc.Report.of(path).to_dict(),
+        "command": f"python -m reproduce {name} --seed {seed}",
+        "environment": environment(),
+    }
+    path.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    return path
+
+
+def evaluate(name: str, path: Path, images: Images) -> float:
+    """The test error, in percent, of a file alone, decoded into a new model."""
+    return error_percent(dc.load(path, into=NETWORKS[name].model()), images)
+
+
+def environment() -> dict[str, Any]:
+    """Commit, versions and machine, as every result names them."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "versions": {
+            "deepcompression": dc.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "system": platform.system(),
+        },
+    }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    """The processor's name where the system tells it, and the widest instructions that torch found."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        name = next(
+            (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name
+        )
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"

@@ -1,0 +1,72 @@
+"""Result files -> the results table, on the terminal and in README.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from reproduce.experiment import RESULTS
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+HEADINGS = (
+    "network",
+    "seed",
+    "parameters",
+    "dense error",
+    "error",
+    "file",
+    "smaller",
+    "paper: error",
+    "file",
+    "smaller",
+)
+
+
+def _cells(result: dict[str, Any]) -> tuple[str, ...]:
+    report, paper = result["report"], result["paper"]
+    return (
+        result["network"],
+        str(result["seed"]),
+        f"{report['dense_bytes']:,} B",
+        f"{result['dense_test_error_percent']:.2f} %",
+        f"{result['test_error_percent']:.2f} %",
+        f"{report['file_bytes']:,} B",
+        f"{report['ratio']:.0f}x",
+        f"{paper['error_percent']:.2f} %",
+        f"{paper['file_bytes']:,} B",
+        f"{paper['ratio']}x",
+    )
+
+
+def summary(results: Sequence[dict[str, Any]]) -> Table:
+    """The results beside the paper's, for a rich console."""
+    table = Table(*HEADINGS, caption="test error of the decoded file; the file counted whole")
+    for result in results:
+        table.add_row(*_cells(result))
+    return table
+
+
+def read_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    results = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    return sorted(results, key=lambda result: (result["network"], result["seed"]))
+
+
+def markdown(results: Sequence[dict[str, Any]]) -> str:
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *map(_cells, results)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def with_table(readme: str, results: Sequence[dict[str, Any]]) -> str:
+    """The text of README.md with the table between its two marks made anew."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}"
+
+
+def update_readme() -> None:
+    README.write_text(with_table(README.read_text(), read_results()))

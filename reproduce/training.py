@@ -1,0 +1,140 @@
+"""The training loop of the LeNets: Adam, a cosine rate, shifted digits, distillation; and the error of a network."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reproduce.data import Images, Shifted
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training: `epochs` with the rate falling from `rate` to zero along a cosine, after `warmup`
+    steps up.
+
+    `distill` is the weight of the teacher's answers against the labels'.
+    """
+
+    name: str
+    epochs: int
+    rate: float
+    warmup: int = 0
+    distill: float = 0.0
+
+
+BATCH = 200
+TEMPERATURE = 2.0
+EVALUATION_BATCH = 1000
+
+
+def error_percent(model: nn.Module, images: Images) -> float:
+    """Percentage of images whose largest logit is not their label's."""
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        logits = torch.cat([model(part) for part in images.pixels.split(EVALUATION_BATCH)])
+    model.train(training)
+    return 100 * (logits.argmax(1) != images.labels).double().mean().item()
+
+
+def answers(model: nn.Module, images: Shifted) -> Tensor:
+    """The logits of a network for every image at every shift: float32 (images, shifts, classes)."""
+    model.eval()
+    parts = []
+    with torch.inference_mode():
+        for index in torch.arange(len(images)).split(EVALUATION_BATCH):
+            at_shifts = [model(images.batch(index, torch.full_like(index, s))) for s in range(images.count)]
+            parts.append(torch.stack(at_shifts, 1))
+    model.train()
+    return torch.cat(parts).clone()
+
+
+def train(
+    model: nn.Module,
+    phase: Phase,
+    images: Shifted,
+    validation: Images,
+    generator: torch.Generator,
+    teacher: Tensor | None = None,
+    step: Callable[[], None] = lambda: None,
+) -> None:
+    """Trains a model for a phase; `step` is called after every step of the optimizer. Says how it goes, epoch by
+    epoch.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=phase.rate, fused=True)
+    steps = len(images) // BATCH
+    total = phase.epochs * steps
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, total, phase.warmup))
+    model.train()
+    with _progress(phase, steps) as report:
+        for _ in range(phase.epochs):
+            order = torch.randperm(len(images), generator=generator)
+            shifts = torch.randint(images.count, (len(images),), generator=generator)
+            losses = torch.zeros(())
+            for at in range(steps):
+                chosen = slice(at * BATCH, (at + 1) * BATCH)
+                index, shift = order[chosen], shifts[chosen]
+                logits = model(images.batch(index, shift))
+                loss = F.cross_entropy(logits, images.labels[index])
+                if teacher is not None and phase.distill:
+                    loss = (1 - phase.distill) * loss + phase.distill * _distillation(logits, teacher[index, shift])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                rate.step()
+                step()
+                losses += loss.detach()
+                report.advance()
+            report.epoch(losses.item() / steps, error_percent(model, validation))
+
+
+def _rate(done: int, total: int, warmup: int) -> float:
+    return min(1.0, (done + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
+
+
+def _distillation(logits: Tensor, answers: Tensor) -> Tensor:
+    """Hinton, Vinyals, Dean (2015): cross entropy to the teacher's softened answers, times temperature for their
+    scale.
+    """
+    soft = F.softmax(answers / TEMPERATURE, 1)
+    return -TEMPERATURE * (soft * F.log_softmax(logits / TEMPERATURE, 1)).sum(1).mean()
+
+
+class _Report:
+    """A progress bar on a terminal, a plain line an epoch elsewhere."""
+
+    def __init__(self, phase: Phase, bar: Progress | None, steps: int) -> None:
+        self._phase, self._bar, self._epoch, self._start = phase, bar, 0, time.perf_counter()
+        self._task = bar.add_task(phase.name, total=phase.epochs * steps) if bar else None
+
+    def advance(self) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task)
+
+    def epoch(self, loss: float, error: float) -> None:
+        self._epoch += 1
+        message = f"{self._phase.name} {self._epoch}/{self._phase.epochs}: loss {loss:.4f}, validation {error:.2f} %"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=message)
+        else:
+            print(f"{message}, {time.perf_counter() - self._start:.0f} s", flush=True)
+
+
+@contextmanager
+def _progress(phase: Phase, steps: int) -> Iterator[_Report]:
+    if not sys.stdout.isatty():
+        yield _Report(phase, None, steps)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        yield _Report(phase, bar, steps)
