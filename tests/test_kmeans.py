@@ -103,6 +103,10 @@ def test_empty_clusters_get_the_farthest_values():
     assert _core.lloyd(ordered, np.zeros(7, np.float32)).tolist() == ordered.tolist()
 
 
+def test_of_equally_far_values_the_lowest_is_taken():
+    assert _core.lloyd(np.float32([-1, 0, 1]), np.float32([0, 100])).tolist() == [-1, 0.5]
+
+
 def test_a_small_cluster_beside_large_values_keeps_its_mean():
     small = np.linspace(1e-7, 3e-7, 1001, dtype=np.float32)
     ordered = np.concatenate([np.full(100_000, -30000, np.float32), small, np.full(100_000, 30001, np.float32)])
@@ -158,6 +162,13 @@ def test_optimum_of_a_large_layer_is_not_beaten_by_any_lloyd():
         for start in [linear(ordered, k), density(ordered, k), *(np.sort(rng.choice(ordered, k)) for _ in range(10))]:
             other = oracle.partition_error(ordered, _core.assign(ordered, _core.lloyd(ordered, start)))
             assert best <= other * (1 + 1e-9)
+
+
+def test_optimum_beside_huge_values_does_not_lose_the_small_ones():
+    ordered = np.concatenate([np.float32([-1e9, -1e9]), laplace(300, seed=8), np.float32([1e9])])
+    for k in (5, 12):
+        error = oracle.partition_error(ordered, _core.assign(ordered, _core.optimal_centroids(ordered, k)))
+        assert error <= oracle.optimal_error(ordered, k) * (1 + 1e-9)
 
 
 def test_optimum_finds_the_clusters_that_were_put_there():
