@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+torch.set_num_threads(1)
+
 
 def mlp() -> nn.Sequential:
     return nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 4))

@@ -163,7 +163,15 @@ def detach(target: Target) -> None:
     parameter.grad = None
 
 
+def _unshare_class(module: nn.Module) -> None:
+    """torch gives a parametrized module a class of its own and changes that class; but a deep copy has the same one."""
+    if parametrize.is_parametrized(module):
+        shared = type(module)
+        module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
+
+
 def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
+    _unshare_class(module)
     # unsafe spares a check of the shape that a codebook does not pass while it is registered
     parametrize.register_parametrization(module, local, new, unsafe=True)
     if isinstance(module, nn.RNNBase) and _forget_flat_weights not in module._forward_hooks.values():
@@ -171,6 +179,7 @@ def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
 
 
 def _remove(module: nn.Module, local: str) -> None:
+    _unshare_class(module)
     parametrize.remove_parametrizations(module, local)
     if not parametrize.is_parametrized(module):
         for key, hook in list(module._forward_hooks.items()):
