@@ -76,7 +76,7 @@ def test_names_that_take_too_much_together_are_refused_by_writer_and_reader(monk
     entries = [entry("n" * 50 + str(i)) for i in range(9)]
     head = write_head(entries, {})
     monkeypatch.setattr(index, "MAX_INDEX_BYTES", 400)
-    with pytest.raises(FormatError, match="the names up to offset [0-9]+ take more than 400 bytes"):
+    with pytest.raises(FormatError, match=r"the names up to offset \d+ take more than 400 bytes"):
         read_head(head, 7)
     with pytest.raises(ValueError, match="names and metadata take more than 400 bytes"):
         write_head(entries, {})
@@ -87,11 +87,9 @@ def test_names_that_take_too_much_together_are_refused_by_writer_and_reader(monk
 def test_few_bytes_cannot_claim_many_names():
     # each name is the one before and one byte more: their full length grows with the square of the index
     count = 20_000
-    entries = [entry("n" * i, shape=()) for i in range(2)]
     body = index.varint(0) + index.varint(count) + b"\0\1n\1\0\0\0\0\0\0\0"
     body += b"".join(index.varint(i) + b"\1n\0\0" for i in range(1, count))
     head = MAGIC + b"\1" + index.varint(len(body)) + body
-    assert len(entries) == 2
     assert len(head) < 150_000
     with pytest.raises(FormatError, match="take more than 100000000 bytes"):
         read_head(head + index.checksum(head).to_bytes(4, "little"), len(head) - len(body))

@@ -1,0 +1,160 @@
+"""Bad files made by hand, each with one flaw that its name tells, and words of the message that it must get.
+
+All checksums are right, unless the story is a wrong one, so that the deeper check is reached.
+"""
+
+from __future__ import annotations
+
+from handmade import HUFFMAN, SPARSE, TWO, alias, entry, file, gamma, lone, one, pack, table, text, varint
+
+VALUE = bytes.fromhex("0000803f")  # 1.0 as F32
+RAW2 = entry(2 * VALUE)
+# the stream of two symbols with codes 0 and 1
+STREAM = pack("01")
+
+
+def gaps(entries: int, gap_bits: int = 2, code: bytes = lone(0), stream: bytes = b"") -> bytes:
+    """The positions part of a payload; every gap is 0 unless said otherwise."""
+    return varint(entries) + bytes([gap_bits]) + code + text(stream)
+
+
+def sparse(payload: bytes, size: int = 2) -> bytes:
+    return one(payload, coder=SPARSE, shape=(size,))
+
+
+def huffman(payload: bytes, size: int = 2) -> bytes:
+    return one(payload, coder=HUFFMAN, shape=(size,))
+
+
+def codes(code: bytes, stream: bytes = b"", centroids: int = 1) -> bytes:
+    return bytes([centroids - 1]) + centroids * VALUE + code + stream
+
+
+def retold(data: bytes, at: int) -> bytes:
+    """The byte there has one bit flipped, and nobody set the checksum right."""
+    return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
+
+
+GOOD_HEAD = file([RAW2])
+PAIR = file([RAW2, entry(2 * VALUE, name=b"x")], 4 * VALUE)
+
+HEAD = {
+    "empty": (b"", "it begins with nothing"),
+    "wrong-magic": (file([], magic=b"\x89PNG"), "it begins with 89 50 4e 47, expected 89 44 43 5a"),
+    "magic-only": (b"\x89DCZ", "version at offset 4 needs 1 bytes"),
+    "future-version": (file([], version=2), "version 2 is not known, only 1: a newer deepcompression may read it"),
+    "version-zero": (file([], version=0), "version 0 is not known"),
+    "cut-index": (GOOD_HEAD[:12], "index at offset 0 needs 24 bytes, the file ends at 12: it is cut off or damaged"),
+    "index-beyond-all-bounds": (b"\x89DCZ\1" + varint(10**8 + 1), "the index takes 100000001 bytes, more than"),
+    "length-of-index-overlong": (b"\x89DCZ\1\x82\0\0\0\0\0\0\0", "length of the index at offset 5 is written longer"),
+    "flipped-bit-in-index": (retold(PAIR, 12), "the index is damaged: its checksum is"),
+    "flipped-bit-in-payload": (retold(PAIR, len(PAIR) - 1), "tensor 'x': the payload at offset 44 is damaged"),
+}
+
+INDEX = {
+    "number-overlong": (file([], metadata=b"\x80\0"), "number of metadata entries at offset 6 is written longer"),
+    "number-of-ten-bytes": (file([], metadata=b"\xff" * 9 + b"\1"), "is longer than 9 bytes"),
+    "metadata-out-of-order": (file([], metadata=b"\2\1b\0\1a\0"), "metadata keys do not ascend at offset 10"),
+    "metadata-twice": (file([], metadata=b"\2\1a\0\1a\0"), "metadata keys do not ascend"),
+    "metadata-not-utf8": (file([], metadata=b"\1\1\xff\0"), "text at offset 7 is not UTF-8"),
+    "more-metadata-than-index": (
+        file([], metadata=varint(2**62)),
+        "length of metadata value at offset 16 needs 1 bytes",
+    ),
+    "name-not-utf8": (file([entry(VALUE, name=b"\xc3", shape=(1,))], VALUE), "text at offset 8 is not UTF-8"),
+    "name-twice": (file([RAW2, RAW2], 4 * VALUE), "tensor 'w' stands twice in the index, again at offset 20"),
+    "name-shares-too-much": (
+        file([RAW2, b"\2" + RAW2[1:]], 4 * VALUE),
+        "name at offset 20 shares 2 bytes with a name of 1",
+    ),
+    "name-longer-than-index": (file([b"\0" + varint(2**40)]), "name at offset .* needs 1099511627776 bytes"),
+    "unknown-coder": (one(2 * VALUE, coder=4), "tensor 'w': coder 4 is not known, only 1 raw, 2 sparse, 3 huffman"),
+    "unknown-dtype": (one(2 * VALUE, dtype=16), "tensor 'w': dtype 16 is not known, only 0 to 15"),
+    "tie-to-itself": (file([alias(b"a", 0)]), "tensor 'a': it is tied to tensor number 0, which is not an earlier"),
+    "tie-to-later": (file([RAW2, alias(b"a", 2), entry(b"", shape=(0,))], 2 * VALUE), "tied to tensor number 2"),
+    "tie-to-tie": (
+        file([RAW2, alias(b"a", 0), alias(b"b", 1)], 2 * VALUE),
+        "tensor 'b': it is tied to tensor number 1",
+    ),
+    "too-many-dimensions": (one(VALUE, shape=(1,) * 33), "33 dimensions are more than 32"),
+    "shape-too-large": (one(b"\0", coder=SPARSE, shape=(2**31, 2**31)), "the shape .* is too large"),
+    "shape-too-large-behind-an-empty-axis": (one(b"", shape=(0, 2**40, 2**40)), "the shape .* is too large"),
+    "decoded-size-over-the-limit": (
+        one(b"\0", coder=SPARSE, dtype="F64", shape=(2**33 + 1,)),
+        "the tensors take 68719476744 bytes when decoded, the limit is 68719476736",
+    ),
+    "decoded-sizes-over-the-limit-together": (
+        file([entry(b"\0", SPARSE, shape=(2**33 + 1,), name=bytes([c])) for c in b"ab"], b"\0\0"),
+        "the tensors take 68719476744 bytes when decoded",
+    ),
+    "more-tensors-than-index": (file([RAW2], 2 * VALUE, count=2), "length of the shared name at offset 20 needs 1"),
+    "fewer-tensors-than-index": (file([RAW2, RAW2], 2 * VALUE, count=1), "12 bytes are left over behind the index"),
+    "bytes-behind-the-index": (file([RAW2], 2 * VALUE, behind=b"?"), "1 bytes are left over behind the index"),
+    "bytes-behind-the-payloads": (file([RAW2], 3 * VALUE), "the payloads end at 32, the file at 36"),
+    "cut-payload": (file([RAW2], VALUE), "the payloads end at 32, the file at 28: it is cut off or damaged"),
+    "payload-of-a-size-past-all": (file([entry(VALUE, length=2**63 - 1)], VALUE), "the payloads end at"),
+}
+
+PAYLOAD = {
+    "raw-too-short": (one(VALUE), r"tensor 'w': 4 bytes are stored for shape \[2\] of F32, which takes 8"),
+    "raw-too-long": (one(3 * VALUE), "12 bytes are stored for shape"),
+    "sparse-without-bytes": (sparse(b""), "number of entries at offset .* needs 1 bytes, 0 are left"),
+    "huffman-of-integers": (
+        one(b"\0", coder=HUFFMAN, dtype="I32"),
+        "the coder huffman holds F64, F32, F16, BF16; found I32",
+    ),
+    "more-entries-than-elements": (sparse(gaps(3) + 3 * VALUE), "3 entries are claimed for a tensor of 2 elements"),
+    "bytes-behind-no-entries": (sparse(b"\0\0"), "1 bytes are left over behind a tensor without entries"),
+    "gap-field-of-1-bit": (sparse(gaps(2, 1) + 2 * VALUE), "gap bits at offset .* are from 2 to 16; found 1"),
+    "gap-field-of-17-bits": (sparse(gaps(2, 17) + 2 * VALUE), "gap bits .* found 17"),
+    "gap-stream-longer-than-payload": (sparse(b"\2\2" + lone(0) + varint(99)), "2 entries do not fit the 0 bytes"),
+    "gap-stream-cut": (sparse(gaps(9, code=TWO, stream=STREAM) + 9 * VALUE, 9), "too few for 9 symbols"),
+    "gap-stream-too-long": (sparse(gaps(2, code=TWO, stream=STREAM + b"\0") + 2 * VALUE, 4), "symbols take 1"),
+    "gap-stream-padding-not-zero": (sparse(gaps(2, code=TWO, stream=b"\x82") + 2 * VALUE, 4), "padding bits"),
+    "stream-of-a-lone-symbol": (sparse(gaps(2, stream=b"\0") + 2 * VALUE), "has 1 bytes, expected none"),
+    "position-beyond-the-end": (sparse(gaps(1, code=lone(3)) + VALUE, 3), "position 3, but there are only 3 elements"),
+    "fillers-beyond-the-end": (
+        sparse(gaps(3, code=lone(3)) + VALUE + 8 * b"\0", 11),
+        "position 11, but there are only",
+    ),
+    "too-few-values": (sparse(gaps(2) + VALUE), "2 entries do not fit the 4 bytes"),
+    "too-many-values": (sparse(gaps(2) + 3 * VALUE), "2 entries of F32 take 8 bytes; found 12"),
+    "cut-codebook": (huffman(gaps(2) + b"\1" + VALUE), "codebook at offset .* needs 8 bytes, 4 are left"),
+    "code-table-missing": (huffman(gaps(2) + b"\0" + VALUE), "code table .* is truncated"),
+    "code-table-beyond-the-alphabet": (huffman(gaps(2) + codes(table(3, 8, 1, 0))), "3 symbols, expected 1 to 2"),
+    "codes-cut": (huffman(gaps(2) + codes(TWO)), "too few for 2 symbols"),
+    "codes-too-long": (huffman(gaps(2) + codes(TWO, STREAM + b"\0")), "has 2 bytes, but its 2 symbols take 1"),
+    "codes-padding-not-zero": (huffman(gaps(2) + codes(TWO, b"\x42")), "padding bits that are not zero"),
+    "codes-of-a-lone-symbol": (huffman(gaps(2) + codes(lone(0), b"\0")), "has 1 bytes, expected none"),
+    "last-filler-beyond-the-end": (huffman(gaps(2, code=lone(3)) + codes(TWO, pack("01")), 7), "position 7, but there"),
+    "entries-that-no-memory-holds": (
+        huffman(gaps(2**30, code=TWO, stream=STREAM) + codes(TWO, STREAM), 2**31),
+        "has 1 bytes, too few for 1073741824 symbols",
+    ),
+}
+
+TABLES = {
+    "table-without-symbols": (b"\0", "has 0 symbols, expected 1 to 4"),
+    "table-beyond-the-alphabet": (table(5, 8, 0, 0, 0, 0), "has 5 symbols, expected 1 to 4"),
+    "table-cut": (varint(4) + pack(gamma(0)), "is truncated"),
+    "table-oversubscribed": (table(3, 7, 0, 0), "fill 98304 of 65536 parts"),
+    "table-incomplete": (table(2, 7, 1), "fill 49152 of 65536 parts"),
+    "table-of-a-lone-long-code": (table(1, 5), "the only symbol's length is not 1"),
+    "table-with-a-length-of-0": (table(2, 9, 1), "the length 0, expected 1 to 16"),
+    "table-with-a-length-of-17": (table(2, 26, 0), "the length 17, expected 1 to 16"),
+    "table-ends-unused": (table(3, 7, 0, 2, 0), "unused symbols at its end"),
+    "table-skips-beyond-its-end": (table(3, 7, 0, 2, 65535), "unused symbols at its end"),
+    "table-with-a-huge-number": (varint(2) + pack("0" * 40 + "1" * 41), "a number above 65536"),
+    "table-padding-not-zero": (varint(1) + pack(gamma(7) + "1"), "padding bits that are not zero"),
+    "table-size-overlong": (b"\x81\0" + pack(gamma(7)), "too long"),
+}
+
+BAD = (
+    HEAD
+    | INDEX
+    | PAYLOAD
+    | {
+        name: (sparse(varint(2) + b"\2" + bad + b"\0" + 8 * VALUE, 99), message)
+        for name, (bad, message) in TABLES.items()
+    }
+)
