@@ -1,0 +1,143 @@
+"""Which module knows which, and that torch is known only where a model is taken."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import dense, shared
+
+from deepcompression.checkpoint import write_checkpoint
+
+PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
+
+# A module imports only what stands before it.
+ORDER = [
+    *("_core", "wire", "tensor", "encode", "index", "file", "checkpoint", "report"),
+    *("criteria", "codebook", "schedule", "targets", "recipe"),
+    *("parametrize", "model", "state", "prune", "share", "compress"),
+    *("__init__", "cli"),
+]
+# These are imported only by functions that are given a model.
+TORCH_MODULES = {"parametrize", "model", "state"}
+
+
+class Import:
+    def __init__(self, module: str, at_import: bool) -> None:
+        self.module, self.at_import = module, at_import
+
+
+def imports_of(path):
+    """Every import in a file: at module level, inside functions, and those that only type checkers follow."""
+    found = []
+
+    def visit(node, at_import):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                found.extend(Import(alias.name, at_import) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path.name}:{child.lineno} is relative"
+                # `from deepcompression import _core` imports a module, `from deepcompression.wire import text` a name
+                names = [alias.name for alias in child.names]
+                own = child.module == "deepcompression"
+                found.extend(Import(f"{child.module}.{name}" if own else child.module, at_import) for name in names)
+            elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                visit(child, False)
+            else:
+                visit(child, at_import and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    visit(ast.parse(path.read_text()), True)
+    return found
+
+
+def own(module):
+    """The name within the package, or None for a module of others."""
+    package, _, name = module.partition(".")
+    return (name or "__init__") if package == "deepcompression" else None
+
+
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+def test_the_order_names_every_module():
+    assert sorted([*MODULES, "_core"]) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_import_only_what_stands_before_them(module):
+    before = ORDER[: ORDER.index(module)]
+    for found in imports_of(PACKAGE / f"{module}.py"):
+        name = own(found.module)
+        assert name is None or name in before, f"{module} imports {name}, which comes later"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_torch_is_imported_only_where_a_model_is_taken(module):
+    for found in imports_of(PACKAGE / f"{module}.py"):
+        if found.at_import and module not in TORCH_MODULES:
+            assert found.module.partition(".")[0] != "torch"
+            assert own(found.module) not in TORCH_MODULES
+
+
+def test_the_core_is_told_only_where_it_is_needed():
+    users = {m for m in MODULES for found in imports_of(PACKAGE / f"{m}.py") if own(found.module) == "_core"}
+    own_modules = {
+        m for m in MODULES for found in imports_of(PACKAGE / f"{m}.py") if "deepcompression._core" in found.module
+    }
+    assert users | own_modules <= {"wire", "encode", "codebook"}
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+import deepcompression as dc
+from deepcompression.cli import app
+"""
+
+
+def run(code, folder):
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH + code], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_whole_command_and_load_tensors_work_without_torch(tmp_path):
+    tensors = {
+        "fc.weight": shared(600, list(range(0, 600, 7)), 4, shape=(20, 30)).dense(),
+        "fc.bias": dense("F32", (20,)),
+    }
+    write_checkpoint(tmp_path / "m.safetensors", tensors, {})
+    done = run(
+        """
+for line in [
+    "compress m.safetensors -o m.dcz",
+    "compress m.safetensors -o lossy.dcz --density 0.1 --bits 3",
+    "compress m.safetensors -o preset.dcz --recipe share-8bit",
+    "inspect m.dcz --json",
+    "verify m.dcz --against m.safetensors",
+    "decompress m.dcz -o back.safetensors",
+]:
+    assert app(line.split(), standalone_mode=False) in (None, 0), line
+arrays = dc.load_tensors("m.dcz")
+assert sorted(arrays) == ["fc.bias", "fc.weight"], arrays
+assert arrays["fc.weight"].shape == (20, 30)
+""",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} >= {"m.dcz", "lossy.dcz", "preset.dcz", "back.safetensors"}
+
+
+def test_a_model_function_without_torch_says_that_torch_is_missing(tmp_path):
+    done = run('dc.load("m.dcz", into=None)', tmp_path)
+    assert done.returncode != 0
+    assert "torch" in done.stderr.splitlines()[-1]
+
+
+def test_numbers_are_computed_by_the_core_and_not_by_a_fallback():
+    from deepcompression import _core
+
+    assert not str(_core.__file__).endswith(".py")
+    assert np.array_equal(_core.code_lengths(np.array([1, 1], np.uint64)), [1, 1])
