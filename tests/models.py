@@ -146,7 +146,7 @@ def snapshot(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     """Two `state_dict`s are the same, bit for bit: names, dtypes, shapes and elements."""
-    assert list(found) == list(expected)
+    assert list(found) == list(expected), (list(found), list(expected))
     for name in expected:
         assert bits(found[name]) == bits(expected[name]), name
 

@@ -35,7 +35,7 @@ def test_names_shapes_and_ties_stay_the_same_in_every_stage(kind, stage):
     before = {target.names: target for target in targets_of(model)}
     stage(model, EVERYTHING)
     after = {target.names: target for target in targets_of(model)}
-    assert after.keys() == before.keys()
+    assert list(after) == list(before)
     for key, target in after.items():
         assert target.shape == before[key].shape
         assert (target.floating, target.trained) == (before[key].floating, before[key].trained)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from deepcompression.targets import Target
+from deepcompression.targets import PARAMETER_ORDER, Target
 
 
 class Mask(nn.Module):
@@ -172,15 +172,21 @@ def _unshare_class(module: nn.Module) -> None:
 
 def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
     _unshare_class(module)
+    order = getattr(module, PARAMETER_ORDER, tuple(module._parameters))
     # unsafe spares a check of the shape that a codebook does not pass while it is registered
     parametrize.register_parametrization(module, local, new, unsafe=True)
+    setattr(type(module), PARAMETER_ORDER, order)
     if isinstance(module, nn.RNNBase) and _forget_flat_weights not in module._forward_hooks.values():
         module.register_forward_hook(_forget_flat_weights)
 
 
 def _remove(module: nn.Module, local: str) -> None:
     _unshare_class(module)
+    order = getattr(module, PARAMETER_ORDER)
     parametrize.remove_parametrizations(module, local)
+    for name in order:
+        if name in module._parameters:
+            module._parameters[name] = module._parameters.pop(name)
     if not parametrize.is_parametrized(module):
         for key, hook in list(module._forward_hooks.items()):
             if hook is _forget_flat_weights:

@@ -44,6 +44,9 @@ class Target:
         return math.prod(self.shape)
 
 
+# attribute of the class that torch makes for a parametrized module: its parameters in the order of the plain module
+PARAMETER_ORDER = "_parameter_order"
+
 _TORCH_WEIGHT_DTYPES = ("torch.float64", "torch.float32", "torch.float16", "torch.bfloat16")
 
 
@@ -85,11 +88,15 @@ def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
 
 def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
     """(name, tensor that is the same object wherever it is tied, whether it is a parameter)."""
+    own: dict[str, tuple[Any, bool]] = {}
     for local, parametrization in getattr(module, "parametrizations", {}).items():
         original = getattr(parametrization, "original", None)
-        yield local, parametrization if original is None else original, "original" not in parametrization._buffers
+        own[local] = parametrization if original is None else original, "original" not in parametrization._buffers
     for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-        yield local, parameter, True
+        own[local] = parameter, True
+    first = [local for local in getattr(module, PARAMETER_ORDER, ()) if local in own]
+    for local in {**dict.fromkeys(first), **own}:
+        yield local, *own[local]
     for local, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
         if local not in module._non_persistent_buffers_set:
             yield local, buffer, False
