@@ -55,13 +55,15 @@ def run(line):
 
 
 def refused(line, code, words):
-    before = {path: path.read_bytes() for path in Path.cwd().iterdir() if path.is_file()}
+    before = files()
     found, printed, complaint = run(line)
     assert (found, printed) == (code, "")
     assert words in complaint
-    assert before == {path: path.read_bytes() for path in Path.cwd().iterdir() if path.is_file()}, (
-        "something was written"
-    )
+    assert files() == before, "something was written"
+
+
+def files():
+    return {path: path.read_bytes() for path in Path.cwd().iterdir() if path.is_file()}
 
 
 # --- what works
