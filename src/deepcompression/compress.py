@@ -166,8 +166,9 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
 def resume(model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | None = None) -> Pruner | None:
     """Brings a model built anew into the stage of a `state_dict` taken from a pruned or shared one, and loads it.
 
-    With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1.
-    Raises ValueError, before anything has changed, for a state that does not fit the model.
+    With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1. An
+    optimizer numbers parameters as it finds them: make it before `resume` if the one that was saved was made before
+    `prune`, and after `resume` otherwise. Raises ValueError, before anything has changed, for a state that does not fit the model.
     """
     from deepcompression.parametrize import Mask, parametrization
     from deepcompression.state import restore

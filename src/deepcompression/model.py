@@ -115,6 +115,8 @@ def check_fit(model: nn.Module, entries: Mapping[str, Entry], where: str) -> dic
                 f"{name} is {list(entry.shape)} of {entry.dtype} in the file, "
                 f"{list(place.shape)} of {_NAMES.get(place.dtype, place.dtype)} in the model"
             )
+        elif place.is_meta:
+            problems.append(f"{name} has no memory in the model (it is on the device meta)")
     if problems:
         more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(f"{where} does not fit the model: {'; '.join(problems[:8])}{more}")

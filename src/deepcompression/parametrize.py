@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -176,17 +176,23 @@ def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
     # unsafe spares a check of the shape that a codebook does not pass while it is registered
     parametrize.register_parametrization(module, local, new, unsafe=True)
     setattr(type(module), PARAMETER_ORDER, order)
+    _reorder(cast(nn.ModuleDict, module.parametrizations)._modules, order)
     if isinstance(module, nn.RNNBase) and _forget_flat_weights not in module._forward_hooks.values():
         module.register_forward_hook(_forget_flat_weights)
+
+
+def _reorder(named: dict[str, Any], order: Iterable[str]) -> None:
+    """Parameters are numbered by optimizers: their order must tell of the stage alone, not of the way there."""
+    for name in order:
+        if name in named:
+            named[name] = named.pop(name)
 
 
 def _remove(module: nn.Module, local: str) -> None:
     _unshare_class(module)
     order = getattr(module, PARAMETER_ORDER)
     parametrize.remove_parametrizations(module, local)
-    for name in order:
-        if name in module._parameters:
-            module._parameters[name] = module._parameters.pop(name)
+    _reorder(module._parameters, order)
     if not parametrize.is_parametrized(module):
         for key, hook in list(module._forward_hooks.items()):
             if hook is _forget_flat_weights:

@@ -52,9 +52,10 @@ def widen(elements: Array, dtype: str) -> Array:
     """Elements as they are stored -> an ordinary NumPy array of the same values (BF16 as float32, F8 as its bits in
     uint8).
     """
+    # asarray, since NumPy makes a scalar of what it computes from an array without axes
     if dtype == "BF16":
-        return (elements.astype(np.uint32) << 16).view(np.float32)
-    return elements != 0 if dtype == "BOOL" else elements
+        return np.asarray(elements.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(elements != 0) if dtype == "BOOL" else elements
 
 
 def narrow(values: Array, dtype: str) -> Array:
@@ -168,7 +169,7 @@ class CompressedTensor:
         return self.dense().numpy()
 
     def canonical(self) -> CompressedTensor:
-        """The same tensor, its codebook ascending and without centroids that are there twice or that no survivor has."""
+        """The same tensor, its codebook ascending and without centroids that stand twice or that no survivor has."""
         bits, first, code = np.unique(
             self.codebook.view(f"u{self.codebook.dtype.itemsize}"), return_index=True, return_inverse=True
         )
