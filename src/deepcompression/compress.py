@@ -168,7 +168,8 @@ def resume(model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | No
 
     With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1. An
     optimizer numbers parameters as it finds them: make it before `resume` if the one that was saved was made before
-    `prune`, and after `resume` otherwise. Raises ValueError, before anything has changed, for a state that does not fit the model.
+    `prune`, and after `resume` otherwise. Raises ValueError, before anything has changed, for a state that does not
+    fit the model.
     """
     from deepcompression.parametrize import Mask, parametrization
     from deepcompression.state import restore
