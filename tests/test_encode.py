@@ -103,6 +103,14 @@ def test_one_tensor_gives_the_same_bytes_whatever_form_and_order_its_codebook_ha
     assert encode(tensor, "huffman") == encode(tensor.canonical(), "huffman") == encode(tensor.dense(), "huffman")
 
 
+def test_parts_may_lie_in_memory_in_any_way():
+    positions, codes = np.arange(0, 80, 5), (np.arange(16) % 2).astype(np.uint8)
+    codebook = np.array([-1, 0, 1, 0], "<f4")
+    strided = CompressedTensor((80,), positions[::2], codebook[::2], codes[::2])
+    together = CompressedTensor((80,), positions[::2].copy(), codebook[::2].copy(), codes[::2].copy())
+    assert encode(strided, "huffman") == encode(together, "huffman")
+
+
 def test_a_tensor_of_zeros_takes_one_byte():
     zeros = DenseTensor("F32", np.zeros((100, 100), "<f4"))
     assert encode(zeros) == ("sparse", b"\0")

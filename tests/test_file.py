@@ -221,14 +221,15 @@ def test_a_full_disk_leaves_the_old_file_or_none(path, monkeypatch, space, old):
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
-def test_a_failure_at_the_very_end_leaves_the_old_file(path, monkeypatch, call):
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "broken"), KeyboardInterrupt("broken"), MemoryError("broken")])
+def test_a_failure_at_the_very_end_leaves_the_old_file(path, monkeypatch, call, failure):
     path.write_bytes(b"old")
 
     def fail(*_):
-        raise OSError(errno.EIO, "broken")
+        raise failure
 
     monkeypatch.setattr(call, fail)
-    with pytest.raises(OSError, match="broken"):
+    with pytest.raises(type(failure), match="broken"):
         save_tensors(path, {"a": dense("F32", (20,))})
     assert only(path.parent) == ["model.dcz"]
     assert path.read_bytes() == b"old"

@@ -12,6 +12,7 @@ import second_reader
 from bad_files import BAD
 from cases import CASES, GAP_BITS, content, dense, shared
 
+from deepcompression.encode import CODERS
 from deepcompression.file import DczFile, How, Tie, load_tensors, save_tensors
 from deepcompression.tensor import MAX_CENTROIDS, STORAGE, WEIGHT_DTYPES, CompressedTensor, DenseTensor
 from deepcompression.wire import FormatError
@@ -106,6 +107,14 @@ def test_a_bad_golden_file_is_refused_by_both_readers_with_its_message(name):
 @pytest.mark.parametrize(("folder", "stories"), [("good", GOOD), ("bad", BAD)])
 def test_no_golden_file_is_without_its_story(folder, stories):
     assert sorted(path.stem for path in (GOLDEN / folder).iterdir()) == sorted(stories)
+
+
+def test_the_numbers_of_coders_and_dtypes_are_those_of_the_page():
+    page = PAGE.read_text()
+    rows = dict(re.findall(r"^\| (\d) \| `(\w+)` \|", page, re.MULTILINE))
+    assert rows == {"0": "alias"} | {str(coder.number): name for name, coder in CODERS.items()}
+    dtypes = re.search(r"^\| name \|(.*)\|$", page, re.MULTILINE)
+    assert [name.strip() for name in dtypes[1].split("|")] == list(STORAGE)
 
 
 def test_the_worked_example_of_the_page_is_the_golden_file():

@@ -19,7 +19,7 @@ from deepcompression.compress import compress_tensors, encodings
 from deepcompression.file import LIMIT_BYTES, DczFile, save_tensors
 from deepcompression.recipe import Prune, Recipe, Rule, Share
 from deepcompression.report import Report, printable
-from deepcompression.tensor import Tensor
+from deepcompression.tensor import DenseTensor, Tensor
 
 MISMATCH, BAD_FILE, MISTAKE, SYSTEM = 1, 3, 2, 4
 
@@ -159,28 +159,32 @@ def verify(
 ) -> None:
     """Check checksums, decode everything, and compare with a checkpoint if one is given."""
     with _errors_in_one_line():
-        with DczFile(file, limit_bytes) as source:
-            tensors = {name: source.read(name).dense() for name in source}
+        expected = None if against is None else read_checkpoint(against)[0]
         differences = []
-        if against is not None:
-            expected, _ = read_checkpoint(against)
-            for name in tensors.keys() | expected.keys():
-                if name not in expected or name not in tensors:
-                    differences.append(f"{name} is only in {file if name in tensors else against}")
+        with DczFile(file, limit_bytes) as source:
+            names = source.entries.keys()
+            for name in names:
+                ours = source.read(name).dense()
+                if expected is None:
                     continue
-                ours, theirs = tensors[name], expected[name]
-                if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
-                    differences.append(
-                        f"{name} is {list(ours.shape)} of {ours.dtype}, expected {list(theirs.shape)} of {theirs.dtype}"
-                    )
-                elif ours.elements.tobytes() != theirs.elements.tobytes():
-                    differences.append(f"{name} has other elements")
+                if name not in expected:
+                    differences.append(f"{name} is only in {file}")
+                elif difference := _difference(ours, expected[name]):
+                    differences.append(f"{name} {difference}")
+        differences += [f"{name} is only in {against}" for name in (expected or {}).keys() - names]
+        differences.sort()
         if as_json:
-            _print_json({"file": str(file), "tensors": len(tensors), "differences": sorted(differences)})
+            _print_json({"file": str(file), "tensors": len(names), "differences": differences})
         elif not differences:
-            print(f"{file}: {len(tensors)} tensors are sound" + (f" and the same as in {against}" if against else ""))
+            print(f"{file}: {len(names)} tensors are sound" + (f" and the same as in {against}" if against else ""))
     if differences:
-        _fail(f"{file} differs from {against}: {'; '.join(sorted(differences))}", MISMATCH)
+        _fail(f"{file} differs from {against}: {'; '.join(differences)}", MISMATCH)
+
+
+def _difference(ours: DenseTensor, theirs: DenseTensor) -> str | None:
+    if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+        return f"is {list(ours.shape)} of {ours.dtype}, expected {list(theirs.shape)} of {theirs.dtype}"
+    return "has other elements" if ours.elements.tobytes() != theirs.elements.tobytes() else None
 
 
 def main() -> None:

@@ -169,7 +169,9 @@ class CompressedTensor:
         return self.dense().numpy()
 
     def canonical(self) -> CompressedTensor:
-        """The same tensor, its codebook ascending and without centroids that stand twice or that no survivor has."""
+        """The same tensor in contiguous parts, its codebook ascending and without centroids that stand twice or that no
+        survivor has.
+        """
         bits, first, code = np.unique(
             self.codebook.view(f"u{self.codebook.dtype.itemsize}"), return_index=True, return_inverse=True
         )
@@ -180,9 +182,8 @@ class CompressedTensor:
         order = np.argsort(widen(self.codebook[kept], self.dtype), kind="stable")
         number = np.zeros(len(bits), np.uint8)
         number[np.flatnonzero(used)[order]] = np.arange(len(order))
-        return CompressedTensor(
-            self.shape, self.positions, self.codebook[kept][order], number[code][self.codes], self.dtype
-        )
+        codes, positions = number[code][self.codes], np.ascontiguousarray(self.positions)
+        return CompressedTensor(self.shape, positions, self.codebook[kept][order], codes, self.dtype)
 
     @classmethod
     def from_dense(cls, tensor: DenseTensor) -> CompressedTensor | None:
