@@ -41,6 +41,15 @@ def test_names_shapes_and_ties_stay_the_same_in_every_stage(kind, stage):
         assert (target.floating, target.trained) == (before[key].floating, before[key].trained)
 
 
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("stage", [dc.prune, dc.share])
+def test_the_order_stays_when_some_tensors_of_a_module_are_parametrized(kind, stage):
+    model = make(kind)
+    before = names(model)
+    stage(model, dc.Recipe(rules=[dc.Rule(module="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2))]))
+    assert names(model) == before
+
+
 def test_a_tied_weight_is_one_target_with_two_places():
     model = make("tied")
     target = targets_of(model)[0]

@@ -102,7 +102,7 @@ class Rule(_Part):
     type     the name of a module's class or of a class it is derived from (`Linear`); selects weights likewise
     tensor   a tensor's own name (`fc1.bias`); selects any floating-point parameter
     where    a callable (Python only) that takes a `Target` and tells whether it is selected
-    optional the rule may select nothing, which is an error otherwise
+    optional the rule may select nothing that earlier rules leave, which is an error otherwise
 
     A rule without prune, share or encode keeps its tensors as they are.
     """
