@@ -202,10 +202,33 @@ def test_verify_tells_every_difference():
     assert json.loads(printed)["differences"] == words
 
 
+def test_verify_checks_what_the_checkpoint_does_not_have():
+    write_checkpoint("empty.safetensors", {}, {})
+    refused("verify damaged.dcz --against empty.safetensors", cli.BAD_FILE, "tensor 'scalar': the payload at offset")
+
+
 def test_a_negative_zero_is_a_difference():
     write_checkpoint("zero.safetensors", {"w": DenseTensor("F32", np.array([0.0], "<f4"))}, {})
     save_tensors("minus.dcz", {"w": DenseTensor("F32", np.array([-0.0], "<f4"))})
     assert run("verify minus.dcz --against zero.safetensors")[0] == 1
+
+
+@pytest.mark.parametrize("line", ["inspect ties.dcz", "verify ties.dcz", "decompress ties.dcz -o out.safetensors"])
+def test_a_tensor_is_decoded_once_however_many_are_tied_to_it(line, monkeypatch):
+    save_tensors("ties.dcz", {"a": shared(400, [7])} | {f"t{i}": Tie("a") for i in range(50)})
+    decoded = []
+    real = DczFile.read_with_account
+    monkeypatch.setattr(DczFile, "read_with_account", lambda self, name: decoded.append(name) or real(self, name))
+    assert run(line)[0] == 0
+    assert decoded == ["a"]
+
+
+def test_ties_in_full_count_for_the_limit_of_what_is_written():
+    save_tensors("ties.dcz", {"a": shared(400, [7])} | {f"t{i}": Tie("a") for i in range(50)})
+    assert run("verify ties.dcz --limit-bytes 1600")[0] == 0
+    line = "decompress ties.dcz -o out.safetensors --limit-bytes 81599"
+    refused(line, cli.BAD_FILE, "ties.dcz: with its ties in full it takes 81600 bytes, the limit is 81599")
+    assert run("decompress ties.dcz -o out.safetensors --limit-bytes 81600")[0] == 0
 
 
 # --- what is refused, and nothing written

@@ -59,6 +59,11 @@ def test_elements_in_another_storage_are_refused():
         DenseTensor("BF16", np.zeros(2, np.float32))
 
 
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(ValueError, match="unknown dtype 'F4'; known are F64, F32"):
+        DenseTensor("F4", np.zeros(2, np.uint8))
+
+
 def test_every_bfloat16_survives_being_widened():
     every = np.arange(65536, dtype=np.uint16)
     assert np.array_equal(narrow(widen(every, "BF16"), "BF16"), every)

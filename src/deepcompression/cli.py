@@ -132,7 +132,14 @@ def decompress(
     with _errors_in_one_line():
         _check_suffix(output, ".safetensors")
         with DczFile(file, limit_bytes) as source:
-            tensors = {name: source.read(name).dense() for name in source}
+            written = sum(entry.dense_bytes for entry in source.entries.values())
+            if written > limit_bytes:
+                raise dc.FormatError(
+                    f"{file}: with its ties in full it takes {written} bytes, the limit is {limit_bytes}"
+                )
+            tensors: dict[str, DenseTensor] = {}
+            for name, entry in source.entries.items():
+                tensors[name] = tensors[entry.tied_to] if entry.tied_to else source.read(name).dense()
             write_checkpoint(output, tensors, source.metadata)
         size = output.stat().st_size
         if as_json:
@@ -159,19 +166,20 @@ def verify(
 ) -> None:
     """Check checksums, decode everything, and compare with a checkpoint if one is given."""
     with _errors_in_one_line():
-        expected = None if against is None else read_checkpoint(against)[0]
+        expected = {} if against is None else read_checkpoint(against)[0]
         differences = []
         with DczFile(file, limit_bytes) as source:
             names = source.entries.keys()
-            for name in names:
-                ours = source.read(name).dense()
-                if expected is None:
+            for name, entry in source.entries.items():
+                if name in expected:
+                    if difference := _difference(source.read(name).dense(), expected[name]):
+                        differences.append(f"{name} {difference}")
                     continue
-                if name not in expected:
+                if not entry.tied_to:
+                    source.read(name)
+                if against is not None:
                     differences.append(f"{name} is only in {file}")
-                elif difference := _difference(ours, expected[name]):
-                    differences.append(f"{name} {difference}")
-        differences += [f"{name} is only in {against}" for name in (expected or {}).keys() - names]
+        differences += [f"{name} is only in {against}" for name in expected.keys() - names]
         differences.sort()
         if as_json:
             _print_json({"file": str(file), "tensors": len(names), "differences": differences})

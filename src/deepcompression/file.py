@@ -23,7 +23,7 @@ from deepcompression.index import (
     read_header,
     write_head,
 )
-from deepcompression.tensor import Array, Tensor
+from deepcompression.tensor import Array, CompressedTensor, DenseTensor, Tensor
 from deepcompression.wire import Cursor, FormatError, checksum
 
 LIMIT_BYTES = 64 << 30
@@ -51,8 +51,8 @@ def save_tensors(
     """Writes named tensors, in their order, into a `.dcz` file.
 
     The file appears under its name only when it is complete: a crash or a full disk leaves the old file, or none.
-    `how` fixes coder or gap width for tensors by name. Raises ValueError for a tensor that cannot be stored so,
-    OSError if writing fails.
+    `how` fixes coder or gap width for tensors by name. Raises TypeError for what is no tensor, ValueError for one that
+    cannot be stored so, OSError if writing fails.
     """
     if unknown := set(how or {}) - set(tensors):
         raise ValueError(f"no tensor is named {', '.join(sorted(unknown))}, whose encoding is given")
@@ -65,6 +65,8 @@ def save_tensors(
                 raise ValueError(f"{name} is tied to {tensor.to}, which is not an earlier tensor of its own")
             entries[name] = replace(own, name=name, tied_to=own.name)
             continue
+        if not isinstance(tensor, DenseTensor | CompressedTensor):
+            raise TypeError(f"{name} is of type {type(tensor).__name__}; make it a tensor by DenseTensor.from_numpy")
         if len(tensor.shape) > MAX_DIMENSIONS:
             raise ValueError(f"{name} has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
         try:

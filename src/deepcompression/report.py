@@ -115,7 +115,10 @@ class Report:
     ) -> Report:
         """Reads and decodes the whole file. Raises FormatError."""
         with DczFile(path, limit_bytes) as file:
-            rows = tuple(Row.of(entry, file.read_with_account(name)[1]) for name, entry in file.entries.items())
+            accounts: dict[str, Account] = {}
+            for name, entry in file.entries.items():
+                accounts[name] = accounts[entry.tied_to] if entry.tied_to else file.read_with_account(name)[1]
+            rows = tuple(Row.of(entry, accounts[name]) for name, entry in file.entries.items())
             checksums = CHECKSUM_BYTES * sum(row.tied_to is None for row in rows)
             parts = Counter({"header": file.head_bytes - file.index_bytes - CHECKSUM_BYTES})
             parts["index"] = file.index_bytes - checksums

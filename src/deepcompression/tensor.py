@@ -86,6 +86,8 @@ class DenseTensor:
     elements: Array
 
     def __post_init__(self) -> None:
+        if self.dtype not in STORAGE:
+            raise ValueError(f"unknown dtype {self.dtype!r}; known are {', '.join(STORAGE)}")
         if self.elements.dtype != STORAGE[self.dtype]:
             raise TypeError(f"{self.dtype} elements are held as {STORAGE[self.dtype]}, found {self.elements.dtype}")
 
