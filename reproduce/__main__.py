@@ -70,4 +70,5 @@ def table() -> None:
     update_readme()
 
 
-app(prog_name="python -m reproduce")
+if __name__ == "__main__":
+    app(prog_name="python -m reproduce")

@@ -47,14 +47,14 @@ NETWORKS = {
     "lenet-300-100": Network(
         LeNet300100,
         Phase("train", 8, 2e-3, warmup=300),
-        Phase("prune", 32, 2e-3),
-        Phase("share", 4, 5e-4),
+        Phase("prune", 40, 2e-3),
+        Phase("share", 3, 5e-4),
         {"error_percent": 1.58, "reference_error_percent": 1.64, "file_bytes": 27_000, "ratio": 40},
     ),
     "lenet-5": Network(
         LeNet5,
         Phase("train", 5, 2e-3, warmup=300),
-        Phase("prune", 16, 2e-3),
+        Phase("prune", 18, 2e-3),
         Phase("share", 2, 5e-4),
         {"error_percent": 0.74, "reference_error_percent": 0.80, "file_bytes": 44_000, "ratio": 39},
     ),

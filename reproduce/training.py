@@ -32,7 +32,7 @@ class Phase:
     distill: float = 0.0
 
 
-BATCH = 200
+BATCH = 100
 TEMPERATURE = 2.0
 EVALUATION_BATCH = 1000
 

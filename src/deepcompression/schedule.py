@@ -15,6 +15,13 @@ class _Schedule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _between(start: float, target: float, part: float, geometric: bool) -> float:
+    """Linearly, or by equal factors where both ends allow it (a quality starts at 0)."""
+    if geometric and start > 0 and target > 0:
+        return float(start * (target / start) ** part)
+    return target + (start - target) * (1 - part)
+
+
 class OneShot(_Schedule):
     """All at once, before retraining."""
 
@@ -47,22 +54,22 @@ class Rounds(_Schedule):
 
     def amount(self, start: float, target: float, step: int) -> float:
         part = min(1.0, (step + 1) / self.rounds)
-        if start > 0 and target > 0:
-            return float(start * (target / start) ** part)
-        return start + (target - start) * part
+        return _between(start, target, part, geometric=True)
 
 
 class Gradual(_Schedule):
     """Pruning every `every` steps from step `begin` to step `end`, fast at first: (1 - progress)^3 of the way is
-    left.
+    left (Zhu and Gupta, "To prune, or not to prune", 2017, equation 1).
 
-    Zhu and Gupta, "To prune, or not to prune" (2017), equation 1.
+    With `geometric` the way is that of the density's logarithm: low densities, where a network suffers, are passed more
+    slowly.
     """
 
     kind: Literal["gradual"] = "gradual"
     begin: NonNegativeInt = Field(default=0, strict=True)
     end: PositiveInt = Field(strict=True)
     every: PositiveInt = Field(default=1, strict=True)
+    geometric: bool = Field(default=False, strict=True)
 
     @model_validator(mode="after")
     def _check(self) -> Gradual:
@@ -79,7 +86,8 @@ class Gradual(_Schedule):
 
     def amount(self, start: float, target: float, step: int) -> float:
         progress = min(1.0, max(0.0, (step - self.begin) / (self.end - self.begin)))
-        return target + (start - target) * (1 - progress) ** 3
+        part = 1 - (1 - progress) ** 3
+        return _between(start, target, part, self.geometric)
 
 
 Schedule = Annotated[OneShot | Rounds | Gradual, Field(discriminator="kind")]
