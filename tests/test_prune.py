@@ -211,6 +211,10 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_is_changed(layer, c
     with pytest.raises(ValueError, match=rf"{layer}\.weight has 2 weights that are NaN or infinite"):
         dc.prune(model, recipe(0.5, criterion=criterion))
     assert_same(snapshot(model), before)
+    rules = [recipe(0.5, criterion=criterion, module=str(number)).rules[0] for number in (0, 2, 4)]
+    with pytest.raises(ValueError, match=rf"{layer}\.weight has 2 weights that are NaN or infinite"):
+        dc.prune(model, Recipe(rules=rules))
+    assert_same(snapshot(model), before)
 
 
 def test_a_step_that_meets_nan_leaves_masks_and_count_of_steps_alone():
