@@ -350,7 +350,6 @@ def test_a_name_cannot_steer_the_terminal_through_a_complaint():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "Missing command"),
         (["squeeze"], "No such command 'squeeze'"),
         (["inspect"], "Missing argument 'FILE'"),
         (["compress", "m.safetensors"], "Missing option"),
@@ -379,3 +378,10 @@ def test_the_installed_command_gives_its_exit_code():
     assert code("verify", "m.dcz") == 0
     assert code("verify", "damaged.dcz") == cli.BAD_FILE
     assert code("--help") == 0
+
+
+def test_without_arguments_it_says_what_it_can_do():
+    call = "import sys; from deepcompression.cli import main; sys.argv = ['dcz']; main()"
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in ("compress", "decompress", "inspect", "verify"))

@@ -198,7 +198,7 @@ def _difference(ours: DenseTensor, theirs: DenseTensor) -> str | None:
 def main() -> None:
     """The console script."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except _UsageError as error:
         _complain(f"{error.format_message()} (see dcz --help)")
         sys.exit(MISTAKE)

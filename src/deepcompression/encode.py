@@ -8,13 +8,27 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.tensor import STORAGE, WEIGHT_DTYPES, CompressedTensor, DenseTensor, Tensor, nonzero_bits
+from deepcompression.positions import (
+    GAP_BITS,
+    Code,
+    plan_positions,
+    read_gaps,
+    read_stream,
+    read_table,
+    write_positions,
+)
+from deepcompression.tensor import (
+    STORAGE,
+    WEIGHT_DTYPES,
+    CompressedTensor,
+    DenseTensor,
+    Tensor,
+    nonzero_bits,
+    size_bytes,
+)
 from deepcompression.wire import Cursor, FormatError, varint
-
-GAP_BITS = range(2, 17)
 
 
 @dataclass(frozen=True)
@@ -35,110 +49,6 @@ class Account:
         return self.entries - self.survivors
 
 
-class _Code(NamedTuple):
-    """A Huffman code for the counts of some symbols, with the bytes that it will take."""
-
-    lengths: NDArray[np.uint8]
-    table: bytes
-    stream_bytes: int
-
-    @classmethod
-    def of(cls, counts: NDArray[np.uint64]) -> _Code:
-        lengths = _core.code_lengths(counts)
-        # a lone symbol takes no bits
-        bits = int(counts @ lengths.astype(np.uint64)) if np.count_nonzero(counts) > 1 else 0
-        return cls(lengths, _core.pack_table(lengths), (bits + 7) // 8)
-
-
-class _Positions(NamedTuple):
-    """The positions of survivors, ready to be written with one gap width."""
-
-    gap_bits: int
-    fillers: int
-    code: _Code
-
-    @property
-    def stored_bytes(self) -> int:
-        return len(self.code.table) + len(varint(self.code.stream_bytes)) + self.code.stream_bytes
-
-
-def _best_positions(positions: NDArray[np.int64], gap_bits: int | None, rest_bytes: Callable[[int], int]) -> _Positions:
-    """The gap width that gives the smallest payload (the narrowest of equals), or the one demanded.
-
-    `rest_bytes` tells what the remainder of the payload takes for a number of fillers.
-    """
-    best: _Positions | None = None
-    best_bytes = 0
-    for width in GAP_BITS if gap_bits is None else (gap_bits,):
-        counts, fillers = _core.gap_counts(positions, width)
-        candidate = _Positions(width, fillers, _Code.of(counts))
-        entries = len(positions) + fillers
-        total = len(varint(entries)) + candidate.stored_bytes + rest_bytes(fillers)
-        if best is None or total < best_bytes:
-            best, best_bytes = candidate, total
-        if fillers == 0:
-            break  # a wider field changes nothing more
-    assert best is not None
-    return best
-
-
-def _write_positions(positions: NDArray[np.int64], plan: _Positions) -> tuple[bytes, NDArray[np.bool_]]:
-    """The positions part of a payload, and which entries are fillers."""
-    gaps, filler = _core.to_gaps(positions, plan.gap_bits)
-    stream = _core.encode_symbols(gaps, plan.code.lengths)
-    parts = (varint(len(gaps)), bytes([plan.gap_bits]), plan.code.table, varint(len(stream)), stream)
-    return b"".join(parts), filler
-
-
-class _Gaps(NamedTuple):
-    """The positions part as it was read; which entries are fillers is told by what follows it."""
-
-    values: NDArray[np.uint16]
-    bits: int
-    parts: dict[str, int]
-
-
-def _read_gaps(cursor: Cursor, size: int, entry_bytes: int) -> _Gaps:
-    """`entry_bytes` is the least that each entry takes behind the gaps: known before memory is asked for them."""
-    entries = cursor.varint("number of entries")
-    if entries > size:
-        raise FormatError(f"{entries} entries are claimed for a tensor of {size} elements")
-    if entries == 0:
-        cursor.end("a tensor without entries")
-        return _Gaps(np.zeros(0, np.uint16), 0, {"fields": cursor.at})
-    bits = cursor.u8("gap bits")
-    if bits not in GAP_BITS:
-        raise FormatError(f"gap bits at offset {cursor.offset - 1} are from 2 to 16; found {bits}")
-    start = cursor.at
-    lengths = _read_table(cursor, 1 << bits)
-    table_bytes = cursor.at - start
-    length = cursor.varint("length of the gap stream")
-    if entries * entry_bytes > cursor.left - length:
-        raise FormatError(f"{entries} entries do not fit the {cursor.left} bytes behind offset {cursor.offset}")
-    values = _read_stream(cursor, length, lengths, entries)
-    fields = cursor.at - table_bytes - length
-    return _Gaps(values, bits, {"fields": fields, "gap table": table_bytes, "gaps": length})
-
-
-def _read_table(cursor: Cursor, alphabet: int) -> NDArray[np.uint8]:
-    try:
-        lengths, cursor.at = _core.unpack_table(cursor.data, cursor.at, alphabet)
-    except FormatError as error:
-        raise FormatError(f"in the payload at offset {cursor.base}: {error}") from None
-    return lengths
-
-
-def _read_stream(cursor: Cursor, length: int, lengths: NDArray[np.uint8], count: int) -> NDArray[np.uint16]:
-    start = cursor.at
-    cursor.take(length, "a coded stream")
-    if count > 8 * length and np.count_nonzero(lengths) > 1:
-        raise FormatError(f"the stream at offset {cursor.base + start} has {length} bytes, too few for {count} symbols")
-    try:
-        return _core.decode_symbols(cursor.data, start, length, lengths, count)
-    except FormatError as error:
-        raise FormatError(f"in the payload at offset {cursor.base}: {error}") from None
-
-
 def _encode_raw(tensor: Tensor, gap_bits: int | None) -> bytes:
     return tensor.dense().elements.tobytes()
 
@@ -157,16 +67,25 @@ def _encode_sparse(tensor: Tensor, gap_bits: int | None) -> bytes:
     positions = np.flatnonzero(nonzero_bits(elements)).astype(np.int64)
     if not len(positions):
         return varint(0)
-    plan = _best_positions(positions, gap_bits, lambda fillers: fillers * elements.itemsize)
-    written, filler = _write_positions(positions, plan)
+    plan = plan_positions(positions, gap_bits, lambda fillers: fillers * elements.itemsize)
+    written, filler = write_positions(positions, plan)
     values = np.zeros(len(filler), elements.dtype)
     values[~filler] = elements[positions]
     return written + values.tobytes()
 
 
+def _surviving_bytes(tensor: Tensor) -> int:
+    if isinstance(tensor, CompressedTensor):
+        # a centroid may be zero
+        survivors = np.count_nonzero(nonzero_bits(tensor.codebook)[tensor.codes])
+    else:
+        survivors = np.count_nonzero(nonzero_bits(tensor.elements))
+    return int(survivors) * STORAGE[tensor.dtype].itemsize
+
+
 def _decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
     size = math.prod(shape)
-    gaps = _read_gaps(cursor, size, STORAGE[dtype].itemsize)
+    gaps = read_gaps(cursor, size, STORAGE[dtype].itemsize)
     data = cursor.rest()
     storage = STORAGE[dtype]
     expected = len(gaps.values) * storage.itemsize
@@ -194,17 +113,17 @@ def _encode_huffman(tensor: Tensor, gap_bits: int | None) -> bytes | None:
     centroids = len(tensor.codebook)
     counts = _core.symbol_counts(tensor.codes.astype(np.uint16), centroids + 1)
 
-    def code_for(fillers: int) -> _Code:
+    def code_for(fillers: int) -> Code:
         with_fillers = counts.copy()
         with_fillers[centroids] = fillers
-        return _Code.of(with_fillers)
+        return Code.of(with_fillers)
 
     def code_bytes(fillers: int) -> int:
         code = code_for(fillers)
         return len(code.table) + code.stream_bytes
 
-    plan = _best_positions(tensor.positions, gap_bits, code_bytes)
-    written, filler = _write_positions(tensor.positions, plan)
+    plan = plan_positions(tensor.positions, gap_bits, code_bytes)
+    written, filler = write_positions(tensor.positions, plan)
     symbols = np.full(len(filler), centroids, np.uint16)
     symbols[~filler] = tensor.codes
     code = code_for(plan.fillers)
@@ -218,7 +137,7 @@ def _decode_huffman(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple
     if dtype not in WEIGHT_DTYPES:
         raise FormatError(f"the coder huffman holds {', '.join(WEIGHT_DTYPES)}; found {dtype}")
     size = math.prod(shape)
-    gaps = _read_gaps(cursor, size, 0)
+    gaps = read_gaps(cursor, size, 0)
     storage = STORAGE[dtype]
     parts = dict(gaps.parts)
     if not len(gaps.values):
@@ -229,10 +148,10 @@ def _decode_huffman(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple
     codebook = np.frombuffer(cursor.take(centroids * storage.itemsize, "codebook"), storage)
     parts["codebook"] = codebook.nbytes
     start = cursor.at
-    lengths = _read_table(cursor, centroids + 1)
+    lengths = read_table(cursor, centroids + 1)
     parts["code table"] = cursor.at - start
     parts["codes"] = cursor.left
-    symbols = _read_stream(cursor, cursor.left, lengths, len(gaps.values))
+    symbols = read_stream(cursor, cursor.left, lengths, len(gaps.values))
     filler = symbols == centroids
     positions = _core.to_positions(gaps.values, filler, size)
     codes = symbols[~filler].astype(np.uint8)
@@ -241,17 +160,21 @@ def _decode_huffman(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple
 
 
 class Coder(NamedTuple):
-    """A way to store a tensor. `encode` gives None where it cannot hold the tensor; `decode` raises FormatError."""
+    """A way to store a tensor. `encode` gives None where it cannot hold the tensor; `decode` raises FormatError.
+
+    `at_least` tells cheaply how many bytes the payload cannot fall below, to spare trying a coder that cannot win.
+    """
 
     number: int
     encode: Callable[[Tensor, int | None], bytes | None]
     decode: Callable[[Cursor, str, tuple[int, ...]], tuple[Tensor, Account]]
+    at_least: Callable[[Tensor], int]
 
 
 CODERS: dict[str, Coder] = {
-    "raw": Coder(1, _encode_raw, _decode_raw),
-    "sparse": Coder(2, _encode_sparse, _decode_sparse),
-    "huffman": Coder(3, _encode_huffman, _decode_huffman),
+    "raw": Coder(1, _encode_raw, _decode_raw, lambda tensor: size_bytes(tensor.dtype, tensor.shape)),
+    "sparse": Coder(2, _encode_sparse, _decode_sparse, _surviving_bytes),
+    "huffman": Coder(3, _encode_huffman, _decode_huffman, lambda tensor: 0),
 }
 
 
@@ -265,14 +188,18 @@ def encode(tensor: Tensor, coder: str | None = None, gap_bits: int | None = None
         raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
     if gap_bits is not None and gap_bits not in GAP_BITS:
         raise ValueError(f"gap_bits is from {GAP_BITS[0]} to {GAP_BITS[-1]}; found {gap_bits}")
-    candidates = []
-    for name in CODERS if coder is None else (coder,):
-        payload = CODERS[name].encode(tensor, gap_bits)
-        if payload is not None:
-            candidates.append((name, payload))
-    if not candidates:
+    names = list(CODERS) if coder is None else [coder]
+    bounds = sorted((CODERS[name].at_least(tensor), number) for number, name in enumerate(names))
+    best: tuple[int, int, bytes] | None = None
+    for bound, number in bounds:
+        if best is not None and (bound, number) > best[:2]:
+            continue
+        payload = CODERS[names[number]].encode(tensor, gap_bits)
+        if payload is not None and (best is None or (len(payload), number) < best[:2]):
+            best = (len(payload), number, payload)
+    if best is None:
         raise ValueError(f"the coder {coder} cannot hold a {tensor.dtype} tensor of shape {list(tensor.shape)}")
-    return min(candidates, key=lambda candidate: len(candidate[1]))
+    return names[best[1]], best[2]
 
 
 def decode(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:

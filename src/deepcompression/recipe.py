@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from deepcompression.codebook import CODEBOOKS
 from deepcompression.criteria import CRITERIA, survivor_count
-from deepcompression.encode import CODERS, GAP_BITS
+from deepcompression.encode import CODERS
+from deepcompression.positions import GAP_BITS
 from deepcompression.schedule import OneShot, Schedule
 from deepcompression.targets import Target, module_name, targets_of
 from deepcompression.tensor import Tensor
