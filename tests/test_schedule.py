@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import get_args
 
@@ -17,7 +18,13 @@ SCHEDULES = get_args(get_args(Schedule)[0])
 EXAMPLES = {
     OneShot: [OneShot()],
     Rounds: [Rounds(rounds=1), Rounds(rounds=5)],
-    Gradual: [Gradual(end=1), Gradual(end=10), Gradual(begin=3, end=20, every=4), Gradual(begin=2, end=9, every=100)],
+    Gradual: [
+        Gradual(end=1),
+        Gradual(end=10),
+        Gradual(begin=3, end=20, every=4),
+        Gradual(begin=2, end=9, every=100),
+        Gradual(end=7, geometric=True),
+    ],
 }
 ALL = [pytest.param(schedule, id=repr(schedule)) for examples in EXAMPLES.values() for schedule in examples]
 
@@ -68,6 +75,20 @@ def test_gradual_follows_the_cubic_formula():
         assert schedule.amount(1.0, 1 - 0.9, step) == pytest.approx(1 - sparsity)
 
 
+def test_gradual_by_factors_goes_the_same_way_in_the_logarithm():
+    schedule = Gradual(begin=10, end=110, geometric=True)
+    for step in range(10, 111):
+        way = 1 - (1 - (step - 10) / 100) ** 3
+        assert math.log(schedule.amount(1.0, 0.02, step)) == pytest.approx(way * math.log(0.02))
+
+
+@pytest.mark.parametrize(("start", "target"), [(0.0, 1.5), (1.0, 0.0)])
+def test_what_begins_or_ends_at_zero_has_no_factors(start, target):
+    for step in range(12):
+        plain = Gradual(end=10).amount(start, target, step)
+        assert Gradual(end=10, geometric=True).amount(start, target, step) == plain
+
+
 def test_gradual_prunes_every_few_steps_and_at_its_end():
     schedule = Gradual(begin=3, end=12, every=4)
     assert [step for step in range(20) if schedule.due(step)] == [3, 7, 11, 12]
@@ -89,6 +110,7 @@ def test_gradual_leaves_all_before_it_begins():
         (Gradual, {"begin": -1, "end": 5}),
         (Gradual, {"end": 5, "every": 0}),
         (Gradual, {"end": "5"}),
+        (Gradual, {"end": 5, "geometric": "no"}),
         (OneShot, {"rounds": 2}),
     ],
 )
