@@ -344,3 +344,9 @@ def test_explain_raises_what_matches_raises():
 def test_presets_are_valid_yaml_with_their_own_name():
     for name, file in Recipe.presets().items():
         assert yaml.safe_load(file.read_text())["name"] == name
+
+
+def test_rules_by_type_are_refused_on_a_checkpoint_even_if_optional():
+    checkpoint = {"fc.weight": DenseTensor.from_numpy(np.ones((2, 2), np.float32))}
+    with pytest.raises(ValueError, match="selects by type, which only a model can tell"):
+        Recipe.load("paper").matches(checkpoint)

@@ -215,7 +215,8 @@ class Recipe(_Part):
         selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
         first = {numbers[0] for numbers in selected if numbers}
         for number, rule in enumerate(self.rules):
-            if number not in first and not rule.optional:
+            # whether a rule by type may select nothing, only a model can tell
+            if number not in first and not (rule.optional and (rule.type is None or _has_modules(targets))):
                 taken = [target.name for target, numbers in zip(targets, selected, strict=True) if number in numbers]
                 raise ValueError(self._no_match(number, rule, targets, taken))
         return [
@@ -226,7 +227,7 @@ class Recipe(_Part):
     def _no_match(self, number: int, rule: Rule, targets: list[Target], taken: list[str]) -> str:
         if taken:
             return f"rule {number + 1} ({rule}) comes too late: earlier rules took {_list(taken)}; put it before them"
-        if rule.type is not None and not any(target.places for target in targets):
+        if rule.type is not None and not _has_modules(targets):
             return f"rule {number + 1} ({rule}) selects by type, which only a model can tell: use module or tensor"
         names = [name for target in targets if target.floating and target.trained is not False for name in target.names]
         hint = (
@@ -247,6 +248,11 @@ class Recipe(_Part):
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
         )
+
+
+def _has_modules(targets: list[Target]) -> bool:
+    """Whether these are the tensors of a model, not of a checkpoint."""
+    return any(target.places for target in targets)
 
 
 def _list(names: list[str]) -> str:
