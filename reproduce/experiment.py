@@ -20,13 +20,12 @@ import yaml
 from torch import nn
 
 import deepcompression as dc
-from reproduce.data import Images, Shifted, load_test, load_training
+from reproduce.data import Images, load_test, load_training
 from reproduce.models import LeNet5, LeNet300100
-from reproduce.training import BATCH, Phase, answers, error_percent, train
+from reproduce.training import BATCH, DISTORTION, Phase, error_percent, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-REACH = 1
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Network:
 NETWORKS = {
     "lenet-300-100": Network(
         LeNet300100,
-        Phase("train", 8, 2e-3, warmup=300),
-        Phase("prune", 40, 2e-3),
+        Phase("train", 6, 2e-3, warmup=300),
+        Phase("prune", 80, 2e-3),
         Phase("share", 3, 5e-4),
         {"error_percent": 1.58, "reference_error_percent": 1.64, "file_bytes": 27_000, "ratio": 40},
     ),
@@ -70,7 +69,6 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{stem}.dcz"
     training, validation = load_training(data)
-    shifted = Shifted(training, REACH)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -85,16 +83,15 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
         start = time.perf_counter()
 
     recipe = network.recipe(name)
-    train(model, network.dense, shifted, validation, generator)
+    train(model, network.dense, training, validation, generator)
     finished("train")
     dense_weights = {key: value.clone() for key, value in model.state_dict().items()}
-    teacher = answers(model, shifted) if network.prune.distill or network.tune.distill else None
     pruner = dc.prune(model, recipe)
-    train(model, network.prune, shifted, validation, generator, teacher, pruner.step)
+    train(model, network.prune, training, validation, generator, pruner.step)
     assert pruner.done, "the schedule is longer than the training"
     finished("prune")
     dc.share(model, recipe)
-    train(model, network.tune, shifted, validation, generator, teacher)
+    train(model, network.tune, training, validation, generator)
     finished("share")
     dc.save(model, path, recipe)
     finished("encode")
@@ -112,7 +109,7 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "paper": network.paper,
         "stages": stages,
-        "training": {"batch": BATCH, "shift_pixels": REACH}
+        "training": {"batch": BATCH, "distortion": asdict(DISTORTION)}
         | {phase.name: asdict(phase) for phase in (network.dense, network.prune, network.tune)},
         "recipe": yaml.safe_load(recipe.to_yaml()),
         "report": dc.Report.of(path).to_dict(),

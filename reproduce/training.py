@@ -1,4 +1,4 @@
-"""The training loop of the LeNets: Adam, a cosine rate, shifted digits, distillation; and the error of a network."""
+"""The training loop of the LeNets: Adam, a cosine rate, distorted digits; and the error of a network."""
 
 from __future__ import annotations
 
@@ -11,29 +11,26 @@ from dataclasses import dataclass
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from reproduce.data import Images, Shifted
+from reproduce.data import Distortion, Images, distort
 
 
 @dataclass(frozen=True)
 class Phase:
     """One stretch of training: `epochs` with the rate falling from `rate` to zero along a cosine, after `warmup`
     steps up.
-
-    `distill` is the weight of the teacher's answers against the labels'.
     """
 
     name: str
     epochs: int
     rate: float
     warmup: int = 0
-    distill: float = 0.0
 
 
 BATCH = 100
-TEMPERATURE = 2.0
+DISTORTION = Distortion()
 EVALUATION_BATCH = 1000
 
 
@@ -47,25 +44,12 @@ def error_percent(model: nn.Module, images: Images) -> float:
     return 100 * (logits.argmax(1) != images.labels).double().mean().item()
 
 
-def answers(model: nn.Module, images: Shifted) -> Tensor:
-    """The logits of a network for every image at every shift: float32 (images, shifts, classes)."""
-    model.eval()
-    parts = []
-    with torch.inference_mode():
-        for index in torch.arange(len(images)).split(EVALUATION_BATCH):
-            at_shifts = [model(images.batch(index, torch.full_like(index, s))) for s in range(images.count)]
-            parts.append(torch.stack(at_shifts, 1))
-    model.train()
-    return torch.cat(parts).clone()
-
-
 def train(
     model: nn.Module,
     phase: Phase,
-    images: Shifted,
+    images: Images,
     validation: Images,
     generator: torch.Generator,
-    teacher: Tensor | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains a model for a phase; `step` is called after every step of the optimizer. Says how it goes, epoch by
@@ -79,15 +63,11 @@ def train(
     with _progress(phase, steps) as report:
         for _ in range(phase.epochs):
             order = torch.randperm(len(images), generator=generator)
-            shifts = torch.randint(images.count, (len(images),), generator=generator)
             losses = torch.zeros(())
             for at in range(steps):
-                chosen = slice(at * BATCH, (at + 1) * BATCH)
-                index, shift = order[chosen], shifts[chosen]
-                logits = model(images.batch(index, shift))
+                index = order[at * BATCH : (at + 1) * BATCH]
+                logits = model(distort(images.pixels[index], DISTORTION, generator))
                 loss = F.cross_entropy(logits, images.labels[index])
-                if teacher is not None and phase.distill:
-                    loss = (1 - phase.distill) * loss + phase.distill * _distillation(logits, teacher[index, shift])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -100,14 +80,6 @@ def train(
 
 def _rate(done: int, total: int, warmup: int) -> float:
     return min(1.0, (done + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
-
-
-def _distillation(logits: Tensor, answers: Tensor) -> Tensor:
-    """Hinton, Vinyals, Dean (2015): cross entropy to the teacher's softened answers, times temperature for their
-    scale.
-    """
-    soft = F.softmax(answers / TEMPERATURE, 1)
-    return -TEMPERATURE * (soft * F.log_softmax(logits / TEMPERATURE, 1)).sum(1).mean()
 
 
 class _Report:
