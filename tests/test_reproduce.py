@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import deepcompression as dc
 from reproduce import experiment, table
 from reproduce.__main__ import app
-from reproduce.data import MD5, MEAN, Images, Shifted, load_test, load_training
+from reproduce.data import DEVIATION, MD5, MEAN, Distortion, Images, distort, load_test, load_training
 from reproduce.experiment import NETWORKS, RESULTS
 from reproduce.training import error_percent
 
@@ -82,18 +82,25 @@ def test_damaged_or_missing_data_is_refused(small_data, monkeypatch):
         load_test()
 
 
-def test_shifted_images_are_the_images_moved():
-    pixels = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    shifted = Shifted(Images(pixels, torch.arange(3)), reach=2)
-    assert shifted.count == 25
-    for number in range(25):
-        down, right = 2 - number // 5, 2 - number % 5
-        expected = torch.full((3, 1, 28, 28), -MEAN / 0.3081)
-        for y in range(28):
-            for x in range(28):
-                if 0 <= y - down < 28 and 0 <= x - right < 28:
-                    expected[..., y, x] = pixels[..., y - down, x - right]
-        assert torch.equal(shifted.batch(torch.arange(3), torch.full((3,), number)), expected)
+def test_no_distortion_changes_nothing():
+    pixels = load_test().pixels[:8]
+    same = distort(pixels, Distortion(0, 0, 0, 0, 0), torch.Generator().manual_seed(0))
+    assert torch.allclose(same, pixels, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [field.name for field in dataclasses.fields(Distortion)])
+def test_every_distortion_moves_ink_and_leaves_the_background(kind):
+    none = dict.fromkeys((field.name for field in dataclasses.fields(Distortion)), 0.0)
+    only = Distortion(**(none | {kind: getattr(Distortion(), kind)}))
+    pixels = load_test().pixels[:400]
+    moved = distort(pixels, only, torch.Generator().manual_seed(1))
+    assert moved.shape == pixels.shape
+    assert (moved - pixels).abs().amax((1, 2, 3)).median() > 0.1
+    corners = moved[:, 0, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert torch.allclose(corners, torch.tensor(-MEAN / DEVIATION), atol=1e-4)
+    assert abs((moved - pixels).mean().item()) < 0.03
+    again = distort(pixels, only, torch.Generator().manual_seed(1))
+    assert torch.equal(moved, again)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

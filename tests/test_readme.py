@@ -1,0 +1,47 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+import torch
+
+import deepcompression as dc
+from reproduce.models import LeNet5
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def block(language):
+    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.S)
+    return found
+
+
+def test_example_and_recipe_run_as_printed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(block("yaml"))
+    torch.manual_seed(0)
+    model = LeNet5()
+    images = torch.randn(4, 1, 28, 28)
+    trained = []
+
+    def train(model, step=lambda: None):
+        for _ in range(dc.Recipe.load("recipe.yaml").schedule.last_step):
+            step()
+        trained.append(model(images))
+
+    names = {"model": model, "train": train, "Net": LeNet5}
+    exec(block("python"), names)
+    assert torch.equal(names["model"](images), trained[-1])
+    assert (names["arrays"]["fc1.weight"] == names["model"].fc1.weight.detach().numpy()).all()
+    assert dc.Report.of("model.dcz").ratio > 15
+    assert "prune by magnitude" in dc.Recipe.load("recipe.yaml").explain(LeNet5())
+
+
+def test_commands_and_presets_named_exist():
+    for command in ("compress", "decompress", "inspect", "verify"):
+        assert f"dcz {command} " in README
+    assert all(f"`{preset}`" in README for preset in dc.Recipe.presets())
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    targets = re.findall(r"(?:`|^    )make (\w+)", README, re.M)
+    assert {"demo", "test", "check"} <= set(targets)
+    assert all(f"\n{target}:" in makefile for target in targets)
