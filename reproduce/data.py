@@ -93,28 +93,24 @@ def _content(name: str, folder: Path | None) -> tuple[Path, bytes]:
 
 @dataclass(frozen=True)
 class Distortion:
-    """Bounds of the random distortions: degrees of rotation, parts of scale and shear, pixels of shift, and pixels by
-    which the points of a coarse grid are moved each by itself (elastic, after Simard, Steinkraus and Platt, 2003).
-    """
+    """Bounds of the random affine distortions: degrees of rotation, parts of scale and shear, pixels of shift."""
 
     degrees: float = 10.0
     scale: float = 0.1
     shear: float = 0.1
     pixels: float = 1.5
-    elastic: float = 1.5
 
 
 # So many neighbours in a batch are distorted alike, which is four times as fast as each by itself.
 _ALIKE = 4
-_COARSE = 5
 
 
 def distort(pixels: Tensor, distortion: Distortion, generator: torch.Generator) -> Tensor:
     """Images (count, 1, 28, 28), the count a multiple of 4, each distorted at random."""
     groups = len(pixels) // _ALIKE
 
-    def uniform(bound: float, *shape: int) -> Tensor:
-        return (2 * torch.rand(groups, *shape, generator=generator) - 1) * bound
+    def uniform(bound: float) -> Tensor:
+        return (2 * torch.rand(groups, generator=generator) - 1) * bound
 
     angle = uniform(math.radians(distortion.degrees))
     cos, sin = angle.cos(), angle.sin()
@@ -123,8 +119,6 @@ def distort(pixels: Tensor, distortion: Distortion, generator: torch.Generator) 
     right, down = uniform(distortion.pixels / 14), uniform(distortion.pixels / 14)
     matrix = torch.stack([wide * cos, shear - wide * sin, right, high * sin, high * cos, down], 1).view(groups, 2, 3)
     grid = F.affine_grid(matrix, [groups, _ALIKE, 28, 28], align_corners=False)
-    coarse = uniform(distortion.elastic / 14, 2, _COARSE, _COARSE)
-    grid = grid + F.interpolate(coarse, (28, 28), mode="bicubic").permute(0, 2, 3, 1)
     # outside of an image grid_sample sees zeros: those must be the background
     background = -MEAN / DEVIATION
     moved = F.grid_sample(pixels.view(groups, _ALIKE, 28, 28) - background, grid, align_corners=False) + background

@@ -4,6 +4,7 @@ file alone.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -20,12 +21,13 @@ import yaml
 from torch import nn
 
 import deepcompression as dc
-from reproduce.data import Images, load_test, load_training
+from reproduce.data import Distortion, Images, load_test, load_training
 from reproduce.models import LeNet5, LeNet300100
-from reproduce.training import BATCH, DISTORTION, Phase, error_percent, train
+from reproduce.training import BATCH, TEMPERATURE, Phase, error_percent, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+DISTORTION = Distortion()
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,14 @@ NETWORKS = {
         LeNet300100,
         Phase("train", 6, 2e-3, warmup=300),
         Phase("prune", 80, 2e-3),
-        Phase("share", 3, 5e-4),
+        Phase("share", 4, 1e-3),
         {"error_percent": 1.58, "reference_error_percent": 1.64, "file_bytes": 27_000, "ratio": 40},
     ),
     "lenet-5": Network(
         LeNet5,
-        Phase("train", 5, 2e-3, warmup=300),
-        Phase("prune", 18, 2e-3),
-        Phase("share", 2, 5e-4),
+        Phase("train", 8, 2e-3, warmup=300),
+        Phase("prune", 22, 2e-3, distill=0.5),
+        Phase("share", 3, 1e-3, distill=0.5),
         {"error_percent": 0.74, "reference_error_percent": 0.80, "file_bytes": 44_000, "ratio": 39},
     ),
 }
@@ -83,15 +85,15 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
         start = time.perf_counter()
 
     recipe = network.recipe(name)
-    train(model, network.dense, training, validation, generator)
+    train(model, network.dense, training, validation, generator, DISTORTION)
     finished("train")
-    dense_weights = {key: value.clone() for key, value in model.state_dict().items()}
+    teacher = copy.deepcopy(model).eval()
     pruner = dc.prune(model, recipe)
-    train(model, network.prune, training, validation, generator, pruner.step)
+    train(model, network.prune, training, validation, generator, DISTORTION, teacher, pruner.step)
     assert pruner.done, "the schedule is longer than the training"
     finished("prune")
     dc.share(model, recipe)
-    train(model, network.tune, training, validation, generator)
+    train(model, network.tune, training, validation, generator, DISTORTION, teacher)
     finished("share")
     dc.save(model, path, recipe)
     finished("encode")
@@ -99,17 +101,15 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
     # From here on the file alone counts, and the test images are looked at for the first time.
     test = load_test(data)
     decoded = dc.load(path, into=network.model())
-    reference = network.model()
-    reference.load_state_dict(dense_weights)
     result = {
         "network": name,
         "seed": seed,
         "test_error_percent": error_percent(decoded, test),
-        "dense_test_error_percent": error_percent(reference, test),
+        "dense_test_error_percent": error_percent(teacher, test),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "paper": network.paper,
         "stages": stages,
-        "training": {"batch": BATCH, "distortion": asdict(DISTORTION)}
+        "training": {"batch": BATCH, "temperature": TEMPERATURE, "distortion": asdict(DISTORTION)}
         | {phase.name: asdict(phase) for phase in (network.dense, network.prune, network.tune)},
         "recipe": yaml.safe_load(recipe.to_yaml()),
         "report": dc.Report.of(path).to_dict(),
