@@ -84,7 +84,7 @@ def test_damaged_or_missing_data_is_refused(small_data, monkeypatch):
 
 def test_no_distortion_changes_nothing():
     pixels = load_test().pixels[:8]
-    same = distort(pixels, Distortion(0, 0, 0, 0, 0), torch.Generator().manual_seed(0))
+    same = distort(pixels, Distortion(0, 0, 0, 0), torch.Generator().manual_seed(0))
     assert torch.allclose(same, pixels, atol=1e-4)
 
 
