@@ -66,7 +66,7 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
     """The whole job; writes `<name>.dcz` and `<name>.json` (`<name>-seed-<seed>` for other seeds than 0) and returns
     the file.
     """
-    network = NETWORKS[name]
+    network, started_in = NETWORKS[name], environment()
     stem = name if seed == 0 else f"{name}-seed-{seed}"
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{stem}.dcz"
@@ -114,7 +114,7 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
         "recipe": yaml.safe_load(recipe.to_yaml()),
         "report": dc.Report.of(path).to_dict(),
         "command": f"python -m reproduce {name} --seed {seed}",
-        "environment": environment(),
+        "environment": started_in,
     }
     path.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     return path
@@ -129,7 +129,7 @@ def environment() -> dict[str, Any]:
     """Commit, versions and machine, as every result names them."""
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "changed": bool(_git("status", "--porcelain", "--untracked-files=no", ":(top,exclude)reproduce/results")),
         "versions": {
             "deepcompression": dc.__version__,
             "python": platform.python_version(),
