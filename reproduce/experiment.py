@@ -23,7 +23,7 @@ from torch import nn
 import deepcompression as dc
 from reproduce.data import Distortion, Images, load_test, load_training
 from reproduce.models import LeNet5, LeNet300100
-from reproduce.training import BATCH, TEMPERATURE, Phase, error_percent, train
+from reproduce.training import BATCH, Phase, error_percent, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -54,9 +54,9 @@ NETWORKS = {
     ),
     "lenet-5": Network(
         LeNet5,
-        Phase("train", 8, 2e-3, warmup=300),
-        Phase("prune", 22, 2e-3, distill=0.5),
-        Phase("share", 3, 1e-3, distill=0.5),
+        Phase("train", 6, 2e-3, warmup=300),
+        Phase("prune", 40, 2e-3),
+        Phase("share", 4, 1e-3),
         {"error_percent": 0.74, "reference_error_percent": 0.80, "file_bytes": 44_000, "ratio": 39},
     ),
 }
@@ -87,13 +87,13 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
     recipe = network.recipe(name)
     train(model, network.dense, training, validation, generator, DISTORTION)
     finished("train")
-    teacher = copy.deepcopy(model).eval()
+    dense = copy.deepcopy(model)
     pruner = dc.prune(model, recipe)
-    train(model, network.prune, training, validation, generator, DISTORTION, teacher, pruner.step)
+    train(model, network.prune, training, validation, generator, DISTORTION, pruner.step)
     assert pruner.done, "the schedule is longer than the training"
     finished("prune")
     dc.share(model, recipe)
-    train(model, network.tune, training, validation, generator, DISTORTION, teacher)
+    train(model, network.tune, training, validation, generator, DISTORTION)
     finished("share")
     dc.save(model, path, recipe)
     finished("encode")
@@ -105,11 +105,11 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
         "network": name,
         "seed": seed,
         "test_error_percent": error_percent(decoded, test),
-        "dense_test_error_percent": error_percent(teacher, test),
+        "dense_test_error_percent": error_percent(dense, test),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "paper": network.paper,
         "stages": stages,
-        "training": {"batch": BATCH, "temperature": TEMPERATURE, "distortion": asdict(DISTORTION)}
+        "training": {"batch": BATCH, "distortion": asdict(DISTORTION)}
         | {phase.name: asdict(phase) for phase in (network.dense, network.prune, network.tune)},
         "recipe": yaml.safe_load(recipe.to_yaml()),
         "report": dc.Report.of(path).to_dict(),

@@ -1,4 +1,4 @@
-"""The training loop of the LeNets: Adam, a cosine rate, distorted digits, distillation; and the error of a network."""
+"""The training loop of the LeNets: Adam, a cosine rate, distorted digits; and the error of a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from reproduce.data import Distortion, Images, distort
@@ -19,20 +19,15 @@ from reproduce.data import Distortion, Images, distort
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training: `epochs`, the rate falling from `rate` to zero along a cosine, after `warmup` steps up.
-
-    `distill` is the weight of a teacher's answers against the labels'.
-    """
+    """One stretch of training: `epochs`, the rate falling from `rate` to zero along a cosine, after `warmup` steps up."""
 
     name: str
     epochs: int
     rate: float
     warmup: int = 0
-    distill: float = 0.0
 
 
 BATCH = 100
-TEMPERATURE = 2.0
 EVALUATION_BATCH = 1000
 
 
@@ -53,7 +48,6 @@ def train(
     validation: Images,
     generator: torch.Generator,
     distortion: Distortion,
-    teacher: nn.Module | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains a model for a phase; `step` is called after every step of the optimizer. Says how it goes, epoch by
@@ -70,11 +64,8 @@ def train(
             losses = torch.zeros(())
             for at in range(steps):
                 index = order[at * BATCH : (at + 1) * BATCH]
-                pixels = distort(images.pixels[index], distortion, generator)
-                logits = model(pixels)
+                logits = model(distort(images.pixels[index], distortion, generator))
                 loss = F.cross_entropy(logits, images.labels[index])
-                if teacher is not None and phase.distill:
-                    loss = (1 - phase.distill) * loss + phase.distill * _distillation(logits, teacher, pixels)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -87,13 +78,6 @@ def train(
 
 def _rate(done: int, total: int, warmup: int) -> float:
     return min(1.0, (done + 1) / (warmup + 1)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
-
-
-def _distillation(logits: Tensor, teacher: nn.Module, pixels: Tensor) -> Tensor:
-    """Cross entropy to a teacher's softened answers (Hinton, Vinyals, Dean, 2015), times temperature for its scale."""
-    with torch.no_grad():
-        soft = F.softmax(teacher(pixels) / TEMPERATURE, 1)
-    return -TEMPERATURE * (soft * F.log_softmax(logits / TEMPERATURE, 1)).sum(1).mean()
 
 
 class _Report:
