@@ -19,7 +19,7 @@ from reproduce.data import Distortion, Images, distort
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training: `epochs`, the rate falling from `rate` to zero along a cosine, after `warmup` steps up."""
+    """One stretch of training: `epochs`, the rate falling from `rate` to 0 along a cosine, after `warmup` steps up."""
 
     name: str
     epochs: int
