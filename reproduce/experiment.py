@@ -54,8 +54,8 @@ NETWORKS = {
     ),
     "lenet-5": Network(
         LeNet5,
-        Phase("train", 6, 2e-3, warmup=300),
-        Phase("prune", 40, 2e-3),
+        Phase("train", 8, 2e-3, warmup=300),
+        Phase("prune", 55, 2e-3),
         Phase("share", 4, 1e-3),
         {"error_percent": 0.74, "reference_error_percent": 0.80, "file_bytes": 44_000, "ratio": 39},
     ),
