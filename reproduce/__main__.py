@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ Out = Annotated[Path, typer.Option(help="Folder of the .dcz and the .json.")]
 
 def _job(name: str, seed: int, data: Path | None, out: Path) -> None:
     path = run(name, seed, data, out)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     for table in dc.Report.of(path).tables():
         console.print(table)
     console.print(summary([json.loads(path.with_suffix(".json").read_text())]))

@@ -48,7 +48,7 @@ NETWORKS = {
     "lenet-300-100": Network(
         LeNet300100,
         Phase("train", 6, 2e-3, warmup=300),
-        Phase("prune", 80, 2e-3),
+        Phase("prune", 76, 2e-3),
         Phase("share", 4, 1e-3),
         {"error_percent": 1.58, "reference_error_percent": 1.64, "file_bytes": 27_000, "ratio": 40},
     ),
