@@ -1,4 +1,4 @@
-"""The training loop of the LeNets: Adam, a cosine rate, distorted digits; and the error of a network."""
+"""The training loop of the LeNets: a cosine rate, distorted digits; and the error of a network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,9 +26,15 @@ class Phase:
     epochs: int
     rate: float
     warmup: int = 0
+    optimizer: str = "adam"
 
 
 BATCH = 100
+
+OPTIMIZERS = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True),
+}
 EVALUATION_BATCH = 1000
 
 
@@ -53,7 +60,7 @@ def train(
     """Trains a model for a phase; `step` is called after every step of the optimizer. Says how it goes, epoch by
     epoch.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=phase.rate, fused=True)
+    optimizer = OPTIMIZERS[phase.optimizer](model.parameters(), lr=phase.rate)
     steps = len(images) // BATCH
     total = phase.epochs * steps
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, total, phase.warmup))
