@@ -95,10 +95,10 @@ def _content(name: str, folder: Path | None) -> tuple[Path, bytes]:
 class Distortion:
     """Bounds of the random affine distortions: degrees of rotation, parts of scale and shear, pixels of shift."""
 
-    degrees: float = 10.0
-    scale: float = 0.1
-    shear: float = 0.1
-    pixels: float = 1.5
+    degrees: float
+    scale: float
+    shear: float
+    pixels: float
 
 
 # So many neighbours in a batch are distorted alike, which is four times as fast as each by itself.

@@ -27,7 +27,6 @@ from reproduce.training import BATCH, Phase, error_percent, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-DISTORTION = Distortion()
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Network:
     dense: Phase
     prune: Phase
     tune: Phase
+    distortion: Distortion
     paper: dict[str, float]
 
     def recipe(self, name: str) -> dc.Recipe:
@@ -50,13 +50,15 @@ NETWORKS = {
         Phase("train", 6, 2e-3, warmup=300),
         Phase("prune", 76, 2e-3),
         Phase("share", 4, 1e-3),
+        Distortion(degrees=10, scale=0.1, shear=0.1, pixels=1.5),
         {"error_percent": 1.58, "reference_error_percent": 1.64, "file_bytes": 27_000, "ratio": 40},
     ),
     "lenet-5": Network(
         LeNet5,
-        Phase("train", 8, 2e-3, warmup=300),
-        Phase("prune", 55, 2e-3),
-        Phase("share", 4, 1e-3),
+        Phase("train", 6, 0.05, warmup=300, optimizer="sgd"),
+        Phase("prune", 26, 0.05, optimizer="sgd"),
+        Phase("share", 3, 1e-3),
+        Distortion(degrees=6, scale=0.06, shear=0.06, pixels=1.5),
         {"error_percent": 0.74, "reference_error_percent": 0.80, "file_bytes": 44_000, "ratio": 39},
     ),
 }
@@ -85,15 +87,15 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
         start = time.perf_counter()
 
     recipe = network.recipe(name)
-    train(model, network.dense, training, validation, generator, DISTORTION)
+    train(model, network.dense, training, validation, generator, network.distortion)
     finished("train")
     dense = copy.deepcopy(model)
     pruner = dc.prune(model, recipe)
-    train(model, network.prune, training, validation, generator, DISTORTION, pruner.step)
+    train(model, network.prune, training, validation, generator, network.distortion, pruner.step)
     assert pruner.done, "the schedule is longer than the training"
     finished("prune")
     dc.share(model, recipe)
-    train(model, network.tune, training, validation, generator, DISTORTION)
+    train(model, network.tune, training, validation, generator, network.distortion)
     finished("share")
     dc.save(model, path, recipe)
     finished("encode")
@@ -109,7 +111,7 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "paper": network.paper,
         "stages": stages,
-        "training": {"batch": BATCH, "distortion": asdict(DISTORTION)}
+        "training": {"batch": BATCH, "distortion": asdict(network.distortion)}
         | {phase.name: asdict(phase) for phase in (network.dense, network.prune, network.tune)},
         "recipe": yaml.safe_load(recipe.to_yaml()),
         "report": dc.Report.of(path).to_dict(),

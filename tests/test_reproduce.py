@@ -91,7 +91,7 @@ def test_no_distortion_changes_nothing():
 @pytest.mark.parametrize("kind", [field.name for field in dataclasses.fields(Distortion)])
 def test_every_distortion_moves_ink_and_leaves_the_background(kind):
     none = dict.fromkeys((field.name for field in dataclasses.fields(Distortion)), 0.0)
-    only = Distortion(**(none | {kind: getattr(Distortion(), kind)}))
+    only = Distortion(**(none | {kind: getattr(Distortion(10, 0.1, 0.1, 1.5), kind)}))
     pixels = load_test().pixels[:400]
     moved = distort(pixels, only, torch.Generator().manual_seed(1))
     assert moved.shape == pixels.shape
