@@ -393,3 +393,22 @@ def test_nan_in_a_checkpoint_is_refused_by_name(parts):
 def test_a_rule_that_matches_nothing_in_a_checkpoint_is_refused():
     with pytest.raises(ValueError, match=r"rule 1 \(module: x\) matches nothing"):
         dc.compress_tensors(tensors_of(make("mlp")), Recipe(rules=[Rule(module="x")]))
+
+
+def test_a_recipe_may_be_named_by_its_file_or_preset(tmp_path):
+    recipe = dc.Recipe(rules=(dc.Rule(module="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2)),))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.to_yaml())
+    files = []
+    for named in (recipe, path, str(path)):
+        model = make("mlp")
+        dc.prune(model, named)
+        dc.share(model, named)
+        dc.save(model, tmp_path / "model.dcz", named)
+        files.append((tmp_path / "model.dcz").read_bytes())
+        dc.compress(make("mlp"), named, path=tmp_path / "model.dcz")
+        files.append((tmp_path / "model.dcz").read_bytes())
+    assert len(set(files)) == 1
+    assert dc.compress(make("mlp"), "share-8bit").rows[0].weights == 240
+    with pytest.raises(FileNotFoundError, match="no recipe file nowhere"):
+        dc.prune(make("mlp"), "nowhere")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def compress(
     model: Module,
-    recipe: Recipe,
+    recipe: Recipe | str | os.PathLike[str],
     *,
     train: Callable[[Module, Callable[[], None]], object] | None = None,
     evaluate: Callable[[Module], float] | None = None,
@@ -42,6 +42,7 @@ def compress(
     """
     if path is not None and not Path(path).resolve().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {Path(path).resolve().parent} to write {path} to")
+    recipe = Recipe.of(recipe)
     before = evaluate(model) if evaluate else None
     run = train or (lambda model, step: None)
     if any(rule.prune for rule in recipe.rules):
@@ -68,13 +69,14 @@ def compress(
         return Report.of(target, before=before, after=after)
 
 
-def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
+def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.PathLike[str]) -> dict[str, Tensor]:
     """Prunes and shares the tensors of a checkpoint, without training and without torch; the others are given back as
     they are.
 
     A pruned but not shared tensor is dense, with zeros. Raises ValueError, naming the tensor, as `prune` and `share`
     do.
     """
+    recipe = Recipe.of(recipe)
     matches = recipe.matches(tensors)
     values = {
         target.name: widen(tensors[target.name].dense().elements, tensors[target.name].dtype)
@@ -119,7 +121,7 @@ def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str,
 def save(
     model: Module,
     path: str | os.PathLike[str],
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | os.PathLike[str] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Writes the whole model, in whatever stage, into one `.dcz` file: shared, pruned and plain tensors, biases and
@@ -130,7 +132,7 @@ def save(
     """
     from deepcompression.model import read_model
 
-    save_tensors(path, read_model(model), metadata, encodings(recipe, model) if recipe else None)
+    save_tensors(path, read_model(model), metadata, encodings(Recipe.of(recipe), model) if recipe else None)
 
 
 def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:
@@ -163,7 +165,9 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
     return into
 
 
-def resume(model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | None = None) -> Pruner | None:
+def resume(
+    model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | str | os.PathLike[str] | None = None
+) -> Pruner | None:
     """Brings a model built anew into the stage of a `state_dict` taken from a pruned or shared one, and loads it.
 
     With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1. An
@@ -174,7 +178,7 @@ def resume(model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | No
     from deepcompression.parametrize import Mask, parametrization
     from deepcompression.state import restore
 
-    pruner = Pruner(model, recipe) if recipe else None
+    pruner = Pruner(model, Recipe.of(recipe)) if recipe else None
     restore(model, state)
     if pruner is None:
         return None

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -117,9 +118,9 @@ class Pruner:
             attach_mask(target, torch.from_numpy(mask), step)
 
 
-def prune(model: Module, recipe: Recipe) -> Pruner:
-    """Puts masks on a model, in place, as its recipe says; pruned weights stay exactly zero while the model is
-    trained.
+def prune(model: Module, recipe: Recipe | str | os.PathLike[str]) -> Pruner:
+    """Puts masks on a model, in place, as its recipe (or the file or preset named) says; pruned weights stay exactly
+    zero while the model is trained.
 
     With the schedule `one-shot` all is done at once; with `rounds` and `gradual` go on by calling `step` of what is
     returned. Parameters keep their identity, so that an optimizer made before goes on. Raises ValueError, before
@@ -128,7 +129,7 @@ def prune(model: Module, recipe: Recipe) -> Pruner:
     """
     from deepcompression.parametrize import Codebook, parametrization
 
-    pruner = Pruner(model, recipe)
+    pruner = Pruner(model, Recipe.of(recipe))
     for group in pruner.groups:
         for target in group.targets:
             if isinstance(parametrization(target), Codebook):

@@ -194,6 +194,11 @@ class Recipe(_Part):
         except ValidationError as error:
             raise ValueError(f"{name}: {_explain_errors(error)}") from None
 
+    @classmethod
+    def of(cls, recipe: Recipe | str | os.PathLike[str]) -> Recipe:
+        """A recipe as it is, or `load`ed from a path or by a preset's name."""
+        return recipe if isinstance(recipe, Recipe) else cls.load(recipe)
+
     @staticmethod
     def presets() -> dict[str, Any]:
         """Name -> file of each preset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ class _Change(NamedTuple):
     shared: CompressedTensor
 
 
-def share(model: Module, recipe: Recipe) -> None:
+def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
     """Shares the weights of a model, in place, as its recipe says: the parameters are now the centroids.
 
     Survivors are the weights under a mask, or those that are not zero where there is none; pruned weights stay zero.
@@ -55,6 +56,7 @@ def share(model: Module, recipe: Recipe) -> None:
     from deepcompression.parametrize import Codebook, Mask, attach_codebook, dense, parametrization
 
     changes: list[_Change] = []
+    recipe = Recipe.of(recipe)
     for target, rule in recipe.matches(model):
         if rule is None or rule.share is None:
             continue
