@@ -6,9 +6,12 @@ One thread. Prints JSON: seconds are the least CPU time of the rounds, the error
 import argparse
 import json
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +56,12 @@ def measure(values: Floats, rounds: int, share: Callable[[], Floats]) -> dict[st
     return {"seconds": round(min(seconds), 4), "squared_error": float(f"{error:.7g}")}
 
 
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=int, default=38_000_000)
@@ -71,8 +80,16 @@ def main() -> None:
     del methods["sort alone"]["squared_error"]
     if ckmeans is not None:
         methods[f"ckmeans {version('ckmeans')}"] = measure(values, 1, lambda: by_ckmeans(values, arguments.bits))
-    result = vars(arguments) | {"survivors": len(values), "machine": platform.machine(), "methods": methods}
-    print(json.dumps(result, indent=2))
+    result = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ).stdout.strip(),
+        "machine": cpu_name(),
+        "survivors": len(values),
+        "methods": methods,
+    }
+    print(json.dumps(vars(arguments) | result, indent=1))
 
 
 if __name__ == "__main__":
