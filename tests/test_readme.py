@@ -34,7 +34,7 @@ def test_example_and_recipe_run_as_printed(tmp_path, monkeypatch):
     assert torch.equal(names["model"](images), trained[-1])
     assert (names["arrays"]["fc1.weight"] == names["model"].fc1.weight.detach().numpy()).all()
     assert dc.Report.of("model.dcz").ratio > 15
-    assert "prune by magnitude" in dc.Recipe.load("recipe.yaml").explain(LeNet5())
+    assert "prune by magnitude" in dc.Recipe.load("recipe.yaml").describe(LeNet5())
 
 
 def test_commands_and_presets_named_exist():

@@ -294,7 +294,7 @@ def test_explain_shows_every_tensor_its_rule_and_what_will_be_done():
         Rule(module="fc", prune=Prune(criterion="threshold", quality=0.5)),
         Rule(tensor="norm.*", prune=Prune(criterion="global-magnitude", density=0.5)),
     )
-    lines = Recipe(rules=rules).explain(make("conv-net")).splitlines()
+    lines = Recipe(rules=rules).describe(make("conv-net")).splitlines()
     assert [line.split(maxsplit=4) for line in lines] == [
         ["tensor", "shape", "weights", "rule", "what is done"],
         [
@@ -323,7 +323,7 @@ def test_explain_shows_every_tensor_its_rule_and_what_will_be_done():
 
 
 def test_explain_shows_a_tied_weight_once_with_its_names():
-    lines = Recipe(rules=(Rule(module="*"),)).explain(make("tied")).splitlines()
+    lines = Recipe(rules=(Rule(module="*"),)).describe(make("tied")).splitlines()
     assert lines[1].startswith("embedding.weight = output.weight  11x8")
     assert len(lines) == 3
 
@@ -331,14 +331,14 @@ def test_explain_shows_a_tied_weight_once_with_its_names():
 def test_explain_promises_the_count_that_prune_leaves():
     model = make("mlp")
     recipe = Recipe(rules=(Rule(module="*", prune=Prune(density=0.3)),))
-    lines = recipe.explain(model).splitlines()
+    lines = recipe.describe(model).splitlines()
     dc.prune(model, recipe)
     assert f"to {torch.count_nonzero(model[0].weight)}" in lines[1]
 
 
 def test_explain_raises_what_matches_raises():
     with pytest.raises(ValueError, match="matches nothing"):
-        Recipe(rules=(Rule(module="x"),)).explain(make("mlp"))
+        Recipe(rules=(Rule(module="x"),)).describe(make("mlp"))
 
 
 def test_presets_are_valid_yaml_with_their_own_name():
@@ -350,3 +350,9 @@ def test_rules_by_type_are_refused_on_a_checkpoint_even_if_optional():
     checkpoint = {"fc.weight": DenseTensor.from_numpy(np.ones((2, 2), np.float32))}
     with pytest.raises(ValueError, match="selects by type, which only a model can tell"):
         Recipe.load("paper").matches(checkpoint)
+
+
+def test_explain_prints_the_description(capsys):
+    recipe = Recipe(rules=(Rule(module="*", prune=Prune(density=0.5)),))
+    recipe.explain(make("mlp"))
+    assert capsys.readouterr().out == recipe.describe(make("mlp")) + "\n"

@@ -5,7 +5,7 @@ centroids.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import torch
@@ -36,7 +36,10 @@ class _Masked(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors
-        return cast(Tensor, _Masked.apply(gradient, mask)), None  # type: ignore[no-untyped-call]
+        return _masked(gradient, mask), None
+
+
+_masked = cast(Callable[[Tensor, Tensor], Tensor], _Masked.apply)
 
 
 class Mask(nn.Module):
@@ -55,7 +58,7 @@ class Mask(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return cast(Tensor, _Masked.apply(weight, self.mask))  # type: ignore[no-untyped-call]
+        return _masked(weight, self.mask)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         return weight

@@ -240,7 +240,11 @@ class Recipe(_Part):
         )
         return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {_list(names)}"
 
-    def explain(self, model: Module | Mapping[str, Tensor]) -> str:
+    def explain(self, model: Module | Mapping[str, Tensor]) -> None:
+        """Prints `describe`."""
+        print(self.describe(model))
+
+    def describe(self, model: Module | Mapping[str, Tensor]) -> str:
         """A table of every tensor: its shape, how many weights it has, the rule that met it, and what that will
         do.
         """
