@@ -17,6 +17,7 @@
 #include "huffman.hpp"
 #include "kmeans.hpp"
 #include "mix.hpp"
+#include "neighbours.hpp"
 
 namespace nb = nanobind;
 

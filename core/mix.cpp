@@ -10,67 +10,13 @@
 
 #include "error.hpp"
 #include "mixer.hpp"
+#include "neighbours.hpp"
 #include "range_coder.hpp"
 
 namespace dcz {
 namespace {
 
-constexpr std::uint64_t kMaxRow = 65536, kMaxKernel = 64;
-constexpr unsigned kMaxCodes = 256;
-
-// "A tensor is seen as rows, a row as kernels, a kernel as lines." All but convolutions have kernels of one element.
-struct Grid {
-  std::uint64_t size, row = 1, kernel = 1, line = 1;
-
-  explicit Grid(std::span<const std::uint64_t> shape) : size(elements_of(shape)) {
-    if (size == 0) return;
-    row = shape.size() < 2 ? size : size / shape[0];
-    if (shape.size() < 2 || row > kMaxRow) {
-      row = std::min(size, kMaxRow);
-      return;
-    }
-    std::uint64_t elements = 1, last = 1;
-    for (const auto axis : shape.subspan(2)) {
-      elements *= axis;
-      if (axis > 1) last = axis;
-    }
-    if (elements <= kMaxKernel) {
-      kernel = elements;
-      line = last;
-    }
-  }
-};
-
-constexpr int kLevels = 14, kSignedLevels = 2 * kLevels - 1;
-
-// Of a size below 640: two levels for each factor of two.
-constexpr auto kLevelOf = [] {
-  constexpr std::array<int, kLevels> first = {0, 1, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192};
-  std::array<std::uint8_t, 640> table{};
-  for (const int start : first) {
-    for (auto i = static_cast<std::size_t>(start); start > 0 && i < table.size(); ++i) ++table[i];
-  }
-  return table;
-}();
-
-unsigned level(int size) { return kLevelOf[static_cast<std::size_t>(size)]; }
-
-unsigned signed_level(int size) { return size < 0 ? kLevels - 1 - level(-size) : kLevels - 1 + level(size); }
-
-unsigned three(int size) { return static_cast<unsigned>((size > 0) - (size < 0) + 1); }
-
-unsigned five(int size) { return size < -24 ? 0 : size < 0 ? 1 : size == 0 ? 2 : size <= 24 ? 3 : 4; }
-
-// The signed sizes of weights next to one; 0 for what was pruned, is not yet coded or lies outside.
-struct Around {
-  int west = 0, west2 = 0, north = 0, north2 = 0, northwest = 0;
-
-  int pull() const { return west + north - (northwest >> 1); }
-  unsigned signs() const {
-    return three(west) + 3 * three(north) + 9 * three(west2) + 27 * three(north2) + 81 * three(northwest);
-  }
-  unsigned strengths() const { return five(west) + 5 * five(north) + 25 * five(west2) + 125 * three(northwest); }
-};
+constexpr unsigned kMaxCentroids = 256;
 
 // What is learned of the same place in all rows.
 struct Column {
@@ -85,7 +31,7 @@ class Model {
  public:
   Model(Coder& coder, const MixedTensor& tensor, Bytes bitmap, Bytes codes)
       : coder_(coder), grid_(tensor.shape), tensor_(tensor), bitmap_(bitmap), codes_(codes) {
-    if (tensor.centroids > kMaxCodes || tensor.negative > tensor.centroids) {
+    if (tensor.centroids > kMaxCentroids || tensor.negative > tensor.centroids) {
       throw std::invalid_argument("a codebook has at most 256 centroids, and not more of them are negative");
     }
     if (tensor.survivors > grid_.size || bitmap.size() != grid_.size / 8 + (grid_.size % 8 != 0) ||
@@ -124,13 +70,14 @@ class Model {
     by_signs_.resize(243 * std::min<std::size_t>(kernel, 10));
     by_strengths_.resize(375);
     by_pulls_.resize(kSignedLevels * kSignedLevels);
+    mixed_bits_ = kernel == 1 && tensor_.survivors > grid_.size / 2 ? 2 : 8;
     by_place_ = trees(kernel);
     by_mean_ = trees(kLevels);
     by_pull_ = trees(kSignedLevels);
-    by_column_ = trees(kSignedLevels);
     survival_ = Mixer<5>(kernel, 65536 * 35 / 100);
-    sign_ = Mixer<5>(kernel, 65536 * 30 / 100);
-    magnitude_ = Mixer<4>(8, 65536 * 30 / 100);
+    matrix_sign_ = Mixer<4>(1, 65536 * 35 / 100);
+    kernel_sign_ = Mixer<5>(kernel, 65536 * 30 / 100);
+    magnitude_ = Mixer<3>(8, 65536 * 38 / 100);
   }
 
   // One binary tree for each context and sign; "the deeper, the surer that both ways are alike".
@@ -191,7 +138,7 @@ class Model {
                                             &by_count_[count], &by_sizes_[sizes]};
     bool bit = false;
     if constexpr (!Coder::kDecodes) bit = bitmap_[i / 8] >> (i % 8) & 1;
-    bit = survival_.code(coder_, bit, k_, inputs, {255, 255, 1023, 1023, 1023});
+    bit = survival_.code(coder_, bit, k_, inputs, {255, 255, kCountLimit, kCountLimit, kCountLimit});
     if constexpr (Coder::kDecodes) {
       if (i % 8 == 0) bitmap_[i / 8] = 0;
       bitmap_[i / 8] = static_cast<std::uint8_t>(bitmap_[i / 8] | bit << (i % 8));
@@ -216,15 +163,16 @@ class Model {
     } else {
       positive = side_size_[1] > 0;
     }
-    unsigned magnitude = positive ? code - tensor_.negative : tensor_.negative - 1 - code;
+    // without a branch: half of them would be guessed wrong
+    const unsigned flip = unsigned{positive} - 1;
+    unsigned magnitude = (code - tensor_.negative) ^ flip;
     magnitude = code_magnitude(magnitude, positive, around);
     if constexpr (Coder::kDecodes) {
       if (magnitude >= side_size_[positive]) throw FormatError("a code is outside of the codebook");
-      codes_[at] =
-          static_cast<std::uint8_t>(positive ? tensor_.negative + magnitude : tensor_.negative - 1 - magnitude);
+      codes_[at] = static_cast<std::uint8_t>(tensor_.negative + (magnitude ^ flip));
     }
     const int size = std::max(1, static_cast<int>((magnitude + 1) * 127 >> side_bits_[positive]));
-    here = static_cast<std::int8_t>(positive ? size : -size);
+    here = static_cast<std::int8_t>((size ^ static_cast<int>(flip)) - static_cast<int>(flip));
     learn_means(here);
   }
 
@@ -232,31 +180,35 @@ class Model {
     Column& column = columns_[j_];
     const std::size_t signs = 243 * std::min<std::size_t>(k_, 9) + a.signs();
     const std::size_t pulls = kSignedLevels * signed_level(a.pull()) + signed_level(column.pull >> 2);
-    const std::array<Counter*, 5> inputs = {&by_signs_[signs], &by_strengths_[a.strengths()], &column.positive,
-                                            &row_positive_, &by_pulls_[pulls]};
-    return sign_.code(coder_, positive, k_, inputs, {1023, 1023, 1023, 1023, 1023});
+    const std::array<Counter*, 4> inputs = {&by_strengths_[a.strengths()], &column.positive, &row_positive_,
+                                            &by_pulls_[pulls]};
+    if (grid_.kernel == 1) return matrix_sign_.code(coder_, positive, 0, inputs, kSlow<4>);
+    return kernel_sign_.code(coder_, positive, k_, {inputs[0], inputs[1], inputs[2], inputs[3], &by_signs_[signs]},
+                             kSlow<5>);
   }
 
   // "From the highest bit down."
   unsigned code_magnitude(unsigned magnitude, bool positive, const Around& a) {
-    const int sign = positive ? 1 : -1;
+    const int sign = 2 * positive - 1;
     const unsigned mean = level((row_size_ + kernel_size_[j_ / grid_.kernel]) >> 5);
     const unsigned pull = signed_level(sign * a.pull());
-    const unsigned column = signed_level(sign * columns_[j_].pull >> 2);
     const auto tree = [&](std::vector<Counter>& trees, std::size_t context) {
       return trees.data() + ((2 * context + positive) << code_bits_);
     };
     Counter* const place = tree(by_place_, k_);
     Counter* const by_mean = tree(by_mean_, mean);
     Counter* const by_pull = tree(by_pull_, pull);
-    Counter* const by_column = tree(by_column_, column);
     const unsigned bits = side_bits_[positive];
     unsigned node = 1;
-    for (unsigned depth = 0; depth < bits; ++depth) {
+    unsigned depth = 0;
+    for (; depth < std::min(bits, mixed_bits_); ++depth) {
       const bool bit = magnitude >> (bits - 1 - depth) & 1;
-      node = 2 * node + magnitude_.code(coder_, bit, depth,
-                                        {place + node, by_mean + node, by_pull + node, by_column + node},
-                                        {1023, 1023, 1023, 1023});
+      node = 2 * node + magnitude_.code(coder_, bit, depth, {place + node, by_mean + node, by_pull + node}, kSlow<3>);
+    }
+    for (; depth < bits; ++depth) {
+      const bool bit = coder_.code(magnitude >> (bits - 1 - depth) & 1, place[node].p16());
+      place[node].learn(bit, kCountLimit);
+      node = 2 * node + bit;
     }
     return node - (1u << bits);
   }
@@ -282,7 +234,7 @@ class Model {
   const MixedTensor tensor_;
   const Bytes bitmap_, codes_;
   std::array<unsigned, 2> side_size_{}, side_bits_{};  // of the negative and of the other centroids
-  unsigned code_bits_ = 0;
+  unsigned code_bits_ = 0, mixed_bits_ = 0;
   std::uint32_t density_ = 0;
 
   // Where the coder stands: in the row, in the kernel, in the kernel's line.
@@ -295,29 +247,22 @@ class Model {
   std::vector<int> kernel_size_;
   std::vector<Column> columns_;
   std::vector<Counter> by_history_, by_count_, by_sizes_, by_signs_, by_strengths_, by_pulls_;
-  std::vector<Counter> by_place_, by_mean_, by_pull_, by_column_;
-  Mixer<5> survival_{0, 0}, sign_{0, 0};
-  Mixer<4> magnitude_{0, 0};
+  std::vector<Counter> by_place_, by_mean_, by_pull_;
+  Mixer<5> survival_{0, 0}, kernel_sign_{0, 0};
+  Mixer<4> matrix_sign_{0, 0};
+  Mixer<3> magnitude_{0, 0};
 };
 
 }  // namespace
 
-std::uint64_t elements_of(std::span<const std::uint64_t> shape) {
-  std::uint64_t size = 1;
-  for (const auto axis : shape) {
-    if (axis > 0 && size > ~std::uint64_t{0} / axis) throw std::invalid_argument("a shape of more than 2^64 elements");
-    size *= axis;
-  }
-  return size;
-}
-
 std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const std::uint8_t> bitmap,
                                      std::span<const std::uint8_t> codes) {
+  RangeEncoder encoder;
+  Model model(encoder, tensor, bitmap, codes);
   for (const auto code : codes) {
     if (code >= tensor.centroids) throw std::invalid_argument("a code is outside of the codebook");
   }
-  RangeEncoder encoder;
-  Model(encoder, tensor, bitmap, codes).run();
+  model.run();
   return encoder.finish();
 }
 

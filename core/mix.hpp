@@ -8,9 +8,6 @@
 
 namespace dcz {
 
-// The product of the axes.
-std::uint64_t elements_of(std::span<const std::uint64_t> shape);
-
 // What both sides know of a tensor beforehand.
 struct MixedTensor {
   std::span<const std::uint64_t> shape;

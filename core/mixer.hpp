@@ -11,15 +11,17 @@
 
 namespace dcz {
 
+inline constexpr std::uint16_t kCountLimit = 1023;
 inline constexpr int kStretchLimit = 3072;  // 12 in the logistic domain, whose unit is 1/256
 
 struct MixTables {
-  std::array<std::uint16_t, 2 * kStretchLimit + 1> squash;  // logistic domain -> 65536ths
-  std::array<std::int16_t, 4096> stretch;                   // 4096ths -> logistic domain
-  std::array<std::uint16_t, 1024> counter_rate;             // 65536ths, by the number of decisions seen
-  std::array<std::uint16_t, 1024> mixer_rate;
+  std::array<std::uint16_t, 2 * kStretchLimit + 1> squash{};  // logistic domain -> 65536ths
+  std::array<std::int16_t, 4096> stretch{};                   // 4096ths -> logistic domain
+  // By the number of decisions learned from.
+  std::array<std::uint16_t, kCountLimit + 1> counter_rate{};  // 65536ths
+  std::array<std::uint16_t, kCountLimit + 1> mixer_rate{};
 
-  MixTables() {
+  constexpr MixTables() {
     std::uint64_t power = std::uint64_t{1} << 32;  // e^(-i / 256) in 2^32ths
     for (int i = 0; i <= kStretchLimit; ++i) {
       const auto one = static_cast<std::uint16_t>((std::uint64_t{65536} << 32) / ((std::uint64_t{1} << 32) + power));
@@ -34,12 +36,12 @@ struct MixTables {
     }
     for (std::size_t n = 0; n < counter_rate.size(); ++n) {
       counter_rate[n] = static_cast<std::uint16_t>(131072 / (2 * n + 3));
-      mixer_rate[n] = static_cast<std::uint16_t>(32 + 5632 / (n + 16));
+      mixer_rate[n] = static_cast<std::uint16_t>(8 + 32768 / (n + 128));
     }
   }
 };
 
-inline const MixTables kMix;
+inline constexpr MixTables kMix;
 
 // The probability of a one in 2^22ths (upper bits), and how many decisions it was learned from (the lower ten).
 class Counter {
@@ -48,22 +50,31 @@ class Counter {
   Counter(std::uint32_t p16, std::uint32_t count) : state_(p16 << 16 | count) {}
 
   std::int32_t stretched() const { return kMix.stretch[state_ >> 20]; }
+  // Never 0 or 65536.
+  std::uint32_t p16() const { return std::max(1u, state_ >> 16); }
   std::uint32_t p32nd() const { return state_ >> 27; }
 
   // The longer it has learned the less it moves; at `limit` decisions it stops to slow down.
   void learn(bool bit, std::uint32_t limit) {
-    const std::uint32_t count = state_ & 1023;
+    const std::uint32_t count = state_ & kCountLimit;
     const auto p = static_cast<std::int32_t>(state_ >> 10);
-    const std::int64_t error = (bit ? (1 << 22) - 1 : 0) - p;
-    const auto moved = static_cast<std::uint32_t>(p + (error * kMix.counter_rate[count] >> 16));
-    state_ = moved << 10 | (count + (count < limit));
+    const std::int64_t error = (-static_cast<std::int32_t>(bit) & 0x3fffff) - p;
+    state_ += static_cast<std::uint32_t>(error * kMix.counter_rate[count] >> 16) << 10;
+    state_ += count < limit;
   }
 
  private:
   std::uint32_t state_ = 32768u << 16;
 };
 
-// One weighted sum of N stretched probabilities for each context; the weights follow the error.
+template <std::size_t N>
+inline constexpr auto kSlow = [] {
+  std::array<std::uint16_t, N> limits{};
+  limits.fill(kCountLimit);
+  return limits;
+}();
+
+// One weighted sum of N stretched probabilities for each context; the weights, in 65536ths, follow the error.
 template <std::size_t N>
 class Mixer {
  public:
@@ -85,10 +96,11 @@ class Mixer {
     const auto dot = std::clamp<std::int64_t>(sum >> 16, -kStretchLimit, kStretchLimit);
     const std::int32_t p = kMix.squash[static_cast<std::size_t>(dot + kStretchLimit)];
     bit = coder.code(bit, static_cast<std::uint32_t>(p));
-    const std::int64_t error = ((bit ? 65536 : 0) - p) * kMix.mixer_rate[set.count] >> 4;
-    set.count += set.count < 1023;
+    const std::int64_t error = ((static_cast<std::int32_t>(bit) << 16) - p) * kMix.mixer_rate[set.count] >> 4;
+    set.count += set.count < kCountLimit;
     for (std::size_t i = 0; i < N; ++i) {
-      set.weights[i] += static_cast<std::int32_t>((error * stretched[i] + (1 << 17)) >> 18);
+      const auto moved = static_cast<std::uint32_t>((error * stretched[i] + (1 << 17)) >> 18);
+      set.weights[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(set.weights[i]) + moved);
       inputs[i]->learn(bit, limits[i]);
     }
     return bit;

@@ -16,10 +16,12 @@ class RangeEncoder {
   // `p` is the probability of a one, from 1 to 65535.
   bool code(bool bit, std::uint32_t p) {
     const std::uint64_t ones = (range_ >> 16) * p;
-    const std::uint64_t low = bit ? low_ : low_ + ones;
-    if (low < low_) carry();
-    low_ = low;
-    range_ = bit ? ones : range_ - ones;
+    // without branches: half of them would be guessed wrong
+    const std::uint64_t zero = std::uint64_t{bit} - 1;
+    const std::uint64_t low = low_;
+    low_ += ones & zero;
+    if (low_ < low) carry();
+    range_ = ones + ((range_ - 2 * ones) & zero);
     if (range_ >> 32 == 0) {
       put_word();
       range_ <<= 32;
@@ -68,8 +70,10 @@ class RangeDecoder {
   bool code(bool, std::uint32_t p) {
     const std::uint64_t ones = (range_ >> 16) * p;
     const bool bit = value_ < ones;
-    value_ = bit ? value_ : value_ - ones;
-    range_ = bit ? ones : range_ - ones;
+    // without branches: half of them would be guessed wrong
+    const std::uint64_t zero = std::uint64_t{bit} - 1;
+    value_ -= ones & zero;
+    range_ = ones + ((range_ - 2 * ones) & zero);
     if (range_ >> 32 == 0) {
       take_word();
       range_ <<= 32;
