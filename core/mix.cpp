@@ -70,6 +70,7 @@ class Model {
     by_signs_.resize(243 * std::min<std::size_t>(kernel, 10));
     by_strengths_.resize(375);
     by_pulls_.resize(kSignedLevels * kSignedLevels);
+    // what is almost full has more codes to pay for, and low bits gain least
     mixed_bits_ = kernel == 1 && tensor_.survivors > grid_.size / 2 ? 2 : 8;
     by_place_ = trees(kernel);
     by_mean_ = trees(kLevels);
@@ -80,7 +81,8 @@ class Model {
     magnitude_ = Mixer<3>(8, 65536 * 38 / 100);
   }
 
-  // One binary tree for each context and sign; "the deeper, the surer that both ways are alike".
+  // One binary tree for each context and sign. Deep down both ways are alike: there a counter starts with more trust in
+  // one half.
   std::vector<Counter> trees(std::size_t contexts) const {
     std::vector<Counter> nodes(contexts << (code_bits_ + 1));
     const std::size_t mask = (std::size_t{1} << code_bits_) - 1;
@@ -199,8 +201,7 @@ class Model {
     Counter* const by_mean = tree(by_mean_, mean);
     Counter* const by_pull = tree(by_pull_, pull);
     const unsigned bits = side_bits_[positive];
-    unsigned node = 1;
-    unsigned depth = 0;
+    unsigned node = 1, depth = 0;
     for (; depth < std::min(bits, mixed_bits_); ++depth) {
       const bool bit = magnitude >> (bits - 1 - depth) & 1;
       node = 2 * node + magnitude_.code(coder_, bit, depth, {place + node, by_mean + node, by_pull + node}, kSlow<3>);
