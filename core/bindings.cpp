@@ -3,6 +3,9 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
@@ -11,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "block.hpp"
+#include "cpu.hpp"
 #include "error.hpp"
 #include "gaps.hpp"
 #include "huffman.hpp"
@@ -93,6 +98,21 @@ Out<std::uint16_t> decode_symbols(const In<std::uint8_t>& data, std::size_t offs
   return symbols.release();
 }
 
+nb::bytes encode_block(const In<std::uint8_t>& symbols) {
+  return to_bytes(unlocked([&] { return dcz::encode_block(view(symbols)); }));
+}
+
+std::pair<Out<std::uint8_t>, std::size_t> decode_block(const In<std::uint8_t>& data, std::size_t offset,
+                                                       std::size_t count, unsigned threads) {
+  Result<std::uint8_t> symbols(count);
+  unlocked([&] { dcz::decode_block(view(data), offset, symbols.span(), threads); });
+  return {symbols.release(), offset};
+}
+
+std::uint64_t block_bytes(const In<std::uint64_t>& counts) {
+  return unlocked([&] { return dcz::block_bytes(view(counts)); });
+}
+
 std::pair<Out<std::uint64_t>, std::uint64_t> gap_counts(const In<std::int64_t>& positions, unsigned gap_bits) {
   const auto result = unlocked([&] { return dcz::gap_counts(view(positions), gap_bits); });
   return {to_array(result.counts), result.fillers};
@@ -145,6 +165,12 @@ NB_MODULE(_core, m) {
   m.def("encode_symbols", &encode_symbols, "symbols"_a.noconvert(), "lengths"_a.noconvert());
   m.def("decode_symbols", &decode_symbols, "data"_a.noconvert(), "offset"_a, "length"_a, "lengths"_a.noconvert(),
         "count"_a);
+  m.def("instruction_sets", &dcz::instruction_sets);
+  m.def("instruction_set", [] { return dcz::name_of(dcz::instruction_set()); });
+  m.def("force_instruction_set", &dcz::force_instruction_set, "name"_a);
+  m.def("encode_block", &encode_block, "symbols"_a.noconvert());
+  m.def("decode_block", &decode_block, "data"_a.noconvert(), "offset"_a, "count"_a, "threads"_a = 1);
+  m.def("block_bytes", &block_bytes, "counts"_a.noconvert());
   m.def("gap_counts", &gap_counts, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_gaps", &to_gaps, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_positions", &to_positions, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a);

@@ -12,6 +12,7 @@
 #include "canonical.hpp"
 #include "decode_table.hpp"
 #include "error.hpp"
+#include "varint.hpp"
 
 namespace dcz {
 namespace {
@@ -66,36 +67,25 @@ std::uint32_t take_token(BitReader& reader, std::size_t offset) {
   return reverse_bits(digits, zeros + 1) - 1;
 }
 
-std::uint64_t take_varint(std::span<const std::uint8_t> data, std::size_t& offset) {
-  std::uint64_t value = 0;
-  for (unsigned shift = 0; shift < 63; shift += 7) {
-    if (offset >= data.size()) throw FormatError("code table" + at_byte(offset) + " is truncated");
-    const std::uint8_t byte = data[offset++];
-    value |= std::uint64_t{byte & 0x7fu} << shift;
-    if (byte < 0x80) {
-      if (byte == 0 && shift > 0) throw FormatError("varint before byte " + std::to_string(offset) + " is too long");
-      return value;
-    }
-  }
-  throw FormatError("varint before byte " + std::to_string(offset) + " has more than nine bytes");
-}
-
 }  // namespace
 
-std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts) {
+std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts, unsigned longest) {
   check_alphabet(counts.size());
   std::vector<std::uint32_t> leaves;
   for (std::size_t symbol = 0; symbol < counts.size(); ++symbol) {
     if (counts[symbol] > 0) leaves.push_back(static_cast<std::uint32_t>(symbol));
   }
-  if (leaves.size() > 65536) throw std::invalid_argument("more than 65536 symbols occur, too many for 16 bits");
+  if (leaves.size() > std::size_t{1} << longest) {
+    throw std::invalid_argument("more than " + std::to_string(1u << longest) + " symbols occur, too many for " +
+                                std::to_string(longest) + " bits");
+  }
   std::vector<std::uint8_t> lengths(counts.size());
   if (leaves.size() == 1) lengths[leaves[0]] = 1;
   if (leaves.size() < 2) return lengths;
   std::stable_sort(leaves.begin(), leaves.end(), [&](auto a, auto b) { return counts[a] < counts[b]; });
 
   // Package-merge: a level's list is the leaves merged with the previous list's pairs, a leaf before an equal package.
-  std::array<std::vector<std::uint8_t>, kMaxCodeLength> is_leaf;
+  std::vector<std::vector<std::uint8_t>> is_leaf(longest);
   std::vector<Weight> list, merged;
   for (auto& level : is_leaf) {
     merged.clear();
@@ -147,7 +137,7 @@ std::vector<std::uint8_t> pack_table(std::span<const std::uint8_t> lengths) {
 std::vector<std::uint8_t> unpack_table(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t alphabet) {
   check_alphabet(alphabet);
   const std::size_t begin = offset;
-  const std::uint64_t n = take_varint(data, offset);
+  const std::uint64_t n = take_varint(data, offset, "code table");
   if (n < 1 || n > alphabet) {
     throw FormatError("code table" + at_byte(begin) + " has " + std::to_string(n) + " symbols, expected 1 to " +
                       std::to_string(alphabet));
@@ -234,8 +224,11 @@ std::vector<std::uint8_t> encode_symbols(std::span<const std::uint16_t> symbols,
   return writer.finish();
 }
 
-void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
-                    std::span<const std::uint8_t> lengths, std::span<std::uint16_t> symbols) {
+namespace {
+
+template <typename Symbol>
+void decode_stream(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
+                   std::span<const std::uint8_t> lengths, std::span<Symbol> symbols) {
   const CanonicalCode code = stream_code(lengths);
   const std::string name = "symbol stream" + at_byte(offset);
   if (offset > data.size() || length > data.size() - offset) {
@@ -245,7 +238,7 @@ void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std:
   if (code.symbols.empty() && !symbols.empty()) throw FormatError(name + " has symbols, but its code has none");
   if (code.symbols.size() < 2) {
     if (length > 0) throw FormatError(name + " has " + std::to_string(length) + " bytes, expected none");
-    if (!symbols.empty()) std::fill(symbols.begin(), symbols.end(), static_cast<std::uint16_t>(code.symbols[0]));
+    if (!symbols.empty()) std::fill(symbols.begin(), symbols.end(), static_cast<Symbol>(code.symbols[0]));
     return;
   }
   // Bounds the work below, before the memory is touched.
@@ -261,18 +254,18 @@ void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std:
     const unsigned bits = table.length_of(window);
     reader.skip(bits);
     const std::uint32_t rank = (window >> (kMaxCodeLength - bits)) - code.first[bits];
-    return static_cast<std::uint16_t>(code.symbols[code.start[bits] + rank]);
+    return static_cast<Symbol>(code.symbols[code.start[bits] + rank]);
   };
-  std::uint16_t* out = symbols.data();
-  std::uint16_t* const end = out + symbols.size();
+  Symbol* out = symbols.data();
+  Symbol* const end = out + symbols.size();
   constexpr unsigned kLookups = 5;  // 55 of the 57 bits that a peek gives
   while (end - out >= static_cast<std::ptrdiff_t>(3 * kLookups)) {
     std::uint64_t window = reader.peek();
-    const std::uint16_t* const before = out;
+    const Symbol* const before = out;
     unsigned used = 0;
     for (unsigned i = 0; i < kLookups; ++i) {
       const DecodeTable::Entry& entry = table.entries[window & (table.entries.size() - 1)];
-      std::copy(entry.symbols.begin(), entry.symbols.end(), out);
+      for (unsigned j = 0; j < 3; ++j) out[j] = static_cast<Symbol>(entry.symbols[j]);
       out += entry.count;
       window >>= entry.bits;
       used += entry.bits;
@@ -287,6 +280,18 @@ void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std:
                       " symbols take " + std::to_string(reader.size_bytes()));
   }
   if (!reader.padding_is_zero()) throw FormatError(name + " has padding bits that are not zero");
+}
+
+}  // namespace
+
+void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
+                    std::span<const std::uint8_t> lengths, std::span<std::uint16_t> symbols) {
+  decode_stream(data, offset, length, lengths, symbols);
+}
+
+void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
+                    std::span<const std::uint8_t> lengths, std::span<std::uint8_t> symbols) {
+  decode_stream(data, offset, length, lengths, symbols);
 }
 
 }  // namespace dcz
