@@ -32,11 +32,11 @@ using Counts = std::array<std::uint64_t, 256>;
 Counts count_symbols(std::span<const std::uint8_t> symbols) {
   // Four rows, so that runs of one symbol do not wait for their own counter.
   std::array<std::array<std::uint64_t, 256>, 4> rows{};
-  std::size_t i = 0;
-  for (; i + 4 <= symbols.size(); i += 4) {
-    for (std::size_t row = 0; row < 4; ++row) ++rows[row][symbols[i + row]];
+  std::size_t at = 0;
+  for (; at + 4 <= symbols.size(); at += 4) {
+    for (unsigned i = 0; i < 4; ++i) ++rows[i][symbols[at + i]];
   }
-  for (; i < symbols.size(); ++i) ++rows[0][symbols[i]];
+  for (; at < symbols.size(); ++at) ++rows[0][symbols[at]];
   Counts counts;
   for (std::size_t s = 0; s < counts.size(); ++s) counts[s] = rows[0][s] + rows[1][s] + rows[2][s] + rows[3][s];
   return counts;
@@ -128,18 +128,23 @@ void encode_in_lanes(std::vector<std::uint8_t>& out, LaneLayout layout, const Pl
                      std::span<const std::uint8_t> symbols) {
   const LaneCode code = make_lane_code(plan.lengths, layout);
   const std::size_t segments = segments_for(symbols.size());
-  std::vector<std::size_t> exceptions;
-  std::vector<std::vector<std::uint8_t>> written;
+  const auto start = [&](std::size_t i) { return segment_start(i, segments, symbols.size(), layout.round()); };
+  std::size_t symbols_below = counts.size();
+  while (counts[symbols_below - 1] == 0) --symbols_below;
+  LaneEncoder encoder(code, stand_in_of(code), symbols_below, start(1));
+  std::vector<std::size_t> exceptions, lengths;
+  std::vector<std::uint8_t> written;
+  written.reserve(plan.bytes + plan.bytes / 8 + kSegmentSymbols);
   for (std::size_t i = 0; i < segments; ++i) {
-    const std::size_t from = segment_start(i, segments, symbols.size(), layout.round());
-    const std::size_t to = segment_start(i + 1, segments, symbols.size(), layout.round());
-    written.push_back(encode_lanes(code, symbols.subspan(from, to - from), stand_in_of(code), from, exceptions));
+    const std::size_t before = written.size();
+    encoder.append(symbols.subspan(start(i), start(i + 1) - start(i)), start(i), written, exceptions);
+    lengths.push_back(written.size() - before);
   }
   append(out, pack_table(plan.lengths));
   if (plan.layout == kNarrowLanes) put_exceptions(out, counts, code, symbols, exceptions);
   put_varint(out, segments);
-  for (const auto& segment : written) put_varint(out, segment.size());
-  for (const auto& segment : written) append(out, segment);
+  for (const std::size_t length : lengths) put_varint(out, length);
+  append(out, written);
 }
 
 [[noreturn]] void refuse(std::size_t at, const std::string& why) {

@@ -31,6 +31,24 @@ def decode_symbols(
 ) -> NDArray[np.uint16]:
     """The `count` symbols of the stream that is exactly `length` bytes at `offset`."""
 
+def instruction_sets() -> list[str]:
+    """The instruction sets that this build and this CPU have kernels for, slowest first: `portable`, `avx2`, `avx512`."""
+
+def instruction_set() -> str:
+    """The one in use: the forced one, else the one named by DEEPCOMPRESSION_CPU in the environment, else the best."""
+
+def force_instruction_set(name: str) -> None:
+    """Uses one for the whole process; an empty name ends that. ValueError if the CPU or the build does not have it."""
+
+def encode_block(symbols: NDArray[np.uint8]) -> bytes:
+    """The block of docs/format.md; the same bytes on every CPU."""
+
+def decode_block(data: Buffer, offset: int, count: int, threads: int = 1) -> tuple[NDArray[np.uint8], int]:
+    """The `count` symbols of the block at `offset`, and the offset behind it."""
+
+def block_bytes(counts: NDArray[np.uint64]) -> int:
+    """About as many bytes as `encode_block` makes of symbols with these counts, at most 256 of them."""
+
 def gap_counts(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uint64], int]:
     """Counts of the 2^gap_bits gaps that `to_gaps` would give, and of the fillers among them."""
 
