@@ -182,8 +182,9 @@ std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols) {
   return out;
 }
 
-BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count)
-    : data_(data), count_(count) {
+BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count,
+                         std::size_t alphabet)
+    : data_(data), count_(count), alphabet_(alphabet) {
   if (count == 0) return;
   const std::size_t start = offset;
   if (offset >= data.size()) refuse(start, "is truncated");
@@ -194,7 +195,7 @@ BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset
     length_ = count;
   } else if (layout_ == kStream) {
     if (count > kStreamSymbols) refuse(start, "has more than 65536 symbols in one stream");
-    lengths_ = unpack_table(data, offset, 256);
+    lengths_ = unpack_table(data, offset, alphabet);
     length_ = take_varint(data, offset, "length of a stream");
     if (count > 8 * length_) refuse(start, "has too few bytes for " + std::to_string(count) + " symbols");
   } else if (layout_ == kNarrowLanes || layout_ == kWideLanes) {
@@ -206,11 +207,18 @@ BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset
   at_ = offset;
   if (length_ > data.size() - offset) refuse(start, "is truncated");
   offset += length_;
+  if (layout_ != kStream && alphabet < 256) {
+    const auto plain = data.subspan(at_, length_);
+    const auto largest = *std::max_element(plain.begin(), plain.end());
+    if (largest >= alphabet) {
+      refuse(start, "has the symbol " + std::to_string(largest) + " in an alphabet of " + std::to_string(alphabet));
+    }
+  }
 }
 
 void BlockReader::parse_lanes(LaneLayout layout, std::size_t& offset) {
   const std::size_t start = offset - 1;
-  lengths_ = unpack_table(data_, offset, 256);
+  lengths_ = unpack_table(data_, offset, alphabet_);
   if (const auto flaw = flaw_of(lengths_, layout); !flaw.empty()) refuse(start, "has no code for its lanes: " + flaw);
   code_ = std::make_unique<LaneCode>(make_lane_code(lengths_, layout));
   if (layout_ == kNarrowLanes) parse_exceptions(offset);
@@ -243,7 +251,7 @@ void BlockReader::parse_exceptions(std::size_t& offset) {
   const auto symbols = data_.subspan(offset, rare);
   offset += rare;
   for (std::size_t i = 0; i < rare; ++i) {
-    if (lengths_[symbols[i]] > 0 || (i > 0 && symbols[i] <= symbols[i - 1])) {
+    if (symbols[i] >= alphabet_ || lengths_[symbols[i]] > 0 || (i > 0 && symbols[i] <= symbols[i - 1])) {
       refuse(start, "lists symbol " + std::to_string(symbols[i]) + " among those without a code");
     }
   }
@@ -316,8 +324,8 @@ void BlockReader::read_lanes(Group wanted, std::size_t number, std::span<std::ui
 }
 
 void decode_block(std::span<const std::uint8_t> data, std::size_t& offset, std::span<std::uint8_t> symbols,
-                  unsigned threads) {
-  const BlockReader reader(data, offset, symbols.size());
+                  std::size_t alphabet, unsigned threads) {
+  const BlockReader reader(data, offset, symbols.size(), alphabet);
   in_parallel(reader.groups(), threads, [&](std::size_t number) {
     const auto group = reader.group(number);
     reader.read(number, symbols.subspan(group.first, group.count));
