@@ -5,15 +5,18 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
 #include <span>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "bitmap.hpp"
 #include "block.hpp"
 #include "content.hpp"
 #include "cpu.hpp"
@@ -21,6 +24,7 @@
 #include "gaps.hpp"
 #include "huffman.hpp"
 #include "kmeans.hpp"
+#include "mask.hpp"
 
 namespace nb = nanobind;
 
@@ -62,6 +66,16 @@ Out<T> to_array(const std::vector<T>& values) {
   Result<T> result(values.size());
   std::copy(values.begin(), values.end(), result.span().begin());
   return result.release();
+}
+
+// Takes the vector over.
+Out<std::uint8_t> own(std::vector<std::uint8_t>&& bytes) {
+  auto owned = std::make_unique<std::vector<std::uint8_t>>(std::move(bytes));
+  std::uint8_t* const data = owned->data();
+  const std::size_t size = owned->size();
+  nb::capsule owner(owned.get(), [](void* vector) noexcept { delete static_cast<std::vector<std::uint8_t>*>(vector); });
+  owned.release();
+  return Out<std::uint8_t>(data, {size}, owner);
 }
 
 nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }
@@ -203,6 +217,38 @@ Out<std::int64_t> to_positions(const In<std::uint16_t>& gaps, const In<bool>& fi
   return positions.release(survivors);
 }
 
+nb::bytes encode_mask(const In<std::uint8_t>& bitmap, const In<std::uint64_t>& shape) {
+  return to_bytes(
+      unlocked([&] { return dcz::encode_mask(dcz::Bitmap(view(bitmap), dcz::extent(view(shape))), view(shape)); }));
+}
+
+std::tuple<Out<std::uint8_t>, std::uint64_t, std::size_t> decode_mask(const In<std::uint8_t>& data, std::size_t offset,
+                                                                      const In<std::uint64_t>& shape,
+                                                                      unsigned threads) {
+  std::uint64_t survivors = 0;
+  auto bytes = unlocked([&] {
+    dcz::Bitmap mask = dcz::decode_mask(view(data), offset, view(shape), threads);
+    survivors = mask.count();
+    return mask.release();
+  });
+  return {own(std::move(bytes)), survivors, offset};
+}
+
+Out<std::int64_t> positions_of(const In<std::uint8_t>& bitmap, std::uint64_t size) {
+  const dcz::Bitmap mask = unlocked([&] { return dcz::Bitmap(view(bitmap), size); });
+  Result<std::int64_t> positions(unlocked([&] { return mask.count(); }));
+  unlocked([&] {
+    std::int64_t* next = positions.span().data();
+    mask.each([&](std::uint64_t i) { *next++ = static_cast<std::int64_t>(i); });
+    return 0;
+  });
+  return positions.release();
+}
+
+Out<std::uint8_t> bitmap_of(const In<std::int64_t>& positions, std::uint64_t size) {
+  return own(unlocked([&] { return dcz::bitmap_of(view(positions), size).release(); }));
+}
+
 Out<float> lloyd(const In<float>& ordered, const In<float>& centroids) {
   std::vector<float> start(centroids.data(), centroids.data() + centroids.size());
   return to_array(unlocked([&] { return dcz::lloyd(view(ordered), std::move(start)); }));
@@ -248,6 +294,10 @@ NB_MODULE(_core, m) {
   m.def("gap_counts", &gap_counts, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_gaps", &to_gaps, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_positions", &to_positions, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a);
+  m.def("encode_mask", &encode_mask, "bitmap"_a.noconvert(), "shape"_a.noconvert());
+  m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1);
+  m.def("positions_of", &positions_of, "bitmap"_a.noconvert(), "size"_a);
+  m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
   m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert());
   m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a);
   m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert());

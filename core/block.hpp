@@ -24,7 +24,7 @@ class BlockReader {
   static constexpr std::size_t kGroupSymbols = std::size_t{3} << 20;
 
   // The block of `count` symbols below `alphabet` at `offset`, which is moved behind it.
-  BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count, std::size_t alphabet);
+  BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count, std::size_t alphabet = 256);
 
   struct Group {
     std::size_t first, count;  // symbols

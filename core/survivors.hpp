@@ -34,8 +34,8 @@ class Survivors {
       for (std::size_t i = 0; i < count; ++i) put(first + i, i);
       return;
     }
-    const auto mark = static_cast<std::size_t>(std::upper_bound(marks_.begin(), marks_.end() - 1, first) -
-                                               marks_.begin()) - 1;
+    const auto mark =
+        static_cast<std::size_t>(std::upper_bound(marks_.begin(), marks_.end() - 1, first) - marks_.begin()) - 1;
     std::size_t word = mark * kWordsPerMark, skip = first - marks_[mark], done = 0;
     for (; done < count; ++word) {
       std::uint64_t bits = load_word(word);

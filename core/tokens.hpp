@@ -1,4 +1,5 @@
-// Small numbers in the Elias gamma code of v + 1: "with v + 1 having m binary digits, m - 1 zero bits, then the m digits".
+// Small numbers in the Elias gamma code of v + 1: "with v + 1 having m binary digits, m - 1 zero bits, then the m
+// digits".
 #pragma once
 
 #include <bit>

@@ -1,0 +1,129 @@
+// One sequence of bits <-> bytes: whichever of a few ways takes the fewest, as docs/format.md defines them.
+#include "sequence.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <string>
+#include <utility>
+
+#include "block.hpp"
+#include "error.hpp"
+#include "escapes.hpp"
+#include "patterns.hpp"
+#include "varint.hpp"
+
+namespace dcz {
+namespace {
+
+unsigned take_u8(std::span<const std::uint8_t> data, std::size_t& offset) {
+  if (offset >= data.size()) throw FormatError("a sequence at byte " + std::to_string(offset) + " is truncated");
+  return data[offset++];
+}
+
+// Escapes worth trying: neighbours differ little, but which ones suit Huffman's whole bits is hard to foresee.
+std::vector<unsigned> escapes_up_to(unsigned most) {
+  std::vector<unsigned> escapes;
+  for (unsigned escape = 1; escape < most; escape += 1 + escape / 8) escapes.push_back(escape);
+  escapes.push_back(most);
+  return escapes;
+}
+
+void try_gaps(SequencePlan& best, const Bitmap& sequence, SequenceKind kind) {
+  const GapHistogram gaps(sequence);
+  for (const unsigned escape : escapes_up_to(gaps.useful_escape())) {
+    const auto counts = gaps.symbol_counts(escape);
+    const auto symbols = std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
+    const std::uint64_t bytes = 2 + varint_bytes(symbols) + block_bytes(counts);
+    if (bytes < best.bytes) best = {kind, escape, bytes};
+  }
+}
+
+// Bytes by the entropy of a sample of the patterns: cheap, and a little too few.
+double sampled_bytes(const Bitmap& sequence, unsigned width) {
+  constexpr std::uint64_t kSamples = 1u << 15;
+  const auto counts = pattern_counts(sequence, width, std::max<std::uint64_t>(1, sequence.size() / width / kSamples));
+  const auto total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}));
+  double bits = 0;
+  for (const std::uint64_t count : counts) {
+    if (count > 0) bits += static_cast<double>(count) * std::log2(total / static_cast<double>(count));
+  }
+  return bits / total / width * static_cast<double>(sequence.size()) / 8;
+}
+
+void try_patterns(SequencePlan& best, const Bitmap& sequence, std::uint64_t natural_width) {
+  const auto promising = [&](unsigned width) {
+    return sampled_bytes(sequence, width) < static_cast<double>(best.bytes);
+  };
+  const auto natural = static_cast<unsigned>(std::min<std::uint64_t>(natural_width, kMaxPatternBits + 1));
+  if (!promising(8) && (natural < kMinPatternBits || natural > kMaxPatternBits || !promising(natural))) return;
+  for (unsigned width = kMinPatternBits; width <= kMaxPatternBits; ++width) {
+    const std::uint64_t bytes = 2 + pattern_bytes(pattern_counts(sequence, width), width);
+    if (bytes < best.bytes) best = {SequenceKind::kPatterns, width, bytes};
+  }
+}
+
+}  // namespace
+
+SequencePlan plan_sequence(const Bitmap& sequence, std::uint64_t natural_width) {
+  const std::uint64_t ones = sequence.count();
+  if (ones == 0) return {};
+  if (ones == sequence.size()) return {SequenceKind::kAll, 0, 1};
+  SequencePlan best;
+  best.bytes = ~std::uint64_t{0};
+  if (ones <= sequence.size() / 2) {
+    try_gaps(best, sequence, SequenceKind::kGaps);
+  } else {
+    Bitmap rest = sequence;
+    rest.complement();
+    try_gaps(best, rest, SequenceKind::kComplementGaps);
+  }
+  try_patterns(best, sequence, natural_width);
+  return best;
+}
+
+void put_sequence(std::vector<std::uint8_t>& bytes, const Bitmap& sequence, const SequencePlan& plan) {
+  bytes.push_back(static_cast<std::uint8_t>(plan.kind));
+  if (plan.kind == SequenceKind::kGaps) {
+    put_gaps(bytes, sequence, plan.parameter);
+  } else if (plan.kind == SequenceKind::kComplementGaps) {
+    Bitmap rest = sequence;
+    rest.complement();
+    put_gaps(bytes, rest, plan.parameter);
+  } else if (plan.kind == SequenceKind::kPatterns) {
+    bytes.push_back(static_cast<std::uint8_t>(plan.parameter));
+    put_patterns(bytes, sequence, plan.parameter);
+  }
+}
+
+Bitmap take_sequence(std::span<const std::uint8_t> data, std::size_t& offset, std::uint64_t size, unsigned threads) {
+  Bitmap sequence(size);
+  const unsigned kind = take_u8(data, offset);
+  switch (static_cast<SequenceKind>(kind)) {
+    case SequenceKind::kNone:
+      return sequence;
+    case SequenceKind::kAll:
+      sequence.complement();
+      return sequence;
+    case SequenceKind::kGaps:
+      take_gaps(data, offset, threads, sequence);
+      return sequence;
+    case SequenceKind::kComplementGaps:
+      take_gaps(data, offset, threads, sequence);
+      sequence.complement();
+      return sequence;
+    case SequenceKind::kPatterns: {
+      const unsigned width = take_u8(data, offset);
+      if (width < kMinPatternBits || width > kMaxPatternBits) {
+        throw FormatError("patterns before byte " + std::to_string(offset) + " have " + std::to_string(width) +
+                          " bits, expected 2 to 12");
+      }
+      take_patterns(data, offset, width, threads, sequence);
+      return sequence;
+    }
+  }
+  throw FormatError("a sequence before byte " + std::to_string(offset) + " is of the unknown kind " +
+                    std::to_string(kind));
+}
+
+}  // namespace dcz
