@@ -34,7 +34,7 @@ void put_classes(std::vector<std::uint8_t>& bytes, const Classes& classes) {
 std::vector<std::uint8_t> take_numbers(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count,
                                        unsigned limit, const char* what, unsigned threads) {
   std::vector<std::uint8_t> numbers(count);
-  decode_block(data, offset, numbers, threads);
+  decode_block(data, offset, numbers, 256, threads);
   if (count > 0 && *std::max_element(numbers.begin(), numbers.end()) >= limit) {
     throw FormatError(std::string(what) + before(offset) + " are not all below " + std::to_string(limit));
   }
