@@ -1,6 +1,7 @@
 """Times sharing one layer's survivors, for each way to choose centroids, beside the package ckmeans if it is installed.
 
-One thread. Prints and writes JSON: seconds are the least CPU time of the rounds, the error is the survivors' squared error.
+One thread. Prints JSON and writes it: seconds are the least CPU time of the rounds, the error is the survivors'
+squared error.
 """
 
 import argparse

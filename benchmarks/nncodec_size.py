@@ -1,4 +1,4 @@
-"""DeepCABAC, as the package nncodec has it: the bytes of a tensor's levels, by the coder in an environment of its own."""
+"""DeepCABAC, as the package nncodec has it, in an environment of its own: tensor -> bytes of its coded levels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def environment(folder: Path) -> Path:
             [*install, "--no-deps", "--no-build-isolation", RELEASE],
         ):
             if subprocess.run(command, capture_output=True, check=False).returncode:
-                raise NncodecError(f"{RELEASE} could not be installed: {Path(command[0]).name} {' '.join(command[1:3])}")
+                raise NncodecError(
+                    f"{RELEASE} could not be installed: {Path(command[0]).name} {' '.join(command[1:3])}"
+                )
         done.touch()
     return python
 

@@ -6,13 +6,14 @@ import hashlib
 import json
 import lzma
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.nncodec_size import deepcabac, environment
+from benchmarks.nncodec_size import RELEASE, deepcabac, environment
 from deepcompression.tensor import CompressedTensor
 
 
@@ -64,6 +65,13 @@ class Peers:
         self.path = folder / "peers.json"
         self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.python = environment(folder / "nncodec")
+        # what is kept holds for one version of each peer
+        search = (Path(__file__).parent / "deepcabac.py").read_bytes()
+        self.versions = {
+            "zstd": version("zstandard"),
+            "xz": "",
+            "deepcabac": RELEASE + hashlib.sha256(search).hexdigest(),
+        }
 
     def sizes(self, tensor: CompressedTensor) -> dict[str, int]:
         tensor = tensor.canonical()
@@ -82,7 +90,7 @@ class Peers:
         return found
 
     def _kept(self, name: str, tensor: CompressedTensor, measure: Callable[[], Any]) -> Any:
-        digest = hashlib.sha256(f"{name} {tensor.shape}".encode())
+        digest = hashlib.sha256(f"{name} {self.versions[name]} {tensor.shape}".encode())
         for part in (tensor.positions, tensor.codebook, tensor.codes):
             digest.update(part.tobytes())
         key = f"{name} {digest.hexdigest()}"
