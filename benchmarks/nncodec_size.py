@@ -69,5 +69,6 @@ def deepcabac(tensor: CompressedTensor, python: Path) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NncodecError(f"coding failed: {done.stderr.strip().splitlines()[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    # nncodec's decoder prints its complaints before
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
