@@ -37,8 +37,8 @@ COLUMNS = {
     "deepcabac": "DeepCABAC",
 }
 NOTES = (
-    "A row holds a tensor's positions, codes and centroids; raw float32 centroids are added to zstd, xz and DeepCABAC, "
-    "none to the bound N * H(density) + survivors * H(codes).",
+    "Bytes. A row holds a tensor's positions, codes and centroids; raw float32 centroids are added to zstd, xz and "
+    "DeepCABAC, none to the bound N * H(density) + survivors * H(codes).",
     "A row `whole` holds all that a file needs: ours and the paper's layout are `.dcz` files with biases, index and "
     "checksums; the others get no container, and for biases the least of raw, zstd and xz.",
     "The paper's layout is the coder `huffman` with the gap width that gives the smallest payload. zstd and xz get a "

@@ -58,7 +58,7 @@ def file_size(result: Result) -> list[str]:
         ratios = (_percent(sizes["fast"], sizes["huffman"]), _percent(sizes["small"], sizes["deepcabac"]))
         return [name, survivors, *(f"{sizes[column]:,}" for column in COLUMNS), *ratios]
 
-    headings = ["bytes", "survivors", *COLUMNS.values(), "fast : paper's", "small : DeepCABAC"]
+    headings = ["tensor", "survivors", *COLUMNS.values(), "fast : paper's", "small : DeepCABAC"]
     blocks = [" ".join(result["notes"])]
     for name, group in result["groups"].items():
         rows = [row(layer["name"], f"{layer['survivors']:,}", layer["bytes"]) for layer in group["layers"]]
