@@ -21,17 +21,21 @@ unsigned take_u8(std::span<const std::uint8_t> data, std::size_t& offset) {
   return data[offset++];
 }
 
-// Escapes worth trying: neighbours differ little, but which ones suit Huffman's whole bits is hard to foresee.
-std::vector<unsigned> escapes_up_to(unsigned most) {
+// Escapes worth trying: neighbours differ little, but which one suits Huffman's whole bits is hard to foresee.
+std::vector<unsigned> escapes_for(const GapHistogram& gaps, std::uint64_t size) {
+  const unsigned most = gaps.useful_escape();
+  const auto mean = static_cast<double>(size) / static_cast<double>(gaps.ones());
   std::vector<unsigned> escapes;
-  for (unsigned escape = 1; escape < most; escape += 1 + escape / 8) escapes.push_back(escape);
+  for (unsigned escape = 1; escape < most; escape += 1 + escape / 8) {
+    if (escape > mean / 2 && escape < 8 * mean + 8) escapes.push_back(escape);
+  }
   escapes.push_back(most);
   return escapes;
 }
 
 void try_gaps(SequencePlan& best, const Bitmap& sequence, SequenceKind kind) {
   const GapHistogram gaps(sequence);
-  for (const unsigned escape : escapes_up_to(gaps.useful_escape())) {
+  for (const unsigned escape : escapes_for(gaps, sequence.size())) {
     const auto counts = gaps.symbol_counts(escape);
     const auto symbols = std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
     const std::uint64_t bytes = 2 + varint_bytes(symbols) + block_bytes(counts);
@@ -52,8 +56,9 @@ double sampled_bytes(const Bitmap& sequence, unsigned width) {
 }
 
 void try_patterns(SequencePlan& best, const Bitmap& sequence, std::uint64_t natural_width) {
+  // Huffman's whole bits add about a hundredth to the entropy.
   const auto promising = [&](unsigned width) {
-    return sampled_bytes(sequence, width) < static_cast<double>(best.bytes);
+    return sampled_bytes(sequence, width) < 0.99 * static_cast<double>(best.bytes);
   };
   const auto natural = static_cast<unsigned>(std::min<std::uint64_t>(natural_width, kMaxPatternBits + 1));
   if (!promising(8) && (natural < kMinPatternBits || natural > kMaxPatternBits || !promising(natural))) return;
