@@ -76,10 +76,20 @@ std::vector<std::uint32_t> cell_survivors(const Bitmap& mask, const Side& rows, 
       [&](std::size_t i) { return columns.class_of(i); });
 }
 
+// From survivors of each item to those of each class.
+std::vector<std::uint32_t> by_class(const Classes& classes, std::span<const std::uint32_t> counts) {
+  const std::size_t width = counts.size() / classes.of.size();
+  std::vector<std::uint32_t> cells(classes.count * width);
+  for (std::size_t item = 0; item < classes.of.size(); ++item) {
+    for (std::size_t o = 0; o < width; ++o) cells[classes.of[item] * width + o] += counts[item * width + o];
+  }
+  return cells;
+}
+
 // Gives each item the class for which its survivors take the fewest bits. `counts` has for each item those in each
-// class of the other side, `cells` for each class.
-void reassign(Side& side, const Side& other, std::span<const std::uint32_t> counts,
-              std::span<const std::uint32_t> cells) {
+// class of the other side.
+void reassign(Side& side, const Side& other, std::span<const std::uint32_t> counts) {
+  const auto cells = by_class(side.classes, counts);
   const std::size_t classes = side.classes.count, width = other.classes.count;
   const auto items = static_cast<double>(side.items());
   std::vector<double> base(classes), one(classes * width);  // bits if all are pruned, and more for each survivor
@@ -150,6 +160,8 @@ std::vector<ClassRange> class_ranges(const Bitmap& mask, std::span<const std::ui
   std::vector<ClassRange> ranges;
   for (unsigned first = 0; first < axes; ++first) {
     for (unsigned end = first + 1; end <= axes; ++end) {
+      // An axis of one coordinate adds nothing.
+      if (shape[first] == 1 || shape[end - 1] == 1) continue;
       const std::uint64_t items = extent(shape, first, end);
       if (items < 2 || items > 1u << 16 || mask.size() / items < 8) continue;
       const auto tallies = end < axes ? along(lines, extent(shape, end, axes - 1), items) : along(columns, 1, items);
@@ -166,12 +178,11 @@ void refine(View& view, const Bitmap& mask, std::span<const std::uint64_t> shape
     const auto by_row = survivors_by(
         mask, rows, columns, rows.items(), view.columns.count, [&](std::size_t i) { return rows.item[i]; },
         [&](std::size_t i) { return columns.class_of(i); });
-    reassign(rows, columns, by_row, cell_survivors(mask, rows, columns));
+    reassign(rows, columns, by_row);
     const auto by_column = survivors_by(
         mask, rows, columns, view.rows.count, columns.items(), [&](std::size_t i) { return rows.class_of(i); },
         [&](std::size_t i) { return columns.item[i]; });
-    reassign(columns, rows, turned(by_column, view.rows.count),
-             turned(cell_survivors(mask, rows, columns), view.rows.count));
+    reassign(columns, rows, turned(by_column, view.rows.count));
   }
 }
 

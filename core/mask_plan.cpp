@@ -10,14 +10,26 @@
 namespace dcz {
 namespace {
 
-// Exact comparisons of views with classes, at most.
-constexpr std::size_t kCompared = 4;
+// How far the search goes: the more survivors, the less of it pays.
+struct Effort {
+  std::vector<std::size_t> class_counts;
+  unsigned rounds;
+  std::size_t pairs, compared;
+  bool both_orders;
+};
+
+Effort effort_for(std::uint64_t survivors) {
+  if (survivors < 1u << 17) return {{2, 4, 8, 16, 24}, 6, 2, 4, true};
+  if (survivors < 1u << 20) return {{6, 16}, 4, 1, 2, false};
+  return {{16}, 3, 1, 1, false};
+}
 
 class Planner {
  public:
   Planner(const Bitmap& mask, std::span<const std::uint64_t> shape)
       : mask_(mask), shape_(shape), axes_(static_cast<unsigned>(shape.size())) {
     if (axes_ > 2) kernel_ = extent(shape, 2, axes_);
+    effort_ = effort_for(mask.count());
   }
 
   MaskPlan plan() {
@@ -25,10 +37,11 @@ class Planner {
     if (axes_ < 2 || best_->bytes < 16) return std::move(*best_);
     for (const View& view : views_with_classes()) {
       consider(view);
-      if (mask_.size() < kSmall) consider(by_columns(view));
+      if (effort_.both_orders) consider(by_columns(view));
     }
     if (!best_->view.plain()) consider(by_columns(best_->view));
     for (unsigned split = 1; split < axes_; ++split) {
+      if (shape_[split - 1] == 1 || extent(shape_, 0, split) == 1 || extent(shape_, split, axes_) == 1) continue;
       View view;
       view.split = split;
       consider(by_columns(view));
@@ -50,7 +63,9 @@ class Planner {
       plan.plans.push_back(plan_sequence(sequence, kernel_));
       plan.bytes += plan.plans.back().bytes;
     }
-    if (!best_ || plan.bytes < best_->bytes) best_ = std::move(plan);
+    // A plain view is decoded fastest: for a large mask it may take a little more.
+    const std::uint64_t margin = best_ && best_->view.plain() && mask_.size() > 1u << 18 ? best_->bytes / 256 : 0;
+    if (!best_ || plan.bytes + margin < best_->bytes) best_ = std::move(plan);
   }
 
   static View by_columns(View view) {
@@ -89,21 +104,21 @@ class Planner {
     std::stable_sort(single.begin(), single.end(), fewer);
     std::stable_sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<Estimate> both;
-    for (std::size_t i = 0; i < std::min<std::size_t>(2, pairs.size()); ++i) {
-      for (const std::size_t count : {2u, 4u, 8u, 16u, 24u}) {
+    for (std::size_t i = 0; i < std::min(effort_.pairs, pairs.size()); ++i) {
+      for (const std::size_t count : effort_.class_counts) {
         View view;
         view.split = pairs[i].second.first->end;
         view.rows = pairs[i].second.first->classes(count);
         view.columns = pairs[i].second.second->classes(count);
         if (!view.rows.any() || !view.columns.any()) continue;
-        refine(view, mask_, shape_, 6);
+        refine(view, mask_, shape_, effort_.rounds);
         both.push_back(estimated(std::move(view)));
       }
     }
     std::stable_sort(both.begin(), both.end(), fewer);
     std::vector<View> views;
-    for (std::size_t i = 0; i < std::min<std::size_t>(2, single.size()); ++i) views.push_back(single[i].second);
-    for (std::size_t i = 0; i < std::min(kCompared, both.size()); ++i) views.push_back(both[i].second);
+    for (std::size_t i = 0; i < std::min(effort_.compared, single.size()); ++i) views.push_back(single[i].second);
+    for (std::size_t i = 0; i < std::min(effort_.compared, both.size()); ++i) views.push_back(both[i].second);
     return views;
   }
 
@@ -116,6 +131,7 @@ class Planner {
   std::span<const std::uint64_t> shape_;
   unsigned axes_;
   std::uint64_t kernel_ = 0;
+  Effort effort_;
   std::optional<MaskPlan> best_;
 };
 
