@@ -17,6 +17,7 @@ struct ClassRange {
   std::vector<Clustering> clusterings;  // into 1, 2, ... classes
 
   const Clustering& best() const;
+  double gain() const { return clusterings[0].bits - best().bits; }
   // Into at most `count` classes.
   Classes classes(std::size_t count) const;
 };

@@ -39,7 +39,7 @@ class Walk {
 
   // Walks in several places at once: a step need not wait for the byte that the one before has just written.
   void go(std::span<const std::uint8_t> symbols) {
-    constexpr std::size_t kWalkers = 4;
+    constexpr std::size_t kWalkers = 2;
     const std::size_t each = symbols.size() / kWalkers;
     std::array<std::uint64_t, kWalkers> at{};
     for (std::size_t w = 0; w < kWalkers; ++w) {

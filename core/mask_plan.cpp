@@ -81,52 +81,70 @@ class Planner {
     return {bits, std::move(view)};
   }
 
+  // The views with the fewest estimated bits. Estimates know densities only: a few classes of one side, which leave
+  // neighbours together, are worth trying besides.
   std::vector<View> views_with_classes() const {
     const std::vector<ClassRange> ranges = class_ranges(mask_, shape_);
-    std::vector<Estimate> single;
-    std::vector<std::pair<double, std::pair<const ClassRange*, const ClassRange*>>> pairs;
-    for (const ClassRange& rows : ranges) {
-      if (rows.best().count > 1) {
-        View view;
-        const bool left = rows.end < axes_;
-        view.split = left ? rows.end : rows.first;
-        (left ? view.rows : view.columns) = rows.classes(rows.best().count);
-        if (fits(view.split)) single.push_back(estimated(std::move(view)));
-      }
-      for (const ClassRange& columns : ranges) {
-        if (rows.end > columns.first || !fits(rows.end)) continue;
-        if (rows.best().count == 1 && columns.best().count == 1) continue;
-        const double gain =
-            rows.clusterings[0].bits - rows.best().bits + columns.clusterings[0].bits - columns.best().bits;
-        pairs.push_back({-gain, {&rows, &columns}});
-      }
-    }
-    std::stable_sort(single.begin(), single.end(), fewer);
-    std::stable_sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::vector<Estimate> both;
-    for (std::size_t i = 0; i < std::min(effort_.pairs, pairs.size()); ++i) {
-      for (const std::size_t count : effort_.class_counts) {
-        View view;
-        view.split = pairs[i].second.first->end;
-        view.rows = pairs[i].second.first->classes(count);
-        view.columns = pairs[i].second.second->classes(count);
-        if (!view.rows.any() || !view.columns.any()) continue;
-        refine(view, mask_, shape_, effort_.rounds);
-        both.push_back(estimated(std::move(view)));
-      }
-    }
-    std::stable_sort(both.begin(), both.end(), fewer);
+    std::vector<Estimate> one, both;
+    for (const ClassRange& range : ranges) add_one_sided(one, range);
+    for (const auto& [rows, columns] : best_pairs(ranges)) add_two_sided(both, *rows, *columns);
     std::vector<View> views;
-    for (std::size_t i = 0; i < std::min(effort_.compared, single.size()); ++i) views.push_back(single[i].second);
-    for (std::size_t i = 0; i < std::min(effort_.compared, both.size()); ++i) views.push_back(both[i].second);
+    for (auto* estimates : {&one, &both}) {
+      std::stable_sort(estimates->begin(), estimates->end(), fewer);
+      for (std::size_t i = 0; i < std::min(effort_.compared, estimates->size()); ++i) {
+        views.push_back(std::move((*estimates)[i].second));
+      }
+    }
     return views;
+  }
+
+  void add_one_sided(std::vector<Estimate>& estimates, const ClassRange& range) const {
+    const bool rows = range.end < axes_;
+    const unsigned split = rows ? range.end : range.first;
+    const std::size_t best = range.best().count;
+    if (best == 1 || !fits(split)) return;
+    for (const std::size_t count : {best, best / 2, best / 4}) {
+      if (count < 2 || (count < best && !effort_.both_orders)) continue;
+      View view;
+      view.split = split;
+      (rows ? view.rows : view.columns) = range.classes(count);
+      estimates.push_back(estimated(std::move(view)));
+    }
+  }
+
+  using Pair = std::pair<const ClassRange*, const ClassRange*>;
+
+  // Rows and columns whose classes gain most, each side for itself.
+  std::vector<Pair> best_pairs(std::span<const ClassRange> ranges) const {
+    std::vector<std::pair<double, Pair>> found;
+    for (const ClassRange& rows : ranges) {
+      for (const ClassRange& columns : ranges) {
+        const double gain = rows.gain() + columns.gain();
+        if (rows.end <= columns.first && fits(rows.end) && gain > 0) found.push_back({gain, {&rows, &columns}});
+      }
+    }
+    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    std::vector<Pair> pairs;
+    for (std::size_t i = 0; i < std::min(effort_.pairs, found.size()); ++i) pairs.push_back(found[i].second);
+    return pairs;
+  }
+
+  void add_two_sided(std::vector<Estimate>& estimates, const ClassRange& rows, const ClassRange& columns) const {
+    for (const std::size_t count : effort_.class_counts) {
+      View view;
+      view.split = rows.end;
+      view.rows = rows.classes(count);
+      view.columns = columns.classes(count);
+      if (!view.rows.any() || !view.columns.any()) continue;
+      refine(view, mask_, shape_, effort_.rounds);
+      estimates.push_back(estimated(std::move(view)));
+    }
   }
 
   bool fits(unsigned split) const {
     return extent(shape_, 0, split) <= kMaxLines && extent(shape_, split, axes_) <= kMaxLines;
   }
 
-  static constexpr std::uint64_t kSmall = 1u << 20;
   const Bitmap& mask_;
   std::span<const std::uint64_t> shape_;
   unsigned axes_;
