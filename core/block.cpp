@@ -32,11 +32,11 @@ using Counts = std::array<std::uint64_t, 256>;
 Counts count_symbols(std::span<const std::uint8_t> symbols) {
   // Four rows, so that runs of one symbol do not wait for their own counter.
   std::array<std::array<std::uint64_t, 256>, 4> rows{};
-  std::size_t i = 0;
-  for (; i + 4 <= symbols.size(); i += 4) {
-    for (std::size_t row = 0; row < 4; ++row) ++rows[row][symbols[i + row]];
+  std::size_t at = 0;
+  for (; at + 4 <= symbols.size(); at += 4) {
+    for (unsigned i = 0; i < 4; ++i) ++rows[i][symbols[at + i]];
   }
-  for (; i < symbols.size(); ++i) ++rows[0][symbols[i]];
+  for (; at < symbols.size(); ++at) ++rows[0][symbols[at]];
   Counts counts;
   for (std::size_t s = 0; s < counts.size(); ++s) counts[s] = rows[0][s] + rows[1][s] + rows[2][s] + rows[3][s];
   return counts;
@@ -128,18 +128,23 @@ void encode_in_lanes(std::vector<std::uint8_t>& out, LaneLayout layout, const Pl
                      std::span<const std::uint8_t> symbols) {
   const LaneCode code = make_lane_code(plan.lengths, layout);
   const std::size_t segments = segments_for(symbols.size());
-  std::vector<std::size_t> exceptions;
-  std::vector<std::vector<std::uint8_t>> written;
+  const auto start = [&](std::size_t i) { return segment_start(i, segments, symbols.size(), layout.round()); };
+  std::size_t symbols_below = counts.size();
+  while (counts[symbols_below - 1] == 0) --symbols_below;
+  LaneEncoder encoder(code, stand_in_of(code), symbols_below, start(1));
+  std::vector<std::size_t> exceptions, lengths;
+  std::vector<std::uint8_t> written;
+  written.reserve(plan.bytes + plan.bytes / 8 + kSegmentSymbols);
   for (std::size_t i = 0; i < segments; ++i) {
-    const std::size_t from = segment_start(i, segments, symbols.size(), layout.round());
-    const std::size_t to = segment_start(i + 1, segments, symbols.size(), layout.round());
-    written.push_back(encode_lanes(code, symbols.subspan(from, to - from), stand_in_of(code), from, exceptions));
+    const std::size_t before = written.size();
+    encoder.append(symbols.subspan(start(i), start(i + 1) - start(i)), start(i), written, exceptions);
+    lengths.push_back(written.size() - before);
   }
   append(out, pack_table(plan.lengths));
   if (plan.layout == kNarrowLanes) put_exceptions(out, counts, code, symbols, exceptions);
   put_varint(out, segments);
-  for (const auto& segment : written) put_varint(out, segment.size());
-  for (const auto& segment : written) append(out, segment);
+  for (const std::size_t length : lengths) put_varint(out, length);
+  append(out, written);
 }
 
 [[noreturn]] void refuse(std::size_t at, const std::string& why) {
@@ -177,8 +182,9 @@ std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols) {
   return out;
 }
 
-BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count)
-    : data_(data), count_(count) {
+BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count,
+                         std::size_t alphabet)
+    : data_(data), count_(count), alphabet_(alphabet) {
   if (count == 0) return;
   const std::size_t start = offset;
   if (offset >= data.size()) refuse(start, "is truncated");
@@ -189,7 +195,7 @@ BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset
     length_ = count;
   } else if (layout_ == kStream) {
     if (count > kStreamSymbols) refuse(start, "has more than 65536 symbols in one stream");
-    lengths_ = unpack_table(data, offset, 256);
+    lengths_ = unpack_table(data, offset, alphabet);
     length_ = take_varint(data, offset, "length of a stream");
     if (count > 8 * length_) refuse(start, "has too few bytes for " + std::to_string(count) + " symbols");
   } else if (layout_ == kNarrowLanes || layout_ == kWideLanes) {
@@ -201,11 +207,18 @@ BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset
   at_ = offset;
   if (length_ > data.size() - offset) refuse(start, "is truncated");
   offset += length_;
+  if (layout_ != kStream && alphabet < 256) {
+    const auto plain = data.subspan(at_, length_);
+    const auto largest = *std::max_element(plain.begin(), plain.end());
+    if (largest >= alphabet) {
+      refuse(start, "has the symbol " + std::to_string(largest) + " in an alphabet of " + std::to_string(alphabet));
+    }
+  }
 }
 
 void BlockReader::parse_lanes(LaneLayout layout, std::size_t& offset) {
   const std::size_t start = offset - 1;
-  lengths_ = unpack_table(data_, offset, 256);
+  lengths_ = unpack_table(data_, offset, alphabet_);
   if (const auto flaw = flaw_of(lengths_, layout); !flaw.empty()) refuse(start, "has no code for its lanes: " + flaw);
   code_ = std::make_unique<LaneCode>(make_lane_code(lengths_, layout));
   if (layout_ == kNarrowLanes) parse_exceptions(offset);
@@ -238,7 +251,7 @@ void BlockReader::parse_exceptions(std::size_t& offset) {
   const auto symbols = data_.subspan(offset, rare);
   offset += rare;
   for (std::size_t i = 0; i < rare; ++i) {
-    if (lengths_[symbols[i]] > 0 || (i > 0 && symbols[i] <= symbols[i - 1])) {
+    if (symbols[i] >= alphabet_ || lengths_[symbols[i]] > 0 || (i > 0 && symbols[i] <= symbols[i - 1])) {
       refuse(start, "lists symbol " + std::to_string(symbols[i]) + " among those without a code");
     }
   }
@@ -311,8 +324,8 @@ void BlockReader::read_lanes(Group wanted, std::size_t number, std::span<std::ui
 }
 
 void decode_block(std::span<const std::uint8_t> data, std::size_t& offset, std::span<std::uint8_t> symbols,
-                  unsigned threads) {
-  const BlockReader reader(data, offset, symbols.size());
+                  std::size_t alphabet, unsigned threads) {
+  const BlockReader reader(data, offset, symbols.size(), alphabet);
   in_parallel(reader.groups(), threads, [&](std::size_t number) {
     const auto group = reader.group(number);
     reader.read(number, symbols.subspan(group.first, group.count));

@@ -23,8 +23,8 @@ class BlockReader {
  public:
   static constexpr std::size_t kGroupSymbols = std::size_t{3} << 20;
 
-  // The block of `count` symbols at `offset`, which is moved behind it.
-  BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count);
+  // The block of `count` symbols below `alphabet` at `offset`, which is moved behind it.
+  BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count, std::size_t alphabet = 256);
 
   struct Group {
     std::size_t first, count;  // symbols
@@ -44,7 +44,7 @@ class BlockReader {
   void read_lanes(Group group, std::size_t number, std::span<std::uint8_t> symbols) const;
 
   std::span<const std::uint8_t> data_;
-  std::size_t count_, at_ = 0, length_ = 0;
+  std::size_t count_, alphabet_, at_ = 0, length_ = 0;
   unsigned layout_ = 0;
   std::vector<std::uint8_t> lengths_;
   std::unique_ptr<LaneCode> code_;
@@ -54,6 +54,6 @@ class BlockReader {
 
 // All of a block at once.
 void decode_block(std::span<const std::uint8_t> data, std::size_t& offset, std::span<std::uint8_t> symbols,
-                  unsigned threads);
+                  std::size_t alphabet, unsigned threads);
 
 }  // namespace dcz

@@ -12,6 +12,7 @@
 #include "canonical.hpp"
 #include "decode_table.hpp"
 #include "error.hpp"
+#include "tokens.hpp"
 #include "varint.hpp"
 
 namespace dcz {
@@ -46,26 +47,7 @@ CanonicalCode stream_code(std::span<const std::uint8_t> lengths) {
   return checked_code(lengths);
 }
 
-// "Elias gamma code of v + 1: with v + 1 having m binary digits, m - 1 zero bits, then the m digits."
-void put_token(BitWriter& writer, std::uint32_t v) {
-  const auto digits = static_cast<unsigned>(std::bit_width(v + 1));
-  writer.put(0, digits - 1);
-  writer.put(reverse_bits(v + 1, digits), digits);
-  writer.flush();
-}
-
 std::string at_byte(std::size_t offset) { return " at byte " + std::to_string(offset); }
-
-// No number in a table exceeds 65,536: 17 digits.
-std::uint32_t take_token(BitReader& reader, std::size_t offset) {
-  const std::uint64_t window = reader.peek();
-  const auto zeros = static_cast<unsigned>(std::countr_zero(window));
-  if (zeros > 16) throw FormatError("code table" + at_byte(offset) + " is truncated or holds a number above 65536");
-  reader.skip(2 * zeros + 1);
-  if (reader.overrun()) throw FormatError("code table" + at_byte(offset) + " is truncated");
-  const auto digits = static_cast<std::uint32_t>(window >> zeros & ((2ull << zeros) - 1));
-  return reverse_bits(digits, zeros + 1) - 1;
-}
 
 }  // namespace
 
@@ -146,9 +128,9 @@ std::vector<std::uint8_t> unpack_table(std::span<const std::uint8_t> data, std::
   BitReader reader(data.subspan(offset));
   int previous = 4;
   for (std::uint64_t symbol = 0; symbol < n; ++symbol) {
-    const std::uint32_t v = take_token(reader, begin);
+    const std::uint32_t v = take_token(reader, "code table", begin);
     if (v == 2) {
-      symbol += take_token(reader, begin);
+      symbol += take_token(reader, "code table", begin);
       // "The last symbol occurs."
       if (symbol >= n - 1) throw FormatError("code table" + at_byte(begin) + " has unused symbols at its end");
       continue;

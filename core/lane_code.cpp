@@ -2,9 +2,9 @@
 #include "lane_code.hpp"
 
 #include <algorithm>
-#include <utility>
 #include <array>
 #include <numeric>
+#include <utility>
 
 #include "bits.hpp"
 #include "canonical.hpp"

@@ -10,6 +10,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -32,9 +33,9 @@ inline constexpr LaneLayout kWide{4, 12};
 // have the same length.
 struct LaneCode {
   LaneLayout layout;
-  std::array<std::uint8_t, 256> lengths;         // 0 for a symbol without a code
-  std::array<std::uint16_t, 256> bits;           // the code, its first bit lowest
-  std::array<std::uint16_t, 1u << 12> singles;   // the next 12 bits -> symbol << 8 | length
+  std::array<std::uint8_t, 256> lengths;        // 0 for a symbol without a code
+  std::array<std::uint16_t, 256> bits;          // the code, its first bit lowest
+  std::array<std::uint16_t, 1u << 12> singles;  // the next 12 bits -> symbol << 8 | length
 };
 
 // `count` symbols, which take the bytes from `begin` to `end`.
@@ -68,10 +69,34 @@ bool start_lanes(const LaneSegment& segment, LaneState& state);
 // the last rounds of a segment, where kernels would read too far.
 bool finish_lanes(const LaneCode& code, const LaneSegment& segment, LaneState& state, std::size_t done);
 
-// The bytes of one segment. Symbols without a code are written as `stand_in`, and their numbers, counted from `first`
-// on, are added to `exceptions`.
-std::vector<std::uint8_t> encode_lanes(const LaneCode& code, std::span<const std::uint8_t> symbols,
-                                       std::uint8_t stand_in, std::size_t first,
-                                       std::vector<std::size_t>& exceptions);
+// Writes segments of one block. Symbols without a code are written as `stand_in`, which has one.
+class LaneEncoder {
+ public:
+  // All symbols are below `symbols_below`; no segment has more than `most_symbols`.
+  LaneEncoder(const LaneCode& code, std::uint8_t stand_in, std::size_t symbols_below, std::size_t most_symbols);
+
+  // Appends a segment to `out`. The numbers of symbols without a code, counted from `first` on, go to `exceptions`.
+  void append(std::span<const std::uint8_t> symbols, std::size_t first, std::vector<std::uint8_t>& out,
+              std::vector<std::size_t>& exceptions);
+
+ private:
+  // One lane's code bits as whole bytes, and those that do not fill a byte yet.
+  struct Lane {
+    std::uint8_t* out;
+    std::uint64_t pending, pending_bits;
+  };
+
+  std::uint8_t* lane_start(std::size_t lane) const { return bytes_.get() + lane * lane_bytes_; }
+  template <unsigned Symbols, typename TakeTurn>
+  void write_lanes(std::span<const std::uint8_t> symbols, const TakeTurn& take_turn,
+                   std::vector<std::size_t>& exceptions);
+
+  LaneLayout layout_;
+  std::array<std::uint32_t, 256> pieces_;  // symbol -> its code | its length << 16 | 1 << 24 if it is an exception
+  std::vector<std::uint32_t> pairs_;       // the same of two symbols below 64, first | second << 6
+  std::size_t lane_bytes_;
+  std::unique_ptr<std::uint8_t[]> bytes_;
+  std::unique_ptr<std::uint8_t[]> slid_;  // how many bytes each turn completes
+};
 
 }  // namespace dcz

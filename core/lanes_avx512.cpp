@@ -56,7 +56,7 @@ struct Strand {
   const std::uint8_t* next;
   std::uint8_t* out;
   V word[2][kWords];
-  V used;      // by slot: bits used of the window, in the rounds before
+  V used;       // by slot: bits used of the window, in the rounds before
   V turn_bits;  // by slot: bits used in this round
 };
 
@@ -197,8 +197,7 @@ struct WideTable {
     const V extra = _mm512_and_si512(behind, _mm512_shuffle_epi8(extra_mask, lengths));
     const V number = _mm512_add_epi8(_mm512_permutex2var_epi8(first[0], index, first[1]), extra);
     take_bits<kNeeded>(s, lengths);
-    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(number),
-                                  _mm512_permutex2var_epi8(symbol[0], number, symbol[1]),
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(number), _mm512_permutex2var_epi8(symbol[0], number, symbol[1]),
                                   _mm512_permutex2var_epi8(symbol[2], number, symbol[3]));
   }
 };

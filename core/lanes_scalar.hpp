@@ -114,8 +114,8 @@ template <unsigned IndexBits>
 bool decode_narrow(const LaneCode& code, std::span<const LaneSegment> segments, const std::uint8_t* readable_end) {
   const auto table = std::make_unique<PairTable<IndexBits>>(code);
   for (const LaneSegment& segment : segments) {
-    const bool exact = decode_segment<kNarrow.turn>(
-        code, segment, readable_end, [&](auto&&... lane) { narrow_turn(code, *table, lane...); });
+    const bool exact = decode_segment<kNarrow.turn>(code, segment, readable_end,
+                                                    [&](auto&&... lane) { narrow_turn(code, *table, lane...); });
     if (!exact) return false;
   }
   return true;
@@ -125,8 +125,8 @@ bool decode_lanes_scalar(const LaneCode& code, std::span<const LaneSegment> segm
                          const std::uint8_t* readable_end) {
   if (code.layout.turn == kNarrow.turn) return decode_narrow<13>(code, segments, readable_end);
   for (const LaneSegment& segment : segments) {
-    const bool exact = decode_segment<kWide.turn>(code, segment, readable_end,
-                                                  [&](auto&&... lane) { wide_turn(code, lane...); });
+    const bool exact =
+        decode_segment<kWide.turn>(code, segment, readable_end, [&](auto&&... lane) { wide_turn(code, lane...); });
     if (!exact) return false;
   }
   return true;

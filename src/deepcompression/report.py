@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from deepcompression.encode import Account
+from deepcompression.account import Account
 from deepcompression.file import LIMIT_BYTES, DczFile
 from deepcompression.index import CHECKSUM_BYTES, Entry
 

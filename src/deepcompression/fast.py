@@ -1,0 +1,154 @@
+"""The coder `fast`: a mask without waste, and codes or values in lanes that decode at full speed."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression import _core
+from deepcompression.account import Account
+from deepcompression.tensor import (
+    STORAGE,
+    WEIGHT_DTYPES,
+    Array,
+    CompressedTensor,
+    DenseTensor,
+    Tensor,
+    nonzero_bits,
+    ordered_bits,
+    unordered_bits,
+)
+from deepcompression.wire import Cursor, FormatError
+
+VALUES, SHARED = range(2)
+
+
+class Survivors(NamedTuple):
+    """What survives of a tensor: `bitmap` has element i as bit i % 8 of byte i // 8."""
+
+    bitmap: NDArray[np.uint8]
+    count: int
+
+
+def survivors_of(tensor: Tensor) -> tuple[Survivors, Tensor]:
+    """The survivors, and the tensor as it is best stored: compressed and canonical if it is shared."""
+    if isinstance(tensor, DenseTensor):
+        tensor = CompressedTensor.from_dense(tensor) or tensor
+    if isinstance(tensor, CompressedTensor):
+        tensor = tensor.canonical()
+        return Survivors(_core.bitmap_of(tensor.positions, tensor.size), len(tensor.positions)), tensor
+    survives = nonzero_bits(tensor.elements).reshape(-1)
+    return Survivors(np.packbits(survives, bitorder="little"), int(np.count_nonzero(survives))), tensor
+
+
+def encode_fast(tensor: Tensor) -> bytes:
+    """The payload of docs/format.md, "fast"."""
+    survivors, tensor = survivors_of(tensor)
+    mask = _core.encode_mask(survivors.bitmap, np.array(tensor.shape, np.uint64))
+    if isinstance(tensor, DenseTensor):
+        return bytes([VALUES]) + mask + encode_values(tensor, survivors)
+    codes = _core.encode_block(tensor.codes)
+    return bytes([SHARED]) + mask + encode_codebook(tensor) + codes
+
+
+def encode_values(tensor: DenseTensor, survivors: Survivors) -> bytes:
+    """The elements of the survivors, byte plane by byte plane."""
+    flat = tensor.elements.reshape(-1)
+    if survivors.count < len(flat):
+        flat = flat[nonzero_bits(flat)]
+    return _core.encode_planes(flat.view(np.uint8), flat.itemsize, tensor.dtype in WEIGHT_DTYPES)
+
+
+def encode_codebook(tensor: CompressedTensor) -> bytes:
+    """The number of centroids and the centroids; nothing if no weight survives."""
+    if not len(tensor.codebook):
+        return b""
+    packed = _core.pack_ascending(ordered_bits(tensor.codebook, tensor.dtype), 8 * tensor.codebook.itemsize)
+    return bytes([len(tensor.codebook) - 1]) + packed
+
+
+def decode_codebook(cursor: Cursor, dtype: str, survivors: int) -> tuple[Array, int]:
+    """The codebook and the bytes it took."""
+    if dtype not in WEIGHT_DTYPES:
+        raise FormatError(f"codebooks are of {', '.join(WEIGHT_DTYPES)}; found {dtype}")
+    if not survivors:
+        return np.zeros(0, STORAGE[dtype]), 0
+    start = cursor.at
+    centroids = cursor.u8("number of centroids") + 1
+    ordered = cursor.core(_core.unpack_ascending, centroids, 8 * STORAGE[dtype].itemsize)
+    return unordered_bits(ordered, dtype), cursor.at - start
+
+
+class _Head(NamedTuple):
+    """The first parts of a payload, as far as both ways of decoding share them."""
+
+    kind: int
+    survivors: Survivors
+    codebook: Array
+    parts: dict[str, int]
+
+
+def _read_head(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> _Head:
+    kind = cursor.u8("kind of content")
+    if kind not in (VALUES, SHARED):
+        raise FormatError(f"the kind of content at offset {cursor.offset - 1} is 0 or 1; found {kind}")
+    start = cursor.at
+    bitmap, count = cursor.core(_core.decode_mask, np.array(shape, np.uint64), threads)
+    parts = {"fields": 1, "mask": cursor.at - start}
+    codebook = np.zeros(0, STORAGE[dtype])
+    if kind == SHARED:
+        codebook, parts["codebook"] = decode_codebook(cursor, dtype, count)
+    return _Head(kind, Survivors(bitmap, count), codebook, parts)
+
+
+def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+    """The tensor in the form it was saved in."""
+    head = _read_head(cursor, dtype, shape, 1)
+    count = head.survivors.count
+    if head.kind == VALUES:
+        start = cursor.at
+        elements = _decode_values(cursor, dtype, math.prod(shape), head.survivors, 1)
+        parts = head.parts | {"values": cursor.at - start}
+        return DenseTensor(dtype, elements.reshape(shape)), Account(parts, count, count)
+    start = cursor.at
+    codes = np.zeros(0, np.uint8)
+    if count:
+        codes = cursor.core(_core.decode_block, count, len(head.codebook))
+    positions = _core.positions_of(head.survivors.bitmap, math.prod(shape))
+    parts = head.parts | {"codes": cursor.at - start}
+    tensor = CompressedTensor(shape, positions, head.codebook, codes, dtype)
+    return tensor, Account(parts, count, count, len(head.codebook))
+
+
+def decode_fast_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> Array:
+    """The dense elements, without any larger form in between."""
+    head = _read_head(cursor, dtype, shape, threads)
+    if head.kind == VALUES:
+        return _decode_values(cursor, dtype, math.prod(shape), head.survivors, threads).reshape(shape)
+    elements = np.zeros(math.prod(shape), STORAGE[dtype])
+    if head.survivors.count:
+        cursor.core(
+            _core.decode_codes,
+            _bitmap(head.survivors, len(elements)),
+            head.codebook.view(np.uint8),
+            elements.itemsize,
+            elements.view(np.uint8),
+            threads,
+        )
+    return elements.reshape(shape)
+
+
+def _decode_values(cursor: Cursor, dtype: str, size: int, survivors: Survivors, threads: int) -> Array:
+    elements = np.zeros(size, STORAGE[dtype])
+    dense = elements.view(np.uint8)
+    bitmap = _bitmap(survivors, size)
+    cursor.core(_core.decode_planes, bitmap, elements.itemsize, dtype in WEIGHT_DTYPES, dense, threads)
+    return elements
+
+
+def _bitmap(survivors: Survivors, size: int) -> NDArray[np.uint8]:
+    """None set apart: the core takes an empty bitmap for all elements, which is faster."""
+    return survivors.bitmap if survivors.count < size else np.zeros(0, np.uint8)
