@@ -48,7 +48,7 @@ unsigned take_limit(std::span<const std::uint8_t> data, std::size_t& offset, uns
 
 // For axes from `begin` to `end` - 1 of the view's rows or columns.
 Classes take_classes(std::span<const std::uint8_t> data, std::size_t& offset, std::span<const std::uint64_t> shape,
-                     unsigned begin, unsigned end, unsigned threads) {
+                     unsigned begin, unsigned end) {
   Classes classes;
   classes.first = take_u8(data, offset);
   classes.end = take_u8(data, offset);

@@ -76,9 +76,10 @@ class Planner {
   using Estimate = std::pair<double, View>;
   static bool fewer(const Estimate& a, const Estimate& b) { return a.first < b.first; }
 
-  Estimate estimated(View view) const {
+  // Classes that all end in one group are of no use.
+  void add(std::vector<Estimate>& estimates, View view) const {
     const double bits = choose_groups(view, mask_, shape_);
-    return {bits, std::move(view)};
+    if (view.groups > 1) estimates.emplace_back(bits, std::move(view));
   }
 
   // The views with the fewest estimated bits. Estimates know densities only: a few classes of one side, which leave
@@ -108,7 +109,7 @@ class Planner {
       View view;
       view.split = split;
       (rows ? view.rows : view.columns) = range.classes(count);
-      estimates.push_back(estimated(std::move(view)));
+      add(estimates, std::move(view));
     }
   }
 
@@ -137,7 +138,7 @@ class Planner {
       view.columns = columns.classes(count);
       if (!view.rows.any() || !view.columns.any()) continue;
       refine(view, mask_, shape_, effort_.rounds);
-      estimates.push_back(estimated(std::move(view)));
+      add(estimates, std::move(view));
     }
   }
 
