@@ -69,7 +69,7 @@ def file_size(result: Result) -> list[str]:
 
 def kmeans(result: Result) -> list[str]:
     rows = [
-        [name, f"{found['seconds']:.4f}", f"{found['squared_error']:.5f}" if "squared_error" in found else ""]
+        [name, f"{found['seconds']:.4f}", f"{found['squared_error']:.7g}" if "squared_error" in found else ""]
         for name, found in result["methods"].items()
     ]
     text = f"Sharing {result['survivors']:,} survivors of one layer among {1 << result['bits']} centroids, one thread."
