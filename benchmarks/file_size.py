@@ -41,7 +41,8 @@ NOTES = (
     "A row `whole` holds all that a file needs: ours and the paper's layout are `.dcz` files with biases, index and "
     "checksums; the others get no container, and for biases the least of raw, zstd and xz.",
     "The paper's layout is the profile `paper`: Huffman codes, and the gap width that gives the smallest payload. zstd "
-    "and xz get a byte for each element (0: pruned, else code + 1); with 256 centroids, the mask's bits and a byte a survivor.",
+    "and xz get a byte for each element (0: pruned, else code + 1); with 256 centroids, the mask's bits and a "
+    "byte a survivor.",
     "DeepCABAC gets the settings of nncodec that make each tensor smallest; its headers are not counted.",
     "The pretrained layers are pruned by magnitude and shared without retraining. Of MiniLM's six equal blocks, 0, 3 "
     "and 5 are measured.",
