@@ -1,6 +1,5 @@
 """Whatever the bytes: an error that says where, or exactly what another reader finds; quickly, and in little memory."""
 
-import math
 import random
 import resource
 import sys
@@ -107,9 +106,7 @@ def test_mutated_payloads_are_refused_or_read_as_the_second_reader_does(name):
         bad = mutated(rng, payload)
         try:
             number = CODERS[coder].number
-            expected = second_reader.read_payload(
-                second_reader.Bytes(bad), number, tensor.dtype, math.prod(tensor.shape)
-            )
+            expected = second_reader.read_payload(second_reader.Bytes(bad), number, tensor.dtype, tensor.shape)
         except second_reader.RefusedError:
             expected = None
         try:
