@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORE := $(wildcard core/*.hpp core/*.cpp)
 
-.PHONY: demo test check format golden clean
+.PHONY: demo test check format golden benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/python -m reproduce lenet-300-100 --out build/demo
@@ -29,6 +29,11 @@ format: .venv/installed
 # Writes the golden files anew: only when the format changes on purpose.
 golden: .venv/installed
 	$(BIN)/python -m pytest tests/test_golden.py --write-golden
+
+# Sizes beside other coders', and the page of results. Downloads packages; half an hour the first time.
+benchmarks: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BIN)/python -m benchmarks.file_size; missed=$$?; $(BIN)/python -m benchmarks.page && exit $$missed
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
