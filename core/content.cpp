@@ -89,6 +89,9 @@ void each_group(const BlockReader& reader, unsigned threads, const Use& use) {
 }  // namespace
 
 std::vector<std::uint8_t> pack_ascending(std::span<const std::uint64_t> values, unsigned width) {
+  if (!values.empty() && static_cast<unsigned>(std::bit_width(values.back())) > width) {
+    throw std::invalid_argument(std::to_string(values.back()) + " does not fit " + std::to_string(width) + " bits");
+  }
   BitWriter writer;
   int previous = kFirstStepWidth;
   for (std::size_t i = 0; i < values.size(); ++i) {
