@@ -143,7 +143,7 @@ def decode(
         row_survives, row_positive, row_size = Counter(density, 6, 255), Counter(32768, 2), all_size
         for j in range(min(row, size - begin)):
             k, x = j % kernel, j % kernel % line
-            if kernel == 1:  # noqa: SIM108
+            if kernel == 1:
                 west, west2, north, north2, northwest = (
                     here.get(j - 1, 0), here.get(j - 2, 0), above.get(j, 0), 0, above.get(j - 1, 0)
                 )  # fmt: skip
@@ -158,10 +158,8 @@ def decode(
 
             seen = 8 if kernel == 1 else min(k, 8)
             history = tuple(([0] * 8 + alive)[len(alive) + 8 - seen :])
-            if kernel == 1:  # noqa: SIM108
-                count = (sum(alive[-32:]), row_survives.p >> 17)
-            else:
-                count = (k, sum(alive[len(alive) - k :]))
+            recent, own = (sum(alive[-32:]), row_survives.p >> 17), (k, sum(alive[len(alive) - k :]))
+            count = recent if kernel == 1 else own
             sizes = (level(abs(west) + abs(west2) // 2), level(abs(north) + abs(northwest) // 2))
             inputs = [row_survives, column_survives[j], by_history[history], by_count[count], by_sizes[sizes]]
             alive.append(survival[k].bit(decoder, inputs))
