@@ -55,7 +55,7 @@ def _percent(part: float, whole: float) -> str:
 
 def file_size(result: Result) -> list[str]:
     def row(name: str, survivors: str, sizes: dict[str, int]) -> list[str]:
-        ratios = (_percent(sizes["fast"], sizes["huffman"]), _percent(sizes["small"], sizes["deepcabac"]))
+        ratios = (_percent(sizes["fast"], sizes["paper"]), _percent(sizes["small"], sizes["deepcabac"]))
         return [name, survivors, *(f"{sizes[column]:,}" for column in COLUMNS), *ratios]
 
     headings = ["tensor", "survivors", *COLUMNS.values(), "fast : paper's", "small : DeepCABAC"]
@@ -69,16 +69,58 @@ def file_size(result: Result) -> list[str]:
 
 def kmeans(result: Result) -> list[str]:
     rows = [
-        [name, f"{found['seconds']:.4f}", f"{found['squared_error']:.5f}" if "squared_error" in found else ""]
+        [name, f"{found['seconds']:.4f}", f"{found['squared_error']:.7g}" if "squared_error" in found else ""]
         for name, found in result["methods"].items()
     ]
     text = f"Sharing {result['survivors']:,} survivors of one layer among {1 << result['bits']} centroids, one thread."
     return [text, table(["centroids chosen by", "seconds", "squared error"], rows)]
 
 
+def decode_speed(result: Result) -> list[str]:
+    streams, speeds = result["streams"], "million symbols a second"
+    names = ["zstd decoding", *result["times one thread"]]
+    bits = table(
+        ["stream", "symbols", "entropy, bits", "ours", "zstd -1", *(f"{name}, M/s" for name in names)],
+        [
+            [
+                *(name, f"{s['symbols']:,}", f"{s['bits of entropy']:.4f}"),
+                *(f"{s['bits'][coder]:.4f}" for coder in ("ours", "zstd")),
+                *(f"{s[speeds][each]:,.0f}" for each in names),
+            ]
+            for name, s in streams.items()
+        ],
+    )
+    kinds = list(result["times zstd"])
+    ratios = table(
+        ["times zstd -1", *kinds],
+        [[name, *(f"{s['times zstd'][kind]:.2f}" for kind in kinds)] for name, s in streams.items()]
+        + [["geometric mean", *(f"{result['times zstd'][kind]:.2f}" for kind in kinds)]],
+    )
+    sets = list(result["times one thread"])
+    threads = table(
+        ["two threads, times one", *sets],
+        [[name, *(f"{s['times one thread'][each]:.2f}" for each in sets)] for name, s in streams.items()]
+        + [["geometric mean", *(f"{result['times one thread'][each]:.2f}" for each in sets)]],
+    )
+    return [f"Medians of {result['rounds']} interleaved rounds.", bits, ratios, threads]
+
+
+def read_speed(result: Result) -> list[str]:
+    sizes, times = result["bytes"], result["seconds"]
+    text = (
+        f"AlexNet, {result['dense bytes']:,} bytes of weights, {sizes['dcz']:,} as `.dcz`; "
+        f"{result['threads']} threads, medians of {result['rounds']} interleaved rounds. "
+        f"Peak memory while reading: {result['peak bytes while reading']:,} bytes."
+    )
+    rows = [[name, f"{found:.4f}"] for name, found in times.items()]
+    return [text, table(["", "seconds"], rows)]
+
+
 # Name of a result file -> title and what to write below command and machine. The page has this order.
 SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
+    "decode_speed": ("Speed of decoding and encoding", decode_speed),
+    "read_speed": ("Speed and memory of reading", read_speed),
     "kmeans": ("Sharing", kmeans),
 }
 

@@ -25,6 +25,8 @@ from deepcompression.wire import Cursor, FormatError
 
 VALUES, SHARED = range(2)
 
+_SURVIVORS_PER_CENTROID = 4
+
 
 class Bitmap(NamedTuple):
     """Which elements survive, element i as bit i % 8 of byte i // 8, and how many."""
@@ -48,18 +50,26 @@ def encode_fast(tensor: Tensor) -> bytes:
     """The payload of docs/format.md, "fast"."""
     bitmap, tensor = bitmap_of(tensor)
     mask = _core.encode_mask(bitmap.bits, np.array(tensor.shape, np.uint64))
-    if isinstance(tensor, DenseTensor):
-        return bytes([VALUES]) + mask + encode_values(tensor, bitmap)
-    codes = _core.encode_block(tensor.codes)
-    return bytes([SHARED]) + mask + encode_codebook(tensor) + codes
+    ways = []
+    if isinstance(tensor, CompressedTensor):
+        ways.append(bytes([SHARED]) + mask + encode_codebook(tensor) + _core.encode_block(tensor.codes))
+    # where most survivors have a value of their own, a codebook need not pay
+    if isinstance(tensor, DenseTensor) or bitmap.survivors < _SURVIVORS_PER_CENTROID * len(tensor.codebook):
+        ways.append(bytes([VALUES]) + mask + encode_values(surviving_values(tensor, bitmap), tensor.dtype))
+    return min(ways, key=len)
 
 
-def encode_values(tensor: DenseTensor, bitmap: Bitmap) -> bytes:
-    """The elements of the survivors, byte plane by byte plane."""
+def surviving_values(tensor: Tensor, bitmap: Bitmap) -> Array:
+    """The elements that survive, one after the other."""
+    if isinstance(tensor, CompressedTensor):
+        return tensor.codebook[tensor.codes]
     flat = tensor.elements.reshape(-1)
-    if bitmap.survivors < len(flat):
-        flat = flat[nonzero_bits(flat)]
-    return _core.encode_planes(flat.view(np.uint8), flat.itemsize, tensor.dtype in WEIGHT_DTYPES)
+    return flat if bitmap.survivors == len(flat) else flat[nonzero_bits(flat)]
+
+
+def encode_values(values: Array, dtype: str) -> bytes:
+    """Values in the storage dtype of `dtype`, byte plane by byte plane."""
+    return _core.encode_planes(values.view(np.uint8), values.itemsize, dtype in WEIGHT_DTYPES)
 
 
 def encode_codebook(tensor: CompressedTensor) -> bytes:
