@@ -154,7 +154,7 @@ def read_fast(payload: Bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     kind = payload.u8()
     demand(kind in (VALUES, CODES), "0 values, 1 codes")
     demand(kind == VALUES or dtype in WEIGHT_DTYPES, "for kind 1 (a weight dtype)")
-    survivors = read_mask(payload, shape)
+    survivors = np.flatnonzero(read_mask(payload, shape))
     if len(survivors) == 0:
         return elements
     if kind == VALUES:

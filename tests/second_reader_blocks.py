@@ -13,7 +13,7 @@ from second_reader_bits import Bytes, canonical, demand, read_stream, read_table
 SAME, PLAIN, STREAM, NARROW, WIDE = range(5)
 LANES, WINDOW_BYTES = 64, 8
 TURN = {NARROW: 8, WIDE: 4}
-LONGEST = {NARROW: 7, WIDE: 12}
+LONGEST = {NARROW: 7, WIDE: 14}
 
 
 def read_codebook(source: Bytes, centroids: int, width: int) -> list[int]:
@@ -70,10 +70,10 @@ def read_block(source: Bytes, count: int, alphabet: int) -> list[int]:
 def read_lanes(source: Bytes, count: int, alphabet: int, layout: int) -> list[int]:
     lengths = read_table(source, alphabet)
     demand(len(lengths) >= 2, "in a block's stream and in lanes at least two symbols have a code")
-    demand(max(lengths.values()) <= LONGEST[layout], "a code has at most 7 bits; 12 bits")
-    for length in range(8, 13):
+    demand(max(lengths.values()) <= LONGEST[layout], "a code has at most 7 bits; 14 bits")
+    for length in range(9, 15):
         of_this_length = list(lengths.values()).count(length)
-        demand(of_this_length % 2 ** (length - 7) == 0, "the number of codes of that length is a multiple of 2^(l - 7)")
+        demand(of_this_length % 2 ** (length - 8) == 0, "the number of codes of that length is a multiple of 2^(l - 8)")
     exceptions = read_exceptions(source, count, alphabet, lengths) if layout == NARROW else {}
 
     round_symbols = LANES * TURN[layout]

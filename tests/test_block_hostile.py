@@ -19,7 +19,7 @@ SETS = _core.instruction_sets()
 
 STREAM_CODE = [2, 2, 2, 3, 3]
 NARROW_CODE = [2, 1, 3, 4, 7, 7, 7, 7, 7, 7, 7, 7]
-WIDE_CODE = [1, 2, 3, 4, 5, 6, *[12] * 32, *[8] * 2]
+WIDE_CODE = [1, 2, 3, 4, 5, 6, *[14] * 64, *[9] * 4, 8]
 
 
 def uniform(count, code):
@@ -41,8 +41,8 @@ SMALL = {
     "narrow, one symbol": (1, 2, write_lanes(np.array([1], np.uint8), NARROW, [1, 1]).bytes()),
     "narrow, exceptions": (600, 99, write_lanes(with_exceptions(600, [90, 98, 90, 2]), NARROW, [1, 1]).bytes()),
     "narrow, two segments": (1100, 12, write_lanes(uniform(1100, NARROW_CODE), NARROW, NARROW_CODE, 2).bytes()),
-    "wide": (300, 40, write_lanes(uniform(300, WIDE_CODE), WIDE, WIDE_CODE).bytes()),
-    "wide, three segments": (700, 41, write_lanes(uniform(700, WIDE_CODE), WIDE, WIDE_CODE, 3).bytes()),
+    "wide": (300, 75, write_lanes(uniform(300, WIDE_CODE), WIDE, WIDE_CODE).bytes()),
+    "wide, three segments": (700, 80, write_lanes(uniform(700, WIDE_CODE), WIDE, WIDE_CODE, 3).bytes()),
 }
 
 
@@ -185,8 +185,8 @@ BAD = {
     "stream with a byte more": (40, 5, stream(data=STREAMED + b"\0"), "symbols take"),
     "stream with padding": (41, 5, stream(data=bytes(10) + b"\x80"), "padding bits that are not zero"),
     "narrow codes of 8 bits": (1100, 12, lanes([1, 2, 3, 4, 5, 6, 7, 8, 8]), "codes of more than 7 bits"),
-    "wide codes of 13 bits": (1100, 99, lanes([*range(1, 8), *[13] * 64], WIDE), "codes of more than 12 bits"),
-    "wide codes not grouped": (1100, 99, lanes(UNARY, WIDE), "its 1 codes of 8 bits do not share their first 7"),
+    "wide codes of 15 bits": (1100, 256, lanes([*range(1, 9), *[15] * 128], WIDE), "codes of more than 14 bits"),
+    "wide codes not grouped": (1100, 99, lanes(UNARY, WIDE), "its 1 codes of 9 bits do not share their first 8"),
     "lanes of a lone symbol": (1100, 12, lanes([1]), "it has less than two symbols"),
     "lanes of an incomplete code": (1100, 12, lanes([2, 2, 2]), "fill"),
     "lanes of a table outside": (1100, 11, LANES.bytes(), "12 symbols, expected 1 to 11"),
@@ -212,17 +212,17 @@ BAD = {
     "lengths that come back round": (1100, 12, LANES.but(lengths=[2**62, 2**62]), "is truncated"),
     "first segment shorter": (1100, 12, moved(LANES, 1), NOT_THEIRS),
     "first segment longer": (1100, 12, moved(LANES, -1), NOT_THEIRS),
-    "first wide segment shorter": (700, 40, moved(WIDE_LANES, 1), NOT_THEIRS),
-    "first wide segment longer": (700, 40, moved(WIDE_LANES, -1), NOT_THEIRS),
+    "first wide segment shorter": (700, 75, moved(WIDE_LANES, 1), NOT_THEIRS),
+    "first wide segment longer": (700, 75, moved(WIDE_LANES, -1), NOT_THEIRS),
     "segment shorter than its windows": (1100, 12, moved(LANES, LANES.lengths[0] - 511), NOT_THEIRS),
     "segment of no bytes": (1100, 12, moved(LANES, LANES.lengths[0]), NOT_THEIRS),
     "all bytes in the first segment": (1100, 12, moved(LANES, -LANES.lengths[1]), NOT_THEIRS),
     "a byte behind the segment's symbols": (1100, 12, widened(LANES, b"\0"), NOT_THEIRS),
-    "a byte behind the wide segment's symbols": (700, 40, widened(WIDE_LANES, b"\0"), NOT_THEIRS),
+    "a byte behind the wide segment's symbols": (700, 75, widened(WIDE_LANES, b"\0"), NOT_THEIRS),
     "a bit in the first window's padding": (1, 2, with_last_bit(SINGLE, 7), NOT_THEIRS),
     "a bit in the last window's padding": (1, 2, with_last_bit(SINGLE, 511), NOT_THEIRS),
     "a bit in the last lane's padding": (1100, 12, with_last_bit(LANES, -1), NOT_THEIRS),
-    "a bit in a wide lane's padding": (700, 40, with_last_bit(WIDE_LANES, -1), NOT_THEIRS),
+    "a bit in a wide lane's padding": (700, 75, with_last_bit(WIDE_LANES, -1), NOT_THEIRS),
     "too few bytes for the symbols": (10**6, 2, lanes([1, 1]), "too few bytes for 1000000 symbols"),
 }
 
@@ -244,7 +244,7 @@ def test_the_second_reader_refuses_the_bad_blocks_too(story):
 def test_the_hand_made_blocks_are_good_before_they_are_made_bad():
     for count, alphabet, block in [
         (1100, 12, LANES.bytes()),
-        (700, 40, WIDE_LANES.bytes()),
+        (700, 75, WIDE_LANES.bytes()),
         (600, 99, RARE.bytes()),
         (600, 99, rare([90, 98], [(599, 98)])),
         (40, 5, stream()),
