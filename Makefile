@@ -9,7 +9,7 @@ FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp)
 # how long `make fuzz` runs each of its targets
 SECONDS ?= 60
 
-.PHONY: demo test check format fuzz golden clean
+.PHONY: demo test check format fuzz golden benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/python -m reproduce lenet-300-100 --out build/demo
@@ -38,6 +38,12 @@ fuzz: .venv/installed
 # Writes the golden files anew: only when the format changes on purpose.
 golden: .venv/installed
 	$(BIN)/python -m pytest tests/test_golden.py --write-golden
+
+# Sizes beside other coders', and the page of results. Downloads packages; half an hour the first time.
+benchmarks: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	missed=0; for each in file_size decode_speed read_speed; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
+	  $(BIN)/python -m benchmarks.page && exit $$missed
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

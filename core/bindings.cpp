@@ -25,6 +25,7 @@
 #include "huffman.hpp"
 #include "kmeans.hpp"
 #include "mask.hpp"
+#include "recognise.hpp"
 
 namespace nb = nanobind;
 
@@ -217,6 +218,13 @@ Out<std::int64_t> to_positions(const In<std::uint16_t>& gaps, const In<bool>& fi
   return positions.release(survivors);
 }
 
+nb::object recognise_shared(const In<std::uint8_t>& elements, unsigned item_bytes) {
+  check_items(elements.size(), item_bytes);
+  const auto found = unlocked([&] { return dcz::recognise_shared(view(elements), item_bytes); });
+  if (!found) return nb::none();
+  return nb::make_tuple(to_array(found->positions), to_array(found->distinct), to_array(found->codes));
+}
+
 nb::bytes encode_mask(const In<std::uint8_t>& bitmap, const In<std::uint64_t>& shape) {
   return to_bytes(
       unlocked([&] { return dcz::encode_mask(dcz::Bitmap(view(bitmap), dcz::extent(view(shape))), view(shape)); }));
@@ -294,6 +302,7 @@ NB_MODULE(_core, m) {
   m.def("gap_counts", &gap_counts, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_gaps", &to_gaps, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_positions", &to_positions, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a);
+  m.def("recognise_shared", &recognise_shared, "elements"_a.noconvert(), "item_bytes"_a);
   m.def("encode_mask", &encode_mask, "bitmap"_a.noconvert(), "shape"_a.noconvert());
   m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1);
   m.def("positions_of", &positions_of, "bitmap"_a.noconvert(), "size"_a);

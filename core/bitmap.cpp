@@ -26,7 +26,7 @@ std::vector<std::uint8_t> Bitmap::release() {
 std::uint64_t Bitmap::count() const {
   std::uint64_t ones = 0;
   for (std::size_t i = 0; i < bytes().size(); i += 8) {
-    ones += static_cast<unsigned>(std::popcount(load_le64(bytes_.data() + i)));
+    ones += count_ones(load_le64(bytes_.data() + i));
   }
   return ones;
 }
@@ -35,7 +35,7 @@ std::uint64_t Bitmap::count(std::uint64_t begin, std::uint64_t end) const {
   std::uint64_t ones = 0;
   for (std::uint64_t i = begin; i < end; i += 56) {
     const std::uint64_t wide = std::min<std::uint64_t>(56, end - i);
-    ones += static_cast<unsigned>(std::popcount(window(i) & ((1ull << wide) - 1)));
+    ones += count_ones(window(i) & ((1ull << wide) - 1));
   }
   return ones;
 }

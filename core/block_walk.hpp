@@ -12,10 +12,12 @@
 
 namespace dcz {
 
-// Calls use(symbols) for one group after the other of the block of `count` symbols at `offset`, which moves behind it.
+// Calls use(symbols) for one group after the other of the block of `count` symbols below `alphabet` at `offset`, which
+// moves behind it.
 template <typename Use>
-void each_group(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count, unsigned threads, Use use) {
-  const BlockReader reader(data, offset, count);
+void each_group(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count, std::size_t alphabet,
+                unsigned threads, Use use) {
+  const BlockReader reader(data, offset, count, alphabet);
   const std::size_t groups = reader.groups();
   std::vector<std::vector<std::uint8_t>> decoded(std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(groups, 1)));
   for (std::size_t first = 0; first < groups; first += decoded.size()) {

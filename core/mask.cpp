@@ -1,7 +1,6 @@
 // Which elements of a tensor survive <-> the mask section of docs/format.md.
 #include "mask.hpp"
 
-#include <algorithm>
 #include <string>
 
 #include "block.hpp"
@@ -31,13 +30,10 @@ void put_classes(std::vector<std::uint8_t>& bytes, const Classes& classes) {
   bytes.insert(bytes.end(), block.begin(), block.end());
 }
 
-std::vector<std::uint8_t> take_numbers(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count,
-                                       unsigned limit, const char* what, unsigned threads) {
-  std::vector<std::uint8_t> numbers(count);
-  decode_block(data, offset, numbers, 256, threads);
-  if (count > 0 && *std::max_element(numbers.begin(), numbers.end()) >= limit) {
-    throw FormatError(std::string(what) + before(offset) + " are not all below " + std::to_string(limit));
-  }
+std::vector<std::uint8_t> take_numbers(std::span<const std::uint8_t> data, std::size_t& offset, std::uint64_t count,
+                                       unsigned limit) {
+  std::vector<std::uint8_t> numbers(static_cast<std::size_t>(count));
+  decode_block(data, offset, numbers, limit, 1);
   return numbers;
 }
 
@@ -52,7 +48,7 @@ unsigned take_limit(std::span<const std::uint8_t> data, std::size_t& offset, uns
 
 // For axes from `begin` to `end` - 1 of the view's rows or columns.
 Classes take_classes(std::span<const std::uint8_t> data, std::size_t& offset, std::span<const std::uint64_t> shape,
-                     unsigned begin, unsigned end, unsigned threads) {
+                     unsigned begin, unsigned end) {
   Classes classes;
   classes.first = take_u8(data, offset);
   classes.end = take_u8(data, offset);
@@ -61,13 +57,11 @@ Classes take_classes(std::span<const std::uint8_t> data, std::size_t& offset, st
                       std::to_string(classes.end) + " within " + std::to_string(begin) + " to " + std::to_string(end));
   }
   classes.count = take_limit(data, offset, kMaxClasses, "number of classes");
-  const auto coordinates = static_cast<std::size_t>(extent(shape, classes.first, classes.end));
-  classes.of = take_numbers(data, offset, coordinates, classes.count, "classes", threads);
+  classes.of = take_numbers(data, offset, extent(shape, classes.first, classes.end), classes.count);
   return classes;
 }
 
-View take_view(std::span<const std::uint8_t> data, std::size_t& offset, std::span<const std::uint64_t> shape,
-               unsigned threads) {
+View take_view(std::span<const std::uint8_t> data, std::size_t& offset, std::span<const std::uint64_t> shape) {
   View view;
   const unsigned layout = take_u8(data, offset);
   if (layout > (kByColumns | kRowClasses | kColumnClasses)) {
@@ -86,11 +80,10 @@ View take_view(std::span<const std::uint8_t> data, std::size_t& offset, std::spa
   if (extent(shape, 0, view.split) > kMaxLines || extent(shape, view.split, axes) > kMaxLines) {
     throw FormatError("a mask" + before(offset) + " has classes, but more than 2^20 rows or columns");
   }
-  if ((layout & kRowClasses) != 0) view.rows = take_classes(data, offset, shape, 0, view.split, threads);
-  if ((layout & kColumnClasses) != 0) view.columns = take_classes(data, offset, shape, view.split, axes, threads);
+  if ((layout & kRowClasses) != 0) view.rows = take_classes(data, offset, shape, 0, view.split);
+  if ((layout & kColumnClasses) != 0) view.columns = take_classes(data, offset, shape, view.split, axes);
   view.groups = take_limit(data, offset, kMaxGroups, "number of groups");
-  view.group =
-      take_numbers(data, offset, std::size_t{view.rows.count} * view.columns.count, view.groups, "groups", threads);
+  view.group = take_numbers(data, offset, std::uint64_t{view.rows.count} * view.columns.count, view.groups);
   return view;
 }
 
@@ -123,7 +116,7 @@ std::vector<std::uint8_t> encode_mask(const Bitmap& mask, std::span<const std::u
 
 Bitmap decode_mask(std::span<const std::uint8_t> data, std::size_t& offset, std::span<const std::uint64_t> shape,
                    unsigned threads) {
-  const View view = take_view(data, offset, shape, threads);
+  const View view = take_view(data, offset, shape);
   const std::uint64_t size = extent(shape);
   if (view.plain()) return take_sequence(data, offset, size, threads);
   const Lines lines(view, shape);

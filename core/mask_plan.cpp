@@ -5,35 +5,23 @@
 #include <optional>
 #include <utility>
 
-#include "cluster.hpp"
+#include "class_search.hpp"
 
 namespace dcz {
 namespace {
 
-// What a group's table and fields, and a class's share of such, take.
-constexpr double kGroupBits = 160, kClassBits = 16;
-constexpr unsigned kSearchedClasses = 16, kSearchedGroups = 16;
-
-// Counts of survivors along axes `first` to `end` - 1, with the classes that suit them.
-struct Range {
-  unsigned first, end;
-  std::vector<Clustering> clusterings;
-  double gain;  // bits, by the best of them alone
-
-  const Clustering& best() const {
-    return *std::min_element(clusterings.begin(), clusterings.end(),
-                             [](const auto& a, const auto& b) { return a.bits < b.bits; });
-  }
+// How far the search goes: the more survivors, the less of it pays.
+struct Effort {
+  std::vector<std::size_t> class_counts;
+  unsigned rounds;
+  std::size_t pairs, compared;
+  bool both_orders;
 };
 
-std::vector<Tally> along(std::span<const Tally> finest, std::uint64_t repeat, std::uint64_t period) {
-  std::vector<Tally> tallies(static_cast<std::size_t>(period));
-  for (std::size_t i = 0; i < finest.size(); ++i) {
-    Tally& tally = tallies[i / repeat % period];
-    tally.ones += finest[i].ones;
-    tally.size += finest[i].size;
-  }
-  return tallies;
+Effort effort_for(std::uint64_t survivors) {
+  if (survivors < 1u << 17) return {{2, 4, 8, 16, 24}, 6, 2, 4, true};
+  if (survivors < 1u << 20) return {{6, 16}, 4, 1, 2, false};
+  return {{16}, 3, 1, 1, false};
 }
 
 class Planner {
@@ -41,24 +29,22 @@ class Planner {
   Planner(const Bitmap& mask, std::span<const std::uint64_t> shape)
       : mask_(mask), shape_(shape), axes_(static_cast<unsigned>(shape.size())) {
     if (axes_ > 2) kernel_ = extent(shape, 2, axes_);
+    effort_ = effort_for(mask.count());
   }
 
   MaskPlan plan() {
     consider(View{});
     if (axes_ < 2 || best_->bytes < 16) return std::move(*best_);
-    std::vector<View> views = class_views();
-    for (const View& view : views) consider(view);
-    const View found = best_->view;
-    if (!found.plain()) {
-      View turned = found;
-      turned.by_columns = true;
-      consider(turned);
+    for (const View& view : views_with_classes()) {
+      consider(view);
+      if (effort_.both_orders) consider(by_columns(view));
     }
+    if (!best_->view.plain()) consider(by_columns(best_->view));
     for (unsigned split = 1; split < axes_; ++split) {
+      if (shape_[split - 1] == 1 || extent(shape_, 0, split) == 1 || extent(shape_, split, axes_) == 1) continue;
       View view;
       view.split = split;
-      view.by_columns = true;
-      consider(view);
+      consider(by_columns(view));
     }
     return std::move(*best_);
   }
@@ -77,103 +63,94 @@ class Planner {
       plan.plans.push_back(plan_sequence(sequence, kernel_));
       plan.bytes += plan.plans.back().bytes;
     }
-    if (!best_ || plan.bytes < best_->bytes) best_ = std::move(plan);
+    // A plain view is decoded fastest: for a large mask it may take a little more.
+    const std::uint64_t margin = best_ && best_->view.plain() && mask_.size() > 1u << 18 ? best_->bytes / 256 : 0;
+    if (!best_ || plan.bytes + margin < best_->bytes) best_ = std::move(plan);
   }
 
-  std::vector<Range> ranges() const {
-    const std::uint64_t last = shape_[axes_ - 1], rest = extent(shape_, 1, axes_);
-    std::vector<Tally> lines(static_cast<std::size_t>(mask_.size() / last));
-    for (std::size_t i = 0; i < lines.size(); ++i) lines[i] = {mask_.count(i * last, (i + 1) * last), last};
-    std::vector<Tally> columns(static_cast<std::size_t>(rest), Tally{0, shape_[0]});
-    for (std::uint64_t begin = 0; begin < mask_.size(); begin += rest) {
-      mask_.each(begin, begin + rest, [&](std::uint64_t i) { ++columns[i - begin].ones; });
-    }
-    std::vector<Range> result;
-    for (unsigned first = 0; first < axes_; ++first) {
-      for (unsigned end = first + 1; end <= axes_; ++end) {
-        if (first == 0 && end == axes_) continue;
-        const std::uint64_t period = extent(shape_, first, end);
-        if (period < 2 || period > kMaxLines || mask_.size() / period < 8) continue;
-        const auto tallies =
-            end < axes_ ? along(lines, extent(shape_, end, axes_ - 1), period) : along(columns, 1, period);
-        Range range{first, end, cluster(tallies, kSearchedClasses, kClassBits), 0};
-        range.gain = range.clusterings[0].bits - range.best().bits;
-        if (range.gain > 0) result.push_back(std::move(range));
-      }
-    }
-    return result;
+  static View by_columns(View view) {
+    view.by_columns = true;
+    return view;
   }
 
-  std::vector<View> class_views() const {
-    const std::vector<Range> all = ranges();
-    std::vector<std::pair<double, View>> found;
-    const auto add = [&](unsigned split, const Range* rows, const Range* columns) {
-      View view;
-      view.split = split;
-      if (rows) view.rows = {rows->first, rows->end, rows->best().count, rows->best().of};
-      if (columns) view.columns = {columns->first, columns->end, columns->best().count, columns->best().of};
-      if (extent(shape_, 0, split) > kMaxLines || extent(shape_, split, axes_) > kMaxLines) return;
-      found.emplace_back(fill_groups(view), std::move(view));
-    };
-    for (const Range& a : all) {
-      if (a.end < axes_) {
-        add(a.end, &a, nullptr);
-      } else {
-        add(a.first, nullptr, &a);
-      }
-      for (const Range& b : all) {
-        if (a.end <= b.first) add(a.end, &a, &b);
-      }
-    }
-    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  using Estimate = std::pair<double, View>;
+  static bool fewer(const Estimate& a, const Estimate& b) { return a.first < b.first; }
+
+  // Classes that all end in one group are of no use.
+  void add(std::vector<Estimate>& estimates, View view) const {
+    const double bits = choose_groups(view, mask_, shape_);
+    if (view.groups > 1) estimates.emplace_back(bits, std::move(view));
+  }
+
+  // The views with the fewest estimated bits. Estimates know densities only: a few classes of one side, which leave
+  // neighbours together, are worth trying besides.
+  std::vector<View> views_with_classes() const {
+    const std::vector<ClassRange> ranges = class_ranges(mask_, shape_);
+    std::vector<Estimate> one, both;
+    for (const ClassRange& range : ranges) add_one_sided(one, range);
+    for (const auto& [rows, columns] : best_pairs(ranges)) add_two_sided(both, *rows, *columns);
     std::vector<View> views;
-    for (auto& [bits, view] : found) {
-      if (views.size() == 3) break;
-      if (bits < entropy_bits({mask_.count(), mask_.size()})) views.push_back(std::move(view));
+    for (auto* estimates : {&one, &both}) {
+      std::stable_sort(estimates->begin(), estimates->end(), fewer);
+      for (std::size_t i = 0; i < std::min(effort_.compared, estimates->size()); ++i) {
+        views.push_back(std::move((*estimates)[i].second));
+      }
     }
     return views;
   }
 
-  // Chooses the groups of the view's cells; the estimate of all bits.
-  double fill_groups(View& view) const {
-    std::vector<Tally> cells(std::size_t{view.rows.count} * view.columns.count);
-    view.groups = static_cast<unsigned>(cells.size());
-    view.group.resize(cells.size());
-    const Lines lines(view, shape_);
-    std::vector<std::uint64_t> inner_sizes(view.columns.count);
-    for (const auto c : lines.inner_class) ++inner_sizes[c];
-    for (std::uint64_t line = 0; line < lines.outer; ++line) {
-      Tally* const row = cells.data() + lines.outer_class[line] * view.columns.count;
-      for (unsigned c = 0; c < view.columns.count; ++c) row[c].size += inner_sizes[c];
-      const std::uint64_t first = line * lines.inner;
-      mask_.each(first, first + lines.inner, [&](std::uint64_t i) { ++row[lines.inner_class[i - first]].ones; });
+  void add_one_sided(std::vector<Estimate>& estimates, const ClassRange& range) const {
+    const bool rows = range.end < axes_;
+    const unsigned split = rows ? range.end : range.first;
+    const std::size_t best = range.best().count;
+    if (best == 1 || !fits(split)) return;
+    for (const std::size_t count : {best, best / 2, best / 4}) {
+      if (count < 2 || (count < best && !effort_.both_orders)) continue;
+      View view;
+      view.split = split;
+      (rows ? view.rows : view.columns) = range.classes(count);
+      add(estimates, std::move(view));
     }
-    const auto clusterings = cluster(cells, kSearchedGroups, kGroupBits);
-    const auto& best = *std::min_element(clusterings.begin(), clusterings.end(),
-                                         [](const auto& a, const auto& b) { return a.bits < b.bits; });
-    view.groups = best.count;
-    view.group = best.of;
-    return best.bits + class_bits(view.rows) + class_bits(view.columns);
   }
 
-  static double class_bits(const Classes& classes) {
-    if (!classes.any()) return 0;
-    std::vector<Tally> tallies(classes.count);
-    for (const auto c : classes.of) ++tallies[c].ones;
-    double bits = kClassBits * classes.count + 24;
-    for (auto& tally : tallies) {
-      tally.size = classes.of.size();
-      if (tally.ones > 0) {
-        bits += entropy_bits(tally) - entropy_bits({tally.size - tally.ones, tally.size}) * 0;
+  using Pair = std::pair<const ClassRange*, const ClassRange*>;
+
+  // Rows and columns whose classes gain most, each side for itself.
+  std::vector<Pair> best_pairs(std::span<const ClassRange> ranges) const {
+    std::vector<std::pair<double, Pair>> found;
+    for (const ClassRange& rows : ranges) {
+      for (const ClassRange& columns : ranges) {
+        const double gain = rows.gain() + columns.gain();
+        if (rows.end <= columns.first && fits(rows.end) && gain > 0) found.push_back({gain, {&rows, &columns}});
       }
     }
-    return bits;
+    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    std::vector<Pair> pairs;
+    for (std::size_t i = 0; i < std::min(effort_.pairs, found.size()); ++i) pairs.push_back(found[i].second);
+    return pairs;
+  }
+
+  void add_two_sided(std::vector<Estimate>& estimates, const ClassRange& rows, const ClassRange& columns) const {
+    for (const std::size_t count : effort_.class_counts) {
+      View view;
+      view.split = rows.end;
+      view.rows = rows.classes(count);
+      view.columns = columns.classes(count);
+      if (!view.rows.any() || !view.columns.any()) continue;
+      refine(view, mask_, shape_, effort_.rounds);
+      add(estimates, std::move(view));
+    }
+  }
+
+  bool fits(unsigned split) const {
+    return extent(shape_, 0, split) <= kMaxLines && extent(shape_, split, axes_) <= kMaxLines;
   }
 
   const Bitmap& mask_;
   std::span<const std::uint64_t> shape_;
   unsigned axes_;
   std::uint64_t kernel_ = 0;
+  Effort effort_;
   std::optional<MaskPlan> best_;
 };
 

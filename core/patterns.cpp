@@ -35,10 +35,8 @@ class Packer {
       pending_ |= std::uint64_t{symbol} << pending_bits_;
       pending_bits_ += width_;
       for (; pending_bits_ >= 8; pending_bits_ -= 8, pending_ >>= 8) *out_++ = static_cast<std::uint8_t>(pending_);
-      all_ |= symbol;
       last_ = symbol;
     }
-    if (all_ >> width_ > 0) throw FormatError("a pattern has more than " + std::to_string(width_) + " bits");
   }
 
   void finish() {
@@ -52,7 +50,7 @@ class Packer {
   std::uint8_t* out_;
   unsigned width_;
   std::uint64_t pending_ = 0;
-  unsigned pending_bits_ = 0, all_ = 0, last_ = 0;
+  unsigned pending_bits_ = 0, last_ = 0;
 };
 
 template <typename Symbol>
@@ -124,7 +122,7 @@ void take_patterns(std::span<const std::uint8_t> data, std::size_t& offset, unsi
   const std::uint64_t count = symbols_of(sequence, width);
   Packer packer(sequence, width);
   if (width <= kMaxBlockPatternBits) {
-    each_group(data, offset, static_cast<std::size_t>(count), threads,
+    each_group(data, offset, static_cast<std::size_t>(count), std::size_t{1} << width, threads,
                [&](std::span<const std::uint8_t> symbols) { packer.put(symbols); });
   } else {
     std::vector<std::uint16_t> symbols;

@@ -21,46 +21,72 @@ unsigned take_u8(std::span<const std::uint8_t> data, std::size_t& offset) {
   return data[offset++];
 }
 
-// Escapes worth trying: neighbours differ little, but which ones suit Huffman's whole bits is hard to foresee.
-std::vector<unsigned> escapes_up_to(unsigned most) {
+// Escapes worth trying: neighbours differ little, but which one suits Huffman's whole bits is hard to foresee.
+std::vector<unsigned> escapes_for(const GapHistogram& gaps, std::uint64_t size) {
+  const unsigned most = gaps.useful_escape();
+  const auto mean = static_cast<double>(size) / static_cast<double>(gaps.ones());
   std::vector<unsigned> escapes;
-  for (unsigned escape = 1; escape < most; escape += 1 + escape / 8) escapes.push_back(escape);
+  for (unsigned escape = 1; escape < most; escape += 1 + escape / 8) {
+    if (escape > mean / 2 && escape < 8 * mean + 8) escapes.push_back(escape);
+  }
   escapes.push_back(most);
   return escapes;
 }
 
+std::uint64_t gap_bytes(const GapHistogram& gaps, unsigned escape) {
+  const auto counts = gaps.symbol_counts(escape);
+  return 2 + varint_bytes(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0})) + block_bytes(counts);
+}
+
 void try_gaps(SequencePlan& best, const Bitmap& sequence, SequenceKind kind) {
   const GapHistogram gaps(sequence);
-  for (const unsigned escape : escapes_up_to(gaps.useful_escape())) {
-    const auto counts = gaps.symbol_counts(escape);
-    const auto symbols = std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
-    const std::uint64_t bytes = 2 + varint_bytes(symbols) + block_bytes(counts);
+  const auto consider = [&](unsigned escape) {
+    const std::uint64_t bytes = gap_bytes(gaps, escape);
     if (bytes < best.bytes) best = {kind, escape, bytes};
+  };
+  for (const unsigned escape : escapes_for(gaps, sequence.size())) consider(escape);
+  const unsigned near = best.parameter;
+  for (unsigned escape = near - std::min(near - 1, 3u); escape <= std::min(near + 3, gaps.useful_escape()); ++escape) {
+    if (escape != near) consider(escape);
   }
 }
 
-// Bytes by the entropy of a sample of the patterns: cheap, and a little too few.
-double sampled_bytes(const Bitmap& sequence, unsigned width) {
-  constexpr std::uint64_t kSamples = 1u << 15;
-  const auto counts = pattern_counts(sequence, width, std::max<std::uint64_t>(1, sequence.size() / width / kSamples));
+// Counts of a part of the patterns, as if they were all.
+std::vector<std::uint64_t> sampled_counts(const Bitmap& sequence, unsigned width) {
+  constexpr std::uint64_t kSamples = 1u << 16;
+  const std::uint64_t stride = std::max<std::uint64_t>(1, sequence.size() / width / kSamples);
+  auto counts = pattern_counts(sequence, width, stride);
+  for (std::uint64_t& count : counts) count *= stride;
+  return counts;
+}
+
+double entropy_bytes(std::span<const std::uint64_t> counts) {
   const auto total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}));
   double bits = 0;
   for (const std::uint64_t count : counts) {
     if (count > 0) bits += static_cast<double>(count) * std::log2(total / static_cast<double>(count));
   }
-  return bits / total / width * static_cast<double>(sequence.size()) / 8;
+  return bits / 8;
 }
 
 void try_patterns(SequencePlan& best, const Bitmap& sequence, std::uint64_t natural_width) {
+  // Huffman's whole bits add about a hundredth to the entropy.
   const auto promising = [&](unsigned width) {
-    return sampled_bytes(sequence, width) < static_cast<double>(best.bytes);
+    return entropy_bytes(sampled_counts(sequence, width)) < 0.99 * static_cast<double>(best.bytes);
   };
-  const auto natural = static_cast<unsigned>(std::min<std::uint64_t>(natural_width, kMaxPatternBits + 1));
-  if (!promising(8) && (natural < kMinPatternBits || natural > kMaxPatternBits || !promising(natural))) return;
+  const bool natural = natural_width >= kMinPatternBits && natural_width <= kMaxPatternBits;
+  if (!promising(8) && !(natural && promising(static_cast<unsigned>(natural_width)))) return;
+  unsigned chosen = 0;
+  std::uint64_t least = ~std::uint64_t{0};
   for (unsigned width = kMinPatternBits; width <= kMaxPatternBits; ++width) {
-    const std::uint64_t bytes = 2 + pattern_bytes(pattern_counts(sequence, width), width);
-    if (bytes < best.bytes) best = {SequenceKind::kPatterns, width, bytes};
+    const std::uint64_t bytes = pattern_bytes(sampled_counts(sequence, width), width);
+    if (bytes < least) {
+      least = bytes;
+      chosen = width;
+    }
   }
+  const std::uint64_t bytes = 2 + pattern_bytes(pattern_counts(sequence, chosen), chosen);
+  if (bytes < best.bytes) best = {SequenceKind::kPatterns, chosen, bytes};
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ def decode_symbols(
     """The `count` symbols of the stream that is exactly `length` bytes at `offset`."""
 
 def instruction_sets() -> list[str]:
-    """The instruction sets that this build and this CPU have kernels for, slowest first: `portable`, `avx2`, `avx512`."""
+    """Those that this build and this CPU have kernels for, slowest first: `portable`, `avx2`, `avx512`."""
 
 def instruction_set() -> str:
     """The one in use: the forced one, else the one named by DEEPCOMPRESSION_CPU in the environment, else the best."""
@@ -103,6 +103,13 @@ def decode_codes(
     threads: int = 1,
 ) -> int:
     """Writes the codebook's elements for the block of codes at `offset` as `decode_planes` does."""
+
+def recognise_shared(
+    elements: NDArray[np.uint8], item_bytes: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint8]] | None:
+    """Of elements of 2, 4 or 8 bytes that are not zero in all bits: positions, distinct ones as ascending integers,
+    and which of those each is; None if more than 256 are distinct.
+    """
 
 def encode_mask(bitmap: NDArray[np.uint8], shape: NDArray[np.uint64]) -> bytes:
     """The mask of docs/format.md. Element i is bit i % 8 of byte i // 8 of the bitmap."""

@@ -25,41 +25,51 @@ from deepcompression.wire import Cursor, FormatError
 
 VALUES, SHARED = range(2)
 
-
-class Survivors(NamedTuple):
-    """What survives of a tensor: `bitmap` has element i as bit i % 8 of byte i // 8."""
-
-    bitmap: NDArray[np.uint8]
-    count: int
+_SURVIVORS_PER_CENTROID = 4
 
 
-def survivors_of(tensor: Tensor) -> tuple[Survivors, Tensor]:
-    """The survivors, and the tensor as it is best stored: compressed and canonical if it is shared."""
+class Bitmap(NamedTuple):
+    """Which elements survive, element i as bit i % 8 of byte i // 8, and how many."""
+
+    bits: NDArray[np.uint8]
+    survivors: int
+
+
+def bitmap_of(tensor: Tensor) -> tuple[Bitmap, Tensor]:
+    """The bitmap, and the tensor as it is best stored: compressed and canonical if it is shared."""
     if isinstance(tensor, DenseTensor):
         tensor = CompressedTensor.from_dense(tensor) or tensor
     if isinstance(tensor, CompressedTensor):
         tensor = tensor.canonical()
-        return Survivors(_core.bitmap_of(tensor.positions, tensor.size), len(tensor.positions)), tensor
+        return Bitmap(_core.bitmap_of(tensor.positions, tensor.size), len(tensor.positions)), tensor
     survives = nonzero_bits(tensor.elements).reshape(-1)
-    return Survivors(np.packbits(survives, bitorder="little"), int(np.count_nonzero(survives))), tensor
+    return Bitmap(np.packbits(survives, bitorder="little"), int(np.count_nonzero(survives))), tensor
 
 
 def encode_fast(tensor: Tensor) -> bytes:
     """The payload of docs/format.md, "fast"."""
-    survivors, tensor = survivors_of(tensor)
-    mask = _core.encode_mask(survivors.bitmap, np.array(tensor.shape, np.uint64))
-    if isinstance(tensor, DenseTensor):
-        return bytes([VALUES]) + mask + encode_values(tensor, survivors)
-    codes = _core.encode_block(tensor.codes)
-    return bytes([SHARED]) + mask + encode_codebook(tensor) + codes
+    bitmap, tensor = bitmap_of(tensor)
+    mask = _core.encode_mask(bitmap.bits, np.array(tensor.shape, np.uint64))
+    ways = []
+    if isinstance(tensor, CompressedTensor):
+        ways.append(bytes([SHARED]) + mask + encode_codebook(tensor) + _core.encode_block(tensor.codes))
+    # where most survivors have a value of their own, a codebook need not pay
+    if isinstance(tensor, DenseTensor) or bitmap.survivors < _SURVIVORS_PER_CENTROID * len(tensor.codebook):
+        ways.append(bytes([VALUES]) + mask + encode_values(surviving_values(tensor, bitmap), tensor.dtype))
+    return min(ways, key=len)
 
 
-def encode_values(tensor: DenseTensor, survivors: Survivors) -> bytes:
-    """The elements of the survivors, byte plane by byte plane."""
+def surviving_values(tensor: Tensor, bitmap: Bitmap) -> Array:
+    """The elements that survive, one after the other."""
+    if isinstance(tensor, CompressedTensor):
+        return tensor.codebook[tensor.codes]
     flat = tensor.elements.reshape(-1)
-    if survivors.count < len(flat):
-        flat = flat[nonzero_bits(flat)]
-    return _core.encode_planes(flat.view(np.uint8), flat.itemsize, tensor.dtype in WEIGHT_DTYPES)
+    return flat if bitmap.survivors == len(flat) else flat[nonzero_bits(flat)]
+
+
+def encode_values(values: Array, dtype: str) -> bytes:
+    """Values in the storage dtype of `dtype`, byte plane by byte plane."""
+    return _core.encode_planes(values.view(np.uint8), values.itemsize, dtype in WEIGHT_DTYPES)
 
 
 def encode_codebook(tensor: CompressedTensor) -> bytes:
@@ -86,7 +96,7 @@ class _Head(NamedTuple):
     """The first parts of a payload, as far as both ways of decoding share them."""
 
     kind: int
-    survivors: Survivors
+    bitmap: Bitmap
     codebook: Array
     parts: dict[str, int]
 
@@ -96,28 +106,28 @@ def _read_head(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int)
     if kind not in (VALUES, SHARED):
         raise FormatError(f"the kind of content at offset {cursor.offset - 1} is 0 or 1; found {kind}")
     start = cursor.at
-    bitmap, count = cursor.core(_core.decode_mask, np.array(shape, np.uint64), threads)
+    bits, survivors = cursor.core(_core.decode_mask, np.array(shape, np.uint64), threads)
     parts = {"fields": 1, "mask": cursor.at - start}
     codebook = np.zeros(0, STORAGE[dtype])
     if kind == SHARED:
-        codebook, parts["codebook"] = decode_codebook(cursor, dtype, count)
-    return _Head(kind, Survivors(bitmap, count), codebook, parts)
+        codebook, parts["codebook"] = decode_codebook(cursor, dtype, survivors)
+    return _Head(kind, Bitmap(bits, survivors), codebook, parts)
 
 
 def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
     """The tensor in the form it was saved in."""
     head = _read_head(cursor, dtype, shape, 1)
-    count = head.survivors.count
+    count = head.bitmap.survivors
     if head.kind == VALUES:
         start = cursor.at
-        elements = _decode_values(cursor, dtype, math.prod(shape), head.survivors, 1)
+        elements = _decode_values(cursor, dtype, math.prod(shape), head.bitmap, 1)
         parts = head.parts | {"values": cursor.at - start}
         return DenseTensor(dtype, elements.reshape(shape)), Account(parts, count, count)
     start = cursor.at
     codes = np.zeros(0, np.uint8)
     if count:
         codes = cursor.core(_core.decode_block, count, len(head.codebook))
-    positions = _core.positions_of(head.survivors.bitmap, math.prod(shape))
+    positions = _core.positions_of(head.bitmap.bits, math.prod(shape))
     parts = head.parts | {"codes": cursor.at - start}
     tensor = CompressedTensor(shape, positions, head.codebook, codes, dtype)
     return tensor, Account(parts, count, count, len(head.codebook))
@@ -127,12 +137,12 @@ def decode_fast_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], thread
     """The dense elements, without any larger form in between."""
     head = _read_head(cursor, dtype, shape, threads)
     if head.kind == VALUES:
-        return _decode_values(cursor, dtype, math.prod(shape), head.survivors, threads).reshape(shape)
+        return _decode_values(cursor, dtype, math.prod(shape), head.bitmap, threads).reshape(shape)
     elements = np.zeros(math.prod(shape), STORAGE[dtype])
-    if head.survivors.count:
+    if head.bitmap.survivors:
         cursor.core(
             _core.decode_codes,
-            _bitmap(head.survivors, len(elements)),
+            _bits(head.bitmap, len(elements)),
             head.codebook.view(np.uint8),
             elements.itemsize,
             elements.view(np.uint8),
@@ -141,14 +151,13 @@ def decode_fast_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], thread
     return elements.reshape(shape)
 
 
-def _decode_values(cursor: Cursor, dtype: str, size: int, survivors: Survivors, threads: int) -> Array:
+def _decode_values(cursor: Cursor, dtype: str, size: int, bitmap: Bitmap, threads: int) -> Array:
     elements = np.zeros(size, STORAGE[dtype])
     dense = elements.view(np.uint8)
-    bitmap = _bitmap(survivors, size)
-    cursor.core(_core.decode_planes, bitmap, elements.itemsize, dtype in WEIGHT_DTYPES, dense, threads)
+    cursor.core(_core.decode_planes, _bits(bitmap, size), elements.itemsize, dtype in WEIGHT_DTYPES, dense, threads)
     return elements
 
 
-def _bitmap(survivors: Survivors, size: int) -> NDArray[np.uint8]:
-    """None set apart: the core takes an empty bitmap for all elements, which is faster."""
-    return survivors.bitmap if survivors.count < size else np.zeros(0, np.uint8)
+def _bits(bitmap: Bitmap, size: int) -> NDArray[np.uint8]:
+    # the core takes no bits for all elements, which is faster
+    return bitmap.bits if bitmap.survivors < size else np.zeros(0, np.uint8)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcompression import _core
+
 Array = NDArray[Any]
 
 MAX_CENTROIDS = 256
@@ -210,17 +212,13 @@ class CompressedTensor:
         """
         if tensor.dtype not in WEIGHT_DTYPES:
             return None
-        elements = tensor.elements.reshape(-1)
-        positions = np.flatnonzero(nonzero_bits(elements))
-        bits = elements[positions].view(f"u{elements.dtype.itemsize}")
-        # most tensors are not shared, and a few thousand survivors show it without sorting all
-        if len(np.unique(bits[:4096])) > MAX_CENTROIDS:
+        storage = STORAGE[tensor.dtype]
+        found = _core.recognise_shared(tensor.elements.reshape(-1).view(np.uint8), storage.itemsize)
+        if found is None:
             return None
-        distinct, codes = np.unique(bits, return_inverse=True)
-        if len(distinct) > MAX_CENTROIDS:
-            return None
-        codebook = distinct.view(STORAGE[tensor.dtype])
-        return cls(tensor.shape, positions.astype(np.int64), codebook, codes.astype(np.uint8), tensor.dtype).canonical()
+        positions, distinct, codes = found
+        codebook = distinct.astype(f"<u{storage.itemsize}").view(storage)
+        return cls(tensor.shape, positions, codebook, codes, tensor.dtype).canonical()
 
 
 Tensor = DenseTensor | CompressedTensor
