@@ -55,7 +55,7 @@ def _percent(part: float, whole: float) -> str:
 
 def file_size(result: Result) -> list[str]:
     def row(name: str, survivors: str, sizes: dict[str, int]) -> list[str]:
-        ratios = (_percent(sizes["fast"], sizes["huffman"]), _percent(sizes["small"], sizes["deepcabac"]))
+        ratios = (_percent(sizes["fast"], sizes["paper"]), _percent(sizes["small"], sizes["deepcabac"]))
         return [name, survivors, *(f"{sizes[column]:,}" for column in COLUMNS), *ratios]
 
     headings = ["tensor", "survivors", *COLUMNS.values(), "fast : paper's", "small : DeepCABAC"]

@@ -44,7 +44,7 @@ Counts count_symbols(std::span<const std::uint8_t> symbols) {
 
 // One, or a multiple of what kernels take together, so that threads can share them.
 std::size_t segments_for(std::size_t symbols) {
-  if (symbols < std::size_t{1} << 17) return 1;
+  if (symbols < std::size_t{1} << 18) return 1;
   if (symbols < std::size_t{1} << 19) return kSegmentsTogether;
   const std::size_t pair = 2 * kSegmentsTogether;
   return pair * ((symbols + pair * kSegmentSymbols - 1) / (pair * kSegmentSymbols));
@@ -76,6 +76,14 @@ Plan plan_lanes(Layout layout, const Counts& counts, std::uint64_t total) {
   return {layout, std::move(lengths), 1 + (bits + 7) / 8 + 2 * exceptions + overhead};
 }
 
+// What no code of the lanes can fall below.
+std::uint64_t huffman_bytes(const Counts& counts) {
+  const auto lengths = code_lengths(counts, kWide.longest_code);
+  std::uint64_t bits = 0;
+  for (std::size_t s = 0; s < counts.size(); ++s) bits += counts[s] * lengths[s];
+  return bits / 8;
+}
+
 Plan plan_block(const Counts& counts) {
   const std::uint64_t total = std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
   const auto occurring = counts.size() - static_cast<std::size_t>(std::count(counts.begin(), counts.end(), 0u));
@@ -91,8 +99,12 @@ Plan plan_block(const Counts& counts) {
     return best;
   }
   // The narrow layout is the faster one: it may cost a hundredth more.
-  Plan narrow = plan_lanes(kNarrowLanes, counts, total), wide = plan_lanes(kWideLanes, counts, total);
-  Plan& lanes = narrow.bytes <= wide.bytes + wide.bytes / 100 ? narrow : wide;
+  const auto dearer = [](const Plan& plan, std::uint64_t bytes) { return plan.bytes > bytes + bytes / 100; };
+  Plan lanes = plan_lanes(kNarrowLanes, counts, total);
+  if (dearer(lanes, huffman_bytes(counts))) {
+    Plan wide = plan_lanes(kWideLanes, counts, total);
+    if (dearer(lanes, wide.bytes)) lanes = std::move(wide);
+  }
   return lanes.bytes < best.bytes ? std::move(lanes) : std::move(best);
 }
 

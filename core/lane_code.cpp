@@ -62,34 +62,42 @@ std::vector<std::uint8_t> narrow_lengths(std::span<const std::uint64_t> counts) 
 }
 
 std::vector<std::uint8_t> wide_lengths(std::span<const std::uint64_t> counts) {
-  // Symbols whose codes would exceed 7 bits form buckets of 2, 4, 8 ... symbols of about the same frequency. A bucket
-  // gets a code of at most 7 bits, in which the bits that tell its symbols apart follow.
-  const auto order = by_frequency(counts);
-  const auto ideal = code_lengths(counts, kWide.longest_code);
-  struct Bucket {
-    std::size_t first;
-    unsigned extra_bits;
+  // There are 256 prefixes of 8 bits. A code of l <= 8 bits takes 2^(8 - l) of them; one prefix alone can hold 2^e
+  // codes of 8 + e bits. cost[i][p] is the least number of bits for all symbols from rank i on with p prefixes left.
+  constexpr std::size_t kPrefixes = std::size_t{1} << kPrefixBits;
+  constexpr std::uint64_t kImpossible = ~std::uint64_t{0};
+  struct Choice {
+    std::uint64_t cost = kImpossible;
+    unsigned length = 0;
   };
-  std::vector<Bucket> buckets;
-  std::vector<std::uint64_t> weights;
-  for (unsigned more = 0; buckets.empty() || buckets.size() > std::size_t{1} << kPrefixBits; ++more) {
-    buckets.clear();
-    weights.clear();
-    for (std::size_t i = 0; i < order.size();) {
-      const unsigned length = ideal[order[i]] + more;
-      unsigned extra_bits = std::min(length > kPrefixBits ? length - kPrefixBits : 0, kWide.longest_code - kPrefixBits);
-      while (i + (std::size_t{1} << extra_bits) > order.size()) --extra_bits;
-      buckets.push_back({i, extra_bits});
-      weights.push_back(0);
-      for (unsigned j = 0; j < 1u << extra_bits; ++j) weights.back() += counts[order[i++]];
+  const auto order = by_frequency(counts);
+  std::vector<std::uint64_t> before{0};  // counts of the ranks before each
+  for (const std::size_t symbol : order) before.push_back(before.back() + counts[symbol]);
+  std::vector<std::array<Choice, kPrefixes + 1>> choices(order.size() + 1);
+  const auto span_of = [](unsigned length) {
+    const std::size_t codes = length > kPrefixBits ? std::size_t{1} << (length - kPrefixBits) : 1;
+    const std::size_t prefixes = length < kPrefixBits ? std::size_t{1} << (kPrefixBits - length) : 1;
+    return std::pair{codes, prefixes};
+  };
+  choices.back()[0].cost = 0;
+  for (std::size_t rank = order.size(); rank-- > 0;) {
+    for (unsigned length = 1; length <= kWide.longest_code; ++length) {
+      const auto [codes, prefixes] = span_of(length);
+      if (rank + codes > order.size()) break;
+      const std::uint64_t bits = (before[rank + codes] - before[rank]) * length;
+      for (std::size_t left = prefixes; left <= kPrefixes; ++left) {
+        const std::uint64_t rest = choices[rank + codes][left - prefixes].cost;
+        Choice& choice = choices[rank][left];
+        if (rest != kImpossible && rest + bits < choice.cost) choice = {rest + bits, length};
+      }
     }
   }
   std::vector<std::uint8_t> lengths(counts.size());
-  const auto own = code_lengths(weights, kPrefixBits);
-  for (std::size_t b = 0; b < buckets.size(); ++b) {
-    for (std::size_t i = 0; i < std::size_t{1} << buckets[b].extra_bits; ++i) {
-      lengths[order[buckets[b].first + i]] = static_cast<std::uint8_t>(own[b] + buckets[b].extra_bits);
-    }
+  for (std::size_t rank = 0, left = kPrefixes; rank < order.size();) {
+    const unsigned length = choices[rank][left].length;
+    const auto [codes, prefixes] = span_of(length);
+    for (std::size_t i = 0; i < codes; ++i) lengths[order[rank++]] = static_cast<std::uint8_t>(length);
+    left -= prefixes;
   }
   return lengths;
 }
@@ -104,7 +112,7 @@ std::string flaw_of(std::span<const std::uint8_t> lengths, LaneLayout layout) {
     }
     if (length > kPrefixBits && count[length] % (std::size_t{1} << (length - kPrefixBits)) != 0) {
       return "its " + std::to_string(count[length]) + " codes of " + std::to_string(length) +
-             " bits do not share their first 7 with codes of that length alone";
+             " bits do not share their first 8 with codes of that length alone";
     }
   }
   if (lengths.size() - count[0] < 2) return "it has less than two symbols";

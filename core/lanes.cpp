@@ -85,7 +85,7 @@ LaneEncoder::LaneEncoder(const LaneCode& code, std::uint8_t stand_in, std::size_
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
       const std::uint32_t a = pieces_[i % kPaired], b = pieces_[i / kPaired], a_length = a >> 16 & 0xff;
       pairs_[i] = (a & 0xffff) | (b & 0xffff) << a_length | (a_length + (b >> 16 & 0xff)) << 16 |
-                  (a & kException) + (b & kException);
+                  ((a & kException) + (b & kException));
     }
   }
   const std::size_t rounds = (most_symbols + layout_.round() - 1) / layout_.round();

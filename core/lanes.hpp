@@ -18,7 +18,7 @@ namespace dcz {
 
 inline constexpr std::size_t kLanes = 64;
 inline constexpr std::size_t kWindowBytes = 8;
-inline constexpr unsigned kPrefixBits = 7;
+inline constexpr unsigned kPrefixBits = 8;
 
 // How many symbols a lane gives in a round, and how long a code may be. A turn's codes and 7 bits left over from the
 // round before must fit a window.
@@ -27,15 +27,15 @@ struct LaneLayout {
   std::size_t round() const { return turn * kLanes; }
 };
 inline constexpr LaneLayout kNarrow{8, 7};
-inline constexpr LaneLayout kWide{4, 12};
+inline constexpr LaneLayout kWide{4, 14};
 
-// A complete code of at least two symbols, as the kernels use it. In `kWide` all codes that begin with the same 7 bits
+// A complete code of at least two symbols, as the kernels use it. In `kWide` all codes that begin with the same 8 bits
 // have the same length.
 struct LaneCode {
   LaneLayout layout;
   std::array<std::uint8_t, 256> lengths;        // 0 for a symbol without a code
   std::array<std::uint16_t, 256> bits;          // the code, its first bit lowest
-  std::array<std::uint16_t, 1u << 12> singles;  // the next 12 bits -> symbol << 8 | length
+  std::array<std::uint16_t, 1u << 14> singles;  // the next 14 bits -> symbol << 8 | length
 };
 
 // `count` symbols, which take the bytes from `begin` to `end`.

@@ -152,54 +152,73 @@ struct NarrowTable {
   }
 };
 
-// The next 7 bits -> length and number of the first code that begins with them; the bits of a longer code behind them
-// count on from there; the code's number -> symbol.
-struct WideTable {
-  static constexpr unsigned kTurn = 4;
-  V first[2], length[2], symbol[4], extra_mask;
+// 256 bytes to be looked up.
+struct Bytes256 {
+  V part[4];
 
-  explicit WideTable(const LaneCode& code) {
-    alignas(64) std::uint8_t firsts[128], lengths[128], symbols[256] = {}, masks[64] = {};
-    unsigned number = 0;
-    std::array<std::int16_t, 256> number_of;
-    number_of.fill(-1);
-    for (unsigned prefix = 0; prefix < 128; ++prefix) {
-      const unsigned bits = code.singles[prefix] & 0xffu;
-      const unsigned codes = bits > kPrefixBits ? 1u << (bits - kPrefixBits) : 1;
-      const unsigned symbol_here = code.singles[prefix] >> 8;
-      lengths[prefix] = static_cast<std::uint8_t>(bits);
-      if (number_of[symbol_here] < 0) {
-        for (unsigned extra = 0; extra < codes; ++extra) {
-          symbols[number + extra] = static_cast<std::uint8_t>(code.singles[prefix | extra << kPrefixBits] >> 8);
-        }
-        number_of[symbol_here] = static_cast<std::int16_t>(number);
-        number += codes;
-      }
-      firsts[prefix] = static_cast<std::uint8_t>(number_of[symbol_here]);
-    }
-    for (unsigned bits = 8; bits < 16; ++bits) {
-      for (unsigned i = 0; i < 4; ++i) masks[16 * i + bits] = static_cast<std::uint8_t>((1u << (bits - 7)) - 1);
-    }
-    for (unsigned i = 0; i < 2; ++i) {
-      first[i] = load(firsts + 64 * i);
-      length[i] = load(lengths + 64 * i);
-    }
-    for (unsigned i = 0; i < 4; ++i) symbol[i] = load(symbols + 64 * i);
-    extra_mask = load(masks);
+  explicit Bytes256(const std::uint8_t* bytes) {
+    for (unsigned i = 0; i < 4; ++i) part[i] = load(bytes + 64 * i);
   }
+  V at(V index) const {
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), _mm512_permutex2var_epi8(part[0], index, part[1]),
+                                  _mm512_permutex2var_epi8(part[2], index, part[3]));
+  }
+};
+
+// The next 8 bits -> length and number of the first code that begins with them; the bits of a longer code behind them
+// count on from there; the code's number -> symbol.
+class WideTable {
+ public:
+  static constexpr unsigned kTurn = 4;
+
+  explicit WideTable(const LaneCode& code) : WideTable(make_arrays(code)) {}
 
   template <unsigned kNeeded>
   V step(Strand& s) const {
     const V index = low_bytes(s);
-    const V behind = _mm512_mask_mov_epi8(_mm512_slli_epi16(s.word[1][0], 1), kEvenBytes,
-                                          _mm512_srli_epi16(s.word[0][0], kPrefixBits));
-    const V lengths = _mm512_permutex2var_epi8(length[0], index, length[1]);
-    const V extra = _mm512_and_si512(behind, _mm512_shuffle_epi8(extra_mask, lengths));
-    const V number = _mm512_add_epi8(_mm512_permutex2var_epi8(first[0], index, first[1]), extra);
+    const V behind = _mm512_mask_mov_epi8(s.word[1][0], kEvenBytes, _mm512_srli_epi16(s.word[0][0], kPrefixBits));
+    const V lengths = length_.at(index);
+    const V extra = _mm512_and_si512(behind, _mm512_shuffle_epi8(extra_mask_, lengths));
+    const V number = _mm512_add_epi8(first_.at(index), extra);
     take_bits<kNeeded>(s, lengths);
-    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(number), _mm512_permutex2var_epi8(symbol[0], number, symbol[1]),
-                                  _mm512_permutex2var_epi8(symbol[2], number, symbol[3]));
+    return symbol_.at(number);
   }
+
+ private:
+  struct Arrays {
+    std::uint8_t first[256], length[256], symbol[256], extra_mask[64];
+  };
+
+  static Arrays make_arrays(const LaneCode& code) {
+    Arrays made{};
+    unsigned next = 0;
+    int number_of[256];  // by symbol: of its code, or of the first one with its prefix
+    for (int& number : number_of) number = -1;
+    for (unsigned prefix = 0; prefix < 256; ++prefix) {
+      const unsigned bits = code.singles[prefix] & 0xffu, symbol = code.singles[prefix] >> 8;
+      made.length[prefix] = static_cast<std::uint8_t>(bits);
+      if (number_of[symbol] < 0) {
+        number_of[symbol] = static_cast<int>(next);
+        const unsigned codes = bits > kPrefixBits ? 1u << (bits - kPrefixBits) : 1;
+        for (unsigned extra = 0; extra < codes; ++extra) {
+          made.symbol[next++] = static_cast<std::uint8_t>(code.singles[prefix | extra << kPrefixBits] >> 8);
+        }
+      }
+      made.first[prefix] = static_cast<std::uint8_t>(number_of[symbol]);
+    }
+    for (unsigned bits = kPrefixBits + 1; bits < 16; ++bits) {
+      for (unsigned i = 0; i < 4; ++i) {
+        made.extra_mask[16 * i + bits] = static_cast<std::uint8_t>((1u << (bits - kPrefixBits)) - 1);
+      }
+    }
+    return made;
+  }
+
+  explicit WideTable(const Arrays& arrays)
+      : first_(arrays.first), length_(arrays.length), symbol_(arrays.symbol), extra_mask_(load(arrays.extra_mask)) {}
+
+  Bytes256 first_, length_, symbol_;
+  V extra_mask_;
 };
 
 // Steps of slots -> turns of lanes, 8 symbols a lane.
@@ -245,7 +264,7 @@ template <unsigned kStep, unsigned kCount, typename Table>
 inline void decode_steps(const Table& table, Strand* strands, V (&symbols)[kCount][Table::kTurn]) {
   if constexpr (kStep < Table::kTurn) {
     // A turn's last step looks at the first word's lower half (or all of it): so many words are still needed then.
-    constexpr unsigned kBitsLeft = (Table::kTurn - 1 - kStep) * (Table::kTurn == 8 ? 7 : 12);
+    constexpr unsigned kBitsLeft = (Table::kTurn - 1 - kStep) * (Table::kTurn == 8 ? 7 : 14);
     constexpr unsigned kNeeded = kBitsLeft == 0 ? 0 : std::min(kWords, (kBitsLeft + 15) / 16);
     for (unsigned i = 0; i < kCount; ++i) symbols[i][kStep] = table.template step<kNeeded>(strands[i]);
     decode_steps<kStep + 1, kCount>(table, strands, symbols);

@@ -12,22 +12,36 @@
 namespace dcz {
 namespace {
 
+// Above all lengths of a turn: some bits do not hold what a table is to find in them.
 constexpr std::uint64_t kUnfit = 0x40;
 
-// The next `kIndexBits` bits -> two symbols and their length; `kUnfit` where the bits do not hold two.
-template <unsigned IndexBits>
+// The next `kIndexBits` bits -> two symbols and their length.
 struct PairTable {
-  static constexpr std::uint64_t kMask = (1u << IndexBits) - 1;
-  std::uint8_t bits[1u << IndexBits];
-  std::uint16_t symbols[1u << IndexBits];
+  static constexpr unsigned kIndexBits = 13;
+  static constexpr std::uint64_t kMask = (1u << kIndexBits) - 1;
+  std::uint8_t bits[1u << kIndexBits];
+  std::uint16_t symbols[1u << kIndexBits];
 
   explicit PairTable(const LaneCode& code) {
     for (std::uint32_t window = 0; window <= kMask; ++window) {
-      const std::uint16_t first = code.singles[window & 0xfff];
-      const std::uint16_t second = code.singles[(window >> (first & 0xff)) & 0xfff];
+      const std::uint16_t first = code.singles[window];
+      const std::uint16_t second = code.singles[window >> (first & 0xff)];
       const unsigned both = (first & 0xffu) + (second & 0xffu);
-      bits[window] = static_cast<std::uint8_t>(both <= IndexBits ? both : kUnfit);
+      bits[window] = static_cast<std::uint8_t>(both <= kIndexBits ? both : kUnfit);
       symbols[window] = static_cast<std::uint16_t>(first >> 8 | (second & 0xff00));
+    }
+  }
+};
+
+// The next 12 bits -> symbol << 8 | length: small enough for any first cache.
+struct ShortTable {
+  static constexpr std::uint64_t kMask = (1u << 12) - 1;
+  std::uint16_t singles[1u << 12];
+
+  explicit ShortTable(const LaneCode& code) {
+    for (std::uint32_t window = 0; window <= kMask; ++window) {
+      const bool fits = (code.singles[window] & 0xff) <= 12;
+      singles[window] = fits ? code.singles[window] : static_cast<std::uint16_t>(kUnfit);
     }
   }
 };
@@ -41,12 +55,13 @@ inline std::uint64_t slide(std::uint64_t unused, std::uint64_t used, const std::
   return unused | fresh << ((0 - used) & 63);
 }
 
-// Eight symbols by four look-ups. Out of line: it is rare that a pair does not fit.
+// A turn with the table that holds every code. Out of line: it is rare that the small ones do not do.
+template <unsigned Turn>
 [[gnu::noinline]] std::uint64_t turn_by_singles(const LaneCode& code, std::uint64_t unused, std::uint8_t* out,
                                                 std::uint64_t& rest) {
   std::uint64_t used = 0;
-  for (unsigned i = 0; i < kNarrow.turn; ++i) {
-    const std::uint16_t single = code.singles[unused & 0xfff];
+  for (unsigned i = 0; i < Turn; ++i) {
+    const std::uint16_t single = code.singles[unused % code.singles.size()];
     out[i] = static_cast<std::uint8_t>(single >> 8);
     unused >>= single & 0xff;
     used += single & 0xff;
@@ -55,9 +70,21 @@ inline std::uint64_t slide(std::uint64_t unused, std::uint64_t used, const std::
   return used;
 }
 
-template <unsigned IndexBits>
-inline void narrow_turn(const LaneCode& code, const PairTable<IndexBits>& table, std::uint64_t& unused,
-                        std::uint64_t& used, const std::uint8_t*& next, std::uint8_t* out) {
+// After a turn that began with `window`, found `sum` bits by a small table, and left `rest`.
+template <unsigned Turn>
+inline void end_turn(const LaneCode& code, std::uint64_t window, std::uint64_t sum, std::uint64_t rest,
+                     std::uint64_t& unused, std::uint64_t& used, std::uint8_t* out) {
+  used &= 7;
+  if (sum >= kUnfit) [[unlikely]] {
+    used += turn_by_singles<Turn>(code, window, out, unused);
+  } else {
+    used += sum;
+    unused = rest;
+  }
+}
+
+inline void narrow_turn(const LaneCode& code, const PairTable& table, std::uint64_t& unused, std::uint64_t& used,
+                        const std::uint8_t*& next, std::uint8_t* out) {
   const std::uint64_t window = slide(unused, used, next);
   std::uint64_t bits = window, sum = 0;
   for (unsigned i = 0; i < kNarrow.turn; i += 2) {
@@ -67,26 +94,20 @@ inline void narrow_turn(const LaneCode& code, const PairTable<IndexBits>& table,
     bits >>= both & 63;
     sum += both;
   }
-  used &= 7;
-  if (sum >= kUnfit) [[unlikely]] {
-    used += turn_by_singles(code, window, out, unused);
-  } else {
-    used += sum;
-    unused = bits;
-  }
+  end_turn<kNarrow.turn>(code, window, sum, bits, unused, used, out);
 }
 
-inline void wide_turn(const LaneCode& code, std::uint64_t& unused, std::uint64_t& used, const std::uint8_t*& next,
-                      std::uint8_t* out) {
-  std::uint64_t bits = slide(unused, used, next), sum = 0;
+inline void wide_turn(const LaneCode& code, const ShortTable& table, std::uint64_t& unused, std::uint64_t& used,
+                      const std::uint8_t*& next, std::uint8_t* out) {
+  const std::uint64_t window = slide(unused, used, next);
+  std::uint64_t bits = window, sum = 0;
   for (unsigned i = 0; i < kWide.turn; ++i) {
-    const std::uint16_t single = code.singles[bits & 0xfff];
+    const std::uint16_t single = table.singles[bits & table.kMask];
     out[i] = static_cast<std::uint8_t>(single >> 8);
-    bits >>= single & 0xff;
+    bits >>= single & 63;
     sum += single & 0xff;
   }
-  unused = bits;
-  used = (used & 7) + sum;
+  end_turn<kWide.turn>(code, window, sum, bits, unused, used, out);
 }
 
 // Runs all rounds but those that could read at or behind `readable_end`, and the last one if it is not whole.
@@ -110,26 +131,26 @@ bool decode_segment(const LaneCode& code, const LaneSegment& segment, const std:
   return finish_lanes(code, segment, state, done);
 }
 
-template <unsigned IndexBits>
-bool decode_narrow(const LaneCode& code, std::span<const LaneSegment> segments, const std::uint8_t* readable_end) {
-  const auto table = std::make_unique<PairTable<IndexBits>>(code);
+template <unsigned Turn, typename Table, typename TakeTurn>
+bool decode_segments(const LaneCode& code, std::span<const LaneSegment> segments, const std::uint8_t* readable_end,
+                     const TakeTurn& take_turn) {
+  const auto table = std::make_unique<Table>(code);
+  bool exact = true;
   for (const LaneSegment& segment : segments) {
-    const bool exact = decode_segment<kNarrow.turn>(code, segment, readable_end,
-                                                    [&](auto&&... lane) { narrow_turn(code, *table, lane...); });
-    if (!exact) return false;
+    exact &=
+        decode_segment<Turn>(code, segment, readable_end, [&](auto&&... lane) { take_turn(code, *table, lane...); });
   }
-  return true;
+  return exact;
 }
 
 bool decode_lanes_scalar(const LaneCode& code, std::span<const LaneSegment> segments,
                          const std::uint8_t* readable_end) {
-  if (code.layout.turn == kNarrow.turn) return decode_narrow<13>(code, segments, readable_end);
-  for (const LaneSegment& segment : segments) {
-    const bool exact =
-        decode_segment<kWide.turn>(code, segment, readable_end, [&](auto&&... lane) { wide_turn(code, lane...); });
-    if (!exact) return false;
+  if (code.layout.turn == kNarrow.turn) {
+    return decode_segments<kNarrow.turn, PairTable>(code, segments, readable_end,
+                                                    [](auto&&... turn) { narrow_turn(turn...); });
   }
-  return true;
+  return decode_segments<kWide.turn, ShortTable>(code, segments, readable_end,
+                                                 [](auto&&... turn) { wide_turn(turn...); });
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct Effort {
 };
 
 Effort effort_for(std::uint64_t survivors) {
-  if (survivors < 1u << 17) return {{2, 4, 8, 16, 24}, 6, 2, 4, true};
+  if (survivors < 1u << 17) return {{2, 4, 8, 16, 24}, 8, 2, 4, true};
   if (survivors < 1u << 20) return {{6, 16}, 4, 1, 2, false};
   return {{16}, 3, 1, 1, false};
 }

@@ -181,6 +181,7 @@ def test_demands_are_met_missed_or_not_measured():
     lines = list(file_size.demands(found, {"resemblyzer": "no network"}))
     assert [line["met"] for line in lines[:6]] == [True, False, True, False, False, True]
     met = {line["demand"]: line["met"] for line in lines[6:]}
+    assert [line["found"] for line in lines if "torchcrepe" in line["demand"]][1].endswith(", not on layer1")
     assert met == {
         "lenet-5: `fast` smaller than paper's layout, all layers together": True,
         "lenet-5: `small` smaller than DeepCABAC, all layers together": True,
@@ -194,13 +195,12 @@ def test_demands_are_met_missed_or_not_measured():
 def test_a_group_is_measured_from_files_that_are_read_again(monkeypatch):
     class Peers:
         def sizes(self, tensor):
-            return {"bound": 5, "zstd": 10, "xz": 20, "deepcabac": 30}
+            return dict.fromkeys(set(file_size.COLUMNS) - {"paper"}, 10)
 
         def deepcabac(self, tensor):
             return {"settings": {"scan": 0}}
 
-    save_as = file_size.save_as
-    monkeypatch.setattr(file_size, "save_as", lambda path, tensors, layout: save_as(path, tensors, "huffman"))
+    monkeypatch.setattr(file_size, "PROFILES", ("paper",))
     monkeypatch.setattr(file_size, "dense_size", len)
     weight = shared(4096, list(range(0, 4096, 3)), 16, shape=(64, 64))
     bias = DenseTensor("F32", np.ones(9, np.float32))
@@ -209,7 +209,7 @@ def test_a_group_is_measured_from_files_that_are_read_again(monkeypatch):
     assert (layer["survivors"], layer["centroids"]) == (1366, 16)
     assert layer["bytes"]["zstd"] == 10
     assert found["whole"]["zstd"] == 10 + 9
-    assert found["whole"]["fast"] > layer["bytes"]["fast"] + bias.elements.nbytes
+    assert found["whole"]["paper"] > layer["bytes"]["paper"] + bias.elements.nbytes
 
 
 def test_environment_names_commit_versions_and_machine():
