@@ -1,21 +1,18 @@
 """Times sharing one layer's survivors, for each way to choose centroids, beside the package ckmeans if it is installed.
 
-One thread. Prints JSON: seconds are the least CPU time of the rounds, the error is the survivors' squared error.
+One thread. Prints JSON and writes it: seconds are the least CPU time of the rounds, the error is the survivors'
+squared error.
 """
 
 import argparse
-import json
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.environment import command, environment, write_result
 from deepcompression.codebook import CODEBOOKS, share_values
 
 try:
@@ -56,12 +53,6 @@ def measure(values: Floats, rounds: int, share: Callable[[], Floats]) -> dict[st
     return {"seconds": round(min(seconds), 4), "squared_error": float(f"{error:.7g}")}
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=int, default=38_000_000)
@@ -80,16 +71,9 @@ def main() -> None:
     del methods["sort alone"]["squared_error"]
     if ckmeans is not None:
         methods[f"ckmeans {version('ckmeans')}"] = measure(values, 1, lambda: by_ckmeans(values, arguments.bits))
-    result = {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-        ).stdout.strip(),
-        "machine": cpu_name(),
-        "survivors": len(values),
-        "methods": methods,
-    }
-    print(json.dumps(vars(arguments) | result, indent=1))
+    result = {"command": command("benchmarks.kmeans")} | environment(["ckmeans"])
+    result |= vars(arguments) | {"survivors": len(values), "methods": methods}
+    print(write_result("kmeans", result).read_text(), end="")
 
 
 if __name__ == "__main__":

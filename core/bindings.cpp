@@ -3,21 +3,31 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
 #include <span>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "bitmap.hpp"
+#include "block.hpp"
+#include "content.hpp"
+#include "cpu.hpp"
 #include "error.hpp"
 #include "gaps.hpp"
 #include "huffman.hpp"
 #include "kmeans.hpp"
+#include "mask.hpp"
 #include "mix.hpp"
 #include "neighbours.hpp"
+#include "recognise.hpp"
 
 namespace nb = nanobind;
 
@@ -27,6 +37,9 @@ template <typename T>
 using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 using Out = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
+
+template <typename T>
+using InOut = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 template <typename T>
 std::span<const T> view(const In<T>& array) {
@@ -56,6 +69,16 @@ Out<T> to_array(const std::vector<T>& values) {
   Result<T> result(values.size());
   std::copy(values.begin(), values.end(), result.span().begin());
   return result.release();
+}
+
+// Takes the vector over.
+Out<std::uint8_t> own(std::vector<std::uint8_t>&& bytes) {
+  auto owned = std::make_unique<std::vector<std::uint8_t>>(std::move(bytes));
+  std::uint8_t* const data = owned->data();
+  const std::size_t size = owned->size();
+  nb::capsule owner(owned.get(), [](void* vector) noexcept { delete static_cast<std::vector<std::uint8_t>*>(vector); });
+  owned.release();
+  return Out<std::uint8_t>(data, {size}, owner);
 }
 
 nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }
@@ -96,6 +119,94 @@ Out<std::uint16_t> decode_symbols(const In<std::uint8_t>& data, std::size_t offs
   return symbols.release();
 }
 
+void check_width(unsigned width) {
+  if (width < 8 || width > 64) throw std::invalid_argument("a width is from 8 to 64 bits");
+}
+
+void check_items(std::size_t bytes, unsigned item_bytes) {
+  if (item_bytes != 1 && item_bytes != 2 && item_bytes != 4 && item_bytes != 8) {
+    throw std::invalid_argument("elements have 1, 2, 4 or 8 bytes");
+  }
+  if (bytes % item_bytes != 0) throw std::invalid_argument("the bytes are no whole number of elements");
+}
+
+nb::bytes encode_block(const In<std::uint8_t>& symbols) {
+  return to_bytes(unlocked([&] { return dcz::encode_block(view(symbols)); }));
+}
+
+std::pair<Out<std::uint8_t>, std::size_t> decode_block(const In<std::uint8_t>& data, std::size_t offset,
+                                                       std::size_t count, std::size_t alphabet, unsigned threads) {
+  if (alphabet < 1 || alphabet > 256) throw std::invalid_argument("a block's alphabet has 1 to 256 symbols");
+  Result<std::uint8_t> symbols(count);
+  unlocked([&] { dcz::decode_block(view(data), offset, symbols.span(), alphabet, threads); });
+  return {symbols.release(), offset};
+}
+
+nb::bytes pack_ascending(const In<std::uint64_t>& values, unsigned width) {
+  check_width(width);
+  return to_bytes(dcz::pack_ascending(view(values), width));
+}
+
+std::pair<Out<std::uint64_t>, std::size_t> unpack_ascending(const In<std::uint8_t>& data, std::size_t offset,
+                                                            std::size_t count, unsigned width) {
+  check_width(width);
+  const auto values = dcz::unpack_ascending(view(data), offset, count, width);
+  return {to_array(values), offset};
+}
+
+nb::bytes encode_planes(const In<std::uint8_t>& elements, unsigned item_bytes, bool is_float) {
+  check_items(elements.size(), item_bytes);
+  return to_bytes(unlocked([&] { return dcz::encode_planes(view(elements), item_bytes, is_float); }));
+}
+
+// The survivors of `dense` by a bitmap: an empty one stands for all elements.
+dcz::Survivors survivors_of(const In<std::uint8_t>& bitmap, const InOut<std::uint8_t>& dense, unsigned item_bytes) {
+  check_items(dense.size(), item_bytes);
+  const std::size_t size = dense.size() / item_bytes;
+  if (bitmap.size() != 0 && bitmap.size() != (size + 7) / 8) throw std::invalid_argument("the bitmap has another size");
+  if (bitmap.size() != 0 && size % 8 != 0 && bitmap.data()[size / 8] >> (size % 8) != 0) {
+    throw std::invalid_argument("the bitmap has bits behind the last element");
+  }
+  return {view(bitmap), size};
+}
+
+std::size_t decode_planes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
+                          unsigned item_bytes, bool is_float, const InOut<std::uint8_t>& dense, unsigned threads) {
+  unlocked([&] {
+    dcz::decode_planes(view(data), offset, survivors_of(bitmap, dense, item_bytes), item_bytes, is_float,
+                       {dense.data(), dense.size()}, threads);
+  });
+  return offset;
+}
+
+std::size_t decode_codes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
+                         const In<std::uint8_t>& codebook, unsigned item_bytes, const InOut<std::uint8_t>& dense,
+                         unsigned threads) {
+  check_items(codebook.size(), item_bytes);
+  const std::size_t centroids = codebook.size() / item_bytes;
+  if (centroids < 1 || centroids > 256) throw std::invalid_argument("a codebook has 1 to 256 centroids");
+  unlocked([&] {
+    dcz::decode_codes(view(data), offset, survivors_of(bitmap, dense, item_bytes), view(codebook), item_bytes,
+                      {dense.data(), dense.size()}, threads);
+  });
+  return offset;
+}
+
+void place_codes(const In<std::uint8_t>& codes, const In<std::uint8_t>& bitmap, const In<std::uint8_t>& codebook,
+                 unsigned item_bytes, const InOut<std::uint8_t>& dense) {
+  check_items(codebook.size(), item_bytes);
+  if (codebook.size() > std::size_t{256} * item_bytes)
+    throw std::invalid_argument("a codebook has at most 256 centroids");
+  unlocked([&] {
+    dcz::place_codes(view(codes), survivors_of(bitmap, dense, item_bytes), view(codebook), item_bytes,
+                     {dense.data(), dense.size()});
+  });
+}
+
+std::uint64_t block_bytes(const In<std::uint64_t>& counts) {
+  return unlocked([&] { return dcz::block_bytes(view(counts)); });
+}
+
 std::pair<Out<std::uint64_t>, std::uint64_t> gap_counts(const In<std::int64_t>& positions, unsigned gap_bits) {
   const auto result = unlocked([&] { return dcz::gap_counts(view(positions), gap_bits); });
   return {to_array(result.counts), result.fillers};
@@ -118,6 +229,45 @@ Out<std::int64_t> to_positions(const In<std::uint16_t>& gaps, const In<bool>& fi
   Result<std::int64_t> positions(survivors + 1);
   unlocked([&] { dcz::to_positions(view(gaps), truths, size, positions.span()); });
   return positions.release(survivors);
+}
+
+nb::object recognise_shared(const In<std::uint8_t>& elements, unsigned item_bytes) {
+  check_items(elements.size(), item_bytes);
+  const auto found = unlocked([&] { return dcz::recognise_shared(view(elements), item_bytes); });
+  if (!found) return nb::none();
+  return nb::make_tuple(to_array(found->positions), to_array(found->distinct), to_array(found->codes));
+}
+
+nb::bytes encode_mask(const In<std::uint8_t>& bitmap, const In<std::uint64_t>& shape) {
+  return to_bytes(
+      unlocked([&] { return dcz::encode_mask(dcz::Bitmap(view(bitmap), dcz::extent(view(shape))), view(shape)); }));
+}
+
+std::tuple<Out<std::uint8_t>, std::uint64_t, std::size_t> decode_mask(const In<std::uint8_t>& data, std::size_t offset,
+                                                                      const In<std::uint64_t>& shape,
+                                                                      unsigned threads) {
+  std::uint64_t survivors = 0;
+  auto bytes = unlocked([&] {
+    dcz::Bitmap mask = dcz::decode_mask(view(data), offset, view(shape), threads);
+    survivors = mask.count();
+    return mask.release();
+  });
+  return {own(std::move(bytes)), survivors, offset};
+}
+
+Out<std::int64_t> positions_of(const In<std::uint8_t>& bitmap, std::uint64_t size) {
+  const dcz::Bitmap mask = unlocked([&] { return dcz::Bitmap(view(bitmap), size); });
+  Result<std::int64_t> positions(unlocked([&] { return mask.count(); }));
+  unlocked([&] {
+    std::int64_t* next = positions.span().data();
+    mask.each([&](std::uint64_t i) { *next++ = static_cast<std::int64_t>(i); });
+    return 0;
+  });
+  return positions.release();
+}
+
+Out<std::uint8_t> bitmap_of(const In<std::int64_t>& positions, std::uint64_t size) {
+  return own(unlocked([&] { return dcz::bitmap_of(view(positions), size).release(); }));
 }
 
 Out<float> lloyd(const In<float>& ordered, const In<float>& centroids) {
@@ -167,9 +317,30 @@ NB_MODULE(_core, m) {
   m.def("encode_symbols", &encode_symbols, "symbols"_a.noconvert(), "lengths"_a.noconvert());
   m.def("decode_symbols", &decode_symbols, "data"_a.noconvert(), "offset"_a, "length"_a, "lengths"_a.noconvert(),
         "count"_a);
+  m.def("instruction_sets", &dcz::instruction_sets);
+  m.def("instruction_set", [] { return dcz::name_of(dcz::instruction_set()); });
+  m.def("force_instruction_set", &dcz::force_instruction_set, "name"_a);
+  m.def("encode_block", &encode_block, "symbols"_a.noconvert());
+  m.def("decode_block", &decode_block, "data"_a.noconvert(), "offset"_a, "count"_a, "alphabet"_a = 256,
+        "threads"_a = 1);
+  m.def("pack_ascending", &pack_ascending, "values"_a.noconvert(), "width"_a);
+  m.def("unpack_ascending", &unpack_ascending, "data"_a.noconvert(), "offset"_a, "count"_a, "width"_a);
+  m.def("encode_planes", &encode_planes, "elements"_a.noconvert(), "item_bytes"_a, "is_float"_a);
+  m.def("decode_planes", &decode_planes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(), "item_bytes"_a,
+        "is_float"_a, "dense"_a.noconvert(), "threads"_a = 1);
+  m.def("decode_codes", &decode_codes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(),
+        "codebook"_a.noconvert(), "item_bytes"_a, "dense"_a.noconvert(), "threads"_a = 1);
+  m.def("block_bytes", &block_bytes, "counts"_a.noconvert());
   m.def("gap_counts", &gap_counts, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_gaps", &to_gaps, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_positions", &to_positions, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a);
+  m.def("place_codes", &place_codes, "codes"_a.noconvert(), "bitmap"_a.noconvert(), "codebook"_a.noconvert(),
+        "item_bytes"_a, "dense"_a.noconvert());
+  m.def("recognise_shared", &recognise_shared, "elements"_a.noconvert(), "item_bytes"_a);
+  m.def("encode_mask", &encode_mask, "bitmap"_a.noconvert(), "shape"_a.noconvert());
+  m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1);
+  m.def("positions_of", &positions_of, "bitmap"_a.noconvert(), "size"_a);
+  m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
   m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert());
   m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a);
   m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "centroids"_a, "negative"_a, "bitmap"_a.noconvert(),

@@ -9,14 +9,15 @@
 
 namespace dcz {
 
-// Compilers make one load or store of these loops.
-inline std::uint64_t load_le64(const std::uint8_t* bytes) {
+// Compilers make one load or store of these loops. Static, since files that are compiled for different instruction sets
+// must not share one copy.
+static inline std::uint64_t load_le64(const std::uint8_t* bytes) {
   std::uint64_t value = 0;
   for (unsigned i = 0; i < 8; ++i) value |= std::uint64_t{bytes[i]} << (8 * i);
   return value;
 }
 
-inline void store_le64(std::uint8_t* bytes, std::uint64_t value) {
+static inline void store_le64(std::uint8_t* bytes, std::uint64_t value) {
   for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
 }
 

@@ -12,6 +12,8 @@
 #include "canonical.hpp"
 #include "decode_table.hpp"
 #include "error.hpp"
+#include "tokens.hpp"
+#include "varint.hpp"
 
 namespace dcz {
 namespace {
@@ -45,57 +47,27 @@ CanonicalCode stream_code(std::span<const std::uint8_t> lengths) {
   return checked_code(lengths);
 }
 
-// "Elias gamma code of v + 1: with v + 1 having m binary digits, m - 1 zero bits, then the m digits."
-void put_token(BitWriter& writer, std::uint32_t v) {
-  const auto digits = static_cast<unsigned>(std::bit_width(v + 1));
-  writer.put(0, digits - 1);
-  writer.put(reverse_bits(v + 1, digits), digits);
-  writer.flush();
-}
-
 std::string at_byte(std::size_t offset) { return " at byte " + std::to_string(offset); }
-
-// No number in a table exceeds 65,536: 17 digits.
-std::uint32_t take_token(BitReader& reader, std::size_t offset) {
-  const std::uint64_t window = reader.peek();
-  const auto zeros = static_cast<unsigned>(std::countr_zero(window));
-  if (zeros > 16) throw FormatError("code table" + at_byte(offset) + " is truncated or holds a number above 65536");
-  reader.skip(2 * zeros + 1);
-  if (reader.overrun()) throw FormatError("code table" + at_byte(offset) + " is truncated");
-  const auto digits = static_cast<std::uint32_t>(window >> zeros & ((2ull << zeros) - 1));
-  return reverse_bits(digits, zeros + 1) - 1;
-}
-
-std::uint64_t take_varint(std::span<const std::uint8_t> data, std::size_t& offset) {
-  std::uint64_t value = 0;
-  for (unsigned shift = 0; shift < 63; shift += 7) {
-    if (offset >= data.size()) throw FormatError("code table" + at_byte(offset) + " is truncated");
-    const std::uint8_t byte = data[offset++];
-    value |= std::uint64_t{byte & 0x7fu} << shift;
-    if (byte < 0x80) {
-      if (byte == 0 && shift > 0) throw FormatError("varint before byte " + std::to_string(offset) + " is too long");
-      return value;
-    }
-  }
-  throw FormatError("varint before byte " + std::to_string(offset) + " has more than nine bytes");
-}
 
 }  // namespace
 
-std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts) {
+std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts, unsigned longest) {
   check_alphabet(counts.size());
   std::vector<std::uint32_t> leaves;
   for (std::size_t symbol = 0; symbol < counts.size(); ++symbol) {
     if (counts[symbol] > 0) leaves.push_back(static_cast<std::uint32_t>(symbol));
   }
-  if (leaves.size() > 65536) throw std::invalid_argument("more than 65536 symbols occur, too many for 16 bits");
+  if (leaves.size() > std::size_t{1} << longest) {
+    throw std::invalid_argument("more than " + std::to_string(1u << longest) + " symbols occur, too many for " +
+                                std::to_string(longest) + " bits");
+  }
   std::vector<std::uint8_t> lengths(counts.size());
   if (leaves.size() == 1) lengths[leaves[0]] = 1;
   if (leaves.size() < 2) return lengths;
   std::stable_sort(leaves.begin(), leaves.end(), [&](auto a, auto b) { return counts[a] < counts[b]; });
 
   // Package-merge: a level's list is the leaves merged with the previous list's pairs, a leaf before an equal package.
-  std::array<std::vector<std::uint8_t>, kMaxCodeLength> is_leaf;
+  std::vector<std::vector<std::uint8_t>> is_leaf(longest);
   std::vector<Weight> list, merged;
   for (auto& level : is_leaf) {
     merged.clear();
@@ -147,7 +119,7 @@ std::vector<std::uint8_t> pack_table(std::span<const std::uint8_t> lengths) {
 std::vector<std::uint8_t> unpack_table(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t alphabet) {
   check_alphabet(alphabet);
   const std::size_t begin = offset;
-  const std::uint64_t n = take_varint(data, offset);
+  const std::uint64_t n = take_varint(data, offset, "code table");
   if (n < 1 || n > alphabet) {
     throw FormatError("code table" + at_byte(begin) + " has " + std::to_string(n) + " symbols, expected 1 to " +
                       std::to_string(alphabet));
@@ -156,9 +128,9 @@ std::vector<std::uint8_t> unpack_table(std::span<const std::uint8_t> data, std::
   BitReader reader(data.subspan(offset));
   int previous = 4;
   for (std::uint64_t symbol = 0; symbol < n; ++symbol) {
-    const std::uint32_t v = take_token(reader, begin);
+    const std::uint32_t v = take_token(reader, "code table", begin);
     if (v == 2) {
-      symbol += take_token(reader, begin);
+      symbol += take_token(reader, "code table", begin);
       // "The last symbol occurs."
       if (symbol >= n - 1) throw FormatError("code table" + at_byte(begin) + " has unused symbols at its end");
       continue;
@@ -234,8 +206,11 @@ std::vector<std::uint8_t> encode_symbols(std::span<const std::uint16_t> symbols,
   return writer.finish();
 }
 
-void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
-                    std::span<const std::uint8_t> lengths, std::span<std::uint16_t> symbols) {
+namespace {
+
+template <typename Symbol>
+void decode_stream(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
+                   std::span<const std::uint8_t> lengths, std::span<Symbol> symbols) {
   const CanonicalCode code = stream_code(lengths);
   const std::string name = "symbol stream" + at_byte(offset);
   if (offset > data.size() || length > data.size() - offset) {
@@ -245,7 +220,7 @@ void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std:
   if (code.symbols.empty() && !symbols.empty()) throw FormatError(name + " has symbols, but its code has none");
   if (code.symbols.size() < 2) {
     if (length > 0) throw FormatError(name + " has " + std::to_string(length) + " bytes, expected none");
-    if (!symbols.empty()) std::fill(symbols.begin(), symbols.end(), static_cast<std::uint16_t>(code.symbols[0]));
+    if (!symbols.empty()) std::fill(symbols.begin(), symbols.end(), static_cast<Symbol>(code.symbols[0]));
     return;
   }
   // Bounds the work below, before the memory is touched.
@@ -261,18 +236,18 @@ void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std:
     const unsigned bits = table.length_of(window);
     reader.skip(bits);
     const std::uint32_t rank = (window >> (kMaxCodeLength - bits)) - code.first[bits];
-    return static_cast<std::uint16_t>(code.symbols[code.start[bits] + rank]);
+    return static_cast<Symbol>(code.symbols[code.start[bits] + rank]);
   };
-  std::uint16_t* out = symbols.data();
-  std::uint16_t* const end = out + symbols.size();
+  Symbol* out = symbols.data();
+  Symbol* const end = out + symbols.size();
   constexpr unsigned kLookups = 5;  // 55 of the 57 bits that a peek gives
   while (end - out >= static_cast<std::ptrdiff_t>(3 * kLookups)) {
     std::uint64_t window = reader.peek();
-    const std::uint16_t* const before = out;
+    const Symbol* const before = out;
     unsigned used = 0;
     for (unsigned i = 0; i < kLookups; ++i) {
       const DecodeTable::Entry& entry = table.entries[window & (table.entries.size() - 1)];
-      std::copy(entry.symbols.begin(), entry.symbols.end(), out);
+      for (unsigned j = 0; j < 3; ++j) out[j] = static_cast<Symbol>(entry.symbols[j]);
       out += entry.count;
       window >>= entry.bits;
       used += entry.bits;
@@ -287,6 +262,18 @@ void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std:
                       " symbols take " + std::to_string(reader.size_bytes()));
   }
   if (!reader.padding_is_zero()) throw FormatError(name + " has padding bits that are not zero");
+}
+
+}  // namespace
+
+void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
+                    std::span<const std::uint8_t> lengths, std::span<std::uint16_t> symbols) {
+  decode_stream(data, offset, length, lengths, symbols);
+}
+
+void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
+                    std::span<const std::uint8_t> lengths, std::span<std::uint8_t> symbols) {
+  decode_stream(data, offset, length, lengths, symbols);
 }
 
 }  // namespace dcz

@@ -10,8 +10,8 @@ namespace dcz {
 
 inline constexpr std::size_t kMaxAlphabet = 65537;
 
-// Optimal lengths; 0 for a symbol that does not occur, 1 for one that occurs alone.
-std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts);
+// Optimal lengths up to `longest`; 0 for a symbol that does not occur, 1 for one that occurs alone.
+std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts, unsigned longest = 16);
 
 std::vector<std::uint8_t> pack_table(std::span<const std::uint8_t> lengths);
 
@@ -25,5 +25,7 @@ std::vector<std::uint8_t> encode_symbols(std::span<const std::uint16_t> symbols,
 // Fills `symbols` from the `length` bytes of `data` at `offset`, which must hold exactly that many.
 void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
                     std::span<const std::uint8_t> lengths, std::span<std::uint16_t> symbols);
+void decode_symbols(std::span<const std::uint8_t> data, std::size_t offset, std::size_t length,
+                    std::span<const std::uint8_t> lengths, std::span<std::uint8_t> symbols);
 
 }  // namespace dcz

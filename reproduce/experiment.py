@@ -7,20 +7,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
-import platform
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import nn
 
 import deepcompression as dc
+from benchmarks.environment import environment as common_environment
 from reproduce.data import Distortion, Images, load_test, load_training
 from reproduce.models import LeNet5, LeNet300100
 from reproduce.training import BATCH, Phase, error_percent, train
@@ -128,36 +125,9 @@ def evaluate(name: str, path: Path, images: Images) -> float:
 
 
 def environment() -> dict[str, Any]:
-    """Commit, versions and machine, as every result names them."""
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "changed": bool(_git("status", "--porcelain", "--untracked-files=no", ":(top,exclude)reproduce/results")),
-        "versions": {
-            "deepcompression": dc.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "machine": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "system": platform.system(),
-        },
-    }
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def _cpu() -> str:
-    """The processor's name where the system tells it, and the widest instructions that torch found."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        name = next(
-            (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name
-        )
-    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
+    """Commit, versions and machine, as every result names them; and what torch computes with."""
+    named = common_environment(["torch"])
+    # the widest instructions that torch found
+    named["machine"]["cpu"] += f" ({torch.backends.cpu.get_cpu_capability()})"
+    named["machine"]["threads"] = torch.get_num_threads()
+    return named

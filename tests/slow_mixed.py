@@ -158,8 +158,8 @@ def decode(
 
             seen = 8 if kernel == 1 else min(k, 8)
             history = tuple(([0] * 8 + alive)[len(alive) + 8 - seen :])
-            matrix_count, kernel_count = (sum(alive[-32:]), row_survives.p >> 17), (k, sum(alive[len(alive) - k :]))
-            count = matrix_count if kernel == 1 else kernel_count
+            recent, own = (sum(alive[-32:]), row_survives.p >> 17), (k, sum(alive[len(alive) - k :]))
+            count = recent if kernel == 1 else own
             sizes = (level(abs(west) + abs(west2) // 2), level(abs(north) + abs(northwest) // 2))
             inputs = [row_survives, column_survives[j], by_history[history], by_count[count], by_sizes[sizes]]
             alive.append(survival[k].bit(decoder, inputs))

@@ -133,6 +133,24 @@ def test_a_recipe_can_prune_a_scalar_and_it_stays_one():
         assert file["scalar"] == 0
 
 
+@pytest.mark.parametrize(("profile", "coders"), [("paper", {"huffman", "raw"}), ("fast", {"fast", "huffman", "raw"})])
+def test_the_profile_says_which_coders_are_used(profile, coders):
+    big = DenseTensor("F32", np.tile(np.arange(4, dtype="<f4"), 20_000))
+    write_checkpoint("big.safetensors", {"big": big, "one": dense("F32", (1,))}, {})
+    assert run(f"compress big.safetensors -o out.dcz --profile {profile}")[0] == 0
+    with DczFile("out.dcz") as file:
+        found = {entry.coder for entry in file.entries.values()}
+        assert found <= coders
+        assert file["big"].tobytes() == big.elements.tobytes()
+
+
+def test_an_unknown_profile_is_refused():
+    code, _, error = run("compress m.safetensors -o out.dcz --profile tiny")
+    assert (code, Path("out.dcz").exists()) == (2, False)
+    assert "--profile is one of fast, " in error
+    assert "found tiny" in error
+
+
 def test_the_same_call_gives_the_same_bytes():
     for name in ("a", "b"):
         run(f"compress m.safetensors -o {name}.dcz --density 0.2 --bits 4")
@@ -217,8 +235,14 @@ def test_a_negative_zero_is_a_difference():
 def test_a_tensor_is_decoded_once_however_many_are_tied_to_it(line, monkeypatch):
     save_tensors("ties.dcz", {"a": shared(400, [7])} | {f"t{i}": Tie("a") for i in range(50)})
     decoded = []
-    real = DczFile.read_with_account
-    monkeypatch.setattr(DczFile, "read_with_account", lambda self, name: decoded.append(name) or real(self, name))
+    for method in ("read_with_account", "read_dense"):
+        real = getattr(DczFile, method)
+
+        def read(self, name, *threads, real=real):
+            decoded.append(name)
+            return real(self, name, *threads)
+
+        monkeypatch.setattr(DczFile, method, read)
     assert run(line)[0] == 0
     assert decoded == ["a"]
 

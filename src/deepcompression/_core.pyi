@@ -31,6 +31,24 @@ def decode_symbols(
 ) -> NDArray[np.uint16]:
     """The `count` symbols of the stream that is exactly `length` bytes at `offset`."""
 
+def instruction_sets() -> list[str]:
+    """Those that this build and this CPU have kernels for, slowest first: `portable`, `avx2`, `avx512`."""
+
+def instruction_set() -> str:
+    """The one in use: the forced one, else the one named by DEEPCOMPRESSION_CPU in the environment, else the best."""
+
+def force_instruction_set(name: str) -> None:
+    """Uses one for the whole process; an empty name ends that. ValueError if the CPU or the build does not have it."""
+
+def encode_block(symbols: NDArray[np.uint8]) -> bytes:
+    """The block of docs/format.md; the same bytes on every CPU."""
+
+def decode_block(data: Buffer, offset: int, count: int, threads: int = 1) -> tuple[NDArray[np.uint8], int]:
+    """The `count` symbols of the block at `offset`, and the offset behind it."""
+
+def block_bytes(counts: NDArray[np.uint64]) -> int:
+    """About as many bytes as `encode_block` makes of symbols with these counts, at most 256 of them."""
+
 def gap_counts(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uint64], int]:
     """Counts of the 2^gap_bits gaps that `to_gaps` would give, and of the fillers among them."""
 
@@ -52,3 +70,83 @@ def optimal_centroids(ordered: NDArray[np.float32], k: int) -> NDArray[np.float3
 
 def assign(values: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Index of the nearest of 1 to 256 ascending centroids, the lower of two equally near. Values are not NaN."""
+
+def pack_ascending(values: NDArray[np.uint64], width: int) -> bytes:
+    """The codebook of docs/format.md: strictly ascending integers of `width` bits."""
+
+def unpack_ascending(data: Buffer, offset: int, count: int, width: int) -> tuple[NDArray[np.uint64], int]:
+    """The `count` integers of the codebook at `offset`, and the offset behind it."""
+
+def encode_planes(elements: NDArray[np.uint8], item_bytes: int, is_float: bool) -> bytes:
+    """The values of docs/format.md: elements of `item_bytes` 1, 2, 4 or 8 as a block for each of their bytes."""
+
+def decode_planes(
+    data: Buffer,
+    offset: int,
+    bitmap: NDArray[np.uint8],
+    item_bytes: int,
+    is_float: bool,
+    dense: NDArray[np.uint8],
+    threads: int = 1,
+) -> int:
+    """Writes the values at `offset` to the places in `dense`, all zero before, whose bits are set; an empty bitmap
+    stands for all. Gives the offset behind them.
+    """
+
+def decode_codes(
+    data: Buffer,
+    offset: int,
+    bitmap: NDArray[np.uint8],
+    codebook: NDArray[np.uint8],
+    item_bytes: int,
+    dense: NDArray[np.uint8],
+    threads: int = 1,
+) -> int:
+    """Writes the codebook's elements for the block of codes at `offset` as `decode_planes` does."""
+
+def place_codes(
+    codes: NDArray[np.uint8],
+    bitmap: NDArray[np.uint8],
+    codebook: NDArray[np.uint8],
+    item_bytes: int,
+    dense: NDArray[np.uint8],
+) -> None:
+    """Writes the codebook's elements for codes that are below its size, as `decode_codes` does."""
+
+def recognise_shared(
+    elements: NDArray[np.uint8], item_bytes: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint8]] | None:
+    """Of elements of 2, 4 or 8 bytes that are not zero in all bits: positions, distinct ones as ascending integers,
+    and which of those each is; None if more than 256 are distinct.
+    """
+
+def encode_mask(bitmap: NDArray[np.uint8], shape: NDArray[np.uint64]) -> bytes:
+    """The mask of docs/format.md. Element i is bit i % 8 of byte i // 8 of the bitmap."""
+
+def decode_mask(
+    data: Buffer, offset: int, shape: NDArray[np.uint64], threads: int = 1
+) -> tuple[NDArray[np.uint8], int, int]:
+    """The bitmap of the mask at `offset`, the number of its survivors, and the offset behind it."""
+
+def positions_of(bitmap: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
+    """The ascending positions of a bitmap of `size` elements."""
+
+def bitmap_of(positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """The bitmap of strictly ascending positions below `size`."""
+
+def mix_encode(
+    shape: list[int],
+    survivors: int,
+    centroids: int,
+    negative: int,
+    bitmap: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+) -> bytes:
+    """The mixed string of docs/format.md: which elements survive and the codes of those that do, the first `negative`
+    of the centroids being below zero; without centroids, and codes, the survivors alone.
+    """
+
+def mix_decode(
+    data: Buffer, shape: list[int], survivors: int, centroids: int, negative: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The bitmap and the codes of the string that is all of `data`."""

@@ -16,6 +16,7 @@ from rich.console import Console
 import deepcompression as dc
 from deepcompression.checkpoint import read_checkpoint, write_checkpoint
 from deepcompression.compress import compress_tensors, encodings
+from deepcompression.encode import DEFAULT_PROFILE, PROFILES
 from deepcompression.file import LIMIT_BYTES, DczFile, save_tensors
 from deepcompression.recipe import Prune, Recipe, Rule, Share
 from deepcompression.report import Report, printable
@@ -92,19 +93,24 @@ def compress(
         float | None, typer.Option(help="Survivors / weights in every tensor of two or more dimensions.")
     ] = None,
     bits: Annotated[int | None, typer.Option(help="Share such tensors among 2^BITS centroids, 1 to 8.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.")
+    ] = DEFAULT_PROFILE,
     as_json: JsonOption = False,
 ) -> None:
     """Prune, share and encode a checkpoint. Without recipe, density and bits nothing is changed: tensors that are
     pruned or shared already become small, exactly."""
     with _errors_in_one_line():
         _check_suffix(output, ".dcz")
+        if profile not in PROFILES:
+            raise ValueError(f"--profile is one of {', '.join(PROFILES)}; found {profile}")
         chosen = _recipe(recipe, density, bits)
         tensors, metadata = read_checkpoint(model)
         compressed: dict[str, Tensor] = dict(tensors)
         how = {}
         if chosen is not None:
             compressed, how = compress_tensors(compressed, chosen), encodings(chosen, compressed)
-        save_tensors(output, compressed, metadata, how)
+        save_tensors(output, compressed, metadata, how, profile)
         _print_report(output, as_json)
 
 
@@ -137,9 +143,10 @@ def decompress(
                 raise dc.FormatError(
                     f"{file}: with its ties in full it takes {written} bytes, the limit is {limit_bytes}"
                 )
+            threads = os.cpu_count() or 1
             tensors: dict[str, DenseTensor] = {}
             for name, entry in source.entries.items():
-                tensors[name] = tensors[entry.tied_to] if entry.tied_to else source.read(name).dense()
+                tensors[name] = tensors[entry.tied_to] if entry.tied_to else source.read_dense(name, threads)
             write_checkpoint(output, tensors, source.metadata)
         size = output.stat().st_size
         if as_json:
@@ -172,11 +179,11 @@ def verify(
             names = source.entries.keys()
             for name, entry in source.entries.items():
                 if name in expected:
-                    if difference := _difference(source.read(name).dense(), expected[name]):
+                    if difference := _difference(source.read_dense(name), expected[name]):
                         differences.append(f"{name} {difference}")
                     continue
                 if not entry.tied_to:
-                    source.read(name)
+                    source.read_dense(name)
                 if against is not None:
                     differences.append(f"{name} is only in {file}")
         differences += [f"{name} is only in {against}" for name in expected.keys() - names]

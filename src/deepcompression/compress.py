@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deepcompression.encode import DEFAULT_PROFILE
 from deepcompression.file import LIMIT_BYTES, DczFile, How, save_tensors
 from deepcompression.prune import Pruner, masks_for, prune, prune_groups
 from deepcompression.recipe import Match, Recipe
@@ -32,13 +33,14 @@ def compress(
     train: Callable[[Module, Callable[[], None]], object] | None = None,
     evaluate: Callable[[Module], float] | None = None,
     path: str | os.PathLike[str] | None = None,
+    profile: str = DEFAULT_PROFILE,
 ) -> Report:
     """All three stages in one call: prunes, trains, shares, trains, saves.
 
     `train(model, step)` is the caller's own training, called after each pruning and after sharing; with the schedule
     `gradual` it calls `step()` once per optimizer step. `evaluate(model)` measures before and after. The file is
-    written to `path`, or, without one, only measured. The model is left shared; `finalize` makes it plain. Raises
-    what `prune`, `share` and `save` raise.
+    written to `path`, in the `profile` that `save` describes; without a path it is only measured. The model is left
+    shared; `finalize` makes it plain. Raises what `prune`, `share` and `save` raise.
     """
     if path is not None and not Path(path).resolve().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {Path(path).resolve().parent} to write {path} to")
@@ -65,7 +67,7 @@ def compress(
     after = evaluate(model) if evaluate else None
     with tempfile.TemporaryDirectory() as folder:
         target = Path(path) if path is not None else Path(folder) / "model.dcz"
-        save(model, target, recipe)
+        save(model, target, recipe, profile=profile)
         return Report.of(target, before=before, after=after)
 
 
@@ -123,16 +125,19 @@ def save(
     path: str | os.PathLike[str],
     recipe: Recipe | str | os.PathLike[str] | None = None,
     metadata: Mapping[str, str] | None = None,
+    profile: str = DEFAULT_PROFILE,
 ) -> None:
     """Writes the whole model, in whatever stage, into one `.dcz` file: shared, pruned and plain tensors, biases and
     buffers, exactly.
 
-    Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. Raises ValueError
-    for a tensor that cannot be stored, OSError if writing fails.
+    `profile` is `fast`, for files that decode at full speed, `small`, for the smallest, or `paper`, for the paper's
+    own layout. Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. Raises
+    ValueError for a tensor that cannot be stored, OSError if writing fails.
     """
     from deepcompression.model import read_model
 
-    save_tensors(path, read_model(model), metadata, encodings(Recipe.of(recipe), model) if recipe else None)
+    how = encodings(Recipe.of(recipe), model) if recipe else None
+    save_tensors(path, read_model(model), metadata, how, profile)
 
 
 def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:
@@ -147,18 +152,20 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
 
     with DczFile(path, limit_bytes) as file:
         places = check_fit(into, file.entries, str(path))
-        tensors = {name: file.read(name) for name, entry in file.entries.items() if entry.tied_to is None}
+        threads = os.cpu_count() or 1
+        own = [name for name, entry in file.entries.items() if entry.tied_to is None]
+        tensors = {name: file.read_dense(name, threads) for name in own}
         roots = {name: entry.tied_to or name for name, entry in file.entries.items()}
     for target in targets_of(into):
         for name in target.names[1:]:
             first, other = tensors[roots[target.name]], tensors[roots[name]]
-            if first is not other and first.dense().elements.tobytes() != other.dense().elements.tobytes():
+            if first is not other and first.elements.tobytes() != other.elements.tobytes():
                 raise ValueError(
                     f"{target.name} and {name} are tied in the model, but differ in {path}: untie them first"
                 )
     with torch.no_grad():
         for name, tensor in tensors.items():
-            places[name].copy_(to_torch(tensor.dense()))
+            places[name].copy_(to_torch(tensor))
         for name, root in roots.items():
             if name != root and places[name] is not places[root]:
                 places[name].copy_(places[root])

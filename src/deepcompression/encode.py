@@ -1,55 +1,25 @@
-"""Stage 3: tensors <-> payload bytes, by the coders of docs/format.md (the paper's section 4)."""
+"""Stage 3: tensors <-> payload bytes, by the coders of docs/format.md; which of them a profile may use."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from deepcompression import _core
-from deepcompression.positions import (
-    GAP_BITS,
-    Code,
-    plan_positions,
-    read_gaps,
-    read_stream,
-    read_table,
-    write_positions,
-)
-from deepcompression.tensor import (
-    STORAGE,
-    WEIGHT_DTYPES,
-    CompressedTensor,
-    DenseTensor,
-    Tensor,
-    nonzero_bits,
-    size_bytes,
-)
-from deepcompression.wire import Cursor, FormatError, varint
+from deepcompression.account import Account
+from deepcompression.fast import decode_fast, decode_fast_dense, encode_fast
+from deepcompression.paper import decode_huffman, decode_sparse, encode_huffman, encode_sparse
+from deepcompression.positions import GAP_BITS
+from deepcompression.small import decode_small, decode_small_dense, encode_small
+from deepcompression.tensor import STORAGE, Array, DenseTensor, Tensor, size_bytes
+from deepcompression.wire import Cursor, FormatError
+
+__all__ = ["CODERS", "DEFAULT_PROFILE", "PROFILES", "Account", "Coder", "decode", "decode_dense", "encode"]
 
 
-@dataclass(frozen=True)
-class Account:
-    """Where the bytes of one payload went, and the counts behind the paper's tables 2 and 3.
-
-    `parts` maps a part's name to its bytes; they add up to the payload. `entries` are survivors and fillers together.
-    """
-
-    parts: dict[str, int]
-    entries: int = 0
-    survivors: int = 0
-    centroids: int = 0
-    gap_bits: int = 0
-
-    @property
-    def fillers(self) -> int:
-        return self.entries - self.survivors
-
-
-def _encode_raw(tensor: Tensor, gap_bits: int | None) -> bytes:
+def _encode_raw(tensor: Tensor) -> bytes:
     return tensor.dense().elements.tobytes()
 
 
@@ -62,144 +32,75 @@ def _decode_raw(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Ten
     return DenseTensor(dtype, elements), Account({"values": len(data)})
 
 
-def _encode_sparse(tensor: Tensor, gap_bits: int | None) -> bytes:
-    elements = tensor.dense().elements.reshape(-1)
-    positions = np.flatnonzero(nonzero_bits(elements)).astype(np.int64)
-    if not len(positions):
-        return varint(0)
-    plan = plan_positions(positions, gap_bits, lambda fillers: fillers * elements.itemsize)
-    written, filler = write_positions(positions, plan)
-    values = np.zeros(len(filler), elements.dtype)
-    values[~filler] = elements[positions]
-    return written + values.tobytes()
-
-
-def _surviving_bytes(tensor: Tensor) -> int:
-    if isinstance(tensor, CompressedTensor):
-        # a centroid may be zero
-        survivors = np.count_nonzero(nonzero_bits(tensor.codebook)[tensor.codes])
-    else:
-        survivors = np.count_nonzero(nonzero_bits(tensor.elements))
-    return int(survivors) * STORAGE[tensor.dtype].itemsize
-
-
-def _decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
-    size = math.prod(shape)
-    gaps = read_gaps(cursor, size, STORAGE[dtype].itemsize)
-    data = cursor.rest()
-    storage = STORAGE[dtype]
-    expected = len(gaps.values) * storage.itemsize
-    if len(data) != expected:
-        raise FormatError(f"{len(gaps.values)} entries of {dtype} take {expected} bytes; found {len(data)}")
-    values = np.frombuffer(data, storage)
-    survives = nonzero_bits(values)
-    positions = _core.to_positions(gaps.values, ~survives, size)
-    elements = np.zeros(size, storage)
-    elements[positions] = values[survives]
-    account = Account(gaps.parts | {"values": len(data)}, len(values), len(positions), 0, gaps.bits)
-    return DenseTensor(dtype, elements.reshape(shape)), account
-
-
-def _encode_huffman(tensor: Tensor, gap_bits: int | None) -> bytes | None:
-    """None for a tensor that is not shared."""
-    if isinstance(tensor, DenseTensor):
-        recognised = CompressedTensor.from_dense(tensor)
-        if recognised is None:
-            return None
-        tensor = recognised
-    tensor = tensor.canonical()
-    if not len(tensor.positions):
-        return varint(0)
-    centroids = len(tensor.codebook)
-    counts = _core.symbol_counts(tensor.codes.astype(np.uint16), centroids + 1)
-
-    def code_for(fillers: int) -> Code:
-        with_fillers = counts.copy()
-        with_fillers[centroids] = fillers
-        return Code.of(with_fillers)
-
-    def code_bytes(fillers: int) -> int:
-        code = code_for(fillers)
-        return len(code.table) + code.stream_bytes
-
-    plan = plan_positions(tensor.positions, gap_bits, code_bytes)
-    written, filler = write_positions(tensor.positions, plan)
-    symbols = np.full(len(filler), centroids, np.uint16)
-    symbols[~filler] = tensor.codes
-    code = code_for(plan.fillers)
-    codebook = tensor.codebook.tobytes()
-    return b"".join(
-        (written, bytes([centroids - 1]), codebook, code.table, _core.encode_symbols(symbols, code.lengths))
-    )
-
-
-def _decode_huffman(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
-    if dtype not in WEIGHT_DTYPES:
-        raise FormatError(f"the coder huffman holds {', '.join(WEIGHT_DTYPES)}; found {dtype}")
-    size = math.prod(shape)
-    gaps = read_gaps(cursor, size, 0)
-    storage = STORAGE[dtype]
-    parts = dict(gaps.parts)
-    if not len(gaps.values):
-        empty = CompressedTensor(shape, np.zeros(0, np.int64), np.zeros(0, storage), np.zeros(0, np.uint8), dtype)
-        return empty, Account(parts)
-    centroids = cursor.u8("number of centroids") + 1
-    parts["fields"] += 1
-    codebook = np.frombuffer(cursor.take(centroids * storage.itemsize, "codebook"), storage)
-    parts["codebook"] = codebook.nbytes
-    start = cursor.at
-    lengths = read_table(cursor, centroids + 1)
-    parts["code table"] = cursor.at - start
-    parts["codes"] = cursor.left
-    symbols = read_stream(cursor, cursor.left, lengths, len(gaps.values))
-    filler = symbols == centroids
-    positions = _core.to_positions(gaps.values, filler, size)
-    codes = symbols[~filler].astype(np.uint8)
-    account = Account(parts, len(symbols), len(positions), centroids, gaps.bits)
-    return CompressedTensor(shape, positions, codebook, codes, dtype), account
-
-
 class Coder(NamedTuple):
     """A way to store a tensor. `encode` gives None where it cannot hold the tensor; `decode` raises FormatError.
 
-    `at_least` tells cheaply how many bytes the payload cannot fall below, to spare trying a coder that cannot win.
+    A coder with `gaps` takes the width of its gap field as a second argument of `encode`, None for the best.
+    `decode_dense` gives the dense elements at less cost than `decode`, with so many threads.
     """
 
     number: int
-    encode: Callable[[Tensor, int | None], bytes | None]
+    encode: Callable[..., bytes | None]
     decode: Callable[[Cursor, str, tuple[int, ...]], tuple[Tensor, Account]]
-    at_least: Callable[[Tensor], int]
+    decode_dense: Callable[[Cursor, str, tuple[int, ...], int], Array] | None = None
+    gaps: bool = False
 
 
 CODERS: dict[str, Coder] = {
-    "raw": Coder(1, _encode_raw, _decode_raw, lambda tensor: size_bytes(tensor.dtype, tensor.shape)),
-    "sparse": Coder(2, _encode_sparse, _decode_sparse, _surviving_bytes),
-    "huffman": Coder(3, _encode_huffman, _decode_huffman, lambda tensor: 0),
+    "raw": Coder(1, _encode_raw, _decode_raw),
+    "sparse": Coder(2, encode_sparse, decode_sparse, gaps=True),
+    "huffman": Coder(3, encode_huffman, decode_huffman, gaps=True),
+    "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense),
+    "small": Coder(5, encode_small, decode_small, decode_small_dense),
 }
 
+# What a tensor may become, besides staying as it is.
+PROFILES: dict[str, tuple[str, ...]] = {
+    "fast": ("fast",),
+    "small": ("small", "fast"),
+    "paper": ("sparse", "huffman"),
+}
+DEFAULT_PROFILE = "fast"
 
-def encode(tensor: Tensor, coder: str | None = None, gap_bits: int | None = None) -> tuple[str, bytes]:
-    """The coder's name and the payload: the smallest over all coders (the first of equals), or the one demanded.
+# Up to so many elements every profile may use the paper's layout: its fewer fields can win, and speed means nothing.
+_SMALL_SIZE = 1 << 16
 
-    `gap_bits`, 2 to 16, fixes the width of the gap field. Raises ValueError if it is another, or if `coder` is unknown
-    or cannot hold the tensor.
+
+def encode(
+    tensor: Tensor, coder: str | None = None, gap_bits: int | None = None, profile: str = DEFAULT_PROFILE
+) -> tuple[str, bytes]:
+    """The coder's name and the payload: of the coder demanded, or the smallest of the profile (the first of equals),
+    `raw` if none is smaller than the elements.
+
+    `gap_bits`, 2 to 16, fixes the width of the paper's gap field; without a coder it stands for the profile `paper`.
+    Raises ValueError if it is another, for an unknown coder or profile, and if the coder cannot hold the tensor.
     """
     if coder is not None and coder not in CODERS:
         raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; known are {', '.join(PROFILES)}")
     if gap_bits is not None and gap_bits not in GAP_BITS:
         raise ValueError(f"gap_bits is from {GAP_BITS[0]} to {GAP_BITS[-1]}; found {gap_bits}")
-    names = list(CODERS) if coder is None else [coder]
-    bounds = sorted((CODERS[name].at_least(tensor), number) for number, name in enumerate(names))
-    best: tuple[int, int, bytes] | None = None
-    for bound, number in bounds:
-        if best is not None and (bound, number) > best[:2]:
-            continue
-        payload = CODERS[names[number]].encode(tensor, gap_bits)
-        if payload is not None and (best is None or (len(payload), number) < best[:2]):
-            best = (len(payload), number, payload)
-    if best is None:
-        raise ValueError(f"the coder {coder} cannot hold a {tensor.dtype} tensor of shape {list(tensor.shape)}")
-    return names[best[1]], best[2]
+    if coder is not None:
+        payload = _encode(coder, tensor, gap_bits)
+        if payload is None:
+            raise ValueError(f"the coder {coder} cannot hold a {tensor.dtype} tensor of shape {list(tensor.shape)}")
+        return coder, payload
+    best: tuple[str, bytes] | None = None
+    least = size_bytes(tensor.dtype, tensor.shape)
+    names = PROFILES["paper" if gap_bits is not None else profile]
+    if math.prod(tensor.shape) <= _SMALL_SIZE:
+        names = tuple(dict.fromkeys((*names, *PROFILES["paper"])))
+    for name in names:
+        payload = _encode(name, tensor, gap_bits)
+        if payload is not None and len(payload) < least:
+            best, least = (name, payload), len(payload)
+    return best or ("raw", _encode_raw(tensor))
+
+
+def _encode(name: str, tensor: Tensor, gap_bits: int | None) -> bytes | None:
+    coder = CODERS[name]
+    return coder.encode(tensor, gap_bits) if coder.gaps else coder.encode(tensor)
 
 
 def decode(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
@@ -207,3 +108,13 @@ def decode(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> t
     tensor, account = CODERS[coder].decode(payload, dtype, shape)
     payload.end("the payload")
     return tensor, account
+
+
+def decode_dense(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...], threads: int = 1) -> DenseTensor:
+    """Payload -> the dense tensor, in little more memory than it takes. Raises FormatError for malformed bytes."""
+    found = CODERS[coder]
+    if found.decode_dense is None:
+        return decode(coder, payload, dtype, shape)[0].dense()
+    elements = found.decode_dense(payload, dtype, shape, threads)
+    payload.end("the payload")
+    return DenseTensor(dtype, elements)

@@ -7,13 +7,14 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from deepcompression.encode import Account, decode, encode
+from deepcompression.encode import DEFAULT_PROFILE, Account, decode, decode_dense, encode
 from deepcompression.index import (
     CHECKSUM_BYTES,
     HEADER_BYTES,
@@ -27,6 +28,8 @@ from deepcompression.tensor import Array, CompressedTensor, DenseTensor, Tensor
 from deepcompression.wire import Cursor, FormatError, checksum
 
 LIMIT_BYTES = 64 << 30
+
+_LARGE_BYTES = 16 << 20
 
 
 class Tie(NamedTuple):
@@ -47,12 +50,14 @@ def save_tensors(
     tensors: Mapping[str, Tensor | Tie],
     metadata: Mapping[str, str] | None = None,
     how: Mapping[str, How] | None = None,
+    profile: str = DEFAULT_PROFILE,
 ) -> None:
     """Writes named tensors, in their order, into a `.dcz` file.
 
     The file appears under its name only when it is complete: a crash or a full disk leaves the old file, or none.
-    `how` fixes coder or gap width for tensors by name. Raises TypeError for what is no tensor, ValueError for one that
-    cannot be stored so, OSError if writing fails.
+    `profile` says which coders may be used: `fast` for those that decode at full speed, `small` for the smallest
+    file, `paper` for the paper's own layout. `how` fixes coder or gap width for tensors by name. Raises TypeError for
+    what is no tensor, ValueError for one that cannot be stored so, OSError if writing fails.
     """
     if unknown := set(how or {}) - set(tensors):
         raise ValueError(f"no tensor is named {', '.join(sorted(unknown))}, whose encoding is given")
@@ -70,7 +75,7 @@ def save_tensors(
         if len(tensor.shape) > MAX_DIMENSIONS:
             raise ValueError(f"{name} has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
         try:
-            coder, payload = encode(tensor, *(how or {}).get(name, How()))
+            coder, payload = encode(tensor, *(how or {}).get(name, How()), profile)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         payloads.append(payload)
@@ -155,6 +160,22 @@ class DczFile(Mapping[str, Array]):
 
     def read_with_account(self, name: str) -> tuple[Tensor, Account]:
         """One tensor, and where the bytes of its payload went."""
+        with self._checked(name) as (entry, payload):
+            return decode(entry.coder, payload, entry.dtype, entry.shape)
+
+    def read_dense(self, name: str, threads: int = 1) -> DenseTensor:
+        """One tensor, dense, in little more memory than it takes; large ones are decoded by so many threads."""
+        with self._checked(name) as (entry, payload):
+            return decode_dense(entry.coder, payload, entry.dtype, entry.shape, threads)
+
+    def check(self, name: str) -> None:
+        """Holds one tensor's payload against its checksum, without decoding it."""
+        with self._checked(name):
+            pass
+
+    @contextmanager
+    def _checked(self, name: str) -> Iterator[tuple[Entry, Cursor]]:
+        """A tensor's entry and its payload, whose checksum is right; errors name file and tensor."""
         entry = self.entries[name]
         try:
             payload = self._bytes(entry.offset, entry.length, "payload")
@@ -163,12 +184,12 @@ class DczFile(Mapping[str, Array]):
                     f"the payload at offset {entry.offset} is damaged: its checksum is {found:08x}, "
                     f"expected {entry.checksum:08x}"
                 )
-            return decode(entry.coder, Cursor(payload, entry.offset), entry.dtype, entry.shape)
+            yield entry, Cursor(payload, entry.offset)
         except FormatError as error:
             raise FormatError(f"{self.path}: tensor {name!r}: {error}") from None
 
     def __getitem__(self, name: str) -> Array:
-        return self.read(name).numpy()
+        return self.read_dense(name).numpy()
 
     def __contains__(self, name: object) -> bool:
         return name in self.entries
@@ -191,14 +212,20 @@ class DczFile(Mapping[str, Array]):
         self.close()
 
 
-def load_tensors(path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> dict[str, Array]:
+def load_tensors(
+    path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES, threads: int | None = None
+) -> dict[str, Array]:
     """Every tensor of a file as a dense NumPy array, by name; tied names share one array. Needs no torch.
 
     BF16 is widened to float32, 8-bit floats are given as their bits. Raises FormatError; `limit_bytes` bounds the
-    bytes of all decoded tensors.
+    bytes of all decoded tensors. `threads`, by default as many as there are CPUs, share the work.
     """
-    with DczFile(path, limit_bytes) as file:
-        arrays: dict[str, Array] = {}
-        for name, entry in file.entries.items():
-            arrays[name] = file[name] if entry.tied_to is None else arrays[entry.tied_to]
-        return arrays
+    workers = threads or os.cpu_count() or 1
+    with DczFile(path, limit_bytes) as file, ThreadPoolExecutor(workers) as pool:
+        own = [entry for entry in file.entries.values() if entry.tied_to is None]
+        # a large tensor is decoded by all threads together, small ones by one each
+        large = {entry.name for entry in own if entry.dense_bytes >= _LARGE_BYTES}
+        arrays = {entry.name: file.read_dense(entry.name, workers).numpy() for entry in own if entry.name in large}
+        small = [entry.name for entry in own if entry.name not in large]
+        arrays.update(zip(small, pool.map(file.__getitem__, small), strict=True))
+        return {name: arrays[entry.tied_to or name] for name, entry in file.entries.items()}

@@ -61,6 +61,15 @@ def plan_positions(positions: NDArray[np.int64], gap_bits: int | None, rest_byte
     return best
 
 
+def fixed_layout(positions: NDArray[np.int64], entry_bits: int) -> tuple[int, int]:
+    """The gap width that takes the fewest bits before Huffman coding, where each entry takes `entry_bits` besides its
+    gap, and the number of entries with it (the paper's P+Q).
+    """
+    entries = {width: len(positions) + _core.gap_counts(positions, width)[1] for width in GAP_BITS}
+    width = min(GAP_BITS, key=lambda width: entries[width] * (entry_bits + width))
+    return width, entries[width]
+
+
 def write_positions(positions: NDArray[np.int64], plan: Plan) -> tuple[bytes, NDArray[np.bool_]]:
     """The positions part of a payload, and which entries are fillers."""
     gaps, filler = _core.to_gaps(positions, plan.gap_bits)

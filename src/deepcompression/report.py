@@ -6,22 +6,39 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from deepcompression.encode import Account
+from deepcompression.account import Account
 from deepcompression.file import LIMIT_BYTES, DczFile
 from deepcompression.index import CHECKSUM_BYTES, Entry
+from deepcompression.positions import fixed_layout
+from deepcompression.tensor import STORAGE, CompressedTensor, Tensor, nonzero_bits
+
+
+def code_bits(centroids: int) -> int:
+    """Bits of a code of fixed width."""
+    return max(1, math.ceil(math.log2(centroids))) if centroids else 0
+
+
+def positions_of(tensor: Tensor) -> NDArray[np.int64]:
+    """Where the survivors are."""
+    if isinstance(tensor, CompressedTensor):
+        return tensor.positions
+    return np.flatnonzero(nonzero_bits(tensor.elements)).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of a file. `weights`, `survivors`, `entries` are counts (entries: survivors and fillers),
-    `dense_bytes` what the tensor takes as it is, `stored_bytes` its payload, `parts` the payload's bytes by part. A
-    tie takes no bytes of its own.
+    """One tensor of a file. `weights` and `survivors` are counts, `entries` how many codes or values are stored (with
+    fillers, if the coder has such), `dense_bytes` what the tensor takes as it is, `stored_bytes` its payload, `parts`
+    the payload's bytes by part. `gap_bits` and `fixed_entries` are those of the paper's layout before Huffman coding:
+    the coder's own, or the ones that take the fewest bytes. A tie takes no bytes of its own.
     """
 
     name: str
@@ -34,14 +51,20 @@ class Row:
     entries: int
     centroids: int
     gap_bits: int
+    fixed_entries: int
     dense_bytes: int
     stored_bytes: int
     parts: dict[str, int]
 
     @classmethod
-    def of(cls, entry: Entry, account: Account) -> Row:
+    def of(cls, entry: Entry, tensor: Tensor, account: Account) -> Row:
         weights = math.prod(entry.shape)
-        pruned = entry.coder != "raw"
+        pruned = entry.coder != "raw" and account.survivors < weights
+        gap_bits, fixed_entries = account.gap_bits, account.entries
+        if pruned and account.survivors and not gap_bits:
+            bits = code_bits(account.centroids) or 8 * STORAGE[entry.dtype].itemsize
+            gap_bits, fixed_entries = fixed_layout(positions_of(tensor), bits)
+        whole = entry.coder == "raw"
         return cls(
             entry.name,
             entry.shape,
@@ -49,13 +72,14 @@ class Row:
             entry.coder,
             entry.tied_to,
             weights,
-            account.survivors if pruned else weights,
-            account.entries if pruned else weights,
+            weights if whole else account.survivors,
+            weights if whole else account.entries,
             account.centroids,
-            account.gap_bits,
-            0 if entry.tied_to else entry.dense_bytes,
-            0 if entry.tied_to else entry.length,
-            {} if entry.tied_to else dict(account.parts),
+            gap_bits,
+            weights if whole else fixed_entries,
+            entry.dense_bytes,
+            entry.length,
+            dict(account.parts),
         )
 
     @property
@@ -65,7 +89,7 @@ class Row:
     @property
     def weight_bits(self) -> int:
         """Bits of a code of fixed width (the paper's P+Q)."""
-        return max(1, math.ceil(math.log2(self.centroids))) if self.centroids else 0
+        return code_bits(self.centroids)
 
     @property
     def weight_bits_coded(self) -> float:
@@ -74,18 +98,18 @@ class Row:
 
     @property
     def gap_bits_coded(self) -> float:
-        """Bits an entry takes for its gap (P+Q+H)."""
-        return 8 * self.parts.get("gaps", 0) / self.entries if self.entries else 0.0
+        """Bits an entry takes for its position (P+Q+H)."""
+        positions = self.parts.get("gaps", 0) + self.parts.get("mask", 0)
+        return 8 * positions / self.entries if self.entries else 0.0
 
     @property
     def fixed_bytes(self) -> float:
-        """Bytes before Huffman coding: codes and gaps of fixed width, fillers included, and the codebook or the
-        values.
-        """
-        if self.coder == "raw" or self.tied_to:
-            return self.stored_bytes
-        kept = self.parts.get("codebook", 0) + self.parts.get("values", 0)
-        return self.entries * (self.weight_bits + self.gap_bits) / 8 + kept
+        """Bytes before Huffman coding: codes or values and gaps of fixed width, with fillers, and the codebook."""
+        if self.tied_to:
+            return 0
+        item_bytes = STORAGE[self.dtype].itemsize
+        entry_bits = self.weight_bits or 8 * item_bytes
+        return self.fixed_entries * (entry_bits + self.gap_bits) / 8 + self.centroids * item_bytes
 
     def to_dict(self) -> dict[str, Any]:
         computed = ("density", "weight_bits", "weight_bits_coded", "gap_bits_coded", "fixed_bytes")
@@ -115,10 +139,15 @@ class Report:
     ) -> Report:
         """Reads and decodes the whole file. Raises FormatError."""
         with DczFile(path, limit_bytes) as file:
-            accounts: dict[str, Account] = {}
+            rows_by_name: dict[str, Row] = {}
             for name, entry in file.entries.items():
-                accounts[name] = accounts[entry.tied_to] if entry.tied_to else file.read_with_account(name)[1]
-            rows = tuple(Row.of(entry, accounts[name]) for name, entry in file.entries.items())
+                own = entry.tied_to or name
+                rows_by_name[name] = (
+                    replace(rows_by_name[own], name=name, tied_to=own, dense_bytes=0, stored_bytes=0, parts={})
+                    if entry.tied_to
+                    else Row.of(entry, *file.read_with_account(name))
+                )
+            rows = tuple(rows_by_name.values())
             checksums = CHECKSUM_BYTES * sum(row.tied_to is None for row in rows)
             parts = Counter({"header": file.head_bytes - file.index_bytes - CHECKSUM_BYTES})
             parts["index"] = file.index_bytes - checksums

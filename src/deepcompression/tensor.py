@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcompression import _core
+
 Array = NDArray[Any]
 
 MAX_CENTROIDS = 256
@@ -73,6 +75,30 @@ def nonzero_bits(elements: Array) -> NDArray[np.bool_]:
     # ascontiguousarray would make a scalar one-dimensional
     unsigned = np.array(elements, copy=None, order="C").view(f"u{elements.dtype.itemsize}")
     return unsigned.astype(np.bool_)
+
+
+def ordered_bits(elements: Array, dtype: str) -> NDArray[np.uint64]:
+    """Elements of a dtype of `WEIGHT_DTYPES` -> integers in the order of their values, -0 below +0, NaN at the ends
+    (IEEE 754's totalOrder).
+    """
+    width = 8 * STORAGE[dtype].itemsize
+    bits = elements.view(f"u{elements.itemsize}").astype(np.uint64)
+    sign = np.uint64(1 << (width - 1))
+    return np.where(bits & sign, np.uint64((1 << width) - 1) - bits, bits | sign)
+
+
+def unordered_bits(ordered: NDArray[np.uint64], dtype: str) -> Array:
+    """The inverse of `ordered_bits`."""
+    storage = STORAGE[dtype]
+    width = 8 * storage.itemsize
+    sign = np.uint64(1 << (width - 1))
+    bits = np.where(ordered & sign, ordered ^ sign, np.uint64((1 << width) - 1) - ordered)
+    return bits.astype(f"<u{storage.itemsize}").view(storage)
+
+
+def below_zero(codebook: Array, dtype: str) -> int:
+    """How many elements of a codebook have the sign bit set."""
+    return int(np.count_nonzero(codebook.view(f"i{STORAGE[dtype].itemsize}") < 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,21 +197,16 @@ class CompressedTensor:
         return self.dense().numpy()
 
     def canonical(self) -> CompressedTensor:
-        """The same tensor in contiguous parts, its codebook ascending and without centroids that stand twice or that no
-        survivor has.
+        """The same tensor in contiguous parts, its codebook strictly ascending (in the order of `ordered_bits`) and
+        without centroids that no survivor has.
         """
-        bits, first, code = np.unique(
-            self.codebook.view(f"u{self.codebook.dtype.itemsize}"), return_index=True, return_inverse=True
-        )
-        used = np.zeros(len(bits), bool)
-        used[code[self.codes]] = True
-        kept = first[used]
-        # distinct bits of one value (zeros of both signs) are told apart by their bits
-        order = np.argsort(widen(self.codebook[kept], self.dtype), kind="stable")
-        number = np.zeros(len(bits), np.uint8)
-        number[np.flatnonzero(used)[order]] = np.arange(len(order))
+        ordered, code = np.unique(ordered_bits(self.codebook, self.dtype), return_inverse=True)
+        used = np.zeros(len(ordered), bool)
+        used[code[np.flatnonzero(np.bincount(self.codes, minlength=1))]] = True
+        number = (np.cumsum(used) - 1).astype(np.uint8)
+        codebook = unordered_bits(ordered[used], self.dtype)
         codes, positions = number[code][self.codes], np.ascontiguousarray(self.positions)
-        return CompressedTensor(self.shape, positions, self.codebook[kept][order], codes, self.dtype)
+        return CompressedTensor(self.shape, positions, codebook, codes, self.dtype)
 
     @classmethod
     def from_dense(cls, tensor: DenseTensor) -> CompressedTensor | None:
@@ -196,17 +217,13 @@ class CompressedTensor:
         """
         if tensor.dtype not in WEIGHT_DTYPES:
             return None
-        elements = tensor.elements.reshape(-1)
-        positions = np.flatnonzero(nonzero_bits(elements))
-        bits = elements[positions].view(f"u{elements.dtype.itemsize}")
-        # most tensors are not shared, and a few thousand survivors show it without sorting all
-        if len(np.unique(bits[:4096])) > MAX_CENTROIDS:
+        storage = STORAGE[tensor.dtype]
+        found = _core.recognise_shared(tensor.elements.reshape(-1).view(np.uint8), storage.itemsize)
+        if found is None:
             return None
-        distinct, codes = np.unique(bits, return_inverse=True)
-        if len(distinct) > MAX_CENTROIDS:
-            return None
-        codebook = distinct.view(STORAGE[tensor.dtype])
-        return cls(tensor.shape, positions.astype(np.int64), codebook, codes.astype(np.uint8), tensor.dtype).canonical()
+        positions, distinct, codes = found
+        codebook = distinct.astype(f"<u{storage.itemsize}").view(storage)
+        return cls(tensor.shape, positions, codebook, codes, tensor.dtype).canonical()
 
 
 Tensor = DenseTensor | CompressedTensor

@@ -5,6 +5,8 @@ is believed.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 from deepcompression._core import FormatError
 
@@ -64,6 +66,20 @@ class Cursor:
 
     def u32(self, what: str) -> int:
         return int.from_bytes(self.take(4, what), "little")
+
+    def core(self, decode: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a decoder of the core, `decode(data, at, *arguments)`, whose last result is the place behind what it
+        read; gives the results before it, or the one result if there is one.
+        """
+        try:
+            result = decode(self.data, self.at, *arguments)
+        except FormatError as error:
+            raise FormatError(f"in the payload at offset {self.base}: {error}") from None
+        if not isinstance(result, tuple):
+            self.at = result
+            return None
+        *found, self.at = result
+        return found[0] if len(found) == 1 else tuple(found)
 
     def varint(self, what: str) -> int:
         start, value = self.offset, 0

@@ -1,0 +1,1 @@
+"""Measurements: sizes and speeds, each written to a file in `results/` that docs/results.md is made from."""

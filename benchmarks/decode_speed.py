@@ -1,0 +1,159 @@
+"""Times decoding and encoding blocks of symbols beside zstd's level 1, whose literals are coded by huff0.
+
+Six streams: the codes and the gaps of AlexNet's fc6, of VGG-16's and of a convolution (benchmarks/tensors.py), each
+symbol a byte. A round runs every coder once on the same stream; a ratio is zstd's time over ours in the same round, its
+median over the rounds counts. Two threads decode halves of the stream with zstd, groups of segments with ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from benchmarks.environment import command, environment, write_result
+from benchmarks.tensors import alexnet_fc6, convolution, vgg16_fc6
+from deepcompression import _core
+from deepcompression.tensor import CompressedTensor
+
+Symbols = NDArray[np.uint8]
+
+# instruction set -> what it must reach: times as fast as zstd, geometric mean over the streams
+DEMANDED = {"portable": 0.8, "avx2": 0.9, "avx512": 4.5}
+DEMANDED_ENCODING = 1.0
+DEMANDED_THREADS = 1.8
+
+
+def gaps(tensor: CompressedTensor) -> Symbols:
+    """How many pruned elements stand before each survivor, with the escape that takes the fewest bytes: a symbol that
+    skips so many of them and holds no survivor.
+    """
+    skipped = np.diff(tensor.positions, prepend=-1) - 1
+
+    def with_escape(escape: int) -> Symbols:
+        escapes, rest = np.divmod(skipped, escape)
+        symbols = np.full(len(skipped) + int(escapes.sum()), escape, np.uint8)
+        symbols[np.cumsum(escapes + 1) - 1] = rest
+        return symbols
+
+    candidates = (with_escape(escape) for escape in (7, 15, 23, 31, 47, 63))
+    return min(candidates, key=lambda s: _core.block_bytes(np.bincount(s, minlength=64).astype(np.uint64)))
+
+
+def streams() -> dict[str, Symbols]:
+    """The six streams by name."""
+    layers = {"AlexNet fc6": alexnet_fc6(), "VGG-16 fc6": vgg16_fc6(), "convolution": convolution()}
+    codes = {f"{name}, codes": tensor.codes for name, tensor in layers.items()}
+    return codes | {f"{name}, gaps": gaps(tensor) for name, tensor in layers.items()}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(symbols: Symbols, rounds: int) -> dict[str, object]:
+    """Medians over the rounds: million symbols a second, and ratios to zstd in the same round."""
+    count, data = len(symbols), symbols.tobytes()
+    block = _core.encode_block(symbols)
+    compressor, decompressor = zstandard.ZstdCompressor(level=1), zstandard.ZstdDecompressor()
+    frame = compressor.compress(data)
+    halves = [compressor.compress(data[: count // 2]), compressor.compress(data[count // 2 :])]
+    if decompressor.decompress(frame) != data:
+        raise AssertionError("zstd does not give back its input")
+
+    def ours(name: str, threads: int) -> Callable[[], object]:
+        def decode() -> object:
+            return _core.decode_block(block, 0, count, 256, threads)
+
+        _core.force_instruction_set(name)
+        if not np.array_equal(_core.decode_block(block, 0, count, 256, threads)[0], symbols):
+            raise AssertionError(f"{name} does not give back its input")
+        return lambda: (_core.force_instruction_set(name), decode())
+
+    tasks: dict[str, Callable[[], object]] = {
+        "zstd decoding": lambda: decompressor.decompress(frame),
+        "zstd decoding, 2 threads": lambda: decompressor.multi_decompress_to_buffer(halves, threads=2),
+        "zstd encoding": lambda: compressor.compress(data),
+        "encoding": lambda: _core.encode_block(symbols),
+    }
+    for name in _core.instruction_sets():
+        tasks[name] = ours(name, 1)
+        tasks[f"{name}, 2 threads"] = ours(name, 2)
+    found: dict[str, list[float]] = {name: [] for name in tasks}
+    for warm in range(rounds + 2):
+        for name, task in tasks.items():
+            elapsed = seconds(task)
+            if warm >= 2:
+                found[name].append(elapsed)
+    _core.force_instruction_set("")
+
+    def ratio(slow: str, fast: str) -> float:
+        return statistics.median(a / b for a, b in zip(found[slow], found[fast], strict=True))
+
+    counts = np.bincount(symbols)
+    chances = counts[counts > 0] / count
+    return {
+        "symbols": count,
+        "bits of entropy": float(-(chances * np.log2(chances)).sum()),
+        "bits": {"ours": 8 * len(block) / count, "zstd": 8 * len(frame) / count},
+        "million symbols a second": {name: count / statistics.median(s) / 1e6 for name, s in found.items()},
+        "times zstd": {name: ratio("zstd decoding", name) for name in _core.instruction_sets()}
+        | {
+            f"{name}, 2 threads": ratio("zstd decoding, 2 threads", f"{name}, 2 threads")
+            for name in _core.instruction_sets()
+        }
+        | {"encoding": ratio("zstd encoding", "encoding")},
+        "times one thread": {name: ratio(name, f"{name}, 2 threads") for name in _core.instruction_sets()},
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=31)
+    arguments = parser.parse_args()
+    found = {name: measure(symbols, arguments.rounds) for name, symbols in streams().items()}
+
+    def mean(kind: str, name: str) -> float:
+        return statistics.geometric_mean(stream[kind][name] for stream in found.values())  # type: ignore[index]
+
+    sets = _core.instruction_sets()
+    times = {name: mean("times zstd", name) for name in next(iter(found.values()))["times zstd"]}  # type: ignore
+    threads = {name: mean("times one thread", name) for name in sets}
+    demands = [
+        {"demand": f"decoding, {name}: {DEMANDED[name]} times zstd -1", "found": round(times[name], 3)}
+        | {"met": times[name] >= DEMANDED[name]}
+        for name in sets
+    ]
+    demands.append(
+        {"demand": f"encoding: {DEMANDED_ENCODING} times zstd -1", "found": round(times["encoding"], 3)}
+        | {"met": times["encoding"] >= DEMANDED_ENCODING}
+    )
+    demands += [
+        {"demand": f"{name}: two threads {DEMANDED_THREADS} times one", "found": round(threads[name], 3)}
+        | {"met": threads[name] >= DEMANDED_THREADS}
+        for name in sets
+    ]
+    result = {
+        "command": command("benchmarks.decode_speed"),
+        **environment(["zstandard"]),
+        "rounds": arguments.rounds,
+        "streams": found,
+        "times zstd": times,
+        "times one thread": threads,
+        "demands": demands,
+    }
+    write_result("decode_speed", result)
+    for demand in demands:
+        print(f"{'met   ' if demand['met'] else 'MISSED'} {demand['demand']}: {demand['found']}")
+    return 0 if all(demand["met"] for demand in demands) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

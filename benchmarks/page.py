@@ -1,0 +1,142 @@
+"""Result files -> docs/results.md: `python -m benchmarks.page`.
+
+A new result file needs one function here and one row in `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import RESULTS, ROOT
+from benchmarks.file_size import COLUMNS
+from reproduce.table import markdown, read_results
+
+PAGE = ROOT / "docs" / "results.md"
+HEAD = """# Results
+
+Made from the files in `benchmarks/results/` and `reproduce/results/` by `python -m benchmarks.page`: not to be edited.
+"""
+
+Result = dict[str, Any]
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are numbers and stand to the right."""
+    marks = ("---", *("--:" for _ in headings[1:]))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, marks, *rows))
+
+
+def provenance(result: Result) -> str:
+    """Command, commit, machine and versions, where the result names them."""
+    machine, commit = result["machine"], result["commit"][:12]
+    if isinstance(machine, dict):
+        machine = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
+    parts = [f"`{result['command']}`", f"commit {commit}{' with changes' if result.get('changed') else ''}", machine]
+    versions = (f"{name} {version}" for name, version in result.get("versions", {}).items() if version)
+    parts.append(", ".join(versions))
+    return "; ".join(part for part in parts if part) + "."
+
+
+def demands(result: Result) -> str:
+    """A list of what was demanded and what was found; empty without demands."""
+    lines = (
+        f"- {'met' if each['met'] else '**missed**'}: {each['demand']}; found {each['found']}"
+        for each in result.get("demands", ())
+    )
+    return "\n".join(lines)
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * (part / whole - 1):+.1f} %"
+
+
+def file_size(result: Result) -> list[str]:
+    def row(name: str, survivors: str, sizes: dict[str, int]) -> list[str]:
+        ratios = (_percent(sizes["fast"], sizes["paper"]), _percent(sizes["small"], sizes["deepcabac"]))
+        return [name, survivors, *(f"{sizes[column]:,}" for column in COLUMNS), *ratios]
+
+    headings = ["tensor", "survivors", *COLUMNS.values(), "fast : paper's", "small : DeepCABAC"]
+    blocks = [" ".join(result["notes"])]
+    for name, group in result["groups"].items():
+        rows = [row(layer["name"], f"{layer['survivors']:,}", layer["bytes"]) for layer in group["layers"]]
+        blocks += [f"### {name}", table(headings, [*rows, row("whole", "", group["whole"])])]
+    skipped = [f"**Not measured:** {name}: {reason}." for name, reason in result["skipped"].items()]
+    return blocks + skipped
+
+
+def kmeans(result: Result) -> list[str]:
+    rows = [
+        [name, f"{found['seconds']:.4f}", f"{found['squared_error']:.7g}" if "squared_error" in found else ""]
+        for name, found in result["methods"].items()
+    ]
+    text = f"Sharing {result['survivors']:,} survivors of one layer among {1 << result['bits']} centroids, one thread."
+    return [text, table(["centroids chosen by", "seconds", "squared error"], rows)]
+
+
+def decode_speed(result: Result) -> list[str]:
+    streams, speeds = result["streams"], "million symbols a second"
+    names = ["zstd decoding", *result["times one thread"]]
+    bits = table(
+        ["stream", "symbols", "entropy, bits", "ours", "zstd -1", *(f"{name}, M/s" for name in names)],
+        [
+            [
+                *(name, f"{s['symbols']:,}", f"{s['bits of entropy']:.4f}"),
+                *(f"{s['bits'][coder]:.4f}" for coder in ("ours", "zstd")),
+                *(f"{s[speeds][each]:,.0f}" for each in names),
+            ]
+            for name, s in streams.items()
+        ],
+    )
+    kinds = list(result["times zstd"])
+    ratios = table(
+        ["times zstd -1", *kinds],
+        [[name, *(f"{s['times zstd'][kind]:.2f}" for kind in kinds)] for name, s in streams.items()]
+        + [["geometric mean", *(f"{result['times zstd'][kind]:.2f}" for kind in kinds)]],
+    )
+    sets = list(result["times one thread"])
+    threads = table(
+        ["two threads, times one", *sets],
+        [[name, *(f"{s['times one thread'][each]:.2f}" for each in sets)] for name, s in streams.items()]
+        + [["geometric mean", *(f"{result['times one thread'][each]:.2f}" for each in sets)]],
+    )
+    return [f"Medians of {result['rounds']} interleaved rounds.", bits, ratios, threads]
+
+
+def read_speed(result: Result) -> list[str]:
+    sizes, times = result["bytes"], result["seconds"]
+    text = (
+        f"AlexNet, {result['dense bytes']:,} bytes of weights, {sizes['dcz']:,} as `.dcz`; "
+        f"{result['threads']} threads, medians of {result['rounds']} interleaved rounds. "
+        f"Peak memory while reading: {result['peak bytes while reading']:,} bytes."
+    )
+    rows = [[name, f"{found:.4f}"] for name, found in times.items()]
+    return [text, table(["", "seconds"], rows)]
+
+
+# Name of a result file -> title and what to write below command and machine. The page has this order.
+SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
+    "file_size": ("Size", file_size),
+    "decode_speed": ("Speed of decoding and encoding", decode_speed),
+    "read_speed": ("Speed and memory of reading", read_speed),
+    "kmeans": ("Sharing", kmeans),
+}
+
+
+def page(folder: Path = RESULTS) -> str:
+    """The whole page. Raises ValueError for a result file that has no section; a section without a file is left out."""
+    files = {path.stem: path for path in folder.glob("*.json")}
+    if unknown := sorted(files.keys() - SECTIONS.keys()):
+        raise ValueError(f"no section shows {', '.join(unknown)}: add it to SECTIONS in benchmarks/page.py")
+    blocks = [HEAD.rstrip(), "## The paper's networks", markdown(read_results())]
+    for name, (title, write) in SECTIONS.items():
+        if name in files:
+            result = json.loads(files[name].read_text())
+            blocks += [f"## {title}", provenance(result), *write(result), demands(result)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

