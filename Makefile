@@ -1,10 +1,15 @@
-# Everything on a fresh machine with Python, make and a C++ compiler: `make demo`, `make test`, `make check`.
+# Everything on a fresh machine with Python, make and a C++ compiler: `make demo`, `make test`, `make check`; with clang
+# `make fuzz`.
 
 PYTHON ?= python3
 BIN := .venv/bin
 CORE := $(wildcard core/*.hpp core/*.cpp)
+FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp)
 
-.PHONY: demo test check format golden benchmarks clean
+# how long `make fuzz` runs each of its targets
+SECONDS ?= 60
+
+.PHONY: demo test check format fuzz golden benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/python -m reproduce lenet-300-100 --out build/demo
@@ -16,7 +21,7 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(CORE)
+	$(BIN)/clang-format --dry-run --Werror $(CORE) $(FUZZ)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/strict -G Ninja -DDCZ_STRICT=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
 	  -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir) > build/strict.log || (cat build/strict.log; exit 1)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/strict
@@ -24,7 +29,11 @@ check: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CORE)
+	$(BIN)/clang-format -i $(CORE) $(FUZZ)
+
+# The decoders under ASan and UBSan, and mutated files; `make fuzz SECONDS=3600` for a night.
+fuzz: .venv/installed
+	core/fuzz/run $(SECONDS)
 
 # Writes the golden files anew: only when the format changes on purpose.
 golden: .venv/installed

@@ -1,0 +1,186 @@
+// Writes the inputs that fuzzing begins with, made by the encoders: seeds <folder> fills <folder>/<target>/.
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <utility>
+
+#include "block.hpp"
+#include "content.hpp"
+#include "fuzz.hpp"
+#include "huffman.hpp"
+#include "lane_code.hpp"
+#include "mask.hpp"
+#include "varint.hpp"
+
+namespace {
+
+using namespace dcz::fuzz;
+using Vector = std::vector<std::uint8_t>;
+
+std::filesystem::path folder;
+
+void write(const std::string& target, const std::vector<std::uint64_t>& numbers, Bytes rest) {
+  static int number = 0;
+  std::filesystem::create_directories(folder / target);
+  std::ofstream file(folder / target / std::to_string(number++), std::ios::binary);
+  for (const std::uint64_t value : numbers) {
+    for (unsigned i = 0; i < 4; ++i) file.put(static_cast<char>(value >> (8 * i)));
+  }
+  for (const std::uint8_t byte : rest) file.put(static_cast<char>(byte));
+  if (!file.flush()) throw std::runtime_error("a seed could not be written");
+}
+
+// About a geometric distribution over the symbols below `alphabet`.
+Vector symbols_of(std::size_t count, unsigned alphabet, unsigned steep) {
+  Vector symbols(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint64_t chance = mixed(i);
+    unsigned symbol = 0;
+    while (symbol + 1 < alphabet && chance >> (symbol % 60) % 61 & 1 && symbol < steep) ++symbol;
+    symbols[i] = static_cast<std::uint8_t>(symbol < steep ? symbol : chance % alphabet);
+  }
+  return symbols;
+}
+
+// Lanes for fewer symbols than the encoder would use them for: `segments` of `rounds` whole rounds each.
+Vector block_in_lanes(dcz::LaneLayout layout, std::size_t segments, std::size_t rounds, unsigned alphabet) {
+  const std::size_t each = rounds * layout.round();
+  const Vector symbols = symbols_of(segments * each, alphabet, 4);
+  std::vector<std::uint64_t> counts(256);
+  for (const std::uint8_t symbol : symbols) ++counts[symbol];
+  const bool narrow = layout.turn == dcz::kNarrow.turn;
+  const Vector lengths = narrow ? dcz::narrow_lengths(counts) : dcz::wide_lengths(counts);
+  const dcz::LaneCode code = dcz::make_lane_code(lengths, layout);
+  dcz::LaneEncoder encoder(code, static_cast<std::uint8_t>(code.singles[0] >> 8), alphabet, each);
+  Vector written;
+  std::vector<std::size_t> exceptions;
+  std::vector<std::size_t> bytes;
+  for (std::size_t i = 0; i < segments; ++i) {
+    const std::size_t before = written.size();
+    encoder.append(Bytes(symbols).subspan(i * each, each), i * each, written, exceptions);
+    bytes.push_back(written.size() - before);
+  }
+  Vector out{static_cast<std::uint8_t>(narrow ? 3 : 4)};
+  const Vector table = dcz::pack_table(lengths);
+  out.insert(out.end(), table.begin(), table.end());
+  if (narrow) {
+    Vector rare;
+    for (std::size_t s = 0; s < 256; ++s) {
+      if (counts[s] > 0 && lengths[s] == 0) rare.push_back(static_cast<std::uint8_t>(s));
+    }
+    dcz::put_varint(out, rare.size());
+    out.insert(out.end(), rare.begin(), rare.end());
+    if (!rare.empty()) dcz::put_varint(out, exceptions.size());
+    std::size_t next = 0;
+    for (const std::size_t at : exceptions) {
+      const auto which = std::ranges::find(rare, symbols[at]) - rare.begin();
+      dcz::put_varint(out, (at - next) * rare.size() + static_cast<std::size_t>(which));
+      next = at + 1;
+    }
+  }
+  dcz::put_varint(out, segments);
+  for (const std::size_t length : bytes) dcz::put_varint(out, length);
+  out.insert(out.end(), written.begin(), written.end());
+  return out;
+}
+
+void blocks() {
+  for (const auto& [count, alphabet, steep] : {std::tuple<std::size_t, unsigned, unsigned>{0, 1, 0},
+                                               {1, 1, 0},
+                                               {70'000, 1, 0},
+                                               {64, 256, 0},
+                                               {300, 5, 9},
+                                               {900, 40, 3},
+                                               {70'000, 3, 2}}) {
+    const Vector symbols = symbols_of(count, alphabet, steep);
+    write("block", {20, count, alphabet}, dcz::encode_block(symbols));
+    write("block_round_trip", {count < 1024 ? 10u : 17u, count, 1, 9}, Bytes(symbols).first(std::min(count, {900})));
+  }
+  for (const auto layout : {dcz::kNarrow, dcz::kWide}) {
+    for (const auto& [segments, rounds] : {std::pair<std::size_t, std::size_t>{1, 1}, {1, 9}, {3, 2}, {7, 1}}) {
+      for (const unsigned alphabet : {2u, 20u, 70u, 256u}) {
+        const Vector block = block_in_lanes(layout, segments, rounds, alphabet);
+        const std::size_t count = segments * rounds * layout.round();
+        std::size_t offset = 0;
+        Vector found(count);
+        dcz::decode_block(block, offset, found, alphabet, 1);
+        check(found == symbols_of(count, alphabet, 4));
+        write("block", {20, count, alphabet}, block);
+      }
+    }
+  }
+}
+
+void masks() {
+  const std::vector<std::vector<std::uint64_t>> shapes{{}, {0, 7}, {33}, {900}, {40, 60}, {64, 128}, {16, 8, 3, 3}};
+  for (const auto& shape : shapes) {
+    // densities: none, all, low, high, by rows, by columns, a few bytes as they are
+    for (unsigned kind = 0; kind < 7; ++kind) {
+      const std::uint64_t size = dcz::extent(shape), columns = shape.size() < 2 ? 8 : size / (shape[0] + 1) + 1;
+      const auto density = [&](std::uint64_t i) -> std::uint64_t {
+        if (kind == 4) return i / columns % 4 == 0 ? 200 : 9;
+        if (kind == 5) return i % columns % 3 == 0 ? 120 : 4;
+        return std::array<std::uint64_t, 7>{0, 256, 20, 230, 0, 0, 128}[kind];
+      };
+      dcz::Bitmap mask(size);
+      for (std::uint64_t i = 0; i < size; ++i) {
+        if (mixed(kind == 6 ? i / 9 % 5 * 9 + i % 9 : i) % 256 < density(i)) mask.set(i);
+      }
+      std::vector<std::uint64_t> numbers{shape.size()};
+      numbers.insert(numbers.end(), shape.begin(), shape.end());
+      write("mask", numbers, dcz::encode_mask(mask, shape));
+      numbers.push_back(kind == 4 ? columns : kind == 5 ? 1 : 0);
+      const Vector bits(mask.bytes().begin(), mask.bytes().end());
+      write("mask_round_trip", numbers, kind == 4 || kind == 5 ? Vector{200, 9, 9, 9} : bits);
+    }
+  }
+}
+
+void contents() {
+  const Vector bytes = symbols_of(800, 256, 3);
+  for (const unsigned exponent : {0u, 1u, 2u, 3u}) {
+    const unsigned item_bytes = 1u << exponent;
+    std::vector<std::uint64_t> values;
+    for (std::uint64_t i = 0; i < 40; ++i) values.push_back(i * i * 3 + i);
+    write("content", {0, 12, 8 * item_bytes}, dcz::pack_ascending(std::span(values).first(12), 8 * item_bytes));
+    for (const unsigned is_float : {0u, 1u}) {
+      const std::size_t survivors = bytes.size() / item_bytes;
+      write("content", {1, survivors, 0, exponent, is_float}, dcz::encode_planes(bytes, item_bytes, is_float == 1));
+      write("content", {1, 2 * survivors, 0x55555555, exponent, is_float},
+            dcz::encode_planes(bytes, item_bytes, is_float == 1));
+      write("content_round_trip", {exponent, is_float, is_float, 10, bytes.size()}, bytes);
+    }
+  }
+  const Vector codes = symbols_of(500, 16, 8);
+  write("content", {2, 500, 0, 16}, dcz::encode_block(codes));
+  write("content", {2, 1000, 0x55555555, 16}, dcz::encode_block(codes));
+}
+
+void papers() {
+  for (const auto& [count, alphabet] : {std::pair<std::size_t, unsigned>{9, 1}, {200, 4}, {900, 256}}) {
+    const Vector symbols = symbols_of(count, alphabet, 8);
+    const std::vector<std::uint16_t> wide(symbols.begin(), symbols.end());
+    const auto lengths = dcz::code_lengths(dcz::symbol_counts(wide, 65536));
+    Vector bytes = dcz::pack_table(lengths);
+    const Vector stream = dcz::encode_symbols(wide, lengths);
+    bytes.insert(bytes.end(), stream.begin(), stream.end());
+    for (const unsigned bits : {8u, 16u}) write("paper", {0, bits, (1u << bits) - 1, 20, count}, bytes);
+    write("paper", {1, 70'000'000, 65536}, symbols);
+    write("paper_round_trip", {4, 10, count}, symbols);
+  }
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count != 2) {
+    std::cerr << "usage: seeds <folder>\n";
+    return 2;
+  }
+  folder = arguments[1];
+  blocks();
+  masks();
+  contents();
+  papers();
+}
