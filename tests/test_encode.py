@@ -23,9 +23,11 @@ def check(tensor, coder, payload):
     for threads in (1, 2):
         assert content(decode_dense(coder, Cursor(payload), tensor.dtype, tensor.shape, threads)) == content(tensor)
     assert sum(account.parts.values()) == len(payload)
-    number = CODERS[coder].number
-    second = second_reader.read_payload(second_reader.Bytes(payload), number, tensor.dtype, tensor.shape)
-    assert second == content(tensor)[2]
+    # the second reader of the coder small takes a millisecond for some thirty elements
+    if coder != "small" or np.prod(tensor.shape) <= 4100:
+        number = CODERS[coder].number
+        second = second_reader.read_payload(second_reader.Bytes(payload), number, tensor.dtype, tensor.shape)
+        assert second == content(tensor)[2]
     return found, account
 
 
@@ -74,9 +76,10 @@ def test_the_gap_width_of_the_paper_s_layout_is_the_best(name, coder):
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_large_tensors_come_back_from_the_coder_fast(name):
+def test_large_tensors_come_back_from_the_newer_coders(name):
     tensor = LARGE[name]
-    check(tensor, "fast", encode(tensor, "fast")[1])
+    for coder in ("fast", "small"):
+        check(tensor, coder, encode(tensor, coder)[1])
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -153,13 +156,13 @@ def test_the_same_tensor_gives_the_same_bytes(name, coder):
         assert encode(CASES[name], coder) == encode(CASES[name], coder)
 
 
-@pytest.mark.parametrize("coder", ["huffman", "fast"])
+@pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
 def test_one_tensor_gives_the_same_bytes_whatever_form_and_order_its_codebook_has(coder):
     tensor = CASES["centroids unused, twice, unsorted"]
     assert encode(tensor, coder) == encode(tensor.canonical(), coder) == encode(tensor.dense(), coder)
 
 
-@pytest.mark.parametrize("coder", ["huffman", "fast"])
+@pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
 def test_parts_may_lie_in_memory_in_any_way(coder):
     positions, codes = np.arange(0, 80, 5), (np.arange(16) % 2).astype(np.uint8)
     codebook = np.array([-1, 0, 1, 0], "<f4")
@@ -185,7 +188,7 @@ def test_a_constant_tensor_takes_a_few_bytes_whatever_its_size():
         assert len(payload) < 20
 
 
-@pytest.mark.parametrize("coder", ["huffman", "fast"])
+@pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
 def test_a_centroid_that_is_zero_is_a_survivor_all_the_same(coder):
     positions, codes = np.arange(0, 60, 2), (np.arange(30) % 2).astype(np.uint8)
     tensor = CompressedTensor((60,), positions, np.array([0.0, 2.0], "<f4"), codes)
@@ -201,7 +204,7 @@ def test_survivors_of_many_values_are_stored_without_a_codebook_where_that_is_sm
     assert account.survivors == 200
 
 
-@pytest.mark.parametrize("coder", ["huffman", "fast"])
+@pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
 def test_a_shared_tensor_comes_back_in_parts(coder):
     tensor = shared(500, list(range(0, 500, 7)), 4)
     found, _ = check(tensor, coder, encode(tensor, coder)[1])
@@ -210,7 +213,7 @@ def test_a_shared_tensor_comes_back_in_parts(coder):
         assert np.array_equal(getattr(found, part), getattr(tensor, part))
 
 
-@pytest.mark.parametrize("coder", ["raw", "huffman", "fast"])
+@pytest.mark.parametrize("coder", ["raw", "huffman", "fast", "small"])
 def test_decoded_elements_are_the_caller_s_own_to_write_to(coder):
     tensor = shared(500, list(range(0, 500, 7)), 4)
     payload = bytearray(encode(tensor, coder)[1])
@@ -269,5 +272,5 @@ def test_any_pruned_tensor_comes_back(dtype, steps, behind, gap_bits):
 def test_any_shared_tensor_comes_back(dtype, size, centroids, data):
     positions = sorted(data.draw(st.sets(st.integers(0, size - 1), max_size=100)))
     tensor = shared(size, positions, centroids, dtype)
-    for coder in ("huffman", "fast", None):
+    for coder in ("huffman", "fast", "small", None):
         check(tensor, *encode(tensor, coder))
