@@ -25,6 +25,8 @@
 #include "huffman.hpp"
 #include "kmeans.hpp"
 #include "mask.hpp"
+#include "mix.hpp"
+#include "neighbours.hpp"
 #include "recognise.hpp"
 
 namespace nb = nanobind;
@@ -190,6 +192,17 @@ std::size_t decode_codes(const In<std::uint8_t>& data, std::size_t offset, const
   return offset;
 }
 
+void place_codes(const In<std::uint8_t>& codes, const In<std::uint8_t>& bitmap, const In<std::uint8_t>& codebook,
+                 unsigned item_bytes, const InOut<std::uint8_t>& dense) {
+  check_items(codebook.size(), item_bytes);
+  if (codebook.size() > std::size_t{256} * item_bytes)
+    throw std::invalid_argument("a codebook has at most 256 centroids");
+  unlocked([&] {
+    dcz::place_codes(view(codes), survivors_of(bitmap, dense, item_bytes), view(codebook), item_bytes,
+                     {dense.data(), dense.size()});
+  });
+}
+
 std::uint64_t block_bytes(const In<std::uint64_t>& counts) {
   return unlocked([&] { return dcz::block_bytes(view(counts)); });
 }
@@ -272,6 +285,25 @@ Out<std::uint8_t> assign(const In<float>& values, const In<float>& centroids) {
   return codes.release();
 }
 
+nb::bytes mix_encode(const std::vector<std::uint64_t>& shape, std::uint64_t survivors, unsigned centroids,
+                     unsigned negative, const In<std::uint8_t>& bitmap, const In<std::uint8_t>& codes) {
+  const dcz::MixedTensor tensor{shape, survivors, centroids, negative};
+  return to_bytes(unlocked([&] { return dcz::mix_encode(tensor, view(bitmap), view(codes)); }));
+}
+
+std::pair<Out<std::uint8_t>, Out<std::uint8_t>> mix_decode(const In<std::uint8_t>& data,
+                                                           const std::vector<std::uint64_t>& shape,
+                                                           std::uint64_t survivors, unsigned centroids,
+                                                           unsigned negative) {
+  const dcz::MixedTensor tensor{shape, survivors, centroids, negative};
+  const std::uint64_t elements = dcz::elements_of(shape);
+  if (survivors > elements) throw dcz::FormatError("more survivors than elements");
+  Result<std::uint8_t> bitmap(elements / 8 + (elements % 8 != 0));
+  Result<std::uint8_t> codes(centroids > 0 ? survivors : 0);
+  unlocked([&] { dcz::mix_decode(view(data), tensor, bitmap.span(), codes.span()); });
+  return {bitmap.release(), codes.release()};
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -302,6 +334,8 @@ NB_MODULE(_core, m) {
   m.def("gap_counts", &gap_counts, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_gaps", &to_gaps, "positions"_a.noconvert(), "gap_bits"_a);
   m.def("to_positions", &to_positions, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a);
+  m.def("place_codes", &place_codes, "codes"_a.noconvert(), "bitmap"_a.noconvert(), "codebook"_a.noconvert(),
+        "item_bytes"_a, "dense"_a.noconvert());
   m.def("recognise_shared", &recognise_shared, "elements"_a.noconvert(), "item_bytes"_a);
   m.def("encode_mask", &encode_mask, "bitmap"_a.noconvert(), "shape"_a.noconvert());
   m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1);
@@ -309,5 +343,8 @@ NB_MODULE(_core, m) {
   m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
   m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert());
   m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a);
+  m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "centroids"_a, "negative"_a, "bitmap"_a.noconvert(),
+        "codes"_a.noconvert());
+  m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "negative"_a);
   m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert());
 }

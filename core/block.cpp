@@ -24,9 +24,6 @@ constexpr std::size_t kStreamSymbols = std::size_t{1} << 16;
 constexpr std::size_t kSegmentSymbols = std::size_t{1} << 20;
 constexpr std::size_t kSegmentsTogether = 3;  // what a kernel decodes in turns
 
-// A segment's windows hold about four bytes a lane more than its symbols need, at its end.
-constexpr std::uint64_t kSegmentOverhead = kLanes * 4;
-
 using Counts = std::array<std::uint64_t, 256>;
 
 Counts count_symbols(std::span<const std::uint8_t> symbols) {
@@ -72,7 +69,12 @@ Plan plan_lanes(Layout layout, const Counts& counts, std::uint64_t total) {
     bits += counts[s] * (lengths[s] ? lengths[s] : shortest);
     if (lengths[s] == 0) exceptions += counts[s];
   }
-  const std::uint64_t overhead = pack_table(lengths).size() + segments_for(total) * (kSegmentOverhead + 3) + 2;
+  // At a segment's end a window has been used for the last turn and half a byte of the turn before.
+  const LaneLayout lanes = layout == kNarrowLanes ? kNarrow : kWide;
+  const std::uint64_t segments = segments_for(total), rounds = (total + lanes.round() - 1) / lanes.round();
+  const std::uint64_t window_bits = 8 * kWindowBytes - 4, turn_bits = bits / (rounds * kLanes);
+  const std::uint64_t padding = segments * kLanes * (window_bits - std::min(turn_bits, window_bits)) / 8;
+  const std::uint64_t overhead = pack_table(lengths).size() + padding + 3 * segments + 2;
   return {layout, std::move(lengths), 1 + (bits + 7) / 8 + 2 * exceptions + overhead};
 }
 

@@ -89,6 +89,9 @@ void each_group(const BlockReader& reader, unsigned threads, const Use& use) {
 }  // namespace
 
 std::vector<std::uint8_t> pack_ascending(std::span<const std::uint64_t> values, unsigned width) {
+  if (!values.empty() && static_cast<unsigned>(std::bit_width(values.back())) > width) {
+    throw std::invalid_argument(std::to_string(values.back()) + " does not fit " + std::to_string(width) + " bits");
+  }
   BitWriter writer;
   int previous = kFirstStepWidth;
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -172,22 +175,38 @@ void decode_planes(std::span<const std::uint8_t> data, std::size_t& offset, cons
   });
 }
 
-void decode_codes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,
-                  std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense,
-                  unsigned threads) {
-  const std::size_t centroids = codebook.size() / item_bytes;
-  const BlockReader reader(data, offset, survivors.count(), centroids);
+namespace {
+
+// Calls with a function that puts codes of survivors, from number `first` on, to their places.
+template <typename Call>
+void with_placer(const Survivors& survivors, std::span<const std::uint8_t> codebook, unsigned item_bytes,
+                 std::span<std::uint8_t> dense, const Call& call) {
   with_item(item_bytes, [&](auto zero) {
     using Item = decltype(zero);
     std::array<Item, 256> elements{};
-    std::memcpy(elements.data(), codebook.data(), centroids * sizeof(Item));
-    each_group(reader, threads, [&](auto symbols, std::size_t first) {
-      std::uint8_t* const out = dense.data();
-      survivors.visit(first, symbols.size(), [&](std::size_t at, std::size_t i) {
-        std::memcpy(out + at * sizeof(Item), &elements[symbols[i]], sizeof(Item));
+    std::memcpy(elements.data(), codebook.data(), codebook.size());
+    std::uint8_t* const out = dense.data();
+    call([&](std::span<const std::uint8_t> codes, std::size_t first) {
+      survivors.visit(first, codes.size(), [&](std::size_t at, std::size_t i) {
+        std::memcpy(out + at * sizeof(Item), &elements[codes[i]], sizeof(Item));
       });
     });
   });
+}
+
+}  // namespace
+
+void decode_codes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,
+                  std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense,
+                  unsigned threads) {
+  const BlockReader reader(data, offset, survivors.count(), codebook.size() / item_bytes);
+  with_placer(survivors, codebook, item_bytes, dense, [&](const auto& place) { each_group(reader, threads, place); });
+}
+
+void place_codes(std::span<const std::uint8_t> codes, const Survivors& survivors,
+                 std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense) {
+  if (codes.size() != survivors.count()) throw std::invalid_argument("there is not one code for each survivor");
+  with_placer(survivors, codebook, item_bytes, dense, [&](const auto& place) { place(codes, 0); });
 }
 
 }  // namespace dcz

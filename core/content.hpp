@@ -28,4 +28,8 @@ void decode_codes(std::span<const std::uint8_t> data, std::size_t& offset, const
                   std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense,
                   unsigned threads);
 
+// Codes of all survivors, each its centroid's element in `codebook` -> to their places in `dense`, all zero before.
+void place_codes(std::span<const std::uint8_t> codes, const Survivors& survivors,
+                 std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense);
+
 }  // namespace dcz

@@ -1,6 +1,10 @@
 """Options of the tests."""
 
+from collections.abc import Iterator
+
 import pytest
+
+from deepcompression import _core
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -12,3 +16,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def write_golden(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--write-golden"))
+
+
+@pytest.fixture(params=_core.instruction_sets())
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each that this CPU and build have, forced in turn."""
+    _core.force_instruction_set(request.param)
+    yield request.param
+    _core.force_instruction_set("")

@@ -1,7 +1,8 @@
-"""Files made by hand: the parts of a .dcz as bytes, with right checksums however wrong the rest is."""
+"""Files made by hand: the parts of a .dcz as bytes, with right checksums however wrong the rest is; mutations."""
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Sequence
 
@@ -86,3 +87,23 @@ def seal(head: bytes) -> bytes:
 def one(payload: bytes, **fields: object) -> bytes:
     """A file of one tensor."""
     return file([entry(payload, **fields)], payload)
+
+
+def mutated(rng: random.Random, data: bytes) -> bytes:
+    """A few bytes set, flipped, inserted, removed, or copied from elsewhere."""
+    changed = bytearray(data)
+    for _ in range(rng.choice([1, 1, 1, 2, 4])):
+        at = rng.randrange(len(changed) + 1)
+        kind = rng.randrange(5)
+        if kind == 0:
+            changed[at:at] = rng.randbytes(rng.choice([1, 1, 2, 9]))
+        elif kind == 1:
+            del changed[at : at + rng.choice([1, 1, 2, 9])]
+        elif kind == 2 and at < len(changed):
+            changed[at] ^= 1 << rng.randrange(8)
+        elif kind == 3:
+            changed[at : at + 1] = bytes([rng.choice([0, 1, 2, 127, 128, 255, rng.randrange(256)])])
+        else:
+            source = rng.randrange(len(changed) + 1)
+            changed[at : at + 3] = changed[source : source + 3]
+    return bytes(changed)

@@ -21,9 +21,8 @@ def check(tensor, coder, payload):
     found, account = decode(coder, Cursor(payload), tensor.dtype, tensor.shape)
     assert content(found) == content(tensor)
     assert sum(account.parts.values()) == len(payload)
-    size = int(np.prod(tensor.shape))
     number = CODERS[coder].number
-    second = second_reader.read_payload(second_reader.Bytes(payload), number, tensor.dtype, size)
+    second = second_reader.read_payload(second_reader.Bytes(payload), number, tensor.dtype, tensor.shape)
     assert second == content(tensor)[2]
     return found, account
 

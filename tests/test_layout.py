@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 
 # A module imports only what stands before it.
 ORDER = [
-    *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "encode"),
+    *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
     *("index", "file", "checkpoint", "report"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),

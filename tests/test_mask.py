@@ -2,13 +2,13 @@
 
 import math
 
-import mask_reader
 import numpy as np
 import pytest
 from cases import numbers, shared
 from hypothesis import example, given
 from hypothesis import strategies as st
-from second_reader import Bytes, RefusedError
+from second_reader_bits import Bytes, RefusedError
+from second_reader_mask import read_mask
 
 from deepcompression import FormatError, _core
 from deepcompression.encode import encode as encode_tensor
@@ -32,18 +32,9 @@ def decode(data, shape, offset=0, threads=1):
 
 
 def slowly(data, shape):
-    """By the second reader, with the core's blocks."""
+    """By the second reader."""
     source = Bytes(data)
-
-    def read_block(source, count, alphabet):
-        try:
-            symbols, source.at = _core.decode_block(source.data, source.at, count, alphabet)
-        except FormatError as error:
-            raise RefusedError(str(error)) from None
-        return symbols.tolist()
-
-    mask = mask_reader.read_mask(source, shape, read_block)
-    return np.array(mask, bool), source.at
+    return np.array(read_mask(source, shape), bool), source.at
 
 
 def uniform(count, seed=1):

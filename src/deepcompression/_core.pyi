@@ -104,6 +104,15 @@ def decode_codes(
 ) -> int:
     """Writes the codebook's elements for the block of codes at `offset` as `decode_planes` does."""
 
+def place_codes(
+    codes: NDArray[np.uint8],
+    bitmap: NDArray[np.uint8],
+    codebook: NDArray[np.uint8],
+    item_bytes: int,
+    dense: NDArray[np.uint8],
+) -> None:
+    """Writes the codebook's elements for codes that are below its size, as `decode_codes` does."""
+
 def recognise_shared(
     elements: NDArray[np.uint8], item_bytes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint8]] | None:
@@ -124,3 +133,20 @@ def positions_of(bitmap: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
 
 def bitmap_of(positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
     """The bitmap of strictly ascending positions below `size`."""
+
+def mix_encode(
+    shape: list[int],
+    survivors: int,
+    centroids: int,
+    negative: int,
+    bitmap: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+) -> bytes:
+    """The mixed string of docs/format.md: which elements survive and the codes of those that do, the first `negative`
+    of the centroids being below zero; without centroids, and codes, the survivors alone.
+    """
+
+def mix_decode(
+    data: Buffer, shape: list[int], survivors: int, centroids: int, negative: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The bitmap and the codes of the string that is all of `data`."""

@@ -12,6 +12,7 @@ from deepcompression.account import Account
 from deepcompression.fast import decode_fast, decode_fast_dense, encode_fast
 from deepcompression.paper import decode_huffman, decode_sparse, encode_huffman, encode_sparse
 from deepcompression.positions import GAP_BITS
+from deepcompression.small import decode_small, decode_small_dense, encode_small
 from deepcompression.tensor import STORAGE, Array, DenseTensor, Tensor, size_bytes
 from deepcompression.wire import Cursor, FormatError
 
@@ -50,11 +51,13 @@ CODERS: dict[str, Coder] = {
     "sparse": Coder(2, encode_sparse, decode_sparse, gaps=True),
     "huffman": Coder(3, encode_huffman, decode_huffman, gaps=True),
     "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense),
+    "small": Coder(5, encode_small, decode_small, decode_small_dense),
 }
 
 # What a tensor may become, besides staying as it is.
 PROFILES: dict[str, tuple[str, ...]] = {
     "fast": ("fast",),
+    "small": ("small", "fast"),
     "paper": ("sparse", "huffman"),
 }
 DEFAULT_PROFILE = "fast"

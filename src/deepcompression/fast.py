@@ -35,7 +35,7 @@ class Bitmap(NamedTuple):
     survivors: int
 
 
-def bitmap_of(tensor: Tensor) -> tuple[Bitmap, Tensor]:
+def as_stored(tensor: Tensor) -> tuple[Bitmap, Tensor]:
     """The bitmap, and the tensor as it is best stored: compressed and canonical if it is shared."""
     if isinstance(tensor, DenseTensor):
         tensor = CompressedTensor.from_dense(tensor) or tensor
@@ -48,28 +48,29 @@ def bitmap_of(tensor: Tensor) -> tuple[Bitmap, Tensor]:
 
 def encode_fast(tensor: Tensor) -> bytes:
     """The payload of docs/format.md, "fast"."""
-    bitmap, tensor = bitmap_of(tensor)
+    bitmap, tensor = as_stored(tensor)
     mask = _core.encode_mask(bitmap.bits, np.array(tensor.shape, np.uint64))
     ways = []
     if isinstance(tensor, CompressedTensor):
         ways.append(bytes([SHARED]) + mask + encode_codebook(tensor) + _core.encode_block(tensor.codes))
-    # where most survivors have a value of their own, a codebook need not pay
-    if isinstance(tensor, DenseTensor) or bitmap.survivors < _SURVIVORS_PER_CENTROID * len(tensor.codebook):
-        ways.append(bytes([VALUES]) + mask + encode_values(surviving_values(tensor, bitmap), tensor.dtype))
+    if values_may_pay(tensor, bitmap):
+        ways.append(bytes([VALUES]) + mask + encode_values(tensor, bitmap))
     return min(ways, key=len)
 
 
-def surviving_values(tensor: Tensor, bitmap: Bitmap) -> Array:
-    """The elements that survive, one after the other."""
+def values_may_pay(tensor: Tensor, bitmap: Bitmap) -> bool:
+    """Where most survivors have a value of their own, a codebook need not pay."""
+    return isinstance(tensor, DenseTensor) or bitmap.survivors < _SURVIVORS_PER_CENTROID * len(tensor.codebook)
+
+
+def encode_values(tensor: Tensor, bitmap: Bitmap) -> bytes:
+    """The elements of the survivors, byte plane by byte plane."""
     if isinstance(tensor, CompressedTensor):
-        return tensor.codebook[tensor.codes]
-    flat = tensor.elements.reshape(-1)
-    return flat if bitmap.survivors == len(flat) else flat[nonzero_bits(flat)]
-
-
-def encode_values(values: Array, dtype: str) -> bytes:
-    """Values in the storage dtype of `dtype`, byte plane by byte plane."""
-    return _core.encode_planes(values.view(np.uint8), values.itemsize, dtype in WEIGHT_DTYPES)
+        values = tensor.codebook[tensor.codes]
+    else:
+        flat = tensor.elements.reshape(-1)
+        values = flat if bitmap.survivors == len(flat) else flat[nonzero_bits(flat)]
+    return _core.encode_planes(values.view(np.uint8), values.itemsize, tensor.dtype in WEIGHT_DTYPES)
 
 
 def encode_codebook(tensor: CompressedTensor) -> bytes:
@@ -92,6 +93,14 @@ def decode_codebook(cursor: Cursor, dtype: str, survivors: int) -> tuple[Array, 
     return unordered_bits(ordered, dtype), cursor.at - start
 
 
+def read_kind(cursor: Cursor) -> int:
+    """`VALUES` or `SHARED`."""
+    kind = cursor.u8("kind of content")
+    if kind not in (VALUES, SHARED):
+        raise FormatError(f"the kind of content at offset {cursor.offset - 1} is 0 or 1; found {kind}")
+    return kind
+
+
 class _Head(NamedTuple):
     """The first parts of a payload, as far as both ways of decoding share them."""
 
@@ -102,9 +111,7 @@ class _Head(NamedTuple):
 
 
 def _read_head(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> _Head:
-    kind = cursor.u8("kind of content")
-    if kind not in (VALUES, SHARED):
-        raise FormatError(f"the kind of content at offset {cursor.offset - 1} is 0 or 1; found {kind}")
+    kind = read_kind(cursor)
     start = cursor.at
     bits, survivors = cursor.core(_core.decode_mask, np.array(shape, np.uint64), threads)
     parts = {"fields": 1, "mask": cursor.at - start}
@@ -120,9 +127,9 @@ def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Ten
     count = head.bitmap.survivors
     if head.kind == VALUES:
         start = cursor.at
-        elements = _decode_values(cursor, dtype, math.prod(shape), head.bitmap, 1)
+        elements = decode_values(cursor, dtype, shape, head.bitmap, 1)
         parts = head.parts | {"values": cursor.at - start}
-        return DenseTensor(dtype, elements.reshape(shape)), Account(parts, count, count)
+        return DenseTensor(dtype, elements), Account(parts, count, count)
     start = cursor.at
     codes = np.zeros(0, np.uint8)
     if count:
@@ -137,12 +144,12 @@ def decode_fast_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], thread
     """The dense elements, without any larger form in between."""
     head = _read_head(cursor, dtype, shape, threads)
     if head.kind == VALUES:
-        return _decode_values(cursor, dtype, math.prod(shape), head.bitmap, threads).reshape(shape)
+        return decode_values(cursor, dtype, shape, head.bitmap, threads)
     elements = np.zeros(math.prod(shape), STORAGE[dtype])
     if head.bitmap.survivors:
         cursor.core(
             _core.decode_codes,
-            _bits(head.bitmap, len(elements)),
+            bits_or_none(head.bitmap, len(elements)),
             head.codebook.view(np.uint8),
             elements.itemsize,
             elements.view(np.uint8),
@@ -151,13 +158,14 @@ def decode_fast_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], thread
     return elements.reshape(shape)
 
 
-def _decode_values(cursor: Cursor, dtype: str, size: int, bitmap: Bitmap, threads: int) -> Array:
-    elements = np.zeros(size, STORAGE[dtype])
-    dense = elements.view(np.uint8)
-    cursor.core(_core.decode_planes, _bits(bitmap, size), elements.itemsize, dtype in WEIGHT_DTYPES, dense, threads)
-    return elements
+def decode_values(cursor: Cursor, dtype: str, shape: tuple[int, ...], bitmap: Bitmap, threads: int) -> Array:
+    """The values at their places, zeros elsewhere."""
+    elements = np.zeros(math.prod(shape), STORAGE[dtype])
+    dense, bits = elements.view(np.uint8), bits_or_none(bitmap, len(elements))
+    cursor.core(_core.decode_planes, bits, elements.itemsize, dtype in WEIGHT_DTYPES, dense, threads)
+    return elements.reshape(shape)
 
 
-def _bits(bitmap: Bitmap, size: int) -> NDArray[np.uint8]:
-    # the core takes no bits for all elements, which is faster
+def bits_or_none(bitmap: Bitmap, size: int) -> NDArray[np.uint8]:
+    """No bits where all elements survive: the core takes that so, and is faster."""
     return bitmap.bits if bitmap.survivors < size else np.zeros(0, np.uint8)

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
-from second_reader import Bytes, demand, read_stream, read_table
-
-# (source, count, alphabet) -> symbols
-ReadBlock = Callable[[Bytes, int, int], list[int]]
+from second_reader_bits import Bytes, demand, read_stream, read_table
+from second_reader_blocks import read_block
 
 
-def read_mask(source: Bytes, shape: tuple[int, ...], read_block: ReadBlock) -> list[bool]:
+def read_mask(source: Bytes, shape: tuple[int, ...]) -> list[bool]:
     """Whether each element survives, in C order."""
     layout = source.u8()
     demand(layout <= 7, "sum of 1 (by columns), 2 (rows have classes), 4 (columns have classes)")
     if layout == 0:
-        return read_sequence(source, math.prod(shape), read_block)
+        return read_sequence(source, math.prod(shape))
     demand(math.prod(shape) > 0, "0 for a tensor without elements")
     split = source.u8()
     demand(1 <= split < len(shape), "s, from 1 to ndim - 1")
@@ -30,7 +27,7 @@ def read_mask(source: Bytes, shape: tuple[int, ...], read_block: ReadBlock) -> l
         extents = [shape[axis] for axis in side]
         demand(layout < 2 or math.prod(extents) <= 2**20, "at most 2^20 rows and 2^20 columns")
         if has_classes:
-            classes, count = read_classes(source, shape, side, read_block)
+            classes, count = read_classes(source, shape, side)
         else:
             classes, count = [0] * math.prod(extents), 1
         of.append(classes)
@@ -53,12 +50,12 @@ def read_mask(source: Bytes, shape: tuple[int, ...], read_block: ReadBlock) -> l
         members[group[of[0][row] * counts[1] + of[1][column]]].append((row, column))
     mask = [False] * math.prod(shape)
     for places in members:
-        for (row, column), bit in zip(places, read_sequence(source, len(places), read_block), strict=True):
+        for (row, column), bit in zip(places, read_sequence(source, len(places)), strict=True):
             mask[row * len(columns) + column] = bit
     return mask
 
 
-def read_classes(source: Bytes, shape: tuple[int, ...], side: range, read_block: ReadBlock) -> tuple[list[int], int]:
+def read_classes(source: Bytes, shape: tuple[int, ...], side: range) -> tuple[list[int], int]:
     """The class of each row or column, and the number of classes."""
     first, end, count = source.u8(), source.u8(), source.u8()
     demand(side.start <= first < end <= side.stop, "which lie within the side")
@@ -69,13 +66,13 @@ def read_classes(source: Bytes, shape: tuple[int, ...], side: range, read_block:
     return [stored[number[place[first - side.start : end - side.start]]] for place in places], count
 
 
-def read_sequence(source: Bytes, size: int, read_block: ReadBlock) -> list[bool]:
+def read_sequence(source: Bytes, size: int) -> list[bool]:
     kind = source.u8()
     demand(kind <= 4, "kind")
     if kind < 2:
         return [kind == 1] * size
     if kind == 4:
-        return read_patterns(source, size, read_block)
+        return read_patterns(source, size)
     escape = source.u8()
     demand(escape >= 1, "E, from 1 to 255")
     count = source.varint()
@@ -90,7 +87,7 @@ def read_sequence(source: Bytes, size: int, read_block: ReadBlock) -> list[bool]
     return bits if kind == 2 else [not bit for bit in bits]
 
 
-def read_patterns(source: Bytes, size: int, read_block: ReadBlock) -> list[bool]:
+def read_patterns(source: Bytes, size: int) -> list[bool]:
     width = source.u8()
     demand(2 <= width <= 12, "m, from 2 to 12")
     count = -(-size // width)
