@@ -207,7 +207,7 @@ def never():
         (never, "ended with -14"),
         (lambda: time.sleep(9), "ended with -14"),
         (lambda: sum(range(10_000_000)) and "refused", "seconds"),
-        (lambda: bytearray(mutate.MEMORY_BYTES), "MemoryError"),
+        (lambda: bytearray(2 * mutate.MEMORY_BYTES), "MemoryError"),
         (lambda: 1 / 0, "ZeroDivisionError"),
     ],
     ids=["crash", "loop", "sleep", "slow", "memory", "exception"],
