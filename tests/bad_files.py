@@ -5,7 +5,11 @@ All checksums are right, unless the story is a wrong one, so that the deeper che
 
 from __future__ import annotations
 
-from handmade import HUFFMAN, SPARSE, TWO, alias, entry, file, gamma, lone, one, pack, table, text, varint
+import numpy as np
+import oracle
+from blocks import write_exceptions, write_lanes, write_stream
+from handmade import FAST, HUFFMAN, SPARSE, TWO, alias, entry, file, gamma, lone, one, pack, table, text, varint
+from second_reader_blocks import NARROW, WIDE
 
 VALUE = bytes.fromhex("0000803f")  # 1.0 as F32
 RAW2 = entry(2 * VALUE)
@@ -68,7 +72,7 @@ INDEX = {
         "name at offset 20 shares 2 bytes with a name of 1",
     ),
     "name-longer-than-index": (file([b"\0" + varint(2**40)]), "name at offset .* needs 1099511627776 bytes"),
-    "unknown-coder": (one(2 * VALUE, coder=4), "tensor 'w': coder 4 is not known, only 1 raw, 2 sparse, 3 huffman"),
+    "unknown-coder": (one(2 * VALUE, coder=255), "tensor 'w': coder 255 is not known, only 1 raw, 2 sparse, 3 "),
     "unknown-dtype": (one(2 * VALUE, dtype=16), "tensor 'w': dtype 16 is not known, only 0 to 15"),
     "tie-to-itself": (file([alias(b"a", 0)]), "tensor 'a': it is tied to tensor number 0, which is not an earlier"),
     "tie-to-later": (file([RAW2, alias(b"a", 2), entry(b"", shape=(0,))], 2 * VALUE), "tied to tensor number 2"),
@@ -134,6 +138,104 @@ PAYLOAD = {
     ),
 }
 
+# masks without classes: none survives, all do
+NONE, ALL = b"\0\0", b"\0\1"
+ONE_AS_INTEGER = f"{0xBF800000:032b}"[::-1]
+ONE_CENTROID, TWO_CENTROIDS = b"\0" + pack(ONE_AS_INTEGER), b"\1" + pack(ONE_AS_INTEGER, gamma(38))
+LANES = write_lanes(np.arange(700, dtype=np.uint8) % 2, NARROW, [1, 1])
+WIDE_LANES = write_lanes(np.zeros(700, np.uint8), WIDE, [1, 1])
+ZEROS = b"\0\0"  # a block of zeros
+
+
+def fast(payload: bytes, size: int = 2, dtype: str = "F32") -> bytes:
+    return one(payload, coder=FAST, shape=(size,), dtype=dtype)
+
+
+def fast_codes(block: bytes, size: int = 700) -> bytes:
+    return fast(b"\1" + ALL + TWO_CENTROIDS + block, size)
+
+
+def fast_values(block: bytes, size: int = 700) -> bytes:
+    return fast(b"\0" + ALL + block, size, "U8")
+
+
+FAST_PAYLOAD = {
+    "fast-without-bytes": (fast(b""), "tensor 'w': kind of content at offset .* needs 1 bytes, 0 are left"),
+    "fast-of-a-third-kind": (fast(b"\2" + ALL), "the kind of content at offset .* is 0 or 1; found 2"),
+    "fast-codes-of-integers": (fast(b"\1" + NONE, dtype="I32"), "codebooks are of F64, F32, F16, BF16; found I32"),
+    "fast-mask-missing": (fast(b"\0"), "in the payload at offset 24: .*byte 1"),
+    "fast-mask-of-layout-8": (fast(b"\0\x08\0"), "in the payload at offset 24: .*byte"),
+    "fast-mask-of-one-axis-by-columns": (fast(b"\0\1\1\0"), "in the payload at offset 24: .*byte"),
+    "fast-sequence-of-kind-5": (fast(b"\0\0\5"), "unknown kind 5"),
+    "fast-survivor-behind-the-end": (fast(b"\0\0\2\7\1\0\2" + 4 * ZEROS), "gaps lead to element 3 of a sequence of 2"),
+    "fast-bytes-behind-no-survivor": (fast(b"\0" + NONE + b"\0"), "1 bytes are left over behind the payload"),
+    "fast-codebook-missing": (fast(b"\1" + ALL), "number of centroids at offset .* needs 1 bytes, 0 are left"),
+    "fast-codebook-cut": (fast(b"\1" + ALL + TWO_CENTROIDS[:5]), "codebook at byte 4 is truncated"),
+    "fast-codebook-of-a-wide-step": (
+        fast(b"\1" + ALL + b"\1" + pack(ONE_AS_INTEGER, gamma(25), "0" * 32)),
+        "has a step of 33 bits, expected 1 to 32",
+    ),
+    "fast-codebook-over-the-end": (
+        fast(b"\1" + ALL + b"\1" + pack("1" * 32, gamma(38)) + ZEROS),
+        "codebook at byte 4 leaves its 32 bits",
+    ),
+    "fast-codebook-padding-not-zero": (
+        fast(b"\1" + ALL + b"\1" + pack(ONE_AS_INTEGER, gamma(38), "1") + ZEROS),
+        "codebook at byte 4 has padding bits that are not zero",
+    ),
+    "fast-codes-missing": (fast(b"\1" + ALL + ONE_CENTROID), "block at byte 8 is truncated"),
+    "fast-code-without-a-centroid": (fast(b"\1" + ALL + ONE_CENTROID + b"\0\1"), "the symbol 1 in an alphabet of 1"),
+    "fast-bytes-behind-the-codes": (
+        fast(b"\1" + ALL + ONE_CENTROID + ZEROS + b"\0"),
+        "1 bytes are left over behind the payload",
+    ),
+    "fast-a-plane-too-few": (fast(b"\0" + ALL + 3 * ZEROS), "block at byte 9 is truncated"),
+    "fast-a-plane-too-many": (fast(b"\0" + ALL + 5 * ZEROS), "2 bytes are left over behind the payload"),
+    "fast-block-of-layout-5": (fast_values(b"\5" + bytes(9)), "block at byte 3 has the layout 5, expected 0 to 4"),
+    "fast-plain-cut": (fast_values(b"\1" + bytes(699)), "block at byte 3 is truncated"),
+    "fast-stream-of-a-lone-symbol": (fast_values(b"\2" + lone(0) + b"\0"), "too few bytes for 700 symbols"),
+    "fast-stream-of-too-many-symbols": (fast_values(write_stream(np.arange(9) % 2, [1, 1]), 65_537), "more than 65536"),
+    "fast-stream-padding-not-zero": (fast_values(b"\2" + TWO + text(bytes(1) + b"\2"), 9), "padding bits that are not"),
+    "fast-lanes-of-a-lone-symbol": (fast_codes(LANES.but(table=lone(0))), "it has less than two symbols"),
+    "fast-lanes-of-a-table-outside": (fast_codes(LANES.but(table=table(3, 5, 0, 1))), "3 symbols, expected 1 to 2"),
+    "fast-lanes-without-segments": (fast_codes(LANES.but(segments=0)), "has 0 segments for 2 rounds"),
+    "fast-lanes-of-more-segments-than-rounds": (fast_codes(LANES.but(segments=3)), "has 3 segments for 2 rounds"),
+    "fast-segment-cut": (fast_codes(LANES.but(data=LANES.data[:-1])), "block at byte 10 is truncated"),
+    "fast-segment-length-too-long": (
+        fast_codes(LANES.but(lengths=[len(LANES.data) + 1], data=LANES.data + b"\0")),
+        "has segments 0 to 0 whose bytes are not those of their symbols",
+    ),
+    "fast-segment-length-too-short": (
+        fast_codes(LANES.but(lengths=[len(LANES.data) - 1], data=LANES.data[:-1])),
+        "whose bytes are not those of their symbols",
+    ),
+    "fast-segment-length-past-all": (fast_codes(LANES.but(lengths=[2**63 - 1])), "block at byte 10 is truncated"),
+    "fast-window-padding-not-zero": (
+        fast_codes(LANES.but(data=LANES.data[:500] + b"\x80" + LANES.data[501:])),
+        "whose bytes are not those of their symbols",
+    ),
+    "fast-exception-behind-the-end": (
+        fast_values(LANES.but(exceptions=write_exceptions([9], [(700, 9)]))),
+        "has an exception behind its last symbol",
+    ),
+    "fast-exception-with-a-code": (
+        fast_values(LANES.but(exceptions=write_exceptions([1], [(7, 1)]))),
+        "lists symbol 1 among those without a code",
+    ),
+    "fast-exceptions-that-descend": (
+        fast_values(LANES.but(exceptions=write_exceptions([9, 8], []))),
+        "lists symbol 8 among those without a code",
+    ),
+    "fast-narrow-codes-of-8-bits": (
+        fast_values(LANES.but(table=oracle.pack_table([1, 2, 3, 4, 5, 6, 7, 8, 8]))),
+        "codes of more than 7 bits",
+    ),
+    "fast-wide-codes-not-grouped": (
+        fast_values(WIDE_LANES.but(table=oracle.pack_table([*range(1, 12), 12, 12]))),
+        "its 1 codes of 9 bits do not share their first 8 with codes of that length alone",
+    ),
+}
+
 TABLES = {
     "table-without-symbols": (b"\0", "has 0 symbols, expected 1 to 4"),
     "table-beyond-the-alphabet": (table(5, 8, 0, 0, 0, 0), "has 5 symbols, expected 1 to 4"),
@@ -154,6 +256,7 @@ BAD = (
     HEAD
     | INDEX
     | PAYLOAD
+    | FAST_PAYLOAD
     | {
         name: (sparse(varint(2) + b"\2" + bad + b"\0" + 8 * VALUE, 99), message)
         for name, (bad, message) in TABLES.items()

@@ -72,7 +72,27 @@ def all_cases() -> dict[str, Tensor]:
     return cases
 
 
+def large_cases() -> dict[str, Tensor]:
+    """More survivors than a stream may have; the second reader takes a second for them together."""
+    size = 66_003
+    some = np.flatnonzero(numbers(3 * size, 2) % 2)[:size]
+    skewed = np.minimum(numbers(size) % 8, numbers(size, 3) % 8)
+    rare = np.where(numbers(size, 4) % 999 == 0, numbers(size, 5) % 256, skewed).astype(np.uint8)
+    peak = np.minimum.reduce([numbers(size, 6 + i) % 256 for i in range(8)]).astype(np.uint8)
+    codebook = np.arange(-128, 128, dtype="<f4") + np.float32(0.5)
+    plain = (numbers(size, 9) % 256).astype(np.uint8)
+    bits = (peak.astype("<u4") << 24 | rare.astype("<u4") << 16 | 1).view("<f4")
+    return {
+        "narrow lanes": CompressedTensor((size,), np.arange(size), codebook, rare),
+        "wide lanes": CompressedTensor((3 * size,), some, codebook, peak),
+        "plain": CompressedTensor((3 * size,), some, codebook, plain),
+        "values in lanes": DenseTensor("F32", bits),
+        "values of 8 bits": DenseTensor("I8", peak.view("i1")),
+    }
+
+
 CASES = all_cases()
+LARGE = large_cases()
 
 
 def content(tensor: Tensor) -> tuple[str, tuple[int, ...], bytes]:

@@ -10,6 +10,7 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
+import slow_mixed
 from second_reader_bits import Bytes, RefusedError, demand, read_stream, read_table
 from second_reader_blocks import read_block, read_codebook, read_values
 from second_reader_mask import read_mask
@@ -22,7 +23,7 @@ ITEM_BYTES = {
 }
 DTYPES = list(ITEM_BYTES)
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
-ALIAS, RAW, SPARSE, HUFFMAN, FAST = range(5)
+ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL = range(6)
 VALUES, CODES = range(2)
 
 
@@ -95,7 +96,7 @@ def utf8(text: bytes) -> str:
 
 def read_entry(index: Bytes, earlier: list[tuple[str, list]]) -> list:
     coder = index.u8()
-    demand(coder <= FAST, "an unknown coder")
+    demand(coder <= SMALL, "an unknown coder")
     if coder == ALIAS:
         target = index.varint()
         demand(target < len(earlier), "an earlier tensor")
@@ -116,7 +117,12 @@ def read_payload(payload: Bytes, coder: int, dtype: str, shape: tuple[int, ...])
     if coder == RAW:
         demand(len(payload.data) == size * item_bytes, "the length is exactly theirs")
         return payload.data
-    elements = read_fast(payload, dtype, shape) if coder == FAST else read_paper(payload, coder, dtype, size)
+    if coder == FAST:
+        elements = read_fast(payload, dtype, shape)
+    elif coder == SMALL:
+        elements = read_small(payload, dtype, shape)
+    else:
+        elements = read_paper(payload, coder, dtype, size)
     demand(payload.at == len(payload.data), "the payload ends here")
     return elements.tobytes()
 
@@ -166,9 +172,54 @@ def read_fast(payload: Bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     if kind == VALUES:
         elements[survivors] = read_values(payload, len(survivors), item_bytes, dtype in WEIGHT_DTYPES)
         return elements
-    centroids = payload.u8() + 1
-    codebook = read_codebook(payload, centroids, 8 * item_bytes)
-    codes = read_block(payload, len(survivors), centroids)
-    as_bytes = b"".join(centroid.to_bytes(item_bytes, "little") for centroid in codebook)
-    elements[survivors] = np.frombuffer(as_bytes, np.uint8).reshape(centroids, item_bytes)[codes]
+    codebook = read_centroids(payload, item_bytes)
+    codes = read_block(payload, len(survivors), len(codebook))
+    elements[survivors] = as_elements(codebook, item_bytes)[codes]
     return elements
+
+
+def read_small(payload: Bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """uint8 (size, bytes of an element)"""
+    size, item_bytes = math.prod(shape), ITEM_BYTES[dtype]
+    elements = np.zeros((size, item_bytes), np.uint8)
+    kind = payload.u8()
+    demand(kind in (VALUES, CODES), "0 values, 1 codes")
+    demand(kind == VALUES or dtype in WEIGHT_DTYPES, "for kind 1 (a weight dtype)")
+    count = payload.varint()
+    demand(count <= size, "n, at most the number of elements")
+    if kind == VALUES:
+        mask = payload.take(payload.varint())
+        survivors = list(range(count))
+        if count in (0, size):
+            demand(mask == b"", "no bytes if none or all do")
+        else:
+            survivors, _ = read_mixed(mask, shape, count, 0, 0)
+        elements[survivors] = read_values(payload, count, item_bytes, dtype in WEIGHT_DTYPES)
+        return elements
+    if count == 0:
+        return elements
+    codebook = read_centroids(payload, item_bytes)
+    below_zero = sum(centroid >> (8 * item_bytes - 1) for centroid in codebook)
+    mixed = payload.take(len(payload.data) - payload.at)
+    survivors, codes = read_mixed(mixed, shape, count, len(codebook), below_zero)
+    elements[survivors] = as_elements(codebook, item_bytes)[codes]
+    return elements
+
+
+def read_mixed(
+    data: bytes, shape: tuple[int, ...], survivors: int, centroids: int, below_zero: int
+) -> tuple[list[int], list[int]]:
+    try:
+        return slow_mixed.decode(data, shape, survivors, centroids, below_zero)
+    except ValueError as error:
+        raise RefusedError(str(error)) from None
+
+
+def read_centroids(payload: Bytes, item_bytes: int) -> list[int]:
+    return read_codebook(payload, payload.u8() + 1, 8 * item_bytes)
+
+
+def as_elements(codebook: list[int], item_bytes: int) -> np.ndarray:
+    """uint8 (centroids, bytes of an element)"""
+    as_bytes = b"".join(centroid.to_bytes(item_bytes, "little") for centroid in codebook)
+    return np.frombuffer(as_bytes, np.uint8).reshape(len(codebook), item_bytes)

@@ -6,53 +6,21 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import second_reader
+import second_reader_blocks
+import second_reader_mask
 from bad_files import BAD
-from cases import CASES, GAP_BITS, content, dense, shared
+from cases import content
+from golden_files import GOOD, SHOWN
 
 from deepcompression.encode import CODERS
-from deepcompression.file import DczFile, How, Tie, load_tensors, save_tensors
-from deepcompression.tensor import MAX_CENTROIDS, STORAGE, WEIGHT_DTYPES, CompressedTensor, DenseTensor
+from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
+from deepcompression.tensor import STORAGE
 from deepcompression.wire import FormatError
 
 GOLDEN = Path(__file__).parent / "golden"
 PAGE = Path(__file__).parents[1] / "docs" / "format.md"
-
-PRUNED = shared(600, sorted({*range(0, 600, 11), *range(100, 140, 3)}), 6)
-EXAMPLE = {
-    "fc.weight": CompressedTensor(
-        (4, 4), np.array([0, 1, 3, 5, 12]), np.array([-0.5, 1.5], "<f4"), np.array([1, 0, 1, 1, 1], np.uint8)
-    ),
-    "fc.bias": DenseTensor("F32", np.array([0.5, -1.0], "<f4")),
-}
-
-# file -> tensors, metadata, how
-GOOD = {
-    "worked-example": (EXAMPLE, {}, {}),
-    "nothing": ({}, {}, {}),
-    "every-dtype": (
-        {f"{dtype} {len(shape)}": dense(dtype, shape) for dtype in STORAGE for shape in [(), (2,), (2, 0)]},
-        {},
-        {},
-    ),
-    "every-coder": (
-        dict.fromkeys(("raw", "sparse", "huffman"), PRUNED),
-        {},
-        {c: How(c) for c in ("raw", "sparse")},
-    ),
-    "every-gap-width": ({f"b{b}": PRUNED for b in GAP_BITS}, {}, {f"b{b}": How("huffman", b) for b in GAP_BITS}),
-    "every-weight-dtype": ({d: shared(600, list(range(0, 600, 2)), 5, d) for d in WEIGHT_DTYPES}, {}, {}),
-    "many-centroids": ({"w": shared(2000, list(range(2000)), MAX_CENTROIDS, "F16")}, {}, {}),
-    "one-centroid": ({"w": shared(5000, list(range(0, 5000, 250)), 1)}, {}, {}),
-    "signs-and-nan": ({name: CASES[name] for name in ("signs of zero", "not finite", "F32 all zero")}, {}, {}),
-    "ties-names-and-metadata": (
-        {"größe": dense("I64", ()), "größer": Tie("größe"), "": dense("U8", (3,)), "x": Tie("größe")},
-        {"größe": "€", "": "empty", "a\nb": ""},
-        {},
-    ),
-}
 
 
 def golden(folder, name):
@@ -86,7 +54,34 @@ def test_both_readers_give_what_the_golden_file_was_made_from(name):
         assert list(file) == list(second) == list(tensors)
         for key, tensor in tensors.items():
             root = tensors[tensor.to] if isinstance(tensor, Tie) else tensor
-            assert content(file.read(key)) == content(root) == tuple(second[key])
+            assert content(file.read(key)) == content(file.read_dense(key)) == content(root) == tuple(second[key])
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_golden_file_holds_the_layouts_that_it_is_there_for(name, monkeypatch):
+    # each reader of the second reader is called where the number of the layout stands
+    seen = {reader: set() for reader in ("read_block", "read_mask", "read_sequence")}
+    for module in (second_reader, second_reader_blocks, second_reader_mask):
+        for reader, numbers in seen.items():
+            if hasattr(module, reader):
+                monkeypatch.setattr(module, reader, noting(getattr(module, reader), numbers))
+    second_reader.read(golden("good", name).read_bytes())
+    for expected, found in zip(SHOWN[name], seen.values(), strict=True):
+        assert found >= expected
+
+
+def noting(reader, numbers):
+    def read(source, *arguments):
+        if source.at < len(source.data):
+            numbers.add(source.data[source.at])
+        return reader(source, *arguments)
+
+    return read
+
+
+def test_no_golden_file_is_large():
+    for path in GOLDEN.glob("*/*.dcz"):
+        assert path.stat().st_size < 60_000
 
 
 @pytest.mark.parametrize("name", BAD)

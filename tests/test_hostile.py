@@ -12,7 +12,7 @@ import second_reader
 from bad_files import BAD
 from cases import content, dense, pruned, shared
 
-from deepcompression.encode import CODERS, decode, encode
+from deepcompression.encode import CODERS, decode, decode_dense, encode
 from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
 from deepcompression.tensor import DenseTensor
 from deepcompression.wire import Cursor, FormatError
@@ -72,8 +72,23 @@ SAMPLES = {
     "huffman F64": (shared(3000, list(range(5, 3000, 170)), 3, "F64"), "huffman", 7),
     "huffman BF16 of many centroids": (shared(400, list(range(0, 400, 3)), 90, "BF16"), "huffman", 16),
     "raw": (dense("I16", (9,)), "raw", None),
+    "fast F32": (shared(40, [0, 3, 9, 30], 2, shape=(5, 8)), "fast", None),
+    "fast F16 of codes": (shared(120, list(range(0, 120, 2)), 9, "F16", (10, 12)), "fast", None),
+    "fast BF16 of values": (dense("BF16", (300,)), "fast", None),
+    "fast I32 pruned": (pruned("I32", 200, list(range(5, 200, 9))), "fast", None),
+    "fast U8 of one survivor": (pruned("U8", 60, [59]), "fast", None),
+    "small F32": (shared(40, [0, 3, 9, 30], 2, shape=(5, 8)), "small", None),
+    "small F16 of codes": (shared(72, list(range(0, 72, 2)), 9, "F16", (2, 4, 3, 3)), "small", None),
+    "small I16 of values": (pruned("I16", 40, list(range(5, 40, 9))), "small", None),
     "zero": (shared(40, []), "huffman", None),
 }
+
+
+def dense_or_none(coder, payload, dtype, shape):
+    try:
+        return content(decode_dense(coder, Cursor(payload), dtype, shape, 2))[2]
+    except FormatError:
+        return None
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -93,6 +108,7 @@ def test_mutated_payloads_are_refused_or_read_as_the_second_reader_does(name):
             found = content(decode(coder, Cursor(bad), tensor.dtype, tensor.shape)[0])[2]
         except FormatError:
             found = None
+        assert found == dense_or_none(coder, bad, tensor.dtype, tensor.shape), bad.hex(" ")
         assert found == expected, bad.hex(" ")
         verdicts.add(found is None)
     assert verdicts == {True, False}
@@ -151,7 +167,7 @@ def test_no_bad_file_takes_memory(name, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before < 64 << 10
 
 
-@pytest.mark.parametrize("coder", [handmade.RAW, handmade.SPARSE, handmade.HUFFMAN])
+@pytest.mark.parametrize("coder", [handmade.RAW, handmade.SPARSE, handmade.HUFFMAN, handmade.FAST, handmade.SMALL])
 def test_a_tiny_file_that_claims_a_terabyte_is_refused_before_memory_is_asked_for(coder, tmp_path):
     path = tmp_path / "bad.dcz"
     path.write_bytes(claim(coder, 2**40, b"\0"))
