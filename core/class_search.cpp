@@ -2,9 +2,10 @@
 #include "class_search.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <utility>
+
+#include "log2.hpp"
 
 namespace dcz {
 namespace {
@@ -97,12 +98,12 @@ void reassign(Side& side, const Side& other, std::span<const std::uint32_t> coun
   std::vector<double> members(classes);
   for (const auto c : side.classes.of) ++members[c];
   for (std::size_t c = 0; c < classes; ++c) {
-    base[c] = std::log2(items + static_cast<double>(classes)) - std::log2(members[c] + 1);
+    base[c] = portable_log2(items + static_cast<double>(classes)) - portable_log2(members[c] + 1);
     for (std::size_t o = 0; o < width; ++o) {
       const double size = side.size[c] * other.size[o];
       const double density = (cells[c * width + o] + 0.4) / (size + 0.8);
-      base[c] -= lines * other.size[o] * std::log2(1 - density);
-      one[c * width + o] = std::log2(1 - density) - std::log2(density);
+      base[c] -= lines * other.size[o] * portable_log2(1 - density);
+      one[c * width + o] = portable_log2(1 - density) - portable_log2(density);
     }
   }
   for (std::size_t item = 0; item < side.items(); ++item) {
@@ -134,7 +135,7 @@ double class_bits(const Classes& classes) {
   for (const auto c : classes.of) ++members[c];
   double bits = 24;
   for (const double m : members) {
-    if (m > 0) bits += kClassBits + m * std::log2(static_cast<double>(classes.of.size()) / m);
+    if (m > 0) bits += kClassBits + m * portable_log2(static_cast<double>(classes.of.size()) / m);
   }
   return bits;
 }

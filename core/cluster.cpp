@@ -2,10 +2,11 @@
 #include "cluster.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <numeric>
+
+#include "log2.hpp"
 
 namespace dcz {
 namespace {
@@ -14,7 +15,7 @@ double density(const Tally& tally) {
   return tally.size == 0 ? 0 : static_cast<double>(tally.ones) / static_cast<double>(tally.size);
 }
 
-double plogp(double part, double whole) { return part > 0 ? part * std::log2(whole / part) : 0; }
+double plogp(double part, double whole) { return part > 0 ? part * portable_log2(whole / part) : 0; }
 
 // Consecutive items, sparsest first, that stay together: few enough for the quadratic search below.
 struct Bin {

@@ -2,7 +2,6 @@
 #include "sequence.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "block.hpp"
 #include "error.hpp"
 #include "escapes.hpp"
+#include "log2.hpp"
 #include "patterns.hpp"
 #include "varint.hpp"
 
@@ -64,7 +64,7 @@ double entropy_bytes(std::span<const std::uint64_t> counts) {
   const auto total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}));
   double bits = 0;
   for (const std::uint64_t count : counts) {
-    if (count > 0) bits += static_cast<double>(count) * std::log2(total / static_cast<double>(count));
+    if (count > 0) bits += static_cast<double>(count) * portable_log2(total / static_cast<double>(count));
   }
   return bits / 8;
 }

@@ -63,7 +63,7 @@ INDEX = {
     "metadata-not-utf8": (file([], metadata=b"\1\1\xff\0"), "text at offset 7 is not UTF-8"),
     "more-metadata-than-index": (
         file([], metadata=varint(2**62)),
-        "length of metadata value at offset 16 needs 1 bytes",
+        "number of metadata entries at offset 6 is 4611686018427387904, at most 1048576 are allowed",
     ),
     "name-not-utf8": (file([entry(VALUE, name=b"\xc3", shape=(1,))], VALUE), "text at offset 8 is not UTF-8"),
     "name-twice": (file([RAW2, RAW2], 4 * VALUE), "tensor 'w' stands twice in the index, again at offset 20"),
@@ -92,6 +92,7 @@ INDEX = {
         "the tensors take 68719476744 bytes when decoded",
     ),
     "more-tensors-than-index": (file([RAW2], 2 * VALUE, count=2), "length of the shared name at offset 20 needs 1"),
+    "very-many-tensors": (file([RAW2], 2 * VALUE, count=2**20 + 1), "tensors at offset 7 is 1048577, at most 1048576"),
     "fewer-tensors-than-index": (file([RAW2, RAW2], 2 * VALUE, count=1), "12 bytes are left over behind the index"),
     "bytes-behind-the-index": (file([RAW2], 2 * VALUE, behind=b"?"), "1 bytes are left over behind the index"),
     "bytes-behind-the-payloads": (file([RAW2], 3 * VALUE), "the payloads end at 32, the file at 36"),

@@ -48,14 +48,14 @@ def read(data: bytes, limit_bytes: int = 64 << 30) -> tuple[dict[str, str], dict
 
     metadata: dict[str, str] = {}
     keys = []
-    for _ in range(index.varint()):
+    for _ in range(count_of(index)):
         keys.append(index.take(index.varint()))
         demand(keys == sorted(set(keys)), "keys in strictly ascending order of their bytes")
         metadata[utf8(keys[-1])] = utf8(index.take(index.varint()))
 
     entries: list[tuple[str, list]] = []
     name = b""
-    for _ in range(index.varint()):
+    for _ in range(count_of(index)):
         shared = index.varint()
         demand(shared <= len(name), "bytes that this name has in common with the start of the previous one")
         name = name[:shared] + index.take(index.varint())
@@ -79,6 +79,12 @@ def read(data: bytes, limit_bytes: int = 64 << 30) -> tuple[dict[str, str], dict
         elements = read_payload(Bytes(payload), coder, DTYPES[dtype], shape)
         tensors.append(Decoded(DTYPES[dtype], shape, elements))
     return metadata, dict(zip([name for name, _ in entries], tensors, strict=True))
+
+
+def count_of(index: Bytes) -> int:
+    count = index.varint()
+    demand(count <= 2**20, "at most 2^20 tensors and 2^20 metadata entries")
+    return count
 
 
 def utf8(text: bytes) -> str:

@@ -95,6 +95,18 @@ def test_few_bytes_cannot_claim_many_names():
         read_head(head + index.checksum(head).to_bytes(4, "little"), len(head) - len(body))
 
 
+def test_more_entries_than_allowed_are_refused_by_writer_and_reader(monkeypatch):
+    entries, metadata = [entry(str(i)) for i in range(4)], {"a": "", "b": "", "c": "", "d": ""}
+    many_tensors, much_metadata = write_head(entries, {}), write_head([], metadata)
+    monkeypatch.setattr(index, "MAX_ENTRIES", 3)
+    for head, what in ((many_tensors, "tensors"), (much_metadata, "metadata entries")):
+        with pytest.raises(FormatError, match=rf"number of {what} at offset \d+ is 4, at most 3 are allowed"):
+            read_head(head, 6)
+    for arguments in ((entries, {}), ([], metadata)):
+        with pytest.raises(ValueError, match="more than 3 tensors or metadata entries cannot be stored"):
+            write_head(*arguments)
+
+
 def test_a_large_index_is_refused_before_it_is_read():
     with pytest.raises(FormatError, match="the index takes 100000001 bytes, more than 100000000"):
         read_header(MAGIC + b"\1" + index.varint(100_000_001))

@@ -16,6 +16,8 @@ CHECKSUM_BYTES = 4
 MAX_DIMENSIONS = 32
 # of the index, and of all names in full: each name may hold the one before it, so that few bytes could claim many
 MAX_INDEX_BYTES = 100_000_000
+# of tensors, and of metadata: in memory each takes far more bytes than the few that can claim it
+MAX_ENTRIES = 1 << 20
 # the longest that magic, version and length of the index can be
 HEADER_BYTES = len(MAGIC) + 1 + 9
 _ALIAS = 0
@@ -48,9 +50,11 @@ class Entry:
 def write_head(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
     """Everything before the payloads. The entries' offsets are not used: payloads follow one another.
 
-    Raises ValueError for names and metadata that are too large.
+    Raises ValueError for names and metadata that are too large or too many.
     """
     entries = list(entries)
+    if max(len(entries), len(metadata)) > MAX_ENTRIES:
+        raise ValueError(f"more than {MAX_ENTRIES} tensors or metadata entries cannot be stored")
     index = bytearray(varint(len(metadata)))
     for key, value in sorted(metadata.items(), key=lambda item: item[0].encode()):
         index += text(key) + text(value)
@@ -112,10 +116,18 @@ def read_head(head: bytes | bytearray, start: int) -> tuple[dict[str, Entry], di
     return entries, metadata
 
 
+def _read_count(index: Cursor, what: str) -> int:
+    at = index.offset
+    count = index.varint(what)
+    if count > MAX_ENTRIES:
+        raise FormatError(f"{what} at offset {at} is {count}, at most {MAX_ENTRIES} are allowed")
+    return count
+
+
 def _read_metadata(index: Cursor) -> dict[str, str]:
     metadata: dict[str, str] = {}
     previous: bytes | None = None
-    for _ in range(index.varint("number of metadata entries")):
+    for _ in range(_read_count(index, "number of metadata entries")):
         at = index.offset
         key = index.text("metadata key")
         if previous is not None and key <= previous:
@@ -130,7 +142,7 @@ def _read_entries(index: Cursor, offset: int) -> dict[str, Entry]:
     ordered: list[Entry] = []
     previous = b""
     named_bytes = 0
-    for _ in range(index.varint("number of tensors")):
+    for _ in range(_read_count(index, "number of tensors")):
         at = index.offset
         shared = index.varint("length of the shared name")
         if shared > len(previous):

@@ -35,10 +35,10 @@ def positions_of(tensor: Tensor) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of a file. `weights` and `survivors` are counts, `entries` how many codes or values are stored (with
-    fillers, if the coder has such), `dense_bytes` what the tensor takes as it is, `stored_bytes` its payload, `parts`
-    the payload's bytes by part. `gap_bits` and `fixed_entries` are those of the paper's layout before Huffman coding:
-    the coder's own, or the ones that take the fewest bytes. A tie takes no bytes of its own.
+    """One tensor of a file. `weights` and `survivors` are counts, `dense_bytes` what the tensor takes as it is,
+    `stored_bytes` its payload, `parts` the payload's bytes by part. `gap_bits` and `entries` (survivors and fillers)
+    are those of the paper's layout before Huffman coding: as stored, or else as it would take the fewest bytes. A tie
+    takes no bytes of its own.
     """
 
     name: str
@@ -51,7 +51,6 @@ class Row:
     entries: int
     centroids: int
     gap_bits: int
-    fixed_entries: int
     dense_bytes: int
     stored_bytes: int
     parts: dict[str, int]
@@ -60,10 +59,10 @@ class Row:
     def of(cls, entry: Entry, tensor: Tensor, account: Account) -> Row:
         weights = math.prod(entry.shape)
         pruned = entry.coder != "raw" and account.survivors < weights
-        gap_bits, fixed_entries = account.gap_bits, account.entries
+        gap_bits, entries = account.gap_bits, account.entries
         if pruned and account.survivors and not gap_bits:
             bits = code_bits(account.centroids) or 8 * STORAGE[entry.dtype].itemsize
-            gap_bits, fixed_entries = fixed_layout(positions_of(tensor), bits)
+            gap_bits, entries = fixed_layout(positions_of(tensor), bits)
         whole = entry.coder == "raw"
         return cls(
             entry.name,
@@ -73,10 +72,9 @@ class Row:
             entry.tied_to,
             weights,
             weights if whole else account.survivors,
-            weights if whole else account.entries,
+            weights if whole else entries,
             account.centroids,
             gap_bits,
-            weights if whole else fixed_entries,
             entry.dense_bytes,
             entry.length,
             dict(account.parts),
@@ -92,15 +90,20 @@ class Row:
         return code_bits(self.centroids)
 
     @property
+    def _stored_entries(self) -> int:
+        """How many codes are stored: only the paper's layout has fillers."""
+        return self.entries if "gaps" in self.parts else self.survivors
+
+    @property
     def weight_bits_coded(self) -> float:
-        """Bits an entry takes for its code (P+Q+H)."""
-        return 8 * self.parts.get("codes", 0) / self.entries if self.entries else 0.0
+        """Bits a stored code takes (P+Q+H)."""
+        return 8 * self.parts.get("codes", 0) / self._stored_entries if self.entries else 0.0
 
     @property
     def gap_bits_coded(self) -> float:
-        """Bits an entry takes for its position (P+Q+H)."""
+        """Bits a stored code takes for its position (P+Q+H)."""
         positions = self.parts.get("gaps", 0) + self.parts.get("mask", 0)
-        return 8 * positions / self.entries if self.entries else 0.0
+        return 8 * positions / self._stored_entries if self.entries else 0.0
 
     @property
     def fixed_bytes(self) -> float:
@@ -109,7 +112,7 @@ class Row:
             return 0
         item_bytes = STORAGE[self.dtype].itemsize
         entry_bits = self.weight_bits or 8 * item_bytes
-        return self.fixed_entries * (entry_bits + self.gap_bits) / 8 + self.centroids * item_bytes
+        return self.entries * (entry_bits + self.gap_bits) / 8 + self.centroids * item_bytes
 
     def to_dict(self) -> dict[str, Any]:
         computed = ("density", "weight_bits", "weight_bits_coded", "gap_bits_coded", "fixed_bytes")
@@ -222,15 +225,17 @@ def _cells(row: Row) -> tuple[str | Text, ...]:
     if row.tied_to:
         return (name, shape, *[""] * 8, "0", Text(f"= {printable(row.tied_to)}"))
     shared, pruned = row.centroids > 0, row.gap_bits > 0
+    # one string holds both, and no byte is one's or the other's
+    together = "mask and codes" in row.parts
     return (
         name,
         shape,
         f"{row.weights:,}",
         _percent(row.survivors, row.weights),
         str(row.weight_bits) if shared else "-",
-        f"{row.weight_bits_coded:.1f}" if shared else "-",
+        f"{row.weight_bits_coded:.1f}" if shared and not together else "-",
         str(row.gap_bits) if pruned else "-",
-        f"{row.gap_bits_coded:.1f}" if pruned else "-",
+        f"{row.gap_bits_coded:.1f}" if pruned and not together else "-",
         _percent(row.fixed_bytes, row.dense_bytes),
         _percent(row.stored_bytes, row.dense_bytes),
         f"{row.stored_bytes:,}",
