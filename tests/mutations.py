@@ -6,6 +6,7 @@ import math
 import random
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 from cases import CASES, content, dense, numbers, pruned, shared
 from handmade import alias, entry, file, seal, text, varint
 
-from deepcompression.encode import CODERS
+from deepcompression.encode import CODERS, encode
 from deepcompression.file import DczFile, How, Tie, save_tensors
 from deepcompression.tensor import STORAGE, WEIGHT_DTYPES, DenseTensor, Tensor
 
@@ -78,16 +79,25 @@ def in_lanes(count: int, ones: int, centroids: int) -> Tensor:
     return tensor
 
 
+def by_every_coder(tensor: Tensor) -> list[dict[str, tuple[Tensor | Tie, str | None]]]:
+    """A file for each coder that can hold the tensor."""
+    files: list[dict[str, tuple[Tensor | Tie, str | None]]] = []
+    for coder in CODERS:
+        with suppress(ValueError):
+            encode(tensor, coder)
+            files.append({"w": (tensor, coder)})
+    return files
+
+
 def groups() -> list[dict[str, tuple[Tensor | Tie, str | None]]]:
     """What goes into each file: tensors by name, and the coder that is demanded."""
     files: list[dict[str, tuple[Tensor | Tie, str | None]]] = []
     for dtype in STORAGE:
-        some = pruned(dtype, 90, [0, 3, 30, 31, 89])
-        files += [{"w": (some, coder)} for coder in ("raw", "sparse", "fast")]
+        files += by_every_coder(pruned(dtype, 90, [0, 3, 30, 31, 89]))
         files.append({"all": (dense(dtype, (2, 3, 4)), "fast"), "none": (dense(dtype, (3, 0, 2)), None)})
     for dtype in WEIGHT_DTYPES:
         for name in ("256 centroids", "one value", "no survivor", "full", "one element"):
-            files += [{"w": (CASES[f"{dtype} {name}"], coder)} for coder in ("huffman", "fast")]
+            files += by_every_coder(CASES[f"{dtype} {name}"])
     files.append(
         {
             "fc.weight": (shared(40, [0, 3, 9, 30], 2, shape=(5, 8)), "huffman"),
@@ -99,9 +109,9 @@ def groups() -> list[dict[str, tuple[Tensor | Tie, str | None]]]:
             "empty": (dense("I32", (0,)), None),
         }
     )
-    files += [{"w": (tensor, "fast")} for tensor in (by_rows(40, 30), by_rows(12, 200), kernels(100))]
-    turned = by_rows(60, 40).elements.T
-    files.append({"w": (DenseTensor("U8", np.ascontiguousarray(turned)), "fast")})
+    turned = DenseTensor("U8", np.ascontiguousarray(by_rows(60, 40).elements.T))
+    for tensor in (by_rows(40, 30), by_rows(12, 200), turned, kernels(100)):
+        files += [{"w": (tensor, "fast")}, {"w": (tensor, "small")}]
     files += [{"w": (in_lanes(66_000, ones, k), "fast")} for ones, k in ((250, 2), (200, 60), (40, 256))]
     files.append({"w": (pruned("U8", 200_000, list(range(0, 200_000, 3))), "fast")})
     return files
@@ -214,7 +224,10 @@ def case(number: int, sound: Sequence[Sample]) -> Case:
             kind, part = "shape", part._replace(shape=other_shape(rng, part.shape))
         case 1:
             dtype = rng.choice([part.dtype, *STORAGE])
-            kind, part = "coder", part._replace(coder=rng.choice([1, 2, 3, 4]), dtype=dtype)
+            kind, part = (
+                "coder",
+                part._replace(coder=rng.choice([coder.number for coder in CODERS.values()]), dtype=dtype),
+            )
         case _:
             kind, part = "payload", part._replace(payload=spoilt(rng, part.payload, strange.payload))
     return Case(kind, rebuilt([*one.parts[:at], part, *one.parts[at + 1 :]]), [one.saved], True)

@@ -11,6 +11,7 @@
 #include "huffman.hpp"
 #include "lane_code.hpp"
 #include "mask.hpp"
+#include "mix.hpp"
 #include "varint.hpp"
 
 namespace {
@@ -142,8 +143,8 @@ void contents() {
   for (const unsigned exponent : {0u, 1u, 2u, 3u}) {
     const unsigned item_bytes = 1u << exponent;
     std::vector<std::uint64_t> values;
-    for (std::uint64_t i = 0; i < 40; ++i) values.push_back(i * i * 3 + i);
-    write("content", {0, 12, 8 * item_bytes}, dcz::pack_ascending(std::span(values).first(12), 8 * item_bytes));
+    for (std::uint64_t i = 0; i < 12; ++i) values.push_back(i * (i + 9));
+    write("content", {0, 12, 8 * item_bytes}, dcz::pack_ascending(values, 8 * item_bytes));
     for (const unsigned is_float : {0u, 1u}) {
       const std::size_t survivors = bytes.size() / item_bytes;
       write("content", {1, survivors, 0, exponent, is_float}, dcz::encode_planes(bytes, item_bytes, is_float == 1));
@@ -171,6 +172,30 @@ void papers() {
   }
 }
 
+void mixes() {
+  const std::vector<std::vector<std::uint64_t>> shapes{{}, {0, 7}, {900}, {20, 30}, {4, 8, 3, 3}, {2, 3, 1, 5}};
+  for (const auto& shape : shapes) {
+    for (const unsigned centroids : {0u, 1u, 6u, 256u}) {
+      for (const std::uint64_t density : {0u, 30u, 256u}) {
+        const std::uint64_t size = dcz::extent(shape);
+        dcz::Bitmap bitmap(size);
+        for (std::uint64_t i = 0; i < size; ++i) {
+          if (mixed(i) % 256 < density) bitmap.set(i);
+        }
+        const Vector codes = symbols_of(centroids > 0 ? bitmap.count() : 0, std::max(centroids, 1u), 5);
+        const unsigned negative = centroids / 2;
+        std::vector<std::uint64_t> numbers{shape.size()};
+        numbers.insert(numbers.end(), shape.begin(), shape.end());
+        auto known = numbers;
+        known.insert(known.end(), {bitmap.count(), centroids, negative});
+        write("mix", known, dcz::mix_encode({shape, bitmap.count(), centroids, negative}, bitmap.bytes(), codes));
+        numbers.insert(numbers.end(), {density, centroids, negative});
+        write("mix_round_trip", numbers, codes);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -183,4 +208,5 @@ int main(int count, char** arguments) {
   masks();
   contents();
   papers();
+  mixes();
 }
