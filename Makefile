@@ -4,12 +4,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORE := $(wildcard core/*.hpp core/*.cpp)
-FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp)
+FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.cpp)
 
 # how long `make fuzz` runs each of its targets
 SECONDS ?= 60
 
-.PHONY: demo test check format fuzz golden benchmarks clean
+.PHONY: demo test check format fuzz aarch64 golden benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/python -m reproduce lenet-300-100 --out build/demo
@@ -30,6 +30,10 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CORE) $(FUZZ)
+
+# The core for 64-bit ARM, emulated, must write the same bytes as here (needs g++-aarch64-linux-gnu and qemu-user).
+aarch64:
+	core/cross/run
 
 # The decoders under ASan and UBSan, and mutated files; `make fuzz SECONDS=3600` for a night.
 fuzz: .venv/installed
