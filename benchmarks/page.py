@@ -117,11 +117,28 @@ def read_speed(result: Result) -> list[str]:
     return [text, table(["", "seconds"], rows)]
 
 
+def hostile(result: Result) -> list[str]:
+    counts: dict[str, dict[str, int]] = {}
+    for name, count in result["outcomes"].items():
+        kind, _, outcome = name.partition(": ")
+        counts.setdefault(kind, {})[outcome] = count
+    outcomes = sorted({outcome for found in counts.values() for outcome in found})
+    rows = [[kind, *(f"{found.get(outcome, 0):,}" for outcome in outcomes)] for kind, found in counts.items()]
+    slowest, limits = result["slowest"], result["limits"]
+    text = (
+        f"{result['files']:,} spoilt files, read in {result['seconds']:,} s by {result['processes']} processes. "
+        f"Slowest: {slowest['seconds']} s of CPU time, case {slowest['case']}. "
+        f"Peak memory: {result['peak_memory_bytes']:,} bytes more than at rest, {limits['memory_bytes']:,} are allowed."
+    )
+    return [text, table(["spoilt", *outcomes], rows)]
+
+
 # Name of a result file -> title and what to write below command and machine. The page has this order.
 SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
     "decode_speed": ("Speed of decoding and encoding", decode_speed),
     "read_speed": ("Speed and memory of reading", read_speed),
+    "hostile": ("Safety", hostile),
     "kmeans": ("Sharing", kmeans),
 }
 

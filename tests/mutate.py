@@ -155,6 +155,33 @@ def chunks_of(first: int, count: int | None, seconds: float | None) -> Iterator[
         yield range(start, min(start + CHUNK, first + (count or 1 << 60)))
 
 
+def result_of(total: Tally, processes: int, seconds: float) -> dict[str, object]:
+    """What benchmarks/results/ holds of a run."""
+    from benchmarks.environment import environment
+
+    files, failed = sum(total.outcomes.values()), len(total.failures)
+    demand = "a million mutated files end in FormatError or in what was saved, each within a second and the memory"
+    return {
+        "command": " ".join(["python", "tests/mutate.py", *sys.argv[1:]]),
+        **environment(),
+        "files": files,
+        "outcomes": dict(sorted(total.outcomes.items())),
+        "failures": {str(number): what for number, what in sorted(total.failures.items())},
+        "limits": {"decoded_bytes": LIMIT_BYTES, "memory_bytes": MEMORY_BYTES, "seconds": SECONDS},
+        "slowest": {"seconds": round(total.slowest[0], 4), "case": total.slowest[1]},
+        "peak_memory_bytes": total.memory_bytes,
+        "processes": processes,
+        "seconds": round(seconds, 1),
+        "demands": [
+            {
+                "demand": demand,
+                "found": f"{files:,} files, {failed} failures",
+                "met": files >= 1_000_000 and not failed,
+            }
+        ],
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     amount = parser.add_mutually_exclusive_group(required=True)
@@ -173,20 +200,9 @@ def main() -> int:
         print(f"case {number}: {what}")
     if arguments.result:
         sys.path.append(str(ROOT))
-        from benchmarks.environment import environment, write_result
+        from benchmarks.environment import write_result
 
-        result = {
-            "command": " ".join(["python", "tests/mutate.py", *sys.argv[1:]]),
-            **environment(),
-            "files": files,
-            "outcomes": dict(sorted(total.outcomes.items())),
-            "failures": {str(number): what for number, what in sorted(total.failures.items())},
-            "limits": {"decoded_bytes": LIMIT_BYTES, "memory_bytes": MEMORY_BYTES, "seconds": SECONDS},
-            "slowest": {"seconds": round(total.slowest[0], 4), "case": total.slowest[1]},
-            "peak_memory_bytes": total.memory_bytes,
-            "seconds": round(seconds, 1),
-        }
-        write_result(arguments.result, result)
+        write_result(arguments.result, result_of(total, arguments.processes, seconds))
     outcomes = Counter[str]()
     for name, count in total.outcomes.items():
         outcomes[name.partition(": ")[2] or name] += count

@@ -209,7 +209,7 @@ def case(number: int, sound: Sequence[Sample]) -> Case:
     data = one.whole
     match rng.randrange(8):
         case 0:
-            return Case("bytes", spoilt(rng, data, two.whole), [one.saved], False)
+            return Case("bytes", spoilt(rng, data, two.whole), [one.saved, two.saved], False)
         case 1:
             cut = rng.choice([rng.randrange(len(data)), one.index.stop + 4])
             resumed = rng.choice([rng.randrange(len(two.whole)), two.index.stop + 4, min(cut, len(two.whole))])

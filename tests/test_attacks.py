@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import handmade
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from cases import content, shared
 
+from benchmarks import page
 from deepcompression.encode import CODERS
 from deepcompression.file import DczFile, How, save_tensors
 from deepcompression.tensor import STORAGE, DenseTensor
@@ -219,6 +221,18 @@ def test_what_a_spoilt_file_must_not_do_is_noticed(story, words, monkeypatch):
     total = mutate.run(iter([range(5, 6)]), processes=1)
     assert list(total.failures) == [5]
     assert words in total.failures[5]
+
+
+def test_a_run_has_its_place_on_the_page_of_results():
+    total = mutate.Tally(Counter({"bytes: refused": 999_999, "index: other tensors": 1}), {}, (0.25, 7), 4096)
+    result = mutate.result_of(total, processes=2, seconds=60)
+    assert (
+        page.table(["spoilt", "other tensors", "refused"], [["bytes", "0", "999,999"], ["index", "1", "0"]])
+        in (page.hostile(result)[1])
+    )
+    assert page.demands(result).startswith("- met: a million")
+    total.failures[3] = "bytes: MemoryError: "
+    assert page.demands(mutate.result_of(total, 2, 60)).startswith("- **missed**: a million")
 
 
 def test_tensors_that_nobody_saved_are_noticed(tmp_path):

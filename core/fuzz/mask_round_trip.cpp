@@ -21,7 +21,7 @@ dcz::Bitmap bitmap_from(Bytes bytes, std::uint64_t size, std::uint64_t stretch) 
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input input(data, size);
-  const auto shape = input.shape(1u << 12);
+  const auto shape = input.shape(1u << 11);
   const dcz::Bitmap mask = bitmap_from(input.rest().subspan(std::min<std::size_t>(4, input.rest().size())),
                                        dcz::extent(shape), input.number(0, 1u << 10));
   auto bytes = dcz::encode_mask(mask, shape);
