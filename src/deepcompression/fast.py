@@ -122,7 +122,7 @@ def _read_head(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int)
 
 
 def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
-    """The tensor in the form it was saved in."""
+    """The tensor in the form it is stored in."""
     head = _read_head(cursor, dtype, shape, 1)
     count = head.bitmap.survivors
     if head.kind == VALUES:

@@ -156,7 +156,9 @@ class DczFile(Mapping[str, Array]):
         return data
 
     def read(self, name: str) -> Tensor:
-        """One tensor, in the form it was saved in. Raises KeyError for an unknown name."""
+        """One tensor, in the form it is stored in: a shared one of a few values may be stored dense. Raises KeyError
+        for an unknown name.
+        """
         return self.read_with_account(name)[0]
 
     def read_with_account(self, name: str) -> tuple[Tensor, Account]:

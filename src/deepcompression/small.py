@@ -91,7 +91,7 @@ def _unmix(
 
 
 def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
-    """The tensor in the form it was saved in."""
+    """The tensor in the form it is stored in."""
     found = _read(cursor, dtype, shape)
     survivors = found.bitmap.survivors
     if found.kind == VALUES:
