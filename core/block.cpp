@@ -11,6 +11,7 @@
 #include "error.hpp"
 #include "huffman.hpp"
 #include "lane_code.hpp"
+#include "lane_encoder.hpp"
 #include "parallel.hpp"
 #include "varint.hpp"
 

@@ -1,5 +1,5 @@
-// Huffman-coded symbols in 64 lanes, read and written by one kernel for each instruction set: the layout of
-// docs/format.md, "Lanes".
+// Huffman-coded symbols in 64 lanes, read by one kernel for each instruction set: the layout of docs/format.md,
+// "Lanes".
 //
 // A segment is decoded in rounds. In each round lane l gives the symbols l*turn .. l*turn + turn - 1 of that round, so
 // that the output is in natural order. A lane sees its code bits through a window of 8 bytes; before each round but the
@@ -10,9 +10,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <span>
-#include <vector>
 
 namespace dcz {
 
@@ -68,35 +66,5 @@ bool start_lanes(const LaneSegment& segment, LaneState& state);
 // Decodes the symbols from number `done` on, one by one and with every byte checked, and checks the segment's end. For
 // the last rounds of a segment, where kernels would read too far.
 bool finish_lanes(const LaneCode& code, const LaneSegment& segment, LaneState& state, std::size_t done);
-
-// Writes segments of one block. Symbols without a code are written as `stand_in`, which has one.
-class LaneEncoder {
- public:
-  // All symbols are below `symbols_below`; no segment has more than `most_symbols`.
-  LaneEncoder(const LaneCode& code, std::uint8_t stand_in, std::size_t symbols_below, std::size_t most_symbols);
-
-  // Appends a segment to `out`. The numbers of symbols without a code, counted from `first` on, go to `exceptions`.
-  void append(std::span<const std::uint8_t> symbols, std::size_t first, std::vector<std::uint8_t>& out,
-              std::vector<std::size_t>& exceptions);
-
- private:
-  // One lane's code bits as whole bytes, and those that do not fill a byte yet.
-  struct Lane {
-    std::uint8_t* out;
-    std::uint64_t pending, pending_bits;
-  };
-
-  std::uint8_t* lane_start(std::size_t lane) const { return bytes_.get() + lane * lane_bytes_; }
-  template <unsigned Symbols, typename TakeTurn>
-  void write_lanes(std::span<const std::uint8_t> symbols, const TakeTurn& take_turn,
-                   std::vector<std::size_t>& exceptions);
-
-  LaneLayout layout_;
-  std::array<std::uint32_t, 256> pieces_;  // symbol -> its code | its length << 16 | 1 << 24 if it is an exception
-  std::vector<std::uint32_t> pairs_;       // the same of two symbols below 64, first | second << 6
-  std::size_t lane_bytes_;
-  std::unique_ptr<std::uint8_t[]> bytes_;
-  std::unique_ptr<std::uint8_t[]> slid_;  // how many bytes each turn completes
-};
 
 }  // namespace dcz

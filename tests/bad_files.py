@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import oracle
 from blocks import write_exceptions, write_lanes, write_stream
-from handmade import FAST, HUFFMAN, SPARSE, TWO, alias, entry, file, gamma, lone, one, pack, table, text, varint
+from handmade import FAST, HUFFMAN, SMALL, SPARSE, TWO, alias, entry, file, gamma, lone, one, pack, table, text, varint
 from second_reader_blocks import NARROW, WIDE
 
 VALUE = bytes.fromhex("0000803f")  # 1.0 as F32
@@ -151,6 +151,10 @@ def fast(payload: bytes, size: int = 2, dtype: str = "F32") -> bytes:
     return one(payload, coder=FAST, shape=(size,), dtype=dtype)
 
 
+def small(payload: bytes, dtype: str = "F32") -> bytes:
+    return one(payload, coder=SMALL, dtype=dtype)
+
+
 def fast_codes(block: bytes, size: int = 700) -> bytes:
     return fast(b"\1" + ALL + TWO_CENTROIDS + block, size)
 
@@ -236,6 +240,26 @@ FAST_PAYLOAD = {
     ),
 }
 
+SMALL_PAYLOAD = {
+    "small-without-bytes": (small(b""), "tensor 'w': kind of content at offset .* needs 1 bytes, 0 are left"),
+    "small-of-a-third-kind": (small(b"\2\0"), "the kind of content at offset .* is 0 or 1; found 2"),
+    "small-codes-of-integers": (small(b"\1\0", "I32"), "codebooks are of F64, F32, F16, BF16; found I32"),
+    "small-more-survivors-than-elements": (small(b"\0\3\0"), "3 survivors are claimed for a tensor of 2 elements"),
+    "small-codebook-missing": (small(b"\1\2"), "number of centroids at offset .* needs 1 bytes, 0 are left"),
+    "small-codebook-cut": (small(b"\1\2" + ONE_CENTROID[:4]), "codebook at byte 3 is truncated"),
+    "small-mask-of-none": (small(b"\0\0\1\7"), "1 bytes of mask and codes are stored where all is known"),
+    "small-mask-of-all": (small(b"\0\2\1\7" + 4 * ZEROS), "1 bytes of mask and codes are stored where all is known"),
+    "small-mask-longer-than-payload": (small(b"\0\1\x09\7"), "mask at offset .* needs 9 bytes, 1 are left"),
+    "small-bytes-behind-no-survivor": (small(b"\1\0\0"), "1 bytes"),
+    "small-values-missing": (small(b"\0\2\0" + 3 * ZEROS), "block at byte 9 is truncated"),
+    "small-values-too-many": (small(b"\0\2\0" + 5 * ZEROS), "2 bytes are left over behind the payload"),
+    "small-zero-byte-at-the-end": (small(b"\1\2" + ONE_CENTROID + bytes(1)), "end elsewhere than their bytes"),
+    "small-bytes-not-read": (
+        small(b"\1\2" + ONE_CENTROID + bytes(40) + b"\1"),
+        "end elsewhere than their bytes|surviv",
+    ),
+}
+
 TABLES = {
     "table-without-symbols": (b"\0", "has 0 symbols, expected 1 to 4"),
     "table-beyond-the-alphabet": (table(5, 8, 0, 0, 0, 0), "has 5 symbols, expected 1 to 4"),
@@ -257,6 +281,7 @@ BAD = (
     | INDEX
     | PAYLOAD
     | FAST_PAYLOAD
+    | SMALL_PAYLOAD
     | {
         name: (sparse(varint(2) + b"\2" + bad + b"\0" + 8 * VALUE, 99), message)
         for name, (bad, message) in TABLES.items()

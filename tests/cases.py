@@ -91,6 +91,16 @@ def large_cases() -> dict[str, Tensor]:
     }
 
 
+def lenet5() -> dict[str, Tensor]:
+    """The shapes of the paper's LeNet-5, pruned to 8 % and shared."""
+    tensors: dict[str, Tensor] = {}
+    for name, shape in {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "fc1": (500, 800), "fc2": (10, 500)}.items():
+        size = int(np.prod(shape))
+        tensors[f"{name}.weight"] = shared(size, list(range(0, size, 12)), 32, shape=shape)
+        tensors[f"{name}.bias"] = dense("F32", shape[:1])
+    return tensors
+
+
 CASES = all_cases()
 LARGE = large_cases()
 

@@ -75,15 +75,10 @@ MASKS = {
     "without elements": np.zeros((3, 0), bool),
     "a scalar": np.ones((), bool),
 }
-FAST = How("fast")
 
 
-def fast(tensors: dict) -> tuple[dict, dict, dict]:
-    return tensors, {}, dict.fromkeys(tensors, FAST)
-
-
-def huffman(tensors: dict) -> tuple[dict, dict, dict]:
-    return tensors, {}, dict.fromkeys(tensors, How("huffman"))
+def by(coder: str, tensors: dict) -> tuple[dict, dict, dict]:
+    return tensors, {}, dict.fromkeys(tensors, How(coder))
 
 
 # file -> tensors, metadata, how
@@ -101,9 +96,9 @@ GOOD = {
         {c: How(c) for c in ("raw", "sparse", "huffman")},
     ),
     "every-gap-width": ({f"b{b}": PRUNED for b in GAP_BITS}, {}, {f"b{b}": How("huffman", b) for b in GAP_BITS}),
-    "every-weight-dtype": huffman({d: shared(600, list(range(0, 600, 2)), 5, d) for d in WEIGHT_DTYPES}),
-    "many-centroids": huffman({"w": shared(2000, list(range(2000)), MAX_CENTROIDS, "F16")}),
-    "one-centroid": huffman({"w": shared(5000, list(range(0, 5000, 250)), 1)}),
+    "every-weight-dtype": by("huffman", {d: shared(600, list(range(0, 600, 2)), 5, d) for d in WEIGHT_DTYPES}),
+    "many-centroids": by("huffman", {"w": shared(2000, list(range(2000)), MAX_CENTROIDS, "F16")}),
+    "one-centroid": by("huffman", {"w": shared(5000, list(range(0, 5000, 250)), 1)}),
     "signs-and-nan": (
         {name: CASES[name] for name in ("signs of zero", "not finite", "F32 all zero")},
         {},
@@ -114,20 +109,34 @@ GOOD = {
         {"größe": "€", "": "empty", "a\nb": ""},
         {},
     ),
-    "fast-values-of-every-dtype": fast(
+    "fast-values-of-every-dtype": by(
+        "fast",
         {f"{dtype} dense": dense(dtype, (5, 60)) for dtype in STORAGE}
-        | {f"{dtype} pruned": pruned(dtype, 300, [0, 5, 6, 99, 299]) for dtype in STORAGE}
+        | {f"{dtype} pruned": pruned(dtype, 300, [0, 5, 6, 99, 299]) for dtype in STORAGE},
     ),
-    "fast-codes-of-every-dtype": fast(
+    "fast-codes-of-every-dtype": by(
+        "fast",
         {d: shared(600, list(range(0, 600, 2)), 5, d, (20, 30)) for d in WEIGHT_DTYPES}
         | {f"{d} one centroid": shared(90, list(range(3, 90, 7)), 1, d) for d in WEIGHT_DTYPES}
-        | {f"{d} 256 centroids": shared(1100, list(range(1100)), MAX_CENTROIDS, d) for d in WEIGHT_DTYPES}
+        | {f"{d} 256 centroids": shared(1100, list(range(1100)), MAX_CENTROIDS, d) for d in WEIGHT_DTYPES},
     ),
-    "fast-signs-and-nan": fast({name: CASES[name] for name in ("signs of zero", "not finite", "F32 all zero")}),
-    "fast-narrow-lanes": fast({"w": full(symbols_of("exceptions", 66_000))}),
-    "fast-wide-lanes": fast({"w": full(symbols_of("rare others", 66_001), "BF16")}),
-    "fast-values-in-lanes": fast({"w": planes("BF16", symbols_of("two", 66_000), symbols_of("rare others", 66_000))}),
-    "fast-masks": fast({name: mask(survives) for name, survives in MASKS.items()}),
+    "fast-signs-and-nan": by("fast", {name: CASES[name] for name in ("signs of zero", "not finite", "F32 all zero")}),
+    "fast-narrow-lanes": by("fast", {"w": full(symbols_of("exceptions", 66_000))}),
+    "fast-wide-lanes": by("fast", {"w": full(symbols_of("rare others", 66_001), "BF16")}),
+    "fast-values-in-lanes": by(
+        "fast", {"w": planes("BF16", symbols_of("two", 66_000), symbols_of("rare others", 66_000))}
+    ),
+    "small-values-of-every-dtype": by(
+        "small", {dtype: pruned(dtype, 300, [0, 5, 6, 99, 299]) for dtype in STORAGE} | {"all": dense("I8", (300,))}
+    ),
+    "small-codes-of-every-dtype": by(
+        "small",
+        {d: shared(600, list(range(0, 600, 2)), 5, d, (20, 30)) for d in WEIGHT_DTYPES}
+        | {f"{d} one centroid": shared(90, list(range(3, 90, 7)), 1, d) for d in WEIGHT_DTYPES}
+        | {f"{d} in kernels": shared(540, list(range(0, 540, 3)), 16, d, (6, 10, 3, 3)) for d in WEIGHT_DTYPES}
+        | {"256 centroids": shared(1100, list(range(1100)), MAX_CENTROIDS), "nothing": shared(40, [])},
+    ),
+    "fast-masks": by("fast", {name: mask(survives) for name, survives in MASKS.items()}),
 }
 
 # file -> layouts of blocks, of masks, and kinds of sequences that it must hold

@@ -1,17 +1,14 @@
 import errno
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import second_reader
-from cases import CASES, content, dense, pruned, shared
+from cases import CASES, content, dense, lenet5, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import deepcompression as dc
-from deepcompression import file as file_module
 from deepcompression.file import DczFile, How, Tie, load_tensors, save_tensors
 from deepcompression.tensor import STORAGE, DenseTensor
 
@@ -23,16 +20,6 @@ def path(tmp_path):
 
 def only(folder):
     return sorted(p.name for p in folder.iterdir())
-
-
-def lenet5():
-    """The shapes of the paper's LeNet-5, pruned to 8 % and shared."""
-    tensors = {}
-    for name, shape in {"conv1": (20, 1, 5, 5), "conv2": (50, 20, 5, 5), "fc1": (500, 800), "fc2": (10, 500)}.items():
-        size = int(np.prod(shape))
-        tensors[f"{name}.weight"] = shared(size, list(range(0, size, 12)), 32, shape=shape)
-        tensors[f"{name}.bias"] = dense("F32", shape[:1])
-    return tensors
 
 
 def test_every_tensor_comes_back_in_one_file_by_both_readers(path):
@@ -133,17 +120,6 @@ def test_a_tie_to_a_later_tensor_or_to_a_tie_is_refused(path, tensors):
     with pytest.raises(ValueError, match=r"is tied to .*, which is not an earlier tensor of its own"):
         save_tensors(path, tensors)
     assert only(path.parent) == []
-
-
-def test_asking_for_a_name_reads_no_payload(path):
-    save_tensors(path, {"a": dense("F32", (4,))})
-    damage(path, -1)
-    with DczFile(path) as file:
-        assert "a" in file
-        assert "b" not in file
-        assert len(file) == 1
-        with pytest.raises(KeyError):
-            file.read("b")
 
 
 # --- how tensors are encoded
@@ -269,71 +245,3 @@ def test_a_link_is_followed(path):
     save_tensors(link, {})
     assert link.is_symlink()
     assert load_tensors(path) == {}
-
-
-# --- read in parts
-
-
-def damage(path, at):
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
-
-
-def test_reading_one_tensor_touches_no_other(path):
-    tensors = lenet5()
-    save_tensors(path, tensors)
-    with DczFile(path) as file:
-        victim = file.entries["fc1.weight"]
-    damage(path, victim.offset + victim.length // 2)
-    with DczFile(path) as file:
-        for name in tensors:
-            if name == "fc1.weight":
-                with pytest.raises(dc.FormatError, match=r"tensor 'fc1.weight': the payload at offset \d+ is"):
-                    file.read(name)
-            else:
-                assert content(file.read(name)) == content(tensors[name])
-
-
-def test_threads_may_share_a_file(path):
-    tensors = lenet5()
-    save_tensors(path, tensors)
-    found = {}
-    with DczFile(path) as file:
-        readers = [threading.Thread(target=lambda n=name: found.update({n: content(file.read(n))})) for name in tensors]
-        for reader in readers:
-            reader.start()
-        for reader in readers:
-            reader.join()
-    assert found == {name: content(tensor) for name, tensor in tensors.items()}
-
-
-def test_a_file_that_shrinks_while_it_is_open_is_refused(path):
-    save_tensors(path, {"a": dense("F32", (2000,))})
-    with DczFile(path) as file:
-        os.truncate(path, 100)
-        with pytest.raises(dc.FormatError, match="the file changed while it was open"):
-            file.read("a")
-
-
-def test_a_file_that_is_none_is_closed_again(path, monkeypatch):
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(dc.FormatError, match=r"model.dcz: not a .dcz file: it begins with 6e 6f 74 68"):
-        load_tensors(path)
-    with pytest.raises(FileNotFoundError):
-        load_tensors(path.with_name("missing.dcz"))
-
-
-# --- limits
-
-
-def test_the_limit_counts_the_decoded_bytes_of_all_tensors_but_ties_once(path):
-    tensor = shared(1000, [5])
-    save_tensors(path, {"a": tensor, "b": pruned("U8", 96, [1]), "c": Tie("a")})
-    assert len(load_tensors(path, limit_bytes=4096)) == 3
-    with pytest.raises(dc.FormatError, match="the tensors take 4096 bytes when decoded, the limit is 4095"):
-        load_tensors(path, limit_bytes=4095)
-
-
-def test_the_usual_limit_is_the_one_of_the_page():
-    assert file_module.LIMIT_BYTES == 64 << 30

@@ -12,9 +12,9 @@ import second_reader_blocks
 import second_reader_mask
 from bad_files import BAD
 from cases import content
-from golden_files import GOOD, SHOWN
+from golden_files import EXAMPLE, GOOD, SHOWN
 
-from deepcompression.encode import CODERS
+from deepcompression.encode import CODERS, encode
 from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
 from deepcompression.tensor import STORAGE
 from deepcompression.wire import FormatError
@@ -112,7 +112,12 @@ def test_the_numbers_of_coders_and_dtypes_are_those_of_the_page():
     assert [name.strip() for name in dtypes[1].split("|")] == list(STORAGE)
 
 
-def test_the_worked_example_of_the_page_is_the_golden_file():
-    example = PAGE.read_text().split("## A worked example")[1]
-    rows = re.findall(r"^    ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", example, re.MULTILINE)
-    assert bytes.fromhex(" ".join(rows)) == golden("good", "worked-example").read_bytes()
+def hex_of(text):
+    rows = re.findall(r"^    ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?:   .*)?$", text, re.MULTILINE)
+    return bytes.fromhex(" ".join(rows))
+
+
+def test_the_worked_examples_of_the_page_are_the_golden_file_and_what_the_coder_fast_makes():
+    huffman, fast = PAGE.read_text().split("## A worked example")[1].split("### The same tensor by `fast`")
+    assert hex_of(huffman) == golden("good", "worked-example").read_bytes()
+    assert hex_of(fast) == encode(EXAMPLE["fc.weight"], "fast")[1]

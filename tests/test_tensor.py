@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from cases import CASES, content, dense, shared
+from cases import CASES, content, dense, numbers, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -13,9 +13,12 @@ from deepcompression.tensor import (
     WEIGHT_DTYPES,
     CompressedTensor,
     DenseTensor,
+    below_zero,
     narrow,
     nonzero_bits,
+    ordered_bits,
     size_bytes,
+    unordered_bits,
     widen,
 )
 
@@ -166,3 +169,60 @@ def test_a_tensor_of_257_values_is_not_shared():
 
 def test_what_is_no_weight_is_not_shared():
     assert CompressedTensor.from_dense(dense("I32", (4,))) is None
+
+
+# The order of a codebook
+
+
+def of_any_bits(dtype):
+    """Every element of 16 bits, or many of more."""
+    if STORAGE[dtype].itemsize == 2:
+        return np.arange(65536, dtype="<u2").view(STORAGE[dtype])
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan, 1.0, -1.0], STORAGE[dtype])
+    return np.concatenate([special, numbers(20_000).view(STORAGE[dtype])])
+
+
+@pytest.mark.parametrize("dtype", WEIGHT_DTYPES)
+def test_ordered_bits_come_back(dtype):
+    elements = of_any_bits(dtype)
+    ordered = ordered_bits(elements, dtype)
+    assert ordered.dtype == np.uint64
+    assert int(ordered.max()) < 2 ** (8 * elements.itemsize)
+    back = unordered_bits(ordered, dtype)
+    assert back.dtype == STORAGE[dtype]
+    assert back.tobytes() == elements.tobytes()
+
+
+@pytest.mark.parametrize("dtype", WEIGHT_DTYPES)
+def test_ordered_bits_ascend_as_the_values_do(dtype):
+    elements = of_any_bits(dtype)
+    elements = elements[~np.isnan(widen(elements, dtype))]
+    values = widen(elements, dtype)[np.argsort(ordered_bits(elements, dtype))]
+    assert (values[1:] >= values[:-1]).all()
+    assert values[0] == -np.inf
+    assert values[-1] == np.inf
+
+
+@pytest.mark.parametrize("dtype", WEIGHT_DTYPES)
+def test_a_negative_zero_comes_right_before_zero_and_nan_at_the_ends(dtype):
+    values = np.array([-np.inf, -0.0, 0.0, np.inf], np.float32)
+    low, minus, plus, high = ordered_bits(narrow(values, dtype), dtype).tolist()
+    assert plus == minus + 1 == 2 ** (8 * STORAGE[dtype].itemsize - 1)
+    elements = of_any_bits(dtype)
+    nan = ordered_bits(elements[np.isnan(widen(elements, dtype))], dtype)
+    assert ((nan < low) | (nan > high)).all()
+
+
+@pytest.mark.parametrize("dtype", WEIGHT_DTYPES)
+def test_elements_below_zero_are_told_by_their_sign_bit(dtype):
+    values = np.array([-np.inf, -2, -0.0, 0.0, 1, np.inf], np.float32)
+    assert below_zero(narrow(values, dtype), dtype) == 3
+    assert below_zero(STORAGE[dtype].type(0).reshape(1)[:0], dtype) == 0
+
+
+def test_a_canonical_codebook_holds_both_zeros_in_their_order():
+    codebook = np.array([0.0, 5.0, -0.0, -1.0], "<f4")
+    tensor = CompressedTensor((4,), np.arange(4), codebook, np.array([0, 1, 2, 3], np.uint8))
+    form = tensor.canonical()
+    assert form.codebook.tobytes() == np.array([-1.0, -0.0, 0.0, 5.0], "<f4").tobytes()
+    assert form.codes.tolist() == [2, 3, 1, 0]
