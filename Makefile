@@ -4,12 +4,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORE := $(wildcard core/*.hpp core/*.cpp)
-FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp)
+FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.cpp)
 
 # how long `make fuzz` runs each of its targets
 SECONDS ?= 60
 
-.PHONY: demo test check format fuzz golden benchmarks clean
+.PHONY: demo test check format fuzz aarch64 golden benchmarks clean
 
 demo: .venv/installed
 	$(BIN)/python -m reproduce lenet-300-100 --out build/demo
@@ -31,6 +31,10 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CORE) $(FUZZ)
 
+# The core for 64-bit ARM, emulated, must write the same bytes as here (needs g++-aarch64-linux-gnu and qemu-user).
+aarch64:
+	core/cross/run
+
 # The decoders under ASan and UBSan, and mutated files; `make fuzz SECONDS=3600` for a night.
 fuzz: .venv/installed
 	core/fuzz/run $(SECONDS)
@@ -42,7 +46,7 @@ golden: .venv/installed
 # Sizes beside other coders', and the page of results. Downloads packages; half an hour the first time.
 benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
-	missed=0; for each in file_size decode_speed read_speed; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
+	missed=0; for each in file_size decode_speed read_speed small_speed; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
 	  $(BIN)/python -m benchmarks.page && exit $$missed
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)

@@ -18,7 +18,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from benchmarks.environment import command, environment, write_result
+from benchmarks.environment import command, conclude, demand, environment, write_result
 from benchmarks.tensors import alexnet_fc6, convolution, vgg16_fc6
 from deepcompression import _core
 from deepcompression.tensor import CompressedTensor
@@ -143,22 +143,25 @@ def main() -> int:
     times = {name: mean("times zstd", name) for name in next(iter(found.values()))["times zstd"]}  # type: ignore
     threads = {name: mean("times one thread", name) for name in next(iter(found.values()))["times one thread"]}  # type: ignore
     demands = [
-        {"demand": f"decoding, {name}: {DEMANDED[name]} times zstd -1", "found": round(times[name], 3)}
-        | {"met": times[name] >= DEMANDED[name]}
-        for name in sets
+        *(
+            demand(
+                f"decoding, {name}: {DEMANDED[name]} times zstd -1",
+                round(times[name], 3),
+                times[name] >= DEMANDED[name],
+            )
+            for name in sets
+        ),
+        demand(
+            f"encoding: {DEMANDED_ENCODING} times zstd -1",
+            round(times["encoding"], 3),
+            times["encoding"] >= DEMANDED_ENCODING,
+        ),
     ]
-    demands.append(
-        {"demand": f"encoding: {DEMANDED_ENCODING} times zstd -1", "found": round(times["encoding"], 3)}
-        | {"met": times["encoding"] >= DEMANDED_ENCODING}
-    )
-    demands += [
-        {
-            "demand": f"{name}: two threads {DEMANDED_THREADS} times one",
-            "found": round(threads[f"{name}, 2 threads"], 3),
-        }
-        | {"met": threads[f"{name}, 2 threads"] >= DEMANDED_THREADS}
-        for name in sets
-    ]
+    for name in sets:
+        gain = threads[f"{name}, 2 threads"]
+        demands.append(
+            demand(f"{name}: two threads {DEMANDED_THREADS} times one", round(gain, 3), gain >= DEMANDED_THREADS)
+        )
     result = {
         "command": command("benchmarks.decode_speed"),
         **environment(["zstandard"]),
@@ -169,9 +172,7 @@ def main() -> int:
         "demands": demands,
     }
     write_result("decode_speed", result)
-    for demand in demands:
-        print(f"{'met   ' if demand['met'] else 'MISSED'} {demand['demand']}: {demand['found']}")
-    return 0 if all(demand["met"] for demand in demands) else 1
+    return conclude(result)
 
 
 if __name__ == "__main__":

@@ -66,3 +66,15 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
     path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
+
+
+def demand(text: str, found: object, met: bool) -> dict[str, Any]:
+    """One thing that a result must show, and whether it does."""
+    return {"demand": text, "found": found, "met": met}
+
+
+def conclude(result: dict[str, Any]) -> int:
+    """Prints the result's demands; the exit code: 1 if one of them is not met."""
+    for each in result["demands"]:
+        print(f"{'met   ' if each['met'] else 'MISSED'} {each['demand']}: {each['found']}")
+    return 0 if all(each["met"] for each in result["demands"]) else 1

@@ -67,6 +67,14 @@ def file_size(result: Result) -> list[str]:
     return blocks + skipped
 
 
+def small_speed(result: Result) -> list[str]:
+    rows = [
+        [name, f"{each['weights']:,}", f"{each['density']:.1%}", f"{each['encoding']:.1f}", f"{each['decoding']:.1f}"]
+        for name, each in result["tensors"].items()
+    ]
+    return [table(["million weights a second", "weights", "density", "encoding", "decoding"], rows)]
+
+
 def kmeans(result: Result) -> list[str]:
     rows = [
         [name, f"{found['seconds']:.4f}", f"{found['squared_error']:.7g}" if "squared_error" in found else ""]
@@ -139,6 +147,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "decode_speed": ("Speed of decoding and encoding", decode_speed),
     "read_speed": ("Speed and memory of reading", read_speed),
     "hostile": ("Safety", hostile),
+    "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),
 }
 

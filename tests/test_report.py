@@ -120,3 +120,22 @@ def test_any_name_can_be_printed_and_none_steers_the_terminal(path, name):
 def test_names_are_printed_as_they_are_but_for_what_cannot_be():
     assert printable("größe[0]") == "größe[0]"
     assert printable("\x1b[31m\n") == r"\x1b[31m\n"
+
+
+def test_bits_that_no_part_of_the_file_tells_are_not_shown(path):
+    tensor = shared(4000, list(range(0, 4000, 3)), 16)
+    report = report_of(path, {"w": tensor}, how={"w": How("small")})
+    assert report.rows[0].coded_together
+    row = next(line for line in printed(report).splitlines() if line.startswith("│ w "))
+    assert [cell.strip() for cell in row.split("│")][5:9] == ["4", "-", "2", "-"]
+    total = next(line for line in printed(report).splitlines() if line.startswith("│ total "))
+    assert [cell.strip() for cell in total.split("│")][5:9] == ["4.0", "-", "2.0", "-"]
+
+
+@pytest.mark.parametrize("coder", ["fast", "small"])
+def test_columns_before_huffman_coding_are_those_of_the_papers_layout_whatever_the_coder(coder, path):
+    tensor = shared(60_000, list(range(0, 60_000, 7)), 16)
+    rows = [report_of(path, {"w": tensor}, how={"w": how}).rows[0] for how in (How(coder), How("huffman", 3))]
+    assert [(row.gap_bits, row.entries, row.weight_bits, row.fixed_bytes) for row in rows[:1]] == [
+        (row.gap_bits, row.entries, row.weight_bits, row.fixed_bytes) for row in rows[1:]
+    ]

@@ -16,7 +16,17 @@ from deepcompression.small import decode_small, decode_small_dense, encode_small
 from deepcompression.tensor import STORAGE, Array, DenseTensor, Tensor, size_bytes
 from deepcompression.wire import Cursor, FormatError
 
-__all__ = ["CODERS", "DEFAULT_PROFILE", "PROFILES", "Account", "Coder", "decode", "decode_dense", "encode"]
+__all__ = [
+    "CODERS",
+    "DEFAULT_PROFILE",
+    "PROFILES",
+    "Account",
+    "Coder",
+    "check_profile",
+    "decode",
+    "decode_dense",
+    "encode",
+]
 
 
 def _encode_raw(tensor: Tensor) -> bytes:
@@ -66,6 +76,12 @@ DEFAULT_PROFILE = "fast"
 _SMALL_SIZE = 1 << 16
 
 
+def check_profile(profile: str) -> None:
+    """Raises ValueError for an unknown one."""
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; known are {', '.join(PROFILES)}")
+
+
 def encode(
     tensor: Tensor, coder: str | None = None, gap_bits: int | None = None, profile: str = DEFAULT_PROFILE
 ) -> tuple[str, bytes]:
@@ -77,8 +93,7 @@ def encode(
     """
     if coder is not None and coder not in CODERS:
         raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
-    if profile not in PROFILES:
-        raise ValueError(f"unknown profile {profile!r}; known are {', '.join(PROFILES)}")
+    check_profile(profile)
     if gap_bits is not None and gap_bits not in GAP_BITS:
         raise ValueError(f"gap_bits is from {GAP_BITS[0]} to {GAP_BITS[-1]}; found {gap_bits}")
     if coder is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from deepcompression.encode import DEFAULT_PROFILE, Account, decode, decode_dense, encode
+from deepcompression.encode import DEFAULT_PROFILE, Account, check_profile, decode, decode_dense, encode
 from deepcompression.index import (
     CHECKSUM_BYTES,
     HEADER_BYTES,
@@ -61,6 +61,7 @@ def save_tensors(
     """
     if unknown := set(how or {}) - set(tensors):
         raise ValueError(f"no tensor is named {', '.join(sorted(unknown))}, whose encoding is given")
+    check_profile(profile)
     payloads: list[bytes] = []
     entries: dict[str, Entry] = {}
     for name, tensor in tensors.items():

@@ -90,6 +90,11 @@ class Row:
         return code_bits(self.centroids)
 
     @property
+    def coded_together(self) -> bool:
+        """One string holds codes and positions, and no byte of it is one's or the other's."""
+        return "mask and codes" in self.parts
+
+    @property
     def _stored_entries(self) -> int:
         """How many codes are stored: only the paper's layout has fillers."""
         return self.entries if "gaps" in self.parts else self.survivors
@@ -225,17 +230,15 @@ def _cells(row: Row) -> tuple[str | Text, ...]:
     if row.tied_to:
         return (name, shape, *[""] * 8, "0", Text(f"= {printable(row.tied_to)}"))
     shared, pruned = row.centroids > 0, row.gap_bits > 0
-    # one string holds both, and no byte is one's or the other's
-    together = "mask and codes" in row.parts
     return (
         name,
         shape,
         f"{row.weights:,}",
         _percent(row.survivors, row.weights),
         str(row.weight_bits) if shared else "-",
-        f"{row.weight_bits_coded:.1f}" if shared and not together else "-",
+        f"{row.weight_bits_coded:.1f}" if shared and not row.coded_together else "-",
         str(row.gap_bits) if pruned else "-",
-        f"{row.gap_bits_coded:.1f}" if pruned and not together else "-",
+        f"{row.gap_bits_coded:.1f}" if pruned and not row.coded_together else "-",
         _percent(row.fixed_bytes, row.dense_bytes),
         _percent(row.stored_bytes, row.dense_bytes),
         f"{row.stored_bytes:,}",
@@ -248,7 +251,10 @@ def _percent(part: float, whole: float) -> str:
 
 
 def _mean_bits(rows: Iterable[Row], name: str, needed: str) -> str:
-    """The mean over all entries of the rows that have such bits: those where `needed` is not zero."""
-    having = [row for row in rows if getattr(row, needed) and not row.tied_to]
+    """The mean over all entries of the rows that have such bits: those where `needed` is not zero and, if coded bits
+    are asked for, codes and positions are coded apart.
+    """
+    coded = name.endswith("_coded")
+    having = [row for row in rows if getattr(row, needed) and not row.tied_to and not (coded and row.coded_together)]
     entries = sum(row.entries for row in having)
     return f"{sum(getattr(row, name) * row.entries for row in having) / entries:.1f}" if entries else "-"

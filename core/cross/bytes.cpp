@@ -1,0 +1,94 @@
+// Prints checksums of what the encoders write, and whether the decoders give it back: the same lines on every machine.
+#include <algorithm>
+#include <bit>
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <span>
+#include <vector>
+
+#include "block.hpp"
+#include "content.hpp"
+#include "kmeans.hpp"
+#include "mask.hpp"
+#include "mix.hpp"
+
+namespace {
+
+using Bytes = std::vector<std::uint8_t>;
+
+// Marsaglia's xorshift: no library's generator, which may differ.
+std::uint64_t random_bits() {
+  static std::uint64_t state = 1;
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return state;
+}
+
+// FNV-1a.
+std::uint64_t checksum(std::span<const std::uint8_t> bytes) {
+  std::uint64_t sum = 0xcbf29ce484222325;
+  for (const std::uint8_t byte : bytes) sum = (sum ^ byte) * 0x100000001b3;
+  return sum;
+}
+
+void report(const char* what, const Bytes& written, bool same) {
+  std::printf("%-10s %8zu bytes %016" PRIx64 " %s\n", what, written.size(), checksum(written),
+              same ? "same" : "DIFFERS");
+}
+
+void block(std::size_t count, unsigned alphabet) {
+  Bytes symbols(count), decoded(count);
+  for (auto& symbol : symbols) {
+    unsigned value = 0;
+    while (value + 1 < alphabet && random_bits() % alphabet > 3) value += 1 + static_cast<unsigned>(random_bits() % 2);
+    symbol = static_cast<std::uint8_t>(std::min(value, alphabet - 1));
+  }
+  const Bytes written = dcz::encode_block(symbols);
+  std::size_t offset = 0;
+  dcz::decode_block(written, offset, decoded, 256, 1);
+  report("block", written, decoded == symbols && offset == written.size());
+}
+
+void tensor(const std::vector<std::uint64_t>& shape, unsigned percent) {
+  const std::uint64_t size = dcz::extent(shape);
+  dcz::Bitmap mask(size);
+  for (std::uint64_t i = 0; i < size; ++i) {
+    if (random_bits() % 100 < percent * (1 + i / 64 % 3) / 2) mask.set(i);
+  }
+  const Bytes bitmap(mask.bytes().begin(), mask.bytes().end());
+  const Bytes written = dcz::encode_mask(mask, shape);
+  std::size_t offset = 0;
+  const dcz::Bitmap read = dcz::decode_mask(written, offset, shape, 1);
+  report("mask", written, std::equal(bitmap.begin(), bitmap.end(), read.bytes().begin()));
+
+  Bytes codes(static_cast<std::size_t>(mask.count())), found_codes(codes.size()), found(bitmap.size());
+  for (auto& code : codes) code = static_cast<std::uint8_t>(random_bits() % 7 + random_bits() % 9);
+  const dcz::MixedTensor mixed{shape, mask.count(), 16, 7};
+  const Bytes string = dcz::mix_encode(mixed, bitmap, codes);
+  dcz::mix_decode(string, mixed, found, found_codes);
+  report("mixed", string, found == bitmap && found_codes == codes);
+}
+
+void centroids() {
+  std::vector<float> values(20000);
+  for (auto& value : values) value = static_cast<float>(random_bits() >> 40) * 1e-6f;
+  std::sort(values.begin(), values.end());
+  for (const float centroid : dcz::optimal_centroids(values, 16)) {
+    std::printf("%08" PRIx32 " ", std::bit_cast<std::uint32_t>(centroid));
+  }
+  std::printf("\n");
+}
+
+}  // namespace
+
+int main() {
+  for (const std::size_t count : {1, 100, 5000, 65535, 65536, 70001, 300000, 600001}) {
+    for (const unsigned alphabet : {1, 2, 5, 32, 100, 256}) block(count, alphabet);
+  }
+  for (const unsigned percent : {2, 10, 40, 60, 95}) {
+    for (const auto& shape : {std::vector<std::uint64_t>{300, 400}, {64, 64, 3, 3}, {1000}}) tensor(shape, percent);
+  }
+  centroids();
+}
