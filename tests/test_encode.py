@@ -204,6 +204,13 @@ def test_survivors_of_many_values_are_stored_without_a_codebook_where_that_is_sm
     assert account.survivors == 200
 
 
+def test_a_codebook_is_stored_where_that_is_smaller_even_if_few_share_its_values():
+    tensor = shared(100, list(range(100)), 40, "F64")
+    found, account = check(tensor, "fast", encode(tensor, "fast")[1])
+    assert isinstance(found, CompressedTensor)
+    assert account.survivors < 4 * account.centroids
+
+
 @pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
 def test_a_shared_tensor_comes_back_in_parts(coder):
     tensor = shared(500, list(range(0, 500, 7)), 4)
