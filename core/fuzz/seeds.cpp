@@ -10,6 +10,7 @@
 #include "fuzz.hpp"
 #include "huffman.hpp"
 #include "lane_code.hpp"
+#include "lane_encoder.hpp"
 #include "mask.hpp"
 #include "mix.hpp"
 #include "varint.hpp"
