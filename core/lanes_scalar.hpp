@@ -12,26 +12,23 @@
 namespace dcz {
 namespace {
 
-// Above all lengths of a turn: some bits do not hold what a table is to find in them.
-constexpr std::uint64_t kUnfit = 0x40;
-
-// The next `kIndexBits` bits -> two symbols and their length.
+// The next 14 bits -> the two symbols that they always hold in narrow lanes, and their length.
 struct PairTable {
-  static constexpr unsigned kIndexBits = 13;
-  static constexpr std::uint64_t kMask = (1u << kIndexBits) - 1;
-  std::uint8_t bits[1u << kIndexBits];
-  std::uint16_t symbols[1u << kIndexBits];
+  static constexpr std::uint64_t kMask = (1u << 14) - 1;
+  std::uint8_t bits[kMask + 1];
+  std::uint16_t symbols[kMask + 1];
 
   explicit PairTable(const LaneCode& code) {
     for (std::uint32_t window = 0; window <= kMask; ++window) {
-      const std::uint16_t first = code.singles[window];
-      const std::uint16_t second = code.singles[window >> (first & 0xff)];
-      const unsigned both = (first & 0xffu) + (second & 0xffu);
-      bits[window] = static_cast<std::uint8_t>(both <= kIndexBits ? both : kUnfit);
+      const std::uint16_t first = code.singles[window], second = code.singles[window >> (first & 0xff)];
+      bits[window] = static_cast<std::uint8_t>(first + second);
       symbols[window] = static_cast<std::uint16_t>(first >> 8 | (second & 0xff00));
     }
   }
 };
+
+// Above all lengths of a turn: a code that a small table does not hold.
+constexpr std::uint64_t kUnfit = 0x40;
 
 // The next 12 bits -> symbol << 8 | length: small enough for any first cache.
 struct ShortTable {
@@ -55,46 +52,31 @@ inline std::uint64_t slide(std::uint64_t unused, std::uint64_t used, const std::
   return unused | fresh << ((0 - used) & 63);
 }
 
-// A turn with the table that holds every code. Out of line: it is rare that the small ones do not do.
-template <unsigned Turn>
-[[gnu::noinline]] std::uint64_t turn_by_singles(const LaneCode& code, std::uint64_t unused, std::uint8_t* out,
-                                                std::uint64_t& rest) {
-  std::uint64_t used = 0;
-  for (unsigned i = 0; i < Turn; ++i) {
-    const std::uint16_t single = code.singles[unused % code.singles.size()];
-    out[i] = static_cast<std::uint8_t>(single >> 8);
-    unused >>= single & 0xff;
-    used += single & 0xff;
-  }
-  rest = unused;
-  return used;
-}
-
-// After a turn that began with `window`, found `sum` bits by a small table, and left `rest`.
-template <unsigned Turn>
-inline void end_turn(const LaneCode& code, std::uint64_t window, std::uint64_t sum, std::uint64_t rest,
-                     std::uint64_t& unused, std::uint64_t& used, std::uint8_t* out) {
-  used &= 7;
-  if (sum >= kUnfit) [[unlikely]] {
-    used += turn_by_singles<Turn>(code, window, out, unused);
-  } else {
-    used += sum;
-    unused = rest;
-  }
-}
-
-inline void narrow_turn(const LaneCode& code, const PairTable& table, std::uint64_t& unused, std::uint64_t& used,
+inline void narrow_turn(const LaneCode&, const PairTable& table, std::uint64_t& unused, std::uint64_t& used,
                         const std::uint8_t*& next, std::uint8_t* out) {
-  const std::uint64_t window = slide(unused, used, next);
-  std::uint64_t bits = window, sum = 0;
+  std::uint64_t bits = slide(unused, used, next), sum = 0;
   for (unsigned i = 0; i < kNarrow.turn; i += 2) {
-    const std::uint64_t index = bits & table.kMask;
-    const std::uint64_t both = table.bits[index];
+    const std::uint64_t index = bits & table.kMask, both = table.bits[index];
     store16(out + i, table.symbols[index]);
     bits >>= both & 63;
     sum += both;
   }
-  end_turn<kNarrow.turn>(code, window, sum, bits, unused, used, out);
+  unused = bits;
+  used = (used & 7) + sum;
+}
+
+// A turn with the table that holds every code. Out of line, for it is rare.
+[[gnu::noinline]] std::uint64_t wide_turn_by_all(const LaneCode& code, std::uint64_t bits, std::uint8_t* out,
+                                                 std::uint64_t& rest) {
+  std::uint64_t sum = 0;
+  for (unsigned i = 0; i < kWide.turn; ++i) {
+    const std::uint16_t single = code.singles[bits % code.singles.size()];
+    out[i] = static_cast<std::uint8_t>(single >> 8);
+    bits >>= single & 0xff;
+    sum += single & 0xff;
+  }
+  rest = bits;
+  return sum;
 }
 
 inline void wide_turn(const LaneCode& code, const ShortTable& table, std::uint64_t& unused, std::uint64_t& used,
@@ -107,7 +89,10 @@ inline void wide_turn(const LaneCode& code, const ShortTable& table, std::uint64
     bits >>= single & 63;
     sum += single & 0xff;
   }
-  end_turn<kWide.turn>(code, window, sum, bits, unused, used, out);
+  if (sum >= kUnfit) [[unlikely]]
+    sum = wide_turn_by_all(code, window, out, bits);
+  unused = bits;
+  used = (used & 7) + sum;
 }
 
 // Runs all rounds but those that could read at or behind `readable_end`, and the last one if it is not whole.
@@ -122,10 +107,14 @@ bool decode_segment(const LaneCode& code, const LaneSegment& segment, const std:
   for (; segment.count - done >= kRound && readable_end - state.next >= reach; done += kRound) {
     std::uint8_t* const out = segment.symbols + done;
     const std::uint8_t* next = state.next;
-    std::uint64_t* const unused = state.unused.data();
-    std::uint64_t* const used = state.used_bits.data();
-#pragma GCC unroll 4
-    for (std::size_t lane = 0; lane < kLanes; ++lane) take_turn(unused[lane], used[lane], next, out + lane * Turn);
+    // Copies: symbols are bytes, and what bytes are written to may be anything, the compiler thinks.
+    const TakeTurn take = take_turn;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      std::uint64_t unused = state.unused[lane], used = state.used_bits[lane];
+      take(unused, used, next, out + lane * Turn);
+      state.unused[lane] = unused;
+      state.used_bits[lane] = used;
+    }
     state.next = next;
   }
   return finish_lanes(code, segment, state, done);
@@ -134,12 +123,11 @@ bool decode_segment(const LaneCode& code, const LaneSegment& segment, const std:
 template <unsigned Turn, typename Table, typename TakeTurn>
 bool decode_segments(const LaneCode& code, std::span<const LaneSegment> segments, const std::uint8_t* readable_end,
                      const TakeTurn& take_turn) {
-  const auto table = std::make_unique<Table>(code);
+  const auto owned = std::make_unique<Table>(code);
+  const Table* const table = owned.get();
+  const auto take = [&code, table, take_turn](auto&&... lane) { take_turn(code, *table, lane...); };
   bool exact = true;
-  for (const LaneSegment& segment : segments) {
-    exact &=
-        decode_segment<Turn>(code, segment, readable_end, [&](auto&&... lane) { take_turn(code, *table, lane...); });
-  }
+  for (const LaneSegment& segment : segments) exact &= decode_segment<Turn>(code, segment, readable_end, take);
   return exact;
 }
 
