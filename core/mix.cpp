@@ -1,4 +1,4 @@
-// The model of the coder `mixed`: which weights already coded tell what about the next. docs/format.md, "mixed".
+// The model of the coder `small`: which weights already coded tell what about the next. docs/format.md, "Mixed".
 #include "mix.hpp"
 
 #include <algorithm>
@@ -20,7 +20,7 @@ namespace {
 
 constexpr unsigned kMaxCentroids = 256;
 
-// "Bits at depth 4 and more": what is around tells nothing of them.
+// "At depths 0 to 3": what is around tells nothing of lower bits.
 constexpr unsigned kMixedBits = 4;
 
 constexpr std::int32_t percent(int weight) { return 65536 * weight / 100; }
@@ -124,8 +124,7 @@ class Model {
     if constexpr (!Coder::kDecodes) bit = bitmap_[i / 8] >> (i % 8) & 1;
     const std::size_t set = matrix ? unsigned{a.west != 0} + 2 * unsigned{a.north != 0} : k_;
     if (full_) {
-      bit = coder_.code(bit, by_history_[history].p16());
-      by_history_[history].learn(bit, kCountLimit);
+      bit = code_alone(coder_, bit, by_history_[history], kCountLimit);
     } else {
       bit = survival_.code(coder_, bit, set, inputs, {255, 127, kCountLimit, kCountLimit, kCountLimit});
     }
@@ -207,9 +206,7 @@ class Model {
     }
     for (; depth < bits; ++depth) {
       Counter& counter = (depth < kMixedBits ? middle : deep)[node];
-      const bool bit = coder_.code(magnitude >> (bits - 1 - depth) & 1, counter.p16());
-      counter.learn(bit, kCountLimit);
-      node = 2 * node + bit;
+      node = 2 * node + code_alone(coder_, magnitude >> (bits - 1 - depth) & 1, counter, kCountLimit);
     }
     return node - (1u << bits);
   }
@@ -276,12 +273,7 @@ unsigned below_zero(const MixedTensor& tensor, std::span<const std::uint64_t> co
 std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const std::uint64_t> codebook,
                                      std::span<const std::uint8_t> bitmap, std::span<const std::uint8_t> codes) {
   check_codebook(tensor, codebook.size());
-  for (std::size_t i = 0; i < codebook.size(); ++i) {
-    if (static_cast<unsigned>(std::bit_width(codebook[i])) > tensor.width) {
-      throw std::invalid_argument(std::to_string(codebook[i]) + " does not fit its bits");
-    }
-    if (i > 0 && codebook[i] <= codebook[i - 1]) throw std::invalid_argument("a codebook ascends strictly");
-  }
+  check_ascending(codebook, tensor.width);
   for (const auto code : codes) {
     if (code >= tensor.centroids) throw std::invalid_argument("a code is outside of the codebook");
   }

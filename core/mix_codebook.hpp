@@ -1,17 +1,29 @@
 // Centroids as strictly ascending integers <-> the arithmetic coder. docs/format.md, "Mixed".
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <span>
+#include <stdexcept>
+#include <string>
 
 #include "error.hpp"
 #include "mixer.hpp"
 
 namespace dcz {
+
+inline void check_ascending(std::span<const std::uint64_t> codebook, unsigned width) {
+  for (std::size_t i = 0; i < codebook.size(); ++i) {
+    if (static_cast<unsigned>(std::bit_width(codebook[i])) > width) {
+      throw std::invalid_argument(std::to_string(codebook[i]) + " does not fit " + std::to_string(width) + " bits");
+    }
+    if (i > 0 && codebook[i] <= codebook[i - 1]) throw std::invalid_argument("a codebook ascends strictly");
+  }
+}
 
 // A step of m binary digits has the size 2 m, plus its second digit.
 template <class Coder>
@@ -35,7 +47,7 @@ class CodebookCoder {
   }
 
  private:
-  static constexpr std::uint32_t kLimit = 255, kHalf = 32768;
+  static constexpr std::uint32_t kHalf = 32768;
 
   std::uint64_t code_step(std::uint64_t step) {
     const int digits = static_cast<int>(std::bit_width(step));
@@ -66,11 +78,7 @@ class CodebookCoder {
     return change;
   }
 
-  bool bit(bool value, Counter& counter) {
-    value = coder_.code(value, counter.p16());
-    counter.learn(value, kLimit);
-    return value;
-  }
+  bool bit(bool value, Counter& counter) { return code_alone(coder_, value, counter, 255); }
 
   // The lowest `count` bits, the highest of these first.
   std::uint64_t plain(std::uint64_t value, unsigned count) {

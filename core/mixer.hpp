@@ -67,6 +67,14 @@ class Counter {
   std::uint32_t state_ = 32768u << 16;
 };
 
+// "A counter alone codes a bit, and learns it."
+template <class Coder>
+bool code_alone(Coder& coder, bool bit, Counter& counter, std::uint32_t limit) {
+  bit = coder.code(bit, counter.p16());
+  counter.learn(bit, limit);
+  return bit;
+}
+
 template <std::size_t N>
 inline constexpr auto kSlow = [] {
   std::array<std::uint16_t, N> limits{};
