@@ -20,8 +20,8 @@ namespace {
 
 constexpr unsigned kMaxCentroids = 256;
 
-// "At depths 0 to 3": what is around tells nothing of lower bits.
-constexpr unsigned kMixedBits = 4;
+// "At depths 0 to 4": what is around tells nothing of lower bits.
+constexpr unsigned kMixedBits = 5;
 
 constexpr std::int32_t percent(int weight) { return 65536 * weight / 100; }
 

@@ -29,10 +29,12 @@ inline void check_ascending(std::span<const std::uint64_t> codebook, unsigned wi
 template <class Coder>
 class CodebookCoder {
  public:
-  CodebookCoder(Coder& coder, unsigned width) : coder_(coder), width_(width) {}
+  CodebookCoder(Coder& coder, unsigned width)
+      : coder_(coder),
+        width_(width)
 
-  // Fills `codebook` if the coder decodes.
-  void run(std::span<std::uint64_t> codebook) {
+        // Fills `codebook` if the coder decodes.
+        void run(std::span<std::uint64_t> codebook) {
     for (std::size_t i = 0; i < codebook.size(); ++i) {
       if (i == 0) {
         codebook[0] = plain(codebook[0], width_);
@@ -89,7 +91,7 @@ class CodebookCoder {
 
   Coder& coder_;
   unsigned width_;
-  int last_ = 40, before_ = 40;
+  int last_, before_;  // sizes
   Counter changes_, rises_;
   std::array<Counter, 16> further_;
 };

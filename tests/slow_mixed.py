@@ -117,7 +117,7 @@ def decode_codebook(decoder: RangeDecoder, centroids: int, width: int) -> list[i
         return sum(decoder.bit(32768) << i for i in reversed(range(bits)))
 
     codebook = [plain(width)] if centroids else []
-    last = before = 40
+    last = before = width + 8
     while len(codebook) < centroids:
         size = expected = (2 * last + before + 1) // 3
         if learned(changed):
@@ -154,7 +154,7 @@ def decode(
     sides = [negative, centroids - negative]
     bits = [max(0, side - 1).bit_length() for side in sides]
     density = max(16, min(65520, survivors * 65536 // size))
-    mixed_bits = 2 if survivors > size // 2 else 4
+    mixed_bits = 2 if survivors > size // 2 else 5
     full = survivors > size - size // 16
 
     column_survives = defaultdict(lambda: Counter(density, 3, 127))
@@ -241,7 +241,7 @@ def decode(
                     inputs = [node_counter("place", k, side, node), node_counter("mean", mean, side, node)]
                     bit = magnitudes[depth].bit(decoder, [*inputs, toward_counter])
                 else:
-                    counter = toward_counter if kernel > 1 and depth < 4 else node_counter("deep", 0, side, node)
+                    counter = toward_counter if kernel > 1 and depth < 5 else node_counter("deep", 0, side, node)
                     bit = decoder.bit(max(1, counter.p >> 6))
                     counter.learn(bit)
                 node = 2 * node + bit
