@@ -30,11 +30,10 @@ template <class Coder>
 class CodebookCoder {
  public:
   CodebookCoder(Coder& coder, unsigned width)
-      : coder_(coder),
-        width_(width)
+      : coder_(coder), width_(width), last_(static_cast<int>(width) + 8), before_(last_) {}
 
-        // Fills `codebook` if the coder decodes.
-        void run(std::span<std::uint64_t> codebook) {
+  // Fills `codebook` if the coder decodes.
+  void run(std::span<std::uint64_t> codebook) {
     for (std::size_t i = 0; i < codebook.size(); ++i) {
       if (i == 0) {
         codebook[0] = plain(codebook[0], width_);
