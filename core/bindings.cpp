@@ -285,23 +285,25 @@ Out<std::uint8_t> assign(const In<float>& values, const In<float>& centroids) {
   return codes.release();
 }
 
-nb::bytes mix_encode(const std::vector<std::uint64_t>& shape, std::uint64_t survivors, unsigned centroids,
-                     unsigned negative, const In<std::uint8_t>& bitmap, const In<std::uint8_t>& codes) {
-  const dcz::MixedTensor tensor{shape, survivors, centroids, negative};
-  return to_bytes(unlocked([&] { return dcz::mix_encode(tensor, view(bitmap), view(codes)); }));
+nb::bytes mix_encode(const std::vector<std::uint64_t>& shape, std::uint64_t survivors,
+                     const In<std::uint64_t>& codebook, unsigned width, const In<std::uint8_t>& bitmap,
+                     const In<std::uint8_t>& codes) {
+  const dcz::MixedTensor tensor{shape, survivors, static_cast<unsigned>(codebook.size()), width};
+  return to_bytes(unlocked([&] { return dcz::mix_encode(tensor, view(codebook), view(bitmap), view(codes)); }));
 }
 
-std::pair<Out<std::uint8_t>, Out<std::uint8_t>> mix_decode(const In<std::uint8_t>& data,
-                                                           const std::vector<std::uint64_t>& shape,
-                                                           std::uint64_t survivors, unsigned centroids,
-                                                           unsigned negative) {
-  const dcz::MixedTensor tensor{shape, survivors, centroids, negative};
+std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> mix_decode(const In<std::uint8_t>& data,
+                                                                                const std::vector<std::uint64_t>& shape,
+                                                                                std::uint64_t survivors,
+                                                                                unsigned centroids, unsigned width) {
+  const dcz::MixedTensor tensor{shape, survivors, centroids, width};
   const std::uint64_t elements = dcz::elements_of(shape);
   if (survivors > elements) throw dcz::FormatError("more survivors than elements");
+  Result<std::uint64_t> codebook(centroids);
   Result<std::uint8_t> bitmap(elements / 8 + (elements % 8 != 0));
   Result<std::uint8_t> codes(centroids > 0 ? survivors : 0);
-  unlocked([&] { dcz::mix_decode(view(data), tensor, bitmap.span(), codes.span()); });
-  return {bitmap.release(), codes.release()};
+  unlocked([&] { dcz::mix_decode(view(data), tensor, codebook.span(), bitmap.span(), codes.span()); });
+  return {codebook.release(), bitmap.release(), codes.release()};
 }
 
 }  // namespace
@@ -343,8 +345,8 @@ NB_MODULE(_core, m) {
   m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
   m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert());
   m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a);
-  m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "centroids"_a, "negative"_a, "bitmap"_a.noconvert(),
-        "codes"_a.noconvert());
-  m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "negative"_a);
+  m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
+        "bitmap"_a.noconvert(), "codes"_a.noconvert());
+  m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a);
   m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert());
 }

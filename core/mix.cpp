@@ -1,4 +1,4 @@
-// The model of the coder `mixed`: which weights already coded tell what about the next. docs/format.md, "mixed".
+// The model of the coder `small`: which weights already coded tell what about the next. docs/format.md, "Mixed".
 #include "mix.hpp"
 
 #include <algorithm>
@@ -9,6 +9,8 @@
 #include <type_traits>
 
 #include "error.hpp"
+#include "magnitudes.hpp"
+#include "mix_codebook.hpp"
 #include "mixer.hpp"
 #include "neighbours.hpp"
 #include "range_coder.hpp"
@@ -18,10 +20,16 @@ namespace {
 
 constexpr unsigned kMaxCentroids = 256;
 
+// "At depths 0 to 4": what is around tells nothing of lower bits.
+constexpr unsigned kMixedBits = 5;
+
+constexpr std::int32_t percent(int weight) { return 65536 * weight / 100; }
+
 // What is learned of the same place in all rows.
 struct Column {
   Counter survives, positive;
-  int pull;  // mean of the survivors' signed sizes, in 16ths
+  int pull = 0;             // mean of the survivors' signed sizes, in 16ths
+  std::uint32_t signs = 0;  // the last survivors', a bit each
 };
 
 template <class Coder>
@@ -29,18 +37,14 @@ class Model {
   using Bytes = std::span<std::conditional_t<Coder::kDecodes, std::uint8_t, const std::uint8_t>>;
 
  public:
-  Model(Coder& coder, const MixedTensor& tensor, Bytes bitmap, Bytes codes)
-      : coder_(coder), grid_(tensor.shape), tensor_(tensor), bitmap_(bitmap), codes_(codes) {
-    if (tensor.centroids > kMaxCentroids || tensor.negative > tensor.centroids) {
-      throw std::invalid_argument("a codebook has at most 256 centroids, and not more of them are negative");
-    }
+  Model(Coder& coder, const MixedTensor& tensor, unsigned negative, Bytes bitmap, Bytes codes)
+      : coder_(coder), grid_(tensor.shape), tensor_(tensor), negative_(negative), bitmap_(bitmap), codes_(codes) {
     if (tensor.survivors > grid_.size || bitmap.size() != grid_.size / 8 + (grid_.size % 8 != 0) ||
         codes.size() != (tensor.centroids > 0 ? tensor.survivors : 0)) {
       throw std::invalid_argument("shape, survivors, bitmap and codes do not fit together");
     }
-    side_size_ = {tensor.negative, tensor.centroids - tensor.negative};
-    for (const std::size_t side : {0, 1}) side_bits_[side] = bits_of(side_size_[side]);
-    code_bits_ = std::max(side_bits_[0], side_bits_[1]);
+    side_size_ = {negative, tensor.centroids - negative};
+    for (const std::size_t side : {0, 1}) side_bits_[side] = magnitude_bits(side_size_[side]);
     start();
   }
 
@@ -52,8 +56,6 @@ class Model {
   }
 
  private:
-  static unsigned bits_of(unsigned size) { return size == 0 ? 0 : static_cast<unsigned>(std::bit_width(size - 1)); }
-
   void start() {
     if (grid_.size == 0) return;
     const std::uint64_t density = tensor_.survivors * 65536 / grid_.size;
@@ -61,7 +63,7 @@ class Model {
     const auto row = static_cast<std::size_t>(grid_.row), kernel = static_cast<std::size_t>(grid_.kernel);
     here_.resize(row + 2);
     above_.resize(row + 2);
-    columns_.assign(row, {Counter(density_, 3), Counter(), 0});
+    columns_.assign(row, {Counter(density_, 3), Counter()});
     kernel_size_.assign(row / kernel, 24 * 16);
     const Counter survives(density_, 1);
     by_history_.assign(512, survives);
@@ -70,27 +72,19 @@ class Model {
     by_signs_.resize(243 * std::min<std::size_t>(kernel, 10));
     by_strengths_.resize(375);
     by_pulls_.resize(kSignedLevels * kSignedLevels);
+    by_column_.resize(64);
+    by_slopes_.resize(kernel > 1 ? kSignedLevels * kSignedLevels : 0);
     // what is almost full has more codes to pay for, and low bits gain least
-    mixed_bits_ = kernel == 1 && tensor_.survivors > grid_.size / 2 ? 2 : 8;
-    by_place_ = trees(kernel);
-    by_mean_ = trees(kLevels);
-    by_pull_ = trees(kSignedLevels);
-    survival_ = Mixer<5>(kernel, 65536 * 35 / 100);
-    matrix_sign_ = Mixer<4>(1, 65536 * 35 / 100);
-    kernel_sign_ = Mixer<5>(kernel, 65536 * 30 / 100);
-    magnitude_ = Mixer<3>(8, 65536 * 38 / 100);
-  }
-
-  // One binary tree for each context and sign. Deep down both ways are alike: there a counter starts with more trust in
-  // one half.
-  std::vector<Counter> trees(std::size_t contexts) const {
-    std::vector<Counter> nodes(contexts << (code_bits_ + 1));
-    const std::size_t mask = (std::size_t{1} << code_bits_) - 1;
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-      const auto depth = static_cast<std::uint32_t>(std::bit_width(i & mask));
-      nodes[i] = Counter(32768, depth > 0 ? 2 * depth - 1 : 0);
-    }
-    return nodes;
+    mixed_bits_ = tensor_.survivors > grid_.size / 2 ? 2 : kMixedBits;
+    full_ = tensor_.survivors > grid_.size - grid_.size / 16;
+    by_place_ = magnitude_trees(kernel, kMixedBits, side_size_);
+    by_mean_ = magnitude_trees(kLevels, kMixedBits, side_size_);
+    by_pull_ = magnitude_trees(kSignedLevels, kMixedBits, side_size_);
+    deep_ = magnitude_trees(1, kMaxBits, side_size_);
+    survival_ = Mixer<5>(std::max<std::size_t>(kernel, 4), percent(26), -20);
+    matrix_sign_ = Mixer<5>(1, percent(35), 8);
+    kernel_sign_ = Mixer<6>(kernel, percent(28), 8);
+    magnitude_ = Mixer<3>(kMixedBits, percent(33), 8);
   }
 
   void code_row(std::uint64_t begin, std::uint64_t length) {
@@ -110,22 +104,10 @@ class Model {
 
   Around look() const {
     // two zeros lie before each row
-    const std::int8_t* here = here_.data() + j_ + 2;
-    const std::int8_t* above = above_.data() + j_ + 2;
-    const auto line = static_cast<std::ptrdiff_t>(grid_.line);
+    const std::int8_t* const here = here_.data() + j_ + 2;
+    const std::int8_t* const above = above_.data() + j_ + 2;
     if (grid_.kernel == 1) return {here[-1], here[-2], above[0], 0, above[-1]};
-    Around around;
-    if (x_ > 0) around.west = here[-1];
-    if (x_ > 1) around.west2 = here[-2];
-    if (grid_.line == grid_.kernel) {
-      around.north = above[0];
-      around.northwest = above[-1];
-      return around;
-    }
-    if (k_ >= grid_.line) around.north = here[-line];
-    if (k_ >= 2 * grid_.line) around.north2 = here[-2 * line];
-    if (k_ >= grid_.line && x_ > 0) around.northwest = here[-line - 1];
-    return around;
+    return around_in_kernel(grid_, here, above, k_, x_);
   }
 
   bool code_survival(std::uint64_t i, const Around& a) {
@@ -140,7 +122,12 @@ class Model {
                                             &by_count_[count], &by_sizes_[sizes]};
     bool bit = false;
     if constexpr (!Coder::kDecodes) bit = bitmap_[i / 8] >> (i % 8) & 1;
-    bit = survival_.code(coder_, bit, k_, inputs, {255, 255, kCountLimit, kCountLimit, kCountLimit});
+    const std::size_t set = matrix ? unsigned{a.west != 0} + 2 * unsigned{a.north != 0} : k_;
+    if (full_) {
+      bit = code_alone(coder_, bit, by_history_[history], kCountLimit);
+    } else {
+      bit = survival_.code(coder_, bit, set, inputs, {255, 127, kCountLimit, kCountLimit, kCountLimit});
+    }
     if constexpr (Coder::kDecodes) {
       if (i % 8 == 0) bitmap_[i / 8] = 0;
       bitmap_[i / 8] = static_cast<std::uint8_t>(bitmap_[i / 8] | bit << (i % 8));
@@ -159,7 +146,7 @@ class Model {
     if (tensor_.centroids == 0) return;
     unsigned code = 0;
     if constexpr (!Coder::kDecodes) code = codes_[at];
-    bool positive = code >= tensor_.negative;
+    bool positive = code >= negative_;
     if (side_size_[0] > 0 && side_size_[1] > 0) {
       positive = code_sign(positive, around);
     } else {
@@ -167,11 +154,11 @@ class Model {
     }
     // without a branch: half of them would be guessed wrong
     const unsigned flip = unsigned{positive} - 1;
-    unsigned magnitude = (code - tensor_.negative) ^ flip;
+    unsigned magnitude = (code - negative_) ^ flip;
     magnitude = code_magnitude(magnitude, positive, around);
     if constexpr (Coder::kDecodes) {
       if (magnitude >= side_size_[positive]) throw FormatError("a code is outside of the codebook");
-      codes_[at] = static_cast<std::uint8_t>(tensor_.negative + (magnitude ^ flip));
+      codes_[at] = static_cast<std::uint8_t>(negative_ + (magnitude ^ flip));
     }
     const int size = std::max(1, static_cast<int>((magnitude + 1) * 127 >> side_bits_[positive]));
     here = static_cast<std::int8_t>((size ^ static_cast<int>(flip)) - static_cast<int>(flip));
@@ -182,24 +169,35 @@ class Model {
     Column& column = columns_[j_];
     const std::size_t signs = 243 * std::min<std::size_t>(k_, 9) + a.signs();
     const std::size_t pulls = kSignedLevels * signed_level(a.pull()) + signed_level(column.pull >> 2);
-    const std::array<Counter*, 4> inputs = {&by_strengths_[a.strengths()], &column.positive, &row_positive_,
-                                            &by_pulls_[pulls]};
-    if (grid_.kernel == 1) return matrix_sign_.code(coder_, positive, 0, inputs, kSlow<4>);
-    return kernel_sign_.code(coder_, positive, k_, {inputs[0], inputs[1], inputs[2], inputs[3], &by_signs_[signs]},
-                             kSlow<5>);
+    Counter* const strengths = &by_strengths_[a.strengths()];
+    if (grid_.kernel == 1) {
+      Counter* const history = &by_column_[column.signs & 63];
+      positive = matrix_sign_.code(coder_, positive, 0,
+                                   {strengths, &column.positive, &row_positive_, &by_pulls_[pulls], history}, kSlow<5>);
+      column.signs = column.signs << 1 | positive;
+      return positive;
+    }
+    const std::size_t slopes =
+        kSignedLevels * signed_level(2 * a.west - a.west2) + signed_level(2 * a.north - a.north2);
+    return kernel_sign_.code(
+        coder_, positive, k_,
+        {strengths, &column.positive, &row_positive_, &by_pulls_[pulls], &by_signs_[signs], &by_slopes_[slopes]},
+        kSlow<6>);
   }
 
   // "From the highest bit down."
   unsigned code_magnitude(unsigned magnitude, bool positive, const Around& a) {
     const int sign = 2 * positive - 1;
-    const unsigned mean = level((row_size_ + kernel_size_[j_ / grid_.kernel]) >> 5);
+    const auto mean = static_cast<unsigned>((row_size_ + kernel_size_[j_ / grid_.kernel]) >> 7);
     const unsigned pull = signed_level(sign * a.pull());
     const auto tree = [&](std::vector<Counter>& trees, std::size_t context) {
-      return trees.data() + ((2 * context + positive) << code_bits_);
+      return trees.data() + ((2 * context + positive) << kMixedBits);
     };
     Counter* const place = tree(by_place_, k_);
-    Counter* const by_mean = tree(by_mean_, mean);
+    Counter* const by_mean = tree(by_mean_, std::min<unsigned>(mean, kLevels - 1));
     Counter* const by_pull = tree(by_pull_, pull);
+    Counter* const deep = deep_.data() + (std::size_t{positive} << kMaxBits);
+    Counter* const middle = grid_.kernel == 1 ? deep : by_pull;
     const unsigned bits = side_bits_[positive];
     unsigned node = 1, depth = 0;
     for (; depth < std::min(bits, mixed_bits_); ++depth) {
@@ -207,9 +205,8 @@ class Model {
       node = 2 * node + magnitude_.code(coder_, bit, depth, {place + node, by_mean + node, by_pull + node}, kSlow<3>);
     }
     for (; depth < bits; ++depth) {
-      const bool bit = coder_.code(magnitude >> (bits - 1 - depth) & 1, place[node].p16());
-      place[node].learn(bit, kCountLimit);
-      node = 2 * node + bit;
+      Counter& counter = (depth < kMixedBits ? middle : deep)[node];
+      node = 2 * node + code_alone(coder_, magnitude >> (bits - 1 - depth) & 1, counter, kCountLimit);
     }
     return node - (1u << bits);
   }
@@ -233,9 +230,11 @@ class Model {
   Coder& coder_;
   const Grid grid_;
   const MixedTensor tensor_;
+  const unsigned negative_;
   const Bytes bitmap_, codes_;
   std::array<unsigned, 2> side_size_{}, side_bits_{};  // of the negative and of the other centroids
-  unsigned code_bits_ = 0, mixed_bits_ = 0;
+  unsigned mixed_bits_ = 0;
+  bool full_ = false;
   std::uint32_t density_ = 0;
 
   // Where the coder stands: in the row, in the kernel, in the kernel's line.
@@ -248,29 +247,50 @@ class Model {
   std::vector<int> kernel_size_;
   std::vector<Column> columns_;
   std::vector<Counter> by_history_, by_count_, by_sizes_, by_signs_, by_strengths_, by_pulls_;
-  std::vector<Counter> by_place_, by_mean_, by_pull_;
-  Mixer<5> survival_{0, 0}, kernel_sign_{0, 0};
-  Mixer<4> matrix_sign_{0, 0};
-  Mixer<3> magnitude_{0, 0};
+  std::vector<Counter> by_column_, by_slopes_;
+  std::vector<Counter> by_place_, by_mean_, by_pull_, deep_;
+  Mixer<5> survival_{0, 0, 0}, matrix_sign_{0, 0, 0};
+  Mixer<6> kernel_sign_{0, 0, 0};
+  Mixer<3> magnitude_{0, 0, 0};
 };
+
+void check_codebook(const MixedTensor& tensor, std::size_t centroids) {
+  if (tensor.centroids > kMaxCentroids || centroids != tensor.centroids) {
+    throw std::invalid_argument("a codebook has at most 256 centroids, and as many as stated");
+  }
+  if (tensor.centroids > 0 && (tensor.width < 8 || tensor.width > 64)) {
+    throw std::invalid_argument("centroids have 8 to 64 bits");
+  }
+}
+
+unsigned below_zero(const MixedTensor& tensor, std::span<const std::uint64_t> codebook) {
+  const auto is_below = [&](std::uint64_t centroid) { return centroid >> (tensor.width - 1) == 0; };
+  return static_cast<unsigned>(std::count_if(codebook.begin(), codebook.end(), is_below));
+}
 
 }  // namespace
 
-std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const std::uint8_t> bitmap,
-                                     std::span<const std::uint8_t> codes) {
-  RangeEncoder encoder;
-  Model model(encoder, tensor, bitmap, codes);
+std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const std::uint64_t> codebook,
+                                     std::span<const std::uint8_t> bitmap, std::span<const std::uint8_t> codes) {
+  check_codebook(tensor, codebook.size());
+  check_ascending(codebook, tensor.width);
   for (const auto code : codes) {
     if (code >= tensor.centroids) throw std::invalid_argument("a code is outside of the codebook");
   }
+  RangeEncoder encoder;
+  Model model(encoder, tensor, below_zero(tensor, codebook), bitmap, codes);
+  std::vector<std::uint64_t> copy(codebook.begin(), codebook.end());
+  CodebookCoder(encoder, tensor.width).run(copy);
   model.run();
   return encoder.finish();
 }
 
-void mix_decode(std::span<const std::uint8_t> data, const MixedTensor& tensor, std::span<std::uint8_t> bitmap,
-                std::span<std::uint8_t> codes) {
+void mix_decode(std::span<const std::uint8_t> data, const MixedTensor& tensor, std::span<std::uint64_t> codebook,
+                std::span<std::uint8_t> bitmap, std::span<std::uint8_t> codes) {
+  check_codebook(tensor, codebook.size());
   RangeDecoder decoder(data);
-  Model(decoder, tensor, bitmap, codes).run();
+  CodebookCoder(decoder, tensor.width).run(codebook);
+  Model(decoder, tensor, below_zero(tensor, codebook), bitmap, codes).run();
   if (!decoder.exact()) throw FormatError("the positions and codes end elsewhere than their bytes");
 }
 

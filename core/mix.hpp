@@ -1,4 +1,4 @@
-// Positions and codes of a pruned tensor in one arithmetic-coded string: the coder `mixed` of docs/format.md.
+// Codebook, positions and codes of a pruned tensor in one arithmetic-coded string: the coder `mixed` of docs/format.md.
 #pragma once
 
 #include <cstddef>
@@ -12,16 +12,18 @@ namespace dcz {
 struct MixedTensor {
   std::span<const std::uint64_t> shape;
   std::uint64_t survivors;
-  unsigned centroids;  // 0: only the positions are coded; otherwise ascending, at most 256
-  unsigned negative;   // how many of the centroids, the first ones, are below zero
+  unsigned centroids;  // at most 256; 0: only the positions are coded
+  unsigned width;      // bits of a centroid, 8 to 64
 };
 
-// In `bitmap` element i survives if bit i % 8 of byte i / 8 is set; `codes` are the survivors' in C order.
-std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const std::uint8_t> bitmap,
-                                     std::span<const std::uint8_t> codes);
+// `codebook` holds the centroids as strictly ascending integers, the upper half of all integers being those not below
+// zero. In `bitmap` element i survives if bit i % 8 of byte i / 8 is set; `codes` are the survivors' in C order.
+std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const std::uint64_t> codebook,
+                                     std::span<const std::uint8_t> bitmap, std::span<const std::uint8_t> codes);
 
-// Fills `bitmap`, of as many bytes as the elements need, and `codes`: one for each survivor, none without centroids.
-void mix_decode(std::span<const std::uint8_t> data, const MixedTensor& tensor, std::span<std::uint8_t> bitmap,
-                std::span<std::uint8_t> codes);
+// Fills `codebook`, `bitmap`, of as many bytes as the elements need, and `codes`: one for each survivor, none without
+// centroids.
+void mix_decode(std::span<const std::uint8_t> data, const MixedTensor& tensor, std::span<std::uint64_t> codebook,
+                std::span<std::uint8_t> bitmap, std::span<std::uint8_t> codes);
 
 }  // namespace dcz

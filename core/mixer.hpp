@@ -36,7 +36,7 @@ struct MixTables {
     }
     for (std::size_t n = 0; n < counter_rate.size(); ++n) {
       counter_rate[n] = static_cast<std::uint16_t>(131072 / (2 * n + 3));
-      mixer_rate[n] = static_cast<std::uint16_t>(8 + 32768 / (n + 128));
+      mixer_rate[n] = static_cast<std::uint16_t>(65536 / (n + 128));
     }
   }
 };
@@ -67,6 +67,14 @@ class Counter {
   std::uint32_t state_ = 32768u << 16;
 };
 
+// "A counter alone codes a bit, and learns it."
+template <class Coder>
+bool code_alone(Coder& coder, bool bit, Counter& counter, std::uint32_t limit) {
+  bit = coder.code(bit, counter.p16());
+  counter.learn(bit, limit);
+  return bit;
+}
+
 template <std::size_t N>
 inline constexpr auto kSlow = [] {
   std::array<std::uint16_t, N> limits{};
@@ -78,7 +86,8 @@ inline constexpr auto kSlow = [] {
 template <std::size_t N>
 class Mixer {
  public:
-  Mixer(std::size_t contexts, std::int32_t weight) : sets_(contexts) {
+  // `haste` is added to the rate at which weights are learned.
+  Mixer(std::size_t contexts, std::int32_t weight, std::int32_t haste) : sets_(contexts), haste_(haste) {
     for (auto& set : sets_) set.weights.fill(weight);
   }
 
@@ -96,7 +105,8 @@ class Mixer {
     const auto dot = std::clamp<std::int64_t>(sum >> 16, -kStretchLimit, kStretchLimit);
     const std::int32_t p = kMix.squash[static_cast<std::size_t>(dot + kStretchLimit)];
     bit = coder.code(bit, static_cast<std::uint32_t>(p));
-    const std::int64_t error = ((static_cast<std::int32_t>(bit) << 16) - p) * kMix.mixer_rate[set.count] >> 4;
+    const std::int64_t error =
+        ((static_cast<std::int32_t>(bit) << 16) - p) * (kMix.mixer_rate[set.count] + haste_) >> 4;
     set.count += set.count < kCountLimit;
     for (std::size_t i = 0; i < N; ++i) {
       const auto moved = static_cast<std::uint32_t>((error * stretched[i] + (1 << 17)) >> 18);
@@ -112,6 +122,7 @@ class Mixer {
     std::uint32_t count = 0;
   };
   std::vector<Set> sets_;
+  std::int32_t haste_;
 };
 
 }  // namespace dcz

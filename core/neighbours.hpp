@@ -89,4 +89,22 @@ struct Around {
   unsigned strengths() const { return five(west) + 5 * five(north) + 25 * five(west2) + 125 * three(northwest); }
 };
 
+// Of the weight at `here`, place k of its kernel and x of its line; `above` is that of the previous row.
+inline Around around_in_kernel(const Grid& grid, const std::int8_t* here, const std::int8_t* above, std::size_t k,
+                               std::size_t x) {
+  const auto line = static_cast<std::ptrdiff_t>(grid.line);
+  Around around;
+  if (x > 0) around.west = here[-1];
+  if (x > 1) around.west2 = here[-2];
+  if (grid.line == grid.kernel) {
+    around.north = above[0];
+    around.northwest = above[-1];
+    return around;
+  }
+  if (k >= grid.line) around.north = here[-line];
+  if (k >= 2 * grid.line) around.north2 = here[-2 * line];
+  if (k >= grid.line && x > 0) around.northwest = here[-line - 1];
+  return around;
+}
+
 }  // namespace dcz

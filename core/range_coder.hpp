@@ -86,9 +86,15 @@ class RangeDecoder {
 
  private:
   void take_word() {
-    for (int i = 0; i < 4; ++i, ++position_) {
-      value_ = value_ << 8 | (position_ < bytes_.size() ? bytes_[position_] : 0u);
+    std::uint32_t word = 0;
+    if (position_ + 4 <= bytes_.size()) {
+      const std::uint8_t* const at = bytes_.data() + position_;
+      word = std::uint32_t{at[0]} << 24 | std::uint32_t{at[1]} << 16 | std::uint32_t{at[2]} << 8 | at[3];
+    } else {
+      for (std::size_t i = position_; i < position_ + 4; ++i) word = word << 8 | (i < bytes_.size() ? bytes_[i] : 0u);
     }
+    position_ += 4;
+    value_ = value_ << 32 | word;
   }
 
   std::span<const std::uint8_t> bytes_;

@@ -58,7 +58,8 @@ class Counter:
 
 
 class Mixer:
-    def __init__(self, inputs: int, percent: int) -> None:
+    def __init__(self, inputs: int, percent: int, haste: int) -> None:
+        self.haste = haste
         self.weights, self.count = [65536 * percent // 100] * inputs, 0
 
     def bit(self, decoder: RangeDecoder, inputs: list[Counter]) -> int:
@@ -66,7 +67,7 @@ class Mixer:
         dot = sum(w * s for w, s in zip(self.weights, stretched, strict=True)) >> 16
         p = SQUASH[max(-LIMIT, min(LIMIT, dot)) + LIMIT]
         bit = decoder.bit(p)
-        error = (65536 * bit - p) * (8 + 32768 // (self.count + 128)) >> 4
+        error = (65536 * bit - p) * (self.haste + 65536 // (self.count + 128)) >> 4
         self.count += self.count < 1023
         for i, s in enumerate(stretched):
             moved = self.weights[i] + (error * s + 2**17 >> 18)
@@ -103,39 +104,80 @@ def grid(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return size // shape[0], kernel, next((axis for axis in shape[:1:-1] if axis > 1), 1)
 
 
+def decode_codebook(decoder: RangeDecoder, centroids: int, width: int) -> list[int]:
+    changed, rises = Counter(limit=255), Counter(limit=255)
+    further = [Counter(limit=255) for _ in range(16)]
+
+    def learned(counter: Counter) -> int:
+        bit = decoder.bit(max(1, counter.p >> 6))
+        counter.learn(bit)
+        return bit
+
+    def plain(bits: int) -> int:
+        return sum(decoder.bit(32768) << i for i in reversed(range(bits)))
+
+    codebook = [plain(width)] if centroids else []
+    last = before = width + 8
+    while len(codebook) < centroids:
+        size = expected = (2 * last + before + 1) // 3
+        if learned(changed):
+            direction = 1 if learned(rises) else -1
+            size += direction
+            while 2 <= size <= 2 * width + 1 and learned(further[min(abs(size - expected), 15)]):
+                size += direction
+        if not 2 <= size <= 2 * width + 1:
+            raise ValueError("a step of an impossible size")
+        before, last = last, size
+        low = size // 2 - 2
+        step = 1 if size < 4 else (2 + size % 2 << low) + plain(low)
+        codebook.append(codebook[-1] + step)
+        if codebook[-1] >= 2**width:
+            raise ValueError("a centroid is too large")
+    return codebook
+
+
 def decode(
-    data: bytes, shape: tuple[int, ...], survivors: int, centroids: int, negative: int
-) -> tuple[list[int], list[int]]:
-    """Positions and codes. Raises ValueError for malformed bytes."""
+    data: bytes, shape: tuple[int, ...], survivors: int, centroids: int, width: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Codebook, positions and codes. Raises ValueError for malformed bytes."""
     decoder = RangeDecoder(data)
     size = math.prod(shape)
+    codebook = decode_codebook(decoder, centroids, width)
+    negative = sum(centroid < 2 ** (width - 1) for centroid in codebook)
     positions: list[int] = []
     codes: list[int] = []
     if size == 0:
         decoder.finish()
-        return positions, codes
+        return codebook, positions, codes
 
     row, kernel, line = grid(shape)
     sides = [negative, centroids - negative]
     bits = [max(0, side - 1).bit_length() for side in sides]
     density = max(16, min(65520, survivors * 65536 // size))
-    mixed_bits = 2 if kernel == 1 and survivors > size // 2 else 8
+    mixed_bits = 2 if survivors > size // 2 else 5
+    full = survivors > size - size // 16
 
-    column_survives = defaultdict(lambda: Counter(density, 3, 255))
-    column_positive, by_pulls, by_strengths, by_signs = (defaultdict(Counter) for _ in range(4))
+    column_survives = defaultdict(lambda: Counter(density, 3, 127))
+    column_positive, by_pulls, by_strengths, by_signs, by_column, by_slopes = (defaultdict(Counter) for _ in range(6))
     by_history, by_count, by_sizes = (defaultdict(lambda: Counter(density, 1)) for _ in range(3))
     column_pull: dict[int, int] = defaultdict(int)
     kernel_size: dict[int, int] = defaultdict(lambda: 384)
     trees: dict[tuple[object, ...], Counter] = {}
-    survival = defaultdict(lambda: Mixer(5, 35))
-    signs = defaultdict(lambda: Mixer(5, 30) if kernel > 1 else Mixer(4, 35))
-    magnitudes = defaultdict(lambda: Mixer(3, 38))
+    column_signs: dict[int, tuple[int, ...]] = defaultdict(lambda: (0,) * 6)
+    survival = defaultdict(lambda: Mixer(5, 26, -20))
+    signs = defaultdict(lambda: Mixer(6, 28, 8) if kernel > 1 else Mixer(5, 35, 8))
+    magnitudes = defaultdict(lambda: Mixer(3, 33, 8))
     all_size = 384
     above: dict[int, int] = {}
 
     def node_counter(name: str, context: int, side: int, node: int) -> Counter:
         depth = node.bit_length() - 1
-        return trees.setdefault((name, context, side, node), Counter(32768, 2 * depth + 1))
+        half = 2 ** (bits[side] - depth - 1)
+        first = (2 * node * half) - 2 ** bits[side]
+        zeros = min(max(sides[side] - first, 0), half)
+        ones = min(max(sides[side] - first - half, 0), half)
+        start = Counter(max(64, min(65472, 65536 * ones // (zeros + ones))), 4 * depth + 1) if zeros else Counter()
+        return trees.setdefault((name, context, side, node), start)
 
     for begin in range(0, size, row):
         here: dict[int, int] = {}
@@ -162,7 +204,11 @@ def decode(
             count = recent if kernel == 1 else own
             sizes = (level(abs(west) + abs(west2) // 2), level(abs(north) + abs(northwest) // 2))
             inputs = [row_survives, column_survives[j], by_history[history], by_count[count], by_sizes[sizes]]
-            alive.append(survival[k].bit(decoder, inputs))
+            if full:
+                alive.append(decoder.bit(max(1, by_history[history].p >> 6)))
+                by_history[history].learn(alive[-1])
+            else:
+                alive.append(survival[k if kernel > 1 else (west != 0, north != 0)].bit(decoder, inputs))
             if not alive[-1]:
                 continue
             if len(positions) == survivors:
@@ -180,20 +226,24 @@ def decode(
                 inputs = [by_strengths[strengths], column_positive[j], row_positive, by_pulls[pulls]]
                 if kernel > 1:
                     around = (min(k, 9), *map(sign, (west, north, west2, north2, northwest)))
-                    inputs.append(by_signs[around])
-                side = signs[k].bit(decoder, inputs)
+                    slopes = (signed_level(2 * west - west2), signed_level(2 * north - north2))
+                    side = signs[k].bit(decoder, [*inputs, by_signs[around], by_slopes[slopes]])
+                else:
+                    side = signs[k].bit(decoder, [*inputs, by_column[column_signs[j]]])
+                    column_signs[j] = (*column_signs[j][1:], side)
 
-            mean = level(row_size + kernel_size[j // kernel] >> 5)
+            mean = min(13, row_size + kernel_size[j // kernel] >> 7)
             toward = signed_level(pull if side else -pull)
             node = 1
             for depth in range(bits[side]):
-                place = node_counter("place", k, side, node)
+                toward_counter = node_counter("pull", toward, side, node)
                 if depth < mixed_bits:
-                    inputs = [place, node_counter("mean", mean, side, node), node_counter("pull", toward, side, node)]
-                    bit = magnitudes[depth].bit(decoder, inputs)
+                    inputs = [node_counter("place", k, side, node), node_counter("mean", mean, side, node)]
+                    bit = magnitudes[depth].bit(decoder, [*inputs, toward_counter])
                 else:
-                    bit = decoder.bit(max(1, place.p >> 6))
-                    place.learn(bit)
+                    counter = toward_counter if kernel > 1 and depth < 5 else node_counter("deep", 0, side, node)
+                    bit = decoder.bit(max(1, counter.p >> 6))
+                    counter.learn(bit)
                 node = 2 * node + bit
             magnitude = node - 2 ** bits[side]
             if magnitude >= sides[side]:
@@ -210,4 +260,4 @@ def decode(
     if len(positions) != survivors:
         raise ValueError("fewer survivors than stated")
     decoder.finish()
-    return positions, codes
+    return codebook, positions, codes

@@ -30,20 +30,30 @@ def made_up(shape, density, centroids, negative, seed=0):
     return alive, np.clip(codes, 0, max(0, centroids - 1)).astype(np.uint8) if centroids else np.zeros(0, np.uint8)
 
 
-def encode(shape, alive, codes, centroids, negative):
-    return _core.mix_encode(
-        list(shape), int(alive.sum()), centroids, negative, np.packbits(alive, bitorder="little"), codes
-    )
+def codebook_of(centroids, negative, width=32):
+    """Ascending integers with steps of very different sizes."""
+    i = np.arange(256, dtype=np.uint64)
+    steps = (i * 2654435761 % 2**32 >> 11 + i % 20) + 1
+    below, above = np.cumsum(steps[:negative]), np.cumsum(steps[negative:centroids])
+    return np.concatenate([below, above + np.uint64(2 ** (width - 1) - 1)]).astype(np.uint64)
 
 
-def decode(data, shape, survivors, centroids, negative):
-    bitmap, codes = _core.mix_decode(np.frombuffer(data, np.uint8), list(shape), survivors, centroids, negative)
-    return np.unpackbits(bitmap, count=math.prod(shape), bitorder="little").astype(bool), codes
+def encode(shape, alive, codes, centroids, negative, width=32):
+    codebook = codebook_of(centroids, negative, width)
+    bitmap = np.packbits(alive, bitorder="little")
+    return _core.mix_encode(list(shape), int(alive.sum()), codebook, width, bitmap, codes)
+
+
+def decode(data, shape, survivors, centroids, width=32):
+    data = np.frombuffer(data, np.uint8)
+    codebook, bitmap, codes = _core.mix_decode(data, list(shape), survivors, centroids, width)
+    return codebook, np.unpackbits(bitmap, count=math.prod(shape), bitorder="little").astype(bool), codes
 
 
 def check_round_trip(shape, alive, codes, centroids, negative):
     data = encode(shape, alive, codes, centroids, negative)
-    got_alive, got_codes = decode(data, shape, int(alive.sum()), centroids, negative)
+    codebook, got_alive, got_codes = decode(data, shape, int(alive.sum()), centroids)
+    assert (codebook == codebook_of(centroids, negative)).all()
     assert (got_alive == alive).all()
     assert (got_codes == codes).all()
     return data
@@ -57,7 +67,8 @@ def check_round_trip(shape, alive, codes, centroids, negative):
 def test_what_was_coded_comes_back_and_the_twin_reads_the_same(shape, density, centroids, negative):
     alive, codes = made_up(shape, density, centroids, negative)
     data = check_round_trip(shape, alive, codes, centroids, negative)
-    positions, twin_codes = slow_mixed.decode(data, shape, int(alive.sum()), centroids, negative)
+    codebook, positions, twin_codes = slow_mixed.decode(data, shape, int(alive.sum()), centroids, 32)
+    assert codebook == codebook_of(centroids, negative).tolist()
     assert positions == np.flatnonzero(alive).tolist()
     assert twin_codes == codes.tolist()
 
@@ -73,7 +84,7 @@ def test_any_positions_and_codes_come_back(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     codes = rng.integers(0, max(1, centroids), int(alive.sum()) if centroids else 0).astype(np.uint8)
     coded = check_round_trip(shape, alive, codes, centroids, negative)
-    positions, twin_codes = slow_mixed.decode(coded, shape, int(alive.sum()), centroids, negative)
+    _, positions, twin_codes = slow_mixed.decode(coded, shape, int(alive.sum()), centroids, 32)
     assert (positions, twin_codes) == (np.flatnonzero(alive).tolist(), codes.tolist())
 
 
@@ -81,7 +92,7 @@ def test_long_rows_are_cut_whatever_the_axes_and_the_twin_reads_the_same():
     alive, codes = made_up((66_000,), 0.02, 16, 8)
     data = check_round_trip((66_000,), alive, codes, 16, 8)
     assert data == check_round_trip((1, 66_000), alive, codes, 16, 8)
-    positions, twin_codes = slow_mixed.decode(data, (66_000,), int(alive.sum()), 16, 8)
+    _, positions, twin_codes = slow_mixed.decode(data, (66_000,), int(alive.sum()), 16, 32)
     assert positions == np.flatnonzero(alive).tolist()
     assert twin_codes == codes.tolist()
 
@@ -91,7 +102,7 @@ def test_the_bytes_are_always_the_same():
     alive = scrambled % 10 < 3
     codes = (scrambled[alive] % 199).astype(np.uint8)
     data = encode((60, 20, 3, 3), alive, codes, 200, 90)
-    assert hashlib.sha256(data).hexdigest() == "40f1f02842ea65aa35d0f96db542ef3fb4e45da8b7617f830b38def6c5e6e85c"
+    assert hashlib.sha256(data).hexdigest() == "8185e86d63d7d77c5d56bd72dd881694e805309fc6ae04860995d47d3f7e56e0"
 
 
 @pytest.mark.parametrize(("density", "centroids", "bound"), [(0.09, 32, 1.006), (0.35, 256, 1.01), (0.9, 1, 1.006)])
@@ -128,26 +139,26 @@ def test_a_tensor_all_alike_takes_next_to_nothing(ones):
 def small_one():
     shape, centroids, negative = (8, 4, 3, 3), 20, 9
     alive, codes = made_up(shape, 0.3, centroids, negative, seed=3)
-    return encode(shape, alive, codes, centroids, negative), shape, int(alive.sum()), centroids, negative
+    return encode(shape, alive, codes, centroids, negative), shape, int(alive.sum()), centroids
 
 
 def decode_or_refuse(data, *known):
     """The fast decoder and the twin refuse the same, or read the same."""
     try:
-        positions, twin_codes = slow_mixed.decode(data, *known)
+        twin = slow_mixed.decode(data, *known, 32)
     except ValueError:
         with pytest.raises(_core.FormatError):
             decode(data, *known)
         return False
-    alive, codes = decode(data, *known)
-    assert (np.flatnonzero(alive).tolist(), codes.tolist()) == (positions, twin_codes)
+    codebook, alive, codes = decode(data, *known)
+    assert (codebook.tolist(), np.flatnonzero(alive).tolist(), codes.tolist()) == twin
     return True
 
 
 def test_truncated_and_prolonged_bytes_are_refused_or_read_as_the_twin_does():
     data, *known = small_one()
     read = [decode_or_refuse(data[:n], *known) for n in range(len(data))]
-    assert sum(read) < 4
+    assert sum(read) < 8
     for tail in (b"\0", b"\1" * 9, b"\0" * 20 + b"\1"):
         assert not decode_or_refuse(data + tail, *known)
 
@@ -163,25 +174,42 @@ def test_flipped_and_random_bytes_are_refused_or_read_as_the_twin_does():
 
 @pytest.mark.parametrize("change", [-1, 1])
 def test_another_number_of_survivors_is_refused(change):
-    data, shape, survivors, centroids, negative = small_one()
+    data, shape, survivors, centroids = small_one()
     with pytest.raises(_core.FormatError):
-        decode(data, shape, survivors + change, centroids, negative)
+        decode(data, shape, survivors + change, centroids)
 
 
 def test_more_survivors_than_elements_are_refused_before_allocating():
     with pytest.raises(_core.FormatError, match="survivors"):
-        decode(b"", (3, 3), 2**60, 4, 2)
+        decode(b"", (3, 3), 2**60, 4)
 
 
 def test_what_does_not_fit_together_is_the_callers_mistake():
     bitmap, codes = np.array([7], np.uint8), np.zeros(3, np.uint8)
-    _core.mix_encode([4], 3, 2, 1, bitmap, codes)
-    for shape, survivors, centroids, negative in [
-        ([4], 2, 2, 1), ([4], 3, 0, 0), ([4], 3, 2, 3), ([4], 3, 257, 1), ([9], 3, 2, 1), ([2**40, 2**40], 3, 2, 1),
+    codebook = np.array([1, 2**31], np.uint64)
+    _core.mix_encode([4], 3, codebook, 32, bitmap, codes)
+    none, many = codebook[:0], np.arange(257, dtype=np.uint64)
+    for shape, survivors, centroids, width in [
+        ([4], 2, codebook, 32), ([4], 3, none, 32), ([4], 3, many, 32), ([9], 3, codebook, 32),
+        ([2**40, 2**40], 3, codebook, 32), ([4], 3, codebook, 65), ([4], 3, codebook, 31), ([4], 3, codebook[::-1], 32),
+        ([4], 3, codebook[[0, 0]], 32),
     ]:  # fmt: skip
-        with pytest.raises(ValueError, match=r"fit together|centroids|2\^64"):
-            _core.mix_encode(shape, survivors, centroids, negative, bitmap, codes)
+        with pytest.raises(ValueError, match=r"fit|centroids|2\^64|ascends|outside"):
+            _core.mix_encode(shape, survivors, np.ascontiguousarray(centroids), width, bitmap, codes)
     with pytest.raises(ValueError, match="outside"):
-        _core.mix_encode([4], 3, 2, 1, bitmap, codes + np.uint8(2))
+        _core.mix_encode([4], 3, codebook, 32, bitmap, codes + np.uint8(2))
     with pytest.raises(ValueError, match="survivors"):
-        _core.mix_encode([4], 3, 2, 1, np.array([3], np.uint8), codes)
+        _core.mix_encode([4], 3, codebook, 32, np.array([3], np.uint8), codes)
+
+
+@pytest.mark.parametrize("width", [8, 16, 32, 64])
+def test_any_codebook_comes_back_and_the_twin_reads_the_same(width):
+    rng = np.random.default_rng(width)
+    largest = 2**width - 1
+    some = [largest >> int(shift) for shift in rng.integers(0, width, 300)]
+    for values in ([0], [largest], [0, 1, largest], [0, largest - 1, largest], range(200), some):
+        codebook = np.unique(np.array(values, np.uint64))
+        bitmap, codes = np.array([1], np.uint8), np.zeros(1, np.uint8)
+        data = _core.mix_encode([1], 1, codebook, width, bitmap, codes)
+        assert decode(data, (1,), 1, len(codebook), width)[0].tolist() == codebook.tolist()
+        assert slow_mixed.decode(data, (1,), 1, len(codebook), width) == (codebook.tolist(), [0], [0])

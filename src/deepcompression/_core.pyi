@@ -137,16 +137,16 @@ def bitmap_of(positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
 def mix_encode(
     shape: list[int],
     survivors: int,
-    centroids: int,
-    negative: int,
+    codebook: NDArray[np.uint64],
+    width: int,
     bitmap: NDArray[np.uint8],
     codes: NDArray[np.uint8],
 ) -> bytes:
-    """The mixed string of docs/format.md: which elements survive and the codes of those that do, the first `negative`
-    of the centroids being below zero; without centroids, and codes, the survivors alone.
+    """The mixed string of docs/format.md: the centroids as ascending integers of `width` bits, which elements survive
+    and the codes of those that do; without centroids, and codes, the survivors alone.
     """
 
 def mix_decode(
-    data: Buffer, shape: list[int], survivors: int, centroids: int, negative: int
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The bitmap and the codes of the string that is all of `data`."""
+    data: Buffer, shape: list[int], survivors: int, centroids: int, width: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """The codebook, the bitmap and the codes of the string that is all of `data`."""

@@ -1,4 +1,4 @@
-"""The coder `small`: positions and codes by adaptive arithmetic coding, for the smallest file."""
+"""The coder `small`: codebook, positions and codes by adaptive arithmetic coding, for the smallest file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,21 @@ from deepcompression.fast import (
     Bitmap,
     as_stored,
     bits_or_none,
-    decode_codebook,
     decode_values,
-    encode_codebook,
     encode_values,
     read_kind,
     values_may_pay,
 )
-from deepcompression.tensor import STORAGE, Array, CompressedTensor, DenseTensor, Tensor, below_zero
+from deepcompression.tensor import (
+    STORAGE,
+    WEIGHT_DTYPES,
+    Array,
+    CompressedTensor,
+    DenseTensor,
+    Tensor,
+    ordered_bits,
+    unordered_bits,
+)
 from deepcompression.wire import Cursor, FormatError, varint
 
 
@@ -33,20 +40,23 @@ def encode_small(tensor: Tensor) -> bytes:
     count = varint(bitmap.survivors)
     ways = []
     if isinstance(tensor, CompressedTensor):
-        codes = np.ascontiguousarray(tensor.codes)
-        mixed = _mix(tensor.shape, bitmap, len(tensor.codebook), below_zero(tensor.codebook, tensor.dtype), codes)
-        ways.append(bytes([SHARED]) + count + encode_codebook(tensor) + mixed)
+        ordered, width = ordered_bits(tensor.codebook, tensor.dtype), 8 * tensor.codebook.itemsize
+        mixed = _mix(tensor.shape, bitmap, ordered, width, np.ascontiguousarray(tensor.codes))
+        centroids = bytes([len(ordered) - 1]) if len(ordered) else b""
+        ways.append(bytes([SHARED]) + count + centroids + mixed)
     if values_may_pay(tensor, bitmap):
-        mixed = _mix(tensor.shape, bitmap, 0, 0, np.zeros(0, np.uint8))
+        mixed = _mix(tensor.shape, bitmap, np.zeros(0, np.uint64), 0, np.zeros(0, np.uint8))
         ways.append(bytes([VALUES]) + count + varint(len(mixed)) + mixed + encode_values(tensor, bitmap))
     return min(ways, key=len)
 
 
-def _mix(shape: tuple[int, ...], bitmap: Bitmap, centroids: int, negative: int, codes: NDArray[np.uint8]) -> bytes:
+def _mix(
+    shape: tuple[int, ...], bitmap: Bitmap, ordered: NDArray[np.uint64], width: int, codes: NDArray[np.uint8]
+) -> bytes:
     """Nothing where all is known."""
-    if not bitmap.survivors or (not centroids and bitmap.survivors == math.prod(shape)):
+    if not bitmap.survivors or (not len(ordered) and bitmap.survivors == math.prod(shape)):
         return b""
-    return _core.mix_encode(list(shape), bitmap.survivors, centroids, negative, bitmap.bits, codes)
+    return _core.mix_encode(list(shape), bitmap.survivors, ordered, width, bitmap.bits, codes)
 
 
 class _Mixed(NamedTuple):
@@ -65,29 +75,32 @@ def _read(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> _Mixed:
     survivors = cursor.varint("number of survivors")
     if survivors > size:
         raise FormatError(f"{survivors} survivors are claimed for a tensor of {size} elements")
-    codebook, codebook_bytes = np.zeros(0, STORAGE[dtype]), 0
+    centroids = 0
     if kind == SHARED:
-        codebook, codebook_bytes = decode_codebook(cursor, dtype, survivors)
+        if dtype not in WEIGHT_DTYPES:
+            raise FormatError(f"codebooks are of {', '.join(WEIGHT_DTYPES)}; found {dtype}")
+        if survivors:
+            centroids = cursor.u8("number of centroids") + 1
         mixed = cursor.rest()
     else:
         mixed = cursor.take(cursor.varint("length of the mask"), "mask")
-    bits, codes = _unmix(mixed, shape, survivors, codebook, dtype)
-    parts = {"fields": cursor.at - codebook_bytes - len(mixed)}
-    parts |= {"codebook": codebook_bytes, "mask and codes": len(mixed)} if kind == SHARED else {"mask": len(mixed)}
+    ordered, bits, codes = _unmix(mixed, shape, survivors, centroids, 8 * STORAGE[dtype].itemsize)
+    codebook = unordered_bits(ordered, dtype) if kind == SHARED else np.zeros(0, STORAGE[dtype])
+    what = "codebook, mask and codes" if kind == SHARED else "mask"
+    parts = {"fields": cursor.at - len(mixed), what: len(mixed)}
     return _Mixed(kind, Bitmap(bits, survivors), codebook, codes, parts)
 
 
 def _unmix(
-    mixed: memoryview, shape: tuple[int, ...], survivors: int, codebook: Array, dtype: str
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    mixed: memoryview, shape: tuple[int, ...], survivors: int, centroids: int, width: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]:
     size = math.prod(shape)
-    if not survivors or (not len(codebook) and survivors == size):
+    if not survivors or (not centroids and survivors == size):
         if len(mixed):
             raise FormatError(f"{len(mixed)} bytes of mask and codes are stored where all is known without them")
         bits = np.packbits(np.full(size, survivors > 0), bitorder="little")
-        return bits, np.zeros(0, np.uint8)
-    bits, codes = _core.mix_decode(mixed, list(shape), survivors, len(codebook), below_zero(codebook, dtype))
-    return bits, codes
+        return np.zeros(0, np.uint64), bits, np.zeros(0, np.uint8)
+    return _core.mix_decode(mixed, list(shape), survivors, centroids, width)
 
 
 def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:

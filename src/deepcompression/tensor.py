@@ -96,11 +96,6 @@ def unordered_bits(ordered: NDArray[np.uint64], dtype: str) -> Array:
     return bits.astype(f"<u{storage.itemsize}").view(storage)
 
 
-def below_zero(codebook: Array, dtype: str) -> int:
-    """How many elements of a codebook have the sign bit set."""
-    return int(np.count_nonzero(codebook.view(f"i{STORAGE[dtype].itemsize}") < 0))
-
-
 @dataclass(frozen=True, eq=False)
 class DenseTensor:
     """A tensor as it is.
