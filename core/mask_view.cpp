@@ -20,6 +20,7 @@ struct Sorted {
   std::vector<std::uint32_t> items;
   std::vector<std::uint32_t> rank;   // of each number among those of its key
   std::vector<std::uint64_t> start;  // of each key in `items`, and the end
+  std::vector<unsigned> used;        // the keys that any number has
 
   template <typename Key>
   Sorted(std::size_t n, unsigned keys, Key key) : items(n), rank(n), start(keys + 1) {
@@ -30,6 +31,9 @@ struct Sorted {
       const std::uint64_t at = next[key(i)]++;
       items[at] = static_cast<std::uint32_t>(i);
       rank[i] = static_cast<std::uint32_t>(at - start[key(i)]);
+    }
+    for (unsigned k = 0; k < keys; ++k) {
+      if (size(k) > 0) used.push_back(k);
     }
   }
 
@@ -89,7 +93,7 @@ std::vector<std::uint64_t> Lines::group_sizes() const {
   if (outer_class.empty()) return {outer * inner};
   std::vector<std::uint64_t> sizes(groups);
   each_line(*this, [&](std::uint64_t, const std::uint8_t*, const Sorted& sorted) {
-    for (unsigned g = 0; g < groups; ++g) sizes[g] += sorted.size(g);
+    for (const unsigned g : sorted.used) sizes[g] += sorted.size(g);
   });
   return sizes;
 }
@@ -105,7 +109,7 @@ std::vector<Bitmap> gather(const Lines& lines, const Bitmap& in_line_order) {
       const unsigned g = group[lines.inner_class[i - first]];
       sequences[g].set(begin[g] + sorted.rank[i - first]);
     });
-    for (unsigned g = 0; g < lines.groups; ++g) begin[g] += sorted.size(g);
+    for (const unsigned g : sorted.used) begin[g] += sorted.size(g);
   });
   return sequences;
 }
@@ -122,7 +126,7 @@ void scatter(const Lines& lines, std::span<const Bitmap> sequences, Bitmap& mask
   std::vector<std::uint64_t> begin(lines.groups);
   each_line(lines, [&](std::uint64_t line, const std::uint8_t*, const Sorted& sorted) {
     const std::uint64_t corner = line * lines.outer_stride;
-    for (unsigned g = 0; g < lines.groups; ++g) {
+    for (const unsigned g : sorted.used) {
       const std::uint32_t* const inner = sorted.items.data() + sorted.start[g];
       const std::uint64_t first = begin[g];
       begin[g] += sorted.size(g);

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import slow_mixed
 from second_reader_bits import Bytes, RefusedError, demand, read_stream, read_table
-from second_reader_blocks import read_block, read_codebook, read_values
+from second_reader_blocks import read_block, read_codebook, read_values, unordered
 from second_reader_mask import read_mask
 
 __all__ = ["DTYPES", "Bytes", "Decoded", "RefusedError", "read", "read_payload"]
@@ -172,7 +172,7 @@ def read_fast(payload: Bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     if kind == VALUES:
         elements[survivors] = read_values(payload, len(survivors), item_bytes, dtype in WEIGHT_DTYPES)
         return elements
-    codebook = read_centroids(payload, item_bytes)
+    codebook = read_codebook(payload, payload.u8() + 1, 8 * item_bytes)
     codes = read_block(payload, len(survivors), len(codebook))
     elements[survivors] = as_elements(codebook, item_bytes)[codes]
     return elements
@@ -193,24 +193,24 @@ def read_small(payload: Bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray
         if count in (0, size):
             demand(mask == b"", "no bytes if none or all do")
         else:
-            survivors, _ = read_mixed(mask, shape, count, 0, 0)
+            _, survivors, _ = read_mixed(mask, shape, count, 0, 0)
         elements[survivors] = read_values(payload, count, item_bytes, dtype in WEIGHT_DTYPES)
         return elements
     if count == 0:
         return elements
-    codebook = read_centroids(payload, item_bytes)
-    below_zero = sum(centroid >> (8 * item_bytes - 1) for centroid in codebook)
+    centroids = payload.u8() + 1
     mixed = payload.take(len(payload.data) - payload.at)
-    survivors, codes = read_mixed(mixed, shape, count, len(codebook), below_zero)
+    ordered, survivors, codes = read_mixed(mixed, shape, count, centroids, 8 * item_bytes)
+    codebook = [unordered(integer, 8 * item_bytes) for integer in ordered]
     elements[survivors] = as_elements(codebook, item_bytes)[codes]
     return elements
 
 
 def read_mixed(
-    data: bytes, shape: tuple[int, ...], survivors: int, centroids: int, below_zero: int
-) -> tuple[list[int], list[int]]:
+    data: bytes, shape: tuple[int, ...], survivors: int, centroids: int, width: int
+) -> tuple[list[int], list[int], list[int]]:
     try:
-        return slow_mixed.decode(data, shape, survivors, centroids, below_zero)
+        return slow_mixed.decode(data, shape, survivors, centroids, width)
     except ValueError as error:
         raise RefusedError(str(error)) from None
 

@@ -28,9 +28,13 @@ def read_codebook(source: Bytes, centroids: int, width: int) -> list[int]:
         ordered.append(ordered[-1] + sum(bits.take() << i for i in range(digits - 1)) + (1 << (digits - 1)))
         demand(ordered[-1] < 2**width, "no integer exceeds w bits")
     bits.end()
+    return [unordered(integer, width) for integer in ordered]
+
+
+def unordered(integer: int, width: int) -> int:
+    """The bits of an element: "with the sign bit set if it was clear, and all bits inverted if it was set"."""
     sign, inverted = 1 << (width - 1), (1 << width) - 1
-    # "The element's bits with the sign bit set if it was clear, and all bits inverted if it was set"
-    return [integer - sign if integer >= sign else inverted - integer for integer in ordered]
+    return integer - sign if integer >= sign else inverted - integer
 
 
 def read_values(source: Bytes, count: int, item_bytes: int, is_weight: bool) -> np.ndarray:

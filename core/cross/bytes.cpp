@@ -65,10 +65,12 @@ void tensor(const std::vector<std::uint64_t>& shape, unsigned percent) {
 
   Bytes codes(static_cast<std::size_t>(mask.count())), found_codes(codes.size()), found(bitmap.size());
   for (auto& code : codes) code = static_cast<std::uint8_t>(random_bits() % 7 + random_bits() % 9);
-  const dcz::MixedTensor mixed{shape, mask.count(), 16, 7};
-  const Bytes string = dcz::mix_encode(mixed, bitmap, codes);
-  dcz::mix_decode(string, mixed, found, found_codes);
-  report("mixed", string, found == bitmap && found_codes == codes);
+  std::vector<std::uint64_t> codebook(16), found_codebook(16);
+  for (std::size_t i = 0; i < codebook.size(); ++i) codebook[i] = (i << 28) + (random_bits() >> 37);
+  const dcz::MixedTensor mixed{shape, mask.count(), 16, 32};
+  const Bytes string = dcz::mix_encode(mixed, codebook, bitmap, codes);
+  dcz::mix_decode(string, mixed, found_codebook, found, found_codes);
+  report("mixed", string, found == bitmap && found_codes == codes && found_codebook == codebook);
 }
 
 void centroids() {

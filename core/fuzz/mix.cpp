@@ -1,4 +1,4 @@
-// Fuzzes the decoder of positions and codes that are coded by mixed contexts.
+// Fuzzes the decoder of codebooks, positions and codes that are coded by mixed contexts.
 #include "mix.hpp"
 
 #include "bitmap.hpp"
@@ -13,11 +13,15 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   for (const std::uint64_t axis : shape) elements *= axis;
   const auto survivors = input.number(0, elements);
   const auto centroids = static_cast<unsigned>(input.number(0, 256));
-  const auto negative = static_cast<unsigned>(input.number(0, centroids));
+  const auto width = static_cast<unsigned>(8 * input.number(1, 8));
   std::vector<std::uint8_t> bitmap(dcz::Bitmap::size_bytes(elements), 0xaa), codes(centroids > 0 ? survivors : 0);
-  if (refused([&] { dcz::mix_decode(input.rest(), {shape, survivors, centroids, negative}, bitmap, codes); })) return 0;
+  std::vector<std::uint64_t> codebook(centroids);
+  const dcz::MixedTensor tensor{shape, survivors, centroids, width};
+  if (refused([&] { dcz::mix_decode(input.rest(), tensor, codebook, bitmap, codes); })) return 0;
   // refuses a bit behind the last element
   check(dcz::Bitmap(bitmap, elements).count() == survivors);
   for (const std::uint8_t code : codes) check(code < centroids);
+  for (std::size_t i = 1; i < codebook.size(); ++i) check(codebook[i] > codebook[i - 1]);
+  if (!codebook.empty()) check(width == 64 || codebook.back() >> width == 0);
   return 0;
 }

@@ -188,13 +188,14 @@ void mixes() {
           if (mixed(i) % 256 < density) bitmap.set(i);
         }
         const Vector codes = symbols_of(centroids > 0 ? bitmap.count() : 0, std::max(centroids, 1u), 5);
-        const unsigned negative = centroids / 2;
+        std::vector<std::uint64_t> codebook(centroids);
+        for (std::size_t i = 0; i < centroids; ++i) codebook[i] = (i << 23) + mixed(i) % (1u << 22);
         std::vector<std::uint64_t> numbers{shape.size()};
         numbers.insert(numbers.end(), shape.begin(), shape.end());
         auto known = numbers;
-        known.insert(known.end(), {bitmap.count(), centroids, negative});
-        write("mix", known, dcz::mix_encode({shape, bitmap.count(), centroids, negative}, bitmap.bytes(), codes));
-        numbers.insert(numbers.end(), {density, centroids, negative});
+        known.insert(known.end(), {bitmap.count(), centroids, 4});  // 4 bytes a centroid
+        write("mix", known, dcz::mix_encode({shape, bitmap.count(), centroids, 32}, codebook, bitmap.bytes(), codes));
+        numbers.insert(numbers.end(), {density, centroids, 4});
         write("mix_round_trip", numbers, codes);
       }
     }

@@ -92,7 +92,7 @@ class Row:
     @property
     def coded_together(self) -> bool:
         """One string holds codes and positions, and no byte of it is one's or the other's."""
-        return "mask and codes" in self.parts
+        return "codebook, mask and codes" in self.parts
 
     @property
     def _stored_entries(self) -> int:

@@ -98,7 +98,9 @@ def _unmix(
     if not survivors or (not centroids and survivors == size):
         if len(mixed):
             raise FormatError(f"{len(mixed)} bytes of mask and codes are stored where all is known without them")
-        bits = np.packbits(np.full(size, survivors > 0), bitorder="little")
+        bits = np.full((size + 7) // 8, 255 if survivors else 0, np.uint8)
+        if survivors and size % 8:
+            bits[-1] = (1 << size % 8) - 1
         return np.zeros(0, np.uint64), bits, np.zeros(0, np.uint8)
     return _core.mix_decode(mixed, list(shape), survivors, centroids, width)
 
