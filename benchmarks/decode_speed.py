@@ -2,8 +2,8 @@
 
 Six streams: the codes and the gaps of AlexNet's fc6, of VGG-16's and of a convolution (benchmarks/tensors.py), each
 symbol a byte. A round runs every task once on the same stream, eight times over; a ratio is that of two tasks' times in
-the same round, its median over the rounds counts. Two threads take turns at the eight, as they do at a file's tensors,
-with zstd as with ours; "shared" are two threads that decode one block together.
+the same round, its median over the rounds counts. Two threads do half of the eight each, as they share a file's
+tensors, with zstd as with ours; "shared" are two threads that decode one block together.
 """
 
 from __future__ import annotations
@@ -78,13 +78,14 @@ def measure(symbols: Symbols, rounds: int, pool: ThreadPoolExecutor) -> dict[str
         # a decompressor serves one thread
         return zstandard.ZstdDecompressor().decompress(frame)
 
-    def alone(work: Callable[[], object]) -> None:
-        for _ in range(BATCH):
+    def alone(work: Callable[[], object], times: int = BATCH) -> None:
+        for _ in range(times):
             work()
 
     def by_two(work: Callable[[], object]) -> None:
-        for done in [pool.submit(work) for _ in range(BATCH)]:
-            done.result()
+        half = pool.submit(alone, work, BATCH // 2)
+        alone(work, BATCH // 2)
+        half.result()
 
     tasks: dict[str, Callable[[], object]] = {
         "zstd decoding": lambda: alone(unpack),
@@ -133,7 +134,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=31)
     arguments = parser.parse_args()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         found = {name: measure(symbols, arguments.rounds, pool) for name, symbols in streams().items()}
 
     def mean(kind: str, name: str) -> float:
