@@ -1,8 +1,8 @@
 """Times decoding and encoding blocks of symbols beside zstd's level 1, whose literals are coded by huff0.
 
 Six streams: the codes and the gaps of AlexNet's fc6, of VGG-16's and of a convolution (benchmarks/tensors.py), each
-symbol a byte. A round runs every task once on the same stream, eight times over; a ratio is that of two tasks' times in
-the same round, its median over the rounds counts. Two threads do half of the eight each, as they share a file's
+symbol a byte. A round runs every task once on the same stream, 32 times over; a ratio is that of two tasks' times in
+the same round, its median over the rounds counts. Two threads do half of those each, as they share a file's
 tensors, with zstd as with ours; "shared" are two threads that decode one block together.
 """
 
@@ -30,7 +30,7 @@ DEMANDED = {"portable": 0.8, "avx2": 0.9, "avx512": 4.5}
 DEMANDED_ENCODING = 1.0
 DEMANDED_THREADS = 1.8
 
-BATCH = 8
+BATCH = 32
 
 
 def gaps(tensor: CompressedTensor) -> Symbols:
