@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import zstandard
@@ -62,7 +63,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(symbols: Symbols, rounds: int, pool: ThreadPoolExecutor) -> dict[str, object]:
+def measure(symbols: Symbols, rounds: int, pool: ThreadPoolExecutor) -> dict[str, Any]:
     """Medians over the rounds: million symbols a second, and ratios to zstd in the same round."""
     count, data = len(symbols), symbols.tobytes()
     block = _core.encode_block(symbols)
@@ -138,11 +139,12 @@ def main() -> int:
         found = {name: measure(symbols, arguments.rounds, pool) for name, symbols in streams().items()}
 
     def mean(kind: str, name: str) -> float:
-        return statistics.geometric_mean(stream[kind][name] for stream in found.values())  # type: ignore[index]
+        return statistics.geometric_mean(stream[kind][name] for stream in found.values())
 
     sets = _core.instruction_sets()
-    times = {name: mean("times zstd", name) for name in next(iter(found.values()))["times zstd"]}  # type: ignore
-    threads = {name: mean("times one thread", name) for name in next(iter(found.values()))["times one thread"]}  # type: ignore
+    any_stream = next(iter(found.values()))
+    times = {name: mean("times zstd", name) for name in any_stream["times zstd"]}
+    threads = {name: mean("times one thread", name) for name in any_stream["times one thread"]}
     demands = [
         *(
             demand(

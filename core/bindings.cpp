@@ -1,7 +1,6 @@
-// The Python module deepcompression._core: the only file that knows Python. Checks types, releases the GIL, owns
-// arrays.
+// The Python module deepcompression._core: with arrays.hpp the only file that knows Python. Checks types and releases
+// the GIL.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
@@ -9,13 +8,13 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <memory>
 #include <span>
 #include <stdexcept>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "arrays.hpp"
 #include "bitmap.hpp"
 #include "block.hpp"
 #include "content.hpp"
@@ -33,62 +32,7 @@ namespace nb = nanobind;
 
 namespace {
 
-template <typename T>
-using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-template <typename T>
-using Out = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
-
-template <typename T>
-using InOut = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-template <typename T>
-std::span<const T> view(const In<T>& array) {
-  return {array.data(), array.size()};
-}
-
-// An array for Python that is not filled with zeros first.
-template <typename T>
-class Result {
- public:
-  explicit Result(std::size_t size) : data_(new T[size]), size_(size) {}
-
-  std::span<T> span() { return {data_.get(), size_}; }
-  Out<T> release(std::size_t size) {
-    nb::capsule owner(data_.get(), [](void* data) noexcept { delete[] static_cast<T*>(data); });
-    return Out<T>(data_.release(), {size}, owner);
-  }
-  Out<T> release() { return release(size_); }
-
- private:
-  std::unique_ptr<T[]> data_;
-  std::size_t size_;
-};
-
-template <typename T>
-Out<T> to_array(const std::vector<T>& values) {
-  Result<T> result(values.size());
-  std::copy(values.begin(), values.end(), result.span().begin());
-  return result.release();
-}
-
-// Takes the vector over.
-Out<std::uint8_t> own(std::vector<std::uint8_t>&& bytes) {
-  auto owned = std::make_unique<std::vector<std::uint8_t>>(std::move(bytes));
-  std::uint8_t* const data = owned->data();
-  const std::size_t size = owned->size();
-  nb::capsule owner(owned.get(), [](void* vector) noexcept { delete static_cast<std::vector<std::uint8_t>*>(vector); });
-  owned.release();
-  return Out<std::uint8_t>(data, {size}, owner);
-}
-
-nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }
-
-// Runs without the GIL.
-template <typename Work>
-auto unlocked(Work work) {
-  nb::gil_scoped_release release;
-  return work();
-}
+using namespace dcz::python;
 
 Out<std::uint8_t> code_lengths(const In<std::uint64_t>& counts) {
   return to_array(unlocked([&] { return dcz::code_lengths(view(counts)); }));

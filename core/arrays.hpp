@@ -1,0 +1,76 @@
+// Arrays between Python and the core: views of what comes in, owners of what goes out.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace dcz::python {
+
+namespace nb = nanobind;
+
+template <typename T>
+using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Out = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
+
+template <typename T>
+using InOut = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <typename T>
+std::span<const T> view(const In<T>& array) {
+  return {array.data(), array.size()};
+}
+
+// An array for Python that is not filled with zeros first.
+template <typename T>
+class Result {
+ public:
+  explicit Result(std::size_t size) : data_(new T[size]), size_(size) {}
+
+  std::span<T> span() { return {data_.get(), size_}; }
+  Out<T> release(std::size_t size) {
+    nb::capsule owner(data_.get(), [](void* data) noexcept { delete[] static_cast<T*>(data); });
+    return Out<T>(data_.release(), {size}, owner);
+  }
+  Out<T> release() { return release(size_); }
+
+ private:
+  std::unique_ptr<T[]> data_;
+  std::size_t size_;
+};
+
+template <typename T>
+Out<T> to_array(const std::vector<T>& values) {
+  Result<T> result(values.size());
+  std::copy(values.begin(), values.end(), result.span().begin());
+  return result.release();
+}
+
+// Takes the vector over.
+inline Out<std::uint8_t> own(std::vector<std::uint8_t>&& bytes) {
+  auto owned = std::make_unique<std::vector<std::uint8_t>>(std::move(bytes));
+  std::uint8_t* const data = owned->data();
+  const std::size_t size = owned->size();
+  nb::capsule owner(owned.get(), [](void* vector) noexcept { delete static_cast<std::vector<std::uint8_t>*>(vector); });
+  owned.release();
+  return Out<std::uint8_t>(data, {size}, owner);
+}
+
+inline nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }
+
+// Runs without the GIL.
+template <typename Work>
+auto unlocked(Work work) {
+  nb::gil_scoped_release release;
+  return work();
+}
+
+}  // namespace dcz::python
