@@ -25,8 +25,8 @@
 #include "kmeans.hpp"
 #include "mask.hpp"
 #include "mix.hpp"
-#include "neighbours.hpp"
 #include "recognise.hpp"
+#include "shape.hpp"
 
 namespace nb = nanobind;
 
@@ -241,7 +241,7 @@ std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> mix_decode(
                                                                                 std::uint64_t survivors,
                                                                                 unsigned centroids, unsigned width) {
   const dcz::MixedTensor tensor{shape, survivors, centroids, width};
-  const std::uint64_t elements = dcz::elements_of(shape);
+  const std::uint64_t elements = dcz::extent(shape);
   if (survivors > elements) throw dcz::FormatError("more survivors than elements");
   Result<std::uint64_t> codebook(centroids);
   Result<std::uint8_t> bitmap(elements / 8 + (elements % 8 != 0));

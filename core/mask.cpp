@@ -105,8 +105,6 @@ std::vector<std::uint8_t> view_bytes(const View& view) {
   return bytes;
 }
 
-std::uint64_t extent(std::span<const std::uint64_t> shape) { return extent(shape, 0, shape.size()); }
-
 std::vector<std::uint8_t> encode_mask(const Bitmap& mask, std::span<const std::uint64_t> shape) {
   const MaskPlan plan = plan_mask(mask, shape);
   auto bytes = view_bytes(plan.view);

@@ -7,11 +7,9 @@
 #include <vector>
 
 #include "bitmap.hpp"
+#include "shape.hpp"
 
 namespace dcz {
-
-// The product of the axes.
-std::uint64_t extent(std::span<const std::uint64_t> shape);
 
 std::vector<std::uint8_t> encode_mask(const Bitmap& mask, std::span<const std::uint64_t> shape);
 

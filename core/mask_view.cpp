@@ -59,12 +59,6 @@ void each_line(const Lines& lines, Use use) {
 
 }  // namespace
 
-std::uint64_t extent(std::span<const std::uint64_t> shape, std::size_t first, std::size_t end) {
-  std::uint64_t product = 1;
-  for (std::size_t axis = first; axis < end; ++axis) product *= shape[axis];
-  return product;
-}
-
 Lines::Lines(const View& view, std::span<const std::uint64_t> shape)
     : outer_classes(view.rows.count), groups(view.groups), group(view.group) {
   const auto axes = static_cast<unsigned>(shape.size());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bitmap.hpp"
+#include "shape.hpp"
 
 namespace dcz {
 
@@ -34,9 +35,6 @@ struct View {
 
   bool plain() const { return !by_columns && !rows.any() && !columns.any(); }
 };
-
-// Elements of the axes `first` to `end` - 1.
-std::uint64_t extent(std::span<const std::uint64_t> shape, std::size_t first, std::size_t end);
 
 // A view of one tensor, ready to be walked: line after line, along each line its inner elements.
 struct Lines {

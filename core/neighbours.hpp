@@ -8,17 +8,9 @@
 #include <span>
 #include <stdexcept>
 
-namespace dcz {
+#include "shape.hpp"
 
-// The product of the axes.
-inline std::uint64_t elements_of(std::span<const std::uint64_t> shape) {
-  std::uint64_t size = 1;
-  for (const auto axis : shape) {
-    if (axis > 0 && size > ~std::uint64_t{0} / axis) throw std::invalid_argument("a shape of more than 2^64 elements");
-    size *= axis;
-  }
-  return size;
-}
+namespace dcz {
 
 inline constexpr std::uint64_t kMaxRow = 65536, kMaxKernel = 64;
 
@@ -26,7 +18,7 @@ inline constexpr std::uint64_t kMaxRow = 65536, kMaxKernel = 64;
 struct Grid {
   std::uint64_t size, row = 1, kernel = 1, line = 1;
 
-  explicit Grid(std::span<const std::uint64_t> shape) : size(elements_of(shape)) {
+  explicit Grid(std::span<const std::uint64_t> shape) : size(extent(shape)) {
     if (size == 0) return;
     row = shape.size() < 2 ? size : size / shape[0];
     if (shape.size() < 2 || row > kMaxRow) {
