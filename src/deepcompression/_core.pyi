@@ -168,6 +168,11 @@ def pack_window(
 ) -> NDArray[np.uint8]:
     """Packed weights of the form window (core/window.hpp). `int8` and `int16` are the digits of the centroids."""
 
+def pack_panel(
+    rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Packed weights of the form panel (core/panel.hpp)."""
+
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""
 

@@ -16,6 +16,9 @@ Floats = NDArray[np.float32]
 
 ACTIVATIONS = ("float32", "int8")
 
+# From so many vectors on the form `panel` multiplies faster than `window`.
+PANEL_FROM = {"float32": 12, "int8": 64}
+
 
 class Header(NamedTuple):
     """What packed weights say of themselves.
@@ -53,11 +56,12 @@ def check_activations(activations: str) -> None:
         raise ValueError(f"activations are {' or '.join(ACTIVATIONS)}; found {activations!r}")
 
 
-def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32") -> Packed:
-    """A shared matrix -> packed weights of the form `window`.
+def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32", batch: int = 1) -> Packed:
+    """A shared matrix -> packed weights: of the form `window` for few vectors at once, `panel` for many.
 
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
+    batch        by how many vectors at once; other numbers work too, more slowly
 
     Raises ValueError for fewer dimensions and unknown activations.
     """
@@ -68,6 +72,8 @@ def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32") 
         tensor = BitmapTensor.of(tensor)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
+    if batch >= PANEL_FROM[activations]:
+        return _core.pack_panel(rows, columns, tensor.bits, tensor.codes, codebook)
     scale, digits = nearest_digits(codebook, 127)
     grid_bits, scale16, wide = 0, 0.0, np.zeros(0, np.int16)
     by_slot = activations == "float32" and not grid_bits
@@ -100,8 +106,8 @@ def matmul(
     bias  float32 (rows,)
 
     With `activations="int8"` each vector of x is rounded to 255 steps between -max|x| and max|x|, and the centroids are
-    too if they are not on the int8 grid. The result does not depend on `threads`. Raises ValueError or TypeError for
-    arrays that do not fit.
+    too if they are not on the int8 grid; the form `panel` computes in float32 all the same, which is more exact. The
+    result does not depend on `threads`. Raises ValueError or TypeError for arrays that do not fit.
     """
     check_activations(activations)
     facts = header(packed)
