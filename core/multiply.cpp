@@ -51,6 +51,7 @@ const WindowKernel& window_kernel() {
 #if defined(DCZ_X86)
     case InstructionSet::avx512:
     case InstructionSet::avx2:
+      return kWindowAvx2;
 #endif
     default:
       return kWindowPortable;
