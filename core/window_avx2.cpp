@@ -137,16 +137,20 @@ Index index_of(const Step& values) {
 
 // The bytes of a table of 16, 32, 64, 128 or 256.
 template <std::size_t kEntries>
-Step look_up(const void* table, const Index& at) {
-  const auto* const entries = static_cast<const std::uint8_t*>(table);
+Wide look_up_half(const std::uint8_t* entries, const Index& at, std::size_t i) {
   if constexpr (kEntries == 16) {
-    const Wide both = twice(entries);
-    return each_half([&](auto i) { return _mm256_shuffle_epi8(both, at.low.half[i]); });
+    return _mm256_shuffle_epi8(twice(entries), at.low.half[i]);
   } else {
-    const Step below = look_up<kEntries / 2>(entries, at), above = look_up<kEntries / 2>(entries + kEntries / 2, at);
+    const Wide below = look_up_half<kEntries / 2>(entries, at, i);
+    const Wide above = look_up_half<kEntries / 2>(entries + kEntries / 2, at, i);
     const Step& bit = kEntries == 32 ? at.bit4 : kEntries == 64 ? at.bit5 : kEntries == 128 ? at.bit6 : at.bit7;
-    return each_half([&](auto i) { return _mm256_blendv_epi8(below.half[i], above.half[i], bit.half[i]); });
+    return _mm256_blendv_epi8(below, above, bit.half[i]);
   }
+}
+
+template <std::size_t kEntries>
+Step look_up(const void* table, const Index& at) {
+  return each_half([&](auto i) { return look_up_half<kEntries>(static_cast<const std::uint8_t*>(table), at, i); });
 }
 
 // The places of a step, their top bits to be ignored, and its codes, both in the wanted order.
@@ -408,7 +412,7 @@ class X24 {
 
 // kVectors: 1, whose sums stay in registers, or the most.
 template <typename Kernel, unsigned kCodeBits, SlotOrder kFound, std::size_t kVectors>
-void run_group(const WindowTask& task, const Kernel& kernel, std::size_t group) {
+[[gnu::flatten]] void run_group(const WindowTask& task, const Kernel& kernel, std::size_t group) {
   const WindowView& view = *task.view;
   const std::size_t vectors = kVectors == 1 ? 1 : task.vectors;
   const std::size_t plane = plane_bytes(task), stride = planes_of(task.arithmetic) * plane;
