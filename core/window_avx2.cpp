@@ -81,7 +81,7 @@ void split(const Wide (&elements)[4], std::size_t count, std::uint8_t* out, std:
   const Wide low01 = _mm256_unpacklo_epi32(quads[0], quads[1]), low23 = _mm256_unpacklo_epi32(quads[2], quads[3]);
   const Wide high01 = _mm256_unpackhi_epi32(quads[0], quads[1]), high23 = _mm256_unpackhi_epi32(quads[2], quads[3]);
   const Wide found[4]{_mm256_unpacklo_epi64(low01, low23), _mm256_unpackhi_epi64(low01, low23),
-                                  _mm256_unpacklo_epi64(high01, high23), _mm256_unpackhi_epi64(high01, high23)};
+                      _mm256_unpacklo_epi64(high01, high23), _mm256_unpackhi_epi64(high01, high23)};
   const Wide natural = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   for (std::size_t plane = 0; plane < count; ++plane) {
     store(out + plane * stride, _mm256_permutevar8x32_epi32(found[plane], natural));
@@ -420,7 +420,8 @@ template <typename Kernel, unsigned kCodeBits, SlotOrder kFound, std::size_t kVe
   typename Kernel::Totals totals[kVectors]{};
   const std::size_t last = view.last_pair(group);
   for (std::size_t pair = view.first_pair(group); pair < last;) {
-    for (const std::size_t settled = std::min(last, pair + std::min(Kernel::kSettle, last - pair)); pair < settled; ++pair) {
+    for (const std::size_t settled = std::min(last, pair + std::min(Kernel::kSettle, last - pair)); pair < settled;
+         ++pair) {
       for (std::size_t step = 0; step < 2; ++step) {
         Step places, codes;
         read_step<kCodeBits, kFound, Kernel::kWanted>(view.stream + pair * view.stream_bytes, step, places, codes);
@@ -456,7 +457,8 @@ void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
 
 template <typename Kernel, unsigned kCodeBits>
 void run_order(const WindowTask& task, std::size_t first, std::size_t last) {
-  if (task.view->slots() == SlotOrder::by_slot) return run_groups<Kernel, kCodeBits, SlotOrder::by_slot>(task, first, last);
+  if (task.view->slots() == SlotOrder::by_slot)
+    return run_groups<Kernel, kCodeBits, SlotOrder::by_slot>(task, first, last);
   run_groups<Kernel, kCodeBits, SlotOrder::by_row>(task, first, last);
 }
 

@@ -26,9 +26,7 @@ constexpr std::size_t kLanes = 4;
 // A vector, or its fixed-point form, in blocks, and a window of zeros.
 std::size_t elements_of(const WindowTask& task) { return (task.view->blocks + 2) * kBlockElements; }
 
-std::size_t prepared_bytes(const WindowTask& task) {
-  return task.vectors * elements_of(task) * sizeof(float);
-}
+std::size_t prepared_bytes(const WindowTask& task) { return task.vectors * elements_of(task) * sizeof(float); }
 
 template <typename T>
 T* vector_of(const WindowTask& task, std::size_t vector) {
@@ -70,20 +68,18 @@ std::array<Pair<Weight>, 256> pairs_of(const Weight* weights) {
   return table;
 }
 
-// Sums of four lanes, for one vector: what the compiler can keep in registers. `bytes` is where a pair has their places
-// and codes. With 4 or 8 bits a code, places are not masked, since that would cost as much as a look-up: a spoilt
-// stream reads at most one window further, which prepared vectors have.
+// What one pair adds to the sums of one vector: apart for both steps, so that compilers multiply two at once. Not
+// inlined, or they find the address of each slot from the start of the vector anew. With 4 or 8 bits a code, places are
+// not masked, since that would cost as much as a look-up: a spoilt stream reads at most one window further, which
+// prepared vectors have.
 template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Weight, typename Sum>
-void add_lanes(const WindowView& view, std::size_t group, std::size_t quarter, const Value* x,
-               const Pair<Weight>* pairs, const Weight* weights, Sum* sums) {
-  Pair<Sum> found[kLanes]{};
-  for (std::size_t pair = view.first_pair(group); pair < view.last_pair(group); ++pair) {
-    const Value* const first = x + view.start(2 * pair) * kBlockElements;
-    const Value* const second = x + view.start(2 * pair + 1) * kBlockElements;
-    const std::uint8_t* const places = view.stream + pair * view.stream_bytes + 16 * quarter;
-    const std::uint8_t* const more = places + kStepSlots;
-    const std::uint8_t* const codes = places + 2 * kStepSlots;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+[[gnu::noinline]] void add_pair(const std::uint8_t* stream, const Value* first, const Value* second,
+                                const Pair<Weight>* pairs, const Weight* weights, Pair<Sum>* sums) {
+  constexpr unsigned kMask = kCodeBits == 5 ? 127 : 255;
+  for (std::size_t quarter = 0; quarter < 4; ++quarter, stream += 16, sums += 4) {
+    const std::uint8_t *const more = stream + kStepSlots, *const codes = more + kStepSlots;
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+      Pair<Sum> sum = sums[lane];
       for (std::size_t k = 0; k < 4; ++k) {
         const std::size_t at = 4 * lane + k, place = place_of(kOrder, lane, k);
         Pair<Weight> weight;
@@ -92,16 +88,15 @@ void add_lanes(const WindowView& view, std::size_t group, std::size_t quarter, c
         } else if constexpr (kCodeBits == 8) {
           weight = {weights[codes[at]], weights[codes[at + kStepSlots]]};
         } else {
-          weight = {weights[(codes[at] & 15u) | (places[at] >> 7u) << 4u],
+          weight = {weights[(codes[at] & 15u) | (stream[at] >> 7u) << 4u],
                     weights[codes[at] >> 4u | (more[at] >> 7u) << 4u]};
         }
-        constexpr unsigned mask = kCodeBits == 5 ? 127 : 255;
-        found[lane].first += static_cast<Sum>(weight.first) * static_cast<Sum>(first[places[place] & mask]);
-        found[lane].second += static_cast<Sum>(weight.second) * static_cast<Sum>(second[more[place] & mask]);
+        sum.first += static_cast<Sum>(weight.first) * static_cast<Sum>(first[stream[place] & kMask]);
+        sum.second += static_cast<Sum>(weight.second) * static_cast<Sum>(second[more[place] & kMask]);
       }
+      sums[lane] = sum;
     }
   }
-  for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] = found[lane].first + found[lane].second;
 }
 
 // Sums for one vector and one group; Value and Weight are float and float, or std::int32_t and its digits.
@@ -109,9 +104,12 @@ template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Weight,
 void add_group(const WindowView& view, std::size_t group, const Value* x, const Weight* weights,
                std::array<Sum, kGroupRows>& sums) {
   const auto pairs = pairs_of<kCodeBits>(weights);
-  for (std::size_t quarter = 0; quarter < kGroupRows / kLanes; ++quarter) {
-    add_lanes<kCodeBits, kOrder>(view, group, quarter, x, pairs.data(), weights, sums.data() + kLanes * quarter);
+  std::array<Pair<Sum>, kGroupRows> found{};
+  for (std::size_t pair = view.first_pair(group); pair < view.last_pair(group); ++pair) {
+    add_pair<kCodeBits, kOrder>(view.stream + pair * view.stream_bytes, x + view.start(2 * pair) * kBlockElements,
+                                x + view.start(2 * pair + 1) * kBlockElements, pairs.data(), weights, found.data());
   }
+  for (std::size_t lane = 0; lane < kGroupRows; ++lane) sums[lane] = found[lane].first + found[lane].second;
 }
 
 template <unsigned kCodeBits, SlotOrder kOrder>
