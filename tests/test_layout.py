@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
     *("index", "file", "checkpoint", "report"),
-    *("criteria", "codebook", "schedule", "targets", "recipe"),
+    *("criteria", "grid", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("__init__", "cli"),
 ]
