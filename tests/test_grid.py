@@ -289,6 +289,11 @@ def test_a_dtype_that_cannot_hold_int16_is_refused_by_name_and_nothing_is_change
         dc.compress_tensors(read_model(model), Recipe(rules=rules))
 
 
+def test_a_grid_that_the_dtype_cannot_hold_is_refused_where_nothing_survives_too():
+    with pytest.raises(ValueError, match="F16 has 11 significant bits, too few"):
+        share_array(np.zeros(3, np.float16), np.zeros(3, bool), Share(bits=2, codebook_grid="int16"), 0, "F16")
+
+
 # the parametrization
 
 
