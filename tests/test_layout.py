@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
-    *("index", "file", "checkpoint", "report", "packing"),
-    *("criteria", "grid", "codebook", "schedule", "targets", "recipe"),
+    *("index", "file", "checkpoint", "report", "grid", "packing"),
+    *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("__init__", "cli"),
 ]
