@@ -1,8 +1,8 @@
 // The form `tile` in AVX-512 registers, 64 columns a step. Needs F, BW, VL, DQ, VBMI and VBMI2.
 //
-// Codes are expanded to their columns, and each byte of the centroids is looked up for all 64 of them: the codebook lies
-// in registers as four planes of bytes. Unpacking puts bytes of neighbours together within 16 bytes, so the codes are
-// shuffled first, such that floats come out in the order of columns.
+// Codes are expanded to their columns, and each byte of the centroids is looked up for all 64 of them: the codebook
+// lies in registers as four planes of bytes. Unpacking puts bytes of neighbours together within 16 bytes, so the codes
+// are shuffled first, such that floats come out in the order of columns.
 #include <immintrin.h>
 
 #include "tile_kernel.hpp"
@@ -42,9 +42,9 @@ inline V load_codes(const std::uint8_t* codes, std::size_t code) {
   if (code % 2 == 0) return spread;
   // one nibble further: the first of the 33rd byte comes last
   alignas(64) static constexpr std::uint8_t kNext[64] = {
-      1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
-      29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56,
-      57, 58, 59, 60, 61, 62, 63, 64};
+      1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+      23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44,
+      45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63, 64};
   const V last = _mm512_set1_epi8(static_cast<char>(codes[code / 2 + 32] & 15));
   return _mm512_permutex2var_epi8(spread, _mm512_load_si512(kNext), last);
 }

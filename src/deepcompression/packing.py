@@ -53,9 +53,7 @@ def check_activations(activations: str) -> None:
         raise ValueError(f"activations are {' or '.join(ACTIVATIONS)}; found {activations!r}")
 
 
-def pack(
-    tensor: CompressedTensor | BitmapTensor, activations: str = "float32", *, form: str | None = None
-) -> Packed:
+def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32", *, form: str | None = None) -> Packed:
     """A shared matrix -> packed weights of the form `window`, or `tile`.
 
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
