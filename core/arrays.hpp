@@ -8,9 +8,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <span>
 #include <utility>
 #include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace dcz::python {
 
@@ -62,6 +67,22 @@ inline Out<std::uint8_t> own(std::vector<std::uint8_t>&& bytes) {
   nb::capsule owner(owned.get(), [](void* vector) noexcept { delete static_cast<std::vector<std::uint8_t>*>(vector); });
   owned.release();
   return Out<std::uint8_t>(data, {size}, owner);
+}
+
+// The same in memory that begins at a page, large ones in large pages where the system has them: kernels stream it.
+inline Out<std::uint8_t> own_aligned(std::vector<std::uint8_t>&& bytes) {
+  constexpr std::size_t kLargePage = std::size_t{2} << 20, kPage = 4096;
+  const std::align_val_t alignment{bytes.size() >= kLargePage ? kLargePage : kPage};
+  auto* const data = static_cast<std::uint8_t*>(::operator new(std::max<std::size_t>(bytes.size(), 1), alignment));
+#if defined(__linux__)
+  if (bytes.size() >= kLargePage) madvise(data, bytes.size(), MADV_HUGEPAGE);
+#endif
+  std::copy(bytes.begin(), bytes.end(), data);
+  const auto free_bytes = bytes.size() >= kLargePage
+                              ? +[](void* p) noexcept { ::operator delete(p, std::align_val_t{kLargePage}); }
+                              : +[](void* p) noexcept { ::operator delete(p, std::align_val_t{kPage}); };
+  nb::capsule owner(data, free_bytes);
+  return Out<std::uint8_t>(data, {bytes.size()}, owner);
 }
 
 inline nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }

@@ -1,5 +1,5 @@
-// The Python module deepcompression._core: with arrays.hpp the only file that knows Python. Checks types and releases
-// the GIL.
+// The Python module deepcompression._core: with arrays.hpp and bindings_packed.cpp the only file that knows Python.
+// Checks types and releases the GIL.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -29,6 +29,10 @@
 #include "shape.hpp"
 
 namespace nb = nanobind;
+
+namespace dcz::python {
+void bind_packed(nb::module_& m);
+}
 
 namespace {
 
@@ -293,4 +297,5 @@ NB_MODULE(_core, m) {
         "bitmap"_a.noconvert(), "codes"_a.noconvert());
   m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a);
   m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert());
+  bind_packed(m);
 }

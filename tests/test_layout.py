@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
-    *("index", "file", "checkpoint", "report"),
+    *("index", "file", "checkpoint", "report", "packing"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("__init__", "cli"),
@@ -85,7 +85,7 @@ def test_torch_is_imported_only_where_a_model_is_taken(module):
 
 def test_the_core_is_told_only_where_it_is_needed():
     users = {m for m in MODULES for found in imports_of(PACKAGE / f"{m}.py") if own(found.module) == "_core"}
-    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook"}
+    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing"}
 
 
 WITHOUT_TORCH = """

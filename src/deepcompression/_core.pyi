@@ -4,6 +4,8 @@
 ValueError. Every function releases the GIL.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Buffer
@@ -150,3 +152,27 @@ def mix_decode(
     data: Buffer, shape: list[int], survivors: int, centroids: int, width: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]:
     """The codebook, the bitmap and the codes of the string that is all of `data`."""
+
+def pack_window(
+    rows: int,
+    columns: int,
+    bitmap: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    codebook: NDArray[np.float32],
+    grid_bits: int,
+    scale8: float,
+    int8: NDArray[np.int16],
+    scale16: float,
+    int16: NDArray[np.int16],
+    by_slot: bool,
+) -> NDArray[np.uint8]:
+    """Packed weights of the form window (core/window.hpp). `int8` and `int16` are the digits of the centroids."""
+
+def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
+    """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""
+
+def check_packed(packed: NDArray[np.uint8]) -> None:
+    """Raises ValueError for packed weights with anything out of its bounds."""
+
+def multiply(packed: int, packed_bytes: int, x: int, vectors: int, bias: int, y: int, int8: bool, threads: int) -> None:
+    """y = x W^T + bias: addresses of packed weights, float32 x (vectors, columns), bias (rows) or 0, y (vectors, rows)."""

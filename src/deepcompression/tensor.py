@@ -221,4 +221,29 @@ class CompressedTensor:
         return cls(tensor.shape, positions, codebook, codes, tensor.dtype).canonical()
 
 
+@dataclass(frozen=True, eq=False)
+class BitmapTensor:
+    """A shared tensor as files hold it and packing takes it: an eighth of a byte an element, where the positions of a
+    `CompressedTensor` take 8 bytes a survivor.
+
+    bits  uint8: element i survives if bit i % 8 of byte i // 8 is set; bits behind the last element are not set
+    codes, codebook, shape, dtype  as of a `CompressedTensor`
+    """
+
+    shape: tuple[int, ...]
+    bits: NDArray[np.uint8]
+    codebook: Array
+    codes: NDArray[np.uint8]
+    dtype: str = "F32"
+
+    @classmethod
+    def of(cls, tensor: CompressedTensor) -> BitmapTensor:
+        bits = _core.bitmap_of(np.ascontiguousarray(tensor.positions), tensor.size)
+        return cls(tensor.shape, bits, tensor.codebook, np.ascontiguousarray(tensor.codes), tensor.dtype)
+
+    def compressed(self) -> CompressedTensor:
+        positions = _core.positions_of(self.bits, math.prod(self.shape))
+        return CompressedTensor(self.shape, positions, self.codebook, self.codes, self.dtype)
+
+
 Tensor = DenseTensor | CompressedTensor

@@ -1,0 +1,81 @@
+// The part of deepcompression._core that packs weights and computes from them.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string_view.h>
+
+#include <stdexcept>
+#include <string_view>
+#include <vector>
+
+#include "arrays.hpp"
+#include "multiply.hpp"
+#include "packed.hpp"
+#include "window.hpp"
+
+namespace dcz::python {
+namespace {
+
+using namespace nb::literals;
+
+dcz::Grid grid_of(unsigned bits) {
+  if (bits != 0 && bits != 8 && bits != 16) throw std::invalid_argument("a grid has 0, 8 or 16 bits");
+  return static_cast<dcz::Grid>(bits);
+}
+
+Out<std::uint8_t> pack_window(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                              const In<std::uint8_t>& codes, const In<float>& codebook, unsigned grid_bits,
+                              float scale8, const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16,
+                              bool by_slot) {
+  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
+  const dcz::Digits digits{grid_of(grid_bits), scale8, scale16, std::vector(int8.data(), int8.data() + int8.size()),
+                           std::vector(int16.data(), int16.data() + int16.size())};
+  const auto order = by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row;
+  return own_aligned(unlocked([&] { return dcz::pack_window(matrix, digits, order); }));
+}
+
+nb::dict packed_header(const In<std::uint8_t>& packed) {
+  const dcz::PackedHeader header = dcz::read_packed_header(view(packed));
+  nb::dict found;
+  found["form"] = header.form == dcz::Form::window ? "window" : header.form == dcz::Form::panel ? "panel" : "tile";
+  found["code_bits"] = header.code_bits;
+  found["grid_bits"] = static_cast<unsigned>(header.grid);
+  found["by_slot"] = header.slots == static_cast<std::uint8_t>(dcz::SlotOrder::by_slot);
+  found["rows"] = header.rows;
+  found["columns"] = header.columns;
+  found["survivors"] = header.survivors;
+  found["centroids"] = header.centroids;
+  found["units"] = header.units;
+  found["length"] = header.length;
+  found["scale8"] = header.scale8;
+  found["scale16"] = header.scale16;
+  return found;
+}
+
+// Every bound that kernels would otherwise only clamp.
+void check_packed(const In<std::uint8_t>& packed) {
+  const auto bytes = view(packed);
+  if (dcz::read_packed_header(bytes).form == dcz::Form::window) dcz::check_window(dcz::window_view(bytes));
+}
+
+// Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them:
+// deepcompression.packing is the only one.
+void multiply(std::uintptr_t packed, std::size_t packed_bytes, std::uintptr_t x, std::size_t vectors,
+              std::uintptr_t bias, std::uintptr_t y, bool int8, unsigned threads) {
+  nb::gil_scoped_release release;
+  dcz::multiply({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes}, reinterpret_cast<const float*>(x),
+                vectors, reinterpret_cast<const float*>(bias), reinterpret_cast<float*>(y),
+                int8 ? dcz::Activations::int8 : dcz::Activations::float32, threads);
+}
+
+}  // namespace
+
+void bind_packed(nb::module_& m) {
+  m.def("pack_window", &pack_window, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+        "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
+        "by_slot"_a);
+  m.def("packed_header", &packed_header, "packed"_a.noconvert());
+  m.def("check_packed", &check_packed, "packed"_a.noconvert());
+  m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,
+        "threads"_a);
+}
+
+}  // namespace dcz::python

@@ -1,0 +1,177 @@
+// y = x W^T + bias, straight from packed weights: which arithmetic, which kernel, which thread.
+#include "multiply.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <vector>
+
+#include "cpu.hpp"
+#include "pool.hpp"
+#include "window_kernel.hpp"
+
+namespace dcz {
+namespace {
+
+// Up to so many columns no sum of bytes times digits leaves an int32.
+constexpr std::size_t kIntegerColumns = 65536;
+
+// With x24 a column is off by at most 2^-24 of the largest: with that no more than so many times the root mean square,
+// the error stays below that of float32 sums.
+constexpr float kMostOutstanding = 16;
+
+// Pairs times vectors below which a second thread would come too late.
+constexpr std::size_t kPairsWorthAThread = 2048;
+
+constexpr std::size_t kAlignment = 64;
+
+struct Free {
+  void operator()(std::uint8_t* bytes) const { ::operator delete(bytes, std::align_val_t{kAlignment}); }
+};
+
+// Memory of a thread that stays for the next layer.
+std::uint8_t* scratch(std::size_t bytes) {
+  thread_local std::unique_ptr<std::uint8_t, Free> memory;
+  thread_local std::size_t size = 0;
+  if (size < bytes) {
+    memory.reset();
+    size = 0;
+    memory.reset(static_cast<std::uint8_t*>(::operator new(bytes, std::align_val_t{kAlignment})));
+    size = bytes;
+  }
+  return memory.get();
+}
+
+const WindowKernel& window_kernel() {
+  switch (instruction_set()) {
+#if defined(DCZ_X86)
+    case InstructionSet::avx512:
+    case InstructionSet::avx2:
+#endif
+    default:
+      return kWindowPortable;
+  }
+}
+
+struct Vector {
+  Arithmetic arithmetic;
+  float step;
+  bool finite;
+};
+
+Vector arithmetic_of(const WindowView& view, const Scan& scan, Activations activations) {
+  const std::size_t columns = view.header.columns;
+  if (!scan.finite) return {Arithmetic::floats, 1, false};
+  const bool integers = columns <= kIntegerColumns && scan.largest >= std::numeric_limits<float>::min() * 0x1p24f;
+  if (integers && activations == Activations::int8) return {Arithmetic::x8, scan.largest / 127, true};
+  const float mean = scan.squares / static_cast<float>(std::max<std::size_t>(columns, 1));
+  if (integers && view.header.grid != Grid::none &&
+      scan.largest * scan.largest <= kMostOutstanding * kMostOutstanding * mean) {
+    int exponent;
+    std::frexp(scan.largest, &exponent);
+    // the largest magnitude comes to lie between 2^22 and 2^23 - 1, whatever rounding does
+    if (scan.largest > std::ldexp(static_cast<float>(kOffset24 - 1), exponent - 23)) ++exponent;
+    const auto arithmetic = view.header.grid == Grid::int8 ? Arithmetic::x24w8 : Arithmetic::x24w16;
+    return {arithmetic, std::ldexp(1.0f, exponent - 23), true};
+  }
+  return {Arithmetic::floats, 1, true};
+}
+
+// As a dense layer would: what is infinite or NaN meets each weight, pruned ones too, and times zero it is NaN.
+void multiply_not_finite(const WindowView& view, const float* x, const float* bias, float* y) {
+  const std::size_t columns = view.header.columns, rows = view.header.rows;
+  std::vector<float> marks(columns), sums(rows), met(rows);
+  float all = 0;
+  for (std::size_t i = 0; i < columns; ++i) all += marks[i] = std::isfinite(x[i]) ? 0.0f : 1.0f;
+  const auto run = [&](const float* vector, const float* weights, float* out) {
+    WindowView changed = view;
+    changed.codebook = weights;
+    const float step = 1;
+    std::vector<float> prepared(view.blocks * kBlockElements + kAlignment);
+    WindowTask task{
+        &changed, Arithmetic::floats, 1, vector, &step, reinterpret_cast<std::uint8_t*>(prepared.data()), nullptr, out};
+    kWindowPortable.prepare(task, 0, 1);
+    kWindowPortable.run(task, 0, view.groups());
+  };
+  const std::vector<float> ones(std::size_t{1} << view.header.code_bits, 1);
+  run(x, view.codebook, sums.data());
+  run(marks.data(), ones.data(), met.data());
+  for (std::size_t row = 0; row < rows; ++row) {
+    y[row] = met[row] == all ? sums[row] + (bias ? bias[row] : 0) : std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
+// The groups at which `parts` threads of equal work begin.
+std::size_t first_group(const WindowView& view, std::size_t part, std::size_t parts) {
+  if (part == 0) return 0;
+  if (part == parts) return view.groups();
+  const auto pairs = static_cast<std::uint32_t>(view.pairs() * part / parts);
+  const auto* const found = std::lower_bound(view.ends, view.ends + view.groups(), pairs);
+  return static_cast<std::size_t>(found - view.ends);
+}
+
+void multiply_tile(const WindowKernel& kernel, WindowTask& task, unsigned threads) {
+  const WindowView& view = *task.view;
+  const std::size_t work = view.pairs() * task.vectors / kPairsWorthAThread;
+  const auto parts =
+      static_cast<unsigned>(std::min<std::size_t>(threads, std::max<std::size_t>(1, std::min(work, view.groups()))));
+  task.prepared = scratch(kernel.prepared_bytes(task));
+  if (parts <= 1) {
+    kernel.prepare(task, 0, task.vectors);
+    return kernel.run(task, 0, view.groups());
+  }
+  share_parts(static_cast<unsigned>(std::min<std::size_t>(parts, task.vectors)), [&](unsigned part) {
+    const std::size_t helpers = std::min<std::size_t>(parts, task.vectors);
+    kernel.prepare(task, task.vectors * part / helpers, task.vectors * (part + 1) / helpers);
+  });
+  share_parts(parts, [&](unsigned part) {
+    const std::size_t first = first_group(view, part, parts), last = first_group(view, part + 1, parts);
+    if (first < last) kernel.run(task, first, last);
+  });
+}
+
+void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
+                     float* y, Activations activations, unsigned threads) {
+  const WindowView view = window_view(packed);
+  const WindowKernel& kernel = window_kernel();
+  const std::size_t rows = view.header.rows, columns = view.header.columns;
+  constexpr std::size_t kMost = 64;
+  for (std::size_t first = 0; first < vectors;) {
+    std::array<float, kMost> steps;
+    const std::size_t most = std::min({kMost, kernel.vectors, vectors - first});
+    std::size_t count = 0;
+    Vector kind{};
+    for (; count < most; ++count) {
+      const float* const vector = x + (first + count) * columns;
+      const Vector next = arithmetic_of(view, kernel.scan(vector, columns), activations);
+      if (count > 0 && (next.finite != kind.finite || next.arithmetic != kind.arithmetic)) break;
+      kind = next;
+      steps[count] = next.step;
+      if (!kind.finite) multiply_not_finite(view, vector, bias, y + (first + count) * rows);
+    }
+    if (kind.finite) {
+      WindowTask task{&view,        kind.arithmetic, count, x + first * columns,
+                      steps.data(), nullptr,         bias,  y + first * rows};
+      multiply_tile(kernel, task, threads);
+    }
+    first += count;
+  }
+}
+
+}  // namespace
+
+void multiply(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias, float* y,
+              Activations activations, unsigned threads) {
+  if (reinterpret_cast<std::uintptr_t>(packed.data()) % alignof(float) != 0) {
+    throw std::invalid_argument("packed weights must begin at a multiple of 4 bytes: copy them first");
+  }
+  const PackedHeader header = read_packed_header(packed);
+  if (header.form == Form::window) return multiply_window(packed, x, vectors, bias, y, activations, threads);
+  throw std::invalid_argument("packed weights of a form that does not multiply");
+}
+
+}  // namespace dcz

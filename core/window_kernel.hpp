@@ -1,0 +1,59 @@
+// Kernels of the form `window`, one set of functions for each instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "window.hpp"
+
+namespace dcz {
+
+// How a vector is multiplied. `floats`: float32 all through. The others in integers, whose sums are exact, so that
+// every kernel gives the same bits: x as fixed point of 8 or 24 bits, the codebook as its int8 or int16 digits.
+enum class Arithmetic : std::uint8_t { floats, x8, x24w8, x24w16 };
+
+// What must be known of a vector before it is multiplied.
+struct Scan {
+  float largest;  // of the magnitudes
+  float squares;  // their sum; for a rule of thumb, its last digits differ between kernels
+  bool finite;
+};
+
+// y[row] = sum + bias[row] for the rows of the groups first to last - 1. `steps[v]` is what one unit of the fixed-point
+// form of vector v stands for.
+struct WindowTask {
+  const WindowView* view;
+  Arithmetic arithmetic;
+  std::size_t vectors;  // at most the kernel's `vectors`
+  const float* x;       // vectors x columns
+  const float* steps;
+  std::uint8_t* prepared;  // aligned to 64 bytes
+  const float* bias;       // rows, or null
+  float* y;                // vectors x rows
+};
+
+struct WindowKernel {
+  std::size_t vectors;  // how many at once at most
+  Scan (*scan)(const float* x, std::size_t columns);
+  // Bytes of the form that vectors are brought into: its memory, and threads, are the caller's.
+  std::size_t (*prepared_bytes)(const WindowTask& task);
+  void (*prepare)(const WindowTask& task, std::size_t first_vector, std::size_t last_vector);
+  void (*run)(const WindowTask& task, std::size_t first_group, std::size_t last_group);
+};
+
+extern const WindowKernel kWindowPortable;
+#if defined(DCZ_X86)
+extern const WindowKernel kWindowAvx2;
+extern const WindowKernel kWindowAvx512;
+#endif
+
+// Fixed point: round(x / step) + offset, unsigned. x8: -127 to 127, offset 128; x24: -(2^23 - 1) to 2^23 - 1, offset
+// 2^23. A zero of padding is the byte 0, which stands for -offset: the sums of digits, times the offset, are taken off.
+inline constexpr std::int32_t kOffset8 = 128, kOffset24 = 1 << 23;
+
+// The exact sum -> y. `total` is in units of step * scale.
+inline float finish_integer(double total, float step, float scale, float bias) {
+  return static_cast<float>(total * (static_cast<double>(step) * static_cast<double>(scale))) + bias;
+}
+
+}  // namespace dcz

@@ -1,0 +1,134 @@
+"""Shared tensors -> packed weights, the forms that kernels compute from, and products with them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression import _core
+from deepcompression.tensor import BitmapTensor, CompressedTensor, widen
+
+Packed = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+ACTIVATIONS = ("float32", "int8")
+
+
+class Header(NamedTuple):
+    """What packed weights say of themselves.
+
+    form       "window", "panel" or "tile"
+    code_bits  4, 5 or 8
+    grid_bits  8 or 16 if the codebook lies on that grid, else 0
+    by_slot    window: places in the order that suits floats
+    units      groups, panels or tiles of rows, which threads share
+    length     of the stream, in the form's measure
+    """
+
+    form: str
+    code_bits: int
+    grid_bits: int
+    by_slot: bool
+    rows: int
+    columns: int
+    survivors: int
+    centroids: int
+    units: int
+    length: int
+    scale8: float
+    scale16: float
+
+
+def header(packed: Packed) -> Header:
+    """Raises ValueError for bytes that are no packed weights."""
+    return Header(**_core.packed_header(packed))
+
+
+def check_activations(activations: str) -> None:
+    """Raises ValueError for an unknown one."""
+    if activations not in ACTIVATIONS:
+        raise ValueError(f"activations are {' or '.join(ACTIVATIONS)}; found {activations!r}")
+
+
+def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32") -> Packed:
+    """A shared matrix -> packed weights of the form `window`.
+
+    tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
+    activations  what it will be multiplied by; the other works too, more slowly
+
+    Raises ValueError for fewer dimensions and unknown activations.
+    """
+    check_activations(activations)
+    if len(tensor.shape) < 2:
+        raise ValueError(f"packed weights have two or more dimensions; found shape {list(tensor.shape)}")
+    if isinstance(tensor, CompressedTensor):
+        tensor = BitmapTensor.of(tensor)
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
+    scale, digits = nearest_digits(codebook, 127)
+    grid_bits, scale16, wide = 0, 0.0, np.zeros(0, np.int16)
+    by_slot = activations == "float32" and not grid_bits
+    return _core.pack_window(
+        rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale, digits, scale16, wide, by_slot
+    )
+
+
+def nearest_digits(codebook: Floats, limit: int) -> tuple[float, NDArray[np.int16]]:
+    """The scale and the integers from -limit to limit whose products come near the centroids."""
+    largest = float(np.abs(codebook).max(initial=0))
+    if not largest or not math.isfinite(largest):
+        return 1.0, np.zeros(len(codebook), np.int16)
+    scale = float(np.float32(largest / limit))
+    return scale, np.clip(np.rint(codebook / np.float64(scale)), -limit, limit).astype(np.int16)
+
+
+def matmul(
+    packed: Packed,
+    x: NDArray[Any],
+    out: Floats | None = None,
+    bias: Floats | None = None,
+    activations: str = "float32",
+    threads: int = 1,
+) -> Floats:
+    """x W^T + bias, straight from packed weights.
+
+    x     float32 (..., columns); a copy is made if it is not C-contiguous
+    out   float32 (..., rows), C-contiguous, apart from x; made if None
+    bias  float32 (rows,)
+
+    With `activations="int8"` each vector of x is rounded to 255 steps between -max|x| and max|x|, and the centroids are
+    too if they are not on the int8 grid. The result does not depend on `threads`. Raises ValueError or TypeError for
+    arrays that do not fit.
+    """
+    check_activations(activations)
+    facts = header(packed)
+    if x.dtype != np.float32:
+        raise TypeError(f"x is float32; found {x.dtype}")
+    if x.ndim < 1 or x.shape[-1] != facts.columns:
+        raise ValueError(f"x has {facts.columns} columns; found shape {list(x.shape)}")
+    shape = (*x.shape[:-1], facts.rows)
+    if out is None:
+        out = np.empty(shape, np.float32)
+    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError(f"out is float32, C-contiguous, of shape {list(shape)}; found {out.dtype}, {list(out.shape)}")
+    if bias is not None and (bias.shape != (facts.rows,) or bias.dtype != np.float32):
+        raise ValueError(f"bias is float32 of shape [{facts.rows}]; found {bias.dtype}, {list(bias.shape)}")
+    x = np.ascontiguousarray(x)
+    if np.may_share_memory(x, out):
+        raise ValueError("out must not share memory with x")
+    bias = None if bias is None else np.ascontiguousarray(bias)
+    vectors = math.prod(shape[:-1])
+    _core.multiply(
+        packed.ctypes.data,
+        packed.nbytes,
+        x.ctypes.data,
+        vectors,
+        0 if bias is None else bias.ctypes.data,
+        out.ctypes.data,
+        activations == "int8",
+        threads,
+    )
+    return out
