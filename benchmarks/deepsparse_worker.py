@@ -16,12 +16,12 @@ from pathlib import Path
 os.environ["NM_DISABLE_ANALYTICS"] = "1"
 os.environ["NM_BIND_THREADS_TO_CORES"] = "0"
 
-import deepsparse  # noqa: E402
-import numpy as np  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper, save  # noqa: E402
+import deepsparse
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper, save
 
 sys.path.insert(0, str(Path(__file__).parent))
-from timing import Flush, turn  # noqa: E402
+from timing import Flush, turn
 
 
 def model(weight, x, int8):

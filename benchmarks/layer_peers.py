@@ -40,7 +40,13 @@ class Layer:
     def __init__(self, weight: NDArray[np.float32]) -> None:
         self.weight = weight
         self.rows, self.columns = weight.shape
-        self._blocks: dict[tuple[int, int], tuple[Array, Array]] = {}
+        self._kept: dict[tuple[Any, ...], Any] = {}
+
+    def keep(self, make: Callable[[], Any], *key: Any) -> Any:
+        """What `make` gave the first time for this key: weights that are packed once for every batch."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     @cached_property
     def csr(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
@@ -59,7 +65,8 @@ class Layer:
         """Levels around 2^(bits-1), (rows, blocks, size), the last block of a row padded with zeros; a scale for each
         block.
         """
-        if (size, bits) not in self._blocks:
+
+        def quantize() -> tuple[Array, Array]:
             middle, count = 1 << (bits - 1), -(-self.columns // size)
             padded = np.zeros((self.rows, count * size), np.float32)
             padded[:, : self.columns] = self.weight
@@ -68,8 +75,10 @@ class Layer:
             padded /= scales[:, :, None]
             np.rint(padded, padded)
             padded += middle
-            self._blocks[size, bits] = padded.astype(np.uint8), scales
-        return self._blocks[size, bits]
+            return padded.astype(np.uint8), scales
+
+        levels, scales = self.keep(quantize, "blocks", size, bits)
+        return levels, scales
 
 
 @dataclass(frozen=True)
@@ -122,27 +131,24 @@ def torch_int8(layer: Layer, x: Array, threads: int, engine: str = "") -> Made:
     """What torch.ao.nn.quantized.dynamic.Linear calls."""
     if engine not in torch.backends.quantized.supported_engines:
         raise MissingError("this torch has no such engine")
-    weight, given = torch.from_numpy(layer.weight), torch.from_numpy(x)
-    scales = torch.from_numpy(layer.int8[1]).double()
+
+    def pack() -> Any:
+        levels, scales = (torch.from_numpy(part) for part in layer.int8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            zeros = torch.zeros(layer.rows, dtype=torch.int64)
+            quantized = torch._make_per_channel_quantized_tensor(levels, scales.double(), zeros, 0)
+            return torch.ops.quantized.linear_prepack(quantized, None)
+
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = engine
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            quantized = torch.quantize_per_channel(
-                weight, scales, torch.zeros(len(scales), dtype=torch.int64), 0, torch.qint8
-            )
-            packed = torch.ops.quantized.linear_prepack(quantized, None)
+        packed = layer.keep(pack, "torch int8", engine)
     finally:
         torch.backends.quantized.engine = before
+    given = torch.from_numpy(x)
     call = torch.ops.quantized.linear_dynamic.default
-
-    def run() -> Any:
-        torch.backends.quantized.engine = engine
-        return call(given, packed)
-
-    # oneDNN's and the others' operators look at the packed weight alone; qnnpack's must be the engine as well
-    return (run if engine == "qnnpack" else lambda: call(given, packed)), layer.weight.size
+    return lambda: call(given, packed), layer.weight.size
 
 
 def _padded(x: Array, columns: int) -> torch.Tensor:
@@ -164,15 +170,20 @@ def torch_weight_int8(layer: Layer, x: Array, threads: int) -> Made:
 
 def torch_weight_int4(layer: Layer, x: Array, threads: int, block: int = 128) -> Made:
     """Computes in bfloat16; columns and rows are padded to what the operator takes."""
-    levels, scales = layer.blocks(block, 4)
-    blocks = scales.shape[1]
-    rows, columns = -(-layer.rows // 64) * 64, blocks * block
-    padded = np.zeros((rows, columns), np.int32)
-    padded[: layer.rows] = levels.reshape(layer.rows, -1)
-    factors = np.zeros((blocks, rows, 2), np.float32)
-    factors[:, : layer.rows, 0] = scales.T
-    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(torch.from_numpy(padded), 1)
-    given, pairs = _padded(x, columns), torch.from_numpy(factors).bfloat16()
+
+    def pack() -> tuple[torch.Tensor, torch.Tensor]:
+        levels, scales = layer.blocks(block, 4)
+        blocks = scales.shape[1]
+        rows = -(-layer.rows // 64) * 64
+        padded = np.zeros((rows, blocks * block), np.int32)
+        padded[: layer.rows] = levels.reshape(layer.rows, -1)
+        pairs = np.zeros((blocks, rows, 2), np.float32)
+        pairs[:, : layer.rows, 0] = scales.T
+        packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(torch.from_numpy(padded), 1)
+        return packed, torch.from_numpy(pairs).bfloat16()
+
+    packed, pairs = layer.keep(pack, "torch int4", block)
+    given = _padded(x, pairs.shape[0] * block)
     call = torch.ops.aten._weight_int4pack_mm_for_cpu.default
     return lambda: call(given.bfloat16(), packed, block, pairs)[:, : layer.rows].float(), size_bytes(packed, pairs)
 
@@ -208,7 +219,7 @@ def sparse_dot_mkl(layer: Layer, x: Array, threads: int) -> Made:
 
 
 class _MatrixDescription(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_int), ("mode", ctypes.c_int), ("diagonal", ctypes.c_int)]  # noqa: RUF012
+    _fields_ = [("type", ctypes.c_int), ("mode", ctypes.c_int), ("diagonal", ctypes.c_int)]
 
 
 def load_mkl() -> ctypes.CDLL:
@@ -226,8 +237,7 @@ def onemkl(layer: Layer, x: Array, threads: int, row_major: bool = False) -> Mad
     """The inspector-executor: a handle made once, told what it is for, and optimized."""
     no_transpose, rows_first, columns_first, aggressive, many = 10, 101, 102, 81, 1_000_000
     mkl, batch = load_mkl(), len(x)
-    if row_major and batch == 1:
-        raise MissingError("a vector has no order")
+    row_major = row_major and batch > 1
     starts, columns, values = layer.csr
     handle, integer = ctypes.c_void_p(), ctypes.c_int
 

@@ -14,16 +14,17 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.layer_peers import FP32, INT4, INT8, Array, Layer, Made, Peer
 
 MICROSOFT = "com.microsoft"
+# of |x|, by which a constant scale is chosen: x is normal
+LARGEST = 5.5
 
 
-def session(nodes: list[Any], constants: Mapping[str, Array], shapes: tuple[Array, int], threads: int) -> Any:
-    """A session of a graph x -> y, float32; `shapes` are x and the rows of W."""
-    x, rows = shapes
+def session(nodes: list[Any], constants: Mapping[str, Array], rows: int, threads: int) -> Any:
+    """A session of a graph x -> y, float32, for any batch."""
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(x.shape))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [len(x), rows])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", None])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", rows])],
         [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
     )
     imports = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
@@ -60,52 +61,59 @@ def quickest(made: Any, x: Array, rows: int) -> Callable[[], Array]:
 
 
 def fp32(layer: Layer, x: Array, threads: int, gemm: bool = False) -> Made:
-    node = (
-        helper.make_node("Gemm", ["x", "w"], ["y"], transB=1) if gemm else helper.make_node("MatMul", ["x", "w"], ["y"])
-    )
-    made = session([node], {"w": layer.weight if gemm else layer.weight.T}, (x, layer.rows), threads)
-    return quickest(made, x, layer.rows), layer.weight.nbytes
+    operator = ("Gemm", {"transB": 1}, layer.weight) if gemm else ("MatMul", {}, layer.weight.T)
+
+    def make() -> Any:
+        name, attributes, weight = operator
+        return session([helper.make_node(name, ["x", "w"], ["y"], **attributes)], {"w": weight}, layer.rows, threads)
+
+    return quickest(layer.keep(make, "fp32", gemm, threads), x, layer.rows), layer.weight.nbytes
 
 
 def dynamic_int8(layer: Layer, x: Array, threads: int) -> Made:
     """What quantize_dynamic makes and the optimizer fuses; a scale for each row of W."""
     levels, scales = layer.int8
-    node = helper.make_node("DynamicQuantizeMatMul", ["x", "w", "scales", "zero"], ["y"], domain=MICROSOFT)
-    constants = {"w": levels.T, "scales": scales, "zero": np.zeros(layer.rows, np.int8)}
-    return quickest(session([node], constants, (x, layer.rows), threads), x, layer.rows), levels.nbytes + scales.nbytes
+
+    def make() -> Any:
+        node = helper.make_node("DynamicQuantizeMatMul", ["x", "w", "scales", "zero"], ["y"], domain=MICROSOFT)
+        constants = {"w": levels.T, "scales": scales, "zero": np.zeros(layer.rows, np.int8)}
+        return session([node], constants, layer.rows, threads)
+
+    return quickest(layer.keep(make, "dynamic", threads), x, layer.rows), levels.nbytes + scales.nbytes
 
 
 def static_int8(layer: Layer, x: Array, threads: int) -> Made:
     """QuantizeLinear and DequantizeLinear around MatMul, which the optimizer fuses; the scale of x is a constant."""
     levels, scales = layer.int8
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "scale", "middle"], ["xq"]),
-        helper.make_node("DequantizeLinear", ["xq", "scale", "middle"], ["xd"]),
-        helper.make_node("DequantizeLinear", ["w", "scales", "zero"], ["wd"], axis=1),
-        helper.make_node("MatMul", ["xd", "wd"], ["y"]),
-    ]
-    constants = {"w": levels.T, "scales": scales, "zero": np.zeros(layer.rows, np.int8)}
-    constants |= {"scale": np.array(np.abs(x).max() / 127, np.float32), "middle": np.array(128, np.uint8)}
-    return quickest(session(nodes, constants, (x, layer.rows), threads), x, layer.rows), levels.nbytes + scales.nbytes
+
+    def make() -> Any:
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "scale", "middle"], ["xq"]),
+            helper.make_node("DequantizeLinear", ["xq", "scale", "middle"], ["xd"]),
+            helper.make_node("DequantizeLinear", ["w", "scales", "zero"], ["wd"], axis=1),
+            helper.make_node("MatMul", ["xd", "wd"], ["y"]),
+        ]
+        constants = {"w": levels.T, "scales": scales, "zero": np.zeros(layer.rows, np.int8)}
+        constants |= {"scale": np.array(LARGEST / 127, np.float32), "middle": np.array(128, np.uint8)}
+        return session(nodes, constants, layer.rows, threads)
+
+    return quickest(layer.keep(make, "static", threads), x, layer.rows), levels.nbytes + scales.nbytes
 
 
 def blockwise(layer: Layer, x: Array, threads: int, bits: int = 4, block: int = 32, accuracy: int = 4) -> Made:
     """MatMulNBits; accuracy level 4 quantizes x to int8 in blocks, 0 computes in float32."""
-    levels, scales = layer.blocks(block, bits)
-    packed = levels if bits == 8 else levels[:, :, ::2] | levels[:, :, 1::2] << 4
-    node = helper.make_node(
-        "MatMulNBits",
-        ["x", "w", "scales"],
-        ["y"],
-        domain=MICROSOFT,
-        K=layer.columns,
-        N=layer.rows,
-        bits=bits,
-        block_size=block,
-        accuracy_level=accuracy,
-    )
-    made = session([node], {"w": packed, "scales": scales.reshape(-1)}, (x, layer.rows), threads)
-    return quickest(made, x, layer.rows), packed.nbytes + scales.nbytes
+
+    def make() -> tuple[Any, int]:
+        levels, scales = layer.blocks(block, bits)
+        packed = levels if bits == 8 else levels[:, :, ::2] | levels[:, :, 1::2] << 4
+        attributes = {"K": layer.columns, "N": layer.rows, "bits": bits, "block_size": block}
+        names = ["x", "w", "scales"]
+        node = helper.make_node("MatMulNBits", names, ["y"], domain=MICROSOFT, accuracy_level=accuracy, **attributes)
+        made = session([node], {"w": packed, "scales": scales.reshape(-1)}, layer.rows, threads)
+        return made, packed.nbytes + scales.nbytes
+
+    made, held = layer.keep(make, "blockwise", bits, block, accuracy, threads)
+    return quickest(made, x, layer.rows), held
 
 
 PEERS = {

@@ -1,4 +1,4 @@
-"""Times tasks by turns in one process: every round gives each of them a turn, in a new order, with hot or cold caches."""
+"""Times tasks by turns: every round gives each of them a turn, in a new order, with hot or cold caches."""
 
 from __future__ import annotations
 
@@ -56,12 +56,15 @@ class Flush:
 
 
 class Call:
-    """A call in this process."""
+    """A call in this process; `before` is called at the start of each turn."""
 
-    def __init__(self, call: Callable[[], Any], flush: Callable[[], None] = lambda: None) -> None:
-        self.call, self.flush = call, flush
+    def __init__(
+        self, call: Callable[[], Any], flush: Callable[[], None], before: Callable[[], object] = lambda: None
+    ) -> None:
+        self.call, self.flush, self.before = call, flush, before
 
     def turn(self, calls: int, cold: bool) -> list[float]:
+        self.before()
         return turn(self.call, calls, self.flush if cold else None)
 
 
@@ -81,7 +84,7 @@ def turn(call: Callable[[], Any], calls: int, flush: Callable[[], None] | None) 
 
 
 def interleave(
-    tasks: Mapping[str, Task], budget_seconds: float, cold: bool = False, seed: int = 0, pause: float = PAUSE_SECONDS
+    tasks: Mapping[str, Task], budget_seconds: float, cold: bool = False, pause: float = PAUSE_SECONDS, seed: int = 0
 ) -> tuple[dict[str, float], int]:
     """Median seconds of a call by task, and the number of rounds, of which as many are made as fit the budget."""
     end = time.perf_counter() + budget_seconds
