@@ -78,6 +78,11 @@ Times = dict[str, float]
 Found = dict[str, Any]
 
 
+def shape(name: str) -> dict[str, Any]:
+    rows, columns, density = LAYERS[name]
+    return {"rows": rows, "columns": columns, "density": density}
+
+
 def case(batch: int, threads: int, cache: str) -> str:
     return f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}, {cache} caches"
 
@@ -150,7 +155,7 @@ class Measurement:
 
 def measure(name: str, arguments: argparse.Namespace, worker: Worker | None, seconds: float) -> Found:
     """Of one layer: milliseconds by case and task, rounds, errors, bytes, what is missing."""
-    found: Found = {"ms": {}, "rounds": {}, "errors": {}, "bytes": {}, "missing": {}}
+    found: Found = shape(name) | {"ms": {}, "rounds": {}, "errors": {}, "bytes": {}, "missing": {}}
     one = Measurement(name, arguments.centroids, worker, arguments.only)
     for threads, batch in itertools.product(arguments.threads, arguments.batch):
         set_threads(threads)
@@ -258,6 +263,9 @@ def main() -> int:
     for name in arguments.layers:
         for who, reason in layers[name].pop("missing").items():
             missing.setdefault(who, f"{name}: {reason}")
+        layers[name]["best"] = {
+            key: {against: best(times, against) for against in AGAINST} for key, times in layers[name]["ms"].items()
+        }
     if worker is not None:
         worker.close()
     versions = environment(PACKAGES)

@@ -6,6 +6,7 @@ A new result file needs one function here and one row in `SECTIONS`.
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,59 @@ def read_speed(result: Result) -> list[str]:
     return [text, table(["", "seconds"], rows)]
 
 
+def layers(result: Result) -> list[str]:
+    """Batch 1 by layer; how many times as fast by case; every task with its error and bytes; who is missing."""
+    nine, kinds, times = result["layers"], result["kinds"], result["times"]
+    ours = [name for name in next(iter(next(iter(nine.values()))["ms"].values())) if name.startswith("ours")]
+    shown = [name for name in ours if name.endswith(("avx512", "module"))]
+    first, against = next(iter(times)), list(next(iter(next(iter(times.values())).values())))
+
+    def cells(found: Iterable[float | None], form: str) -> list[str]:
+        return ["" if each is None else format(each, form) for each in found]
+
+    by_layer = []
+    for name, layer in nine.items():
+        best = (layer["best"][first][each] for each in against)
+        found = [*(each and each[1] for each in best), *(layer["ms"][first].get(each) for each in shown)]
+        label = f"{name}, {layer['rows']} x {layer['columns']}, {layer['density']:.0%}"
+        by_layer.append([label, *cells(found, ".3g")])
+    blocks = [
+        f"y = x W^T, float32 x and y; weights normal, pruned by magnitude, {result['centroids']} centroids. Medians of "
+        "interleaved turns. Quantizing x counts, rearranging it for a peer does not. DeepSparse computes with sparse "
+        "weights too, and stands apart from the sparse libraries.",
+        f"Milliseconds, {first}:",
+        table(["layer", *against, *shown], by_layer),
+    ]
+    for cache, threads in ((c, t) for t in ("1 thread", "2 threads") for c in ("hot", "cold")):
+        rows = [
+            [f"{case.partition(',')[0]}, {name}", *cells((ratios.get(each) for each in against), ".2f")]
+            for case, by_name in times.items()
+            if f" {threads}, {cache} " in case
+            for name, ratios in by_name.items()
+            if name in shown or (threads, cache) == ("1 thread", "hot")
+        ]
+        if rows:
+            text = f"Times as fast as others, geometric means over the layers, {threads}, {cache} caches:"
+            blocks += [text, table(["", *against], rows)]
+    cases = [case for case in times if "1 thread, hot" in case]
+    names = dict.fromkeys(name for layer in nine.values() for name in layer["errors"])
+
+    def middle(case: str, name: str) -> float | None:
+        found = [layer["ms"][case].get(name) for layer in nine.values()]
+        return statistics.geometric_mean(found) if all(found) else None
+
+    everyone = []
+    for name in names:
+        held = [layer["bytes"].get(name) for layer in nine.values()]
+        error = max(layer["errors"].get(name, 0) for layer in nine.values())
+        size = f"{sum(held):,}" if all(held) else ""
+        milliseconds = cells((middle(case, name) for case in cases), ".3g")
+        everyone.append([name, kinds.get(name, "compressed"), *milliseconds, f"{error:.1e}", size])
+    headings = ["", "kind", *(case.partition(",")[0] for case in cases), "error / max of y", "bytes of all layers"]
+    blocks += ["Geometric means of milliseconds over the layers, one thread, hot caches:", table(headings, everyone)]
+    return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
+
+
 def hostile(result: Result) -> list[str]:
     counts: dict[str, dict[str, int]] = {}
     for name, count in result["outcomes"].items():
@@ -146,6 +200,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
     "decode_speed": ("Speed of decoding and encoding", decode_speed),
     "read_speed": ("Speed and memory of reading", read_speed),
+    "layers": ("Speed of compressed layers", layers),
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),
