@@ -11,9 +11,8 @@ import argparse
 import contextlib
 import ctypes
 import itertools
-import statistics
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,68 +22,22 @@ from numpy.typing import NDArray
 
 from benchmarks import deepsparse_peer, layer_ours, layer_peers, onnx_peers, timing
 from benchmarks.deepsparse_peer import Worker
-from benchmarks.environment import RESULTS, ROOT, command, conclude, demand, environment, write_result
+from benchmarks.environment import RESULTS, ROOT, command, conclude, environment, write_result
 from benchmarks.layer_ours import LAYERS
 from benchmarks.layer_peers import Layer, MissingError
+from benchmarks.layer_ratios import AGAINST, best, case, demands, means
 
 BATCHES, THREADS, CACHES = (1, 8, 64), (1, 2), ("hot", "cold")
 PEERS = layer_peers.PEERS | onnx_peers.PEERS
 KINDS = {name: peer.kind for name, peer in PEERS.items()}
 KINDS |= {name: kind for name, (kind, _) in deepsparse_peer.PEERS.items()}
 PACKAGES = ("torch", "onnxruntime", "onnx", "mkl", "sparse-dot-mkl", "scipy", "threadpoolctl")
-# Whom a ratio is against: the quickest of these kinds on each layer, or one peer.
-AGAINST: dict[str, tuple[str, ...]] = {
-    "torch fp32": ("torch fp32",),
-    "best dense fp32": (layer_peers.FP32,),
-    "best dense bf16": (layer_peers.BF16,),
-    "best int8": (layer_peers.INT8,),
-    "best int4": (layer_peers.INT4,),
-    "best int8 / int4": (layer_peers.INT8, layer_peers.INT4),
-    "best sparse": (layer_peers.SPARSE,),
-    "MKL sparse": ("oneMKL", "oneMKL, row major", "sparse-dot-mkl"),
-    "DeepSparse fp32": ("DeepSparse fp32",),
-    "DeepSparse int8": ("DeepSparse int8",),
-}
-# The issue's table: batch, ours, whom against -> times at least; one thread, hot caches.
-DEMANDED: dict[tuple[int, str, str], dict[str, float]] = {
-    (1, layer_ours.FLOAT32, "avx512"): {
-        "torch fp32": 15,
-        "best dense fp32": 12,
-        "best int8 / int4": 2.2,
-        "best sparse": 5,
-    },
-    (1, layer_ours.INT8, "avx512"): {
-        "torch fp32": 33,
-        "best dense fp32": 25,
-        "best int8 / int4": 5,
-        "best sparse": 11,
-    },
-    (8, layer_ours.INT8, "avx512"): {"best dense fp32": 15, "best int8 / int4": 2.5, "best sparse": 6},
-    (64, layer_ours.FLOAT32, "avx512"): {
-        "torch fp32": 12,
-        "best dense fp32": 5.5,
-        "best int8 / int4": 1.3,
-        "best sparse": 3.5,
-    },
-    (64, layer_ours.INT8, "avx512"): {"best dense fp32": 12, "best int8 / int4": 3, "best sparse": 7},
-    (1, layer_ours.FLOAT32, "avx2"): {"best dense fp32": 2},
-    (1, layer_ours.INT8, "avx2"): {"best int8": 1.5},
-    (1, layer_ours.FLOAT32, "portable"): {"MKL sparse": 1},
-}
-# The one demand that is made of some layers only.
-SPARSEST = ("avx2", "best int8", [name for name, (_, _, density) in LAYERS.items() if 0.04 <= density <= 0.11])
-
-Times = dict[str, float]
 Found = dict[str, Any]
 
 
 def shape(name: str) -> dict[str, Any]:
     rows, columns, density = LAYERS[name]
     return {"rows": rows, "columns": columns, "density": density}
-
-
-def case(batch: int, threads: int, cache: str) -> str:
-    return f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}, {cache} caches"
 
 
 def set_threads(threads: int) -> None:
@@ -173,61 +126,6 @@ def measure(name: str, arguments: argparse.Namespace, worker: Worker | None, sec
     return found
 
 
-def best(times: Mapping[str, float], against: str) -> tuple[str, float] | None:
-    """The quickest task of those that a key of `AGAINST` means, with its time."""
-    members = AGAINST[against]
-    chosen = {name: time for name, time in times.items() if name in members or KINDS.get(name) in members}
-    return min(chosen.items(), key=lambda item: item[1]) if chosen else None
-
-
-def mean(layers: Mapping[str, Found], key: str, ours: str, against: str, names: Iterable[str]) -> float | None:
-    """How many times as fast as others ours is: the geometric mean over layers; None unless all have both."""
-    ratios = []
-    for name in names:
-        times = layers.get(name, {}).get("ms", {}).get(key, {})
-        other = best(times, against)
-        if ours not in times or other is None:
-            return None
-        ratios.append(other[1] / times[ours])
-    return statistics.geometric_mean(ratios) if ratios else None
-
-
-def means(layers: Mapping[str, Found]) -> dict[str, dict[str, Times]]:
-    """Case -> ours -> against -> geometric mean over the layers that were measured."""
-    found: dict[str, dict[str, Times]] = {}
-    for key in next(iter(layers.values()))["ms"]:
-        ours = [name for name in next(iter(layers.values()))["ms"][key] if name.startswith("ours")]
-        for name, against in itertools.product(ours, AGAINST):
-            ratio = mean(layers, key, name, against, layers)
-            if ratio is not None:
-                found.setdefault(key, {}).setdefault(name, {})[against] = round(ratio, 3)
-    return found
-
-
-def demands(layers: Mapping[str, Found]) -> list[dict[str, Any]]:
-    """The issue's table, and that everyone computes the right thing."""
-    rows = []
-    for (batch, kind, way), limits in DEMANDED.items():
-        key = case(batch, 1, "hot")
-        for against, least in limits.items():
-            part = (way, against) == SPARSEST[:2]
-            ratio = mean(layers, key, f"{kind}, {way}", against, SPARSEST[2] if part else LAYERS)
-            where = ", layers at 4-11 %" if part else ""
-            text = f"batch {batch}, {kind}, {way}: at least {least} times {against}{where}"
-            found = "not measured" if ratio is None else round(ratio, 2)
-            rows.append(demand(text, found, ratio is not None and ratio >= least))
-    bounds = {name: layer_peers.BOUNDS[kind] for name, kind in KINDS.items()}
-    worst: dict[tuple[str, float], tuple[float, str]] = {}
-    for layer, name in ((layer, name) for layer, found in layers.items() for name in found["errors"]):
-        kind = KINDS.get(name, name.rpartition(", ")[0])
-        bound = bounds.get(name, layer_ours.BOUNDS.get(kind, 0.0))
-        found_error = layers[layer]["errors"][name]
-        worst[kind, bound] = max(worst.get((kind, bound), (0.0, "")), (found_error, f"{name}, {layer}"))
-    for (kind, bound), (value, who) in worst.items():
-        rows.append(demand(f"{kind}: max|error| / max|y| at most {bound:g}", f"{value:.2g} ({who})", value <= bound))
-    return rows
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, nargs="+", choices=BATCHES, default=BATCHES)
@@ -264,7 +162,8 @@ def main() -> int:
         for who, reason in layers[name].pop("missing").items():
             missing.setdefault(who, f"{name}: {reason}")
         layers[name]["best"] = {
-            key: {against: best(times, against) for against in AGAINST} for key, times in layers[name]["ms"].items()
+            key: {against: best(times, against, KINDS) for against in AGAINST}
+            for key, times in layers[name]["ms"].items()
         }
     if worker is not None:
         worker.close()
@@ -277,8 +176,8 @@ def main() -> int:
         "kinds": KINDS,
         "layers": layers,
         "missing": missing,
-        "times": means(layers),
-        "demands": demands(layers),
+        "times": means(layers, KINDS),
+        "demands": demands(layers, KINDS),
     }
     if arguments.result:
         write_result(arguments.result, result, RESULTS if arguments.result == "layers" else ROOT / "build/benchmarks")
