@@ -179,6 +179,23 @@ def layers(result: Result) -> list[str]:
     return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
 
 
+def models(result: Result) -> list[str]:
+    rows, sizes = [], []
+    for name, network in result["networks"].items():
+        sizes.append([name, *(f"{network['file bytes'][ending]:,}" for ending in (".pt", ".safetensors", ".dcz"))])
+        for batch, ways in network["batch"].items():
+            for way, found in ways.items():
+                seconds = (found[key] for key in ("seconds", "loading, cold", "first result, cold"))
+                milliseconds = (f"{1e3 * each:.3g}" for each in seconds)
+                rows.append([f"{name}, batch {batch}, {way}", *milliseconds, f"{found['peak bytes'] / 1e6:,.0f}"])
+    headings = ["", "a call, ms", "loading a cold file, ms", "to the first result, ms", "peak memory, MB"]
+    text = (
+        f"{result['threads']} threads, {result['repeats']} processes each, medians. Peak memory is above that after "
+        "the imports; the file of the weights is not in the page cache when loading begins."
+    )
+    return [text, table(headings, rows), table(["file, bytes", "torch.save", "safetensors", ".dcz"], sizes)]
+
+
 def hostile(result: Result) -> list[str]:
     counts: dict[str, dict[str, int]] = {}
     for name, count in result["outcomes"].items():
@@ -201,6 +218,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "decode_speed": ("Speed of decoding and encoding", decode_speed),
     "read_speed": ("Speed and memory of reading", read_speed),
     "layers": ("Speed of compressed layers", layers),
+    "models": ("Whole networks", models),
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),
