@@ -193,7 +193,8 @@ def models(result: Result) -> list[str]:
         f"{result['threads']} threads, {result['repeats']} processes each, medians. Peak memory is above that after "
         "the imports; the file of the weights is not in the page cache when loading begins."
     )
-    return [text, table(headings, rows), table(["file, bytes", "torch.save", "safetensors", ".dcz"], sizes)]
+    skipped = [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
+    return [text, table(headings, rows), table(["file, bytes", "torch.save", "safetensors", ".dcz"], sizes), *skipped]
 
 
 def hostile(result: Result) -> list[str]:

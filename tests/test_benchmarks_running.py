@@ -147,7 +147,7 @@ def test_pages_of_layers_and_networks(tmp_path):
     (tmp_path / "layers.json").write_text(json.dumps(result))
     found = {"seconds": 0.002, "loading, cold": 0.01, "first result, cold": 0.1, "peak bytes": 5_000_000, "error": 0}
     network = {"file bytes": {".pt": 1, ".safetensors": 2, ".dcz": 3}, "batch": {"1": {"dense": found}}}
-    result = {"command": "c", "commit": "d" * 40, "machine": "m", "threads": 2, "repeats": 3}
+    result = {"command": "c", "commit": "d" * 40, "machine": "m", "threads": 2, "repeats": 3, "missing": {}}
     (tmp_path / "models.json").write_text(json.dumps(result | {"networks": {"Net": network}}))
     text = page.page(tmp_path)
     assert "| fc, 2 x 3, 9% | 16 | 16 | 4 |" in text
