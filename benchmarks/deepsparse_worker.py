@@ -21,7 +21,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
 
 sys.path.insert(0, str(Path(__file__).parent))
-from timing import Flush, turn
+from timing import flush_of, turn
 
 
 def model(weight, x, int8):
@@ -81,7 +81,7 @@ def main():
         try:
             if "make" in command:
                 calls[command["make"]] = make(command)
-                flush = Flush(command["threads"])
+                flush = flush_of(command["threads"])
             elif "turn" in command:
                 chosen = flush if command["cold"] else None
                 answer = {"seconds": turn(calls[command["turn"]], command["calls"], chosen)}

@@ -72,7 +72,7 @@ class Measurement:
     def make(self, batch: int, threads: int, found: Found) -> dict[str, timing.Task]:
         """The tasks by name; errors, bytes and what is missing go into `found`."""
         tasks: dict[str, timing.Task] = {}
-        x, flush = np.ascontiguousarray(self.x[:batch]), timing.Flush(threads)
+        x, flush = np.ascontiguousarray(self.x[:batch]), timing.flush_of(threads)
 
         def add(name: str, task: timing.Task, y: Any, reference: NDArray[np.float64], held: int | None) -> None:
             tasks[name] = task

@@ -18,13 +18,15 @@ MICROSOFT = "com.microsoft"
 LARGEST = 5.5
 
 
-def session(nodes: list[Any], constants: Mapping[str, Array], rows: int, threads: int) -> Any:
-    """A session of a graph x -> y, float32, for any batch."""
+def session(
+    nodes: list[Any], constants: Mapping[str, Array], rows: int | None, threads: int, x: list[Any] | None = None
+) -> Any:
+    """A session of a graph x -> y, float32, for any batch; `x` are the names or sizes of more than two dimensions."""
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", None])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", rows])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x or ["batch", None])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", rows] if x is None else None)],
         [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
     )
     imports = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]

@@ -179,6 +179,20 @@ def layers(result: Result) -> list[str]:
     return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
 
 
+def convolutions(result: Result) -> list[str]:
+    found = result["layers"]
+    names = dict.fromkeys(name for each in found.values() for name in each["ms"])
+    rows = []
+    for layer, each in found.items():
+        milliseconds = (f"{each['ms'][name]:.3g}" if name in each["ms"] else "" for name in names)
+        sizes = (f"{each[key]:,}" if key in each else "" for key in ("dense bytes", "bytes"))
+        rows.append([layer, f"{each['density']:.0%}", *milliseconds, *sizes])
+    text = f"Milliseconds, batch 1, {result['threads']} thread, hot caches; medians of interleaved turns."
+    missing = dict.fromkeys(f"{who}: {why}" for each in found.values() for who, why in each["missing"].items())
+    headings = ["", "density", *names, "bytes, dense", "bytes, compressed"]
+    return [text, table(headings, rows), *(f"**Not measured:** {each}." for each in missing)]
+
+
 def models(result: Result) -> list[str]:
     rows, sizes = [], []
     for name, network in result["networks"].items():
@@ -219,6 +233,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "decode_speed": ("Speed of decoding and encoding", decode_speed),
     "read_speed": ("Speed and memory of reading", read_speed),
     "layers": ("Speed of compressed layers", layers),
+    "convolutions": ("Speed of compressed convolutions", convolutions),
     "models": ("Whole networks", models),
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import statistics
@@ -53,6 +54,12 @@ class Flush:
         self.buffers[0].max()
         for other in others:
             other.result()
+
+
+@functools.cache
+def flush_of(threads: int) -> Flush:
+    """One for each number of threads, since its buffers are large."""
+    return Flush(threads)
 
 
 class Call:

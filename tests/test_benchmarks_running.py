@@ -134,7 +134,7 @@ def test_networks_have_the_papers_layers(name, table):
     assert shapes == {key: shape for key, (shape, _) in table.items()}
 
 
-def test_pages_of_layers_and_networks(tmp_path):
+def test_pages_of_layers_convolutions_and_networks(tmp_path):
     name = "ours float32, avx512"
     one = layer(**{name: 1.0}) | {"rows": 2, "columns": 3, "density": 0.09, "bytes": {name: 1234}}
     one["errors"] = {"a": 1e-7, name: 2e-7}
@@ -149,8 +149,13 @@ def test_pages_of_layers_and_networks(tmp_path):
     network = {"file bytes": {".pt": 1, ".safetensors": 2, ".dcz": 3}, "batch": {"1": {"dense": found}}}
     result = {"command": "c", "commit": "d" * 40, "machine": "m", "threads": 2, "repeats": 3, "missing": {}}
     (tmp_path / "models.json").write_text(json.dumps(result | {"networks": {"Net": network}}))
+    one = {"density": 0.35, "ms": {"torch fp32": 1.5}, "dense bytes": 4000, "missing": {"ours": "nothing runs"}}
+    result = {"command": "c", "commit": "d" * 40, "machine": "m", "threads": 1, "layers": {"Net conv1": one}}
+    (tmp_path / "convolutions.json").write_text(json.dumps(result))
     text = page.page(tmp_path)
     assert "| fc, 2 x 3, 9% | 16 | 16 | 4 |" in text
     assert "**Not measured:** gone: no wheel." in text
     assert f"| {name} | compressed | 1 | 2.0e-07 | 1,234 |" in text
+    assert "| Net conv1 | 35% | 1.5 | 4,000 |  |" in text
+    assert "**Not measured:** ours: nothing runs." in text
     assert "| Net, batch 1, dense | 2 | 10 | 100 | 5 |" in text
