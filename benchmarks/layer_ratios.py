@@ -23,6 +23,7 @@ AGAINST: dict[str, tuple[str, ...]] = {
     "best dense bf16": (layer_peers.BF16,),
     "best int8": (layer_peers.INT8,),
     "best int4": (layer_peers.INT4,),
+    "int4, block 32": ("ONNX Runtime int4, block 32, accuracy 4", "torch int4 weights, block 32"),
     "best int8 / int4": (layer_peers.INT8, layer_peers.INT4),
     "best sparse": (layer_peers.SPARSE,),
     "MKL sparse": ("oneMKL", "oneMKL, row major", "sparse-dot-mkl"),

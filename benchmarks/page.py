@@ -132,14 +132,19 @@ def layers(result: Result) -> list[str]:
     ours = [name for name in next(iter(next(iter(nine.values()))["ms"].values())) if name.startswith("ours")]
     shown = [name for name in ours if name.endswith(("avx512", "module"))]
     first, against = next(iter(times)), list(next(iter(next(iter(times.values())).values())))
+    kept = [each for each in against if each not in ("best int8 / int4", "MKL sparse")]
+
+    def best(ms: dict[str, float], name: str) -> float:
+        members = result["against"][name]
+        return min(time for who, time in ms.items() if who in members or kinds.get(who) in members)
 
     def cells(found: Iterable[float | None], form: str) -> list[str]:
         return ["" if each is None else format(each, form) for each in found]
 
     by_layer = []
     for name, layer in nine.items():
-        best = (layer["best"][first][each] for each in against)
-        found = [*(each and each[1] for each in best), *(layer["ms"][first].get(each) for each in shown)]
+        ms = layer["ms"][first]
+        found = [*(best(ms, each) for each in kept), *(ms.get(each) for each in shown)]
         label = f"{name}, {layer['rows']} x {layer['columns']}, {layer['density']:.0%}"
         by_layer.append([label, *cells(found, ".3g")])
     blocks = [
@@ -147,7 +152,7 @@ def layers(result: Result) -> list[str]:
         "interleaved turns. Quantizing x counts, rearranging it for a peer does not. DeepSparse computes with sparse "
         "weights too, and stands apart from the sparse libraries.",
         f"Milliseconds, {first}:",
-        table(["layer", *against, *shown], by_layer),
+        table(["layer", *kept, *shown], by_layer),
     ]
     for cache, threads in ((c, t) for t in ("1 thread", "2 threads") for c in ("hot", "cold")):
         rows = [

@@ -138,12 +138,13 @@ def test_pages_of_layers_convolutions_and_networks(tmp_path):
     name = "ours float32, avx512"
     one = layer(**{name: 1.0}) | {"rows": 2, "columns": 3, "density": 0.09, "bytes": {name: 1234}}
     one["errors"] = {"a": 1e-7, name: 2e-7}
-    layers = {
-        "fc": one
-        | {"best": {KEY: {each: layer_ratios.best(one["ms"][KEY], each, KINDS) for each in layer_ratios.AGAINST}}}
-    }
+    layers = {"fc": one}
     result = {"command": "c", "commit": "d" * 40, "machine": "m", "centroids": 16, "kinds": KINDS, "layers": layers}
-    result |= {"times": layer_ratios.means(layers, KINDS), "missing": {"gone": "no wheel"}}
+    result |= {
+        "times": layer_ratios.means(layers, KINDS),
+        "missing": {"gone": "no wheel"},
+        "against": layer_ratios.AGAINST,
+    }
     (tmp_path / "layers.json").write_text(json.dumps(result))
     found = {"seconds": 0.002, "loading, cold": 0.01, "first result, cold": 0.1, "peak bytes": 5_000_000, "error": 0}
     network = {"file bytes": {".pt": 1, ".safetensors": 2, ".dcz": 3}, "batch": {"1": {"dense": found}}}
