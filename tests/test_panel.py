@@ -31,7 +31,7 @@ def matrix(rows, columns, density, centroids, seed=0):
 
 
 def pack(tensor):
-    packed = packing.pack(tensor, batch=MANY)
+    packed = packing.pack(tensor, batch=MANY, activations="float32")
     assert packing.header(packed).form == "panel"
     return packed
 
@@ -44,6 +44,19 @@ def assert_close(found, x, dense, bias=0):
     expected = x.astype(np.float64) @ dense.astype(np.float64).T + bias
     assert found.shape == expected.shape
     assert np.abs(found - expected).max(initial=0) <= 1e-6 * np.abs(expected).max(initial=0)
+
+
+@pytest.mark.parametrize(
+    ("activations", "batch", "form"),
+    [
+        ("float32", 11, "window"),
+        ("float32", 12, "panel"),
+        ("int8", 12, "window"),
+        ("int8", MANY, "window"),
+    ],
+)
+def test_the_batch_decides_for_the_form(activations, batch, form):
+    assert packing.header(packing.pack(matrix(3, 4, 0.5, 2), activations, batch)).form == form
 
 
 class Sections(NamedTuple):
