@@ -31,7 +31,7 @@ def matrix(rows, columns, density, centroids, seed=0):
 
 
 def pack(tensor):
-    packed = packing.pack(tensor, batch=MANY, activations="float32")
+    packed = packing.pack(tensor, batch=MANY)
     assert packing.header(packed).form == "panel"
     return packed
 
@@ -46,17 +46,13 @@ def assert_close(found, x, dense, bias=0):
     assert np.abs(found - expected).max(initial=0) <= 1e-6 * np.abs(expected).max(initial=0)
 
 
-@pytest.mark.parametrize(
-    ("activations", "batch", "form"),
-    [
-        ("float32", 11, "window"),
-        ("float32", 12, "panel"),
-        ("int8", 12, "window"),
-        ("int8", MANY, "window"),
-    ],
-)
-def test_the_batch_decides_for_the_form(activations, batch, form):
-    assert packing.header(packing.pack(matrix(3, 4, 0.5, 2), activations, batch)).form == form
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+def test_the_batch_decides_for_the_form(activations):
+    tensor = matrix(3, 4, 0.5, 2)
+    for batch in (1, 2, 4, 5, 11, 12, MANY):
+        form = "panel" if batch >= packing.PANEL_FROM[activations] else "window"
+        assert packing.header(packing.pack(tensor, activations, batch)).form == form
+    assert packing.header(packing.pack(tensor, activations)).form == "window"
 
 
 class Sections(NamedTuple):

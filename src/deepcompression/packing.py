@@ -18,9 +18,9 @@ Floats = NDArray[np.float32]
 ACTIVATIONS = ("float32", "int8")
 FORMS = ("window", "panel", "tile")
 
-# From so many vectors on the form `panel` multiplies faster than `window`: measured with AVX-512 on layers of 4 to 25 %,
-# some cross at 8, some at 13. With int8 activations `window`, which has kernels for them, stays ahead.
-PANEL_FROM = {"float32": 12, "int8": math.inf}
+# From so many vectors on the form `panel` multiplies faster than `window`: medians over layers of 4 to 25 %. With
+# AVX-512 and int8 activations `window` stays ahead; without AVX-512 its look-ups cost more than those of `panel`.
+PANEL_FROM = {"float32": 12, "int8": math.inf} if "avx512" in _core.instruction_sets() else {"float32": 2, "int8": 5}
 
 
 class Header(NamedTuple):
