@@ -19,6 +19,7 @@ ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
     *("index", "file", "checkpoint", "report", "packing"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
+    *("energy", "bench", "bench_table"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("__init__", "cli"),
@@ -93,7 +94,7 @@ def test_torch_is_imported_only_where_a_model_is_taken(module):
 
 def test_the_core_is_told_only_where_it_is_needed():
     users = {m for m in MODULES for found in imports_of(FILES[m]) if own(found.module) == "_core"}
-    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing"}
+    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing", "bench"}
 
 
 WITHOUT_TORCH = """

@@ -69,12 +69,15 @@ def _check_images(given: Shape, dimensions: int, channels: int | None) -> None:
 def _pad(x: Floats, padding: Shape, after: Shape, value: float) -> Floats:
     if not any(padding) and not any(after):
         return x
-    widths = [(0, 0), (0, 0), *zip(padding, after, strict=True)]
-    return np.pad(x, widths, constant_values=value)
+    # what numpy.pad does, in a third of its time for small images
+    extents = tuple(b + n + a for b, n, a in zip(padding, x.shape[2:], after, strict=True))
+    padded = np.full((*x.shape[:2], *extents), value, np.float32)
+    padded[:, :, *(slice(b, b + n) for b, n in zip(padding, x.shape[2:], strict=True))] = x
+    return padded
 
 
 @dataclass(frozen=True)
-class _Conv(Layer):
+class Conv(Layer):
     """A convolution, from NAME.weight (outputs, channels / groups, *kernel) and, if the file has it, NAME.bias
     (outputs,). Computed in float32 whatever the activations.
     """
@@ -102,22 +105,22 @@ class _Conv(Layer):
         return Windows(kernel, *each)
 
 
-class Conv1d(_Conv):
+class Conv1d(Conv):
     dimensions = 1
 
 
-class Conv2d(_Conv):
+class Conv2d(Conv):
     dimensions = 2
 
 
-class Conv3d(_Conv):
+class Conv3d(Conv):
     dimensions = 3
 
 
 class BoundConv(Step):
     """Columns of a block of windows (im2col) by a tile of the weights, decoded just before."""
 
-    def __init__(self, weight: Weight, bias: Floats | None, layer: _Conv) -> None:
+    def __init__(self, weight: Weight, bias: Floats | None, layer: Conv) -> None:
         self.weight: Weight = weight
         self.bias, self.groups = bias, layer.groups
         self.windows = layer.windows(weight.shape[2:])
