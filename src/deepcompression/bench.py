@@ -38,7 +38,7 @@ class Settings:
 
     batch    vectors or images of a call
     size     extent of the images that convolutions are given, along each axis; padded so that it stays
-    seconds  about how long each layer is measured
+    seconds  about how long the time of each layer is measured, and its energy
     """
 
     batch: int = 1
@@ -151,7 +151,7 @@ def bench(
     if meter is not None:
         try:
             counting = meter()
-            idle_watts = counting.idle().watts
+            idle_watts = counting.idle(settings.seconds / 2).watts
             energy = counting.source
         except UnmeasurableError as error:
             counting, energy = None, f"not measured: {error}"
@@ -213,7 +213,7 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
         )
         if meter is None:
             return result
-        dense_joules, joules = (meter.measure(call).joules_per_call for call in calls)
+        dense_joules, joules = (meter.measure(call, settings.seconds / 2).joules_per_call for call in calls)
         return replace(result, dense_joules=dense_joules, joules=joules)
 
 

@@ -11,9 +11,6 @@ from typing import Any, NamedTuple
 
 POWERCAP = Path("/sys/class/powercap")
 
-# RAPL counts about every millisecond: a loop of this many seconds errs by less than a percent.
-SECONDS = 0.5
-
 
 class UnmeasurableError(Exception):
     """Energy cannot be measured here; the text says why, and what helps."""
@@ -53,8 +50,10 @@ class Meter:
         parts = zip(before, after, self.ranges, strict=True)
         return sum(b - a if b >= a else b - a + around for a, b, around in parts) / 1e6
 
-    def measure(self, call: Callable[[], object], seconds: float = SECONDS) -> Use:
-        """Calls again and again, at least for so long."""
+    def measure(self, call: Callable[[], object], seconds: float) -> Use:
+        """Calls again and again, at least for so long: RAPL counts about every millisecond, so that half a second errs
+        by less than a percent.
+        """
         calls, before, start = 0, self.read(), time.perf_counter()
         while not calls or time.perf_counter() - start < seconds:
             call()
@@ -62,7 +61,7 @@ class Meter:
         after = self.read()
         return Use(self.joules(before, after), time.perf_counter() - start, calls)
 
-    def idle(self, seconds: float = SECONDS) -> Use:
+    def idle(self, seconds: float) -> Use:
         """What the machine takes when this process does nothing. Raises UnmeasurableError if nothing is counted."""
         use = self.measure(lambda: time.sleep(seconds), 0)
         if use.joules <= 0:
