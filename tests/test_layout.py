@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
-    *("index", "file", "checkpoint", "report", "packing"),
+    *("index", "file", "checkpoint", "report", "grid", "packing"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench", "bench_table"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),

@@ -154,10 +154,12 @@ class BoundConv(Step):
     def _block(self, view: np.ndarray[Any, np.dtype[np.float32]], y: Floats) -> None:
         """Windows (images, channels, *places, *kernel) -> their outputs (images, outputs, *places), in `y`."""
         dimensions = len(self.windows.kernel)
-        order = (1, *range(2 + dimensions, 2 + 2 * dimensions), 0, *range(2, 2 + dimensions))
+        of_groups = view.reshape(len(view), self.groups, self.weight.shape[1], *view.shape[2:])
+        spots, taps = range(3, 3 + dimensions), range(3 + dimensions, 3 + 2 * dimensions)
+        order = (1, *taps, 2, 0, *spots) if self.weight.taps_first else (1, 2, *taps, 0, *spots)
         columns_of_group = math.prod(self.weight.shape[1:])
         places = view.shape[0] * math.prod(view.shape[2 : 2 + dimensions])
-        columns = np.ascontiguousarray(view.transpose(order)).reshape(self.groups, columns_of_group, places)
+        columns = np.ascontiguousarray(of_groups.transpose(order)).reshape(self.groups, columns_of_group, places)
         rows_of_group = self.weight.shape[0] // self.groups
         scratch = np.empty(self._tile_rows() * columns_of_group, np.float32)
         for group, groups, row, rows in self._tiles(rows_of_group):
