@@ -52,6 +52,7 @@ const WindowKernel& window_kernel() {
     case InstructionSet::avx512:
       return kWindowAvx512;
     case InstructionSet::avx2:
+      return kWindowAvx2;
 #endif
     default:
       return kWindowPortable;

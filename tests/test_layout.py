@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
-    *("index", "file", "checkpoint", "report", "grid", "packing"),
+    *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench", "bench_table"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
@@ -25,7 +25,7 @@ ORDER = [
     *("__init__", "cli"),
 ]
 # These are imported only by functions that are given a model.
-TORCH_MODULES = {"parametrize", "model", "state"}
+TORCH_MODULES = {"convolve", "parametrize", "model", "state"}
 
 
 class Import(NamedTuple):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepcompression import packing
 from deepcompression.file import DczFile
-from deepcompression.tensor import WEIGHT_DTYPES, BitmapTensor, CompressedTensor, widen
+from deepcompression.tensor import WEIGHT_DTYPES, BitmapTensor, CompressedTensor
 
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -103,45 +103,27 @@ class PackedWeight:
 
 
 @dataclass(frozen=True)
-class BitmapWeight:
-    """Shared weights as bitmap and codes, of which a few rows at a time are decoded.
-
-    starts  int64 (rows + 1,): of each row's codes
-    """
+class TileWeight:
+    """Shared weights of which a few rows at a time are decoded, into what fits a cache."""
 
     shape: Shape
-    bits: NDArray[np.uint8]
-    codebook: Floats
-    codes: NDArray[np.uint8]
-    starts: NDArray[np.int64]
+    packed: packing.Packed
+    threads: int
     kernel: str = "tile, BLAS"
-    taps_first: ClassVar[bool] = False
-
-    @classmethod
-    def of(cls, tensor: BitmapTensor) -> BitmapWeight:
-        rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-        positions = tensor.compressed().positions
-        starts = np.searchsorted(positions, np.arange(rows + 1) * columns).astype(np.int64)
-        codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
-        return cls(tensor.shape, tensor.bits, codebook, tensor.codes, starts)
+    taps_first: ClassVar[bool] = True
 
     @property
     def nbytes(self) -> int:
-        return self.bits.nbytes + self.codebook.nbytes + self.codes.nbytes + self.starts.nbytes
+        return self.packed.nbytes
 
     @property
     def survivors(self) -> int:
-        return len(self.codes)
+        return packing.header(self.packed).survivors
 
     def rows(self, first: int, count: int, scratch: Floats) -> Floats:
         columns = math.prod(self.shape[1:])
-        begin, end = first * columns, (first + count) * columns
-        survives = np.unpackbits(self.bits[begin // 8 : (end + 7) // 8], bitorder="little").view(bool)
-        survives = survives[begin % 8 : begin % 8 + end - begin]
-        tile = scratch[: end - begin]
-        tile[:] = 0
-        tile[survives] = self.codebook[self.codes[self.starts[first] : self.starts[first + count]]]
-        return tile.reshape(count, columns)
+        out = scratch[: count * columns].reshape(count, columns)
+        return packing.rows(self.packed, first, count, out, self.threads)
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:
         raise NotImplementedError("this form is only decoded")
@@ -154,7 +136,7 @@ def matrix_weight(tensor: BitmapTensor, activations: str, batch: int, threads: i
 
 def tile_weight(tensor: BitmapTensor, threads: int) -> Weight:
     """In the form of which rows are decoded."""
-    return BitmapWeight.of(tensor)
+    return TileWeight(tensor.shape, packing.pack(tensor, form="tile"), threads)
 
 
 def read_shared(file: DczFile, name: str) -> BitmapTensor | None:
