@@ -131,7 +131,7 @@ class TileWeight:
 
 def matrix_weight(tensor: BitmapTensor, activations: str, batch: int, threads: int) -> Weight:
     """In the form that products with about `batch` vectors are fastest from."""
-    return PackedWeight(tensor.shape, packing.pack(tensor, activations), activations, threads)
+    return PackedWeight(tensor.shape, packing.pack(tensor, activations, batch), activations, threads)
 
 
 def tile_weight(tensor: BitmapTensor, threads: int) -> Weight:
