@@ -19,7 +19,7 @@ ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
     *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
-    *("energy", "bench", "bench_table"),
+    *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("__init__", "cli"),
@@ -44,9 +44,10 @@ def imports_of(path):
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path.name}:{child.lineno} is relative"
                 # `from deepcompression import _core` imports a module, `from deepcompression.wire import text` a name
-                names = [alias.name for alias in child.names]
-                own = child.module == "deepcompression"
-                found.extend(Import(f"{child.module}.{name}" if own else child.module, at_import) for name in names)
+                whole = [f"{child.module}.{alias.name}" for alias in child.names]
+                known = child.module == "deepcompression"
+                modules = (name if known or own(name) in FILES else child.module for name in whole)
+                found.extend(Import(module, at_import) for module in modules)
             elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
                 visit(child, False)
             else:
@@ -94,7 +95,7 @@ def test_torch_is_imported_only_where_a_model_is_taken(module):
 
 def test_the_core_is_told_only_where_it_is_needed():
     users = {m for m in MODULES for found in imports_of(FILES[m]) if own(found.module) == "_core"}
-    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing", "bench"}
+    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing", "bench.measure"}
 
 
 WITHOUT_TORCH = """

@@ -16,8 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 import deepcompression as dc
-from deepcompression.bench import Settings, bench
-from deepcompression.bench_table import lines, table
+from deepcompression.bench import Settings, bench, lines, table
 from deepcompression.checkpoint import read_checkpoint, write_checkpoint
 from deepcompression.compress import compress_tensors, encodings
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES

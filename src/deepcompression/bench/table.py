@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from deepcompression.bench import BenchResult, LayerResult
+from deepcompression.bench.results import BenchResult, LayerResult
 from deepcompression.report import printable
 
 
