@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -233,3 +234,17 @@ def test_explains_itself_and_can_be_copied(tmp_path, capsys):
     for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         np.testing.assert_array_equal(twin(x), net(x))
         assert repr(twin) == repr(net)
+
+
+def test_dense_weights_are_never_made(tmp_path):
+    tensors = {"fc.weight": sharing((1500, 2000), density=0.05), "conv.weight": sharing((900, 300, 3, 3), density=0.05)}
+    dc.save_tensors(tmp_path / "m.dcz", tensors)
+    tracemalloc.start()
+    try:
+        nets = [Sequence.load(tmp_path / "m.dcz", [layer], strict=False) for layer in (Linear("fc"), Conv2d("conv"))]
+        nets[0](numbers(1, 2000))
+        nets[1](numbers(1, 300, 5, 5))
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1500 * 2000 / 2
+    finally:
+        tracemalloc.stop()
+    assert all(net.held_bytes < net.facts()[0].dense_bytes / 8 for net in nets)
