@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 import deepcompression as dc
-from deepcompression.bench import Settings, bench, lines, table
+from deepcompression.bench import Settings, bench, lines, tables
 from deepcompression.checkpoint import read_checkpoint, write_checkpoint
 from deepcompression.compress import compress_tensors, encodings
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES
@@ -253,7 +253,8 @@ def bench_file(
             _print_json(result.to_dict())
             return
         console = _console()
-        console.print(table(result))
+        for columns in tables(result):
+            console.print(columns)
         for line in lines(result):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 

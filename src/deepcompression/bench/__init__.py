@@ -2,6 +2,6 @@
 
 from deepcompression.bench.measure import bench
 from deepcompression.bench.results import BenchResult, LayerResult, Settings
-from deepcompression.bench.table import lines, table
+from deepcompression.bench.table import lines, tables
 
-__all__ = ["BenchResult", "LayerResult", "Settings", "bench", "lines", "table"]
+__all__ = ["BenchResult", "LayerResult", "Settings", "bench", "lines", "tables"]

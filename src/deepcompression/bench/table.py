@@ -11,25 +11,33 @@ from deepcompression.bench.results import BenchResult, LayerResult
 from deepcompression.report import printable
 
 
-def table(result: BenchResult) -> Table:
-    """A row for each tensor, and their sum."""
-    found = Table()
-    found.add_column("tensor")
-    headings = ["shape", "density", "dense ms", "compressed ms", "speed-up", "dense bytes", "held bytes"]
-    headings += ["dense moved", "moved", *_energy_headings(result)]
-    for heading in headings:
-        found.add_column(heading, justify="right")
-    found.add_column("kernel")
-    for layer in result.layers:
-        density = "" if layer.density is None else f"{100 * layer.density:.1f}%"
-        shape = "x".join(map(str, layer.shape)) or "scalar"
-        kernel = layer.kernel if layer.stays is None else f"stays dense: {layer.stays}"
+def tables(result: BenchResult) -> Iterator[Table]:
+    """Times, and bytes with joules: a row for each tensor, and their sum."""
+    times = _table(("shape", "density", "dense ms", "compressed ms", "speed-up"))
+    times.add_column("kernel")
+    costs = _table(("dense bytes", "held bytes", "dense moved", "moved", *_energy_headings(result)))
+    for layer in (*result.layers, None):
+        row = layer or result.total()
+        if layer is None:
+            times.add_section()
+            costs.add_section()
+        density = "" if row.density is None else f"{100 * row.density:.1f}%"
+        shape = "" if layer is None else "x".join(map(str, row.shape)) or "scalar"
+        kernel = row.kernel if row.stays is None else f"stays dense: {row.stays}"
         # a Text, since a name such as a[b] is no markup
-        name, how = Text(printable(layer.name)), Text(printable(kernel))
-        found.add_row(name, shape, density, *_numbers(layer, result), how)
-    found.add_section()
-    found.add_row("sum", "", "", *_numbers(result.total(), result), "")
-    return found
+        name, how = Text(printable(row.name)), Text(printable(kernel))
+        times.add_row(name, shape, density, *_times(row), how)
+        costs.add_row(name, *_costs(row, result))
+    yield times
+    yield costs
+
+
+def _table(headings: tuple[str, ...]) -> Table:
+    table = Table()
+    table.add_column("tensor")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
 
 
 def lines(result: BenchResult) -> Iterator[str]:
@@ -58,31 +66,19 @@ def lines(result: BenchResult) -> Iterator[str]:
         yield f"Energy {result.energy}."
 
 
-def _energy_headings(result: BenchResult) -> list[str]:
-    return ["dense J", "J", "energy ratio"] if result.idle_watts is not None else []
+def _energy_headings(result: BenchResult) -> tuple[str, ...]:
+    return ("dense J", "J", "energy ratio") if result.idle_watts is not None else ()
 
 
-def _numbers(layer: LayerResult, result: BenchResult) -> list[str]:
-    energy = [_joules(layer.dense_joules), _joules(layer.joules), _times(layer.energy_ratio)]
-    return [
-        _milliseconds(layer.dense_ms),
-        _milliseconds(layer.compressed_ms),
-        _times(layer.speed_up),
-        f"{layer.dense_bytes:,}",
-        f"{layer.held_bytes:,}",
-        "" if layer.dense_moved is None else f"{layer.dense_moved:,}",
-        "" if layer.moved_bytes is None else f"{layer.moved_bytes:,}",
-        *(energy if _energy_headings(result) else []),
-    ]
+def _times(layer: LayerResult) -> list[str]:
+    return [_in(layer.dense_ms, "{:.4f}"), _in(layer.compressed_ms, "{:.4f}"), _in(layer.speed_up, "{:.2f}x")]
 
 
-def _milliseconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _costs(layer: LayerResult, result: BenchResult) -> list[str]:
+    numbers = (layer.dense_bytes, layer.held_bytes, layer.dense_moved, layer.moved_bytes)
+    energy = [_in(layer.dense_joules, "{:.3g}"), _in(layer.joules, "{:.3g}"), _in(layer.energy_ratio, "{:.2f}x")]
+    return [*(_in(number, "{:,}") for number in numbers), *(energy if _energy_headings(result) else [])]
 
 
-def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x"
-
-
-def _joules(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"
+def _in(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
