@@ -1,12 +1,16 @@
 // The part of deepcompression._core that packs weights and computes from them.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string_view.h>
 
+#include <array>
+#include <bit>
 #include <stdexcept>
 #include <string_view>
 #include <vector>
 
 #include "arrays.hpp"
+#include "convolution.hpp"
 #include "multiply.hpp"
 #include "packed.hpp"
 #include "tile.hpp"
@@ -89,6 +93,14 @@ void gather_rows(std::uintptr_t packed, std::size_t packed_bytes, std::uintptr_t
                    {reinterpret_cast<const std::int64_t*>(rows), count}, reinterpret_cast<float*>(out), threads);
 }
 
+bool convolve_sparse(std::uintptr_t packed, std::size_t packed_bytes, const std::array<std::size_t, 13>& numbers,
+                     std::uintptr_t x, std::uintptr_t bias, std::uintptr_t y, unsigned threads) {
+  nb::gil_scoped_release release;
+  return dcz::convolve_sparse({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes},
+                              std::bit_cast<dcz::ConvolutionShape>(numbers), reinterpret_cast<const float*>(x),
+                              reinterpret_cast<const float*>(bias), reinterpret_cast<float*>(y), threads);
+}
+
 }  // namespace
 
 void bind_packed(nb::module_& m) {
@@ -99,6 +111,9 @@ void bind_packed(nb::module_& m) {
         "codebook"_a.noconvert(), "taps"_a);
   m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a);
   m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a);
+  m.def("has_sparse_convolution", &dcz::has_sparse_convolution);
+  m.def("convolve_sparse", &convolve_sparse, "packed"_a, "packed_bytes"_a, "shape"_a, "x"_a, "bias"_a, "y"_a,
+        "threads"_a);
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,
