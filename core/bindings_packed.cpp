@@ -38,9 +38,9 @@ Out<std::uint8_t> pack_window(std::uint64_t rows, std::uint64_t columns, const I
 }
 
 Out<std::uint8_t> pack_tile(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                            const In<std::uint8_t>& codes, const In<float>& codebook, std::uint64_t taps) {
+                            const In<std::uint8_t>& codes, const In<float>& codebook) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_tile(matrix, taps); }));
+  return own_aligned(unlocked([&] { return dcz::pack_tile(matrix); }));
 }
 
 nb::dict packed_header(const In<std::uint8_t>& packed) {
@@ -108,7 +108,7 @@ void bind_packed(nb::module_& m) {
         "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
         "by_slot"_a);
   m.def("pack_tile", &pack_tile, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert(), "taps"_a);
+        "codebook"_a.noconvert());
   m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a);
   m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a);
   m.def("has_sparse_convolution", &dcz::has_sparse_convolution);

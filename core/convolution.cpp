@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <new>
 #include <stdexcept>
@@ -12,9 +13,12 @@
 #include "pool.hpp"
 
 namespace dcz {
+
+#if defined(DCZ_X86)
+
 namespace {
 
-constexpr std::size_t kInputBytes = 32768;                  // of a block of channels: two thirds of the first cache
+constexpr std::size_t kInputBytes = 40960;                  // of a block of channels: most of the first cache
 constexpr std::size_t kStreamBytes = std::size_t{4} << 20;  // of the survivors at a time
 constexpr std::size_t kMostRows = 128;                      // of the weights at a time: their sums fit the second cache
 constexpr std::size_t kAlignment = 64;
@@ -40,6 +44,32 @@ std::size_t parts_of(std::size_t whole, std::size_t part) { return (whole + part
 
 // Parts of about the same size, none above `most`.
 std::size_t even(std::size_t whole, std::size_t most) { return parts_of(whole, parts_of(whole, most)); }
+
+// What would overflow, or reach outside of x, is refused.
+void check(const ConvolutionShape& shape, const TileView& view) {
+  constexpr std::size_t kMost = std::size_t{1} << 31;
+  const auto fits = [](std::initializer_list<std::size_t> factors) {
+    std::size_t product = 1;
+    for (const std::size_t factor : factors) {
+      if (factor == 0 || factor >= kMost || product >= kMost / factor) return false;
+      product *= factor;
+    }
+    return true;
+  };
+  const auto reach = [](std::size_t size, std::size_t dilation) { return (size - 1) * dilation + 1; };
+  if (!fits({shape.batch, shape.groups, shape.channels, shape.height, shape.width}) ||
+      !fits({shape.channels, shape.kernel_height, shape.kernel_width}) ||
+      !fits({shape.kernel_height, shape.dilation_height}) || !fits({shape.kernel_width, shape.dilation_width}) ||
+      !fits({shape.batch, view.header.rows, shape.out_height, shape.out_width}) || shape.padding_top >= kMost ||
+      shape.padding_left >= kMost || view.header.rows % shape.groups != 0 ||
+      view.header.columns != shape.channels * shape.kernel_height * shape.kernel_width) {
+    throw std::invalid_argument("a convolution whose parts do not fit together");
+  }
+  const std::size_t copies = shape.kernel_width * (reach(shape.kernel_height, shape.dilation_height) + kMostVectors);
+  if (copies >= kMost / (4 * kMostVectors * kVectorFloats)) {
+    throw std::invalid_argument("a convolution of too large a kernel");
+  }
+}
 
 // How a convolution is cut up.
 struct Plan {
@@ -143,20 +173,26 @@ struct Work {
     const std::size_t top = tile / plan.tiles_across * plan.tile_rows, left = tile % plan.tiles_across * plan.pitch();
     float* const inputs = memory.inputs + part * memory.input_floats;
     float* const sums = memory.sums + part * memory.sum_floats;
-    const std::size_t floats = plan.vectors() * kVectorFloats;
-    std::fill_n(sums, rows * floats, 0.0f);
+    const std::size_t down = std::min(plan.tile_rows, shape.out_height - top);
+    // With all channels at once, and rows of whole vectors, sums are finished where they belong.
+    const bool direct = plan.blocks == 1 && plan.pitch() == shape.out_width;
+    float* const out = direct ? y + image * image_outputs + top * shape.out_width : sums;
+    const std::size_t apart = direct ? shape.out_height * shape.out_width : plan.vectors() * kVectorFloats;
     for (std::size_t block = 0; block < plan.blocks; ++block) {
       copy_inputs(x + image * image_inputs, block, top, left, inputs);
       for (std::size_t row = 0; row < rows; ++row) {
-        const SurvivorStream& stream = memory.stream;
-        const std::uint32_t* const ends = stream.ends + row * plan.blocks;
-        const std::size_t first = block == 0 ? 0 : ends[block - 1], at = row * stream.stride + first;
-        if (ends[block] == first) continue;
-        add_survivors_avx512(stream.values + at, stream.offsets + at, ends[block] - first, inputs, plan.vectors(),
-                             sums + row * floats);
+        const float start = bias == nullptr ? 0.0f : bias[row];
+        add_survivors_avx512(survivors(row, block), inputs, plan.tile_vectors * down, block == 0 ? &start : nullptr,
+                             out + row * apart);
       }
     }
-    store(sums, image, top, left);
+    if (!direct) store(sums, image, top, left);
+  }
+
+  SurvivorSpan survivors(std::size_t row, std::size_t block) const {
+    const std::uint32_t* const ends = memory.stream.ends + row * plan.blocks;
+    const std::size_t first = block == 0 ? 0 : ends[block - 1], at = row * memory.stream.stride + first;
+    return {memory.stream.values + at, memory.stream.offsets + at, ends[block] - first};
   }
 
   void copy_inputs(const float* image, std::size_t block, std::size_t top, std::size_t left, float* out) const {
@@ -180,11 +216,10 @@ struct Work {
     const std::size_t down = std::min(plan.tile_rows, shape.out_height - top);
     float* const out = y + image * image_outputs;
     for (std::size_t row = 0; row < rows; ++row) {
-      const float added = bias == nullptr ? 0.0f : bias[row];
       const float* const tile = sums + row * plan.vectors() * kVectorFloats;
       for (std::size_t i = 0; i < down; ++i) {
         float* const line = out + (row * shape.out_height + top + i) * shape.out_width + left;
-        for (std::size_t j = 0; j < across; ++j) line[j] = tile[i * plan.pitch() + j] + added;
+        std::memcpy(line, tile + i * plan.pitch(), across * sizeof(float));
       }
     }
   }
@@ -197,8 +232,10 @@ bool has_sparse_convolution() { return instruction_set() == InstructionSet::avx5
 bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShape& shape, const float* x,
                      const float* bias, float* y, unsigned threads) {
   const TileView view = tile_view(packed);
+  check(shape, view);
   const std::size_t rows = view.header.rows / shape.groups;
   const std::size_t outputs = shape.out_height * shape.out_width, inputs = shape.channels * shape.height * shape.width;
+  if (!has_sparse_convolution()) throw std::invalid_argument("sparse convolutions need AVX-512");
   if (!all_finite_avx512(x, shape.batch * shape.groups * inputs)) return false;
   const Plan plan(shape, rows);
   const std::size_t tiles = shape.batch * plan.tiles();
@@ -227,5 +264,16 @@ bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShap
   }
   return true;
 }
+
+#else
+
+bool has_sparse_convolution() { return false; }
+
+bool convolve_sparse(std::span<const std::uint8_t>, const ConvolutionShape&, const float*, const float*, float*,
+                     unsigned) {
+  throw std::invalid_argument("sparse convolutions need AVX-512");
+}
+
+#endif
 
 }  // namespace dcz

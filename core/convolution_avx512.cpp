@@ -40,25 +40,27 @@ inline std::size_t compress_offsets(const std::uint8_t* bits, std::size_t first,
 }
 
 template <unsigned kVectors>
-void add_survivors(const float* values, const std::uint32_t* offsets, std::size_t count, const float* inputs,
-                   float* sums) {
+void add_survivors(const SurvivorSpan& from, const float* inputs, const float* start, float* sums) {
   __m512 sum[kVectors];
+  const __m512 first = start == nullptr ? _mm512_setzero_ps() : _mm512_set1_ps(*start);
 #pragma GCC unroll 28
-  for (unsigned i = 0; i < kVectors; ++i) sum[i] = _mm512_setzero_ps();
+  for (unsigned i = 0; i < kVectors; ++i) sum[i] = first;
   const char* const base = reinterpret_cast<const char*>(inputs);
-  for (std::size_t k = 0; k < count; ++k) {
-    const __m512 value = _mm512_set1_ps(values[k]);
-    const float* const input = reinterpret_cast<const float*>(base + offsets[k]);
+  for (std::size_t k = 0; k < from.count; ++k) {
+    const __m512 value = _mm512_set1_ps(from.values[k]);
+    const float* const input = reinterpret_cast<const float*>(base + from.offsets[k]);
 #pragma GCC unroll 28
     for (unsigned i = 0; i < kVectors; ++i) sum[i] = _mm512_fmadd_ps(value, _mm512_load_ps(input + 16 * i), sum[i]);
   }
+  if (start == nullptr) {
 #pragma GCC unroll 28
-  for (unsigned i = 0; i < kVectors; ++i) {
-    _mm512_store_ps(sums + 16 * i, _mm512_add_ps(_mm512_load_ps(sums + 16 * i), sum[i]));
+    for (unsigned i = 0; i < kVectors; ++i) sum[i] = _mm512_add_ps(_mm512_loadu_ps(sums + 16 * i), sum[i]);
   }
+#pragma GCC unroll 28
+  for (unsigned i = 0; i < kVectors; ++i) _mm512_storeu_ps(sums + 16 * i, sum[i]);
 }
 
-using Add = void (*)(const float*, const std::uint32_t*, std::size_t, const float*, float*);
+using Add = void (*)(const SurvivorSpan&, const float*, const float*, float*);
 
 constexpr Add kAdd[kMostVectors + 1] = {
     nullptr,           add_survivors<1>,  add_survivors<2>,  add_survivors<3>,  add_survivors<4>,  add_survivors<5>,
@@ -100,9 +102,9 @@ bool all_finite_avx512(const float* x, std::size_t count) {
   return found == 0;
 }
 
-void add_survivors_avx512(const float* values, const std::uint32_t* offsets, std::size_t count, const float* inputs,
-                          std::size_t vectors, float* sums) {
-  kAdd[vectors](values, offsets, count, inputs, sums);
+void add_survivors_avx512(const SurvivorSpan& from, const float* inputs, std::size_t vectors, const float* start,
+                          float* sums) {
+  kAdd[vectors](from, inputs, start, sums);
 }
 
 }  // namespace dcz

@@ -42,8 +42,16 @@ bool all_finite_avx512(const float* x, std::size_t count);
 // Makes the stream of row `row` as its number `number`.
 void make_stream_avx512(const StreamTask& task, std::size_t row, std::size_t number);
 
-// sums[i] += value * inputs[offset + i] for the `count` survivors and all i of `vectors` vectors; both are aligned.
-void add_survivors_avx512(const float* values, const std::uint32_t* offsets, std::size_t count, const float* inputs,
-                          std::size_t vectors, float* sums);
+// Some survivors of a stream.
+struct SurvivorSpan {
+  const float* values;
+  const std::uint32_t* offsets;
+  std::size_t count;
+};
+
+// sums[i] = *start + the sum of value * inputs[offset + i], for all i of `vectors` vectors; without `start` it is added
+// to what sums[i] was. Inputs are aligned.
+void add_survivors_avx512(const SurvivorSpan& from, const float* inputs, std::size_t vectors, const float* start,
+                          float* sums);
 
 }  // namespace dcz

@@ -185,7 +185,7 @@ def test_indices_of_no_row_are_named():
     for wrong in (-1, 101):
         with pytest.raises(IndexError, match=f"indices lie within 0 to 100; found .*{wrong}"):
             convolve.embed(torch.tensor([3, wrong]), packed(tensor), tensor.shape)
-    with pytest.raises(TypeError, match="int32 or int64; found torch.float32"):
+    with pytest.raises(TypeError, match=r"int32 or int64; found torch.float32"):
         convolve.embed(torch.tensor([1.0]), packed(tensor), tensor.shape)
     with pytest.raises(ValueError, match=r"for the shape \[101, 36\]"):
         convolve.embed(torch.tensor([1]), packed(tensor), (101, 36))

@@ -25,7 +25,7 @@ class Header(NamedTuple):
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
     by_slot    window: places in the order that suits floats
     units      groups of rows or panels, which threads share; 0 in the form tile
-    length     of the stream, in the form's measure; tile: the taps of a convolution
+    length     of the stream, in the form's measure; 0 in the form tile
     """
 
     form: str
@@ -72,8 +72,7 @@ def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32", 
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
     if form == "tile":
-        taps = max(1, math.prod(tensor.shape[2:]))
-        return _core.pack_tile(rows, columns, tensor.bits, tensor.codes, codebook, taps)
+        return _core.pack_tile(rows, columns, tensor.bits, tensor.codes, codebook)
     scale, digits = nearest_digits(codebook, 127)
     grid_bits, scale16, wide = 0, 0.0, np.zeros(0, np.int16)
     by_slot = activations == "float32" and not grid_bits
@@ -145,8 +144,7 @@ def rows(packed: Packed, first: int, count: int, out: Floats | None = None, thre
 
     out  where they are written to, C-contiguous; made if None
 
-    Columns come as they lie there: of a convolution all channels of the first tap, then those of the second. Raises
-    ValueError or IndexError for what does not fit.
+    Raises IndexError for rows that there are not, ValueError for another form and an `out` that does not fit.
     """
     facts = header(packed)
     if first < 0 or count < 0 or first + count > facts.rows:
@@ -163,7 +161,8 @@ def rows(packed: Packed, first: int, count: int, out: Floats | None = None, thre
 def gather(packed: Packed, indices: NDArray[Any], threads: int = 1) -> Floats:
     """The dense rows of these numbers, any shape of integers: float32 (*indices.shape, columns).
 
-    Raises TypeError for what are no integers, IndexError for numbers of no row, ValueError for another form than `tile`.
+    Raises TypeError for what are no integers, IndexError for numbers of no row, ValueError for another form than
+    `tile`.
     """
     facts = header(packed)
     if indices.dtype.kind not in "iu":
