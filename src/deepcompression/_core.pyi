@@ -180,9 +180,7 @@ def pack_tile(
 def has_sparse_convolution() -> bool:
     """Whether the instruction set in use has a kernel for `convolve_sparse`."""
 
-def convolve_sparse(
-    packed: int, packed_bytes: int, shape: list[int], x: int, bias: int, y: int, threads: int
-) -> bool:
+def convolve_sparse(packed: int, packed_bytes: int, shape: list[int], x: int, bias: int, y: int, threads: int) -> bool:
     """A convolution of stride 1 from the form tile: addresses of packed weights, float32 x, bias or 0, and y; `shape`
     has the 13 numbers of core/convolution.hpp. False, and y as it was, if x is not finite.
     """
