@@ -13,6 +13,7 @@
 #include "convolution.hpp"
 #include "multiply.hpp"
 #include "packed.hpp"
+#include "panel.hpp"
 #include "tile.hpp"
 #include "window.hpp"
 
@@ -43,6 +44,12 @@ Out<std::uint8_t> pack_tile(std::uint64_t rows, std::uint64_t columns, const In<
   return own_aligned(unlocked([&] { return dcz::pack_tile(matrix); }));
 }
 
+Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                             const In<std::uint8_t>& codes, const In<float>& codebook) {
+  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
+  return own_aligned(unlocked([&] { return dcz::pack_panel(matrix); }));
+}
+
 nb::dict packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::read_packed_header(view(packed));
   nb::dict found;
@@ -67,6 +74,7 @@ void check_packed(const In<std::uint8_t>& packed) {
   const dcz::Form form = dcz::read_packed_header(bytes).form;
   if (form == dcz::Form::window) dcz::check_window(dcz::window_view(bytes));
   if (form == dcz::Form::tile) dcz::check_tile(dcz::tile_view(bytes));
+  if (form == dcz::Form::panel) dcz::check_panel(dcz::panel_view(bytes));
 }
 
 // Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them:
@@ -114,6 +122,8 @@ void bind_packed(nb::module_& m) {
   m.def("has_sparse_convolution", &dcz::has_sparse_convolution);
   m.def("convolve_sparse", &convolve_sparse, "packed"_a, "packed_bytes"_a, "shape"_a, "x"_a, "bias"_a, "y"_a,
         "threads"_a);
+  m.def("pack_panel", &pack_panel, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+        "codebook"_a.noconvert());
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,

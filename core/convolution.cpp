@@ -4,13 +4,12 @@
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
-#include <memory>
-#include <new>
 #include <stdexcept>
 
 #include "convolution_kernel.hpp"
 #include "cpu.hpp"
 #include "pool.hpp"
+#include "scratch.hpp"
 
 namespace dcz {
 
@@ -21,25 +20,6 @@ namespace {
 constexpr std::size_t kInputBytes = 40960;                  // of a block of channels: most of the first cache
 constexpr std::size_t kStreamBytes = std::size_t{4} << 20;  // of the survivors at a time
 constexpr std::size_t kMostRows = 128;                      // of the weights at a time: their sums fit the second cache
-constexpr std::size_t kAlignment = 64;
-
-struct Free {
-  void operator()(std::uint8_t* bytes) const { ::operator delete(bytes, std::align_val_t{kAlignment}); }
-};
-
-// Memory of a thread that stays for the next layer.
-std::uint8_t* scratch(std::size_t bytes) {
-  thread_local std::unique_ptr<std::uint8_t, Free> memory;
-  thread_local std::size_t size = 0;
-  if (size < bytes) {
-    memory.reset();
-    size = 0;
-    memory.reset(static_cast<std::uint8_t*>(::operator new(bytes, std::align_val_t{kAlignment})));
-    size = bytes;
-  }
-  return memory.get();
-}
-
 std::size_t parts_of(std::size_t whole, std::size_t part) { return (whole + part - 1) / part; }
 
 // Parts of about the same size, none above `most`.

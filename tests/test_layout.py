@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
-    *("index", "file", "checkpoint", "report", "packing", "convolve"),
+    *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("__init__", "cli"),

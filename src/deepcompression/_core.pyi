@@ -193,6 +193,11 @@ def decode_rows(packed: int, packed_bytes: int, first: int, count: int, out: int
 def gather_rows(packed: int, packed_bytes: int, rows: int, count: int, out: int, threads: int) -> None:
     """The same for the `count` int64 row numbers at the address `rows`."""
 
+def pack_panel(
+    rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Packed weights of the form panel (core/panel.hpp)."""
+
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""
 
@@ -200,4 +205,4 @@ def check_packed(packed: NDArray[np.uint8]) -> None:
     """Raises ValueError for packed weights with anything out of its bounds."""
 
 def multiply(packed: int, packed_bytes: int, x: int, vectors: int, bias: int, y: int, int8: bool, threads: int) -> None:
-    """y = x W^T + bias: addresses of packed weights, float32 x (vectors, columns), bias (rows) or 0, y (vectors, rows)."""
+    """y = x W^T + bias: addresses of packed weights, float32 x (vectors, columns), bias or 0, y (vectors, rows)."""
