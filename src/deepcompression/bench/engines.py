@@ -65,7 +65,7 @@ def pair(tensor: BitmapTensor, x: Floats, settings: Settings) -> Pair:
         step = BoundConv(weight, None, _convolution(shape, padding))
     out = step.shape(x.shape)
     if with_torch():
-        kernel = "tile, torch" if padding else weight.kernel
+        kernel = "tile, sparse or torch" if padding else weight.kernel
         compressed = _torch_tiles(weight, x, padding) if isinstance(weight, TileWeight) else lambda: step(x)
         return Pair(weight, kernel, out, _torch_dense(dense, x, padding), compressed)
     whole = DenseWeight(shape, dense.reshape(shape[0], math.prod(shape[1:])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,7 @@ class Weight(Protocol):
     kernel    what computes from it
     nbytes    held in memory
     survivors of its weights
-    taps_first   whether `rows` gives the columns of a convolution tap by tap, not channel by channel
     """
-
-    taps_first: ClassVar[bool]
 
     @property
     def shape(self) -> Shape: ...
@@ -55,7 +52,6 @@ class DenseWeight:
     shape: Shape
     matrix: Floats
     kernel: str = "dense, BLAS"
-    taps_first: ClassVar[bool] = False
 
     @property
     def nbytes(self) -> int:
@@ -81,7 +77,6 @@ class PackedWeight:
     packed: packing.Packed
     activations: str
     threads: int
-    taps_first: ClassVar[bool] = False
 
     @property
     def kernel(self) -> str:
@@ -110,7 +105,6 @@ class TileWeight:
     packed: packing.Packed
     threads: int
     kernel: str = "tile, BLAS"
-    taps_first: ClassVar[bool] = True
 
     @property
     def nbytes(self) -> int:

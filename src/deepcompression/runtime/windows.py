@@ -156,7 +156,7 @@ class BoundConv(Step):
         dimensions = len(self.windows.kernel)
         of_groups = view.reshape(len(view), self.groups, self.weight.shape[1], *view.shape[2:])
         spots, taps = range(3, 3 + dimensions), range(3 + dimensions, 3 + 2 * dimensions)
-        order = (1, *taps, 2, 0, *spots) if self.weight.taps_first else (1, 2, *taps, 0, *spots)
+        order = (1, 2, *taps, 0, *spots)
         columns_of_group = math.prod(self.weight.shape[1:])
         places = view.shape[0] * math.prod(view.shape[2 : 2 + dimensions])
         columns = np.ascontiguousarray(of_groups.transpose(order)).reshape(self.groups, columns_of_group, places)
