@@ -24,6 +24,9 @@ constexpr std::size_t kIntegerColumns = 65536;
 // the error stays below that of float32 sums.
 constexpr float kMostOutstanding = 16;
 
+// Up to such magnitudes, and down to their inverse, the squares of 65536 columns neither overflow nor vanish.
+constexpr float kSquared = 0x1p48f;
+
 // Pairs times vectors below which a second thread would come too late.
 constexpr std::size_t kPairsWorthAThread = 2048;
 
@@ -52,6 +55,7 @@ const WindowKernel& window_kernel() {
     case InstructionSet::avx512:
       return kWindowAvx512;
     case InstructionSet::avx2:
+      return kWindowAvx2;
 #endif
     default:
       return kWindowPortable;
@@ -70,7 +74,8 @@ Vector arithmetic_of(const WindowView& view, const Scan& scan, Activations activ
   const bool integers = columns <= kIntegerColumns && scan.largest >= std::numeric_limits<float>::min() * 0x1p24f;
   if (integers && activations == Activations::int8) return {Arithmetic::x8, scan.largest / 127, true};
   const float mean = scan.squares / static_cast<float>(std::max<std::size_t>(columns, 1));
-  if (integers && view.header.grid != Grid::none &&
+  const bool judged = scan.largest <= kSquared && scan.largest >= 1 / kSquared;
+  if (integers && judged && view.header.grid != Grid::none &&
       scan.largest * scan.largest <= kMostOutstanding * kMostOutstanding * mean) {
     int exponent;
     std::frexp(scan.largest, &exponent);
@@ -92,9 +97,8 @@ void multiply_not_finite(const WindowView& view, const float* x, const float* bi
     WindowView changed = view;
     changed.codebook = weights;
     const float step = 1;
-    std::vector<float> prepared(view.blocks * kBlockElements + kAlignment);
-    WindowTask task{
-        &changed, Arithmetic::floats, 1, vector, &step, reinterpret_cast<std::uint8_t*>(prepared.data()), nullptr, out};
+    WindowTask task{&changed, Arithmetic::floats, 1, vector, &step, nullptr, nullptr, out};
+    task.prepared = scratch(kWindowPortable.prepared_bytes(task));
     kWindowPortable.prepare(task, 0, 1);
     kWindowPortable.run(task, 0, view.groups());
   };

@@ -17,13 +17,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
-    *("index", "file", "checkpoint", "report", "packing"),
+    *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("__init__", "cli"),
 ]
 # These are imported only by functions that are given a model.
-TORCH_MODULES = {"parametrize", "model", "state"}
+TORCH_MODULES = {"convolve", "parametrize", "model", "state"}
 
 
 class Import(NamedTuple):
