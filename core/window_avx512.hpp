@@ -26,9 +26,10 @@ inline void store(void* to, V value) { _mm512_storeu_si512(to, value); }
 inline constexpr std::size_t kAhead = XA;
 
 inline void prefetch_pair(const std::uint8_t* pair, std::size_t bytes) {
-  if (kAhead) for (std::size_t i = 0; i < bytes; i += 64) {
-    _mm_prefetch(reinterpret_cast<const char*>(pair + kAhead + i), XH);
-  }
+  if (kAhead)
+    for (std::size_t i = 0; i < bytes; i += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(pair + kAhead + i), XH);
+    }
 }
 
 // Exchanges slots and rows: 4 x 4 bytes within each 16. From one SlotOrder to the other, either way.

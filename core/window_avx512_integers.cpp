@@ -92,9 +92,8 @@ class Pass {
 #pragma GCC unroll 24
     for (unsigned plane = 0; plane < kPlanes; ++plane) {
       const std::size_t at = plane * kBlockElements;
-      const V columns[2] = {
-          _mm512_permutex2var_epi8(load(x0 + at), steps.places[0], load(x0 + kBlockBytes + at)),
-          _mm512_permutex2var_epi8(load(x1 + at), steps.places[1], load(x1 + kBlockBytes + at))};
+      const V columns[2] = {_mm512_permutex2var_epi8(load(x0 + at), steps.places[0], load(x0 + kBlockBytes + at)),
+                            _mm512_permutex2var_epi8(load(x1 + at), steps.places[1], load(x1 + kBlockBytes + at))};
 #pragma GCC unroll 4
       for (unsigned i = 0; i < 2 * kDigits; ++i) {
         V& sum = sums[i / kDigits % kSets][plane][i % kDigits];
@@ -174,7 +173,8 @@ void run_pass(const WindowTask& task, std::size_t vector, std::size_t width, std
   V sums[kGroups][ThisPass::kSums];
   std::size_t pairs[kGroups];
   for (std::size_t group = first; group < last; ++group) pairs[group - first] = view.first_pair(group);
-  const std::size_t part = ThisPass::kBlockBytes * view.blocks <= 2 * kPartBytes ? view.blocks : kPartBytes / ThisPass::kBlockBytes;
+  const std::size_t part =
+      ThisPass::kBlockBytes * view.blocks <= 2 * kPartBytes ? view.blocks : kPartBytes / ThisPass::kBlockBytes;
   for (std::size_t limit = part;; limit += part) {
     const bool all = limit >= view.blocks;
     for (std::size_t group = first; group < last; ++group) {

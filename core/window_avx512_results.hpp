@@ -70,8 +70,8 @@ inline void transpose(__m512 (&m)[16]) {
   }
 }
 
-// The results of several vectors stand side by side for each row until all rows are there: were they put into y at once,
-// each element would miss the cache.
+// The results of several vectors stand side by side for each row until all rows are there: were they put into y at
+// once, each element would miss the cache.
 inline void put_side_by_side(const WindowTask& task, std::size_t group, __m512 (&results)[16], std::size_t vectors,
                              float* by_row) {
   transpose(results);
