@@ -17,19 +17,12 @@ inline V load(const void* from) { return _mm512_loadu_si512(from); }
 inline void store(void* to, V value) { _mm512_storeu_si512(to, value); }
 
 // The pairs of a group are read one after the other, so many bytes ahead of need.
-#ifndef XA
-#define XA 1536
-#endif
-#ifndef XH
-#define XH _MM_HINT_T0
-#endif
-inline constexpr std::size_t kAhead = XA;
+inline constexpr std::size_t kAhead = 1536;
 
 inline void prefetch_pair(const std::uint8_t* pair, std::size_t bytes) {
-  if (kAhead)
-    for (std::size_t i = 0; i < bytes; i += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(pair + kAhead + i), XH);
-    }
+  for (std::size_t i = 0; i < bytes; i += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(pair + kAhead + i), _MM_HINT_T0);
+  }
 }
 
 // Exchanges slots and rows: 4 x 4 bytes within each 16. From one SlotOrder to the other, either way.
@@ -115,7 +108,7 @@ inline void load_block(const float* x, std::size_t block, __mmask64 columns, __m
   }
 }
 
-// In window_avx512_floats.cpp and window_avx512_integers.cpp.
+// In window_avx512_floats.cpp, window_avx512_integers.cpp and window_avx512_vectors.cpp.
 std::size_t prepared_bytes_floats(const WindowTask& task);
 std::size_t prepared_bytes_integers(const WindowTask& task);
 void prepare_floats(const WindowTask& task, std::size_t first, std::size_t last);

@@ -3,18 +3,10 @@
 // of: the planes of several vectors share the places and digits of a step.
 #include "window_avx512.hpp"
 #include "window_avx512_results.hpp"
+#include "window_avx512_vectors.hpp"
 
-#ifndef XG
-#define XG 8
-#endif
-#ifndef XP
-#define XP 24
-#endif
 namespace dcz::avx512 {
 namespace {
-
-constexpr std::size_t planes_of(Arithmetic arithmetic) { return arithmetic == Arithmetic::x8 ? 1 : 3; }
-constexpr std::size_t digits_of(Arithmetic arithmetic) { return arithmetic == Arithmetic::x24w16 ? 2 : 1; }
 
 // A plane of digits, looked up by codes.
 template <unsigned kCodeBits>
@@ -42,7 +34,8 @@ class Pass {
 
   Pass(const WindowView& view, const std::uint8_t* x) : view_(view), x_(x), digits_{make_digits(view)} {}
 
-  // Adds pairs from `pair` on while they are before `last` and begin before the block `limit`; returns the next.
+  // Adds pairs from `pair` on while they are before `last` and begin before the block `limit`; returns the next. The
+  // sums stay in `memory`, where there are none yet the first time.
   std::size_t add(std::size_t pair, std::size_t last, std::size_t limit, bool first, V* memory) const {
     V sums[kSets][kPlanes][kDigits];
 #pragma GCC unroll 24
@@ -109,7 +102,7 @@ class Pass {
 
 // The exact sums of one vector and 16 rows, from those of each plane of x and each of digits, -> y.
 template <unsigned kPlanes, unsigned kDigits>
-__m512 finish(const V* sums, const V (&row_sums)[kDigits], float step, float scale) {
+__m512 exact_sums(const V* sums, const V (&row_sums)[kDigits], float step, float scale) {
   const __m512d unit = _mm512_set1_pd(static_cast<double>(step) * static_cast<double>(scale));
   __m256 halves[2];
   for (int half = 0; half < 2; ++half) {
@@ -131,38 +124,8 @@ __m512 finish(const V* sums, const V (&row_sums)[kDigits], float step, float sca
   return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
 }
 
-// The vectors of the next pass, and the width of its kernel, which may be a little more.
-struct PassWidth {
-  std::size_t vectors, width;
-};
-
-PassWidth pass_width(Arithmetic arithmetic, std::size_t left) {
-  const std::size_t most = arithmetic == Arithmetic::x8 ? 16 : arithmetic == Arithmetic::x24w8 ? 8 : 4;
-  std::size_t width = most;
-  for (const std::size_t smaller : {8, 4, 2, 1}) {
-    if (smaller < width && (left <= smaller || 5 * left < 4 * width)) width = smaller;
-  }
-  return {left < width ? left : width, width};
-}
-
-// The bytes of x in planes: [pass][block][vector][plane]. A pass wider than its vectors is the last one.
-std::size_t plane_bytes(const WindowTask& task) {
-  std::size_t width = 0;
-  for (std::size_t vector = 0; vector < task.vectors;) {
-    const PassWidth pass = pass_width(task.arithmetic, task.vectors - vector);
-    vector += pass.vectors;
-    width += pass.width;
-  }
-  return width * planes_of(task.arithmetic) * task.view->blocks * kBlockElements;
-}
-
-// Behind the planes: the results of a pass side by side, if it has several vectors.
-float* results_of(const WindowTask& task, std::size_t vector) {
-  return reinterpret_cast<float*>(task.prepared + plane_bytes(task)) + vector * task.view->header.rows;
-}
-
 // So many groups take turns at a part of x that stays in the first cache.
-constexpr std::size_t kGroups = XG, kPartBytes = XP << 10;
+constexpr std::size_t kGroups = 8, kPartBytes = 32 << 10;
 
 template <unsigned kCodeBits, bool kTransposed, Arithmetic kArithmetic, unsigned kWidth>
 void run_pass(const WindowTask& task, std::size_t vector, std::size_t width, std::size_t first, std::size_t last) {
@@ -194,7 +157,7 @@ void run_pass(const WindowTask& task, std::size_t vector, std::size_t width, std
     }
     const auto total = [&](std::size_t v) {
       const V* const parts = sums[group - first] + v * kPerVector * kDigits;
-      return _mm512_add_ps(finish<kPerVector, kDigits>(parts, row_sums, task.steps[vector + v], scale), bias);
+      return _mm512_add_ps(exact_sums<kPerVector, kDigits>(parts, row_sums, task.steps[vector + v], scale), bias);
     };
     if constexpr (kWidth == 1) {
       alignas(64) float out[kGroupRows];
@@ -250,48 +213,7 @@ void run_some(const WindowTask& task, std::size_t first, std::size_t last) {
   }
 }
 
-// A vector of the pass that begins with the vector `begin`.
-template <unsigned kPlanes>
-void prepare_vector(const WindowTask& task, std::size_t vector, std::size_t begin, std::size_t width) {
-  const WindowView& view = *task.view;
-  const V offset = _mm512_set1_epi32(kPlanes == 1 ? kOffset8 : kOffset24);
-  const __m512 per_step = _mm512_set1_ps(1 / task.steps[vector]);
-  const float* const x = task.x + vector * view.header.columns;
-  std::uint8_t* out = task.prepared + (begin * view.blocks + vector - begin) * kPlanes * kBlockElements;
-  for (std::size_t block = 0; block < view.blocks; ++block, out += width * kPlanes * kBlockElements) {
-    const __mmask64 there = columns_of(view, block);
-    __m512 columns[4];
-    load_block(x, block, there, columns);
-    V numbers[4], bytes[4];
-    for (unsigned i = 0; i < 4; ++i) {
-      numbers[i] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(columns[i], per_step)), offset);
-    }
-    split_planes(numbers, bytes);
-    for (unsigned i = 0; i < kPlanes; ++i) store(out + i * kBlockElements, _mm512_maskz_mov_epi8(there, bytes[i]));
-  }
-}
-
 }  // namespace
-
-std::size_t prepared_bytes_integers(const WindowTask& task) {
-  return plane_bytes(task) + task.vectors * task.view->header.rows * sizeof(float);
-}
-
-void prepare_integers(const WindowTask& task, std::size_t first, std::size_t last) {
-  PassWidth pass{0, 0};
-  std::size_t begin = 0;
-  for (std::size_t v = first; v < last; ++v) {
-    while (begin + pass.vectors <= v) {
-      begin += pass.vectors;
-      pass = pass_width(task.arithmetic, task.vectors - begin);
-    }
-    if (task.arithmetic == Arithmetic::x8) {
-      prepare_vector<1>(task, v, begin, pass.width);
-    } else {
-      prepare_vector<3>(task, v, begin, pass.width);
-    }
-  }
-}
 
 void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
   const bool transposed = task.view->slots() != SlotOrder::by_row;
@@ -301,25 +223,12 @@ void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
       case 4:
         transposed ? run_some<4, true>(task, group, end) : run_some<4, false>(task, group, end);
         break;
-#ifndef ONLY4
       case 5:
         transposed ? run_some<5, true>(task, group, end) : run_some<5, false>(task, group, end);
         break;
       default:
         transposed ? run_some<8, true>(task, group, end) : run_some<8, false>(task, group, end);
-#endif
     }
-  }
-}
-
-void finish_integers(const WindowTask& task, std::size_t first_row, std::size_t last_row) {
-  const std::size_t rows = task.view->header.rows;
-  for (std::size_t vector = 0; vector < task.vectors;) {
-    const std::size_t vectors = pass_width(task.arithmetic, task.vectors - vector).vectors;
-    if (pass_width(task.arithmetic, task.vectors - vector).width > 1) {
-      put_apart(results_of(task, vector), vectors, first_row, last_row, task.y + vector * rows, rows);
-    }
-    vector += vectors;
   }
 }
 

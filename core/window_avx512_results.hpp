@@ -91,11 +91,17 @@ inline void put_apart(const float* by_row, std::size_t vectors, std::size_t firs
   const auto some = static_cast<__mmask16>((1u << vectors) - 1);
   for (std::size_t row = first; row < last; row += 16) {
     const std::size_t count = last - row < 16 ? last - row : 16;
-    __m512 results[16] = {};
-    for (std::size_t i = 0; i < count; ++i) results[i] = _mm512_maskz_loadu_ps(some, by_row + (row + i) * vectors);
+    __m512 results[16];
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < 16; ++i) {
+      results[i] = i < count ? _mm512_maskz_loadu_ps(some, by_row + (row + i) * vectors) : _mm512_setzero_ps();
+    }
     transpose(results);
     const auto these = static_cast<__mmask16>((1u << count) - 1);
-    for (std::size_t v = 0; v < vectors; ++v) _mm512_mask_storeu_ps(y + v * rows + row, these, results[v]);
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < 16; ++v) {
+      if (v < vectors) _mm512_mask_storeu_ps(y + v * rows + row, these, results[v]);
+    }
   }
 }
 
