@@ -489,6 +489,6 @@ void run(const WindowTask& task, std::size_t first, std::size_t last) {
 
 }  // namespace
 
-constinit const WindowKernel kWindowAvx2{kMostVectors, scan, prepared_bytes, prepare, run};
+constinit const WindowKernel kWindowAvx2{{kMostVectors, kMostVectors, kMostVectors, kMostVectors}, scan, prepared_bytes, prepare, run};
 
 }  // namespace dcz
