@@ -5,13 +5,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <vector>
 
 #include "cpu.hpp"
+#include "panel_multiply.hpp"
 #include "pool.hpp"
+#include "scratch.hpp"
 #include "window_kernel.hpp"
 
 namespace dcz {
@@ -31,23 +31,6 @@ constexpr float kSquared = 0x1p48f;
 constexpr std::size_t kPairsWorthAThread = 2048;
 
 constexpr std::size_t kAlignment = 64;
-
-struct Free {
-  void operator()(std::uint8_t* bytes) const { ::operator delete(bytes, std::align_val_t{kAlignment}); }
-};
-
-// Memory of a thread that stays for the next layer.
-std::uint8_t* scratch(std::size_t bytes) {
-  thread_local std::unique_ptr<std::uint8_t, Free> memory;
-  thread_local std::size_t size = 0;
-  if (size < bytes) {
-    memory.reset();
-    size = 0;
-    memory.reset(static_cast<std::uint8_t*>(::operator new(bytes, std::align_val_t{kAlignment})));
-    size = bytes;
-  }
-  return memory.get();
-}
 
 const WindowKernel& window_kernel() {
   switch (instruction_set()) {
@@ -176,6 +159,7 @@ void multiply(std::span<const std::uint8_t> packed, const float* x, std::size_t 
   }
   const PackedHeader header = read_packed_header(packed);
   if (header.form == Form::window) return multiply_window(packed, x, vectors, bias, y, activations, threads);
+  if (header.form == Form::panel) return multiply_panel(packed, x, vectors, bias, y, threads);
   throw std::invalid_argument("packed weights of a form that does not multiply");
 }
 

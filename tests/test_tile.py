@@ -131,7 +131,7 @@ def test_mistakes_of_callers_are_named():
         packing.gather(packed, np.array([5]))
     with pytest.raises(TypeError, match="indices are integers; found float64"):
         packing.gather(packed, np.array([1.0]))
-    with pytest.raises(ValueError, match="in the form window or tile; found 'row'"):
+    with pytest.raises(ValueError, match="in the form window, panel, tile; found 'row'"):
         packing.pack(shared((5, 7), 0.5, 4), form="row")
     with pytest.raises(ValueError, match="does not multiply"):
         packing.matmul(packed, np.zeros((1, 7), np.float32))
@@ -194,7 +194,7 @@ def test_spoilt_bytes_are_refused_or_decode_within_bounds(centroids):
         spoilt = bytearray(data)
         spoilt[starts + 4 * row : starts + 4 * row + 4] = b"\xff" * 4
         assert try_all(aligned(spoilt))
-        with pytest.raises(ValueError, match="begins elsewhere|another number"):
+        with pytest.raises(ValueError, match=r"begins elsewhere|another number"):
             _core.check_packed(aligned(spoilt))
 
 
