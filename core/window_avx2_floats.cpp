@@ -48,9 +48,12 @@ class Floats {
            Sums& sums) const {
     const Weights x = joined<2 * kBlockElements>(window, plane_bytes, places);
     for (std::size_t i = 0; i < kHalves; ++i) {
-      for (std::size_t slot = 0; slot < 4; ++slot) {
-        sums.half[i] = _mm256_fmadd_ps(x.half[i].slot[slot], weights.half[i].slot[slot], sums.half[i]);
+      // four at a time, since one long chain of sums would lose digits
+      __m256 four = _mm256_mul_ps(x.half[i].slot[0], weights.half[i].slot[0]);
+      for (std::size_t slot = 1; slot < 4; ++slot) {
+        four = _mm256_fmadd_ps(x.half[i].slot[slot], weights.half[i].slot[slot], four);
       }
+      sums.half[i] = _mm256_add_ps(sums.half[i], four);
     }
   }
 

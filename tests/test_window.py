@@ -77,6 +77,15 @@ def test_floats_are_as_exact_as_float32_sums(centroids, by_slot):
         assert_as_exact_as_float32_sums(packing.matmul(packed, x[0]), dense, x[0])
 
 
+@pytest.mark.parametrize("grid_bits", [0, 8, 16])
+@pytest.mark.parametrize("density", [0.04, 1])
+def test_long_rows_lose_no_digits(density, grid_bits):
+    packed, dense = twin.pack(random_mask((20, 25088), density), 16, grid_bits, by_slot=grid_bits == 0)
+    for x in (vectors(3, 25088), np.abs(vectors(3, 25088))):
+        assert_as_exact_as_float32_sums(packing.matmul(packed, x), dense, x)
+        assert_as_exact_as_float32_sums(packing.matmul(packed, x[0]), dense, x[0])
+
+
 @pytest.mark.parametrize("grid_bits", [8, 16])
 @pytest.mark.parametrize("by_slot", [False, True])
 def test_so_are_codebooks_on_a_grid(grid_bits, by_slot):
