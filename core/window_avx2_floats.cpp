@@ -21,7 +21,7 @@ template <unsigned kCodeBits>
 class Floats {
  public:
   static constexpr SlotOrder kWanted = SlotOrder::by_slot;
-  static constexpr std::size_t kSettle = std::size_t{1} << 62;
+  static constexpr std::size_t kSettle = 64;  // pairs; one long chain of sums would lose digits
 
   explicit Floats(const WindowTask& task) : codebook_(task.view->codebook) {
     for (std::size_t i = 0; i < kCentroids; ++i) {
@@ -48,7 +48,7 @@ class Floats {
            Sums& sums) const {
     const Weights x = joined<2 * kBlockElements>(window, plane_bytes, places);
     for (std::size_t i = 0; i < kHalves; ++i) {
-      // four at a time, since one long chain of sums would lose digits
+      // four at a time, for the same reason
       __m256 four = _mm256_mul_ps(x.half[i].slot[0], weights.half[i].slot[0]);
       for (std::size_t slot = 1; slot < 4; ++slot) {
         four = _mm256_fmadd_ps(x.half[i].slot[slot], weights.half[i].slot[slot], four);
@@ -60,7 +60,11 @@ class Floats {
   using Totals = std::array<float, kGroupRows>;
 
   static void settle(Sums& sums, Totals& totals) {
-    for (std::size_t i = 0; i < kHalves; ++i) _mm256_storeu_ps(totals.data() + i * kHalfRows, sums.half[i]);
+    for (std::size_t i = 0; i < kHalves; ++i) {
+      float* const rows = totals.data() + i * kHalfRows;
+      _mm256_storeu_ps(rows, _mm256_add_ps(_mm256_loadu_ps(rows), sums.half[i]));
+    }
+    sums = {};
   }
 
   static float finish(const WindowTask&, std::size_t, float total, float bias) { return total + bias; }
