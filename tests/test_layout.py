@@ -85,7 +85,7 @@ def test_torch_is_imported_only_where_a_model_is_taken(module):
 
 def test_the_core_is_told_only_where_it_is_needed():
     users = {m for m in MODULES for found in imports_of(PACKAGE / f"{m}.py") if own(found.module) == "_core"}
-    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing"}
+    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing", "convolve"}
 
 
 WITHOUT_TORCH = """
