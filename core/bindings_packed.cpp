@@ -52,6 +52,9 @@ Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In
 
 nb::dict packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::read_packed_header(view(packed));
+  // sizes that the sections bear out, since callers allocate by them
+  if (header.form == dcz::Form::window) dcz::window_view(view(packed));
+  if (header.form == dcz::Form::tile) dcz::tile_view(view(packed));
   nb::dict found;
   found["form"] = header.form == dcz::Form::window ? "window" : header.form == dcz::Form::panel ? "panel" : "tile";
   found["code_bits"] = header.code_bits;
