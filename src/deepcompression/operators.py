@@ -1,0 +1,110 @@
+"""Custom operators of torch: what torch.compile and torch.export see of packed weights. Importing this module registers
+them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepcompression import _core, plain
+from deepcompression.packing import Header
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
+_FORMS = ("window", "panel", "tile")
+
+
+def facts_of(header: Header) -> list[int]:
+    """A header as the integers that operators take: what lies in the bytes already is not read back from a device."""
+    scales = torch.tensor([header.scale8, header.scale16]).view(torch.int32).tolist()
+    return [_FORMS.index(header.form), *(int(value) for value in header[1:10]), *scales]
+
+
+def header_of(facts: list[int]) -> Header:
+    """The inverse of `facts_of`."""
+    form, code_bits, grid_bits, by_slot, rows, columns, survivors, centroids, units, length = facts[:10]
+    scale8, scale16 = torch.tensor(facts[10:], dtype=torch.int32).view(torch.float32).tolist()
+    sizes = (rows, columns, survivors, centroids, units, length)
+    return Header(_FORMS[form], code_bits, grid_bits, bool(by_slot), *sizes, scale8, scale16)
+
+
+def refuse(layer: str) -> str:
+    return (
+        f"inference only: {layer} is computed from its packed form, which has no gradients; train the model that it was "
+        "made from, and call dc.run on it anew"
+    )
+
+
+torch.library.define(
+    "deepcompression::linear",
+    "(Tensor x, Tensor packed, Tensor? bias, int[] facts, str activations, str layer) -> Tensor",
+)
+torch.library.define("deepcompression::refuse_gradient", "(Tensor gradient, SymInt[] shape, str layer) -> Tensor")
+
+
+@torch.library.impl("deepcompression::linear", "CompositeExplicitAutograd")
+def _linear(
+    x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str
+) -> Tensor:
+    """x (..., columns) of one of FLOATS -> (..., rows) of its dtype; computed in float32."""
+    rows, columns = facts[4:6]
+    shape = (*x.shape[:-1], rows)
+    vectors = x.to(torch.float32).reshape(-1, columns) if columns else x.new_zeros((shape[:-1].numel(), 0)).float()
+    floats = None if bias is None else bias.to(torch.float32).contiguous()
+    if vectors.is_cpu and not plain.forced():
+        vectors = vectors.contiguous()
+        y = vectors.new_empty(len(vectors), rows)
+        bias_at = 0 if floats is None else floats.data_ptr()
+        _core.multiply(
+            packed.data_ptr(),
+            packed.numel(),
+            vectors.data_ptr(),
+            len(vectors),
+            bias_at,
+            y.data_ptr(),
+            activations == "int8",
+            torch.get_num_threads(),
+        )
+    else:
+        y = plain.multiply(packed, header_of(facts), vectors, floats, activations)
+    return y.to(x.dtype).view(shape)
+
+
+@torch.library.register_fake("deepcompression::linear")
+def _linear_fake(
+    x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str
+) -> Tensor:
+    return x.new_empty((*x.shape[:-1], facts[4]))
+
+
+@torch.library.impl("deepcompression::refuse_gradient", "CompositeExplicitAutograd")
+def _refuse_gradient(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
+    raise RuntimeError(refuse(layer))
+
+
+@torch.library.register_fake("deepcompression::refuse_gradient")
+def _refuse_gradient_fake(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
+    return gradient.new_empty(shape)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, _, bias, *_, layer = inputs
+    ctx.layer, ctx.x_shape, ctx.bias_shape = layer, x.shape, None if bias is None else bias.shape
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    # an operator, so that compilers can trace the backward of a model that nobody will run backward
+    wanted = zip(ctx.needs_input_grad, (ctx.x_shape, None, ctx.bias_shape, None, None, None), strict=True)
+    return tuple(
+        linear_refuse(gradient, list(shape), ctx.layer) if needed and shape is not None else None
+        for needed, shape in wanted
+    )
+
+
+torch.library.register_autograd("deepcompression::linear", _backward, setup_context=_remember)
+
+linear_operator = torch.ops.deepcompression.linear.default
+linear_refuse = torch.ops.deepcompression.refuse_gradient.default

@@ -1,0 +1,326 @@
+"""Packed weights in the place of a module's parameters, whose unchanged forward then computes from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepcompression import _core, plain
+from deepcompression.attention import attend
+from deepcompression.operators import FLOATS, facts_of, linear_operator, refuse
+from deepcompression.packing import Header, header
+
+_ALIGNMENT = 64
+
+# looked up once: a small layer takes a microsecond
+_float32, _strided, _CPU = torch.float32, torch.strided, torch.device("cpu")
+_empty, _multiply, _threads, _is_compiling = torch.empty, _core.multiply, torch.get_num_threads, torch.compiler.is_compiling
+_autocast, _grad_enabled, _forced = torch.is_autocast_enabled, torch.is_grad_enabled, plain.forced
+_dispatch_modes, _tracing = torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
+_functorch_level = torch._C._functorch.maybe_current_level
+
+
+def aligned(packed: Tensor) -> Tensor:
+    """Packed bytes where kernels want them: a copy of those that begin elsewhere, as parts of mapped files may."""
+    if packed.device.type == "cpu" and packed.data_ptr() % _ALIGNMENT:
+        return packed.clone()
+    return packed
+
+
+class StandIn(nn.Module):
+    """What stands in for a parameter: has the attributes that code asks of weights, and takes part in torch functions.
+
+    layer  the plain name of the parameter, for messages
+    shape  of the dense weight; `dtype` is what it would have
+    """
+
+    layer: str
+    shape: torch.Size
+    dtype: torch.dtype
+    requires_grad: ClassVar[bool] = False
+    grad: ClassVar[None] = None
+    is_leaf: ClassVar[bool] = True
+    is_sparse: ClassVar[bool] = False
+    is_nested: ClassVar[bool] = False
+
+    def __init__(self, layer: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layer = layer
+        self.shape = torch.Size(shape)
+        self.dtype = dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.buffers()).device
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    def is_floating_point(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            layer = self.__dict__.get("layer", "a layer")
+            raise AttributeError(f"{layer} is packed, and has no attribute {name!r}: {_remedy(layer)}") from None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.device)).dtype
+        return super()._apply(fn, recurse)
+
+    def __matmul__(self, other: Any) -> NoReturn:
+        _refuse_function(torch.matmul, (self, other), {})
+
+    __rmatmul__ = __mul__ = __rmul__ = __add__ = __radd__ = __matmul__
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        handler = HANDLERS.get(function)
+        if handler is None:
+            _refuse_function(function, args, kwargs or {})
+        return handler(*args, **(kwargs or {}))
+
+
+class PackedWeight(StandIn):
+    """A shared matrix, packed.
+
+    packed       uint8 buffer: the form that kernels compute from
+    activations  what it is multiplied by, `float32` or `int8`
+
+    Computes from float32, bfloat16 and float16 on any device, with results of the same dtype. Raises ValueError for
+    bytes that are no packed weight of this shape.
+    """
+
+    packed: Tensor
+
+    def __init__(
+        self, layer: str, packed: Tensor, shape: tuple[int, ...], dtype: torch.dtype, activations: str = "float32"
+    ) -> None:
+        super().__init__(layer, shape, dtype)
+        self.activations = activations
+        self.register_buffer("packed", None)
+        self._accept(packed)
+
+    def _accept(self, packed: Tensor) -> None:
+        """Takes other bytes, if they are a packed weight of this shape."""
+        try:
+            found = _checked(packed, self.shape)
+        except ValueError as error:
+            raise ValueError(f"{self.layer}: {error}") from None
+        self._buffers["packed"] = aligned(packed)
+        self.header, self.facts = found, facts_of(found)
+        self.rows, self.columns, self.int8 = found.rows, found.columns, self.activations == "int8"
+
+    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x (..., columns) -> x W^T + bias, (..., rows)."""
+        # A small layer takes less time than torch's dispatcher would: where nothing but the numbers is wanted, the core
+        # is called at once.
+        if (
+            not _is_compiling()
+            and type(x) is Tensor
+            and x.dtype is _float32
+            and x.is_cpu
+            and x.layout is _strided
+            and x.is_contiguous()
+            and (bias is None or (bias.dtype is _float32 and bias.is_cpu and bias.is_contiguous()))
+            and not (_autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level() or _forced())
+        ):
+            shape, rows, packed = x.shape, self.rows, self._buffers["packed"]
+            dimensions = len(shape)
+            if dimensions and shape[-1] == self.columns and packed.is_cpu and (bias is None or len(bias) == rows):
+                if dimensions == 2:
+                    vectors = shape[0]
+                    y = _empty(vectors, rows, dtype=_float32, device=_CPU)
+                else:
+                    vectors = math.prod(shape[:-1])
+                    y = _empty(*shape[:-1], rows, dtype=_float32, device=_CPU)
+                _multiply(
+                    packed.data_ptr(),
+                    packed.numel(),
+                    x.data_ptr(),
+                    vectors,
+                    0 if bias is None else bias.data_ptr(),
+                    y.data_ptr(),
+                    self.int8,
+                    _threads(),
+                )
+                if (x.requires_grad or (bias is not None and bias.requires_grad)) and _grad_enabled():
+                    return cast(Tensor, _InferenceOnly.apply(y, self.layer, x, bias))
+                return y
+        self._check(x, bias)
+        y = linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer)
+        return _as_autocast(y)
+
+    def _check(self, x: Tensor, bias: Tensor | None) -> None:
+        """Raises TypeError or ValueError, naming the layer, for what does not fit."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{self.layer}: x is a tensor; found {type(x).__name__}")
+        if x.dtype not in FLOATS:
+            raise TypeError(
+                f"{self.layer} is packed, and computes from float32, bfloat16 or float16; x is {x.dtype}: "
+                f"convert x, or {_remedy(self.layer)}"
+            )
+        if x.dim() < 1 or x.shape[-1] != self.columns:
+            raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
+        if x.device != self.packed.device:
+            raise ValueError(f"{self.layer}: x is on {x.device}, the packed weight on {self.packed.device}")
+        if bias is not None and (tuple(bias.shape) != (self.rows,) or bias.device != x.device):
+            raise ValueError(
+                f"{self.layer}: the bias has shape [{self.rows}], on {x.device}; "
+                f"found {list(bias.shape)}, on {bias.device}"
+            )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = self.packed
+        super()._apply(fn, recurse)
+        # Module.type converts all buffers, whatever they are
+        after = self.packed if self.packed.dtype == torch.uint8 else before.to(self.packed.device)
+        self._buffers["packed"] = aligned(after)
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._buffers["packed"] = aligned(self.packed)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Another packed weight of this shape may have more or fewer bytes."""
+        key = prefix + "packed"
+        found = state_dict.get(key)
+        if found is None:
+            missing_keys.extend([key] * strict)
+        elif not isinstance(found, Tensor):
+            error_msgs.append(f"{self.layer}: {key} is a tensor; found {type(found).__name__}")
+        else:
+            try:
+                self._accept(found if local_metadata.get("assign_to_params_buffers") else found.to(self.device, copy=True))
+            except ValueError as error:
+                error_msgs.append(str(error))
+        if strict:
+            unexpected_keys.extend(name for name in state_dict if name.startswith(prefix) and name != key)
+
+    def extra_repr(self) -> str:
+        facts = self.header
+        weights = facts.rows * facts.columns
+        share = f"{100 * facts.survivors / weights:.3g} %" if weights else "none"
+        return f"{tuple(self.shape)}, {facts.form}, {self.activations}, {share} of weights, {facts.centroids} centroids"
+
+
+class PackedParts(StandIn):
+    """Several packed weights that are the rows of one: the projections of queries, keys and values, which attention
+    needs apart.
+    """
+
+    def __init__(self, layer: str, parts: list[PackedWeight]) -> None:
+        rows = sum(part.shape[0] for part in parts)
+        super().__init__(layer, (rows, *parts[0].shape[1:]), parts[0].dtype)
+        for number, part in enumerate(parts):
+            self.add_module(str(number), part)
+
+    def chunk(self, count: int) -> list[PackedWeight]:
+        """The parts; raises ValueError for another number of them."""
+        parts = [cast(PackedWeight, part) for part in self.children()]
+        if count != len(parts):
+            raise ValueError(f"{self.layer} is packed in {len(parts)} parts; asked for {count}")
+        return parts
+
+    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        parts = self.chunk(len(self._modules))
+        biases = [None] * len(parts) if bias is None else list(bias.split([part.shape[0] for part in parts]))
+        return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer with a packed weight, as `F.linear` would compute it, but sooner."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = self._modules["weight"], self._parameters["bias"]
+        return cast(PackedWeight, weight).linear(input, bias)
+
+
+def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+    if not isinstance(weight, PackedWeight | PackedParts):
+        _refuse_function(F.linear, (input, weight, bias), {})
+    return weight.linear(input, bias)
+
+
+HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.linear: _linear,
+    F.multi_head_attention_forward: attend,
+}
+
+
+def _checked(packed: Tensor, shape: torch.Size) -> Header:
+    if packed.dtype != torch.uint8 or packed.dim() != 1 or not packed.is_contiguous():
+        raise ValueError(f"packed weights are contiguous bytes; found {packed.dtype} of shape {list(packed.shape)}")
+    array = aligned(packed.detach().cpu()).numpy()
+    _core.check_packed(array)
+    found = header(array)
+    rows, columns = shape[0], math.prod(shape[1:])
+    if (found.rows, found.columns) != (rows, columns):
+        raise ValueError(f"it is {rows} x {columns}; the packed weight is {found.rows} x {found.columns}")
+    return found
+
+
+class _InferenceOnly(torch.autograd.Function):
+    """A result through which no gradient comes."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, layer: str, x: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.layer = layer
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> NoReturn:
+        raise RuntimeError(refuse(ctx.layer))
+
+
+def _as_autocast(y: Tensor) -> Tensor:
+    """The dtype that a dense layer would give; computed from x as it came."""
+    kind = y.device.type
+    if kind != "meta" and torch.is_autocast_enabled(kind):
+        return y.to(torch.get_autocast_dtype(kind))
+    return y
+
+
+def _remedy(layer: str) -> str:
+    return f"keep it dense by dc.run(..., dense=[{layer!r}])"
+
+
+def _refuse_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+    flat = [part for each in (*args, *kwargs.values()) for part in (each if isinstance(each, list | tuple) else [each])]
+    layer = next((part.layer for part in flat if isinstance(part, StandIn)), "a layer")
+    name = getattr(function, "__name__", str(function))
+    known = ", ".join(sorted(known.__name__ for known in HANDLERS))
+    raise TypeError(f"{layer} is packed, and torch's {name} cannot take it so (only {known}): {_remedy(layer)}")
