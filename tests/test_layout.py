@@ -20,10 +20,15 @@ ORDER = [
     *("index", "file", "checkpoint", "report", "packing"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
+    *("plain", "operators", "attention", "packed", "recurrent", "uses", "sources", "assemble"),
+    *("explanation", "inspection", "run"),
     *("__init__", "cli"),
 ]
 # These are imported only by functions that are given a model.
-TORCH_MODULES = {"parametrize", "model", "state"}
+TORCH_MODULES = {
+    *("parametrize", "model", "state"),
+    *("plain", "operators", "attention", "packed", "recurrent", "uses", "sources", "assemble", "inspection"),
+}
 
 
 class Import(NamedTuple):
@@ -85,7 +90,18 @@ def test_torch_is_imported_only_where_a_model_is_taken(module):
 
 def test_the_core_is_told_only_where_it_is_needed():
     users = {m for m in MODULES for found in imports_of(PACKAGE / f"{m}.py") if own(found.module) == "_core"}
-    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing"}
+    assert users <= {
+        "wire",
+        "tensor",
+        "positions",
+        "paper",
+        "fast",
+        "small",
+        "codebook",
+        "packing",
+        "operators",
+        "packed",
+    }
 
 
 WITHOUT_TORCH = """

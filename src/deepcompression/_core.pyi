@@ -175,4 +175,6 @@ def check_packed(packed: NDArray[np.uint8]) -> None:
     """Raises ValueError for packed weights with anything out of its bounds."""
 
 def multiply(packed: int, packed_bytes: int, x: int, vectors: int, bias: int, y: int, int8: bool, threads: int) -> None:
-    """y = x W^T + bias: addresses of packed weights, float32 x (vectors, columns), bias (rows) or 0, y (vectors, rows)."""
+    """y = x W^T + bias: addresses of packed weights, float32 x
+    (vectors, columns), bias (rows) or 0, y (vectors, rows).
+    """

@@ -4,7 +4,9 @@ them.
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -33,9 +35,17 @@ def header_of(facts: list[int]) -> Header:
 
 def refuse(layer: str) -> str:
     return (
-        f"inference only: {layer} is computed from its packed form, which has no gradients; train the model that it was "
-        "made from, and call dc.run on it anew"
+        f"inference only: {layer} is computed from its packed form, which has no gradients; train the model that it "
+        "was made from, and call dc.run on it anew"
     )
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _fake(operator: str) -> Callable[[_Function], _Function]:
+    """What a tensor of the result looks like, for compilers."""
+    return cast(Callable[[_Function], _Function], torch.library.register_fake(operator))
 
 
 torch.library.define(
@@ -46,13 +56,11 @@ torch.library.define("deepcompression::refuse_gradient", "(Tensor gradient, SymI
 
 
 @torch.library.impl("deepcompression::linear", "CompositeExplicitAutograd")
-def _linear(
-    x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str
-) -> Tensor:
+def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
     """x (..., columns) of one of FLOATS -> (..., rows) of its dtype; computed in float32."""
     rows, columns = facts[4:6]
     shape = (*x.shape[:-1], rows)
-    vectors = x.to(torch.float32).reshape(-1, columns) if columns else x.new_zeros((shape[:-1].numel(), 0)).float()
+    vectors = x.to(torch.float32).reshape(-1, columns) if columns else x.new_zeros((math.prod(shape[:-1]), 0)).float()
     floats = None if bias is None else bias.to(torch.float32).contiguous()
     if vectors.is_cpu and not plain.forced():
         vectors = vectors.contiguous()
@@ -73,7 +81,7 @@ def _linear(
     return y.to(x.dtype).view(shape)
 
 
-@torch.library.register_fake("deepcompression::linear")
+@_fake("deepcompression::linear")
 def _linear_fake(
     x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str
 ) -> Tensor:
@@ -85,7 +93,7 @@ def _refuse_gradient(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
     raise RuntimeError(refuse(layer))
 
 
-@torch.library.register_fake("deepcompression::refuse_gradient")
+@_fake("deepcompression::refuse_gradient")
 def _refuse_gradient_fake(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
     return gradient.new_empty(shape)
 

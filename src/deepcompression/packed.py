@@ -19,7 +19,12 @@ _ALIGNMENT = 64
 
 # looked up once: a small layer takes a microsecond
 _float32, _strided, _CPU = torch.float32, torch.strided, torch.device("cpu")
-_empty, _multiply, _threads, _is_compiling = torch.empty, _core.multiply, torch.get_num_threads, torch.compiler.is_compiling
+_empty, _multiply, _threads, _is_compiling = (
+    torch.empty,
+    _core.multiply,
+    torch.get_num_threads,
+    torch.compiler.is_compiling,
+)
 _autocast, _grad_enabled, _forced = torch.is_autocast_enabled, torch.is_grad_enabled, plain.forced
 _dispatch_modes, _tracing = torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
 _functorch_level = torch._C._functorch.maybe_current_level
@@ -87,16 +92,20 @@ class StandIn(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.device)).dtype
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def __matmul__(self, other: Any) -> NoReturn:
         _refuse_function(torch.matmul, (self, other), {})
 
-    __rmatmul__ = __mul__ = __rmul__ = __add__ = __radd__ = __matmul__
+    __rmatmul__ = __matmul__
 
     @classmethod
     def __torch_function__(
-        cls, function: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        cls,
+        function: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         handler = HANDLERS.get(function)
         if handler is None:
@@ -148,7 +157,7 @@ class PackedWeight(StandIn):
             and (bias is None or (bias.dtype is _float32 and bias.is_cpu and bias.is_contiguous()))
             and not (_autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level() or _forced())
         ):
-            shape, rows, packed = x.shape, self.rows, self._buffers["packed"]
+            shape, rows, packed = x.shape, self.rows, cast(Tensor, self._buffers["packed"])
             dimensions = len(shape)
             if dimensions and shape[-1] == self.columns and packed.is_cpu and (bias is None or len(bias) == rows):
                 if dimensions == 2:
@@ -168,7 +177,7 @@ class PackedWeight(StandIn):
                     _threads(),
                 )
                 if (x.requires_grad or (bias is not None and bias.requires_grad)) and _grad_enabled():
-                    return cast(Tensor, _InferenceOnly.apply(y, self.layer, x, bias))
+                    return _inference_only(y, self.layer, x, bias)
                 return y
         self._check(x, bias)
         y = linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer)
@@ -202,7 +211,7 @@ class PackedWeight(StandIn):
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._buffers["packed"] = aligned(self.packed)
 
     def _load_from_state_dict(
@@ -224,7 +233,9 @@ class PackedWeight(StandIn):
             error_msgs.append(f"{self.layer}: {key} is a tensor; found {type(found).__name__}")
         else:
             try:
-                self._accept(found if local_metadata.get("assign_to_params_buffers") else found.to(self.device, copy=True))
+                self._accept(
+                    found if local_metadata.get("assign_to_params_buffers") else found.to(self.device, copy=True)
+                )
             except ValueError as error:
                 error_msgs.append(str(error))
         if strict:
@@ -257,7 +268,7 @@ class PackedParts(StandIn):
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         parts = self.chunk(len(self._modules))
-        biases = [None] * len(parts) if bias is None else list(bias.split([part.shape[0] for part in parts]))
+        biases = [None] * len(parts) if bias is None else torch.split(bias, [part.shape[0] for part in parts])
         return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
 
 
@@ -304,6 +315,9 @@ class _InferenceOnly(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> NoReturn:
         raise RuntimeError(refuse(ctx.layer))
+
+
+_inference_only = cast(Callable[[Tensor, str, Tensor, Tensor | None], Tensor], _InferenceOnly.apply)
 
 
 def _as_autocast(y: Tensor) -> Tensor:

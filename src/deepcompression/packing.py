@@ -132,3 +132,8 @@ def matmul(
         threads,
     )
     return out
+
+
+def instruction_set() -> str:
+    """What the kernels for this CPU are compiled for, or are forced to be."""
+    return _core.instruction_set()

@@ -142,13 +142,13 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
     if facts.form != "window":
         raise NotImplementedError(f"packed weights of the form {facts.form} cannot be multiplied by on {x.device}")
     if not x.numel() or not facts.rows:
-        y = x.new_zeros(len(x), facts.rows)
-        return y if bias is None else y + bias
+        nothing = x.new_zeros(len(x), facts.rows)
+        return nothing if bias is None else nothing + bias
     window = _sections(packed, facts)
+    y: Tensor
     finite = x.isfinite()
     good = finite.all(1, keepdim=True)
     whole = bool(good.all())
-    y: Tensor
     if activations == "int8" and facts.columns <= _INTEGER_COLUMNS:
         exact = good & (x.abs().amax(1, keepdim=True) >= _LEAST_INTEGER)
         digits, step = _integers(torch.where(exact, x, 1.0))
