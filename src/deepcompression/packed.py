@@ -310,6 +310,8 @@ class _InferenceOnly(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, layer: str, x: Tensor, bias: Tensor | None) -> Tensor:
         ctx.layer = layer
+        # or else what was given and what comes back would be views of each other
+        ctx.mark_dirty(y)
         return y
 
     @staticmethod

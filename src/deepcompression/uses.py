@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression.recurrent import PACKED_RECURRENT
 
@@ -20,9 +21,14 @@ MOST_DENSITY = {"portable": 0.2, "avx2": 0.3, "avx512": 1.0}
 _PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
+def plain_class(module: nn.Module) -> type[Any]:
+    """The class that a module had before it was parametrized."""
+    return type(module).__bases__[0] if is_parametrized(module) else type(module)
+
+
 def use_of(module: nn.Module, local: str) -> Use | None:
     """None for a module, or a parameter, of which it is not known."""
-    kind = type(module)
+    kind = plain_class(module)
     if isinstance(module, nn.Linear):
         return "linear" if local == "weight" and kind.forward is nn.Linear.forward else None
     if isinstance(module, nn.MultiheadAttention):
@@ -37,9 +43,10 @@ def use_of(module: nn.Module, local: str) -> Use | None:
 def why_unknown(module: nn.Module, local: str) -> str:
     """Why a parameter stays dense whose use is not known."""
     base: Any = next((known for known in (nn.Linear, nn.MultiheadAttention) if isinstance(module, known)), None)
-    if base is not None and type(module).forward is not base.forward:
-        return f"{type(module).__name__} has a forward of its own: name it in linear= if that is F.linear's"
-    return f"what {type(module).__name__} does with it is not known: name it in linear= if that is F.linear"
+    kind = plain_class(module)
+    if base is not None and kind.forward is not base.forward:
+        return f"{kind.__name__} has a forward of its own: name it in linear= if that is F.linear's"
+    return f"what {kind.__name__} does with it is not known: name it in linear= if that is F.linear"
 
 
 def why_small(weights: int) -> str | None:
