@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "multiply.hpp"
 #include "packed.hpp"
+#include "tile.hpp"
 #include "window.hpp"
 
 namespace dcz::python {
@@ -32,6 +33,12 @@ Out<std::uint8_t> pack_window(std::uint64_t rows, std::uint64_t columns, const I
   return own_aligned(unlocked([&] { return dcz::pack_window(matrix, digits, order); }));
 }
 
+Out<std::uint8_t> pack_tile(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                            const In<std::uint8_t>& codes, const In<float>& codebook, std::uint64_t taps) {
+  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
+  return own_aligned(unlocked([&] { return dcz::pack_tile(matrix, taps); }));
+}
+
 nb::dict packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::read_packed_header(view(packed));
   nb::dict found;
@@ -53,7 +60,9 @@ nb::dict packed_header(const In<std::uint8_t>& packed) {
 // Every bound that kernels would otherwise only clamp.
 void check_packed(const In<std::uint8_t>& packed) {
   const auto bytes = view(packed);
-  if (dcz::read_packed_header(bytes).form == dcz::Form::window) dcz::check_window(dcz::window_view(bytes));
+  const dcz::Form form = dcz::read_packed_header(bytes).form;
+  if (form == dcz::Form::window) dcz::check_window(dcz::window_view(bytes));
+  if (form == dcz::Form::tile) dcz::check_tile(dcz::tile_view(bytes));
 }
 
 // Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them:
@@ -66,12 +75,30 @@ void multiply(std::uintptr_t packed, std::size_t packed_bytes, std::uintptr_t x,
                 int8 ? dcz::Activations::int8 : dcz::Activations::float32, threads);
 }
 
+void decode_rows(std::uintptr_t packed, std::size_t packed_bytes, std::size_t first, std::size_t count,
+                 std::uintptr_t out, unsigned threads) {
+  nb::gil_scoped_release release;
+  dcz::decode_rows({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes}, first, count,
+                   reinterpret_cast<float*>(out), threads);
+}
+
+void gather_rows(std::uintptr_t packed, std::size_t packed_bytes, std::uintptr_t rows, std::size_t count,
+                 std::uintptr_t out, unsigned threads) {
+  nb::gil_scoped_release release;
+  dcz::gather_rows({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes},
+                   {reinterpret_cast<const std::int64_t*>(rows), count}, reinterpret_cast<float*>(out), threads);
+}
+
 }  // namespace
 
 void bind_packed(nb::module_& m) {
   m.def("pack_window", &pack_window, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
         "by_slot"_a);
+  m.def("pack_tile", &pack_tile, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+        "codebook"_a.noconvert(), "taps"_a);
+  m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a);
+  m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a);
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,

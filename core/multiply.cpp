@@ -50,7 +50,9 @@ const WindowKernel& window_kernel() {
   switch (instruction_set()) {
 #if defined(DCZ_X86)
     case InstructionSet::avx512:
+      return kWindowAvx512;
     case InstructionSet::avx2:
+      return kWindowAvx2;
 #endif
     default:
       return kWindowPortable;
@@ -142,14 +144,14 @@ void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::
   constexpr std::size_t kMost = 64;
   for (std::size_t first = 0; first < vectors;) {
     std::array<float, kMost> steps;
-    const std::size_t most = std::min({kMost, kernel.vectors, vectors - first});
-    std::size_t count = 0;
+    std::size_t count = 0, most = 1;
     Vector kind{};
     for (; count < most; ++count) {
       const float* const vector = x + (first + count) * columns;
       const Vector next = arithmetic_of(view, kernel.scan(vector, columns), activations);
       if (count > 0 && (next.finite != kind.finite || next.arithmetic != kind.arithmetic)) break;
       kind = next;
+      most = std::min({kMost, kernel.vectors[static_cast<std::size_t>(kind.arithmetic)], vectors - first});
       steps[count] = next.step;
       if (!kind.finite) multiply_not_finite(view, vector, bias, y + (first + count) * rows);
     }

@@ -1,6 +1,7 @@
 // Kernels of the form `window`, one set of functions for each instruction set.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,6 +12,7 @@ namespace dcz {
 // How a vector is multiplied. `floats`: float32 all through. The others in integers, whose sums are exact, so that
 // every kernel gives the same bits: x as fixed point of 8 or 24 bits, the codebook as its int8 or int16 digits.
 enum class Arithmetic : std::uint8_t { floats, x8, x24w8, x24w16 };
+inline constexpr std::size_t kArithmetics = 4;
 
 // What must be known of a vector before it is multiplied.
 struct Scan {
@@ -24,7 +26,7 @@ struct Scan {
 struct WindowTask {
   const WindowView* view;
   Arithmetic arithmetic;
-  std::size_t vectors;  // at most the kernel's `vectors`
+  std::size_t vectors;  // at most the kernel's
   const float* x;       // vectors x columns
   const float* steps;
   std::uint8_t* prepared;  // aligned to 64 bytes
@@ -33,7 +35,7 @@ struct WindowTask {
 };
 
 struct WindowKernel {
-  std::size_t vectors;  // how many at once at most
+  std::array<std::size_t, kArithmetics> vectors;  // by arithmetic, how many at once at most
   Scan (*scan)(const float* x, std::size_t columns);
   // Bytes of the form that vectors are brought into: its memory, and threads, are the caller's.
   std::size_t (*prepared_bytes)(const WindowTask& task);

@@ -132,6 +132,6 @@ void run(const WindowTask& task, std::size_t first, std::size_t last) {
 
 }  // namespace
 
-constinit const WindowKernel kWindowPortable{8, scan, prepared_bytes, prepare, run};
+constinit const WindowKernel kWindowPortable{{8, 8, 8, 8}, scan, prepared_bytes, prepare, run};
 
 }  // namespace dcz

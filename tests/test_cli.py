@@ -12,7 +12,8 @@ from commands import TENSORS, fill_folder, refused, run
 from deepcompression import cli
 from deepcompression.checkpoint import read_checkpoint, write_checkpoint
 from deepcompression.file import DczFile, Tie, save_tensors
-from deepcompression.tensor import CompressedTensor, DenseTensor
+from deepcompression.grid import digits_on_grid
+from deepcompression.tensor import CompressedTensor, DenseTensor, widen
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +63,16 @@ def test_density_and_bits_can_be_given_alone(options, survivors, centroids):
         elements = file["fc2.weight"]
     assert np.count_nonzero(elements) == survivors
     assert centroids is None or len(np.unique(elements)) == centroids
+
+
+@pytest.mark.parametrize(("grid", "module"), [("int8", "half"), ("int8", "fc2"), ("int16", "fc2")])
+def test_codebooks_are_on_the_grid_demanded(grid, module):
+    weights = {name: tensor for name, tensor in TENSORS.items() if name.startswith(module)}
+    write_checkpoint("w.safetensors", weights, {})
+    assert run(f"compress w.safetensors -o out.dcz --bits 4 --codebook-grid {grid}")[0] == 0
+    with DczFile("out.dcz") as file:
+        tensor = file.read(f"{module}.weight")
+        assert digits_on_grid(widen(tensor.codebook, tensor.dtype)).grid == grid
 
 
 def test_a_recipe_decides_what_is_done_and_how_it_is_written():

@@ -35,6 +35,19 @@ def folder(tmp_path, monkeypatch):
         ("compress m.safetensors -o out.dcz --density nan", "--density is from 0 to 1; found nan"),
         ("compress m.safetensors -o out.dcz --bits 0", "--bits is from 1 to 8; found 0"),
         ("compress m.safetensors -o out.dcz --bits 9", "--bits is from 1 to 8; found 9"),
+        (
+            "compress m.safetensors -o out.dcz --bits 4 --codebook-grid int4",
+            "--codebook-grid is int8 or int16 and goes with --bits; found int4",
+        ),
+        (
+            "compress m.safetensors -o out.dcz --density 0.5 --codebook-grid int8",
+            "--codebook-grid is int8 or int16 and goes with --bits; found int8",
+        ),
+        (
+            "compress m.safetensors -o out.dcz --bits 4 --codebook-grid int16",
+            "half.weight: BF16 has 8 significant bits, too few for a codebook on the int16 grid: use int8",
+        ),
+        ("compress m.safetensors -o out.dcz --recipe recipe.yaml --codebook-grid int8", "--recipe says all"),
         ("compress m.safetensors -o out.dcz --recipe recipe.yaml --bits 4", "does not go with --density or --bits"),
         ("compress m.safetensors -o out.dcz --recipe unknown", "no recipe file unknown, nor a preset of that name"),
         ("decompress m.dcz -o m.dcz", "m.dcz: the output of this command is a .safetensors file"),

@@ -17,17 +17,19 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
-    *("index", "file", "checkpoint", "report", "packing"),
+    *("index", "file", "checkpoint", "report", "grid", "packing"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
-    *("plain", "operators", "attention", "packed", "recurrent", "uses", "sources", "assemble"),
+    *("plain", "convolve", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
+    *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
     *("__init__", "cli"),
 ]
 # These are imported only by functions that are given a model.
 TORCH_MODULES = {
     *("parametrize", "model", "state"),
-    *("plain", "operators", "attention", "packed", "recurrent", "uses", "sources", "assemble", "inspection"),
+    *("plain", "convolve", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
+    *("uses", "sources", "assemble", "inspection"),
 }
 
 

@@ -53,7 +53,7 @@ def test_a_recipe_says_in_yaml_all_that_it_says_in_python(load):
         type: Conv2d
         optional: true
         prune: {criterion: threshold, quality: 1.5}
-        share: {bits: 5, init: density}
+        share: {bits: 5, init: density, codebook_grid: int16}
         encode: {coder: huffman, gap_bits: 4}
       - tensor: fc.bias
     """
@@ -62,7 +62,7 @@ def test_a_recipe_says_in_yaml_all_that_it_says_in_python(load):
         type="Conv2d",
         optional=True,
         prune=Prune(criterion="threshold", quality=1.5),
-        share=Share(bits=5, init="density"),
+        share=Share(bits=5, init="density", codebook_grid="int16"),
         encode=Encode(coder="huffman", gap_bits=4),
     )
     schedule = Gradual(begin=1, end=9, every=2)
@@ -151,6 +151,8 @@ RULE = "rules: [{module: '*', %s}]"
         (RULE % "share: {bits: true}", r"rules\.1\.share\.bits: .*valid integer"),
         (RULE % "share: {bits: 2.5}", r"rules\.1\.share\.bits: .*valid integer"),
         (RULE % "share: {bits: 3, init: zero}", r"share\.init: unknown init 'zero'; known are linear, density, random"),
+        (RULE % "share: {bits: 3, codebook_grid: int4}", r"share\.codebook_grid: .*'int8' or 'int16'"),
+        (RULE % "share: {bits: 3, codebook_grid: 8}", r"share\.codebook_grid: .*'int8' or 'int16'"),
         (RULE % "encode: {coder: zip}", r"encode\.coder: unknown coder 'zip'; known are raw"),
         (RULE % "encode: {gap_bits: 17}", r"encode\.gap_bits: "),
         (RULE % "where: x", r"rules\.1\.where: .*callable"),
@@ -320,6 +322,16 @@ def test_explain_shows_every_tensor_its_rule_and_what_will_be_done():
         ["fc.weight", "4x8", "32", "2", "prune by threshold at 0.5 deviations"],
         ["fc.bias", "4", "4", "-", "keep"],
     ]
+
+
+@pytest.mark.parametrize(("grid", "words"), [(None, "(linear)"), ("int8", "(linear, int8 grid)")])
+def test_explain_shows_the_grid_of_a_codebook(grid, words):
+    recipe = Recipe(rules=(Rule(module="fc", share=Share(bits=3, codebook_grid=grid)),))
+    assert f"share 8 centroids {words}\n" in recipe.describe(make("conv-net"))
+
+
+def test_no_preset_has_a_grid():
+    assert not any(rule.share.codebook_grid for name in Recipe.presets() for rule in Recipe.load(name).rules)
 
 
 def test_explain_shows_a_tied_weight_once_with_its_names():

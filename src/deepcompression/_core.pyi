@@ -168,6 +168,24 @@ def pack_window(
 ) -> NDArray[np.uint8]:
     """Packed weights of the form window (core/window.hpp). `int8` and `int16` are the digits of the centroids."""
 
+def pack_tile(
+    rows: int,
+    columns: int,
+    bitmap: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    codebook: NDArray[np.float32],
+    taps: int,
+) -> NDArray[np.uint8]:
+    """Packed weights of the form tile (core/tile.hpp), their columns brought from channels x taps to taps x channels."""
+
+def decode_rows(packed: int, packed_bytes: int, first: int, count: int, out: int, threads: int) -> None:
+    """Dense rows of the form tile: addresses of packed weights and of float32 `out` (count, columns). IndexError for
+    rows that they do not have.
+    """
+
+def gather_rows(packed: int, packed_bytes: int, rows: int, count: int, out: int, threads: int) -> None:
+    """The same for the `count` int64 row numbers at the address `rows`."""
+
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""
 
@@ -175,6 +193,4 @@ def check_packed(packed: NDArray[np.uint8]) -> None:
     """Raises ValueError for packed weights with anything out of its bounds."""
 
 def multiply(packed: int, packed_bytes: int, x: int, vectors: int, bias: int, y: int, int8: bool, threads: int) -> None:
-    """y = x W^T + bias: addresses of packed weights, float32 x
-    (vectors, columns), bias (rows) or 0, y (vectors, rows).
-    """
+    """y = x W^T + bias: addresses of packed weights, float32 x (vectors, columns), bias or 0, y (vectors, rows)."""

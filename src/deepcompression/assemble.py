@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from deepcompression import packing, parametrize
-from deepcompression.packed import PackedLinear, PackedParts, PackedWeight, StandIn
+from deepcompression.packed import PackedLinear, PackedParts, PackedWeight
 from deepcompression.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.sources import Source, rows_apart
+from deepcompression.stand_in import StandIn
 from deepcompression.targets import Target, module_name, targets_of
 from deepcompression.tensor import BitmapTensor
 from deepcompression.uses import Use, use_of, why_dense, why_large, why_small, why_unknown
@@ -122,7 +123,8 @@ def _plan(target: Target, source: Source, options: Options) -> _Plan:
     if shared is None:
         return _Plan(target, {}, "it is not shared: it has more than 256 values")
     density = len(shared.codes) / target.count
-    if reason := why_dense(density, packing.instruction_set()):
+    multiplied = "linear" in uses or "projections" in uses
+    if multiplied and (reason := why_dense(density, packing.instruction_set())):
         return _Plan(target, {}, reason)
     stand_ins = {use: _pack(target, use, shared, options) for use in uses}
     dense_bytes = target.count * parametrize.original(target).element_size()
@@ -139,7 +141,8 @@ def _pack(target: Target, use: Use, shared: BitmapTensor, options: Options) -> S
     original = parametrize.original(target)
 
     def packed(tensor: BitmapTensor) -> PackedWeight:
-        array = torch.from_numpy(packing.pack(tensor, options.activations))
+        form = "tile" if use in ("convolution", "embedding") else None
+        array = torch.from_numpy(packing.pack(tensor, options.activations, form=form))
         device = "cpu" if original.is_meta else original.device
         return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, options.activations)
 

@@ -18,6 +18,7 @@ from deepcompression.checkpoint import read_checkpoint, write_checkpoint
 from deepcompression.compress import compress_tensors, encodings
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES
 from deepcompression.file import LIMIT_BYTES, DczFile, save_tensors
+from deepcompression.grid import LIMITS
 from deepcompression.recipe import Prune, Recipe, Rule, Share
 from deepcompression.report import Report, printable
 from deepcompression.tensor import DenseTensor, Tensor
@@ -93,6 +94,9 @@ def compress(
         float | None, typer.Option(help="Survivors / weights in every tensor of two or more dimensions.")
     ] = None,
     bits: Annotated[int | None, typer.Option(help="Share such tensors among 2^BITS centroids, 1 to 8.")] = None,
+    codebook_grid: Annotated[
+        str | None, typer.Option(help="int8 or int16: with --bits, centroids are such integers times one scale.")
+    ] = None,
     profile: Annotated[
         str, typer.Option(help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.")
     ] = DEFAULT_PROFILE,
@@ -104,7 +108,7 @@ def compress(
         _check_suffix(output, ".dcz")
         if profile not in PROFILES:
             raise ValueError(f"--profile is one of {', '.join(PROFILES)}; found {profile}")
-        chosen = _recipe(recipe, density, bits)
+        chosen = _recipe(recipe, density, bits, codebook_grid)
         tensors, metadata = read_checkpoint(model)
         compressed: dict[str, Tensor] = dict(tensors)
         how = {}
@@ -114,11 +118,13 @@ def compress(
         _print_report(output, as_json)
 
 
-def _recipe(recipe: str | None, density: float | None, bits: int | None) -> Recipe | None:
+def _recipe(recipe: str | None, density: float | None, bits: int | None, codebook_grid: str | None) -> Recipe | None:
     if recipe is not None:
-        if density is not None or bits is not None:
-            raise ValueError("--recipe says all: it does not go with --density or --bits")
+        if density is not None or bits is not None or codebook_grid is not None:
+            raise ValueError("--recipe says all: it does not go with --density or --bits or --codebook-grid")
         return Recipe.load(recipe)
+    if codebook_grid is not None and (codebook_grid not in LIMITS or bits is None):
+        raise ValueError(f"--codebook-grid is {' or '.join(LIMITS)} and goes with --bits; found {codebook_grid}")
     if density is None and bits is None:
         return None
     if density is not None and not 0 <= density <= 1:
@@ -126,7 +132,8 @@ def _recipe(recipe: str | None, density: float | None, bits: int | None) -> Reci
     if bits is not None and not 1 <= bits <= 8:
         raise ValueError(f"--bits is from 1 to 8; found {bits}")
     prune = None if density is None else Prune(density=density)
-    share = None if bits is None else Share(bits=bits, init="optimal")
+    options = {"bits": bits, "init": "optimal", "codebook_grid": codebook_grid}
+    share = None if bits is None else Share.model_validate(options)
     return Recipe(rules=(Rule(module="*", prune=prune, share=share),))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
+from deepcompression.grid import to_grid
 
 Floats = NDArray[np.float32]
 
@@ -53,16 +54,21 @@ class Shared(NamedTuple):
     codes: NDArray[np.uint8]
 
 
-def share_values(values: Floats, bits: int, init: str = "linear", seed: int = 0) -> Shared:
+def share_values(
+    values: Floats, bits: int, init: str = "linear", seed: int = 0, grid: str | None = None, dtype: str = "F32"
+) -> Shared:
     """Shares values among at most 2^bits centroids: initial centroids by `init`, then Lloyd's k-means until nothing
     changes.
 
     values  float32 (survivors,), finite, in any order
     bits    1 to 8
     init    a name of `CODEBOOKS`
+    grid    a name of `grid.LIMITS`: the centroids are rounded to it, and values go to the nearest rounded one
+    dtype   of the weights, for the grid
 
     No centroid stays without a value. Where there are no more distinct values than centroids, the codebook is those
-    values, and nothing is lost. Deterministic for a seed.
+    values, and without a grid nothing is lost. Deterministic for a seed. Raises ValueError for a grid that the dtype
+    cannot hold.
     """
     ordered = np.sort(values)
     count = 1 << bits
@@ -74,4 +80,17 @@ def share_values(values: Floats, bits: int, init: str = "linear", seed: int = 0)
         codebook = _core.lloyd(ordered, np.sort(CODEBOOKS[init](ordered, count, seed)))
     if not len(codebook):
         return Shared(codebook, np.zeros(0, np.uint8))
+    if grid is not None:
+        return _share_on_grid(values, codebook, grid, dtype)
     return Shared(codebook, _core.assign(values, codebook))
+
+
+def _share_on_grid(values: Floats, codebook: Floats, grid: str, dtype: str) -> Shared:
+    while True:
+        codebook = np.unique(to_grid(codebook, grid, dtype))
+        codes = _core.assign(values, codebook)
+        used = np.bincount(codes, minlength=len(codebook)) > 0
+        if used.all():
+            return Shared(codebook, codes)
+        # without the largest centroid the scale is another
+        codebook = codebook[used]

@@ -10,7 +10,8 @@ from torch import nn
 from deepcompression import packing
 from deepcompression.assemble import DENSE_REASONS, PACKED_REASON
 from deepcompression.explanation import Kernel
-from deepcompression.packed import PackedParts, PackedWeight, StandIn
+from deepcompression.packed import PackedParts, PackedWeight
+from deepcompression.stand_in import StandIn
 
 
 def kernels_of(model: nn.Module) -> Iterator[Kernel]:

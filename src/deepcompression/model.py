@@ -83,7 +83,7 @@ def _read(target: Target) -> Tensor:
     codebook = parametrization(target)
     if not isinstance(codebook, Codebook):
         return from_torch(target.name, dense(target))
-    centroids = from_torch(target.name, original(target))
+    centroids = from_torch(target.name, codebook.on_grid(original(target)))
     return CompressedTensor(
         target.shape,
         codebook.positions.cpu().numpy(),

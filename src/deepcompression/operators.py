@@ -10,8 +10,9 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from deepcompression import _core, plain
+from deepcompression import _core, convolve, plain
 from deepcompression.packing import Header
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -43,6 +44,16 @@ def refuse(layer: str) -> str:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+def _everywhere(operator: str) -> Callable[[_Function], _Function]:
+    """What is run, whatever the device."""
+
+    def register(function: _Function) -> _Function:
+        torch.library.impl(operator, "CompositeExplicitAutograd")(function)
+        return function
+
+    return register
+
+
 def _fake(operator: str) -> Callable[[_Function], _Function]:
     """What a tensor of the result looks like, for compilers."""
     return cast(Callable[[_Function], _Function], torch.library.register_fake(operator))
@@ -52,10 +63,19 @@ torch.library.define(
     "deepcompression::linear",
     "(Tensor x, Tensor packed, Tensor? bias, int[] facts, str activations, str layer) -> Tensor",
 )
+torch.library.define(
+    "deepcompression::convolution",
+    "(Tensor x, Tensor packed, Tensor? bias, int[] facts, int[] shape, int[] stride, int[] padding, str padding_mode, "
+    "int[] dilation, int groups, str layer) -> Tensor",
+)
+torch.library.define(
+    "deepcompression::rows",
+    "(Tensor indices, Tensor packed, int[] facts, int[] shape, ScalarType dtype, str layer) -> Tensor",
+)
 torch.library.define("deepcompression::refuse_gradient", "(Tensor gradient, SymInt[] shape, str layer) -> Tensor")
 
 
-@torch.library.impl("deepcompression::linear", "CompositeExplicitAutograd")
+@_everywhere("deepcompression::linear")
 def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
     """x (..., columns) of one of FLOATS -> (..., rows) of its dtype; computed in float32."""
     rows, columns = facts[4:6]
@@ -88,7 +108,84 @@ def _linear_fake(
     return x.new_empty((*x.shape[:-1], facts[4]))
 
 
-@torch.library.impl("deepcompression::refuse_gradient", "CompositeExplicitAutograd")
+@_everywhere("deepcompression::convolution")
+def convolution(
+    x: Tensor,
+    packed: Tensor,
+    bias: Tensor | None,
+    facts: list[int],
+    shape: list[int],
+    stride: list[int],
+    padding: list[int],
+    padding_mode: str,
+    dilation: list[int],
+    groups: int,
+    layer: str,
+) -> Tensor:
+    """x (batch, channels, ...) or (channels, ...) -> a result in its dtype; computed in float32. `padding_mode` is
+    "same" or "valid", or empty for numbers.
+    """
+    numbers = x.to(torch.float32)
+    floats = None if bias is None else bias.to(torch.float32)
+    settings = (floats, tuple(shape), stride, padding_mode or padding, dilation, groups)
+    if x.is_cpu and not plain.forced():
+        y = convolve.convolve(numbers, packed, *settings)
+    else:
+
+        def decode(piece: convolve.Piece) -> Tensor:
+            rows = torch.arange(piece.first, piece.first + piece.count, device=packed.device)
+            weights = plain.decode_rows(packed, header_of(facts), rows)
+            return weights.view(piece.count, *shape[2:], shape[1]).movedim(-1, 1)
+
+        y = convolve.convolve_by(decode, numbers, *settings)
+    return _channels_last(y.to(x.dtype), len(shape))
+
+
+@_fake("deepcompression::convolution")
+def _convolution_fake(
+    x: Tensor,
+    packed: Tensor,
+    bias: Tensor | None,
+    facts: list[int],
+    shape: list[int],
+    stride: list[int],
+    padding: list[int],
+    padding_mode: str,
+    dilation: list[int],
+    groups: int,
+    layer: str,
+) -> Tensor:
+    function = (F.conv1d, F.conv2d, F.conv3d)[len(shape) - 3]
+    y = function(x, x.new_empty(shape), None, stride, padding_mode or padding, dilation, groups)
+    return _channels_last(torch.empty_like(y, memory_format=torch.contiguous_format), len(shape))
+
+
+def _channels_last(y: Tensor, dimensions: int) -> Tensor:
+    """A result as compilers may rely on it to lie: with its channels last where it has a batch and two or three
+    dimensions.
+    """
+    if y.dim() == dimensions and dimensions > 3:
+        return y.contiguous(memory_format=torch.channels_last if dimensions == 4 else torch.channels_last_3d)
+    return y.contiguous()
+
+
+@_everywhere("deepcompression::rows")
+def rows(indices: Tensor, packed: Tensor, facts: list[int], shape: list[int], dtype: torch.dtype, layer: str) -> Tensor:
+    """Rows of an embedding by their numbers, of any shape: (*indices.shape, columns)."""
+    if indices.is_cpu and not plain.forced():
+        return convolve.embed(indices, packed, shape).to(dtype)
+    found = plain.decode_rows(packed, header_of(facts), indices.reshape(-1).long())
+    return found.view(*indices.shape, shape[1]).to(dtype)
+
+
+@_fake("deepcompression::rows")
+def _rows_fake(
+    indices: Tensor, packed: Tensor, facts: list[int], shape: list[int], dtype: torch.dtype, layer: str
+) -> Tensor:
+    return indices.new_empty((*indices.shape, shape[1]), dtype=dtype)
+
+
+@_everywhere("deepcompression::refuse_gradient")
 def _refuse_gradient(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
     raise RuntimeError(refuse(layer))
 
@@ -105,14 +202,17 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     # an operator, so that compilers can trace the backward of a model that nobody will run backward
-    wanted = zip(ctx.needs_input_grad, (ctx.x_shape, None, ctx.bias_shape, None, None, None), strict=True)
+    wanted: list[Any] = [ctx.x_shape, None, ctx.bias_shape, *[None] * (len(ctx.needs_input_grad) - 3)]
     return tuple(
-        linear_refuse(gradient, list(shape), ctx.layer) if needed and shape is not None else None
-        for needed, shape in wanted
+        refuse_operator(gradient, list(shape), ctx.layer) if needed and shape is not None else None
+        for needed, shape in zip(ctx.needs_input_grad, wanted, strict=True)
     )
 
 
-torch.library.register_autograd("deepcompression::linear", _backward, setup_context=_remember)
+for _name in ("linear", "convolution"):
+    torch.library.register_autograd(f"deepcompression::{_name}", _backward, setup_context=_remember)
 
 linear_operator = torch.ops.deepcompression.linear.default
-linear_refuse = torch.ops.deepcompression.refuse_gradient.default
+convolution_operator = torch.ops.deepcompression.convolution.default
+rows_operator = torch.ops.deepcompression.rows.default
+refuse_operator = torch.ops.deepcompression.refuse_gradient.default

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from deepcompression import _core, plain
-from deepcompression.attention import attend
-from deepcompression.operators import FLOATS, facts_of, linear_operator, refuse
+from deepcompression.functions import remedy
+from deepcompression.operators import (
+    FLOATS,
+    convolution,
+    convolution_operator,
+    facts_of,
+    linear_operator,
+    refuse,
+    rows,
+    rows_operator,
+)
 from deepcompression.packing import Header, header
+from deepcompression.stand_in import StandIn
 
 _ALIGNMENT = 64
 
@@ -35,82 +44,6 @@ def aligned(packed: Tensor) -> Tensor:
     if packed.device.type == "cpu" and packed.data_ptr() % _ALIGNMENT:
         return packed.clone()
     return packed
-
-
-class StandIn(nn.Module):
-    """What stands in for a parameter: has the attributes that code asks of weights, and takes part in torch functions.
-
-    layer  the plain name of the parameter, for messages
-    shape  of the dense weight; `dtype` is what it would have
-    """
-
-    layer: str
-    shape: torch.Size
-    dtype: torch.dtype
-    requires_grad: ClassVar[bool] = False
-    grad: ClassVar[None] = None
-    is_leaf: ClassVar[bool] = True
-    is_sparse: ClassVar[bool] = False
-    is_nested: ClassVar[bool] = False
-
-    def __init__(self, layer: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        super().__init__()
-        self.layer = layer
-        self.shape = torch.Size(shape)
-        self.dtype = dtype
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.buffers()).device
-
-    @property
-    def is_cuda(self) -> bool:
-        return self.device.type == "cuda"
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    def dim(self) -> int:
-        return len(self.shape)
-
-    def size(self, dim: int | None = None) -> Any:
-        return self.shape if dim is None else self.shape[dim]
-
-    def numel(self) -> int:
-        return math.prod(self.shape)
-
-    def is_floating_point(self) -> bool:
-        return True
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            layer = self.__dict__.get("layer", "a layer")
-            raise AttributeError(f"{layer} is packed, and has no attribute {name!r}: {_remedy(layer)}") from None
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.device)).dtype
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-
-    def __matmul__(self, other: Any) -> NoReturn:
-        _refuse_function(torch.matmul, (self, other), {})
-
-    __rmatmul__ = __matmul__
-
-    @classmethod
-    def __torch_function__(
-        cls,
-        function: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        handler = HANDLERS.get(function)
-        if handler is None:
-            _refuse_function(function, args, kwargs or {})
-        return handler(*args, **(kwargs or {}))
 
 
 class PackedWeight(StandIn):
@@ -142,6 +75,7 @@ class PackedWeight(StandIn):
         self._buffers["packed"] = aligned(packed)
         self.header, self.facts = found, facts_of(found)
         self.rows, self.columns, self.int8 = found.rows, found.columns, self.activations == "int8"
+        self.multiplies = found.form != "tile"
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
@@ -153,6 +87,7 @@ class PackedWeight(StandIn):
             and x.dtype is _float32
             and x.is_cpu
             and x.layout is _strided
+            and self.multiplies
             and x.is_contiguous()
             and (bias is None or (bias.dtype is _float32 and bias.is_cpu and bias.is_contiguous()))
             and not (_autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level() or _forced())
@@ -180,20 +115,65 @@ class PackedWeight(StandIn):
                     return _inference_only(y, self.layer, x, bias)
                 return y
         self._check(x, bias)
-        y = linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer)
-        return _as_autocast(y)
+        return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
+
+    def convolve(
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        stride: list[int],
+        padding: list[int] | str,
+        dilation: list[int],
+        groups: int,
+    ) -> Tensor:
+        """x (batch, channels, ...) or (channels, ...) -> its convolution."""
+        self._check_form("tile")
+        self._check_input(x, bias)
+        edges, mode = ([], padding) if isinstance(padding, str) else (padding, "")
+        settings = (stride, edges, mode, dilation, groups, self.layer)
+        wants = x.requires_grad or (bias is not None and bias.requires_grad)
+        if self._directly(x) and not (wants and torch.is_grad_enabled()):
+            return convolution(x, self.packed, bias, self.facts, list(self.shape), *settings)
+        return _as_autocast(convolution_operator(x, self.packed, bias, self.facts, self.shape, *settings))
+
+    def rows_of(self, indices: Tensor) -> Tensor:
+        """Rows by their numbers, int32 or int64 of any shape: (*indices.shape, columns)."""
+        self._check_form("tile")
+        if not isinstance(indices, Tensor) or indices.dtype not in (torch.int32, torch.int64):
+            found = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
+            raise TypeError(f"{self.layer}: indices are a tensor of int32 or int64; found {found}")
+        if indices.device != self.packed.device:
+            raise ValueError(
+                f"{self.layer}: indices are on {indices.device}, the packed weight on {self.packed.device}"
+            )
+        settings = (indices, self.packed, self.facts, list(self.shape), self.dtype, self.layer)
+        return rows(*settings) if self._directly(indices) else cast(Tensor, rows_operator(*settings))
+
+    def _directly(self, x: Tensor) -> bool:
+        """Whether no dispatcher is needed: the ordinary tensors of an ordinary call."""
+        watched = _autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level()
+        return not torch.compiler.is_compiling() and type(x) is Tensor and not watched
+
+    def _check_form(self, form: str) -> None:
+        if self.header.form != form:
+            raise TypeError(f"{self.layer} is packed in the form {self.header.form}; this takes {form}")
 
     def _check(self, x: Tensor, bias: Tensor | None) -> None:
-        """Raises TypeError or ValueError, naming the layer, for what does not fit."""
+        """Raises TypeError or ValueError, naming the layer, for what does not fit a product."""
+        if self.header.form == "tile":
+            raise TypeError(f"{self.layer} is packed in the form tile, which does not multiply: {remedy(self.layer)}")
+        self._check_input(x, bias)
+        if x.dim() < 1 or x.shape[-1] != self.columns:
+            raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
+
+    def _check_input(self, x: Tensor, bias: Tensor | None) -> None:
         if not isinstance(x, Tensor):
             raise TypeError(f"{self.layer}: x is a tensor; found {type(x).__name__}")
         if x.dtype not in FLOATS:
             raise TypeError(
                 f"{self.layer} is packed, and computes from float32, bfloat16 or float16; x is {x.dtype}: "
-                f"convert x, or {_remedy(self.layer)}"
+                f"convert x, or {remedy(self.layer)}"
             )
-        if x.dim() < 1 or x.shape[-1] != self.columns:
-            raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
         if x.device != self.packed.device:
             raise ValueError(f"{self.layer}: x is on {x.device}, the packed weight on {self.packed.device}")
         if bias is not None and (tuple(bias.shape) != (self.rows,) or bias.device != x.device):
@@ -280,18 +260,6 @@ class PackedLinear(nn.Linear):
         return cast(PackedWeight, weight).linear(input, bias)
 
 
-def _linear(input: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
-    if not isinstance(weight, PackedWeight | PackedParts):
-        _refuse_function(F.linear, (input, weight, bias), {})
-    return weight.linear(input, bias)
-
-
-HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {
-    F.linear: _linear,
-    F.multi_head_attention_forward: attend,
-}
-
-
 def _checked(packed: Tensor, shape: torch.Size) -> Header:
     if packed.dtype != torch.uint8 or packed.dim() != 1 or not packed.is_contiguous():
         raise ValueError(f"packed weights are contiguous bytes; found {packed.dtype} of shape {list(packed.shape)}")
@@ -328,15 +296,3 @@ def _as_autocast(y: Tensor) -> Tensor:
     if kind != "meta" and torch.is_autocast_enabled(kind):
         return y.to(torch.get_autocast_dtype(kind))
     return y
-
-
-def _remedy(layer: str) -> str:
-    return f"keep it dense by dc.run(..., dense=[{layer!r}])"
-
-
-def _refuse_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
-    flat = [part for each in (*args, *kwargs.values()) for part in (each if isinstance(each, list | tuple) else [each])]
-    layer = next((part.layer for part in flat if isinstance(part, StandIn)), "a layer")
-    name = getattr(function, "__name__", str(function))
-    known = ", ".join(sorted(known.__name__ for known in HANDLERS))
-    raise TypeError(f"{layer} is packed, and torch's {name} cannot take it so (only {known}): {_remedy(layer)}")

@@ -24,8 +24,8 @@ class Header(NamedTuple):
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
     by_slot    window: places in the order that suits floats
-    units      groups, panels or tiles of rows, which threads share
-    length     of the stream, in the form's measure
+    units      groups of rows or panels, which threads share; 0 in the form tile
+    length     of the stream, in the form's measure; tile: the taps of a convolution
     """
 
     form: str
@@ -53,21 +53,27 @@ def check_activations(activations: str) -> None:
         raise ValueError(f"activations are {' or '.join(ACTIVATIONS)}; found {activations!r}")
 
 
-def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32") -> Packed:
-    """A shared matrix -> packed weights of the form `window`.
+def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32", *, form: str | None = None) -> Packed:
+    """A shared matrix -> packed weights of the form `window`, or `tile`.
 
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
+    form         "tile" for convolutions and embeddings, whose rows are decoded; else what multiplies best
 
-    Raises ValueError for fewer dimensions and unknown activations.
+    Raises ValueError for fewer dimensions, unknown activations and forms.
     """
     check_activations(activations)
+    if form not in (None, "window", "tile"):
+        raise ValueError(f"weights are packed in the form window or tile; found {form!r}")
     if len(tensor.shape) < 2:
         raise ValueError(f"packed weights have two or more dimensions; found shape {list(tensor.shape)}")
     if isinstance(tensor, CompressedTensor):
         tensor = BitmapTensor.of(tensor)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
+    if form == "tile":
+        taps = max(1, math.prod(tensor.shape[2:]))
+        return _core.pack_tile(rows, columns, tensor.bits, tensor.codes, codebook, taps)
     scale, digits = nearest_digits(codebook, 127)
     grid_bits, scale16, wide = 0, 0.0, np.zeros(0, np.int16)
     by_slot = activations == "float32" and not grid_bits
@@ -137,3 +143,39 @@ def matmul(
 def instruction_set() -> str:
     """What the kernels for this CPU are compiled for, or are forced to be."""
     return _core.instruction_set()
+
+
+def rows(packed: Packed, first: int, count: int, out: Floats | None = None, threads: int = 1) -> Floats:
+    """Dense rows `first` to `first + count - 1` of packed weights of the form `tile`: float32 (count, columns).
+
+    out  where they are written to, C-contiguous; made if None
+
+    Columns come as they lie there: of a convolution all channels of the first tap, then those of the second. Raises
+    ValueError or IndexError for what does not fit.
+    """
+    facts = header(packed)
+    if first < 0 or count < 0 or first + count > facts.rows:
+        raise IndexError(f"rows {first} to {first + count - 1} of packed weights with {facts.rows} rows")
+    shape = (count, facts.columns)
+    if out is None:
+        out = np.empty(shape, np.float32)
+    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ValueError(f"out is float32, C-contiguous, of shape {list(shape)}; found {out.dtype}, {list(out.shape)}")
+    _core.decode_rows(packed.ctypes.data, packed.nbytes, first, count, out.ctypes.data, threads)
+    return out
+
+
+def gather(packed: Packed, indices: NDArray[Any], threads: int = 1) -> Floats:
+    """The dense rows of these numbers, any shape of integers: float32 (*indices.shape, columns).
+
+    Raises TypeError for what are no integers, IndexError for numbers of no row, ValueError for another form than `tile`.
+    """
+    facts = header(packed)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"indices are integers; found {indices.dtype}")
+    if indices.size and not 0 <= indices.min() <= indices.max() < facts.rows:
+        raise IndexError(f"indices lie within 0 to {facts.rows - 1}; found {indices.min()} to {indices.max()}")
+    numbers = np.ascontiguousarray(indices, np.int64)
+    out = np.empty((*indices.shape, facts.columns), np.float32)
+    _core.gather_rows(packed.ctypes.data, packed.nbytes, numbers.ctypes.data, numbers.size, out.ctypes.data, threads)
+    return out

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from deepcompression.grid import LIMITS, Grid, grid_of
 from deepcompression.targets import PARAMETER_ORDER, Target
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -64,6 +65,37 @@ class Mask(nn.Module):
         return weight
 
 
+class _Rounded(torch.autograd.Function):
+    """`grid.to_grid`, bit for bit, on any device; the gradient passes unchanged (the straight-through estimator)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(centroids: Tensor, grid: Grid) -> Tensor:
+        values = centroids.float().double()
+        sizes = values.abs()
+        largest = sizes.amax()
+        scale = (largest / grid.limit).clamp(max=grid.largest_scale)
+        scale = (scale / grid.least_scale).ceil().clamp(min=1) * grid.least_scale
+        scale = ((scale.view(torch.int64) + grid.excess) & ~grid.excess).view(torch.float64)
+        digits = torch.where(sizes == largest, (sizes / scale).ceil(), (sizes / scale).round()).clamp(max=grid.limit)
+        rounded = torch.where(digits > 0, (digits * scale).copysign(values), 0.0)
+        return torch.where(largest.isfinite(), rounded.to(centroids.dtype), centroids)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Grid], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+_rounded = cast(Callable[[Tensor, Grid], Tensor], _Rounded.apply)
+
+_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
 class Codebook(nn.Module):
     """centroids -> the dense weight; a centroid's gradient is the sum over its weights (the paper's equation 3), by
     autograd.
@@ -71,20 +103,34 @@ class Codebook(nn.Module):
     positions  int64 buffer (survivors,): ascending indices in the flat weight
     codes      uint8 buffer (survivors,): the centroid of each survivor
     shape      of the weight; every other element is zero
+    grid       to which the centroids are rounded in each forward, while the parameter moves freely; None for none. A
+               buffer of that name, which holds the grid's largest digit, tells it to checkpoints
     """
 
     positions: Tensor
     codes: Tensor
+    grid: str | None = None
 
-    def __init__(self, shape: Iterable[int], positions: Tensor, codes: Tensor, centroids: int) -> None:
+    def __init__(
+        self, shape: Iterable[int], positions: Tensor, codes: Tensor, centroids: int, grid: str | None = None
+    ) -> None:
         super().__init__()
         self.shape = torch.Size(shape)
         self.centroids = centroids
+        self.grid = grid
         self.register_buffer("positions", positions)
         self.register_buffer("codes", codes)
+        if grid is not None:
+            self.register_buffer(grid, torch.tensor(LIMITS[grid], device=codes.device))
+
+    def on_grid(self, centroids: Tensor) -> Tensor:
+        """The centroids that the model computes with. Raises ValueError for a dtype that cannot hold the grid."""
+        if self.grid is None or not len(centroids):
+            return centroids
+        return _rounded(centroids, grid_of(self.grid, _NAMES[centroids.dtype]))
 
     def forward(self, centroids: Tensor) -> Tensor:
-        survivors = centroids.index_select(0, self.codes.int())
+        survivors = self.on_grid(centroids).index_select(0, self.codes.int())
         flat = survivors.new_zeros(self.shape.numel())
         return flat.index_copy(0, self.positions, survivors).view(self.shape)
 
@@ -96,7 +142,9 @@ class Codebook(nn.Module):
         return (sums / counts).to(weight.dtype)
 
     def extra_repr(self) -> str:
-        return f"{tuple(self.shape)}, {len(self.positions)} survivors, {self.centroids} centroids"
+        return f"{tuple(self.shape)}, {len(self.positions)} survivors, {self.centroids} centroids" + (
+            f", {self.grid} grid" if self.grid else ""
+        )
 
 
 def _list_on(module: nn.Module, local: str) -> parametrize.ParametrizationList:
@@ -155,12 +203,14 @@ def attach_mask(target: Target, mask: Tensor, step: int) -> None:
         original(target).copy_(present(weight))
 
 
-def attach_codebook(target: Target, positions: Tensor, codes: Tensor, centroids: Tensor) -> None:
+def attach_codebook(
+    target: Target, positions: Tensor, codes: Tensor, centroids: Tensor, grid: str | None = None
+) -> None:
     """Replaces a target, in every place, by a codebook; the parameter keeps its identity but is now the centroids."""
     detach(target)
     parameter = original(target)
     positions, codes = (part.to(parameter.device, copy=True) for part in (positions, codes))
-    new = Codebook(target.shape, positions, codes, len(centroids))
+    new = Codebook(target.shape, positions, codes, len(centroids), grid)
     for module, local in target.places[1:]:
         # registering changes the parameter, which is the same in all places: these others get it back afterwards
         setattr(module, local, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))

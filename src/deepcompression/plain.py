@@ -62,7 +62,7 @@ def _sections(packed: Tensor, facts: Header) -> _Window:
     sizes = (4 * centroids, planes * centroids, 4 * groups, 64 * groups, 64 * groups * planes, 4 * pairs)
     for size in (*sizes, pair_bytes * pairs):
         found.append(packed[at : at + size])
-        at += -(-size // _SECTION_BYTES) * _SECTION_BYTES
+        at += _round_up(size)
     codebook, digits, ends, order, _, starts, stream = found
     return _Window(
         codebook.view(torch.float32),
@@ -122,6 +122,39 @@ def _window_sums(window: _Window, facts: Header, x: Tensor, weights: Tensor) -> 
         lanes.index_add_(1, torch.searchsorted(window.ends, pairs, right=True), sums)
     rows = window.order[: facts.rows].long()
     return x.new_empty(vectors, facts.rows).index_copy_(1, rows, lanes.view(vectors, -1)[:, : facts.rows])
+
+
+def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
+    """Dense rows of the form tile (core/tile.hpp), by their numbers, int64 (count,) on the device of packed: float32
+    (count, columns), as they lie there.
+    """
+    if facts.form != "tile":
+        raise NotImplementedError(f"rows of packed weights of the form {facts.form} cannot be decoded")
+    centroids, row_bytes = 1 << facts.code_bits, -(-facts.columns // 8)
+    starts_at = _HEADER_BYTES + _round_up(4 * centroids)
+    bitmap_at = starts_at + _round_up(4 * (facts.rows + 1))
+    codes_at = bitmap_at + _round_up(facts.rows * row_bytes)
+    codebook = packed[_HEADER_BYTES : _HEADER_BYTES + 4 * centroids].view(torch.float32)
+    starts = packed[starts_at : starts_at + 4 * facts.rows].view(torch.int32)
+    bitmap = packed[bitmap_at : bitmap_at + facts.rows * row_bytes].view(facts.rows, row_bytes)
+    codes, per_byte = packed[codes_at:], 2 if facts.code_bits == 4 else 1
+    out = packed.new_empty((len(rows), facts.columns), dtype=torch.float32)
+    chunk = max(1, _CHUNK_PRODUCTS // max(1, facts.columns))
+    bits_of_byte = torch.arange(8, dtype=torch.uint8, device=packed.device)
+    for first in range(0, len(rows), chunk):
+        here = rows[first : first + chunk]
+        survives = (bitmap[here].unsqueeze(-1) >> bits_of_byte & 1).view(len(here), -1)[:, : facts.columns].bool()
+        number = starts[here].long().unsqueeze(1) + survives.cumsum(1) - 1
+        number = number.clamp_(0, max(0, facts.survivors - 1))
+        code = codes[number // per_byte]
+        if per_byte == 2:
+            code = code >> (4 * (number & 1)).to(torch.uint8) & 15
+        out[first : first + chunk] = torch.where(survives, codebook[code.int()], 0.0)
+    return out
+
+
+def _round_up(size: int) -> int:
+    return -(-size // _SECTION_BYTES) * _SECTION_BYTES
 
 
 def _integers(x: Tensor) -> tuple[Tensor, Tensor]:

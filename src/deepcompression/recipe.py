@@ -72,10 +72,13 @@ class Prune(_Part):
 class Share(_Part):
     """A codebook of at most 2^bits centroids, initialised by `init` (linear is the paper's choice), then Lloyd's
     k-means.
+
+    `codebook_grid` keeps the centroids, in training too, on a grid: integers of int8 or int16 times one scale.
     """
 
     bits: int = Field(ge=1, le=8, strict=True)
     init: str = "linear"
+    codebook_grid: Literal["int8", "int16"] | None = None
 
     @field_validator("init")
     @classmethod
@@ -279,7 +282,8 @@ def _describe(rule: Rule | None, target: Target) -> str:
         else:
             parts[-1] += f" at {rule.prune.quality:g} deviations"
     if rule is not None and rule.share is not None:
-        parts.append(f"share {1 << rule.share.bits} centroids ({rule.share.init})")
+        grid = f", {rule.share.codebook_grid} grid" if rule.share.codebook_grid else ""
+        parts.append(f"share {1 << rule.share.bits} centroids ({rule.share.init}{grid})")
     if rule is not None and rule.encode is not None:
         parts.append("encode " + ", ".join(f"{k} {v}" for k, v in rule.encode.model_dump(exclude_none=True).items()))
     return "; ".join(parts) or "keep"

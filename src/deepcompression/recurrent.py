@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from deepcompression.packed import StandIn
+from deepcompression.stand_in import StandIn
 
 State = tuple[Tensor, ...]
 

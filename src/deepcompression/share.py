@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from deepcompression.codebook import share_values
+from deepcompression.grid import grid_of
 from deepcompression.recipe import Recipe, Share
 from deepcompression.targets import Target
 from deepcompression.tensor import Array, CompressedTensor, DenseTensor, narrow
@@ -23,8 +24,11 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
     survives  bool of that shape: what gets a centroid; all else is zero
     dtype     of the tensor, to which the centroids are rounded
 
-    Raises ValueError for survivors that are not finite (as float32, in which centroids are found).
+    Raises ValueError for survivors that are not finite (as float32, in which centroids are found), and for a grid that
+    the dtype cannot hold.
     """
+    if share.codebook_grid is not None:
+        grid_of(share.codebook_grid, dtype)
     positions = np.flatnonzero(survives).astype(np.int64)
     with np.errstate(over="ignore"):
         values = weight.reshape(-1)[positions].astype(np.float32)
@@ -33,13 +37,14 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
         raise ValueError(
             f"it has {bad} weights that are NaN, infinite or beyond float32: it cannot be shared; mend the training"
         )
-    codebook, codes = share_values(values, share.bits, share.init, seed)
+    codebook, codes = share_values(values, share.bits, share.init, seed, share.codebook_grid, dtype)
     return CompressedTensor(weight.shape, positions, narrow(codebook, dtype), codes, dtype)
 
 
 class _Change(NamedTuple):
     target: Target
     shared: CompressedTensor
+    grid: str | None
 
 
 def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
@@ -47,8 +52,8 @@ def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
 
     Survivors are the weights under a mask, or those that are not zero where there is none; pruned weights stay zero.
     The parameters change their shape, so that an optimizer must be made anew. Raises ValueError, before anything has
-    changed, for a rule that matches nothing, weights that are not finite, and a tensor that is shared already or
-    parametrized by somebody else.
+    changed, for a rule that matches nothing, weights that are not finite, a grid that a tensor's dtype cannot hold, and
+    a tensor that is shared already or parametrized by somebody else.
     """
     import torch
 
@@ -70,7 +75,7 @@ def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
             shared = share_array(values, survives, rule.share, recipe.seed, weight.dtype)
         except ValueError as error:
             raise ValueError(f"{target.name}: {error}") from None
-        changes.append(_Change(target, shared))
-    for target, shared in changes:
+        changes.append(_Change(target, shared, rule.share.codebook_grid))
+    for target, shared, grid in changes:
         centroids = to_torch(DenseTensor(shared.dtype, shared.codebook))
-        attach_codebook(target, torch.from_numpy(shared.positions), torch.from_numpy(shared.codes), centroids)
+        attach_codebook(target, torch.from_numpy(shared.positions), torch.from_numpy(shared.codes), centroids, grid)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from deepcompression.grid import LIMITS, grid_of
 from deepcompression.model import from_torch
 from deepcompression.parametrize import attach_codebook, attach_mask, original, parametrization
 from deepcompression.targets import Target, module_name, targets_of
@@ -19,6 +20,8 @@ State = Mapping[str, torch.Tensor]
 _PLAIN = ("",)
 _MASKED = ("original", "0.mask", "0.step")
 _SHARED = ("original", "0.positions", "0.codes")
+# beside _SHARED, the part that tells of a codebook's grid -> its name
+_GRIDS = {f"0.{grid}": grid for grid in LIMITS}
 
 
 class _Found(NamedTuple):
@@ -67,7 +70,7 @@ def _key(name: str, part: str) -> str:
 def _stage(name: str, state: State) -> tuple[str, ...] | None:
     """The parts that a name ought to have in the state, or None if it has not any."""
     if _key(name, "0.positions") in state or _key(name, "0.codes") in state:
-        return _SHARED
+        return _SHARED + tuple(part for part in _GRIDS if _key(name, part) in state)
     if any(_key(name, part) in state for part in _MASKED):
         return _MASKED
     return _PLAIN if name in state else None
@@ -81,7 +84,8 @@ def _misfits(found: _Found) -> list[str]:
         if parts["original"].dtype != dtype:
             return [f"its centroids are {_describe(parts['original'])}, its weights in the model of {dtype}"]
         try:
-            _compressed(target, parts)
+            centroids = _compressed(target, parts)
+            _check_grid(parts, centroids.dtype)
         except ValueError as error:
             return [str(error)]
         return []
@@ -104,6 +108,18 @@ def _compressed(target: Target, parts: Mapping[str, torch.Tensor]) -> Compressed
     return CompressedTensor(target.shape, positions.elements, centroids.elements, codes.elements, centroids.dtype)
 
 
+def _check_grid(parts: Mapping[str, torch.Tensor], dtype: str) -> None:
+    grids = {grid: parts[part] for part, grid in _GRIDS.items() if part in parts}
+    if len(grids) > 1:
+        raise ValueError(f"its codebook is on one grid; found {' and '.join(grids)}")
+    for grid, found in grids.items():
+        expected = torch.tensor(LIMITS[grid])
+        if (found.shape, found.dtype) != (expected.shape, expected.dtype) or found != expected:
+            values = f"{found.tolist()}, {_describe(found)}, expected {expected.item()}, {_describe(expected)}"
+            raise ValueError(f"0.{grid} is {values}")
+        grid_of(grid, dtype)
+
+
 def _untied(found: list[_Found]) -> list[str]:
     """Targets that are tied in the model, but stand in the state with several values."""
     first: dict[int, _Found] = {}
@@ -120,7 +136,8 @@ def _same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) ->
 
 def _attach(target: Target, parts: Mapping[str, torch.Tensor]) -> None:
     if "0.codes" in parts:
-        attach_codebook(target, parts["0.positions"], parts["0.codes"], parts["original"])
+        grid = next((grid for part, grid in _GRIDS.items() if part in parts), None)
+        attach_codebook(target, parts["0.positions"], parts["0.codes"], parts["original"], grid)
         return
     if "0.mask" in parts:
         attach_mask(target, parts["0.mask"], int(parts["0.step"]))

@@ -1,0 +1,155 @@
+// What the AVX-512 kernels of the form `window` share. Only their files, all compiled for the same instructions, may
+// include this.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "window_kernel.hpp"
+
+namespace dcz::avx512 {
+
+using V = __m512i;
+
+inline V load(const void* from) { return _mm512_loadu_si512(from); }
+inline void store(void* to, V value) { _mm512_storeu_si512(to, value); }
+
+// The pairs of a group are read one after the other, so many bytes ahead of need.
+inline constexpr std::size_t kAhead = 1536;
+
+inline void prefetch_pair(const std::uint8_t* pair, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(pair + kAhead + i), _MM_HINT_T0);
+  }
+}
+
+// Exchanges slots and rows: 4 x 4 bytes within each 16. From one SlotOrder to the other, either way.
+inline V transpose(V places) {
+  return _mm512_shuffle_epi8(
+      places, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+}
+
+// The two steps of a pair. Of a code byte the low bits are the code; what stands above them is to be ignored.
+struct Steps {
+  V places[2], codes[2];
+};
+
+// `kTransposed`: the places are in the other order than the kernel's.
+template <unsigned kCodeBits, bool kTransposed>
+inline Steps read_steps(const std::uint8_t* pair) {
+  Steps s;
+  s.places[0] = load(pair);
+  s.places[1] = load(pair + kStepSlots);
+  s.codes[0] = load(pair + 2 * kStepSlots);
+  if constexpr (kCodeBits == 8) {
+    s.codes[1] = load(pair + 3 * kStepSlots);
+  } else {
+    s.codes[1] = _mm512_srli_epi16(s.codes[0], 4);
+  }
+  if constexpr (kCodeBits == 5) {
+    // where the first is 1 the second, else the third
+    constexpr int kSelect = 0xca;
+    const V low = _mm512_set1_epi8(15);
+    for (unsigned half = 0; half < 2; ++half) {
+      const V fifth = _mm512_srli_epi16(s.places[half], 3);
+      s.codes[half] = _mm512_ternarylogic_epi32(low, s.codes[half], fifth, kSelect);
+    }
+  }
+  if constexpr (kTransposed) {
+    for (V& places : s.places) places = transpose(places);
+  }
+  return s;
+}
+
+// A table of 256 bytes by 64 indices.
+inline V look_up_256(const std::uint8_t* table, V index) {
+  const V low = _mm512_permutex2var_epi8(load(table), index, load(table + 64));
+  const V high = _mm512_permutex2var_epi8(load(table + 128), index, load(table + 192));
+  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), low, high);
+}
+
+// 64 numbers of 32 bits -> their lowest bytes, the next, and so on.
+inline void split_planes(const V (&numbers)[4], V (&planes)[4]) {
+  alignas(64) static constexpr auto kEven = [] {
+    struct {
+      std::uint8_t low[64], high[64];
+    } table{};
+    for (unsigned i = 0; i < 32; ++i) {
+      table.low[i] = static_cast<std::uint8_t>(4 * i);
+      table.low[32 + i] = static_cast<std::uint8_t>(4 * i + 1);
+      table.high[i] = static_cast<std::uint8_t>(4 * i + 2);
+      table.high[32 + i] = static_cast<std::uint8_t>(4 * i + 3);
+    }
+    return table;
+  }();
+  for (unsigned i = 0; i < 2; ++i) {
+    const V index = load(i == 0 ? kEven.low : kEven.high);
+    const V first = _mm512_permutex2var_epi8(numbers[0], index, numbers[1]);
+    const V second = _mm512_permutex2var_epi8(numbers[2], index, numbers[3]);
+    planes[2 * i] = _mm512_shuffle_i64x2(first, second, 0x44);
+    planes[2 * i + 1] = _mm512_shuffle_i64x2(first, second, 0xee);
+  }
+}
+
+// Which columns of a block there are.
+inline __mmask64 columns_of(const WindowView& view, std::size_t block) {
+  const std::size_t before = block * kBlockColumns, columns = view.header.columns;
+  if (before >= columns) return 0;
+  const std::size_t left = columns - before;
+  return (std::uint64_t{1} << (left < kBlockColumns ? left : kBlockColumns)) - 1;
+}
+
+// The columns of a block, zeros behind them.
+inline void load_block(const float* x, std::size_t block, __mmask64 columns, __m512 (&numbers)[4]) {
+  for (unsigned i = 0; i < 4; ++i) {
+    numbers[i] = _mm512_maskz_loadu_ps(static_cast<__mmask16>(columns >> (16 * i)), x + block * kBlockColumns + 16 * i);
+  }
+}
+
+// Where the sums of a group go.
+class Rows {
+ public:
+  Rows(const WindowTask& task, std::size_t group) : rows_(task.view->order + group * kGroupRows) {
+    const V rows = load(rows_);
+    there_ = _mm512_cmplt_epu32_mask(rows, _mm512_set1_epi32(static_cast<int>(task.view->header.rows)));
+    if (task.view->header.rows > 0xffffffffu) there_ = 0xffff;
+    bias_ = _mm512_setzero_ps();
+    if (task.bias) {
+      alignas(64) float bias[kGroupRows] = {};
+      for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
+        if (there_ >> lane & 1) bias[lane] = task.bias[rows_[lane]];
+      }
+      bias_ = _mm512_load_ps(bias);
+    }
+  }
+
+  void put(float* y, __m512 sums) const {
+    alignas(64) float out[kGroupRows];
+    _mm512_store_ps(out, _mm512_add_ps(sums, bias_));
+    if (there_ == 0xffff) {
+#pragma GCC unroll 16
+      for (std::size_t lane = 0; lane < kGroupRows; ++lane) y[rows_[lane]] = out[lane];
+    } else {
+      for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
+        if (there_ >> lane & 1) y[rows_[lane]] = out[lane];
+      }
+    }
+  }
+
+ private:
+  const std::uint32_t* rows_;
+  __mmask16 there_;
+  __m512 bias_;
+};
+
+// In window_avx512_floats.cpp and window_avx512_integers.cpp.
+std::size_t prepared_bytes_floats(const WindowTask& task);
+std::size_t prepared_bytes_integers(const WindowTask& task);
+void prepare_floats(const WindowTask& task, std::size_t first, std::size_t last);
+void prepare_integers(const WindowTask& task, std::size_t first, std::size_t last);
+void run_floats(const WindowTask& task, std::size_t first, std::size_t last);
+void run_integers(const WindowTask& task, std::size_t first, std::size_t last);
+
+}  // namespace dcz::avx512
