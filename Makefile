@@ -43,10 +43,11 @@ fuzz: .venv/installed
 golden: .venv/installed
 	$(BIN)/python -m pytest tests/test_golden.py --write-golden
 
-# Sizes beside other coders', and the page of results. Downloads packages; half an hour the first time.
+# Sizes beside other coders', speeds beside other libraries', and the page of results. Downloads packages; an hour and a
+# half the first time.
 benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
-	missed=0; for each in file_size decode_speed read_speed small_speed; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
+	missed=0; for each in file_size decode_speed read_speed small_speed layers convolutions models; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
 	  $(BIN)/python -m benchmarks.page && exit $$missed
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)

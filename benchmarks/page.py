@@ -6,6 +6,7 @@ A new result file needs one function here and one row in `SECTIONS`.
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,96 @@ def read_speed(result: Result) -> list[str]:
     return [text, table(["", "seconds"], rows)]
 
 
+def layers(result: Result) -> list[str]:
+    """Batch 1 by layer; how many times as fast by case; every task with its error and bytes; who is missing."""
+    nine, kinds, times = result["layers"], result["kinds"], result["times"]
+    ours = [name for name in next(iter(next(iter(nine.values()))["ms"].values())) if name.startswith("ours")]
+    shown = [name for name in ours if name.endswith(("avx512", "module"))]
+    first, against = next(iter(times)), list(next(iter(next(iter(times.values())).values())))
+    kept = [each for each in against if each not in ("best int8 / int4", "MKL sparse")]
+
+    def best(ms: dict[str, float], name: str) -> float:
+        members = result["against"][name]
+        return min(time for who, time in ms.items() if who in members or kinds.get(who) in members)
+
+    def cells(found: Iterable[float | None], form: str) -> list[str]:
+        return ["" if each is None else format(each, form) for each in found]
+
+    by_layer = []
+    for name, layer in nine.items():
+        ms = layer["ms"][first]
+        found = [*(best(ms, each) for each in kept), *(ms.get(each) for each in shown)]
+        label = f"{name}, {layer['rows']} x {layer['columns']}, {layer['density']:.0%}"
+        by_layer.append([label, *cells(found, ".3g")])
+    blocks = [
+        f"y = x W^T, float32 x and y; weights normal, pruned by magnitude, {result['centroids']} centroids. Medians of "
+        "interleaved turns. Quantizing x counts, rearranging it for a peer does not. DeepSparse computes with sparse "
+        "weights too, and stands apart from the sparse libraries.",
+        f"Milliseconds, {first}:",
+        table(["layer", *kept, *shown], by_layer),
+    ]
+    for cache, threads in ((c, t) for t in ("1 thread", "2 threads") for c in ("hot", "cold")):
+        rows = [
+            [f"{case.partition(',')[0]}, {name}", *cells((ratios.get(each) for each in against), ".2f")]
+            for case, by_name in times.items()
+            if f" {threads}, {cache} " in case
+            for name, ratios in by_name.items()
+            if name in shown or (threads, cache) == ("1 thread", "hot")
+        ]
+        if rows:
+            text = f"Times as fast as others, geometric means over the layers, {threads}, {cache} caches:"
+            blocks += [text, table(["", *against], rows)]
+    cases = [case for case in times if "1 thread, hot" in case]
+    names = dict.fromkeys(name for layer in nine.values() for name in layer["errors"])
+
+    def middle(case: str, name: str) -> float | None:
+        found = [layer["ms"][case].get(name) for layer in nine.values()]
+        return statistics.geometric_mean(found) if all(found) else None
+
+    everyone = []
+    for name in names:
+        held = [layer["bytes"].get(name) for layer in nine.values()]
+        error = max(layer["errors"].get(name, 0) for layer in nine.values())
+        size = f"{sum(held):,}" if all(held) else ""
+        milliseconds = cells((middle(case, name) for case in cases), ".3g")
+        everyone.append([name, kinds.get(name, "compressed"), *milliseconds, f"{error:.1e}", size])
+    headings = ["", "kind", *(case.partition(",")[0] for case in cases), "error / max of y", "bytes of all layers"]
+    blocks += ["Geometric means of milliseconds over the layers, one thread, hot caches:", table(headings, everyone)]
+    return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
+
+
+def convolutions(result: Result) -> list[str]:
+    found = result["layers"]
+    names = dict.fromkeys(name for each in found.values() for name in each["ms"])
+    rows = []
+    for layer, each in found.items():
+        milliseconds = (f"{each['ms'][name]:.3g}" if name in each["ms"] else "" for name in names)
+        sizes = (f"{each[key]:,}" if key in each else "" for key in ("dense bytes", "bytes"))
+        rows.append([layer, f"{each['density']:.0%}", *milliseconds, *sizes])
+    text = f"Milliseconds, batch 1, {result['threads']} thread, hot caches; medians of interleaved turns."
+    missing = dict.fromkeys(f"{who}: {why}" for each in found.values() for who, why in each["missing"].items())
+    headings = ["", "density", *names, "bytes, dense", "bytes, compressed"]
+    return [text, table(headings, rows), *(f"**Not measured:** {each}." for each in missing)]
+
+
+def models(result: Result) -> list[str]:
+    rows, sizes = [], []
+    for name, network in result["networks"].items():
+        sizes.append([name, *(f"{network['file bytes'][ending]:,}" for ending in (".pt", ".safetensors", ".dcz"))])
+        for batch, ways in network["batch"].items():
+            for way, found in ways.items():
+                seconds = (found[key] for key in ("seconds", "loading, cold", "first result, cold"))
+                milliseconds = (f"{1e3 * each:.3g}" for each in seconds)
+                rows.append([f"{name}, batch {batch}, {way}", *milliseconds, f"{found['peak bytes'] / 1e6:,.0f}"])
+    headings = ["", "a call, ms", "loading a cold file, ms", "to the first result, ms", "peak memory, MB"]
+    text = (
+        f"{result['threads']} threads, {result['repeats']} processes each, medians. Peak memory is above that after "
+        "the imports; the file of the weights is not in the page cache when loading begins."
+    )
+    skipped = [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
+    return [text, table(headings, rows), table(["file, bytes", "torch.save", "safetensors", ".dcz"], sizes), *skipped]
+
+
 def hostile(result: Result) -> list[str]:
     counts: dict[str, dict[str, int]] = {}
     for name, count in result["outcomes"].items():
@@ -146,6 +237,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
     "decode_speed": ("Speed of decoding and encoding", decode_speed),
     "read_speed": ("Speed and memory of reading", read_speed),
+    "layers": ("Speed of compressed layers", layers),
+    "convolutions": ("Speed of compressed convolutions", convolutions),
+    "models": ("Whole networks", models),
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),

@@ -41,6 +41,26 @@ ALEXNET: dict[str, tuple[tuple[int, ...], float]] = {
     "fc8": ((1000, 4096), 0.25),
 }
 
+# VGG-16's, in its table 5.
+VGG16: dict[str, tuple[tuple[int, ...], float]] = {
+    "conv1_1": ((64, 3, 3, 3), 0.58),
+    "conv1_2": ((64, 64, 3, 3), 0.22),
+    "conv2_1": ((128, 64, 3, 3), 0.34),
+    "conv2_2": ((128, 128, 3, 3), 0.36),
+    "conv3_1": ((256, 128, 3, 3), 0.53),
+    "conv3_2": ((256, 256, 3, 3), 0.24),
+    "conv3_3": ((256, 256, 3, 3), 0.42),
+    "conv4_1": ((512, 256, 3, 3), 0.32),
+    "conv4_2": ((512, 512, 3, 3), 0.27),
+    "conv4_3": ((512, 512, 3, 3), 0.34),
+    "conv5_1": ((512, 512, 3, 3), 0.35),
+    "conv5_2": ((512, 512, 3, 3), 0.29),
+    "conv5_3": ((512, 512, 3, 3), 0.36),
+    "fc6": ((4096, 25088), 0.04),
+    "fc7": ((4096, 4096), 0.04),
+    "fc8": ((1000, 4096), 0.23),
+}
+
 
 def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
     """SqueezeNet v1.0's 26 convolutions in network order: name -> shape of the weight."""
@@ -160,8 +180,13 @@ def vgg16_fc6() -> CompressedTensor:
 
 def alexnet() -> dict[str, Tensor]:
     """A whole synthetic AlexNet: 61 million weights at the paper's densities, and biases."""
+    return network(ALEXNET)
+
+
+def network(layers: dict[str, tuple[tuple[int, ...], float]]) -> dict[str, Tensor]:
+    """Synthetic weights and biases of a network's layers: name -> shape and density."""
     tensors: dict[str, Tensor] = {}
-    for seed, (name, (shape, density)) in enumerate(ALEXNET.items()):
+    for seed, (name, (shape, density)) in enumerate(layers.items()):
         weight = fully_connected(*shape, density, seed) if len(shape) == 2 else convolution(shape, density, seed)
         tensors[f"{name}.weight"] = weight
         bias = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape[0], np.float32)

@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "multiply.hpp"
 #include "packed.hpp"
+#include "panel.hpp"
 #include "tile.hpp"
 #include "window.hpp"
 
@@ -39,6 +40,12 @@ Out<std::uint8_t> pack_tile(std::uint64_t rows, std::uint64_t columns, const In<
   return own_aligned(unlocked([&] { return dcz::pack_tile(matrix, taps); }));
 }
 
+Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                             const In<std::uint8_t>& codes, const In<float>& codebook) {
+  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
+  return own_aligned(unlocked([&] { return dcz::pack_panel(matrix); }));
+}
+
 nb::dict packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::read_packed_header(view(packed));
   nb::dict found;
@@ -63,6 +70,7 @@ void check_packed(const In<std::uint8_t>& packed) {
   const dcz::Form form = dcz::read_packed_header(bytes).form;
   if (form == dcz::Form::window) dcz::check_window(dcz::window_view(bytes));
   if (form == dcz::Form::tile) dcz::check_tile(dcz::tile_view(bytes));
+  if (form == dcz::Form::panel) dcz::check_panel(dcz::panel_view(bytes));
 }
 
 // Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them:
@@ -99,6 +107,8 @@ void bind_packed(nb::module_& m) {
         "codebook"_a.noconvert(), "taps"_a);
   m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a);
   m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a);
+  m.def("pack_panel", &pack_panel, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+        "codebook"_a.noconvert());
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,

@@ -5,13 +5,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <vector>
 
 #include "cpu.hpp"
+#include "panel_multiply.hpp"
 #include "pool.hpp"
+#include "scratch.hpp"
 #include "window_kernel.hpp"
 
 namespace dcz {
@@ -24,27 +24,13 @@ constexpr std::size_t kIntegerColumns = 65536;
 // the error stays below that of float32 sums.
 constexpr float kMostOutstanding = 16;
 
+// Up to such magnitudes, and down to their inverse, the squares of 65536 columns neither overflow nor vanish.
+constexpr float kSquared = 0x1p48f;
+
 // Pairs times vectors below which a second thread would come too late.
 constexpr std::size_t kPairsWorthAThread = 2048;
 
 constexpr std::size_t kAlignment = 64;
-
-struct Free {
-  void operator()(std::uint8_t* bytes) const { ::operator delete(bytes, std::align_val_t{kAlignment}); }
-};
-
-// Memory of a thread that stays for the next layer.
-std::uint8_t* scratch(std::size_t bytes) {
-  thread_local std::unique_ptr<std::uint8_t, Free> memory;
-  thread_local std::size_t size = 0;
-  if (size < bytes) {
-    memory.reset();
-    size = 0;
-    memory.reset(static_cast<std::uint8_t*>(::operator new(bytes, std::align_val_t{kAlignment})));
-    size = bytes;
-  }
-  return memory.get();
-}
 
 const WindowKernel& window_kernel() {
   switch (instruction_set()) {
@@ -71,7 +57,8 @@ Vector arithmetic_of(const WindowView& view, const Scan& scan, Activations activ
   const bool integers = columns <= kIntegerColumns && scan.largest >= std::numeric_limits<float>::min() * 0x1p24f;
   if (integers && activations == Activations::int8) return {Arithmetic::x8, scan.largest / 127, true};
   const float mean = scan.squares / static_cast<float>(std::max<std::size_t>(columns, 1));
-  if (integers && view.header.grid != Grid::none &&
+  const bool judged = scan.largest <= kSquared && scan.largest >= 1 / kSquared;
+  if (integers && judged && view.header.grid != Grid::none &&
       scan.largest * scan.largest <= kMostOutstanding * kMostOutstanding * mean) {
     int exponent;
     std::frexp(scan.largest, &exponent);
@@ -93,9 +80,8 @@ void multiply_not_finite(const WindowView& view, const float* x, const float* bi
     WindowView changed = view;
     changed.codebook = weights;
     const float step = 1;
-    std::vector<float> prepared(view.blocks * kBlockElements + kAlignment);
-    WindowTask task{
-        &changed, Arithmetic::floats, 1, vector, &step, reinterpret_cast<std::uint8_t*>(prepared.data()), nullptr, out};
+    WindowTask task{&changed, Arithmetic::floats, 1, vector, &step, nullptr, nullptr, out};
+    task.prepared = scratch(kWindowPortable.prepared_bytes(task));
     kWindowPortable.prepare(task, 0, 1);
     kWindowPortable.run(task, 0, view.groups());
   };
@@ -173,6 +159,7 @@ void multiply(std::span<const std::uint8_t> packed, const float* x, std::size_t 
   }
   const PackedHeader header = read_packed_header(packed);
   if (header.form == Form::window) return multiply_window(packed, x, vectors, bias, y, activations, threads);
+  if (header.form == Form::panel) return multiply_panel(packed, x, vectors, bias, y, threads);
   throw std::invalid_argument("packed weights of a form that does not multiply");
 }
 

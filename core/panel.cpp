@@ -44,7 +44,8 @@ PanelShape shape_for(const Matrix& matrix) {
 
 // A code that times zero is zero; only a codebook of 16, 32 or 256 centroids without a finite one has none.
 std::uint16_t padding_code(const Matrix& matrix) {
-  const auto found = std::find_if(matrix.codebook.begin(), matrix.codebook.end(), [](float c) { return std::isfinite(c); });
+  const auto found =
+      std::find_if(matrix.codebook.begin(), matrix.codebook.end(), [](float c) { return std::isfinite(c); });
   return static_cast<std::uint16_t>(found == matrix.codebook.end() ? 0 : found - matrix.codebook.begin());
 }
 
@@ -213,7 +214,8 @@ void check_panel(const PanelView& view) {
     throw std::invalid_argument("packed weights whose segments do not fill the stream");
   }
   for (std::size_t i = 0; i < kQuartet * view.shape.quartets; ++i) {
-    if (view.rows[i] > view.shape.panel_rows) throw std::invalid_argument("packed weights with a row outside its panel");
+    if (view.rows[i] > view.shape.panel_rows)
+      throw std::invalid_argument("packed weights with a row outside its panel");
   }
   for (std::size_t i = 0; i < kQuartet * view.header.length; ++i) {
     const std::uint16_t entry = view.entries[i];

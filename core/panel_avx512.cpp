@@ -30,9 +30,8 @@ inline void transpose(__m512 (&r)[16]) {
     }
   }
   for (int i = 0; i < 8; ++i) {
-    const int to = i < 4 ? i : i;
-    r[to] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0x88);
-    r[8 + to] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0xdd);
+    r[i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0x88);
+    r[8 + i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0xdd);
   }
 }
 
@@ -48,8 +47,7 @@ inline void load_square(const PanelTask& task, std::size_t first_vector, std::si
   const float* const x = task.x + first_vector * task.view->header.columns + column;
   const std::size_t vectors = at_most(task.vectors - first_vector, kLanes);
   for (std::size_t v = 0; v < kLanes; ++v) {
-    square[v] =
-        v < vectors ? _mm512_maskz_loadu_ps(columns, x + v * task.view->header.columns) : _mm512_setzero_ps();
+    square[v] = v < vectors ? _mm512_maskz_loadu_ps(columns, x + v * task.view->header.columns) : _mm512_setzero_ps();
   }
 }
 
@@ -94,8 +92,7 @@ struct InRegisters {
   Pair pair(const std::uint16_t* entries) const {
     __m512i both = _mm512_set1_epi32(load_pair(entries));
     asm("" : "+v"(both));  // else GCC loads it twice
-    return {_mm512_permutex2var_ps(low, both, high),
-            _mm512_permutex2var_ps(low, _mm512_srli_epi32(both, 16), high)};
+    return {_mm512_permutex2var_ps(low, both, high), _mm512_permutex2var_ps(low, _mm512_srli_epi32(both, 16), high)};
   }
 
  private:

@@ -55,9 +55,8 @@ void run(const PanelTask& task, std::size_t first, std::size_t last, float* sums
   const Centroids centroids(*task.view);
   for (std::size_t panel = first; panel < last; ++panel) {
     std::memset(sums, 0, sum_rows(*task.view) * kWidth * sizeof(float));
-    visit_quartets(task, panel, kWidth, sums, [&](const Quartet& quartet, const float* x) {
-      multiply_quartet(quartet, x, centroids.table);
-    });
+    visit_quartets(task, panel, kWidth, sums,
+                   [&](const Quartet& quartet, const float* x) { multiply_quartet(quartet, x, centroids.table); });
     finish(task, panel, sums);
   }
 }

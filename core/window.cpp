@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <stdexcept>
+#include <string>
 
 #include "bits.hpp"
 
@@ -137,6 +138,18 @@ void put(std::vector<std::uint8_t>& packed, std::size_t at, const std::vector<T>
   if (!values.empty()) std::memcpy(packed.data() + at, values.data(), values.size() * sizeof(T));
 }
 
+// A digit of 16 bits splits into two signed bytes up to 127 * 256 + 127, and kernels negate those of 8 bits.
+constexpr std::int16_t kMostInt8 = 127, kMostInt16 = 32639;
+
+void check_range(const std::vector<std::int16_t>& digits, std::int16_t most, const char* bits) {
+  for (const std::int16_t digit : digits) {
+    if (digit < -most || digit > most) {
+      throw std::invalid_argument("a digit of " + std::string(bits) + " bits lies between -" + std::to_string(most) +
+                                  " and " + std::to_string(most) + "; found " + std::to_string(digit));
+    }
+  }
+}
+
 // Digit planes as the kernels hold them.
 std::vector<std::vector<std::int8_t>> planes_from(const Digits& digits, std::size_t centroids) {
   std::vector<std::vector<std::int8_t>> planes(digits.grid == Grid::int16 ? 3 : 1, std::vector<std::int8_t>(centroids));
@@ -159,6 +172,8 @@ std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits
       (digits.grid == Grid::int16 && digits.int16.size() != matrix.codebook.size())) {
     throw std::invalid_argument("there must be one digit a centroid");
   }
+  check_range(digits.int8, kMostInt8, "8");
+  check_range(digits.int16, kMostInt16, "16");
   const auto rows = static_cast<std::size_t>(matrix.rows);
   std::vector<std::uint64_t> before(rows + 1, 0);
   std::vector<std::uint32_t> order(rows);

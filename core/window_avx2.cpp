@@ -81,7 +81,7 @@ void split(const Wide (&elements)[4], std::size_t count, std::uint8_t* out, std:
   const Wide low01 = _mm256_unpacklo_epi32(quads[0], quads[1]), low23 = _mm256_unpacklo_epi32(quads[2], quads[3]);
   const Wide high01 = _mm256_unpackhi_epi32(quads[0], quads[1]), high23 = _mm256_unpackhi_epi32(quads[2], quads[3]);
   const Wide found[4]{_mm256_unpacklo_epi64(low01, low23), _mm256_unpackhi_epi64(low01, low23),
-                                  _mm256_unpacklo_epi64(high01, high23), _mm256_unpackhi_epi64(high01, high23)};
+                      _mm256_unpacklo_epi64(high01, high23), _mm256_unpackhi_epi64(high01, high23)};
   const Wide natural = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   for (std::size_t plane = 0; plane < count; ++plane) {
     store(out + plane * stride, _mm256_permutevar8x32_epi32(found[plane], natural));
@@ -137,16 +137,20 @@ Index index_of(const Step& values) {
 
 // The bytes of a table of 16, 32, 64, 128 or 256.
 template <std::size_t kEntries>
-Step look_up(const void* table, const Index& at) {
-  const auto* const entries = static_cast<const std::uint8_t*>(table);
+Wide look_up_half(const std::uint8_t* entries, const Index& at, std::size_t i) {
   if constexpr (kEntries == 16) {
-    const Wide both = twice(entries);
-    return each_half([&](auto i) { return _mm256_shuffle_epi8(both, at.low.half[i]); });
+    return _mm256_shuffle_epi8(twice(entries), at.low.half[i]);
   } else {
-    const Step below = look_up<kEntries / 2>(entries, at), above = look_up<kEntries / 2>(entries + kEntries / 2, at);
+    const Wide below = look_up_half<kEntries / 2>(entries, at, i);
+    const Wide above = look_up_half<kEntries / 2>(entries + kEntries / 2, at, i);
     const Step& bit = kEntries == 32 ? at.bit4 : kEntries == 64 ? at.bit5 : kEntries == 128 ? at.bit6 : at.bit7;
-    return each_half([&](auto i) { return _mm256_blendv_epi8(below.half[i], above.half[i], bit.half[i]); });
+    return _mm256_blendv_epi8(below, above, bit.half[i]);
   }
+}
+
+template <std::size_t kEntries>
+Step look_up(const void* table, const Index& at) {
+  return each_half([&](auto i) { return look_up_half<kEntries>(static_cast<const std::uint8_t*>(table), at, i); });
 }
 
 // The places of a step, their top bits to be ignored, and its codes, both in the wanted order.
@@ -408,7 +412,7 @@ class X24 {
 
 // kVectors: 1, whose sums stay in registers, or the most.
 template <typename Kernel, unsigned kCodeBits, SlotOrder kFound, std::size_t kVectors>
-void run_group(const WindowTask& task, const Kernel& kernel, std::size_t group) {
+[[gnu::flatten]] void run_group(const WindowTask& task, const Kernel& kernel, std::size_t group) {
   const WindowView& view = *task.view;
   const std::size_t vectors = kVectors == 1 ? 1 : task.vectors;
   const std::size_t plane = plane_bytes(task), stride = planes_of(task.arithmetic) * plane;
@@ -416,7 +420,8 @@ void run_group(const WindowTask& task, const Kernel& kernel, std::size_t group) 
   typename Kernel::Totals totals[kVectors]{};
   const std::size_t last = view.last_pair(group);
   for (std::size_t pair = view.first_pair(group); pair < last;) {
-    for (const std::size_t settled = std::min(last, pair + std::min(Kernel::kSettle, last - pair)); pair < settled; ++pair) {
+    for (const std::size_t settled = std::min(last, pair + std::min(Kernel::kSettle, last - pair)); pair < settled;
+         ++pair) {
       for (std::size_t step = 0; step < 2; ++step) {
         Step places, codes;
         read_step<kCodeBits, kFound, Kernel::kWanted>(view.stream + pair * view.stream_bytes, step, places, codes);
@@ -452,7 +457,8 @@ void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
 
 template <typename Kernel, unsigned kCodeBits>
 void run_order(const WindowTask& task, std::size_t first, std::size_t last) {
-  if (task.view->slots() == SlotOrder::by_slot) return run_groups<Kernel, kCodeBits, SlotOrder::by_slot>(task, first, last);
+  if (task.view->slots() == SlotOrder::by_slot)
+    return run_groups<Kernel, kCodeBits, SlotOrder::by_slot>(task, first, last);
   run_groups<Kernel, kCodeBits, SlotOrder::by_row>(task, first, last);
 }
 
@@ -483,6 +489,7 @@ void run(const WindowTask& task, std::size_t first, std::size_t last) {
 
 }  // namespace
 
-constinit const WindowKernel kWindowAvx2{kMostVectors, scan, prepared_bytes, prepare, run};
+constinit const WindowKernel kWindowAvx2{
+    {kMostVectors, kMostVectors, kMostVectors, kMostVectors}, scan, prepared_bytes, prepare, run};
 
 }  // namespace dcz

@@ -20,21 +20,24 @@ Scan scan(const float* x, std::size_t columns) {
   return found;
 }
 
-// A vector, or its fixed-point form, in blocks.
-std::size_t prepared_bytes(const WindowTask& task) {
-  return task.vectors * task.view->blocks * kBlockElements * sizeof(float);
-}
+// Lanes whose places and codes are neighbours in either SlotOrder.
+constexpr std::size_t kLanes = 4;
+
+// A vector, or its fixed-point form, in blocks, and a window of zeros.
+std::size_t elements_of(const WindowTask& task) { return (task.view->blocks + 2) * kBlockElements; }
+
+std::size_t prepared_bytes(const WindowTask& task) { return task.vectors * elements_of(task) * sizeof(float); }
 
 template <typename T>
 T* vector_of(const WindowTask& task, std::size_t vector) {
-  return reinterpret_cast<T*>(task.prepared) + vector * task.view->blocks * kBlockElements;
+  return reinterpret_cast<T*>(task.prepared) + vector * elements_of(task);
 }
 
 void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
   const std::size_t columns = task.view->header.columns;
   for (std::size_t v = first; v < last; ++v) {
     const float* const x = task.x + v * columns;
-    std::memset(vector_of<float>(task, v), 0, task.view->blocks * kBlockElements * sizeof(float));
+    std::memset(vector_of<float>(task, v), 0, elements_of(task) * sizeof(float));
     for (std::size_t block = 0; block < task.view->blocks; ++block) {
       const std::size_t begin = std::min(block * kBlockColumns, columns),
                         end = std::min(begin + kBlockColumns, columns);
@@ -50,17 +53,48 @@ void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
   }
 }
 
-// slot(lane, place, code) for the slots of one step.
-template <unsigned kCodeBits, SlotOrder kOrder, typename Slot>
-void visit_step(const std::uint8_t* pair, std::size_t half, const Slot& slot) {
-  const std::uint8_t* const places = pair + half * kStepSlots;
-  const std::uint8_t* const codes = pair + 2 * kStepSlots + (kCodeBits == 8 ? half * kStepSlots : 0);
-  for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-    for (std::size_t k = 0; k < 4; ++k) {
-      const unsigned byte = codes[4 * lane + k];
-      unsigned code = kCodeBits == 8 ? byte : half == 0 ? byte & 15 : byte >> 4;
-      if (kCodeBits == 5) code |= (places[4 * lane + k] >> 7) << 4;
-      slot(lane, places[place_of(kOrder, lane, k)] & 127u, code);
+// The weights of a byte of codes: with 4 bits a code, one look-up finds those of both steps of a pair.
+template <typename Weight>
+struct Pair {
+  Weight first, second;
+};
+
+template <unsigned kCodeBits, typename Weight>
+std::array<Pair<Weight>, 256> pairs_of(const Weight* weights) {
+  std::array<Pair<Weight>, 256> table{};
+  for (std::size_t byte = 0; byte < (kCodeBits == 8 ? 0 : 256); ++byte) {
+    table[byte] = {weights[byte & 15], weights[byte >> 4]};
+  }
+  return table;
+}
+
+// What one pair adds to the sums of one vector: apart for both steps, so that compilers multiply two at once. Not
+// inlined, or they find the address of each slot from the start of the vector anew. With 4 or 8 bits a code, places are
+// not masked, since that would cost as much as a look-up: a spoilt stream reads at most one window further, which
+// prepared vectors have.
+template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Weight, typename Sum>
+[[gnu::noinline]] void add_pair(const std::uint8_t* stream, const Value* first, const Value* second,
+                                const Pair<Weight>* pairs, const Weight* weights, Pair<Sum>* sums) {
+  constexpr unsigned kMask = kCodeBits == 5 ? 127 : 255;
+  for (std::size_t quarter = 0; quarter < 4; ++quarter, stream += 16, sums += 4) {
+    const std::uint8_t *const more = stream + kStepSlots, *const codes = more + kStepSlots;
+    for (std::size_t lane = 0; lane < 4; ++lane) {
+      Pair<Sum> sum = sums[lane];
+      for (std::size_t k = 0; k < 4; ++k) {
+        const std::size_t at = 4 * lane + k, place = place_of(kOrder, lane, k);
+        Pair<Weight> weight;
+        if constexpr (kCodeBits == 4) {
+          weight = pairs[codes[at]];
+        } else if constexpr (kCodeBits == 8) {
+          weight = {weights[codes[at]], weights[codes[at + kStepSlots]]};
+        } else {
+          weight = {weights[(codes[at] & 15u) | (stream[at] >> 7u) << 4u],
+                    weights[codes[at] >> 4u | (more[at] >> 7u) << 4u]};
+        }
+        sum.first += static_cast<Sum>(weight.first) * static_cast<Sum>(first[stream[place] & kMask]);
+        sum.second += static_cast<Sum>(weight.second) * static_cast<Sum>(second[more[place] & kMask]);
+      }
+      sums[lane] = sum;
     }
   }
 }
@@ -69,15 +103,13 @@ void visit_step(const std::uint8_t* pair, std::size_t half, const Slot& slot) {
 template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Weight, typename Sum>
 void add_group(const WindowView& view, std::size_t group, const Value* x, const Weight* weights,
                std::array<Sum, kGroupRows>& sums) {
+  const auto pairs = pairs_of<kCodeBits>(weights);
+  std::array<Pair<Sum>, kGroupRows> found{};
   for (std::size_t pair = view.first_pair(group); pair < view.last_pair(group); ++pair) {
-    for (std::size_t half = 0; half < 2; ++half) {
-      const Value* const window = x + view.start(2 * pair + half) * kBlockElements;
-      visit_step<kCodeBits, kOrder>(view.stream + pair * view.stream_bytes, half,
-                                    [&](std::size_t lane, unsigned place, unsigned code) {
-                                      sums[lane] += static_cast<Sum>(weights[code]) * static_cast<Sum>(window[place]);
-                                    });
-    }
+    add_pair<kCodeBits, kOrder>(view.stream + pair * view.stream_bytes, x + view.start(2 * pair) * kBlockElements,
+                                x + view.start(2 * pair + 1) * kBlockElements, pairs.data(), weights, found.data());
   }
+  for (std::size_t lane = 0; lane < kGroupRows; ++lane) sums[lane] = found[lane].first + found[lane].second;
 }
 
 template <unsigned kCodeBits, SlotOrder kOrder>

@@ -186,6 +186,11 @@ def decode_rows(packed: int, packed_bytes: int, first: int, count: int, out: int
 def gather_rows(packed: int, packed_bytes: int, rows: int, count: int, out: int, threads: int) -> None:
     """The same for the `count` int64 row numbers at the address `rows`."""
 
+def pack_panel(
+    rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Packed weights of the form panel (core/panel.hpp)."""
+
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[Any]
 
-# name of a grid -> its largest digit; one below a power of two
-LIMITS = {"int8": 127, "int16": 32767}
+# name of a grid -> its largest digit. Kernels hold an int16 digit as 256 * high + low, both of int8: 256 * 127 + 127.
+LIMITS = {"int8": 127, "int16": 32639}
 
 
 class _Format(NamedTuple):

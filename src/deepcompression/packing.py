@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
+from deepcompression.grid import LIMITS, digits_on_grid
 from deepcompression.tensor import BitmapTensor, CompressedTensor, widen
 
 Packed = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 ACTIVATIONS = ("float32", "int8")
+FORMS = ("window", "panel", "tile")
+
+# From so many vectors on the form `panel` multiplies faster than `window`.
+PANEL_FROM = {"float32": 12, "int8": 64}
 
 
 class Header(NamedTuple):
@@ -53,32 +58,49 @@ def check_activations(activations: str) -> None:
         raise ValueError(f"activations are {' or '.join(ACTIVATIONS)}; found {activations!r}")
 
 
-def pack(tensor: CompressedTensor | BitmapTensor, activations: str = "float32", *, form: str | None = None) -> Packed:
-    """A shared matrix -> packed weights of the form `window`, or `tile`.
+def pack(
+    tensor: CompressedTensor | BitmapTensor,
+    activations: str = "float32",
+    batch: int = 1,
+    *,
+    form: str | None = None,
+) -> Packed:
+    """A shared matrix -> packed weights.
 
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
-    form         "tile" for convolutions and embeddings, whose rows are decoded; else what multiplies best
+    batch        by how many vectors at once; other numbers work too, more slowly
+    form         "window" multiplies by few vectors, "panel" by many, "tile" decodes rows, for convolutions and
+                 embeddings; by default the one that multiplies best
 
     Raises ValueError for fewer dimensions, unknown activations and forms.
     """
     check_activations(activations)
-    if form not in (None, "window", "tile"):
-        raise ValueError(f"weights are packed in the form window or tile; found {form!r}")
+    if form not in (None, *FORMS):
+        raise ValueError(f"weights are packed in the form {', '.join(FORMS)}; found {form!r}")
     if len(tensor.shape) < 2:
         raise ValueError(f"packed weights have two or more dimensions; found shape {list(tensor.shape)}")
     if isinstance(tensor, CompressedTensor):
         tensor = BitmapTensor.of(tensor)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
+    if form is None:
+        form = "panel" if batch >= PANEL_FROM[activations] else "window"
     if form == "tile":
         taps = max(1, math.prod(tensor.shape[2:]))
         return _core.pack_tile(rows, columns, tensor.bits, tensor.codes, codebook, taps)
-    scale, digits = nearest_digits(codebook, 127)
-    grid_bits, scale16, wide = 0, 0.0, np.zeros(0, np.int16)
+    if form == "panel":
+        return _core.pack_panel(rows, columns, tensor.bits, tensor.codes, codebook)
+    scale8, int8 = nearest_digits(codebook, LIMITS["int8"])
+    grid_bits, scale16, int16 = 0, 0.0, np.zeros(0, np.int16)
+    found = digits_on_grid(codebook)
+    if found is not None and found.grid == "int8":
+        grid_bits, scale8, int8 = 8, found.scale, found.digits
+    elif found is not None:
+        grid_bits, scale16, int16 = 16, found.scale, found.digits
     by_slot = activations == "float32" and not grid_bits
     return _core.pack_window(
-        rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale, digits, scale16, wide, by_slot
+        rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, by_slot
     )
 
 
@@ -106,8 +128,8 @@ def matmul(
     bias  float32 (rows,)
 
     With `activations="int8"` each vector of x is rounded to 255 steps between -max|x| and max|x|, and the centroids are
-    too if they are not on the int8 grid. The result does not depend on `threads`. Raises ValueError or TypeError for
-    arrays that do not fit.
+    too if they are not on the int8 grid; the form `panel` computes in float32 all the same, which is more exact. The
+    result does not depend on `threads`. Raises ValueError or TypeError for arrays that do not fit.
     """
     check_activations(activations)
     facts = header(packed)

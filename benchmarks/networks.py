@@ -1,0 +1,94 @@
+"""Whole networks to be timed: their modules, their weights as they are compressed, the shape of an input.
+
+AlexNet is Caffe's, in one column, with two groups in conv2, conv4 and conv5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks import tensors
+from deepcompression import tensor
+from reproduce.models import LeNet5, LeNet300100
+
+# Channels of VGG-16's convolutions; a pooling ends each group.
+VGG16_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class AlexNet(nn.Module):
+    """Input (count, 3, 227, 227), output (count, 1000)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 96, 11, stride=4)
+        self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
+        self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
+        self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
+        self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
+        self.fc6 = nn.Linear(9216, 4096)
+        self.fc7 = nn.Linear(4096, 4096)
+        self.fc8 = nn.Linear(4096, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.local_response_norm(F.relu(self.conv1(x)), 5), 3, 2)
+        x = F.max_pool2d(F.local_response_norm(F.relu(self.conv2(x)), 5), 3, 2)
+        x = F.relu(self.conv4(F.relu(self.conv3(x))))
+        x = F.max_pool2d(F.relu(self.conv5(x)), 3, 2).flatten(1)
+        return self.fc8(F.relu(self.fc7(F.relu(self.fc6(x)))))
+
+
+class VGG16Classifier(nn.Module):
+    """VGG-16's fully connected layers alone. Input (count, 25088), output (count, 1000)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(25088, 4096)
+        self.fc7 = nn.Linear(4096, 4096)
+        self.fc8 = nn.Linear(4096, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc8(F.relu(self.fc7(F.relu(self.fc6(x)))))
+
+
+class VGG16(VGG16Classifier):
+    """Input (count, 3, 224, 224), output (count, 1000)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = 3
+        for group, widths in enumerate(VGG16_GROUPS, 1):
+            for number, width in enumerate(widths, 1):
+                setattr(self, f"conv{group}_{number}", nn.Conv2d(channels, width, 3, padding=1))
+                channels = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        for group, widths in enumerate(VGG16_GROUPS, 1):
+            for number in range(1, len(widths) + 1):
+                x = F.relu(getattr(self, f"conv{group}_{number}")(x))
+            x = F.max_pool2d(x, 2)
+        return super().forward(x.flatten(1))
+
+
+@dataclass(frozen=True)
+class Network:
+    build: Callable[[], nn.Module]
+    # of one input
+    shape: tuple[int, ...]
+    tensors: Callable[[], dict[str, tensor.Tensor]]
+
+
+def _classifier() -> dict[str, tensor.Tensor]:
+    return tensors.network({name: layer for name, layer in tensors.VGG16.items() if name.startswith("fc")})
+
+
+NETWORKS = {
+    "LeNet-300-100": Network(LeNet300100, (1, 28, 28), lambda: tensors.lenets()["lenet-300-100"]),
+    "LeNet-5": Network(LeNet5, (1, 28, 28), lambda: tensors.lenets()["lenet-5"]),
+    "AlexNet": Network(AlexNet, (3, 227, 227), tensors.alexnet),
+    "VGG-16": Network(VGG16, (3, 224, 224), lambda: tensors.network(tensors.VGG16)),
+    "VGG-16 fc6-8": Network(VGG16Classifier, (25088,), _classifier),
+}

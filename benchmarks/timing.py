@@ -1,0 +1,112 @@
+"""Times tasks by turns: every round gives each of them a turn, in a new order, with hot or cold caches."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+
+COLD_BYTES = 96 << 20
+# A turn with hot caches: this many untimed calls, then timed ones for about this long.
+WARM_CALLS, TURN_SECONDS, TURN_CALLS = 2, 0.002, 20
+# Pools of threads go on spinning after a call; before another task's turn they must have gone to sleep.
+PAUSE_SECONDS = 0.012
+LEAST_ROUNDS = 3
+# A task whose call takes more than this part of the time there is has only the least number of rounds.
+SLOW = 0.02
+
+
+class Task(Protocol):
+    """What takes turns."""
+
+    def turn(self, calls: int, cold: bool) -> list[float]:
+        """Seconds of each call; with `cold` the caches are flushed before each, else a few calls go before."""
+
+
+def clean_environment() -> None:
+    """Starts this program anew without the variables that slow OpenBLAS down here (a library reads them when it is
+    loaded), and with threads of libiomp5 that fall asleep within the pause between turns.
+    """
+    wanted = {"KMP_BLOCKTIME": "5"}
+    unwanted = [name for name in os.environ if name.startswith("OPENBLAS_")]
+    if unwanted or any(os.environ.get(name) != value for name, value in wanted.items()):
+        kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], kept | wanted)
+
+
+class Flush:
+    """Streams through `COLD_BYTES` on each of `threads` cores at once, so that no cache holds anything else."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self.buffers = [np.ones(COLD_BYTES // 8, np.uint64) for _ in range(threads)]
+        self.pool = ThreadPoolExecutor(threads)
+
+    def __call__(self) -> None:
+        others = [self.pool.submit(buffer.max) for buffer in self.buffers[1:]]
+        self.buffers[0].max()
+        for other in others:
+            other.result()
+
+
+@functools.cache
+def flush_of(threads: int) -> Flush:
+    """One for each number of threads, since its buffers are large."""
+    return Flush(threads)
+
+
+class Call:
+    """A call in this process; `before` is called at the start of each turn."""
+
+    def __init__(
+        self, call: Callable[[], Any], flush: Callable[[], None], before: Callable[[], object] = lambda: None
+    ) -> None:
+        self.call, self.flush, self.before = call, flush, before
+
+    def turn(self, calls: int, cold: bool) -> list[float]:
+        self.before()
+        return turn(self.call, calls, self.flush if cold else None)
+
+
+def turn(call: Callable[[], Any], calls: int, flush: Callable[[], None] | None) -> list[float]:
+    """As `Task.turn`."""
+    if flush is None:
+        for _ in range(WARM_CALLS):
+            call()
+    seconds = []
+    for _ in range(calls):
+        if flush is not None:
+            flush()
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def interleave(
+    tasks: Mapping[str, Task], budget_seconds: float, cold: bool = False, pause: float = PAUSE_SECONDS, seed: int = 0
+) -> tuple[dict[str, float], int]:
+    """Median seconds of a call by task, and the number of rounds, of which as many are made as fit the budget."""
+    end = time.perf_counter() + budget_seconds
+    order = list(tasks)
+    shuffler = random.Random(seed)
+    found: dict[str, list[float]] = {name: [] for name in order}
+    rounds = 0
+    while rounds < LEAST_ROUNDS or time.perf_counter() < end:
+        shuffler.shuffle(order)
+        for name in order:
+            known = min(found[name], default=TURN_SECONDS)
+            if rounds >= LEAST_ROUNDS and known > SLOW * budget_seconds:
+                continue
+            calls = 1 if cold else max(1, min(TURN_CALLS, int(TURN_SECONDS / known)))
+            time.sleep(pause)
+            found[name] += tasks[name].turn(calls, cold)
+        rounds += 1
+    return {name: statistics.median(seconds) for name, seconds in found.items()}, rounds
