@@ -1,5 +1,7 @@
 """Products in plain torch operations, as other devices compute them, held against the core's from the same bytes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from test_packing import matrix
 
 from deepcompression import packing, plain
 from deepcompression.plain import plain_operations
+from deepcompression.tensor import CompressedTensor
 
 SHAPES = [(0, 5), (3, 0), (1, 1), (5, 7), (37, 131), (64, 126), (17, 1000)]
 
@@ -18,7 +21,8 @@ SHAPES = [(0, 5), (3, 0), (1, 1), (5, 7), (37, 131), (64, 126), (17, 1000)]
 def test_it_computes_what_the_core_computes(shape, centroids, activations, chunk, monkeypatch):
     monkeypatch.setattr(plain, "_CHUNK_PRODUCTS", chunk)
     tensor = matrix(*shape, 0.3, centroids)
-    for packed in {packing.pack(tensor, pack_for).tobytes() for pack_for in packing.ACTIVATIONS}:
+    forms = [("float32", "window"), ("int8", "window"), ("float32", "panel")]
+    for packed in (packing.pack(tensor, pack_for, form=form).tobytes() for pack_for, form in forms):
         array = np.frombuffer(bytearray(packed), np.uint8)
         x = np.random.default_rng(1).standard_normal((3, shape[1])).astype(np.float32)
         bias = np.random.default_rng(2).standard_normal(shape[0]).astype(np.float32)
@@ -28,6 +32,22 @@ def test_it_computes_what_the_core_computes(shape, centroids, activations, chunk
         )
         assert found.shape == expected.shape
         assert np.abs(found.numpy() - expected).max(initial=0) <= 1e-6 * np.abs(expected).max(initial=0)
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 1 << 20])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (16, 3, 5, 5), (101, 37)])
+@pytest.mark.parametrize("centroids", [1, 16, 32, 256])
+def test_rows_are_decoded_as_the_core_decodes_them(shape, centroids, chunk, monkeypatch):
+    monkeypatch.setattr(plain, "_CHUNK_PRODUCTS", chunk)
+    flat = matrix(shape[0], math.prod(shape[1:]), 0.3, centroids)
+    tensor = CompressedTensor(shape, flat.positions, flat.codebook, flat.codes)
+    packed = packing.pack(tensor, form="tile")
+    expected = packing.rows(packed, 0, shape[0])
+    numbers = torch.tensor([shape[0] - 1, 0, *range(shape[0])])
+    found = plain.decode_rows(torch.from_numpy(packed), packing.header(packed), numbers)
+    assert np.array_equal(found.numpy(), expected[numbers.numpy()])
+    nothing = plain.decode_rows(torch.from_numpy(packed), packing.header(packed), numbers[:0])
+    assert nothing.shape == (0, expected.shape[1])
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-38, 0.0, 1e30])
@@ -79,3 +99,5 @@ def test_forms_that_it_does_not_know_are_refused():
     header = packing.header(packed)._replace(form="unknown")
     with pytest.raises(NotImplementedError, match="unknown"):
         plain.multiply(torch.from_numpy(packed), header, torch.zeros(1, 7), None, "float32")
+    with pytest.raises(NotImplementedError, match="window"):
+        plain.decode_rows(torch.from_numpy(packed), packing.header(packed), torch.zeros(1, dtype=torch.int64))

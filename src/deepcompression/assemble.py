@@ -142,7 +142,7 @@ def _pack(target: Target, use: Use, shared: BitmapTensor, options: Options) -> S
 
     def packed(tensor: BitmapTensor) -> PackedWeight:
         form = "tile" if use in ("convolution", "embedding") else None
-        array = torch.from_numpy(packing.pack(tensor, options.activations, form=form))
+        array = torch.from_numpy(packing.pack(tensor, options.activations, options.batch, form=form))
         device = "cpu" if original.is_meta else original.device
         return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, options.activations)
 

@@ -5,7 +5,7 @@ a bounded number of survivors at a time, never the dense matrix.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -42,6 +42,23 @@ def forced() -> bool:
     return _forced
 
 
+def _round_up(size: int) -> int:
+    return -(-size // _SECTION_BYTES) * _SECTION_BYTES
+
+
+def _sections(packed: Tensor, sizes: list[int]) -> list[Tensor]:
+    """The sections behind the header, one after the other."""
+    found, at = [], _HEADER_BYTES
+    for size in sizes:
+        found.append(packed[at : at + size])
+        at += _round_up(size)
+    return found
+
+
+def _unsigned16(section: Tensor) -> Tensor:
+    return section.view(torch.int16).to(torch.int32) & 0xFFFF
+
+
 class _Window(NamedTuple):
     """The sections of core/window.hpp as tensors that share the packed bytes."""
 
@@ -53,24 +70,18 @@ class _Window(NamedTuple):
     stream: Tensor  # uint8 (pairs, bytes of a pair)
 
 
-def _sections(packed: Tensor, facts: Header) -> _Window:
+def _window(packed: Tensor, facts: Header) -> _Window:
     groups, pairs, centroids = facts.units, facts.length, 1 << facts.code_bits
     planes = 3 if facts.grid_bits == 16 else 1
     pair_bytes = 256 if facts.code_bits == 8 else 192
-    at = _HEADER_BYTES
-    found = []
-    sizes = (4 * centroids, planes * centroids, 4 * groups, 64 * groups, 64 * groups * planes, 4 * pairs)
-    for size in (*sizes, pair_bytes * pairs):
-        found.append(packed[at : at + size])
-        at += _round_up(size)
-    codebook, digits, ends, order, _, starts, stream = found
+    sizes = [4 * centroids, planes * centroids, 4 * groups, 64 * groups, 64 * groups * planes, 4 * pairs]
+    codebook, digits, ends, order, _, starts, stream = _sections(packed, [*sizes, pair_bytes * pairs])
     return _Window(
         codebook.view(torch.float32),
         digits[:centroids].view(torch.int8),
         ends.view(torch.int32),
         order.view(torch.int32),
-        # no column of a window lies behind 2^16 blocks
-        starts.view(torch.int16).to(torch.int32) & 0xFFFF,
+        _unsigned16(starts),
         stream.view(pairs, pair_bytes),
     )
 
@@ -131,13 +142,10 @@ def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
     if facts.form != "tile":
         raise NotImplementedError(f"rows of packed weights of the form {facts.form} cannot be decoded")
     centroids, row_bytes = 1 << facts.code_bits, -(-facts.columns // 8)
-    starts_at = _HEADER_BYTES + _round_up(4 * centroids)
-    bitmap_at = starts_at + _round_up(4 * (facts.rows + 1))
-    codes_at = bitmap_at + _round_up(facts.rows * row_bytes)
-    codebook = packed[_HEADER_BYTES : _HEADER_BYTES + 4 * centroids].view(torch.float32)
-    starts = packed[starts_at : starts_at + 4 * facts.rows].view(torch.int32)
-    bitmap = packed[bitmap_at : bitmap_at + facts.rows * row_bytes].view(facts.rows, row_bytes)
-    codes, per_byte = packed[codes_at:], 2 if facts.code_bits == 4 else 1
+    sizes = [4 * centroids, 4 * (facts.rows + 1), facts.rows * row_bytes, len(packed)]
+    floats, numbers, bitmap, codes = _sections(packed, sizes)
+    codebook, starts = floats.view(torch.float32), numbers.view(torch.int32)
+    bitmap, per_byte = bitmap.view(facts.rows, row_bytes), 2 if facts.code_bits == 4 else 1
     out = packed.new_empty((len(rows), facts.columns), dtype=torch.float32)
     chunk = max(1, _CHUNK_PRODUCTS // max(1, facts.columns))
     bits_of_byte = torch.arange(8, dtype=torch.uint8, device=packed.device)
@@ -153,8 +161,53 @@ def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
     return out
 
 
-def _round_up(size: int) -> int:
-    return -(-size // _SECTION_BYTES) * _SECTION_BYTES
+class _Panel(NamedTuple):
+    """The sections of core/panel.hpp."""
+
+    block_columns: int
+    rows_each: int
+    codebook: Tensor  # float32 (1 << code_bits,)
+    segment_ends: Tensor  # int32 (panels * blocks,), in quartets
+    rows: Tensor  # int32 (quartets, 4)
+    turn_ends: Tensor  # int32 (quartets,), in turns
+    entries: Tensor  # int32 (turns, 4)
+
+
+def _panel(packed: Tensor, facts: Header) -> _Panel:
+    block_columns, rows_each, quartets, _ = packed[_HEADER_BYTES : _HEADER_BYTES + 16].view(torch.int32).tolist()
+    blocks, centroids = -(-facts.columns // block_columns), 1 << facts.code_bits
+    sizes = [16, 4 * centroids, 8 * facts.units * blocks, 8 * quartets, 2 * quartets, 8 * facts.length]
+    _, codebook, ends, rows, turns, entries = _sections(packed, sizes)
+    return _Panel(
+        block_columns,
+        rows_each,
+        codebook.view(torch.float32),
+        ends.view(torch.int32).view(-1, 2)[:, 0].contiguous(),
+        _unsigned16(rows).view(-1, 4),
+        _unsigned16(turns).cumsum(0, dtype=torch.int32),
+        _unsigned16(entries).view(-1, 4),
+    )
+
+
+def _panel_sums(panel: _Panel, facts: Header, x: Tensor, weights: Tensor) -> Tensor:
+    """As `_window_sums`."""
+    blocks = -(-facts.columns // panel.block_columns)
+    padded = torch.nn.functional.pad(x, (0, blocks * panel.block_columns - facts.columns))
+    padded = torch.nn.functional.pad(padded.view(len(x), blocks, panel.block_columns), (0, 1)).view(len(x), -1)
+    nobody = facts.units * panel.rows_each
+    sums = x.new_zeros(len(x), nobody + 1)
+    chunk = max(1, _CHUNK_PRODUCTS // max(1, 4 * len(x)))
+    for first in range(0, facts.length, chunk):
+        last = min(first + chunk, facts.length)
+        turns = torch.arange(first, last, dtype=torch.int32, device=x.device)
+        quartets = torch.searchsorted(panel.turn_ends, turns, right=True)
+        segments = torch.searchsorted(panel.segment_ends, quartets.int(), right=True)
+        entries, rows = panel.entries[first:last], panel.rows[quartets]
+        columns = (segments % blocks * (panel.block_columns + 1)).unsqueeze(1) + (entries >> 8)
+        lanes = torch.where(rows == panel.rows_each, nobody, (segments // blocks * panel.rows_each).unsqueeze(1) + rows)
+        products = padded[:, columns.view(-1)] * weights[(entries & 255).view(-1)]
+        sums.index_add_(1, lanes.view(-1), products)
+    return sums[:, : facts.rows]
 
 
 def _integers(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,27 +225,38 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
 
     Gives float32 (vectors, rows). Raises NotImplementedError for a form that it does not know.
     """
-    if facts.form != "window":
-        raise NotImplementedError(f"packed weights of the form {facts.form} cannot be multiplied by on {x.device}")
+    if facts.form not in ("window", "panel"):
+        raise NotImplementedError(f"packed weights of the form {facts.form} cannot be multiplied by")
     if not x.numel() or not facts.rows:
         nothing = x.new_zeros(len(x), facts.rows)
         return nothing if bias is None else nothing + bias
-    window = _sections(packed, facts)
-    y: Tensor
+    take, weights, digits = _window_or_panel(packed, facts)
     finite = x.isfinite()
     good = finite.all(1, keepdim=True)
-    whole = bool(good.all())
-    if activations == "int8" and facts.columns <= _INTEGER_COLUMNS:
+    y: Tensor
+    if activations == "int8" and digits is not None and facts.columns <= _INTEGER_COLUMNS:
         exact = good & (x.abs().amax(1, keepdim=True) >= _LEAST_INTEGER)
-        digits, step = _integers(torch.where(exact, x, 1.0))
-        y = _window_sums(window, facts, digits, window.digits.to(torch.int32)) * (step * facts.scale8)
+        steps, step = _integers(torch.where(exact, x, 1.0))
+        y = take(steps, digits) * (step * facts.scale8)
         if not bool(exact.all()):
-            y = torch.where(exact, y, _window_sums(window, facts, x, window.codebook))
+            y = torch.where(exact, y, take(x, weights))
     else:
-        y = _window_sums(window, facts, x, window.codebook)
-    if not whole:
+        y = take(x, weights)
+    if not bool(good.all()):
         # as a dense layer would: what is not finite meets pruned weights too, and times zero it is NaN
         marks = (~finite).to(x.dtype)
-        met = _window_sums(window, facts, marks, torch.ones_like(window.codebook))
+        met = take(marks, torch.ones_like(weights))
         y = torch.where(met == marks.sum(1, keepdim=True), y, math.nan)
     return y if bias is None else y + bias
+
+
+def _window_or_panel(packed: Tensor, facts: Header) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor | None]:
+    """A function from x, (vectors, columns), and a weight for each code to their sums, (vectors, rows), in the dtype of
+    x; the codebook; and the digits of the codes, int32, if x may be integers.
+    """
+    if facts.form == "panel":
+        panel = _panel(packed, facts)
+        return lambda x, weights: _panel_sums(panel, facts, x, weights), panel.codebook, None
+    window = _window(packed, facts)
+    digits = window.digits.to(torch.int32)
+    return lambda x, weights: _window_sums(window, facts, x, weights), window.codebook, digits
