@@ -246,7 +246,8 @@ def test_vmap_and_dispatch_modes_see_what_is_computed(dense, small):
 
     x = floats(3, 80)
     expected = double(dense)(x.double()).detach()
-    with torch.no_grad(), pytest.warns(UserWarning, match="batching rule"):
+    with torch.no_grad():
         assert_near(torch.func.vmap(small)(x), expected)
+        assert_near(torch.func.vmap(small, in_dims=1, out_dims=1)(x.t()), expected.t())
     with torch.no_grad(), FlopCounterMode(display=False):
         assert_near(small(x), expected)

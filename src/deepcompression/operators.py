@@ -212,6 +212,17 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 for _name in ("linear", "convolution"):
     torch.library.register_autograd(f"deepcompression::{_name}", _backward, setup_context=_remember)
 
+
+def _linear_vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, *others: Any) -> tuple[Tensor, int]:
+    """Vectors of a batch are vectors; a batch of weights there is not."""
+    dim, *rest = in_dims[:3]
+    if dim is None or any(other is not None for other in rest):
+        raise NotImplementedError(f"{others[-1]}: packed weights take a batch of inputs, not of weights or biases")
+    return cast(Tensor, linear_operator(x.movedim(dim, 0), *others)), 0
+
+
+torch.library.register_vmap("deepcompression::linear", _linear_vmap)
+
 linear_operator = torch.ops.deepcompression.linear.default
 convolution_operator = torch.ops.deepcompression.convolution.default
 rows_operator = torch.ops.deepcompression.rows.default
