@@ -23,9 +23,6 @@ from deepcompression.uses import Use, use_of, why_dense, why_large, why_small, w
 # attribute of a module: its parameters that stay dense, each with the reason
 DENSE_REASONS = "dense_reasons"
 
-# attribute of a stand-in: why it is packed
-PACKED_REASON = "reason"
-
 
 @dataclass(frozen=True)
 class Options:
@@ -132,8 +129,9 @@ def _plan(target: Target, source: Source, options: Options) -> _Plan:
     if reason := why_large(held, dense_bytes):
         return _Plan(target, {}, reason)
     why = f"{100 * density:.3g} % of the weights survive, in {dense_bytes / held:.1f} times fewer bytes than dense"
-    for stand_in in stand_ins.values():
-        setattr(stand_in, PACKED_REASON, why)
+    for number, (use, stand_in) in enumerate(stand_ins.items()):
+        tied = f"; tied, and in a form of its own for {use}" if len(stand_ins) > 1 else ""
+        stand_in.why, stand_in.counts_dense = why + tied, number == 0
     return _Plan(target, stand_ins, None)
 
 

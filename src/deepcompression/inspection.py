@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from deepcompression import packing
-from deepcompression.assemble import DENSE_REASONS, PACKED_REASON
+from deepcompression.assemble import DENSE_REASONS
 from deepcompression.explanation import Kernel
 from deepcompression.packed import PackedParts, PackedWeight
 from deepcompression.stand_in import StandIn
@@ -23,16 +23,21 @@ def kernels_of(model: nn.Module) -> Iterator[Kernel]:
             continue
         for local, child in module.named_children():
             if isinstance(child, StandIn) and id(child) not in inside:
-                _add(found, id(child), _joined(name, local), _packed(type(module).__name__, child))
+                _add(found, id(child), _joined(name, local), _packed(_kind(module), child))
         reasons = module.__dict__.get(DENSE_REASONS, {})
         for local, parameter in module.named_parameters(recurse=False):
             if parameter.dim() >= 2 or local in reasons:
                 reason = reasons.get(local, "it was not given to dc.run")
                 size = parameter.numel() * parameter.element_size()
                 shape = tuple(parameter.shape)
-                kernel = Kernel((), type(module).__name__, shape, "dense", "", "", reason, size, size, None, None)
+                kernel = Kernel((), _kind(module), shape, "dense", "", "", reason, size, size, None, None)
                 _add(found, id(parameter), _joined(name, local), kernel)
     yield from found.values()
+
+
+def _kind(module: nn.Module) -> str:
+    """The class as its author knows it."""
+    return next(base.__name__ for base in type(module).__mro__ if not base.__module__.startswith("deepcompression."))
 
 
 def _joined(path: str, local: str) -> str:
@@ -62,9 +67,9 @@ def _packed(module: str, stand_in: StandIn) -> Kernel:
         first.header.form,
         arithmetic,
         packing.instruction_set() if first.device.type == "cpu" else first.device.type,
-        getattr(stand_in, PACKED_REASON, ""),
+        stand_in.why,
         sum(part.packed.numel() for part in weights),
-        stand_in.numel() * stand_in.dtype.itemsize,
+        stand_in.numel() * stand_in.dtype.itemsize if stand_in.counts_dense else 0,
         survivors / stand_in.numel() if stand_in.numel() else 0.0,
         max(part.header.centroids for part in weights),
     )

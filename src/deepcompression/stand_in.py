@@ -17,6 +17,7 @@ class StandIn(nn.Module):
 
     layer  the plain name of the parameter, for messages
     shape  of the dense weight; `dtype` is what it would have
+    why    the reason for being packed; `counts_dense` is False for a second form of a tied weight
     """
 
     layer: str
@@ -33,6 +34,8 @@ class StandIn(nn.Module):
         self.layer = layer
         self.shape = torch.Size(shape)
         self.dtype = dtype
+        self.why = ""
+        self.counts_dense = True
 
     @property
     def device(self) -> torch.device:
