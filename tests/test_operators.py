@@ -96,13 +96,12 @@ def test_every_kind_computes_what_the_dense_model_computes(case):
 
 
 @pytest.mark.parametrize("grad", [False, True])
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-def test_it_is_compiled_as_one_graph(case, backend, grad):
+def test_it_is_compiled_as_one_graph(case, grad):
     small, x, _ = case
     torch._dynamo.reset()
     # torch takes its own recurrent modules out of graphs
     with torch.set_grad_enabled(grad), torch._dynamo.config.patch(allow_rnn=True):
-        assert_equal(torch.compile(small, backend=backend, fullgraph=True)(x), small(x))
+        assert_equal(torch.compile(small, backend="aot_eager", fullgraph=True)(x), small(x))
 
 
 def test_it_is_exported_saved_and_loaded(case, tmp_path):
@@ -124,6 +123,7 @@ def test_an_exported_batch_may_be_of_any_size():
         assert_equal(program.module()(x), small(x))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_code_of_the_default_compiler():
     small = dc.run(make(Convolutions))
     x = floats(2, 32, 12)
@@ -208,7 +208,7 @@ def test_a_state_that_does_not_fit_names_the_layer():
     for bad in (other["0.weight.packed"], state["0.weight.packed"][:-64], torch.zeros(3), "text"):
         with pytest.raises(RuntimeError, match=r"0\.weight: "):
             small.load_state_dict(state | {"0.weight.packed": bad})
-    with pytest.raises(RuntimeError, match=r"Missing key.*0\.weight\.packed.*Unexpected key.*0\.weight"):
+    with pytest.raises(RuntimeError, match=r"(?s)Missing key.*0\.weight\.packed.*Unexpected key.*0\.weight"):
         small.load_state_dict(nn.Sequential(linear()).state_dict())
     with pytest.raises(RuntimeError, match=r"Unexpected key.*0\.weight\.more"):
         small.load_state_dict(state | {"0.weight.more": torch.zeros(1)})
@@ -223,7 +223,7 @@ def test_a_state_may_be_assigned():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_facts_are_the_header(form):
-    header = Header(form, 5, 16, True, 10, 1 << 40, 7, 3, 2, 1, 1.25e-30, -0.0)
+    header = Header(form, 5, 16, True, 10, 1 << 40, 7, 3, 2, 1, 2.0**-100, -0.0)
     assert header_of(facts_of(header)) == header
 
 
@@ -241,4 +241,4 @@ def test_an_exported_model_is_run_by_another_process(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", LOADING, tmp_path / "model.pt2"], capture_output=True, text=True, check=True
     )
-    assert float(done.stdout) == pytest.approx(float(small(torch.ones(1, 80)).sum()), rel=1e-5)
+    assert float(done.stdout) == pytest.approx(float(small(torch.ones(1, 80)).detach().sum()), rel=1e-5)

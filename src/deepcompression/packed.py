@@ -151,8 +151,9 @@ class PackedWeight(StandIn):
 
     def _directly(self, x: Tensor) -> bool:
         """Whether no dispatcher is needed: the ordinary tensors of an ordinary call."""
-        watched = _autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level()
-        return not torch.compiler.is_compiling() and type(x) is Tensor and not watched
+        if _is_compiling() or type(x) is not Tensor:
+            return False
+        return not (_autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level())
 
     def _check_form(self, form: str) -> None:
         if self.header.form != form:
