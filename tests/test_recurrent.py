@@ -153,5 +153,5 @@ def test_states_that_do_not_fit_are_refused():
     small = dc.run(nn.Sequential(recurrent("lstm")))[0]
     x = floats(TIME, BATCH, INPUT)
     for hx in (torch.zeros(1, BATCH, 96), (torch.zeros(1, 2, 96), torch.zeros(1, 2, 96))):
-        with pytest.raises(ValueError, match="^0: initial states have shapes"):
+        with pytest.raises(ValueError, match=r"^0: initial states have shapes"):
             small(x, hx)

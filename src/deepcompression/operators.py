@@ -131,14 +131,8 @@ def convolution(
     if x.is_cpu and not plain.forced():
         y = convolve.convolve(numbers, packed, *settings)
     else:
-
-        def decode(piece: convolve.Piece) -> Tensor:
-            rows = torch.arange(piece.first, piece.first + piece.count, device=packed.device)
-            weights = plain.decode_rows(packed, header_of(facts), rows)
-            return weights.view(piece.count, *shape[2:], shape[1]).movedim(-1, 1)
-
-        y = convolve.convolve_by(decode, numbers, *settings)
-    return _channels_last(y.to(x.dtype), len(shape))
+        y = plain.convolve(packed, header_of(facts), numbers, *settings)
+    return y.to(x.dtype).contiguous()
 
 
 @_fake("deepcompression::convolution")
@@ -157,16 +151,7 @@ def _convolution_fake(
 ) -> Tensor:
     function = (F.conv1d, F.conv2d, F.conv3d)[len(shape) - 3]
     y = function(x, x.new_empty(shape), None, stride, padding_mode or padding, dilation, groups)
-    return _channels_last(torch.empty_like(y, memory_format=torch.contiguous_format), len(shape))
-
-
-def _channels_last(y: Tensor, dimensions: int) -> Tensor:
-    """A result as compilers may rely on it to lie: with its channels last where it has a batch and two or three
-    dimensions.
-    """
-    if y.dim() == dimensions and dimensions > 3:
-        return y.contiguous(memory_format=torch.channels_last if dimensions == 4 else torch.channels_last_3d)
-    return y.contiguous()
+    return torch.empty_like(y, memory_format=torch.contiguous_format)
 
 
 @_everywhere("deepcompression::rows")

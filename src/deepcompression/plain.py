@@ -5,12 +5,13 @@ a bounded number of survivors at a time, never the dense matrix.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from deepcompression.packing import Header
 
@@ -23,6 +24,8 @@ _CHUNK_PRODUCTS = 1 << 20
 # As in core/multiply.cpp: beyond so many columns, or below this magnitude, int8 activations are computed as floats.
 _INTEGER_COLUMNS = 65536
 _LEAST_INTEGER = torch.finfo(torch.float32).tiny * 2.0**24
+
+_CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
 _forced = False
 
@@ -94,9 +97,9 @@ def _blocks(facts: Header) -> int:
 def _in_blocks(x: Tensor, facts: Header) -> Tensor:
     """(vectors, columns) -> (vectors, 64 * blocks): a zero after every 63 columns, and zeros at the end."""
     filled = _blocks(facts) - 1
-    x = torch.nn.functional.pad(x, (0, filled * _BLOCK_COLUMNS - facts.columns))
-    x = torch.nn.functional.pad(x.view(len(x), filled, _BLOCK_COLUMNS), (0, 1))
-    return torch.nn.functional.pad(x.view(len(x), filled * _BLOCK_ELEMENTS), (0, _BLOCK_ELEMENTS))
+    x = F.pad(x, (0, filled * _BLOCK_COLUMNS - facts.columns))
+    x = F.pad(x.view(len(x), filled, _BLOCK_COLUMNS), (0, 1))
+    return F.pad(x.view(len(x), filled * _BLOCK_ELEMENTS), (0, _BLOCK_ELEMENTS))
 
 
 def _slots(window: _Window, facts: Header, first: int, last: int) -> tuple[Tensor, Tensor]:
@@ -192,8 +195,8 @@ def _panel(packed: Tensor, facts: Header) -> _Panel:
 def _panel_sums(panel: _Panel, facts: Header, x: Tensor, weights: Tensor) -> Tensor:
     """As `_window_sums`."""
     blocks = -(-facts.columns // panel.block_columns)
-    padded = torch.nn.functional.pad(x, (0, blocks * panel.block_columns - facts.columns))
-    padded = torch.nn.functional.pad(padded.view(len(x), blocks, panel.block_columns), (0, 1)).view(len(x), -1)
+    padded = F.pad(x, (0, blocks * panel.block_columns - facts.columns))
+    padded = F.pad(padded.view(len(x), blocks, panel.block_columns), (0, 1)).view(len(x), -1)
     nobody = facts.units * panel.rows_each
     sums = x.new_zeros(len(x), nobody + 1)
     chunk = max(1, _CHUNK_PRODUCTS // max(1, 4 * len(x)))
@@ -260,3 +263,33 @@ def _window_or_panel(packed: Tensor, facts: Header) -> tuple[Callable[[Tensor, T
     window = _window(packed, facts)
     digits = window.digits.to(torch.int32)
     return lambda x, weights: _window_sums(window, facts, x, weights), window.codebook, digits
+
+
+def convolve(
+    packed: Tensor,
+    facts: Header,
+    x: Tensor,
+    bias: Tensor | None,
+    shape: tuple[int, ...],
+    stride: Sequence[int],
+    padding: Sequence[int] | str,
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """As `convolve.convolve`, on any device, with a bounded number of dense rows at a time."""
+    convolution = _CONVOLUTIONS[len(shape)]
+    channel, each = x.dim() - len(shape) + 1, shape[0] // groups
+    rows_at_once = max(1, _CHUNK_PRODUCTS // max(1, math.prod(shape[1:])))
+    # whole groups together, or parts of one
+    groups_at_once = max(1, rows_at_once // max(1, each))
+    parts = []
+    for group in range(0, groups, groups_at_once):
+        count = min(groups_at_once, groups - group)
+        inputs = x.narrow(channel, group * shape[1], count * shape[1])
+        for first in range(group * each, (group + count) * each, count * each if count > 1 else rows_at_once):
+            last = min((group + count) * each, first + (count * each if count > 1 else rows_at_once))
+            rows = decode_rows(packed, facts, torch.arange(first, last, device=packed.device))
+            weight = rows.view(last - first, *shape[1:])
+            part_of_bias = None if bias is None else bias[first:last]
+            parts.append(convolution(inputs, weight, part_of_bias, stride, padding, dilation, count))
+    return torch.cat(parts, channel)
