@@ -11,26 +11,11 @@
 #include "cpu.hpp"
 #include "panel_multiply.hpp"
 #include "pool.hpp"
+#include "quad_multiply.hpp"
 #include "scratch.hpp"
 #include "window_kernel.hpp"
 
 namespace dcz {
-namespace {
-
-// Up to so many columns no sum of bytes times digits leaves an int32.
-constexpr std::size_t kIntegerColumns = 65536;
-
-// With x24 a column is off by at most 2^-24 of the largest: with that no more than so many times the root mean square,
-// the error stays below that of float32 sums.
-constexpr float kMostOutstanding = 16;
-
-// Up to such magnitudes, and down to their inverse, the squares of 65536 columns neither overflow nor vanish.
-constexpr float kSquared = 0x1p48f;
-
-// Pairs times vectors below which a second thread would come too late.
-constexpr std::size_t kPairsWorthAThread = 2048;
-
-constexpr std::size_t kAlignment = 64;
 
 const WindowKernel& window_kernel() {
   switch (instruction_set()) {
@@ -45,6 +30,20 @@ const WindowKernel& window_kernel() {
   }
 }
 
+namespace {
+
+// With x24 a column is off by at most 2^-24 of the largest: with that no more than so many times the root mean square,
+// the error stays below that of float32 sums.
+constexpr float kMostOutstanding = 16;
+
+// Up to such magnitudes, and down to their inverse, the squares of 65536 columns neither overflow nor vanish.
+constexpr float kSquared = 0x1p48f;
+
+// Pairs times vectors below which a second thread would come too late.
+constexpr std::size_t kPairsWorthAThread = 2048;
+
+constexpr std::size_t kAlignment = 64;
+
 struct Vector {
   Arithmetic arithmetic;
   float step;
@@ -54,8 +53,8 @@ struct Vector {
 Vector arithmetic_of(const WindowView& view, const Scan& scan, Activations activations) {
   const std::size_t columns = view.header.columns;
   if (!scan.finite) return {Arithmetic::floats, 1, false};
-  const bool integers = columns <= kIntegerColumns && scan.largest >= std::numeric_limits<float>::min() * 0x1p24f;
-  if (integers && activations == Activations::int8) return {Arithmetic::x8, scan.largest / 127, true};
+  const bool integers = fits_integers(columns, scan.largest);
+  if (integers && activations == Activations::int8) return {Arithmetic::x8, step8(scan.largest), true};
   const float mean = scan.squares / static_cast<float>(std::max<std::size_t>(columns, 1));
   const bool judged = scan.largest <= kSquared && scan.largest >= 1 / kSquared;
   if (integers && judged && view.header.grid != Grid::none &&
@@ -168,6 +167,7 @@ void multiply(std::span<const std::uint8_t> packed, const float* x, std::size_t 
   const PackedHeader header = read_packed_header(packed);
   if (header.form == Form::window) return multiply_window(packed, x, vectors, bias, y, activations, threads);
   if (header.form == Form::panel) return multiply_panel(packed, x, vectors, bias, y, threads);
+  if (header.form == Form::quad) return multiply_quad(packed, x, vectors, bias, y, activations, threads);
   throw std::invalid_argument("packed weights of a form that does not multiply");
 }
 

@@ -3,11 +3,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "cpu.hpp"
+#include "not_finite.hpp"
 #include "panel_kernel.hpp"
 #include "pool.hpp"
 #include "scratch.hpp"
@@ -31,15 +30,6 @@ const PanelKernel& panel_kernel() {
   }
 }
 
-// item(number, part) for `count` items: each thread takes the next one when it is done, for others may be held up.
-template <typename Item>
-void share_items(unsigned parts, std::size_t count, const Item& item) {
-  std::atomic<std::size_t> next{0};
-  share_parts(parts, [&](unsigned part) {
-    for (std::size_t number = next++; number < count; number = next++) item(number, part);
-  });
-}
-
 // Computes a tile; the vectors that are not finite, a bit each.
 std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned threads) {
   const PanelView& view = *task.view;
@@ -59,23 +49,14 @@ std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned 
   return not_finite;
 }
 
-// As a dense layer would: what is infinite or NaN meets each weight, pruned ones too, and times zero it is NaN. The
-// kernel has multiplied the weights that survive; counting those says whether all others met finite numbers.
-void spoil_not_finite(const PanelKernel& kernel, const PanelTask& task, unsigned threads) {
-  const std::size_t rows = task.view->header.rows, columns = task.view->header.columns;
-  std::vector<float> marks(task.vectors * columns), met(task.vectors * rows);
-  for (std::size_t i = 0; i < marks.size(); ++i) marks[i] = std::isfinite(task.x[i]) ? 0.0f : 1.0f;
-  const std::vector<float> ones(std::size_t{1} << task.view->header.code_bits, 1.0f);
+void spoil(const PanelKernel& kernel, const PanelTask& task, unsigned threads) {
+  const PackedHeader& header = task.view->header;
+  const std::vector<float> ones(std::size_t{1} << header.code_bits, 1.0f);
   PanelView counting = *task.view;
   counting.codebook = ones.data();
-  multiply_tile(kernel, {&counting, task.vectors, marks.data(), nullptr, nullptr, met.data()}, threads);
-  for (std::size_t v = 0; v < task.vectors; ++v) {
-    const auto mark = marks.begin() + static_cast<std::ptrdiff_t>(v * columns);
-    const auto all = static_cast<float>(std::count(mark, mark + static_cast<std::ptrdiff_t>(columns), 1.0f));
-    for (std::size_t row = 0; row < rows; ++row) {
-      if (met[v * rows + row] != all) task.y[v * rows + row] = std::numeric_limits<float>::quiet_NaN();
-    }
-  }
+  spoil_not_finite({task.x, task.vectors, header.columns, header.rows, task.y}, [&](const float* marks, float* met) {
+    multiply_tile(kernel, {&counting, task.vectors, marks, nullptr, nullptr, met}, threads);
+  });
 }
 
 }  // namespace
@@ -91,7 +72,7 @@ void multiply_panel(std::span<const std::uint8_t> packed, const float* x, std::s
                          nullptr,
                          bias,
                          y + first * view.header.rows};
-    if (multiply_tile(kernel, task, threads) != 0) spoil_not_finite(kernel, task, threads);
+    if (multiply_tile(kernel, task, threads) != 0) spoil(kernel, task, threads);
   }
 }
 

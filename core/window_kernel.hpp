@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "window.hpp"
 
@@ -50,6 +51,20 @@ extern const WindowKernel kWindowPortable;
 extern const WindowKernel kWindowAvx2;
 extern const WindowKernel kWindowAvx512;
 #endif
+
+// The one for this CPU, or the one that is forced.
+const WindowKernel& window_kernel();
+
+// Up to so many columns no sum of bytes times digits leaves an int32.
+inline constexpr std::size_t kIntegerColumns = 65536;
+
+// Whether a vector, finite and of this largest magnitude, can be multiplied in integers.
+inline bool fits_integers(std::size_t columns, float largest) {
+  return columns <= kIntegerColumns && largest >= std::numeric_limits<float>::min() * 0x1p24f;
+}
+
+// What one unit of it stands for in x8.
+inline float step8(float largest) { return largest / 127; }
 
 // Fixed point: round(x / step) + offset, unsigned. x8: -127 to 127, offset 128; x24: -(2^23 - 1) to 2^23 - 1, offset
 // 2^23. A zero of padding is the byte 0, which stands for -offset: the sums of digits, times the offset, are taken off.

@@ -16,7 +16,7 @@ Packed = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 ACTIVATIONS = ("float32", "int8")
-FORMS = ("window", "panel", "tile")
+FORMS = ("window", "panel", "tile", "quad")
 
 # From so many vectors on the form `panel` multiplies faster than `window`: medians over layers of 4 to 25 %. With
 # AVX-512 and int8 activations `window` stays ahead; without AVX-512 its look-ups cost more than those of `panel`.
@@ -98,6 +98,8 @@ def pack(
         grid_bits, scale8, int8 = 8, found.scale, found.digits
     elif found is not None:
         grid_bits, scale16, int16 = 16, found.scale, found.digits
+    if form == "quad":
+        return _core.pack_quad(rows, columns, tensor.bits, tensor.codes, codebook, grid_bits == 8, scale8, int8)
     by_slot = activations == "float32" and not grid_bits
     return _core.pack_window(
         rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, by_slot
