@@ -40,16 +40,16 @@ std::size_t most_columns(std::uint8_t code_bits) {
   return std::min<std::size_t>(kMostQuadColumns, (0x10000u >> code_bits) - 1);
 }
 
-// Blocks of equal width, which prepared for 64 vectors just about fit into the first cache; panels whose sums fit into
-// the second. A second thread wants two panels.
+// Blocks of equal width: prepared for 64 vectors, 608 columns about fill the first cache; where few survive, wider ones
+// in the second cost less than fetching sums for a few survivors each. Panels have sums that fit into the second cache;
+// a second thread wants two.
 QuadShape shape_for(const Matrix& matrix, std::uint8_t code_bits) {
-  const char* const kb = std::getenv("QKB");
-  const char* const kr = std::getenv("QR");
-  const std::size_t kColumns = kb ? std::atoi(kb) : 608, kRows = kr ? std::atoi(kr) : 512, kFewRows = 128;
+  constexpr std::size_t kNarrow = 608, kWide = 1008, kEnoughInARun = 55, kMostRows = 512, kFewRows = 128;
   const auto rows = static_cast<std::size_t>(matrix.rows), columns = static_cast<std::size_t>(matrix.columns);
-  const std::size_t most = std::min<std::size_t>(kColumns, most_columns(code_bits)) / 16 * 16;
+  const std::size_t wanted = kEnoughInARun * rows * columns / std::max<std::size_t>(matrix.codes.size(), 1);
+  const std::size_t most = std::min(std::clamp(wanted, kNarrow, kWide), most_columns(code_bits)) / 16 * 16;
   const std::size_t blocks = std::max<std::size_t>(1, (columns + most - 1) / most);
-  const std::size_t panels = std::max<std::size_t>(rows < kFewRows ? 1 : 2, (rows + kRows - 1) / kRows);
+  const std::size_t panels = std::max<std::size_t>(rows < kFewRows ? 1 : 2, (rows + kMostRows - 1) / kMostRows);
   const auto even = [](std::size_t size, std::size_t parts) {
     return static_cast<std::uint32_t>(std::max<std::size_t>(16, round_up((size + parts - 1) / parts, 16)));
   };
