@@ -12,7 +12,7 @@ namespace dcz {
 namespace {
 
 // Large vectors lie in large pages, where the system has them: kernels jump about in them.
-constexpr std::size_t kAlignment = 64, kLargePage = std::size_t{2} << 20;
+constexpr std::size_t kAlignment = 64, kLargePage = std::size_t{2} << 20, kWorthALargePage = kLargePage / 4;
 
 std::align_val_t alignment_for(std::size_t bytes) {
   return std::align_val_t{bytes >= kLargePage ? kLargePage : kAlignment};
@@ -26,6 +26,7 @@ struct Free {
 }  // namespace
 
 std::uint8_t* scratch(std::size_t bytes) {
+  if (bytes >= kWorthALargePage) bytes = (bytes + kLargePage - 1) / kLargePage * kLargePage;
   thread_local std::unique_ptr<std::uint8_t, Free> memory(nullptr, Free{0});
   if (memory.get_deleter().bytes < bytes) {
     memory.reset();

@@ -18,15 +18,16 @@ Floats = NDArray[np.float32]
 ACTIVATIONS = ("float32", "int8")
 FORMS = ("window", "panel", "tile", "quad")
 
-# From so many vectors on the form `panel` multiplies faster than `window`: medians over layers of 4 to 25 %. With
-# AVX-512 and int8 activations `window` stays ahead; without AVX-512 its look-ups cost more than those of `panel`.
-PANEL_FROM = {"float32": 12, "int8": math.inf} if "avx512" in _core.instruction_sets() else {"float32": 2, "int8": 5}
+# From so many vectors on these forms multiply faster than `window`: medians over layers of 4 to 25 %. Without AVX-512
+# the look-ups of `window` cost more than the others'. `panel` is for float32, `quad` for int8.
+MANY_FROM = {"float32": 12, "int8": 48} if "avx512" in _core.instruction_sets() else {"float32": 2, "int8": 5}
+_FORM_FOR_MANY = {"float32": "panel", "int8": "quad"}
 
 
 class Header(NamedTuple):
     """What packed weights say of themselves.
 
-    form       "window", "panel" or "tile"
+    form       one of FORMS
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
     by_slot    window: places in the order that suits floats
@@ -71,8 +72,8 @@ def pack(
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
     batch        by how many vectors at once; other numbers work too, more slowly
-    form         "window" multiplies by few vectors, "panel" by many, "tile" decodes rows, for convolutions and
-                 embeddings; by default the one that multiplies best
+    form         "window" multiplies by few vectors, "panel" by many of float32, "quad" by many of int8, "tile" decodes
+                 rows, for convolutions and embeddings; by default the one that multiplies best
 
     Raises ValueError for fewer dimensions, unknown activations and forms.
     """
@@ -86,7 +87,7 @@ def pack(
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
     if form is None:
-        form = "panel" if batch >= PANEL_FROM[activations] else "window"
+        form = _FORM_FOR_MANY[activations] if batch >= MANY_FROM[activations] else "window"
     if form == "tile":
         return _core.pack_tile(rows, columns, tensor.bits, tensor.codes, codebook)
     if form == "panel":

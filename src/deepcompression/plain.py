@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepcompression.packing import Header
+from deepcompression.plain_many import Panel, Quad, sections, unsigned16
 
 _GROUP_ROWS, _STEP_SLOTS, _BLOCK_COLUMNS, _BLOCK_ELEMENTS = 16, 64, 63, 64
-_HEADER_BYTES = _SECTION_BYTES = 64
 
 # Products held at once: bounds the memory of a call at about 12 bytes each.
 _CHUNK_PRODUCTS = 1 << 20
@@ -45,23 +45,6 @@ def forced() -> bool:
     return _forced
 
 
-def _round_up(size: int) -> int:
-    return -(-size // _SECTION_BYTES) * _SECTION_BYTES
-
-
-def _sections(packed: Tensor, sizes: list[int]) -> list[Tensor]:
-    """The sections behind the header, one after the other."""
-    found, at = [], _HEADER_BYTES
-    for size in sizes:
-        found.append(packed[at : at + size])
-        at += _round_up(size)
-    return found
-
-
-def _unsigned16(section: Tensor) -> Tensor:
-    return section.view(torch.int16).to(torch.int32) & 0xFFFF
-
-
 class _Window(NamedTuple):
     """The sections of core/window.hpp as tensors that share the packed bytes."""
 
@@ -78,13 +61,13 @@ def _window(packed: Tensor, facts: Header) -> _Window:
     planes = 3 if facts.grid_bits == 16 else 1
     pair_bytes = 256 if facts.code_bits == 8 else 192
     sizes = [4 * centroids, planes * centroids, 4 * groups, 64 * groups, 64 * groups * planes, 4 * pairs]
-    codebook, digits, ends, order, _, starts, stream = _sections(packed, [*sizes, pair_bytes * pairs])
+    codebook, digits, ends, order, _, starts, stream = sections(packed, [*sizes, pair_bytes * pairs])
     return _Window(
         codebook.view(torch.float32),
         digits[:centroids].view(torch.int8),
         ends.view(torch.int32),
         order.view(torch.int32),
-        _unsigned16(starts),
+        unsigned16(starts),
         stream.view(pairs, pair_bytes),
     )
 
@@ -146,7 +129,7 @@ def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
         raise NotImplementedError(f"rows of packed weights of the form {facts.form} cannot be decoded")
     centroids, row_bytes = 1 << facts.code_bits, -(-facts.columns // 8)
     sizes = [4 * centroids, 4 * (facts.rows + 1), facts.rows * row_bytes, len(packed)]
-    floats, numbers, bitmap, codes = _sections(packed, sizes)
+    floats, numbers, bitmap, codes = sections(packed, sizes)
     codebook, starts = floats.view(torch.float32), numbers.view(torch.int32)
     bitmap, per_byte = bitmap.view(facts.rows, row_bytes), 2 if facts.code_bits == 4 else 1
     out = packed.new_empty((len(rows), facts.columns), dtype=torch.float32)
@@ -164,55 +147,6 @@ def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
     return out
 
 
-class _Panel(NamedTuple):
-    """The sections of core/panel.hpp."""
-
-    block_columns: int
-    rows_each: int
-    codebook: Tensor  # float32 (1 << code_bits,)
-    segment_ends: Tensor  # int32 (panels * blocks,), in quartets
-    rows: Tensor  # int32 (quartets, 4)
-    turn_ends: Tensor  # int32 (quartets,), in turns
-    entries: Tensor  # int32 (turns, 4)
-
-
-def _panel(packed: Tensor, facts: Header) -> _Panel:
-    block_columns, rows_each, quartets, _ = packed[_HEADER_BYTES : _HEADER_BYTES + 16].view(torch.int32).tolist()
-    blocks, centroids = -(-facts.columns // block_columns), 1 << facts.code_bits
-    sizes = [16, 4 * centroids, 8 * facts.units * blocks, 8 * quartets, 2 * quartets, 8 * facts.length]
-    _, codebook, ends, rows, turns, entries = _sections(packed, sizes)
-    return _Panel(
-        block_columns,
-        rows_each,
-        codebook.view(torch.float32),
-        ends.view(torch.int32).view(-1, 2)[:, 0].contiguous(),
-        _unsigned16(rows).view(-1, 4),
-        _unsigned16(turns).cumsum(0, dtype=torch.int32),
-        _unsigned16(entries).view(-1, 4),
-    )
-
-
-def _panel_sums(panel: _Panel, facts: Header, x: Tensor, weights: Tensor) -> Tensor:
-    """As `_window_sums`."""
-    blocks = -(-facts.columns // panel.block_columns)
-    padded = F.pad(x, (0, blocks * panel.block_columns - facts.columns))
-    padded = F.pad(padded.view(len(x), blocks, panel.block_columns), (0, 1)).view(len(x), -1)
-    nobody = facts.units * panel.rows_each
-    sums = x.new_zeros(len(x), nobody + 1)
-    chunk = max(1, _CHUNK_PRODUCTS // max(1, 4 * len(x)))
-    for first in range(0, facts.length, chunk):
-        last = min(first + chunk, facts.length)
-        turns = torch.arange(first, last, dtype=torch.int32, device=x.device)
-        quartets = torch.searchsorted(panel.turn_ends, turns, right=True)
-        segments = torch.searchsorted(panel.segment_ends, quartets.int(), right=True)
-        entries, rows = panel.entries[first:last], panel.rows[quartets]
-        columns = (segments % blocks * (panel.block_columns + 1)).unsqueeze(1) + (entries >> 8)
-        lanes = torch.where(rows == panel.rows_each, nobody, (segments // blocks * panel.rows_each).unsqueeze(1) + rows)
-        products = padded[:, columns.view(-1)] * weights[(entries & 255).view(-1)]
-        sums.index_add_(1, lanes.view(-1), products)
-    return sums[:, : facts.rows]
-
-
 def _integers(x: Tensor) -> tuple[Tensor, Tensor]:
     """x in 255 steps, int32 (vectors, columns), and the step of each vector, (vectors, 1)."""
     step = x.abs().amax(1, keepdim=True) / 127
@@ -228,12 +162,12 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
 
     Gives float32 (vectors, rows). Raises NotImplementedError for a form that it does not know.
     """
-    if facts.form not in ("window", "panel"):
+    if facts.form not in ("window", "panel", "quad"):
         raise NotImplementedError(f"packed weights of the form {facts.form} cannot be multiplied by")
     if not x.numel() or not facts.rows:
         nothing = x.new_zeros(len(x), facts.rows)
         return nothing if bias is None else nothing + bias
-    take, weights, digits = _window_or_panel(packed, facts)
+    take, weights, digits = _taker(packed, facts)
     finite = x.isfinite()
     good = finite.all(1, keepdim=True)
     y: Tensor
@@ -253,13 +187,17 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
     return y if bias is None else y + bias
 
 
-def _window_or_panel(packed: Tensor, facts: Header) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor | None]:
+def _taker(packed: Tensor, facts: Header) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor | None]:
     """A function from x, (vectors, columns), and a weight for each code to their sums, (vectors, rows), in the dtype of
     x; the codebook; and the digits of the codes, int32, if x may be integers.
     """
     if facts.form == "panel":
-        panel = _panel(packed, facts)
-        return lambda x, weights: _panel_sums(panel, facts, x, weights), panel.codebook, None
+        panel = Panel.of(packed, facts)
+        return lambda x, weights: panel.sums(facts, x, weights, _CHUNK_PRODUCTS), panel.codebook, None
+    if facts.form == "quad":
+        quad = Quad.of(packed, facts)
+        digits = quad.digits.to(torch.int32)
+        return lambda x, weights: quad.sums(facts, x, weights, _CHUNK_PRODUCTS), quad.codebook, digits
     window = _window(packed, facts)
     digits = window.digits.to(torch.int32)
     return lambda x, weights: _window_sums(window, facts, x, weights), window.codebook, digits
