@@ -2,9 +2,9 @@
 // those of integers.
 //
 // Floats are found by ordinary loads, one a slot, at an address of which a place is the index; the centroids by `tbl`
-// in byte planes, 16 at once, and zipped together. On a Cortex-A76 or Neoverse-N1 64 slots of one vector are about 256
-// instructions, 64 cycles of their four a cycle, of which loads take 33 cycles and the pipes for vectors 56. Looking up
-// x in byte planes too would fill those pipes for 105; finding the centroids by loads too makes it 96 cycles of loads.
+// in byte planes, 16 at once, and zipped together. On a Cortex-A76 or Neoverse-N1 64 slots of one vector are about 272
+// instructions, 68 cycles of their four a cycle, of which loads take 33 cycles and the pipes for vectors 64. Looking up
+// x in byte planes too would fill those pipes for 113; finding the centroids by loads too makes it 96 cycles of loads.
 // Up to four vectors lie side by side, so that the load of a slot and its multiplication serve all of them.
 #include "window_neon.hpp"
 
@@ -186,68 +186,68 @@ class Codebook<8> {
   const float* centroids_;
 };
 
-template <int kSlot>
-void add_product(float& sum, const float* x, float32x4_t weights) {
-  sum = vfmas_laneq_f32(sum, *x, weights, kSlot);
-}
-template <int kSlot>
-void add_product(float32x4_t& sum, const float* x, float32x4_t weights) {
-  sum = vfmaq_laneq_f32(sum, vld1q_f32(x), weights, kSlot);
-}
-
-// The place of the slot at byte `at`, below 128 whatever the top bit is.
+// The place of the slot at byte `at` of 16, below 128 whatever the top bit is.
 std::size_t place_at(const std::uint64_t (&places)[2], std::size_t at) {
   return places[at / 8] >> (8 * (at % 8)) & 127;
 }
 
-// What a quarter of a step adds to the sums of its rows; Sum is float for one vector, float32x4_t for a tile.
-template <SlotOrder kOrder, typename Sum>
-void add_quarter(const std::uint8_t* stream, const float* window, const Weights& weights, Sum* sums) {
+// What a quarter of a step adds to the sums of its rows. With kWidth 1, a sum has a lane for each slot; with kWidth
+// kTile, one for each vector, and slots are summed before they are added, so that sums wait less for each other.
+template <SlotOrder kOrder, std::size_t kWidth>
+void add_quarter(const std::uint8_t* stream, const float* window, const Weights& weights, float32x4_t* sums) {
   std::uint64_t places[2];
   std::memcpy(places, stream, sizeof places);
-  unrolled<kQuarterSlots>([&](auto at) {
-    constexpr std::size_t kRow = at() % kQuarterRows, kSlot = at() / kQuarterRows;
-    const std::size_t place = place_at(places, place_of(kOrder, kRow, kSlot));
-    add_product<kSlot>(sums[kRow], window + place * (sizeof(Sum) / sizeof(float)), weights.value[kRow]);
+  unrolled<kQuarterRows>([&](auto row) {
+    const auto x = [&](std::size_t slot) { return window + kWidth * place_at(places, place_of(kOrder, row, slot)); };
+    const float32x4_t weight = weights.value[row];
+    if constexpr (kWidth == 1) {
+      sums[row] = vfmaq_f32(sums[row], float32x4_t{*x(0), *x(1), *x(2), *x(3)}, weight);
+    } else {
+      float32x4_t four = vmulq_laneq_f32(vld1q_f32(x(0)), weight, 0);
+      four = vfmaq_laneq_f32(four, vld1q_f32(x(1)), weight, 1);
+      four = vfmaq_laneq_f32(four, vld1q_f32(x(2)), weight, 2);
+      four = vfmaq_laneq_f32(four, vld1q_f32(x(3)), weight, 3);
+      sums[row] = vaddq_f32(sums[row], four);
+    }
   });
 }
 
+using Sums = std::array<float32x4_t, kGroupRows>;
+
 // Sums of a group's rows for the vector, or the tile of vectors, at `x`.
-template <unsigned kCodeBits, SlotOrder kOrder, typename Sum>
-[[gnu::flatten]] void add_group(const WindowView& view, const Codebook<kCodeBits>& codebook, std::size_t group,
-                                const float* x, std::array<Sum, kGroupRows>& totals) {
-  constexpr std::size_t kBlock = kBlockElements * (sizeof(Sum) / sizeof(float));
+template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
+[[gnu::flatten]] Sums sums_of(const WindowView& view, const Codebook<kCodeBits>& codebook, std::size_t group,
+                              const float* x) {
   const Codebook<kCodeBits> kept = codebook;  // in registers
-  Sum sums[kGroupRows]{};
+  float32x4_t sums[kGroupRows]{};
   for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last; ++pair) {
     const std::uint8_t* const stream = view.stream + pair * view.stream_bytes;
-    for (std::size_t step = 0; step < 2; ++step) {
-      const float* const window = x + view.start(2 * pair + step) * kBlock;
+    unrolled<2>([&](auto step) {
+      const float* const window = x + view.start(2 * pair + step) * kBlockElements * kWidth;
       unrolled<kQuarters>([&](auto quarter) {
         const std::uint8_t* const places = stream + step * kStepSlots + quarter * kQuarterSlots;
         const Weights weights = kept.find(read_codes<kCodeBits>(stream, step, quarter, vld1q_u8(places)));
-        add_quarter<kOrder>(places, window, weights, sums + quarter * kQuarterRows);
+        add_quarter<kOrder, kWidth>(places, window, weights, sums + quarter * kQuarterRows);
       });
-    }
+    });
   }
-  std::copy(sums, sums + kGroupRows, totals.begin());
+  Sums found;
+  std::copy(sums, sums + kGroupRows, found.begin());
+  return found;
 }
 
-template <unsigned kCodeBits, SlotOrder kOrder, typename Sum>
+template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
 void run_tile(const WindowTask& task, const Codebook<kCodeBits>& codebook, std::size_t group, std::size_t vector) {
-  constexpr std::size_t kWidth = sizeof(Sum) / sizeof(float);
   const WindowView& view = *task.view;
-  std::array<Sum, kGroupRows> totals;
-  add_group<kCodeBits, kOrder>(view, codebook, group, tile_of(task, vector), totals);
-  std::array<float, kGroupRows * kWidth> sums;
-  std::memcpy(sums.data(), totals.data(), sizeof sums);
+  const Sums sums = sums_of<kCodeBits, kOrder, kWidth>(view, codebook, group, tile_of(task, vector));
+  const std::size_t vectors = std::min(kWidth, task.vectors - vector);
   for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
     const std::uint32_t row = view.order[group * kGroupRows + lane];
     if (row >= view.header.rows) continue;
+    std::array<float, kTile> found{vaddvq_f32(sums[lane])};
+    if constexpr (kWidth != 1) vst1q_f32(found.data(), sums[lane]);
     const float bias = task.bias ? task.bias[row] : 0;
-    for (std::size_t v = 0; v < std::min(kWidth, task.vectors - vector); ++v) {
-      task.y[(vector + v) * view.header.rows + row] = sums[lane * kWidth + v] + bias;
-    }
+    for (std::size_t v = 0; v < vectors; ++v) task.y[(vector + v) * view.header.rows + row] = found[v] + bias;
   }
 }
 
@@ -257,9 +257,9 @@ void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
   for (std::size_t group = first; group < last; ++group) {
     for (std::size_t vector = 0; vector < task.vectors; vector += kTile) {
       if (tile_width(task, vector) == 1) {
-        run_tile<kCodeBits, kOrder, float>(task, codebook, group, vector);
+        run_tile<kCodeBits, kOrder, 1>(task, codebook, group, vector);
       } else {
-        run_tile<kCodeBits, kOrder, float32x4_t>(task, codebook, group, vector);
+        run_tile<kCodeBits, kOrder, kTile>(task, codebook, group, vector);
       }
     }
   }

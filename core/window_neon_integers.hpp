@@ -120,14 +120,14 @@ template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCode
   const std::size_t vectors = kVectors == 1 ? 1 : task.vectors, plane_bytes = elements_of(task);
   IntegerSums<Products, kX, kDigits> sums[kVectors]{};
   for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last; ++pair) {
-    for (std::size_t step = 0; step < 2; ++step) {
+    unrolled<2>([&](auto step) {
       const auto read =
           read_integer_step<kCodeBits, kOrder, kDigits>(view, view.stream + pair * view.stream_bytes, step);
       const std::uint8_t* window = task.prepared + view.start(2 * pair + step) * kBlockElements;
       for (std::size_t v = 0; v < vectors; ++v, window += kX * plane_bytes) {
         add_integer_step(read, window, plane_bytes, sums[v]);
       }
-    }
+    });
   }
   const float scale = kDigits == 1 ? view.header.scale8 : view.header.scale16;
   for (std::size_t v = 0; v < vectors; ++v) {
