@@ -1,12 +1,16 @@
 // The part of deepcompression._core that packs weights and computes from them.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string_view.h>
 
+#include <array>
+#include <bit>
 #include <stdexcept>
 #include <string_view>
 #include <vector>
 
 #include "arrays.hpp"
+#include "convolution.hpp"
 #include "multiply.hpp"
 #include "packed.hpp"
 #include "panel.hpp"
@@ -35,9 +39,9 @@ Out<std::uint8_t> pack_window(std::uint64_t rows, std::uint64_t columns, const I
 }
 
 Out<std::uint8_t> pack_tile(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                            const In<std::uint8_t>& codes, const In<float>& codebook, std::uint64_t taps) {
+                            const In<std::uint8_t>& codes, const In<float>& codebook) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_tile(matrix, taps); }));
+  return own_aligned(unlocked([&] { return dcz::pack_tile(matrix); }));
 }
 
 Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
@@ -48,6 +52,9 @@ Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In
 
 nb::dict packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::read_packed_header(view(packed));
+  // sizes that the sections bear out, since callers allocate by them
+  if (header.form == dcz::Form::window) dcz::window_view(view(packed));
+  if (header.form == dcz::Form::tile) dcz::tile_view(view(packed));
   nb::dict found;
   found["form"] = header.form == dcz::Form::window ? "window" : header.form == dcz::Form::panel ? "panel" : "tile";
   found["code_bits"] = header.code_bits;
@@ -97,6 +104,14 @@ void gather_rows(std::uintptr_t packed, std::size_t packed_bytes, std::uintptr_t
                    {reinterpret_cast<const std::int64_t*>(rows), count}, reinterpret_cast<float*>(out), threads);
 }
 
+bool convolve_sparse(std::uintptr_t packed, std::size_t packed_bytes, const std::array<std::size_t, 13>& numbers,
+                     std::uintptr_t x, std::uintptr_t bias, std::uintptr_t y, unsigned threads) {
+  nb::gil_scoped_release release;
+  return dcz::convolve_sparse({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes},
+                              std::bit_cast<dcz::ConvolutionShape>(numbers), reinterpret_cast<const float*>(x),
+                              reinterpret_cast<const float*>(bias), reinterpret_cast<float*>(y), threads);
+}
+
 }  // namespace
 
 void bind_packed(nb::module_& m) {
@@ -104,9 +119,12 @@ void bind_packed(nb::module_& m) {
         "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
         "by_slot"_a);
   m.def("pack_tile", &pack_tile, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert(), "taps"_a);
+        "codebook"_a.noconvert());
   m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a);
   m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a);
+  m.def("has_sparse_convolution", &dcz::has_sparse_convolution);
+  m.def("convolve_sparse", &convolve_sparse, "packed"_a, "packed_bytes"_a, "shape"_a, "x"_a, "bias"_a, "y"_a,
+        "threads"_a);
   m.def("pack_panel", &pack_panel, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert());
   m.def("packed_header", &packed_header, "packed"_a.noconvert());

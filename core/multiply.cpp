@@ -114,7 +114,9 @@ void multiply_tile(const WindowKernel& kernel, WindowTask& task, unsigned thread
   task.prepared = scratch(kernel.prepared_bytes(task));
   if (parts <= 1) {
     kernel.prepare(task, 0, task.vectors);
-    return kernel.run(task, 0, view.groups());
+    kernel.run(task, 0, view.groups());
+    if (kernel.finish) kernel.finish(task, 0, view.header.rows);
+    return;
   }
   share_parts(static_cast<unsigned>(std::min<std::size_t>(parts, task.vectors)), [&](unsigned part) {
     const std::size_t helpers = std::min<std::size_t>(parts, task.vectors);
@@ -124,6 +126,12 @@ void multiply_tile(const WindowKernel& kernel, WindowTask& task, unsigned thread
     const std::size_t first = first_group(view, part, parts), last = first_group(view, part + 1, parts);
     if (first < last) kernel.run(task, first, last);
   });
+  if (kernel.finish && task.vectors > 1) {
+    share_parts(parts, [&](unsigned part) {
+      const std::size_t rows = view.header.rows;
+      kernel.finish(task, rows * part / parts, rows * (part + 1) / parts);
+    });
+  }
 }
 
 void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,

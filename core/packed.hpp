@@ -28,7 +28,7 @@ struct PackedHeader {
   std::uint64_t rows, columns, survivors;
   std::uint32_t centroids;
   std::uint32_t units;   // groups of rows or panels: what threads share; 0 in the form tile
-  std::uint64_t length;  // of the stream, in the form's own measure; tile: taps of a convolution
+  std::uint64_t length;  // of the stream, in the form's own measure; 0 in the form tile
   float scale8;          // centroid = about scale8 * int8 digit; exact with Grid::int8
   float scale16;         // centroid = scale16 * int16 digit, with Grid::int16
   std::uint64_t bytes;   // of everything

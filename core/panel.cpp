@@ -33,13 +33,17 @@ std::size_t blocks_of(std::uint64_t columns, const PanelShape& shape) {
   return static_cast<std::size_t>((columns + shape.block_columns - 1) / shape.block_columns);
 }
 
-// Large panels have rows of equal length to put together and read x seldom; small ones leave something for each thread.
+// Blocks: prepared for 64 vectors, 144 columns leave the first cache room for sums and entries; where few survive,
+// wider ones in the second cache cost less than fetching the sums for a few survivors each. Panels: the more rows, the
+// more often a prepared block is used and the less padding there is; a second thread wants two.
 PanelShape shape_for(const Matrix& matrix) {
-  constexpr std::size_t kColumns = 240, kRows = 256, kMultiple = 16;
-  const std::size_t rows = static_cast<std::size_t>(matrix.rows);
-  const std::size_t panels = std::max<std::size_t>(1, (rows + kRows - 1) / kRows);
-  const std::size_t panel_rows = round_up(std::max<std::size_t>(1, (rows + panels - 1) / panels), kMultiple);
-  return {static_cast<std::uint32_t>(kColumns), static_cast<std::uint32_t>(panel_rows), 0};
+  constexpr std::size_t kNarrow = 144, kWide = 240, kEnoughInARow = 13, kMostRows = 512, kFewRows = 128;
+  const auto rows = static_cast<std::size_t>(matrix.rows);
+  const std::size_t survivors = std::max<std::size_t>(matrix.codes.size(), 1);
+  const std::size_t columns = round_up(kEnoughInARow * rows * static_cast<std::size_t>(matrix.columns) / survivors, 16);
+  const std::size_t panels = std::max<std::size_t>(rows < kFewRows ? 1 : 2, (rows + kMostRows - 1) / kMostRows);
+  const std::size_t panel_rows = std::max<std::size_t>(16, round_up((rows + panels - 1) / panels, 16));
+  return {static_cast<std::uint32_t>(std::clamp(columns, kNarrow, kWide)), static_cast<std::uint32_t>(panel_rows), 0};
 }
 
 // A code that times zero is zero; only a codebook of 16, 32 or 256 centroids without a finite one has none.

@@ -78,6 +78,11 @@ std::uint64_t prepare(const PanelTask& task, std::size_t first, std::size_t last
   return not_finite;
 }
 
+// The centroids of two entries, in all lanes.
+struct Pair {
+  __m512 first, second;
+};
+
 // A codebook of up to 32 centroids, in registers.
 struct InRegisters {
   __m512 low, high;
@@ -85,21 +90,10 @@ struct InRegisters {
   explicit InRegisters(const Centroids& centroids)
       : low(_mm512_load_ps(centroids.table)), high(_mm512_load_ps(centroids.table + 16)) {}
 
-  // The centroids of an entry pair, in all lanes.
-  struct Pair {
-    __m512 first, second;
-  };
-  Pair pair(const std::uint16_t* entries) const {
-    __m512i both = _mm512_set1_epi32(load_pair(entries));
-    asm("" : "+v"(both));  // else GCC loads it twice
-    return {_mm512_permutex2var_ps(low, both, high), _mm512_permutex2var_ps(low, _mm512_srli_epi32(both, 16), high)};
-  }
-
- private:
-  static int load_pair(const std::uint16_t* entries) {
-    int both;
-    std::memcpy(&both, entries, sizeof both);
-    return both;
+  // `entries` has one in each half. A permutation heeds the last 5 bits of an index alone.
+  Pair pair(std::uint32_t entries) const {
+    const __m512i first = _mm512_set1_epi32(static_cast<int>(entries)), second = _mm512_srli_epi32(first, 16);
+    return {_mm512_permutex2var_ps(low, first, high), _mm512_permutex2var_ps(low, second, high)};
   }
 };
 
@@ -108,11 +102,8 @@ struct InMemory {
 
   explicit InMemory(const Centroids& centroids) : table(centroids.table) {}
 
-  struct Pair {
-    __m512 first, second;
-  };
-  Pair pair(const std::uint16_t* entries) const {
-    return {_mm512_set1_ps(table[entries[0] & 0xff]), _mm512_set1_ps(table[entries[1] & 0xff])};
+  Pair pair(std::uint32_t entries) const {
+    return {_mm512_set1_ps(table[entries & 0xff]), _mm512_set1_ps(table[entries >> 16 & 0xff])};
   }
 };
 
@@ -128,15 +119,15 @@ inline void multiply_quartet(const Quartet& quartet, const float* x, const Book&
   for (std::size_t k = 0; k < kQuartet; ++k) {
     for (int j = 0; j < kWide; ++j) sums[k][j] = _mm512_load_ps(quartet.sums[k] + 16 * j);
   }
-  const std::uint16_t* entries = quartet.entries;
-  for (std::size_t turn = 0; turn < quartet.turns; ++turn, entries += kQuartet) {
-    std::uint64_t turn_entries;
-    std::memcpy(&turn_entries, entries, sizeof turn_entries);
-    const typename Book::Pair front = book.pair(entries), back = book.pair(entries + 2);
-    add_column<kWide>(sums[0], front.first, x, turn_entries >> 8 & 0xff);
-    add_column<kWide>(sums[1], front.second, x, turn_entries >> 24 & 0xff);
-    add_column<kWide>(sums[2], back.first, x, turn_entries >> 40 & 0xff);
-    add_column<kWide>(sums[3], back.second, x, turn_entries >> 56);
+  for (std::size_t turn = 0; turn < quartet.turns; ++turn) {
+    std::uint64_t entries;
+    std::memcpy(&entries, quartet.entries + kQuartet * turn, sizeof entries);
+    const Pair front = book.pair(static_cast<std::uint32_t>(entries));
+    const Pair back = book.pair(static_cast<std::uint32_t>(entries >> 32));
+    add_column<kWide>(sums[0], front.first, x, entries >> 8 & 0xff);
+    add_column<kWide>(sums[1], front.second, x, entries >> 24 & 0xff);
+    add_column<kWide>(sums[2], back.first, x, entries >> 40 & 0xff);
+    add_column<kWide>(sums[3], back.second, x, entries >> 56);
   }
   for (std::size_t k = 0; k < kQuartet; ++k) {
     for (int j = 0; j < kWide; ++j) _mm512_store_ps(quartet.sums[k] + 16 * j, sums[k][j]);

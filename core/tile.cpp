@@ -41,54 +41,7 @@ Layout layout_of(const PackedHeader& header) {
   return layout;
 }
 
-// Writes the rows, one after the other, into their sections.
-class Packer {
- public:
-  Packer(const PackedHeader& header, std::uint8_t* packed)
-      : header_(header), packed_(packed), layout_(layout_of(header)), codes_(header.columns, kNone) {}
-
-  // `codes` has the code of each column, or kNone, which it has again afterwards.
-  void add(std::size_t row) {
-    const std::size_t taps = header_.length, channels = header_.columns / taps;
-    start(row);
-    std::uint8_t* const bits = packed_ + layout_.bitmap + row * row_bytes_of(header_);
-    std::size_t column = 0;
-    for (std::size_t tap = 0; tap < taps; ++tap) {
-      for (std::size_t channel = 0; channel < channels; ++channel, ++column) {
-        std::uint16_t& code = codes_[channel * taps + tap];
-        if (code == kNone) continue;
-        bits[column / 8] = static_cast<std::uint8_t>(bits[column / 8] | 1u << (column % 8));
-        put_code(code);
-        code = kNone;
-      }
-    }
-  }
-
-  void start(std::size_t row) {
-    const auto before = static_cast<std::uint32_t>(survivors_);
-    std::memcpy(packed_ + layout_.starts + sizeof before * row, &before, sizeof before);
-  }
-
-  std::vector<std::uint16_t>& codes() { return codes_; }
-
- private:
-  static constexpr std::uint16_t kNone = 0xffff;
-
-  void put_code(std::uint16_t code) {
-    const bool nibbles = header_.code_bits == 4;
-    std::uint8_t& byte = packed_[layout_.codes + (nibbles ? survivors_ / 2 : survivors_)];
-    byte = static_cast<std::uint8_t>(byte | code << (nibbles ? 4 * (survivors_ % 2) : 0));
-    ++survivors_;
-  }
-
-  const PackedHeader& header_;
-  std::uint8_t* const packed_;
-  const Layout layout_;
-  std::vector<std::uint16_t> codes_;
-  std::size_t survivors_ = 0;
-};
-
-PackedHeader header_of(const Matrix& matrix, std::uint64_t taps) {
+PackedHeader header_of(const Matrix& matrix) {
   PackedHeader header{};
   header.magic = kPackedMagic;
   header.form = Form::tile;
@@ -97,9 +50,30 @@ PackedHeader header_of(const Matrix& matrix, std::uint64_t taps) {
   header.columns = matrix.columns;
   header.survivors = matrix.codes.size();
   header.centroids = static_cast<std::uint32_t>(matrix.codebook.size());
-  header.length = taps;
   header.bytes = layout_of(header).bytes;
   return header;
+}
+
+// The bits of each row in bytes of its own, and how many survivors come before it.
+void put_rows(const Matrix& matrix, std::size_t row_bytes, std::uint8_t* starts, std::uint8_t* bits) {
+  const Bitmap bitmap(matrix.bitmap, matrix.rows * matrix.columns);
+  std::uint32_t before = 0;
+  for (std::uint64_t row = 0; row <= matrix.rows; ++row, starts += sizeof before) {
+    std::memcpy(starts, &before, sizeof before);
+    if (row == matrix.rows) return;
+    for (std::size_t i = 0; i < row_bytes; ++i, ++bits) {
+      const std::uint64_t left = std::min<std::uint64_t>(8, matrix.columns - 8 * i);
+      *bits = static_cast<std::uint8_t>(bitmap.window(row * matrix.columns + 8 * i) & ((1u << left) - 1));
+      before += count_ones(*bits);
+    }
+  }
+}
+
+void put_codes(std::span<const std::uint8_t> codes, bool nibbles, std::uint8_t* out) {
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    std::uint8_t& byte = out[nibbles ? i / 2 : i];
+    byte = static_cast<std::uint8_t>(byte | codes[i] << (nibbles ? 4 * (i % 2) : 0));
+  }
 }
 
 DecodeTile tile_kernel() {
@@ -132,29 +106,20 @@ TileView aligned_view(std::span<const std::uint8_t> packed) {
 
 }  // namespace
 
-std::vector<std::uint8_t> pack_tile(const Matrix& matrix, std::uint64_t taps) {
+std::vector<std::uint8_t> pack_tile(const Matrix& matrix) {
   matrix.check();
-  if (taps == 0 || matrix.columns % taps != 0) {
-    throw std::invalid_argument("the columns must be a multiple of the taps");
-  }
   if (matrix.codes.size() > std::numeric_limits<std::uint32_t>::max()) {
     throw std::invalid_argument("the form tile has fewer than 2^32 survivors");
   }
-  const PackedHeader header = header_of(matrix, taps);
+  const PackedHeader header = header_of(matrix);
+  const Layout layout = layout_of(header);
   std::vector<std::uint8_t> packed(header.bytes, 0);
-  std::memcpy(packed.data(), &header, sizeof header);
-  if (!matrix.codebook.empty()) {
-    std::memcpy(packed.data() + layout_of(header).codebook, matrix.codebook.data(), matrix.codebook.size_bytes());
-  }
-  Packer packer(header, packed.data());
-  const Bitmap bitmap(matrix.bitmap, matrix.rows * matrix.columns);
-  const std::uint8_t* code = matrix.codes.data();
-  for (std::uint64_t row = 0; row < matrix.rows; ++row) {
-    const std::uint64_t first = row * matrix.columns;
-    bitmap.each(first, first + matrix.columns, [&](std::uint64_t i) { packer.codes()[i - first] = *code++; });
-    packer.add(row);
-  }
-  packer.start(matrix.rows);
+  std::uint8_t* const data = packed.data();
+  std::memcpy(data, &header, sizeof header);
+  std::copy_n(reinterpret_cast<const std::uint8_t*>(matrix.codebook.data()), matrix.codebook.size_bytes(),
+              data + layout.codebook);
+  put_rows(matrix, row_bytes_of(header), data + layout.starts, data + layout.bitmap);
+  put_codes(matrix.codes, header.code_bits == 4, data + layout.codes);
   return packed;
 }
 
@@ -163,8 +128,8 @@ TileView tile_view(std::span<const std::uint8_t> packed) {
   view.header = read_packed_header(packed);
   const PackedHeader& header = view.header;
   constexpr std::uint64_t kMost = std::uint64_t{1} << 31;
-  if (header.form != Form::tile || header.rows >= kMost || header.columns >= kMost || header.length == 0 ||
-      header.columns % header.length != 0 || header.survivors > std::numeric_limits<std::uint32_t>::max()) {
+  if (header.form != Form::tile || header.rows >= kMost || header.columns >= kMost ||
+      header.survivors > std::numeric_limits<std::uint32_t>::max()) {
     throw std::invalid_argument("packed weights of the form tile that contradict themselves");
   }
   const Layout layout = layout_of(header);

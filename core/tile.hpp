@@ -3,9 +3,6 @@
 // Sections: codebook f32[1 << code_bits]; starts u32[rows + 1], the number of codes before each row, and of all; bitmap
 // u8[rows][row_bytes], each row in whole bytes; codes, of the survivors in the order of the bitmap: two a byte with 4
 // bits a code, the first in the low half, else one a byte; 64 bytes that kernels may read behind them.
-//
-// A row of a convolution holds its taps one after the other, each with all its channels ("channels last"): what
-// libraries for convolutions compute from without another pass. `length` of the header is the number of taps.
 #pragma once
 
 #include <cstddef>
@@ -34,8 +31,7 @@ TileView tile_view(std::span<const std::uint8_t> packed);
 // Holds every start, code and the bits behind the last column against their bounds; std::invalid_argument.
 void check_tile(const TileView& view);
 
-// Columns of the matrix are channels x taps; those of the packed rows taps x channels.
-std::vector<std::uint8_t> pack_tile(const Matrix& matrix, std::uint64_t taps);
+std::vector<std::uint8_t> pack_tile(const Matrix& matrix);
 
 // Dense rows `first` to `first + count - 1`: count x columns. Throws std::invalid_argument for bytes that are no tile
 // form or begin at no multiple of 4, std::out_of_range for rows that it does not have.

@@ -45,8 +45,12 @@ void run(const WindowTask& task, std::size_t first, std::size_t last) {
   integers(task) ? avx512::run_integers(task, first, last) : avx512::run_floats(task, first, last);
 }
 
+void finish(const WindowTask& task, std::size_t first_row, std::size_t last_row) {
+  if (integers(task)) avx512::finish_integers(task, first_row, last_row);
+}
+
 }  // namespace
 
-constinit const WindowKernel kWindowAvx512{{4, 64, 16, 8}, scan, prepared_bytes, prepare, run};
+constinit const WindowKernel kWindowAvx512{{4, 64, 16, 8}, scan, prepared_bytes, prepare, run, finish};
 
 }  // namespace dcz

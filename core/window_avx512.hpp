@@ -108,48 +108,13 @@ inline void load_block(const float* x, std::size_t block, __mmask64 columns, __m
   }
 }
 
-// Where the sums of a group go.
-class Rows {
- public:
-  Rows(const WindowTask& task, std::size_t group) : rows_(task.view->order + group * kGroupRows) {
-    const V rows = load(rows_);
-    there_ = _mm512_cmplt_epu32_mask(rows, _mm512_set1_epi32(static_cast<int>(task.view->header.rows)));
-    if (task.view->header.rows > 0xffffffffu) there_ = 0xffff;
-    bias_ = _mm512_setzero_ps();
-    if (task.bias) {
-      alignas(64) float bias[kGroupRows] = {};
-      for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-        if (there_ >> lane & 1) bias[lane] = task.bias[rows_[lane]];
-      }
-      bias_ = _mm512_load_ps(bias);
-    }
-  }
-
-  void put(float* y, __m512 sums) const {
-    alignas(64) float out[kGroupRows];
-    _mm512_store_ps(out, _mm512_add_ps(sums, bias_));
-    if (there_ == 0xffff) {
-#pragma GCC unroll 16
-      for (std::size_t lane = 0; lane < kGroupRows; ++lane) y[rows_[lane]] = out[lane];
-    } else {
-      for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-        if (there_ >> lane & 1) y[rows_[lane]] = out[lane];
-      }
-    }
-  }
-
- private:
-  const std::uint32_t* rows_;
-  __mmask16 there_;
-  __m512 bias_;
-};
-
-// In window_avx512_floats.cpp and window_avx512_integers.cpp.
+// In window_avx512_floats.cpp, window_avx512_integers.cpp and window_avx512_vectors.cpp.
 std::size_t prepared_bytes_floats(const WindowTask& task);
 std::size_t prepared_bytes_integers(const WindowTask& task);
 void prepare_floats(const WindowTask& task, std::size_t first, std::size_t last);
 void prepare_integers(const WindowTask& task, std::size_t first, std::size_t last);
 void run_floats(const WindowTask& task, std::size_t first, std::size_t last);
 void run_integers(const WindowTask& task, std::size_t first, std::size_t last);
+void finish_integers(const WindowTask& task, std::size_t first_row, std::size_t last_row);
 
 }  // namespace dcz::avx512

@@ -2,6 +2,7 @@
 // each plane and puts them together again by unpacking; places in the order by_slot then come out as four registers of
 // 16 rows, one for each slot.
 #include "window_avx512.hpp"
+#include "window_avx512_results.hpp"
 
 namespace dcz::avx512 {
 namespace {
@@ -136,8 +137,12 @@ void run_pass(const WindowTask& task, std::size_t vector, std::size_t first, std
   for (std::size_t group = first; group < last; ++group) {
     __m512 totals[kVectors];
     add_group<kCodeBits, kTransposed, kVectors>(view, group, weights, x, totals);
-    const Rows rows(task, group);
-    for (unsigned v = 0; v < kVectors; ++v) rows.put(task.y + (vector + v) * view.header.rows, totals[v]);
+    const __m512 bias = bias_of(task, group);
+    for (unsigned v = 0; v < kVectors; ++v) {
+      alignas(64) float results[kGroupRows];
+      _mm512_store_ps(results, _mm512_add_ps(totals[v], bias));
+      put_rows(task, group, results, task.y + (vector + v) * view.header.rows);
+    }
   }
 }
 

@@ -41,6 +41,8 @@ struct WindowKernel {
   std::size_t (*prepared_bytes)(const WindowTask& task);
   void (*prepare)(const WindowTask& task, std::size_t first_vector, std::size_t last_vector);
   void (*run)(const WindowTask& task, std::size_t first_group, std::size_t last_group);
+  // Once all groups are done: what they left of y to be written, by rows. May be null.
+  void (*finish)(const WindowTask& task, std::size_t first_row, std::size_t last_row);
 };
 
 extern const WindowKernel kWindowPortable;

@@ -214,26 +214,31 @@ void add_quarter(const std::uint8_t* stream, const float* window, const Weights&
 
 using Sums = std::array<float32x4_t, kGroupRows>;
 
+// Pairs whose sums are added to the totals at once: they would lose digits in one long chain.
+constexpr std::size_t kSettle = 64;
+
 // Sums of a group's rows for the vector, or the tile of vectors, at `x`.
 template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
 [[gnu::flatten]] Sums sums_of(const WindowView& view, const Codebook<kCodeBits>& codebook, std::size_t group,
                               const float* x) {
   const Codebook<kCodeBits> kept = codebook;  // in registers
-  float32x4_t sums[kGroupRows]{};
-  for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last; ++pair) {
-    const std::uint8_t* const stream = view.stream + pair * view.stream_bytes;
-    unrolled<2>([&](auto step) {
-      const float* const window = x + view.start(2 * pair + step) * kBlockElements * kWidth;
-      unrolled<kQuarters>([&](auto quarter) {
-        const std::uint8_t* const places = stream + step * kStepSlots + quarter * kQuarterSlots;
-        const Weights weights = kept.find(read_codes<kCodeBits>(stream, step, quarter, vld1q_u8(places)));
-        add_quarter<kOrder, kWidth>(places, window, weights, sums + quarter * kQuarterRows);
+  Sums totals{};
+  for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last;) {
+    float32x4_t sums[kGroupRows]{};
+    for (const std::size_t settled = pair + std::min(kSettle, last - pair); pair < settled; ++pair) {
+      const std::uint8_t* const stream = view.stream + pair * view.stream_bytes;
+      unrolled<2>([&](auto step) {
+        const float* const window = x + view.start(2 * pair + step) * kBlockElements * kWidth;
+        unrolled<kQuarters>([&](auto quarter) {
+          const std::uint8_t* const places = stream + step * kStepSlots + quarter * kQuarterSlots;
+          const Weights weights = kept.find(read_codes<kCodeBits>(stream, step, quarter, vld1q_u8(places)));
+          add_quarter<kOrder, kWidth>(places, window, weights, sums + quarter * kQuarterRows);
+        });
       });
-    });
+    }
+    for (std::size_t lane = 0; lane < kGroupRows; ++lane) totals[lane] = vaddq_f32(totals[lane], sums[lane]);
   }
-  Sums found;
-  std::copy(sums, sums + kGroupRows, found.begin());
-  return found;
+  return totals;
 }
 
 template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
@@ -290,6 +295,6 @@ void run(const WindowTask& task, std::size_t first, std::size_t last) {
 }  // namespace
 
 constinit const WindowKernel kWindowNeon{
-    {kMostVectors, kMostVectors, kMostVectors, kMostVectors}, scan, prepared_bytes, prepare, run};
+    {kMostVectors, kMostVectors, kMostVectors, kMostVectors}, scan, prepared_bytes, prepare, run, nullptr};
 
 }  // namespace dcz

@@ -20,8 +20,8 @@ Scan scan(const float* x, std::size_t columns) {
   return found;
 }
 
-// Lanes whose places and codes are neighbours in either SlotOrder.
-constexpr std::size_t kLanes = 4;
+// Pairs whose sums are added to the totals at once: floats would lose digits in one long chain of sums.
+constexpr std::size_t kSettle = 64;
 
 // A vector, or its fixed-point form, in blocks, and a window of zeros.
 std::size_t elements_of(const WindowTask& task) { return (task.view->blocks + 2) * kBlockElements; }
@@ -53,19 +53,27 @@ void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
   }
 }
 
-// The weights of a byte of codes: with 4 bits a code, one look-up finds those of both steps of a pair.
-template <typename Weight>
+template <typename T>
 struct Pair {
-  Weight first, second;
+  T first, second;
 };
 
-template <unsigned kCodeBits, typename Weight>
-std::array<Pair<Weight>, 256> pairs_of(const Weight* weights) {
-  std::array<Pair<Weight>, 256> table{};
-  for (std::size_t byte = 0; byte < (kCodeBits == 8 ? 0 : 256); ++byte) {
-    table[byte] = {weights[byte & 15], weights[byte >> 4]};
+// A centroid or digit for each code, and with 4 bits a code for each byte of codes: one look-up finds the weights of
+// both steps of a pair.
+template <typename Weight>
+struct Weights {
+  std::array<Weight, 256> single;
+  std::array<Pair<Weight>, 256> pairs;
+};
+
+template <typename Weight, typename Each>
+Weights<Weight> weights_of(unsigned code_bits, const Each& each) {
+  Weights<Weight> weights{};
+  for (std::size_t code = 0; code < (std::size_t{1} << code_bits); ++code) weights.single[code] = each(code);
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    weights.pairs[byte] = {weights.single[byte & 15], weights.single[byte >> 4]};
   }
-  return table;
+  return weights;
 }
 
 // What one pair adds to the sums of one vector: apart for both steps, so that compilers multiply two at once. Not
@@ -74,77 +82,81 @@ std::array<Pair<Weight>, 256> pairs_of(const Weight* weights) {
 // prepared vectors have.
 template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Weight, typename Sum>
 [[gnu::noinline]] void add_pair(const std::uint8_t* stream, const Value* first, const Value* second,
-                                const Pair<Weight>* pairs, const Weight* weights, Pair<Sum>* sums) {
+                                const Weights<Weight>& weights, Pair<Sum>* sums) {
   constexpr unsigned kMask = kCodeBits == 5 ? 127 : 255;
   for (std::size_t quarter = 0; quarter < 4; ++quarter, stream += 16, sums += 4) {
     const std::uint8_t *const more = stream + kStepSlots, *const codes = more + kStepSlots;
     for (std::size_t lane = 0; lane < 4; ++lane) {
-      Pair<Sum> sum = sums[lane];
+      Pair<Sum> sum{};
       for (std::size_t k = 0; k < 4; ++k) {
         const std::size_t at = 4 * lane + k, place = place_of(kOrder, lane, k);
         Pair<Weight> weight;
         if constexpr (kCodeBits == 4) {
-          weight = pairs[codes[at]];
+          weight = weights.pairs[codes[at]];
         } else if constexpr (kCodeBits == 8) {
-          weight = {weights[codes[at]], weights[codes[at + kStepSlots]]};
+          weight = {weights.single[codes[at]], weights.single[codes[at + kStepSlots]]};
         } else {
-          weight = {weights[(codes[at] & 15u) | (stream[at] >> 7u) << 4u],
-                    weights[codes[at] >> 4u | (more[at] >> 7u) << 4u]};
+          weight = {weights.single[(codes[at] & 15u) | (stream[at] >> 7u) << 4u],
+                    weights.single[codes[at] >> 4u | (more[at] >> 7u) << 4u]};
         }
         sum.first += static_cast<Sum>(weight.first) * static_cast<Sum>(first[stream[place] & kMask]);
         sum.second += static_cast<Sum>(weight.second) * static_cast<Sum>(second[more[place] & kMask]);
       }
-      sums[lane] = sum;
+      sums[lane] = {sums[lane].first + sum.first, sums[lane].second + sum.second};
     }
   }
 }
 
-// Sums for one vector and one group; Value and Weight are float and float, or std::int32_t and its digits.
-template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Weight, typename Sum>
-void add_group(const WindowView& view, std::size_t group, const Value* x, const Weight* weights,
-               std::array<Sum, kGroupRows>& sums) {
-  const auto pairs = pairs_of<kCodeBits>(weights);
-  std::array<Pair<Sum>, kGroupRows> found{};
-  for (std::size_t pair = view.first_pair(group); pair < view.last_pair(group); ++pair) {
-    add_pair<kCodeBits, kOrder>(view.stream + pair * view.stream_bytes, x + view.start(2 * pair) * kBlockElements,
-                                x + view.start(2 * pair + 1) * kBlockElements, pairs.data(), weights, found.data());
-  }
-  for (std::size_t lane = 0; lane < kGroupRows; ++lane) sums[lane] = found[lane].first + found[lane].second;
+float finish(const WindowTask&, std::size_t, float sum, float bias) { return sum + bias; }
+
+float finish(const WindowTask& task, std::size_t vector, std::int64_t sum, float bias) {
+  const PackedHeader& header = task.view->header;
+  const float scale = task.arithmetic == Arithmetic::x24w16 ? header.scale16 : header.scale8;
+  return finish_integer(static_cast<double>(sum), task.steps[vector], scale, bias);
 }
 
-template <unsigned kCodeBits, SlotOrder kOrder>
-void run_group(const WindowTask& task, std::size_t group, std::size_t v) {
+// One vector and one group, in floats or in integers.
+template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Sum>
+void run_group(const WindowTask& task, const Weights<Value>& weights, std::size_t group, std::size_t v) {
   const WindowView& view = *task.view;
-  float* const y = task.y + v * view.header.rows;
-  std::array<double, kGroupRows> totals{};
-  std::array<float, kGroupRows> floats{};
-  const bool wide = task.arithmetic == Arithmetic::x24w16;
-  if (task.arithmetic == Arithmetic::floats) {
-    add_group<kCodeBits, kOrder>(view, group, vector_of<float>(task, v), view.codebook, floats);
-  } else {
-    std::array<std::int32_t, 256> digits{};
-    for (std::size_t i = 0; i < (std::size_t{1} << kCodeBits); ++i) {
-      digits[i] = wide ? 256 * view.digit_plane(2)[i] + view.digit_plane(1)[i] : view.digit_plane(0)[i];
+  const Value* const x = vector_of<Value>(task, v);
+  std::array<Sum, kGroupRows> totals{};
+  const std::size_t last = view.last_pair(group);
+  for (std::size_t pair = view.first_pair(group); pair < last;) {
+    std::array<Pair<Sum>, kGroupRows> sums{};
+    for (const std::size_t settled = pair + std::min(kSettle, last - pair); pair < settled; ++pair) {
+      add_pair<kCodeBits, kOrder>(view.stream + pair * view.stream_bytes, x + view.start(2 * pair) * kBlockElements,
+                                  x + view.start(2 * pair + 1) * kBlockElements, weights, sums.data());
     }
-    std::array<std::int64_t, kGroupRows> sums{};
-    add_group<kCodeBits, kOrder>(view, group, vector_of<std::int32_t>(task, v), digits.data(), sums);
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) totals[lane] = static_cast<double>(sums[lane]);
+    for (std::size_t lane = 0; lane < kGroupRows; ++lane) totals[lane] += sums[lane].first + sums[lane].second;
   }
   for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
     const std::uint32_t row = view.order[group * kGroupRows + lane];
     if (row >= view.header.rows) continue;
-    const float bias = task.bias ? task.bias[row] : 0;
-    y[row] = task.arithmetic == Arithmetic::floats
-                 ? floats[lane] + bias
-                 : finish_integer(totals[lane], task.steps[v], wide ? view.header.scale16 : view.header.scale8, bias);
+    task.y[v * view.header.rows + row] = finish(task, v, totals[lane], task.bias ? task.bias[row] : 0);
   }
 }
 
 template <unsigned kCodeBits, SlotOrder kOrder>
 void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
-  for (std::size_t group = first; group < last; ++group) {
-    for (std::size_t v = 0; v < task.vectors; ++v) run_group<kCodeBits, kOrder>(task, group, v);
+  const WindowView& view = *task.view;
+  const auto each = [&](const auto& one) {
+    for (std::size_t group = first; group < last; ++group) {
+      for (std::size_t v = 0; v < task.vectors; ++v) one(group, v);
+    }
+  };
+  if (task.arithmetic == Arithmetic::floats) {
+    const auto weights = weights_of<float>(kCodeBits, [&](std::size_t code) { return view.codebook[code]; });
+    return each(
+        [&](std::size_t group, std::size_t v) { run_group<kCodeBits, kOrder, float, float>(task, weights, group, v); });
   }
+  const auto weights = weights_of<std::int32_t>(kCodeBits, [&](std::size_t code) -> std::int32_t {
+    if (task.arithmetic != Arithmetic::x24w16) return view.digit_plane(0)[code];
+    return 256 * view.digit_plane(2)[code] + view.digit_plane(1)[code];
+  });
+  each([&](std::size_t group, std::size_t v) {
+    run_group<kCodeBits, kOrder, std::int32_t, std::int64_t>(task, weights, group, v);
+  });
 }
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {
@@ -164,6 +176,6 @@ void run(const WindowTask& task, std::size_t first, std::size_t last) {
 
 }  // namespace
 
-constinit const WindowKernel kWindowPortable{{8, 8, 8, 8}, scan, prepared_bytes, prepare, run};
+constinit const WindowKernel kWindowPortable{{8, 8, 8, 8}, scan, prepared_bytes, prepare, run, nullptr};
 
 }  // namespace dcz

@@ -18,6 +18,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
     *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
+    *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
+    *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("__init__", "cli"),
@@ -42,9 +44,10 @@ def imports_of(path):
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path.name}:{child.lineno} is relative"
                 # `from deepcompression import _core` imports a module, `from deepcompression.wire import text` a name
-                names = [alias.name for alias in child.names]
-                own = child.module == "deepcompression"
-                found.extend(Import(f"{child.module}.{name}" if own else child.module, at_import) for name in names)
+                whole = [f"{child.module}.{alias.name}" for alias in child.names]
+                known = child.module == "deepcompression"
+                modules = (name if known or own(name) in FILES else child.module for name in whole)
+                found.extend(Import(module, at_import) for module in modules)
             elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
                 visit(child, False)
             else:
@@ -60,7 +63,14 @@ def own(module):
     return (name or "__init__") if package == "deepcompression" else None
 
 
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+def files_of_modules():
+    """The file of each module, by its name within the package; a folder's name stands for its __init__."""
+    files = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    return {name.removesuffix(".__init__"): path for name, path in files.items()}
+
+
+FILES = files_of_modules()
+MODULES = sorted(FILES)
 
 
 def test_the_order_names_every_module():
@@ -70,22 +80,23 @@ def test_the_order_names_every_module():
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_import_only_what_stands_before_them(module):
     before = ORDER[: ORDER.index(module)]
-    for found in imports_of(PACKAGE / f"{module}.py"):
+    for found in imports_of(FILES[module]):
         name = own(found.module)
         assert name is None or name in before, f"{module} imports {name}, which comes later"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_torch_is_imported_only_where_a_model_is_taken(module):
-    for found in imports_of(PACKAGE / f"{module}.py"):
+    for found in imports_of(FILES[module]):
         if found.at_import and module not in TORCH_MODULES:
             assert found.module.partition(".")[0] != "torch"
             assert own(found.module) not in TORCH_MODULES
 
 
 def test_the_core_is_told_only_where_it_is_needed():
-    users = {m for m in MODULES for found in imports_of(PACKAGE / f"{m}.py") if own(found.module) == "_core"}
-    assert users <= {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "packing"}
+    users = {m for m in MODULES for found in imports_of(FILES[m]) if own(found.module) == "_core"}
+    coders = {"wire", "tensor", "positions", "paper", "fast", "small", "codebook"}
+    assert users <= coders | {"packing", "convolve", "bench.measure"}
 
 
 WITHOUT_TORCH = """

@@ -46,6 +46,15 @@ def assert_close(found, x, dense, bias=0):
     assert np.abs(found - expected).max(initial=0) <= 1e-6 * np.abs(expected).max(initial=0)
 
 
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+def test_the_batch_decides_for_the_form(activations):
+    tensor = matrix(3, 4, 0.5, 2)
+    for batch in (1, 2, 4, 5, 11, 12, MANY):
+        form = "panel" if batch >= packing.PANEL_FROM[activations] else "window"
+        assert packing.header(packing.pack(tensor, activations, batch)).form == form
+    assert packing.header(packing.pack(tensor, activations)).form == "window"
+
+
 class Sections(NamedTuple):
     rows: int
     columns: int

@@ -6,13 +6,16 @@ from pathlib import Path
 import torch
 
 import deepcompression as dc
+from deepcompression import runtime
 from reproduce.models import LeNet5
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
-def block(language):
-    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def block(language, words=""):
+    """The one that has these words in it."""
+    (found,) = (text for text in re.findall(rf"```{language}\n(.*?)```", README, re.S) if words in text)
     return found
 
 
@@ -30,15 +33,29 @@ def test_example_and_recipe_run_as_printed(tmp_path, monkeypatch):
         trained.append(model(images))
 
     names = {"model": model, "train": train, "Net": LeNet5}
-    exec(block("python"), names)
+    exec(block("python", "dc.prune"), names)
     assert torch.equal(names["model"](images), trained[-1])
     assert (names["arrays"]["fc1.weight"] == names["model"].fc1.weight.detach().numpy()).all()
     assert dc.Report.of("model.dcz").ratio > 15
     assert "prune by magnitude" in dc.Recipe.load("recipe.yaml").describe(LeNet5())
 
 
+def test_the_runtime_runs_as_printed(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(block("python", "deepcompression.runtime"), names)
+    assert names["logits"].shape == (1, 10)
+    assert "window, float32" in capsys.readouterr().out
+
+
+def test_the_layers_named_are_those_of_the_runtime():
+    section = README.split("## Running without torch")[1].split("##")[0]
+    layers = [name for name in runtime.__all__ if name not in ("Layer", "LayerFacts", "Sequence", "Step")]
+    assert all(f"`{layer}`" in section or layer == "Conv2d" for layer in layers)
+
+
 def test_commands_and_presets_named_exist():
-    for command in ("compress", "decompress", "inspect", "verify"):
+    for command in ("compress", "decompress", "inspect", "verify", "bench"):
         assert f"dcz {command} " in README
     assert all(f"`{preset}`" in README for preset in dc.Recipe.presets())
     makefile = (Path(__file__).parents[1] / "Makefile").read_text()

@@ -27,10 +27,8 @@ def shared(shape, density, centroids, seed=0):
     return CompressedTensor(shape, positions, codebook, rng.integers(0, centroids, len(positions)).astype(np.uint8))
 
 
-def as_held(weights):
-    """Rows with all channels of the first tap, then those of the second."""
-    rows, channels, taps = *weights.shape[:2], math.prod(weights.shape[2:])
-    return weights.reshape(rows, channels, taps).transpose(0, 2, 1).reshape(rows, channels * taps)
+def matrix(tensor):
+    return tensor.numpy().reshape(tensor.shape[0], math.prod(tensor.shape[1:]))
 
 
 def section(at):
@@ -56,10 +54,8 @@ def slow_rows(packed):
         for column in range(columns):
             if not data[bitmap_at + row * row_bytes + column // 8] >> column % 8 & 1:
                 continue
-            if code_bits == 4:
-                number = data[codes_at + code // 2] >> 4 * (code % 2) & 15
-            else:
-                number = data[codes_at + code]
+            nibble = data[codes_at + code // 2] >> 4 * (code % 2) & 15
+            number = nibble if code_bits == 4 else data[codes_at + code]
             dense[row, column] = codebook[number]
             code += 1
     assert starts[rows] == code == survivors
@@ -73,7 +69,7 @@ def test_rows_are_those_of_the_dense_matrix(shape, centroids, density):
     tensor = shared(shape, density, centroids)
     packed = packing.pack(tensor, form="tile")
     _core.check_packed(packed)
-    expected = as_held(tensor.numpy())
+    expected = matrix(tensor)
     assert np.array_equal(packing.rows(packed, 0, shape[0]), expected)
     if centroids in (16, 129) and density == 0.35:
         assert np.array_equal(slow_rows(packed), expected)

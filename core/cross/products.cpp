@@ -165,7 +165,7 @@ void report(const char* what, std::span<const std::uint8_t> packed, const Case& 
 }
 
 void report_tile(const Case& of) {
-  const auto packed = dcz::pack_tile(of.matrix(), 1);
+  const auto packed = dcz::pack_tile(of.matrix());
   Floats first;
   bool right = true;
   for (const std::string& set : dcz::instruction_sets()) {

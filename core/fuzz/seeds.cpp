@@ -14,6 +14,7 @@
 #include "mask.hpp"
 #include "mix.hpp"
 #include "varint.hpp"
+#include "window.hpp"
 
 namespace {
 
@@ -202,6 +203,29 @@ void mixes() {
   }
 }
 
+void windows() {
+  for (const auto& [rows, columns] : {std::pair<std::uint64_t, std::uint64_t>{0, 5}, {3, 0}, {1, 1}, {20, 130}}) {
+    for (const unsigned centroids : {3u, 20u, 200u}) {
+      dcz::Bitmap bitmap(rows * columns);
+      for (std::uint64_t i = 0; i < bitmap.size(); ++i) {
+        if (mixed(i) % 256 < 40) bitmap.set(i);
+      }
+      const Vector codes = symbols_of(bitmap.count(), centroids, 5);
+      std::vector<float> codebook(centroids);
+      std::vector<std::int16_t> digits(centroids);
+      for (std::size_t i = 0; i < centroids; ++i)
+        codebook[i] = digits[i] = static_cast<std::int16_t>(static_cast<int>(i % 128) - 70);
+      for (const auto grid : {dcz::Grid::none, dcz::Grid::int8, dcz::Grid::int16}) {
+        const bool by_slot = grid == dcz::Grid::none;
+        const Vector packed =
+            dcz::pack_window({rows, columns, bitmap.bytes(), codes, codebook}, {grid, 1, 1, digits, digits},
+                             by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row);
+        for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, packed);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -215,4 +239,5 @@ int main(int count, char** arguments) {
   contents();
   papers();
   mixes();
+  windows();
 }

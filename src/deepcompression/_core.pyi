@@ -174,9 +174,16 @@ def pack_tile(
     bitmap: NDArray[np.uint8],
     codes: NDArray[np.uint8],
     codebook: NDArray[np.float32],
-    taps: int,
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form tile (core/tile.hpp), their columns brought from channels x taps to taps x channels."""
+    """Packed weights of the form tile (core/tile.hpp)."""
+
+def has_sparse_convolution() -> bool:
+    """Whether the instruction set in use has a kernel for `convolve_sparse`."""
+
+def convolve_sparse(packed: int, packed_bytes: int, shape: list[int], x: int, bias: int, y: int, threads: int) -> bool:
+    """A convolution of stride 1 from the form tile: addresses of packed weights, float32 x, bias or 0, and y; `shape`
+    has the 13 numbers of core/convolution.hpp. False, and y as it was, if x is not finite.
+    """
 
 def decode_rows(packed: int, packed_bytes: int, first: int, count: int, out: int, threads: int) -> None:
     """Dense rows of the form tile: addresses of packed weights and of float32 `out` (count, columns). IndexError for

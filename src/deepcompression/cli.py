@@ -12,11 +12,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
 
 import deepcompression as dc
+from deepcompression.bench import Settings, bench, lines, tables
 from deepcompression.checkpoint import read_checkpoint, write_checkpoint
 from deepcompression.compress import compress_tensors, encodings
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES
+from deepcompression.energy import meter_of
 from deepcompression.file import LIMIT_BYTES, DczFile, save_tensors
 from deepcompression.grid import LIMITS
 from deepcompression.recipe import Prune, Recipe, Rule, Share
@@ -74,9 +78,14 @@ def _print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES) -> 
     if as_json:
         _print_json({"file": str(path)} | report.to_dict())
         return
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
-    for table in report.tables():
-        console.print(table)
+    console = _console()
+    for columns in report.tables():
+        console.print(columns)
+
+
+def _console() -> Console:
+    """Standard output, wide enough for a table where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 
 
 def _check_suffix(output: Path, suffix: str) -> None:
@@ -207,6 +216,47 @@ def _difference(ours: DenseTensor, theirs: DenseTensor) -> str | None:
     if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
         return f"is {list(ours.shape)} of {ours.dtype}, expected {list(theirs.shape)} of {theirs.dtype}"
     return "has other elements" if ours.elements.tobytes() != theirs.elements.tobytes() else None
+
+
+@app.command("bench")
+def bench_file(
+    file: FileArgument,
+    batch: Annotated[int, typer.Option(help="Vectors or images of a call.")] = 1,
+    threads: Annotated[int, typer.Option(help="Of everything that computes.")] = 1,
+    activations: Annotated[str, typer.Option(help="float32, or int8 for fully connected layers.")] = "float32",
+    size: Annotated[int, typer.Option(help="Extent of the images that convolutions are given.")] = 14,
+    seconds: Annotated[float, typer.Option(help="About how long each layer is measured.")] = 1.0,
+    instruction_set: Annotated[str | None, typer.Option(help="Force one: portable, avx2, avx512, ...")] = None,
+    energy: Annotated[bool, typer.Option("--energy", help="Count joules, too, where the machine can.")] = False,
+    as_json: JsonOption = False,
+    limit_bytes: LimitOption = LIMIT_BYTES,
+) -> None:
+    """Measure each layer on this machine, dense and computed from its compressed form: time, bytes, energy."""
+    with _errors_in_one_line():
+        settings = Settings(batch, threads, activations, size, seconds)
+        meter = (lambda: meter_of("cpu")) if energy else None
+        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("")
+
+            def tell(name: str, number: int, count: int) -> None:
+                progress.update(task, description=escape(printable(name)), completed=number, total=count)
+
+            result = bench(
+                file,
+                settings,
+                instruction_set=instruction_set,
+                meter=meter,
+                limit_bytes=limit_bytes,
+                progress=tell,
+            )
+        if as_json:
+            _print_json(result.to_dict())
+            return
+        console = _console()
+        for columns in tables(result):
+            console.print(columns)
+        for line in lines(result):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Convolutions and embeddings from packed weights of the form `tile`, decoded piece by piece into one small scratch.
+"""Convolutions and embeddings from packed weights of the form `tile`.
 
-Dense convolutions win against sparse ones at the densities that convolutions are pruned to, and torch's are good: so
-the weights stay compressed in memory, and what torch computes from is decoded just before, into a cache.
+Where it pays, the survivors are computed with as they are (core/convolution.hpp). Elsewhere some rows at a time are
+decoded into one small scratch, just before torch computes from them.
 """
 
 from __future__ import annotations
@@ -9,22 +9,27 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepcompression import packing
+from deepcompression import _core, packing
 
 # The dense weights that are held at a time, by each thread that calls: shared by all layers.
 SCRATCH_BYTES = 4 << 20
 
-# Rows of a piece are a multiple of what a vector of the CPU holds.
+# Floats in a vector of the CPU.
 _LANES = 16
 
+# Sparse kernels compute whole vectors of a row of the output, and a survivor takes them about twice as long as a
+# weight takes dense ones: they pay up to this part of survivors, times what the vectors have too much.
+_MOST_WORK = 0.65
+# Rows of a group below which they lose too much time with the inputs.
+_LEAST_ROWS = 32
+
 _CONVOLUTIONS = {2: functional.conv2d, 3: functional.conv3d}
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 _own = threading.local()
 
@@ -33,9 +38,31 @@ class Piece(NamedTuple):
     """Rows that are decoded together: of whole groups, or a part of one."""
 
     first: int
-    count: int
+    rows: int
     group: int
     groups: int
+
+
+class Convolution(NamedTuple):
+    """What it is besides its weights: of two or three dimensions, with a number for each of them."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+    groups: int
+
+    def edges(self, dimension: int) -> tuple[int, int]:
+        """The zeros before and behind."""
+        if isinstance(self.padding, tuple):
+            return self.padding[dimension], self.padding[dimension]
+        whole = self.dilation[dimension] * (self.shape[2 + dimension] - 1) if self.padding == "same" else 0
+        return whole // 2, whole - whole // 2
+
+    def size(self, dimension: int, inputs: int) -> int:
+        """Of the output, where that of the input is `inputs`."""
+        reach = self.dilation[dimension] * (self.shape[2 + dimension] - 1) + 1
+        return (inputs + sum(self.edges(dimension)) - reach) // self.stride[dimension] + 1
 
 
 def convolve(
@@ -55,22 +82,26 @@ def convolve(
     weight_shape  of the dense weights; its length says how many dimensions the convolution has
     padding       numbers, "same" or "valid"
 
-    The result lies in memory with its channels last, where that takes two or three dimensions, and has no gradient.
-    Raises TypeError or ValueError for what does not fit.
+    The result is contiguous, and has no gradient. Raises TypeError or ValueError for what does not fit.
     """
     shape = tuple(weight_shape)
     dimensions = len(shape) - 2
-    _check(x, packed, shape, groups)
+    facts = _check(x, packed, bias, shape, groups)
     if x.dim() == dimensions + 1:
         return convolve(x[None], packed, bias, shape, stride, padding, dilation, groups)[0]
     steps, holes = _each(stride, dimensions), _each(dilation, dimensions)
     edges = padding if isinstance(padding, str) else _each(padding, dimensions)
     if dimensions == 1:
         # as torch does it: of a height of one
+        x, shape, steps, holes = x[:, :, None], (*shape[:2], 1, shape[2]), (1, *steps), (1, *holes)
         edges = edges if isinstance(edges, str) else (0, *edges)
-        flat = (*shape[:2], 1, shape[2])
-        return _convolve(x[:, :, None], packed, bias, flat, (1, *steps), edges, (1, *holes), groups)[:, :, 0]
-    return _convolve(x, packed, bias, shape, steps, edges, holes, groups)
+    what = Convolution(shape, steps, edges, holes, groups)
+    # The scratch is overwritten by what follows: no graph may keep it.
+    with torch.no_grad():
+        x = x.contiguous()
+        y = _sparse(x, packed, bias, what) if _pays(x, facts, what) else None
+        y = _dense(x, packed, bias, what) if y is None else y
+    return y[:, :, 0] if dimensions == 1 else y
 
 
 def embed(indices: Tensor, packed: Tensor, shape: Sequence[int]) -> Tensor:
@@ -88,38 +119,55 @@ def embed(indices: Tensor, packed: Tensor, shape: Sequence[int]) -> Tensor:
     return torch.from_numpy(packing.gather(packed.numpy(), indices.numpy(), torch.get_num_threads()))
 
 
-def _convolve(
-    x: Tensor,
-    packed: Tensor,
-    bias: Tensor | None,
-    shape: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...] | str,
-    dilation: tuple[int, ...],
-    groups: int,
-) -> Tensor:
-    """In two or three dimensions, and a batch."""
-    dimensions = len(shape) - 2
-    convolution, channels_last = _CONVOLUTIONS[dimensions], _CHANNELS_LAST[dimensions]
-    pieces = list(_pieces(shape, groups))
-    whole: Tensor | None = None
-    # The scratch is overwritten by the next piece: no graph may keep it.
-    with torch.no_grad():
-        x = x.contiguous(memory_format=channels_last)
-        for piece in pieces:
-            weights = _decode(packed, piece, shape)
-            inputs = x.narrow(1, piece.group * shape[1], piece.groups * shape[1])
-            part_of_bias = None if bias is None else bias[piece.first : piece.first + piece.count]
-            part = convolution(inputs, weights, part_of_bias, stride, padding, dilation, piece.groups)
-            if len(pieces) == 1:
-                return part
-            if whole is None:
-                size = (x.shape[0], shape[0], *part.shape[2:])
-                whole = torch.empty(size, dtype=x.dtype, memory_format=channels_last)
-            whole.narrow(1, piece.first, piece.count).copy_(part)
-    if whole is None:
-        raise ValueError(f"a convolution has one output channel at least; its weights have the shape {list(shape)}")
-    return whole
+def _pays(x: Tensor, facts: packing.Header, what: Convolution) -> bool:
+    """Whether the sparse kernel is likely to be the faster one."""
+    if len(what.shape) != 4 or max(what.stride) != 1 or not x.numel() or not _core.has_sparse_convolution():
+        return False
+    width = what.size(1, x.shape[3])
+    if width < 1 or what.size(0, x.shape[2]) < 1 or not facts.columns or facts.rows // what.groups < _LEAST_ROWS:
+        return False
+    computed = math.ceil(width / _LANES) * _LANES / width
+    return facts.survivors / (facts.rows * facts.columns) * computed <= _MOST_WORK
+
+
+def _sparse(x: Tensor, packed: Tensor, bias: Tensor | None, what: Convolution) -> Tensor | None:
+    """In two dimensions, of stride 1; None if x is not finite."""
+    batch, _, height, width = x.shape
+    rows, channels, *kernel = what.shape
+    y = x.new_empty(batch, rows, what.size(0, height), what.size(1, width))
+    edges = what.edges(0)[0], what.edges(1)[0]
+    numbers = [batch, what.groups, channels, height, width, *kernel, *edges, *what.dilation, *y.shape[2:]]
+    done = _core.convolve_sparse(
+        packed.data_ptr(),
+        packed.nbytes,
+        numbers,
+        x.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+        y.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return y if done else None
+
+
+def _dense(x: Tensor, packed: Tensor, bias: Tensor | None, what: Convolution) -> Tensor:
+    """By torch, from a piece of the weights after the other."""
+    channels = what.shape[1]
+    parts = []
+    for piece in _pieces(what.shape, what.groups):
+        parts.append(
+            _CONVOLUTIONS[len(what.shape) - 2](
+                x.narrow(1, piece.group * channels, piece.groups * channels),
+                _decode(packed, piece, what.shape),
+                None if bias is None else bias[piece.first : piece.first + piece.rows],
+                what.stride,
+                what.padding,
+                what.dilation,
+                piece.groups,
+            )
+        )
+    if not parts:
+        raise ValueError(f"a convolution has one output channel at least; its weights have the shape {[*what.shape]}")
+    return parts[0].contiguous() if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def _pieces(shape: tuple[int, ...], groups: int) -> Iterator[Piece]:
@@ -143,17 +191,17 @@ def _decode(packed: Tensor, piece: Piece, shape: tuple[int, ...]) -> Tensor:
     """The dense weights of a piece, in the scratch: they hold until the next call."""
     columns = math.prod(shape[1:])
     scratch: Tensor | None = getattr(_own, "scratch", None)
-    if scratch is None or scratch.numel() < piece.count * columns:
-        scratch = _own.scratch = torch.empty(max(SCRATCH_BYTES // 4, piece.count * columns))
-    weights = scratch[: piece.count * columns]
+    if scratch is None or scratch.numel() < piece.rows * columns:
+        scratch = _own.scratch = torch.empty(max(SCRATCH_BYTES // 4, piece.rows * columns))
+    weights = scratch[: piece.rows * columns]
     packing.rows(
         packed.numpy(),
         piece.first,
-        piece.count,
-        weights.view(piece.count, columns).numpy(),
+        piece.rows,
+        weights.view(piece.rows, columns).numpy(),
         torch.get_num_threads(),
     )
-    return weights.view(piece.count, *shape[2:], shape[1]).movedim(-1, 1)
+    return weights.view(piece.rows, *shape[1:])
 
 
 def _each(numbers: Sequence[int], dimensions: int) -> tuple[int, ...]:
@@ -165,7 +213,7 @@ def _each(numbers: Sequence[int], dimensions: int) -> tuple[int, ...]:
     return found
 
 
-def _check(x: Tensor, packed: Tensor, shape: tuple[int, ...], groups: int) -> None:
+def _check(x: Tensor, packed: Tensor, bias: Tensor | None, shape: tuple[int, ...], groups: int) -> packing.Header:
     if len(shape) not in (3, 4, 5):
         raise ValueError(f"weights of a convolution have 3 to 5 dimensions; found shape {list(shape)}")
     if x.dtype != torch.float32 or x.device.type != "cpu":
@@ -175,16 +223,18 @@ def _check(x: Tensor, packed: Tensor, shape: tuple[int, ...], groups: int) -> No
     channels = groups * shape[1]
     if x.dim() not in (len(shape) - 1, len(shape)) or x.shape[1 - len(shape)] != channels:
         raise ValueError(f"x has {channels} channels and {len(shape) - 2} dimensions; found shape {list(x.shape)}")
-    _check_packed(packed, shape)
+    if bias is not None and (bias.shape != shape[:1] or bias.dtype != torch.float32 or not bias.is_contiguous()):
+        raise ValueError(f"bias is float32, contiguous, [{shape[0]}]; found {bias.dtype}, {list(bias.shape)}")
+    return _check_packed(packed, shape)
 
 
-def _check_packed(packed: Tensor, shape: tuple[int, ...]) -> None:
-    if packed.dtype != torch.uint8 or packed.device.type != "cpu":
-        raise TypeError(f"packed weights are uint8 on the CPU; found {packed.dtype} on {packed.device}")
-    facts: Any = packing.header(packed.numpy())
-    expected = ("tile", shape[0], math.prod(shape[1:]), max(1, math.prod(shape[2:])))
-    if (facts.form, facts.rows, facts.columns, facts.length) != expected:
+def _check_packed(packed: Tensor, shape: tuple[int, ...]) -> packing.Header:
+    if packed.dtype != torch.uint8 or packed.device.type != "cpu" or not packed.is_contiguous():
+        raise TypeError(f"packed weights are uint8, contiguous, on the CPU; found {packed.dtype} on {packed.device}")
+    facts = packing.header(packed.numpy())
+    if (facts.form, facts.rows, facts.columns) != ("tile", shape[0], math.prod(shape[1:])):
         raise ValueError(
             f"packed weights of the form tile, for the shape {list(shape)}, are expected; found {facts.rows} rows of "
-            f"{facts.columns} columns with {facts.length} taps, form {facts.form}"
+            f"{facts.columns} columns in the form {facts.form}"
         )
+    return facts

@@ -1,0 +1,143 @@
+"""Measures every layer of a file, dense and computed from its compressed form."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from deepcompression import _core
+from deepcompression.bench import engines
+from deepcompression.bench.engines import CONVOLUTIONS, Call
+from deepcompression.bench.results import BenchResult, LayerResult, Settings
+from deepcompression.energy import Meter, UnmeasurableError
+from deepcompression.file import LIMIT_BYTES, DczFile
+from deepcompression.index import Entry
+from deepcompression.runtime.weights import read_shared
+from deepcompression.tensor import WEIGHT_DTYPES
+
+# Calls are timed in blocks of about so many seconds, ours and the dense ones in turn.
+_BLOCK_SECONDS = 0.002
+_MIN_ROUNDS, _MAX_ROUNDS = 3, 1000
+
+
+def bench(
+    path: Path,
+    settings: Settings | None = None,
+    *,
+    instruction_set: str | None = None,
+    meter: Callable[[], Meter] | None = None,
+    limit_bytes: int = LIMIT_BYTES,
+    progress: Callable[[str, int, int], None] = lambda name, number, count: None,
+) -> BenchResult:
+    """Measures every shared weight of two or more dimensions, computed dense and from its compressed form.
+
+    instruction_set  forces one of the core's
+    meter            gives what counts energy, if that is to be measured too
+    progress         is told a layer's name, its number from 0 on, and the number of layers
+
+    Dense is torch where it is installed, else NumPy. Raises FormatError for a bad file, ValueError for an instruction
+    set that this CPU does not have.
+    """
+    settings = settings or Settings()
+    found: list[LayerResult] = []
+    energy, idle_watts, counting = None, None, None
+    if meter is not None:
+        try:
+            counting = meter()
+            idle_watts = counting.idle(settings.seconds / 2).watts
+            energy = counting.source
+        except UnmeasurableError as error:
+            counting, energy = None, f"not measured: {error}"
+    with _instruction_set(instruction_set), engines.threads(settings.threads), DczFile(path, limit_bytes) as file:
+        for number, entry in enumerate(file.entries.values()):
+            progress(entry.name, number, len(file.entries))
+            found.append(_measure(file, entry, settings, counting))
+        used = _core.instruction_set()
+    return BenchResult(str(path), settings, engines.name(), used, tuple(found), energy, idle_watts)
+
+
+def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | None) -> LayerResult:
+    dense_bytes = entry.dense_bytes
+
+    def stays(why: str) -> LayerResult:
+        held = 0 if entry.tied_to else dense_bytes
+        return LayerResult(entry.name, entry.shape, None, "", why, held, held)
+
+    if entry.tied_to:
+        return stays(f"is tied to {entry.tied_to}")
+    if len(entry.shape) < 2:
+        return stays("is no matrix")
+    if entry.dtype not in WEIGHT_DTYPES:
+        return stays(f"{entry.dtype} is no dtype of weights")
+    if len(entry.shape) > max(CONVOLUTIONS):
+        return stays(f"has {len(entry.shape)} dimensions")
+    if not math.prod(entry.shape):
+        return stays("has no elements")
+    tensor = read_shared(file, entry.name)
+    if tensor is None:
+        return stays("is not shared")
+    given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
+    x = np.random.default_rng(0).standard_normal(given, np.float32)
+    pair = engines.pair(tensor, x, settings)
+    activations = x.nbytes + 4 * math.prod(pair.out)
+    weight = pair.weight
+    with engines.without_gradients():
+        calls = (pair.dense, pair.compressed)
+        dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds))
+        result = LayerResult(
+            entry.name,
+            entry.shape,
+            weight.survivors / math.prod(entry.shape),
+            pair.kernel,
+            None,
+            4 * math.prod(entry.shape),
+            weight.nbytes,
+            dense_ms,
+            compressed_ms,
+            4 * math.prod(entry.shape) + activations,
+            weight.nbytes + activations,
+        )
+        if meter is None:
+            return result
+        dense_joules, joules = (meter.measure(call, settings.seconds / 2).joules_per_call for call in calls)
+        return replace(result, dense_joules=dense_joules, joules=joules)
+
+
+def interleaved_medians(calls: tuple[Call, ...], seconds: float) -> list[float]:
+    """Seconds of each call, medians over rounds in which a block of each has its turn, so that what else the machine
+    does meets all alike.
+    """
+    blocks = []
+    for call in calls:
+        call()
+        start = time.perf_counter()
+        call()
+        blocks.append(max(1, int(_BLOCK_SECONDS / max(time.perf_counter() - start, 1e-9))))
+    times: list[list[float]] = [[] for _ in calls]
+    end = time.perf_counter() + seconds
+    while len(times[0]) < _MIN_ROUNDS or (time.perf_counter() < end and len(times[0]) < _MAX_ROUNDS):
+        for call, block, own in zip(calls, blocks, times, strict=True):
+            start = time.perf_counter()
+            for _ in range(block):
+                call()
+            own.append((time.perf_counter() - start) / block)
+    return [statistics.median(own) for own in times]
+
+
+@contextmanager
+def _instruction_set(name: str | None) -> Iterator[None]:
+    if name is None:
+        yield
+        return
+    _core.force_instruction_set(name)
+    try:
+        yield
+    finally:
+        _core.force_instruction_set("")

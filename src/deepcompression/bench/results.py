@@ -1,0 +1,108 @@
+"""What a benchmark is told, and what it found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deepcompression import packing
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured.
+
+    batch    vectors or images of a call
+    size     extent of the images that convolutions are given, along each axis; padded so that it stays
+    seconds  about how long the time of each layer is measured, and its energy
+    """
+
+    batch: int = 1
+    threads: int = 1
+    activations: str = "float32"
+    size: int = 14
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        packing.check_activations(self.activations)
+        for name in ("batch", "threads", "size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is from 1 on; found {getattr(self, name)}")
+        if not 0 < self.seconds <= 600:
+            raise ValueError(f"seconds are above 0, at most 600; found {self.seconds:g}")
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One tensor of a file, as the weight of a layer.
+
+    stays                       why it stays dense and is not measured, None for one that is
+    dense_ms, compressed_ms     medians of a call
+    dense_bytes, held_bytes     of the weight in memory, in either form
+    dense_moved, moved_bytes    by a call: the weight in its form, activations in and out
+    dense_joules, joules        by a call, of all that the machine's counters see; None if not measured
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    density: float | None
+    kernel: str
+    stays: str | None
+    dense_bytes: int
+    held_bytes: int
+    dense_ms: float | None = None
+    compressed_ms: float | None = None
+    dense_moved: int | None = None
+    moved_bytes: int | None = None
+    dense_joules: float | None = None
+    joules: float | None = None
+
+    @property
+    def speed_up(self) -> float | None:
+        return _ratio(self.dense_ms, self.compressed_ms)
+
+    @property
+    def energy_ratio(self) -> float | None:
+        return _ratio(self.dense_joules, self.joules)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"speed_up": self.speed_up, "energy_ratio": self.energy_ratio}
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """A whole file. `energy` says what was counted, or why nothing was, None if it was not asked for; `idle_watts` is
+    what the counters see when this process does nothing.
+    """
+
+    file: str
+    settings: Settings
+    dense_engine: str
+    instruction_set: str
+    layers: tuple[LayerResult, ...]
+    energy: str | None = None
+    idle_watts: float | None = None
+
+    def total(self) -> LayerResult:
+        """The sum over the layers that were measured; its bytes held also count those that stay dense."""
+        measured = [layer for layer in self.layers if layer.stays is None]
+
+        def of(name: str) -> Any:
+            values = [getattr(layer, name) for layer in measured]
+            return sum(values) if values and None not in values else None
+
+        names = ("dense_ms", "compressed_ms", "dense_moved", "moved_bytes", "dense_joules", "joules")
+        dense_bytes, held_bytes = (sum(getattr(x, n) for x in self.layers) for n in ("dense_bytes", "held_bytes"))
+        return LayerResult("sum", (), None, "", None, dense_bytes, held_bytes, **{name: of(name) for name in names})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        return asdict(self) | {
+            "layers": [layer.to_dict() for layer in self.layers],
+            "sum": {key: value for key, value in self.total().to_dict().items() if key not in ("shape", "name")},
+        }
+
+
+def _ratio(dense: float | None, compressed: float | None) -> float | None:
+    """None where one is not known or nothing was counted."""
+    return dense / compressed if dense is not None and compressed else None

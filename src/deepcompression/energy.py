@@ -1,0 +1,130 @@
+"""Joules that a piece of work takes, as the machine itself counts them: RAPL for CPUs, NVML for NVIDIA's GPUs."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+POWERCAP = Path("/sys/class/powercap")
+
+
+class UnmeasurableError(Exception):
+    """Energy cannot be measured here; the text says why, and what helps."""
+
+
+class Use(NamedTuple):
+    """What some calls took: of everything that the counters see, other programs and idling included."""
+
+    joules: float
+    seconds: float
+    calls: int
+
+    @property
+    def joules_per_call(self) -> float:
+        return self.joules / self.calls
+
+    @property
+    def watts(self) -> float:
+        return self.joules / self.seconds
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Counters that only grow, until they start again at 0.
+
+    source  what is counted, for people
+    read    gives every counter, in microjoules
+    ranges  where each counter starts again, 0 for one that never does
+    """
+
+    source: str
+    read: Callable[[], tuple[int, ...]]
+    ranges: tuple[int, ...]
+
+    def joules(self, before: tuple[int, ...], after: tuple[int, ...]) -> float:
+        """Counted between two readings, in which no counter went round twice."""
+        parts = zip(before, after, self.ranges, strict=True)
+        return sum(b - a if b >= a else b - a + around for a, b, around in parts) / 1e6
+
+    def measure(self, call: Callable[[], object], seconds: float) -> Use:
+        """Calls again and again, at least for so long: RAPL counts about every millisecond, so that half a second errs
+        by less than a percent.
+        """
+        calls, before, start = 0, self.read(), time.perf_counter()
+        while not calls or time.perf_counter() - start < seconds:
+            call()
+            calls += 1
+        after = self.read()
+        return Use(self.joules(before, after), time.perf_counter() - start, calls)
+
+    def idle(self, seconds: float) -> Use:
+        """What the machine takes when this process does nothing. Raises UnmeasurableError if nothing is counted."""
+        use = self.measure(lambda: time.sleep(seconds), 0)
+        if use.joules <= 0:
+            raise UnmeasurableError(f"{self.source} stand still; a virtual machine may show counters without counting")
+        return use
+
+
+def rapl(root: Path = POWERCAP) -> Meter:
+    """The counters of all CPU packages and their memory, which Linux shows under `root`.
+
+    Raises UnmeasurableError where there are none, or they may not be read.
+    """
+    names, paths, ranges = [], [], []
+    try:
+        # intel-rapl is what AMD's counters are called, too; intel-rapl-mmio counts the same packages once more
+        for zone in sorted(root.glob("intel-rapl:*")):
+            name = (zone / "name").read_text().strip()
+            if name.startswith("package") or name == "dram":
+                names.append(name)
+                paths.append(zone / "energy_uj")
+                ranges.append(int((zone / "max_energy_range_uj").read_text()))
+        source = f"RAPL ({', '.join(names)})"
+        meter = Meter(source, lambda: tuple(int(path.read_text()) for path in paths), tuple(ranges))
+        meter.read()
+    except PermissionError as error:
+        raise UnmeasurableError(
+            f"{error.filename} may not be read; sudo chmod a+r {root}/intel-rapl*/energy_uj allows it until restart"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UnmeasurableError(f"the RAPL counters in {root} cannot be read: {error}") from None
+    if not paths:
+        raise UnmeasurableError(
+            f"no RAPL counters in {root}; virtual machines and containers mostly have none, elsewhere sudo modprobe "
+            "intel_rapl_msr may bring them"
+        )
+    return meter
+
+
+def nvml(library: Any = None) -> Meter:
+    """The counters of all NVIDIA GPUs, by pynvml (the package nvidia-ml-py).
+
+    Raises UnmeasurableError where it is not installed, or no GPU counts its energy.
+    """
+    try:
+        library = library or importlib.import_module("pynvml")
+    except ImportError:
+        raise UnmeasurableError("pynvml is not installed; pip install nvidia-ml-py") from None
+    try:
+        library.nvmlInit()
+        handles = [library.nvmlDeviceGetHandleByIndex(i) for i in range(library.nvmlDeviceGetCount())]
+        meter = Meter(
+            f"NVML ({len(handles)} GPU{'s' * (len(handles) != 1)})",
+            lambda: tuple(1000 * int(library.nvmlDeviceGetTotalEnergyConsumption(handle)) for handle in handles),
+            (0,) * len(handles),
+        )
+        meter.read()
+    except library.NVMLError as error:
+        raise UnmeasurableError(f"NVML does not count energy here: {error}") from None
+    if not handles:
+        raise UnmeasurableError("NVML finds no GPU")
+    return meter
+
+
+def meter_of(device: str, root: Path = POWERCAP) -> Meter:
+    """What counts the energy of a device, `cpu` or `cuda`. Raises UnmeasurableError."""
+    return rapl(root) if device == "cpu" else nvml()

@@ -1,0 +1,155 @@
+"""Layers one after the other: loaded from a file, checked, run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from deepcompression import packing
+from deepcompression.file import LIMIT_BYTES, DczFile
+from deepcompression.runtime.layers import Layer, Step
+from deepcompression.runtime.weights import Floats, Shape, Source
+from deepcompression.wire import FormatError
+
+
+class LayerFacts(NamedTuple):
+    """One layer of a `Sequence`: its weight's shape (None without one) and survivors, what computes it, and the bytes
+    of memory it holds beside those of its dense float32 weight.
+    """
+
+    layer: str
+    shape: Shape | None
+    survivors: int
+    kernel: str
+    held_bytes: int
+    dense_bytes: int
+
+
+class Sequence:
+    """Layers that run one after the other, on float32 arrays whose first dimension counts the images or vectors.
+
+    Threads may share one: calls change nothing in it.
+    """
+
+    def __init__(self, names: list[str], steps: list[Step]) -> None:
+        self._names, self._steps = names, steps
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        layers: Iterable[Layer],
+        *,
+        activations: str = "float32",
+        batch: int = 1,
+        threads: int | None = None,
+        input_shape: Shape | None = None,
+        strict: bool = True,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> Sequence:
+        """Takes the weights of the layers from a `.dcz` file; no shared weight is made dense.
+
+        activations  what fully connected layers round their inputs to: "float32" (nothing is lost) or "int8"
+        batch        vectors that will usually be given at once: the form of the weights is chosen by it, not what works
+        threads      of the products with compressed weights, by default as many as there are CPUs; results do not
+                     depend on it. Convolutions use NumPy's BLAS, whose threads OMP_NUM_THREADS sets.
+        input_shape  of one input, without the count: if given, the layers are held against it now, not when first run
+        strict       refuse a file with tensors that no layer takes
+
+        Raises FormatError for a bad file, ValueError and TypeError, naming the layer, for tensors that are missing or
+        do not fit.
+        """
+        packing.check_activations(activations)
+        threads = (os.cpu_count() or 1) if threads is None else threads
+        for what, number in (("batch", batch), ("threads", threads)):
+            if number < 1:
+                raise ValueError(f"{what} is from 1 on; found {number}")
+        names: list[str] = []
+        steps: list[Step] = []
+        with DczFile(path, limit_bytes) as file:
+            source = Source(file, activations, batch, threads)
+            for number, layer in enumerate(layers, 1):
+                if not isinstance(layer, Layer):
+                    raise TypeError(f"layer {number} is no layer of deepcompression.runtime, but {layer!r}")
+                names.append(str(layer))
+                try:
+                    steps.append(layer.bind(source))
+                except FormatError:
+                    raise
+                except (ValueError, TypeError) as error:
+                    raise type(error)(f"{file.path}: layer {number} ({layer}): {error}") from None
+            if strict and (left := source.left()):
+                shown = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
+                raise ValueError(f"{file.path}: no layer takes {shown}; with strict=False they are left out")
+        net = cls(names, steps)
+        if input_shape is not None:
+            net.shape((1, *input_shape))
+        return net
+
+    def shape(self, given: Shape) -> Shape:
+        """The shape of what comes out for an input of that shape. Raises ValueError, naming the layer, for one that
+        does not fit; nothing is computed.
+        """
+        given = tuple(given)
+        if not given:
+            raise ValueError("an input has at least one dimension, the count; found a scalar")
+        for number, (name, step) in enumerate(zip(self._names, self._steps, strict=True), 1):
+            try:
+                given = step.shape(given)
+            except ValueError as error:
+                raise ValueError(f"layer {number} ({name}): {error}") from None
+        return given
+
+    def __call__(self, x: Floats) -> Floats:
+        """Runs all layers; `x` is not written to. Infinities and NaNs go the way they go in torch.
+
+        Raises TypeError for another dtype than float32, ValueError, before anything is computed, for a shape that does
+        not fit.
+        """
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+            found = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
+            raise TypeError(f"an input is a float32 NumPy array; found {found}; numpy.asarray(x, 'float32') makes one")
+        self.shape(x.shape)
+        with np.errstate(all="ignore"):
+            for step in self._steps:
+                x = step(x)
+        return x
+
+    @property
+    def held_bytes(self) -> int:
+        """Of all weights and biases in memory; those of tied layers once."""
+        weights = {id(step.weight): step.weight.nbytes for step in self._steps if step.weight is not None}
+        others = sum(step.nbytes - (step.weight.nbytes if step.weight else 0) for step in self._steps)
+        return sum(weights.values()) + others
+
+    def facts(self) -> list[LayerFacts]:
+        """What each layer holds and which kernel computes it."""
+        found = []
+        for name, step in zip(self._names, self._steps, strict=True):
+            weight = step.weight
+            shape, survivors = (None, 0) if weight is None else (weight.shape, weight.survivors)
+            dense_bytes = 0 if shape is None else 4 * int(np.prod(shape, dtype=object))
+            found.append(LayerFacts(name, shape, survivors, step.kernel, step.nbytes, dense_bytes))
+        return found
+
+    def explain(self) -> None:
+        """Prints `describe`."""
+        print(self.describe())
+
+    def describe(self) -> str:
+        """A table of the layers: the shape of the weight, the kernel, bytes held and bytes of the dense weight."""
+        rows = [("layer", "shape", "kernel", "bytes held", "bytes dense")]
+        for fact in self.facts():
+            shape = "" if fact.shape is None else "x".join(map(str, fact.shape))
+            numbers = (f"{fact.held_bytes:,}", f"{fact.dense_bytes:,}") if fact.held_bytes else ("", "")
+            rows.append((fact.layer, shape, fact.kernel, *numbers))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        )
+
+    def __repr__(self) -> str:
+        return f"Sequence({', '.join(self._names)}; {self.held_bytes:,} bytes held)"
