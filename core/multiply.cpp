@@ -38,6 +38,10 @@ const WindowKernel& window_kernel() {
     case InstructionSet::avx2:
       return kWindowAvx2;
 #endif
+#if defined(DCZ_NEON)
+    case InstructionSet::neon:
+      return kWindowNeon;
+#endif
     default:
       return kWindowPortable;
   }
