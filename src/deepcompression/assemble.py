@@ -121,7 +121,7 @@ def _plan(target: Target, source: Source, options: Options) -> _Plan:
         return _Plan(target, {}, "it is not shared: it has more than 256 values")
     density = len(shared.codes) / target.count
     multiplied = "linear" in uses or "projections" in uses
-    if multiplied and (reason := why_dense(density, packing.instruction_set())):
+    if multiplied and (reason := why_dense(density, packing.instruction_set(), options.batch)):
         return _Plan(target, {}, reason)
     stand_ins = {use: _pack(target, use, shared, options) for use in uses}
     dense_bytes = target.count * parametrize.original(target).element_size()
