@@ -20,33 +20,36 @@ namespace {
 constexpr std::size_t kInputBytes = 40960;                  // of a block of channels: most of the first cache
 constexpr std::size_t kStreamBytes = std::size_t{4} << 20;  // of the survivors at a time
 constexpr std::size_t kMostRows = 128;                      // of the weights at a time: their sums fit the second cache
+
 std::size_t parts_of(std::size_t whole, std::size_t part) { return (whole + part - 1) / part; }
 
 // Parts of about the same size, none above `most`.
 std::size_t even(std::size_t whole, std::size_t most) { return parts_of(whole, parts_of(whole, most)); }
 
+// Whether the product of numbers is at most `most`, and none is 0.
+bool fits(std::initializer_list<std::size_t> numbers, std::size_t most) {
+  for (const std::size_t number : numbers) {
+    if (number == 0 || number > most) return false;
+    most /= number;
+  }
+  return true;
+}
+
 // What would overflow, or reach outside of x, is refused.
 void check(const ConvolutionShape& shape, const TileView& view) {
-  constexpr std::size_t kMost = std::size_t{1} << 31;
-  const auto fits = [](std::initializer_list<std::size_t> factors) {
-    std::size_t product = 1;
-    for (const std::size_t factor : factors) {
-      if (factor == 0 || factor >= kMost || product >= kMost / factor) return false;
-      product *= factor;
-    }
-    return true;
-  };
-  const auto reach = [](std::size_t size, std::size_t dilation) { return (size - 1) * dilation + 1; };
-  if (!fits({shape.batch, shape.groups, shape.channels, shape.height, shape.width}) ||
-      !fits({shape.channels, shape.kernel_height, shape.kernel_width}) ||
-      !fits({shape.kernel_height, shape.dilation_height}) || !fits({shape.kernel_width, shape.dilation_width}) ||
-      !fits({shape.batch, view.header.rows, shape.out_height, shape.out_width}) || shape.padding_top >= kMost ||
-      shape.padding_left >= kMost || view.header.rows % shape.groups != 0 ||
+  constexpr std::size_t kMost = std::size_t{1} << 40, kMostCopied = std::size_t{1} << 31;
+  if (!fits({shape.batch, shape.groups, shape.channels, shape.height, shape.width}, kMost) ||
+      !fits({shape.channels, shape.kernel_height, shape.kernel_width}, kMost) ||
+      !fits({shape.kernel_width, shape.dilation_width}, kMost) ||
+      !fits({shape.batch, view.header.rows, shape.out_height, shape.out_width}, kMost) || shape.padding_top > kMost ||
+      shape.padding_left > kMost || view.header.rows % shape.groups != 0 ||
       view.header.columns != shape.channels * shape.kernel_height * shape.kernel_width) {
     throw std::invalid_argument("a convolution whose parts do not fit together");
   }
-  const std::size_t copies = shape.kernel_width * (reach(shape.kernel_height, shape.dilation_height) + kMostVectors);
-  if (copies >= kMost / (4 * kMostVectors * kVectorFloats)) {
+  // the copies of one channel
+  constexpr std::size_t kRow = sizeof(float) * kMostVectors * kVectorFloats;
+  if (!fits({shape.kernel_height, shape.dilation_height}, kMostCopied) ||
+      !fits({kRow, shape.kernel_width, kMostVectors + shape.kernel_height * shape.dilation_height}, kMostCopied)) {
     throw std::invalid_argument("a convolution of too large a kernel");
   }
 }

@@ -1,5 +1,6 @@
 """Reading files: one tensor at a time, checked, dense, by several threads, within the limit."""
 
+import math
 import os
 import threading
 import tracemalloc
@@ -11,9 +12,9 @@ from cases import CASES, LARGE, content, dense, lenet5, numbers, pruned, shared
 
 import deepcompression as dc
 from deepcompression import file as file_module
-from deepcompression.encode import PROFILES
-from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
-from deepcompression.tensor import CompressedTensor, DenseTensor
+from deepcompression.encode import CODERS, PROFILES
+from deepcompression.file import DczFile, How, Tie, load_tensors, save_tensors
+from deepcompression.tensor import CompressedTensor, DenseTensor, narrow
 
 
 @pytest.fixture
@@ -193,3 +194,47 @@ def test_the_limit_counts_the_decoded_bytes_of_all_tensors_but_ties_once(path):
 
 def test_the_usual_limit_is_the_one_of_the_page():
     assert file_module.LIMIT_BYTES == 64 << 30
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("shape", [(0, 5), (1,), (20, 30), (3, 4, 5), (300, 400)])
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "F64"])
+def test_shared_tensors_are_read_as_bitmaps(profile, shape, dtype, tmp_path):
+    rng = np.random.default_rng(3)
+    positions = np.flatnonzero(rng.random(math.prod(shape)) < 0.2).astype(np.int64)
+    codebook = narrow(np.array([-2.0, 0.5, 3.0]), dtype)
+    tensor = CompressedTensor(shape, positions, codebook, rng.integers(0, 3, len(positions)).astype(np.uint8), dtype)
+    save_tensors(tmp_path / "m.dcz", {"w": tensor}, profile=profile)
+    with DczFile(tmp_path / "m.dcz") as file:
+        found = file.read_bitmap("w")
+    assert found is not None
+    assert (found.shape, found.dtype) == (shape, dtype)
+    assert np.array_equal(found.compressed().dense().elements, tensor.dense().elements)
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_tensors_that_are_not_shared_are_no_bitmaps(coder, tmp_path):
+    rng = np.random.default_rng(3)
+    tensors = {
+        "many": DenseTensor.from_numpy(rng.standard_normal((300, 400)).astype(np.float32)),
+        "integers": DenseTensor.from_numpy(np.arange(5)),
+    }
+    how = {name: How(coder) for name in tensors if coder != "huffman"}
+    save_tensors(tmp_path / "m.dcz", tensors, how=how)
+    with DczFile(tmp_path / "m.dcz") as file:
+        for name in tensors:
+            assert file.read_bitmap(name) is None
+
+
+def test_no_positions_and_no_dense_form_are_made_of_a_shared_tensor(tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    positions = np.flatnonzero(rng.random(300 * 400) < 0.1).astype(np.int64)
+    tensor = CompressedTensor((300, 400), positions, np.ones(1, np.float32), np.zeros(len(positions), np.uint8))
+    for profile in ("fast", "small"):
+        save_tensors(tmp_path / "m.dcz", {"w": tensor}, profile=profile)
+        tracemalloc.start()
+        with DczFile(tmp_path / "m.dcz") as file:
+            assert file.read_bitmap("w") is not None
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 8 * len(positions)

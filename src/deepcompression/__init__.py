@@ -10,10 +10,12 @@ import it when called.
 """
 
 from deepcompression.compress import compress, compress_tensors, finalize, load, resume, save
+from deepcompression.explanation import Explanation
 from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
 from deepcompression.prune import DeadNeurons, Pruner, dead_neurons, freeze, prune, scaled_dropout
 from deepcompression.recipe import Encode, Prune, Recipe, Rule, Share
 from deepcompression.report import Report
+from deepcompression.run import explain, run
 from deepcompression.schedule import Gradual, OneShot, Rounds
 from deepcompression.share import share
 from deepcompression.tensor import CompressedTensor, DenseTensor
@@ -27,6 +29,7 @@ __all__ = [
     "DeadNeurons",
     "DenseTensor",
     "Encode",
+    "Explanation",
     "FormatError",
     "Gradual",
     "OneShot",
@@ -41,12 +44,14 @@ __all__ = [
     "compress",
     "compress_tensors",
     "dead_neurons",
+    "explain",
     "finalize",
     "freeze",
     "load",
     "load_tensors",
     "prune",
     "resume",
+    "run",
     "save",
     "save_tensors",
     "scaled_dropout",

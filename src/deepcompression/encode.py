@@ -9,11 +9,20 @@ from typing import NamedTuple
 import numpy as np
 
 from deepcompression.account import Account
-from deepcompression.fast import decode_fast, decode_fast_dense, encode_fast
-from deepcompression.paper import decode_huffman, decode_sparse, encode_huffman, encode_sparse
+from deepcompression.fast import decode_fast, decode_fast_bitmap, decode_fast_dense, encode_fast
+from deepcompression.paper import decode_huffman, decode_huffman_bitmap, decode_sparse, encode_huffman, encode_sparse
 from deepcompression.positions import GAP_BITS
-from deepcompression.small import decode_small, decode_small_dense, encode_small
-from deepcompression.tensor import STORAGE, Array, DenseTensor, Tensor, size_bytes
+from deepcompression.small import decode_small, decode_small_bitmap, decode_small_dense, encode_small
+from deepcompression.tensor import (
+    STORAGE,
+    WEIGHT_DTYPES,
+    Array,
+    BitmapTensor,
+    CompressedTensor,
+    DenseTensor,
+    Tensor,
+    size_bytes,
+)
 from deepcompression.wire import Cursor, FormatError
 
 __all__ = [
@@ -24,6 +33,7 @@ __all__ = [
     "Coder",
     "check_profile",
     "decode",
+    "decode_bitmap",
     "decode_dense",
     "encode",
 ]
@@ -46,7 +56,8 @@ class Coder(NamedTuple):
     """A way to store a tensor. `encode` gives None where it cannot hold the tensor; `decode` raises FormatError.
 
     A coder with `gaps` takes the width of its gap field as a second argument of `encode`, None for the best.
-    `decode_dense` gives the dense elements at less cost than `decode`, with so many threads.
+    `decode_dense` gives the dense elements at less cost than `decode`, with so many threads; `decode_bitmap` a shared
+    tensor without its positions, None for one that it holds by its values.
     """
 
     number: int
@@ -54,14 +65,15 @@ class Coder(NamedTuple):
     decode: Callable[[Cursor, str, tuple[int, ...]], tuple[Tensor, Account]]
     decode_dense: Callable[[Cursor, str, tuple[int, ...], int], Array] | None = None
     gaps: bool = False
+    decode_bitmap: Callable[[Cursor, str, tuple[int, ...]], BitmapTensor | None] | None = None
 
 
 CODERS: dict[str, Coder] = {
     "raw": Coder(1, _encode_raw, _decode_raw),
     "sparse": Coder(2, encode_sparse, decode_sparse, gaps=True),
-    "huffman": Coder(3, encode_huffman, decode_huffman, gaps=True),
-    "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense),
-    "small": Coder(5, encode_small, decode_small, decode_small_dense),
+    "huffman": Coder(3, encode_huffman, decode_huffman, gaps=True, decode_bitmap=decode_huffman_bitmap),
+    "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense, decode_bitmap=decode_fast_bitmap),
+    "small": Coder(5, encode_small, decode_small, decode_small_dense, decode_bitmap=decode_small_bitmap),
 }
 
 # What a tensor may become, besides staying as it is.
@@ -133,3 +145,23 @@ def decode_dense(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]
     elements = found.decode_dense(payload, dtype, shape, threads)
     payload.end("the payload")
     return DenseTensor(dtype, elements)
+
+
+def decode_bitmap(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> BitmapTensor | None:
+    """Payload -> a shared tensor without its positions, in little more memory than it takes; None if it is not shared.
+
+    A small tensor is recognised as shared by its values. Raises FormatError for malformed bytes.
+    """
+    if dtype not in WEIGHT_DTYPES:
+        return None
+    found, start = CODERS[coder], payload.at
+    if found.decode_bitmap is not None:
+        tensor = found.decode_bitmap(payload, dtype, shape)
+        if tensor is not None:
+            payload.end("the payload")
+            return tensor
+        payload.at = start
+    if math.prod(shape) > _SMALL_SIZE:
+        return None
+    recognised = CompressedTensor.from_dense(decode_dense(coder, payload, dtype, shape))
+    return None if recognised is None else BitmapTensor.of(recognised)

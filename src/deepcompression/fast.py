@@ -14,6 +14,7 @@ from deepcompression.tensor import (
     STORAGE,
     WEIGHT_DTYPES,
     Array,
+    BitmapTensor,
     CompressedTensor,
     DenseTensor,
     Tensor,
@@ -131,13 +132,26 @@ def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Ten
         parts = head.parts | {"values": cursor.at - start}
         return DenseTensor(dtype, elements), Account(parts, count, count)
     start = cursor.at
-    codes = np.zeros(0, np.uint8)
-    if count:
-        codes = cursor.core(_core.decode_block, count, len(head.codebook))
+    codes = _read_codes(cursor, head)
     positions = _core.positions_of(head.bitmap.bits, math.prod(shape))
     parts = head.parts | {"codes": cursor.at - start}
     tensor = CompressedTensor(shape, positions, head.codebook, codes, dtype)
     return tensor, Account(parts, count, count, len(head.codebook))
+
+
+def decode_fast_bitmap(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> BitmapTensor | None:
+    """A shared tensor without its positions; None for one that is stored by its values."""
+    head = _read_head(cursor, dtype, shape, 1)
+    if head.kind == VALUES:
+        return None
+    return BitmapTensor(shape, head.bitmap.bits, head.codebook, _read_codes(cursor, head), dtype)
+
+
+def _read_codes(cursor: Cursor, head: _Head) -> NDArray[np.uint8]:
+    if not head.bitmap.survivors:
+        return np.zeros(0, np.uint8)
+    codes: NDArray[np.uint8] = cursor.core(_core.decode_block, head.bitmap.survivors, len(head.codebook))
+    return codes
 
 
 def decode_fast_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> Array:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from deepcompression.encode import DEFAULT_PROFILE, Account, check_profile, decode, decode_dense, encode
+from deepcompression.encode import DEFAULT_PROFILE, Account, check_profile, decode, decode_bitmap, decode_dense, encode
 from deepcompression.index import (
     CHECKSUM_BYTES,
     HEADER_BYTES,
@@ -24,7 +24,7 @@ from deepcompression.index import (
     read_header,
     write_head,
 )
-from deepcompression.tensor import Array, CompressedTensor, DenseTensor, Tensor
+from deepcompression.tensor import Array, BitmapTensor, CompressedTensor, DenseTensor, Tensor
 from deepcompression.wire import Cursor, FormatError, checksum
 
 LIMIT_BYTES = 64 << 30
@@ -170,6 +170,11 @@ class DczFile(Mapping[str, Array]):
         """One tensor, dense, in little more memory than it takes; large ones are decoded by so many threads."""
         with self._checked(name) as (entry, payload):
             return decode_dense(entry.coder, payload, entry.dtype, entry.shape, threads)
+
+    def read_bitmap(self, name: str) -> BitmapTensor | None:
+        """One shared tensor, in little more memory than it is packed in; None for one that is not shared."""
+        with self._checked(name) as (entry, payload):
+            return decode_bitmap(entry.coder, payload, entry.dtype, entry.shape)
 
     def check(self, name: str) -> None:
         """Holds one tensor's payload against its checksum, without decoding it."""

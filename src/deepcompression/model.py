@@ -93,11 +93,13 @@ def _read(target: Target) -> Tensor:
     )
 
 
-def check_fit(model: nn.Module, entries: Mapping[str, Entry], where: str) -> dict[str, torch.Tensor]:
+def check_fit(
+    model: nn.Module, entries: Mapping[str, Entry], where: str, written_to: bool = True
+) -> dict[str, torch.Tensor]:
     """The plain tensors of a model that the tensors of a file belong into, by name.
 
-    Raises ValueError that lists every name, shape and dtype that does not fit, and for a model that is still pruned
-    or shared.
+    Raises ValueError that lists every name, shape and dtype that does not fit, a tensor without memory if it is to be
+    written to, and for a model that is still pruned or shared.
     """
     places: dict[str, torch.Tensor] = {}
     for target in targets_of(model):
@@ -115,7 +117,7 @@ def check_fit(model: nn.Module, entries: Mapping[str, Entry], where: str) -> dic
                 f"{name} is {list(entry.shape)} of {entry.dtype} in the file, "
                 f"{list(place.shape)} of {_NAMES.get(place.dtype, place.dtype)} in the model"
             )
-        elif place.is_meta:
+        elif written_to and place.is_meta:
             problems.append(f"{name} has no memory in the model (it is on the device meta)")
     if problems:
         more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""

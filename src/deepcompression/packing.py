@@ -162,6 +162,11 @@ def matmul(
     return out
 
 
+def instruction_set() -> str:
+    """What the kernels for this CPU are compiled for, or are forced to be."""
+    return _core.instruction_set()
+
+
 def rows(packed: Packed, first: int, count: int, out: Floats | None = None, threads: int = 1) -> Floats:
     """Dense rows `first` to `first + count - 1` of packed weights of the form `tile`: float32 (count, columns).
 

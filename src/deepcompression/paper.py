@@ -16,7 +16,15 @@ from deepcompression.positions import (
     read_table,
     write_positions,
 )
-from deepcompression.tensor import STORAGE, WEIGHT_DTYPES, CompressedTensor, DenseTensor, Tensor, nonzero_bits
+from deepcompression.tensor import (
+    STORAGE,
+    WEIGHT_DTYPES,
+    BitmapTensor,
+    CompressedTensor,
+    DenseTensor,
+    Tensor,
+    nonzero_bits,
+)
 from deepcompression.wire import Cursor, FormatError, varint
 
 
@@ -106,3 +114,10 @@ def decode_huffman(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[
     codes = symbols[~filler].astype(np.uint8)
     account = Account(parts, len(symbols), len(positions), centroids, gaps.bits)
     return CompressedTensor(shape, positions, codebook, codes, dtype), account
+
+
+def decode_huffman_bitmap(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> BitmapTensor:
+    """The tensor as a bitmap: its positions, which the gaps are summed up to, are not kept."""
+    tensor, _ = decode_huffman(cursor, dtype, shape)
+    assert isinstance(tensor, CompressedTensor)
+    return BitmapTensor.of(tensor)

@@ -264,10 +264,17 @@ def _reorder(named: dict[str, Any], order: Iterable[str]) -> None:
             named[name] = named.pop(name)
 
 
-def _remove(module: nn.Module, local: str) -> None:
+def strip(module: nn.Module, local: str) -> None:
+    """Takes the parametrization off one place, whose parameter becomes whatever was under it: no dense weight is
+    made.
+    """
+    _remove(module, local, dense=False)
+
+
+def _remove(module: nn.Module, local: str, dense: bool = True) -> None:
     _unshare_class(module)
     order = getattr(module, PARAMETER_ORDER)
-    parametrize.remove_parametrizations(module, local)
+    parametrize.remove_parametrizations(module, local, leave_parametrized=dense)
     _reorder(module._parameters, order)
     if not parametrize.is_parametrized(module):
         for key, hook in list(module._forward_hooks.items()):

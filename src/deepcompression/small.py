@@ -25,6 +25,7 @@ from deepcompression.tensor import (
     STORAGE,
     WEIGHT_DTYPES,
     Array,
+    BitmapTensor,
     CompressedTensor,
     DenseTensor,
     Tensor,
@@ -117,6 +118,14 @@ def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Te
     positions = _core.positions_of(found.bitmap.bits, math.prod(shape))
     tensor = CompressedTensor(shape, positions, found.codebook, found.codes, dtype)
     return tensor, Account(found.parts, survivors, survivors, len(found.codebook))
+
+
+def decode_small_bitmap(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> BitmapTensor | None:
+    """A shared tensor without its positions; None for one that is stored by its values."""
+    found = _read(cursor, dtype, shape)
+    if found.kind == VALUES:
+        return None
+    return BitmapTensor(shape, found.bitmap.bits, found.codebook, found.codes, dtype)
 
 
 def decode_small_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> Array:
