@@ -42,9 +42,9 @@ struct Weights {
     const QuadView& view = *task.view;
     const std::size_t count = std::size_t{1} << view.header.code_bits;
     for (std::size_t i = 0; i < 256; ++i) {
-      table[i] = i >= count                               ? 0.0f
+      table[i] = i >= count                              ? 0.0f
                  : task.arithmetic == Arithmetic::floats ? view.codebook[i]
-                                                          : static_cast<float>(view.digits[i]);
+                                                         : static_cast<float>(view.digits[i]);
     }
   }
 };

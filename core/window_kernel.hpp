@@ -51,6 +51,9 @@ extern const WindowKernel kWindowPortable;
 extern const WindowKernel kWindowAvx2;
 extern const WindowKernel kWindowAvx512;
 #endif
+#if defined(DCZ_NEON)
+extern const WindowKernel kWindowNeon;
+#endif
 
 // The one for this CPU, or the one that is forced.
 const WindowKernel& window_kernel();

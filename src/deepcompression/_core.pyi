@@ -34,7 +34,7 @@ def decode_symbols(
     """The `count` symbols of the stream that is exactly `length` bytes at `offset`."""
 
 def instruction_sets() -> list[str]:
-    """Those that this build and this CPU have kernels for, slowest first: `portable`, `avx2`, `avx512`."""
+    """Those that this build and this CPU have kernels for, slowest first: `portable`; `avx2`, `avx512`; `neon`."""
 
 def instruction_set() -> str:
     """The one in use: the forced one, else the one named by DEEPCOMPRESSION_CPU in the environment, else the best."""
@@ -197,6 +197,18 @@ def pack_panel(
     rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """Packed weights of the form panel (core/panel.hpp)."""
+
+def pack_quad(
+    rows: int,
+    columns: int,
+    bitmap: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    codebook: NDArray[np.float32],
+    on_grid: bool,
+    scale8: float,
+    int8: NDArray[np.int16],
+) -> NDArray[np.uint8]:
+    """Packed weights of the form quad (core/quad.hpp); `on_grid`: scale8 * int8 is exactly the codebook."""
 
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""
