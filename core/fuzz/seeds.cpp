@@ -14,6 +14,7 @@
 #include "mask.hpp"
 #include "mix.hpp"
 #include "panel.hpp"
+#include "quad.hpp"
 #include "tile.hpp"
 #include "varint.hpp"
 #include "window.hpp"
@@ -226,6 +227,8 @@ void packed() {
       }
       const dcz::Matrix matrix{rows, columns, bitmap.bytes(), codes, codebook};
       write("packed", {3, 0, 0, 1}, dcz::pack_panel(matrix));
+      for (const unsigned int8 : {0u, 1u})
+        write("packed", {3, 0, int8, 1}, dcz::pack_quad(matrix, {dcz::Grid::int8, 1, digits}));
       write("packed", {3, 0, 0, 1}, dcz::pack_tile(matrix));
     }
   }

@@ -18,10 +18,12 @@ Floats = NDArray[np.float32]
 ACTIVATIONS = ("float32", "int8")
 FORMS = ("window", "panel", "tile", "quad")
 
-# From so many vectors on these forms multiply faster than `window`: medians over layers of 4 to 25 %. Without AVX-512
-# the look-ups of `window` cost more than the others'. `panel` is for float32, `quad` for int8.
-MANY_FROM = {"float32": 12, "int8": 48} if "avx512" in _core.instruction_sets() else {"float32": 2, "int8": 5}
-_FORM_FOR_MANY = {"float32": "panel", "int8": "quad"}
+# From so many vectors on other forms multiply faster than `window`, by medians over layers of 4 to 25 %; and which do.
+# Without AVX-512 the look-ups of `window` cost more than those of `panel`, and `quad` has no kernel of its own.
+if "avx512" in _core.instruction_sets():
+    MANY_FROM, FORM_FOR_MANY = {"float32": 12, "int8": 48}, {"float32": "panel", "int8": "quad"}
+else:
+    MANY_FROM, FORM_FOR_MANY = {"float32": 2, "int8": 5}, {"float32": "panel", "int8": "panel"}
 
 
 class Header(NamedTuple):
@@ -87,7 +89,7 @@ def pack(
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
     if form is None:
-        form = _FORM_FOR_MANY[activations] if batch >= MANY_FROM[activations] else "window"
+        form = FORM_FOR_MANY[activations] if batch >= MANY_FROM[activations] else "window"
     if form == "tile":
         return _core.pack_tile(rows, columns, tensor.bits, tensor.codes, codebook)
     if form == "panel":
@@ -100,7 +102,10 @@ def pack(
     elif found is not None:
         grid_bits, scale16, int16 = 16, found.scale, found.digits
     if form == "quad":
-        return _core.pack_quad(rows, columns, tensor.bits, tensor.codes, codebook, grid_bits == 8, scale8, int8)
+        packed: Packed = _core.pack_quad(
+            rows, columns, tensor.bits, tensor.codes, codebook, grid_bits == 8, scale8, int8
+        )
+        return packed
     by_slot = activations == "float32" and not grid_bits
     return _core.pack_window(
         rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, by_slot
