@@ -258,7 +258,7 @@ void check_quad(const QuadView& view) {
       throw std::invalid_argument("packed weights with a row outside its panel");
   }
   for (std::size_t i = 0; i < kFour * view.header.length; ++i) {
-    if (view.entries[i] >> view.header.code_bits > view.shape.block_columns) {
+    if (std::uint32_t{view.entries[i]} >> view.header.code_bits > view.shape.block_columns) {
       throw std::invalid_argument("packed weights with an entry outside of its block");
     }
   }

@@ -32,7 +32,6 @@ struct QuadKernel {
 
 extern const QuadKernel kQuadPortable;
 #if defined(DCZ_X86)
-extern const QuadKernel kQuadAvx2;
 extern const QuadKernel kQuadAvx512;  // of x8 alone
 #endif
 

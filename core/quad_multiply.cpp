@@ -19,17 +19,11 @@ constexpr std::size_t kWorthAThread = 600'000;
 
 constexpr std::size_t kMostVectors = 64;
 
-const QuadKernel& quad_kernel(Arithmetic arithmetic) {
-  switch (instruction_set()) {
+const QuadKernel& quad_kernel([[maybe_unused]] Arithmetic arithmetic) {
 #if defined(DCZ_X86)
-    case InstructionSet::avx512:
-      return arithmetic == Arithmetic::x8 ? kQuadAvx512 : kQuadAvx2;
-    case InstructionSet::avx2:
-      return kQuadAvx2;
+  if (arithmetic == Arithmetic::x8 && instruction_set() == InstructionSet::avx512) return kQuadAvx512;
 #endif
-    default:
-      return kQuadPortable;
-  }
+  return kQuadPortable;
 }
 
 unsigned parts_for(const QuadView& view, std::size_t vectors, unsigned threads) {

@@ -146,12 +146,11 @@ def test_a_product_is_that_of_its_twin_bit_for_bit(centroids, bias):
 
 def test_digits_on_the_grid_are_taken_as_they_are():
     tensor = matrix(40, 300, 0.2, 16)
-    digits = np.arange(-5, 11)
-    tensor = CompressedTensor(tensor.shape, tensor.positions, (digits * 0.25).astype(np.float32), tensor.codes)
+    codebook = (np.arange(-5, 11) * 0.25).astype(np.float32)
+    tensor = CompressedTensor(tensor.shape, tensor.positions, codebook, tensor.codes)
     packed = pack(tensor)
-    facts, parts = packing.header(packed), sections(packed)
-    assert facts.grid_bits == 8
-    assert np.array_equal(parts.digits * np.float32(facts.scale8), tensor.codebook)
+    assert packing.header(packed).grid_bits == 8
+    assert np.array_equal(sections(packed).digits * np.float32(packing.header(packed).scale8), codebook)
     window = packing.pack(tensor, "int8", form="window")
     x = vectors(64, 300)
     assert np.array_equal(packing.matmul(packed, x, activations="int8"), packing.matmul(window, x, activations="int8"))
@@ -172,9 +171,10 @@ def test_sums_of_whole_blocks_of_the_largest_digits_are_exact():
     )
     x = np.ones((64, columns), np.float32)
     x[1::2] *= -1
-    found = packing.matmul(pack(tensor), x, activations="int8")
-    expected = packing.matmul(packing.pack(tensor, "int8", form="window"), x, activations="int8")
-    assert np.array_equal(found, expected)
+    window = packing.pack(tensor, "int8", form="window")
+    assert np.array_equal(
+        packing.matmul(pack(tensor), x, activations="int8"), packing.matmul(window, x, activations="int8")
+    )
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-44, 1e-38, 1e-30, 1e30, 1e36])
@@ -183,8 +183,7 @@ def test_vectors_of_any_size_beside_others(size):
     x = vectors(64, 300)
     x /= np.abs(x).max()
     x[1::3] *= np.float32(size)
-    found = packing.matmul(pack(tensor), x, activations="int8")
-    expected = x.astype(np.float64) @ tensor.numpy().astype(np.float64).T
+    found, expected = packing.matmul(pack(tensor), x, activations="int8"), dense_product(x, tensor.numpy())
     for one, other in zip(found, expected, strict=True):
         assert np.abs(one - other).max() <= 3e-2 * np.abs(other).max() + 300 * 2.0**-149
 
