@@ -13,7 +13,7 @@ struct NeonQuartet {
   static void multiply(const Quartet& quartet, const float* x, const float* centroids) {
     float32x4_t sums[kQuartet][kRegisters];
     for (std::size_t k = 0; k < kQuartet; ++k) {
-      for (std::size_t i = 0; i < kRegisters; ++i) sums[k][i] = vld1q_f32(quartet.sums[k] + 4 * i);
+      for (std::size_t i = 0; i < kRegisters; ++i) sums[k][i] = vdupq_n_f32(0);
     }
     for (std::size_t turn = 0; turn < quartet.turns; ++turn) {
       for (std::size_t k = 0; k < kQuartet; ++k) {
@@ -26,7 +26,10 @@ struct NeonQuartet {
       }
     }
     for (std::size_t k = 0; k < kQuartet; ++k) {
-      for (std::size_t i = 0; i < kRegisters; ++i) vst1q_f32(quartet.sums[k] + 4 * i, sums[k][i]);
+      for (std::size_t i = 0; i < kRegisters; ++i) {
+        float* const sum = quartet.sums[k] + 4 * i;
+        vst1q_f32(sum, vaddq_f32(vld1q_f32(sum), sums[k][i]));
+      }
     }
   }
 };
