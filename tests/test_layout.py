@@ -22,7 +22,7 @@ ORDER = [
     *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
     *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
-    *("plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
+    *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
     *("__init__", "cli"),
@@ -30,7 +30,7 @@ ORDER = [
 # These are imported only by functions that are given a model.
 TORCH_MODULES = {
     *("convolve", "parametrize", "model", "state"),
-    *("plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
+    *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble", "inspection"),
 }
 
