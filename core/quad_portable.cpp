@@ -55,13 +55,13 @@ inline void add(std::uint32_t& sum, float found) {
 }
 
 template <typename Sum>
-inline void multiply_run(const Run& run, unsigned code_bits, const float* x, const float* weights, Sum* sums) {
+inline void multiply_run(const QuadView& view, const Run& run, const float* x, const float* weights, Sum* sums) {
   float found[kWidth] = {};
-  const unsigned code = (1u << code_bits) - 1;
+  const unsigned code_bits = view.header.code_bits, code = (1u << code_bits) - 1;
   for (std::size_t i = 0; i < kFour * run.fours; ++i) {
     const unsigned entry = run.entries[i];
     const float weight = weights[entry & code];
-    const float* const column = x + (entry >> code_bits) * kWidth;
+    const float* const column = x + at_most(entry >> code_bits, view.shape.block_columns) * kWidth;
     for (std::size_t v = 0; v < kWidth; ++v) found[v] += weight * column[v];
   }
   for (std::size_t v = 0; v < kWidth; ++v) add(sums[v], found[v]);
@@ -83,7 +83,7 @@ void run_panel(const QuadTask& task, std::size_t panel, Sum* sums) {
     const auto* const x = reinterpret_cast<const float*>(block_of(task, block, kWidth * sizeof(float)).prepared);
     runs.enter_segment();
     for (Run run; runs.next(run);) {
-      multiply_run(run, view.header.code_bits, x, weights.table, sums + run.row * kWidth);
+      multiply_run(view, run, x, weights.table, sums + run.row * kWidth);
     }
   }
   const PanelRows rows = rows_of(view, panel);
