@@ -145,7 +145,8 @@ struct RunDigits {
   template <unsigned kCodeBits>
   void find(const Run& run, const DigitTable<kCodeBits>& table, V low_bytes_of) {
     for (std::size_t four = 0; four < run.fours; four += kLanes) {
-      const __mmask16 here = first_lanes(run.fours - four);
+      const std::size_t left = run.fours - four;
+      const auto here = static_cast<__mmask16>(first_lanes(left));
       const std::uint16_t* const at = run.entries + kFour * four;
       const V front = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here), at);
       const V back = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here >> 8), at + 32);
@@ -170,14 +171,13 @@ struct Sums {
   }
 };
 
-// The column of entry number kNumber of four: 64 bytes each.
+// The column of entry number kNumber of four.
 template <unsigned kCodeBits, unsigned kNumber>
 inline V column_of(const std::uint8_t* x, std::uint64_t entries) {
-  const std::uint64_t column = entries >> 16 * kNumber & (0xffffu >> kCodeBits << kCodeBits);
-  if constexpr (kCodeBits > 6)
-    return load(x + (column >> (kCodeBits - 6)));
-  else
-    return load(x + (column << (6 - kCodeBits)));
+  constexpr std::uint64_t kColumn = 0xffffu >> kCodeBits << kCodeBits;
+  const std::uint64_t column = entries >> 16 * kNumber & kColumn;
+  if constexpr (kCodeBits == 8) return load(x + (column >> 2));
+  return load(x + (column << (kCodeBits == 8 ? 0 : 6 - kCodeBits)));
 }
 
 template <unsigned kCodeBits>
@@ -212,8 +212,16 @@ class Multiplier {
     }
     add_rest(first, long_run, both, 0, x);
     add_rest(second, short_run, both, 1, x);
-    second.keep(sums_of(short_run));  // first, for the row may be the same if this one is empty
     first.keep(sums_of(long_run));
+    second.keep(sums_of(short_run));
+  }
+
+  // By itself: that an empty one stood beside it cost 5 % of the whole.
+  void multiply(const Run& run, const std::uint8_t* x) {
+    digits_[0].find(run, table_, even_);
+    Sums sums(sums_of(run));
+    add_rest(sums, run, 0, 0, x);
+    sums.keep(sums_of(run));
   }
 
  private:
@@ -273,8 +281,11 @@ void run_panel(const QuadTask& task, std::size_t panel, std::uint8_t* sums) {
     const std::uint8_t* const x = block_of(task, block, kVectors).prepared;
     runs.enter_segment();
     for (Run first, second; runs.next(first);) {
-      if (!runs.next(second)) second = {first.entries, 0, first.row};
-      multiplier.multiply(first, second, x);
+      if (runs.next(second)) {
+        multiplier.multiply(first, second, x);
+      } else {
+        multiplier.multiply(first, x);
+      }
     }
   }
   finish(task, panel, sums);
