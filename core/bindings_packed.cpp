@@ -14,6 +14,7 @@
 #include "multiply.hpp"
 #include "packed.hpp"
 #include "panel.hpp"
+#include "quad.hpp"
 #include "tile.hpp"
 #include "window.hpp"
 
@@ -50,13 +51,21 @@ Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In
   return own_aligned(unlocked([&] { return dcz::pack_panel(matrix); }));
 }
 
+Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                            const In<std::uint8_t>& codes, const In<float>& codebook) {
+  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
+  return own_aligned(unlocked([&] { return dcz::pack_quad(matrix); }));
+}
+
 nb::dict packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::read_packed_header(view(packed));
   // sizes that the sections bear out, since callers allocate by them
   if (header.form == dcz::Form::window) dcz::window_view(view(packed));
   if (header.form == dcz::Form::tile) dcz::tile_view(view(packed));
+  if (header.form == dcz::Form::quad) dcz::quad_view(view(packed));
+  constexpr std::array kForms{"window", "panel", "tile", "quad"};
   nb::dict found;
-  found["form"] = header.form == dcz::Form::window ? "window" : header.form == dcz::Form::panel ? "panel" : "tile";
+  found["form"] = kForms[static_cast<std::size_t>(header.form) - 1];
   found["code_bits"] = header.code_bits;
   found["grid_bits"] = static_cast<unsigned>(header.grid);
   found["by_slot"] = header.slots == static_cast<std::uint8_t>(dcz::SlotOrder::by_slot);
@@ -78,6 +87,7 @@ void check_packed(const In<std::uint8_t>& packed) {
   if (form == dcz::Form::window) dcz::check_window(dcz::window_view(bytes));
   if (form == dcz::Form::tile) dcz::check_tile(dcz::tile_view(bytes));
   if (form == dcz::Form::panel) dcz::check_panel(dcz::panel_view(bytes));
+  if (form == dcz::Form::quad) dcz::check_quad(dcz::quad_view(bytes));
 }
 
 // Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them:
@@ -126,6 +136,8 @@ void bind_packed(nb::module_& m) {
   m.def("convolve_sparse", &convolve_sparse, "packed"_a, "packed_bytes"_a, "shape"_a, "x"_a, "bias"_a, "y"_a,
         "threads"_a);
   m.def("pack_panel", &pack_panel, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+        "codebook"_a.noconvert());
+  m.def("pack_quad", &pack_quad, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert());
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());

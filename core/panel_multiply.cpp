@@ -31,15 +31,6 @@ const PanelKernel& panel_kernel() {
   }
 }
 
-// item(number, part) for `count` items: each thread takes the next one when it is done, for others may be held up.
-template <typename Item>
-void share_items(unsigned parts, std::size_t count, const Item& item) {
-  std::atomic<std::size_t> next{0};
-  share_parts(parts, [&](unsigned part) {
-    for (std::size_t number = next++; number < count; number = next++) item(number, part);
-  });
-}
-
 // Computes a tile; the vectors that are not finite, a bit each.
 std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned threads) {
   const PanelView& view = *task.view;

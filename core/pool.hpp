@@ -1,6 +1,7 @@
 // Threads that wait for pieces of kernels: starting them anew would take longer than a small layer.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 
 namespace dcz {
@@ -18,6 +19,15 @@ void share_parts(unsigned parts, Part&& part) {
   run_parts(
       parts, [](void* context, unsigned number) { (*static_cast<Part*>(context))(number); },
       const_cast<void*>(static_cast<const void*>(&part)));
+}
+
+// item(number, part) for `count` items: each thread takes the next one when it is done, for others may be held up.
+template <typename Item>
+void share_items(unsigned parts, std::size_t count, const Item& item) {
+  std::atomic<std::size_t> next{0};
+  share_parts(parts, [&](unsigned part) {
+    for (std::size_t number = next++; number < count; number = next++) item(number, part);
+  });
 }
 
 }  // namespace dcz
