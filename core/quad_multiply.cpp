@@ -158,6 +158,7 @@ void run_panel_by_term(const QuadView& view, std::size_t panel, const float* pre
 void multiply_quad(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                    float* y, unsigned threads) {
   const QuadView view = quad_view(packed);
+  if (vectors == 0 || view.header.rows == 0) return;
   const Centroids centroids = centroids_of(view);
   const std::size_t columns = view.header.columns;
   const std::size_t most = std::max<std::size_t>(1, std::min(view.header.length / kWorthAThread, view.panels()));

@@ -6,6 +6,7 @@
 
 #include "every_set.hpp"
 #include "multiply.hpp"
+#include "quad.hpp"
 #include "window.hpp"
 
 using namespace dcz::fuzz;
@@ -44,11 +45,14 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto threads = static_cast<unsigned>(input.number(1, 2));
   // memory of just these bytes, so that what is read behind them is found
   const std::vector<std::uint8_t> packed(input.rest().begin(), input.rest().end());
-  dcz::WindowView view{};
-  if (refused_as_an_argument([&] { view = dcz::window_view(packed); })) return 0;
-  const std::uint64_t rows = view.header.rows, columns = view.header.columns;
+  dcz::WindowView window{};
+  dcz::QuadView quad{};
+  const bool is_window = !refused_as_an_argument([&] { window = dcz::window_view(packed); });
+  if (!is_window && refused_as_an_argument([&] { quad = dcz::quad_view(packed); })) return 0;
+  const dcz::PackedHeader& header = is_window ? window.header : quad.header;
+  const std::uint64_t rows = header.rows, columns = header.columns;
   if (vectors * std::max(rows, columns) > kMostFloats) return 0;
-  refused_as_an_argument([&] { dcz::check_window(view); });
+  refused_as_an_argument([&] { is_window ? dcz::check_window(window) : dcz::check_quad(quad); });
   const std::vector<float> x = vectors_of(vectors * columns, kind), bias(rows, 1);
   by_every_set([&](bool) {
     std::vector<float> y(vectors * rows);

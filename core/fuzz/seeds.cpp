@@ -13,6 +13,7 @@
 #include "lane_encoder.hpp"
 #include "mask.hpp"
 #include "mix.hpp"
+#include "quad.hpp"
 #include "varint.hpp"
 #include "window.hpp"
 
@@ -215,11 +216,12 @@ void windows() {
       std::vector<std::int16_t> digits(centroids);
       for (std::size_t i = 0; i < centroids; ++i)
         codebook[i] = digits[i] = static_cast<std::int16_t>(static_cast<int>(i % 128) - 70);
+      const dcz::Matrix matrix{rows, columns, bitmap.bytes(), codes, codebook};
+      write("packed", {3, 0, 0, 1}, dcz::pack_quad(matrix));
       for (const auto grid : {dcz::Grid::none, dcz::Grid::int8, dcz::Grid::int16}) {
         const bool by_slot = grid == dcz::Grid::none;
-        const Vector packed =
-            dcz::pack_window({rows, columns, bitmap.bytes(), codes, codebook}, {grid, 1, 1, digits, digits},
-                             by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row);
+        const Vector packed = dcz::pack_window(matrix, {grid, 1, 1, digits, digits},
+                                               by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row);
         for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, packed);
       }
     }

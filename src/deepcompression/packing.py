@@ -23,10 +23,9 @@ FORMS = ("window", "panel", "tile", "quad")
 PANEL_FROM = {"float32": 12, "int8": math.inf} if "avx512" in _core.instruction_sets() else {"float32": 2, "int8": 5}
 
 
-# The form `quad` has blocks of so many columns at most; it multiplies one vector of float32 faster than `window`, except
-# with AVX-512, from so many survivors of the same centroid in a row of a block: with fewer, its quads stay too empty.
-QUAD_COLUMNS = 8192
-QUAD_FROM = 2
+# Without AVX-512 the form `quad` multiplies one vector of float32 faster than `window`, from so many survivors of the
+# same centroid in a row of a block, which has so many columns at most: with fewer, its quads stay too empty.
+QUAD_FROM, QUAD_COLUMNS = 1.5, 8192
 
 
 class Header(NamedTuple):

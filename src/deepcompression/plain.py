@@ -165,7 +165,7 @@ def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
 
 
 class _Panel(NamedTuple):
-    """The sections of core/panel.hpp."""
+    """The sections of core/panel.hpp, or of core/quad.hpp, whose quads are entries of four columns and a code."""
 
     block_columns: int
     rows_each: int
@@ -173,14 +173,23 @@ class _Panel(NamedTuple):
     segment_ends: Tensor  # int32 (panels * blocks,), in quartets
     rows: Tensor  # int32 (quartets, 4)
     turn_ends: Tensor  # int32 (quartets,), in turns
-    entries: Tensor  # int32 (turns, 4)
+    slots: Callable[[int, int], tuple[Tensor, Tensor]]  # of some turns: columns and codes, int32 (turns, 4, each)
 
 
 def _panel(packed: Tensor, facts: Header) -> _Panel:
     block_columns, rows_each, quartets, _ = packed[_HEADER_BYTES : _HEADER_BYTES + 16].view(torch.int32).tolist()
     blocks, centroids = -(-facts.columns // block_columns), 1 << facts.code_bits
-    sizes = [16, 4 * centroids, 8 * facts.units * blocks, 8 * quartets, 2 * quartets, 8 * facts.length]
-    _, codebook, ends, rows, turns, entries = _sections(packed, sizes)
+    sizes = [16, 4 * centroids, 8 * facts.units * blocks, 8 * quartets, 2 * quartets]
+    each = 4 if facts.form == "quad" else 1
+    _, codebook, ends, rows, turns, stored, codes = _sections(packed, [*sizes, 8 * each * facts.length, len(packed)])
+    entries, codes = _unsigned16(stored).view(-1, 4, each), codes[: 4 * facts.length].view(-1, 4, 1)
+
+    def slots(first: int, last: int) -> tuple[Tensor, Tensor]:
+        here = entries[first:last]
+        if facts.form == "panel":
+            return here >> 8, here & 255
+        return here, codes[first:last].int().expand(-1, -1, each)
+
     return _Panel(
         block_columns,
         rows_each,
@@ -188,7 +197,7 @@ def _panel(packed: Tensor, facts: Header) -> _Panel:
         ends.view(torch.int32).view(-1, 2)[:, 0].contiguous(),
         _unsigned16(rows).view(-1, 4),
         _unsigned16(turns).cumsum(0, dtype=torch.int32),
-        _unsigned16(entries).view(-1, 4),
+        slots,
     )
 
 
@@ -199,17 +208,17 @@ def _panel_sums(panel: _Panel, facts: Header, x: Tensor, weights: Tensor) -> Ten
     padded = F.pad(padded.view(len(x), blocks, panel.block_columns), (0, 1)).view(len(x), -1)
     nobody = facts.units * panel.rows_each
     sums = x.new_zeros(len(x), nobody + 1)
-    chunk = max(1, _CHUNK_PRODUCTS // max(1, 4 * len(x)))
+    chunk = max(1, _CHUNK_PRODUCTS // max(1, (16 if facts.form == "quad" else 4) * len(x)))
     for first in range(0, facts.length, chunk):
         last = min(first + chunk, facts.length)
         turns = torch.arange(first, last, dtype=torch.int32, device=x.device)
         quartets = torch.searchsorted(panel.turn_ends, turns, right=True)
         segments = torch.searchsorted(panel.segment_ends, quartets.int(), right=True)
-        entries, rows = panel.entries[first:last], panel.rows[quartets]
-        columns = (segments % blocks * (panel.block_columns + 1)).unsqueeze(1) + (entries >> 8)
+        (local, codes), rows = panel.slots(first, last), panel.rows[quartets]
+        columns = (segments % blocks * (panel.block_columns + 1)).view(-1, 1, 1) + local
         lanes = torch.where(rows == panel.rows_each, nobody, (segments // blocks * panel.rows_each).unsqueeze(1) + rows)
-        products = padded[:, columns.view(-1)] * weights[(entries & 255).view(-1)]
-        sums.index_add_(1, lanes.view(-1), products)
+        products = padded[:, columns.long()] * weights[codes.long()]
+        sums.index_add_(1, lanes.view(-1), products.sum(3, dtype=x.dtype).view(len(x), -1))
     return sums[:, : facts.rows]
 
 
@@ -228,7 +237,7 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
 
     Gives float32 (vectors, rows). Raises NotImplementedError for a form that it does not know.
     """
-    if facts.form not in ("window", "panel"):
+    if facts.form not in ("window", "panel", "quad"):
         raise NotImplementedError(f"packed weights of the form {facts.form} cannot be multiplied by")
     if not x.numel() or not facts.rows:
         nothing = x.new_zeros(len(x), facts.rows)
@@ -257,7 +266,7 @@ def _window_or_panel(packed: Tensor, facts: Header) -> tuple[Callable[[Tensor, T
     """A function from x, (vectors, columns), and a weight for each code to their sums, (vectors, rows), in the dtype of
     x; the codebook; and the digits of the codes, int32, if x may be integers.
     """
-    if facts.form == "panel":
+    if facts.form != "window":
         panel = _panel(packed, facts)
         return lambda x, weights: _panel_sums(panel, facts, x, weights), panel.codebook, None
     window = _window(packed, facts)
