@@ -186,19 +186,12 @@ def _panel(packed: Tensor, facts: Header) -> _Panel:
 
     def slots(first: int, last: int) -> tuple[Tensor, Tensor]:
         here = entries[first:last]
-        if facts.form == "panel":
-            return here >> 8, here & 255
-        return here, codes[first:last].int().expand(-1, -1, each)
+        return (here >> 8, here & 255) if each == 1 else (here, codes[first:last].int().expand(-1, -1, each))
 
-    return _Panel(
-        block_columns,
-        rows_each,
-        codebook.view(torch.float32),
-        ends.view(torch.int32).view(-1, 2)[:, 0].contiguous(),
-        _unsigned16(rows).view(-1, 4),
-        _unsigned16(turns).cumsum(0, dtype=torch.int32),
-        slots,
-    )
+    quartet_ends, turn_ends = ends.view(torch.int32).view(-1, 2)[:, 0], _unsigned16(turns).cumsum(0, dtype=torch.int32)
+    quartet_rows = _unsigned16(rows).view(-1, 4)
+    found = codebook.view(torch.float32), quartet_ends.contiguous(), quartet_rows, turn_ends
+    return _Panel(block_columns, rows_each, *found, slots)
 
 
 def _panel_sums(panel: _Panel, facts: Header, x: Tensor, weights: Tensor) -> Tensor:
