@@ -11,6 +11,7 @@
 
 #include "arrays.hpp"
 #include "convolution.hpp"
+#include "forms.hpp"
 #include "multiply.hpp"
 #include "packed.hpp"
 #include "panel.hpp"
@@ -58,11 +59,7 @@ Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<
 }
 
 nb::dict packed_header(const In<std::uint8_t>& packed) {
-  const dcz::PackedHeader header = dcz::read_packed_header(view(packed));
-  // sizes that the sections bear out, since callers allocate by them
-  if (header.form == dcz::Form::window) dcz::window_view(view(packed));
-  if (header.form == dcz::Form::tile) dcz::tile_view(view(packed));
-  if (header.form == dcz::Form::quad) dcz::quad_view(view(packed));
+  const dcz::PackedHeader header = dcz::header_of(view(packed));
   constexpr std::array kForms{"window", "panel", "tile", "quad"};
   nb::dict found;
   found["form"] = kForms[static_cast<std::size_t>(header.form) - 1];
@@ -80,15 +77,7 @@ nb::dict packed_header(const In<std::uint8_t>& packed) {
   return found;
 }
 
-// Every bound that kernels would otherwise only clamp.
-void check_packed(const In<std::uint8_t>& packed) {
-  const auto bytes = view(packed);
-  const dcz::Form form = dcz::read_packed_header(bytes).form;
-  if (form == dcz::Form::window) dcz::check_window(dcz::window_view(bytes));
-  if (form == dcz::Form::tile) dcz::check_tile(dcz::tile_view(bytes));
-  if (form == dcz::Form::panel) dcz::check_panel(dcz::panel_view(bytes));
-  if (form == dcz::Form::quad) dcz::check_quad(dcz::quad_view(bytes));
-}
+void check_packed(const In<std::uint8_t>& packed) { dcz::check_packed(view(packed)); }
 
 // Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them:
 // deepcompression.packing is the only one.

@@ -9,7 +9,7 @@
 namespace dcz {
 namespace {
 
-constexpr std::array<std::string_view, 3> kNames{"portable", "avx2", "avx512"};
+constexpr std::array<std::string_view, 4> kNames{"portable", "avx2", "avx512", "neon"};
 
 bool has(InstructionSet set) {
 #if defined(DCZ_X86)
@@ -24,12 +24,15 @@ bool has(InstructionSet set) {
            __builtin_cpu_supports("avx512vnni");
   }
 #endif
+#if defined(DCZ_NEON)
+  if (set == InstructionSet::neon) return true;  // every aarch64 has it
+#endif
   return set == InstructionSet::portable;
 }
 
 InstructionSet best() {
   auto found = InstructionSet::portable;
-  for (const auto set : {InstructionSet::avx2, InstructionSet::avx512}) {
+  for (const auto set : {InstructionSet::avx2, InstructionSet::avx512, InstructionSet::neon}) {
     if (has(set)) found = set;
   }
   return found;

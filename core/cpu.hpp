@@ -7,7 +7,7 @@
 
 namespace dcz {
 
-enum class InstructionSet { portable, avx2, avx512 };
+enum class InstructionSet { portable, avx2, avx512, neon };
 
 // By name, of those that this build and this CPU have, slowest first.
 std::vector<std::string> instruction_sets();

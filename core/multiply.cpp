@@ -31,8 +31,6 @@ constexpr float kSquared = 0x1p48f;
 // Pairs times vectors below which a second thread would come too late.
 constexpr std::size_t kPairsWorthAThread = 2048;
 
-constexpr std::size_t kAlignment = 64;
-
 const WindowKernel& window_kernel() {
   switch (instruction_set()) {
 #if defined(DCZ_X86)
@@ -40,6 +38,10 @@ const WindowKernel& window_kernel() {
       return kWindowAvx512;
     case InstructionSet::avx2:
       return kWindowAvx2;
+#endif
+#if defined(DCZ_NEON)
+    case InstructionSet::neon:
+      return kWindowNeon;
 #endif
     default:
       return kWindowPortable;
@@ -167,6 +169,10 @@ void multiply(std::span<const std::uint8_t> packed, const float* x, std::size_t 
     throw std::invalid_argument("packed weights must begin at a multiple of 4 bytes: copy them first");
   }
   const PackedHeader header = read_packed_header(packed);
+  if (vectors == 0 || header.rows == 0) return;
+  // an address that may be added to, though nothing is read there
+  static constexpr float kNoColumns[2 * kBlockElements]{};
+  if (header.columns == 0) x = kNoColumns;
   if (header.form == Form::window) return multiply_window(packed, x, vectors, bias, y, activations, threads);
   if (header.form == Form::panel) return multiply_panel(packed, x, vectors, bias, y, threads);
   if (header.form == Form::quad) return multiply_quad(packed, x, vectors, bias, y, threads);

@@ -75,7 +75,7 @@ template <int kWide>
 inline void multiply_pair(const Quartet& quartet, std::size_t first, const float* x, const float* centroids) {
   __m256 sums[2][kWide];
   for (std::size_t k = 0; k < 2; ++k) {
-    for (int j = 0; j < kWide; ++j) sums[k][j] = _mm256_load_ps(quartet.sums[first + k] + 8 * j);
+    for (int j = 0; j < kWide; ++j) sums[k][j] = _mm256_setzero_ps();
   }
   for (std::size_t turn = 0; turn < quartet.turns; ++turn) {
     for (std::size_t k = 0; k < 2; ++k) {
@@ -88,7 +88,10 @@ inline void multiply_pair(const Quartet& quartet, std::size_t first, const float
     }
   }
   for (std::size_t k = 0; k < 2; ++k) {
-    for (int j = 0; j < kWide; ++j) _mm256_store_ps(quartet.sums[first + k] + 8 * j, sums[k][j]);
+    for (int j = 0; j < kWide; ++j) {
+      float* const sum = quartet.sums[first + k] + 8 * j;
+      _mm256_store_ps(sum, _mm256_add_ps(_mm256_load_ps(sum), sums[k][j]));
+    }
   }
 }
 

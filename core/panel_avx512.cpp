@@ -117,7 +117,7 @@ template <int kWide, typename Book>
 inline void multiply_quartet(const Quartet& quartet, const float* x, const Book& book) {
   __m512 sums[kQuartet][kWide];
   for (std::size_t k = 0; k < kQuartet; ++k) {
-    for (int j = 0; j < kWide; ++j) sums[k][j] = _mm512_load_ps(quartet.sums[k] + 16 * j);
+    for (int j = 0; j < kWide; ++j) sums[k][j] = _mm512_setzero_ps();
   }
   for (std::size_t turn = 0; turn < quartet.turns; ++turn) {
     std::uint64_t entries;
@@ -130,7 +130,10 @@ inline void multiply_quartet(const Quartet& quartet, const float* x, const Book&
     add_column<kWide>(sums[3], back.second, x, entries >> 56);
   }
   for (std::size_t k = 0; k < kQuartet; ++k) {
-    for (int j = 0; j < kWide; ++j) _mm512_store_ps(quartet.sums[k] + 16 * j, sums[k][j]);
+    for (int j = 0; j < kWide; ++j) {
+      float* const sum = quartet.sums[k] + 16 * j;
+      _mm512_store_ps(sum, _mm512_add_ps(_mm512_load_ps(sum), sums[k][j]));
+    }
   }
 }
 

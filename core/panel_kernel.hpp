@@ -34,6 +34,9 @@ extern const PanelKernel kPanelPortable;
 extern const PanelKernel kPanelAvx2;
 extern const PanelKernel kPanelAvx512;
 #endif
+#if defined(DCZ_NEON)
+extern const PanelKernel kPanelNeon;
+#endif
 
 // The rows of a panel and the one that quartets name for rows they lack, in whole squares of 16 x 16.
 inline std::size_t sum_rows(const PanelView& view) { return round_up(view.shape.panel_rows + std::size_t{1}, 16); }

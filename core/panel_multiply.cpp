@@ -26,6 +26,10 @@ const PanelKernel& panel_kernel() {
     case InstructionSet::avx2:
       return kPanelAvx2;
 #endif
+#if defined(DCZ_NEON)
+    case InstructionSet::neon:
+      return kPanelNeon;
+#endif
     default:
       return kPanelPortable;
   }

@@ -1,68 +1,26 @@
 // The form `panel` in portable C++: a tile of 16 vectors, which compilers turn into whatever registers there are.
-#include <cmath>
-
-#include "panel_walk.hpp"
+#include "panel_scalar.hpp"
 
 namespace dcz {
 namespace {
 
-constexpr std::size_t kWidth = 16;
-
-std::size_t width(std::size_t) { return kWidth; }
-
-std::uint64_t prepare(const PanelTask& task, std::size_t first, std::size_t last) {
-  const std::size_t columns = task.view->header.columns, block_columns = task.view->shape.block_columns;
-  std::uint64_t not_finite = 0;
-  for (std::size_t number = first; number < last; ++number) {
-    const Block block = block_of(task, number, kWidth);
-    for (std::size_t column = 0; column <= block_columns; ++column) {
-      float* const out = block.prepared + column * kWidth;
-      for (std::size_t v = 0; v < kWidth; ++v) {
-        const bool there = column < block.count && v < task.vectors;
-        out[v] = there ? task.x[v * columns + block.begin + column] : 0.0f;
-        not_finite |= std::uint64_t{!std::isfinite(out[v])} << v;
+struct PortableQuartet {
+  static void multiply(const Quartet& quartet, const float* x, const float* centroids) {
+    for (std::size_t k = 0; k < kQuartet; ++k) {
+      float sums[kWidth] = {};
+      for (std::size_t turn = 0; turn < quartet.turns; ++turn) {
+        const unsigned entry = quartet.entries[kQuartet * turn + k];
+        const float centroid = centroids[entry & 0xff];
+        const float* const column = x + (entry >> 8) * kWidth;
+        for (std::size_t v = 0; v < kWidth; ++v) sums[v] += centroid * column[v];
       }
+      for (std::size_t v = 0; v < kWidth; ++v) quartet.sums[k][v] += sums[v];
     }
   }
-  return not_finite;
-}
-
-void multiply_quartet(const Quartet& quartet, const float* x, const float* centroids) {
-  for (std::size_t k = 0; k < kQuartet; ++k) {
-    float sums[kWidth];
-    for (std::size_t v = 0; v < kWidth; ++v) sums[v] = quartet.sums[k][v];
-    for (std::size_t turn = 0; turn < quartet.turns; ++turn) {
-      const unsigned entry = quartet.entries[kQuartet * turn + k];
-      const float centroid = centroids[entry & 0xff];
-      const float* const column = x + (entry >> 8) * kWidth;
-      for (std::size_t v = 0; v < kWidth; ++v) sums[v] += centroid * column[v];
-    }
-    for (std::size_t v = 0; v < kWidth; ++v) quartet.sums[k][v] = sums[v];
-  }
-}
-
-void finish(const PanelTask& task, std::size_t panel, const float* sums) {
-  const std::size_t rows = task.view->header.rows, first = panel * task.view->shape.panel_rows;
-  const std::size_t count = at_most(task.view->shape.panel_rows, rows - first);
-  for (std::size_t v = 0; v < task.vectors; ++v) {
-    for (std::size_t row = 0; row < count; ++row) {
-      task.y[v * rows + first + row] = sums[row * kWidth + v] + (task.bias ? task.bias[first + row] : 0.0f);
-    }
-  }
-}
-
-void run(const PanelTask& task, std::size_t first, std::size_t last, float* sums) {
-  const Centroids centroids(*task.view);
-  for (std::size_t panel = first; panel < last; ++panel) {
-    std::memset(sums, 0, sum_rows(*task.view) * kWidth * sizeof(float));
-    visit_quartets(task, panel, kWidth, sums,
-                   [&](const Quartet& quartet, const float* x) { multiply_quartet(quartet, x, centroids.table); });
-    finish(task, panel, sums);
-  }
-}
+};
 
 }  // namespace
 
-constinit const PanelKernel kPanelPortable{kWidth, width, prepare, run};
+constinit const PanelKernel kPanelPortable{kWidth, width, prepare, run<PortableQuartet>};
 
 }  // namespace dcz

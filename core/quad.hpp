@@ -1,4 +1,4 @@
-// The form `quad`, for multiplying by one vector in float32 without AVX-512: survivors of one row that share a
+// The form `quad`, for multiplying by one vector in float32 on `portable` and `avx2`: survivors of one row that share a
 // centroid, four at a time, so that x is summed first and the centroid is fetched and multiplied once for the four.
 //
 // Columns are cut into blocks of `block_columns`, rows into panels of `panel_rows`; the survivors of a panel in a block

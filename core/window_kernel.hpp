@@ -50,6 +50,9 @@ extern const WindowKernel kWindowPortable;
 extern const WindowKernel kWindowAvx2;
 extern const WindowKernel kWindowAvx512;
 #endif
+#if defined(DCZ_NEON)
+extern const WindowKernel kWindowNeon;
+#endif
 
 // Fixed point: round(x / step) + offset, unsigned. x8: -127 to 127, offset 128; x24: -(2^23 - 1) to 2^23 - 1, offset
 // 2^23. A zero of padding is the byte 0, which stands for -offset: the sums of digits, times the offset, are taken off.

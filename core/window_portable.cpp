@@ -96,8 +96,8 @@ template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Weight,
         } else if constexpr (kCodeBits == 8) {
           weight = {weights.single[codes[at]], weights.single[codes[at + kStepSlots]]};
         } else {
-          weight = {weights.single[(codes[at] & 15u) | (stream[at] >> 7u) << 4u],
-                    weights.single[codes[at] >> 4u | (more[at] >> 7u) << 4u]};
+          weight = {weights.single[static_cast<unsigned>((codes[at] & 15) | (stream[at] >> 7) << 4)],
+                    weights.single[static_cast<unsigned>(codes[at] >> 4 | (more[at] >> 7) << 4)]};
         }
         sum.first += static_cast<Sum>(weight.first) * static_cast<Sum>(first[stream[place] & kMask]);
         sum.second += static_cast<Sum>(weight.second) * static_cast<Sum>(second[more[place] & kMask]);

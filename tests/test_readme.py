@@ -40,6 +40,18 @@ def test_example_and_recipe_run_as_printed(tmp_path, monkeypatch):
     assert "prune by magnitude" in dc.Recipe.load("recipe.yaml").describe(LeNet5())
 
 
+def test_running_runs_as_printed(monkeypatch):
+    model = ROOT / "reproduce" / "results" / "lenet-5-seed-1.dcz"
+    x = torch.randn(2, 1, 28, 28)
+    with torch.no_grad():
+        expected = dc.load(model, into=LeNet5())(x)
+        names = {"dc": dc, "Net": LeNet5, "x": x}
+        exec(block("python", "dc.explain").replace('"model.dcz"', f'"{model}"'), names)
+        found = names["small"](x)
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert dc.explain(names["small"]).bytes < 431_080 * 4 / 10
+
+
 def test_the_runtime_runs_as_printed(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     names = {}

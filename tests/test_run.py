@@ -137,6 +137,17 @@ def test_hooks_and_other_attributes_are_those_of_a_copy():
     assert small.note is not model.note
 
 
+@pytest.mark.parametrize("kind", ["lstm", "mlp"])
+def test_what_runs_already_may_be_given_again(kind):
+    model = mlp() if kind == "mlp" else compressed(nn.LSTM(80, 64))
+    small = dc.run(model)
+    again = dc.run(small)
+    assert packed_names(again) == packed_names(small) != set()
+    x = floats(3, 80)
+    first, second = small(x), again(x)
+    assert torch.equal(*(y if kind == "mlp" else y[0] for y in (first, second)))
+
+
 class Own(nn.Module):
     def __init__(self):
         super().__init__()

@@ -1,13 +1,12 @@
-// Fuzzes packed weights: whatever the bytes, they are refused, or checked and multiplied within their bounds.
-#include "packed.hpp"
-
+// Fuzzes packed weights: whatever the bytes, they are refused, or checked and computed with within their bounds.
 #include <limits>
 #include <stdexcept>
 
+#include "convolution.hpp"
 #include "every_set.hpp"
+#include "forms.hpp"
 #include "multiply.hpp"
-#include "quad.hpp"
-#include "window.hpp"
+#include "tile.hpp"
 
 using namespace dcz::fuzz;
 
@@ -35,28 +34,53 @@ std::vector<float> vectors_of(std::size_t count, std::uint64_t kind) {
   return x;
 }
 
+struct Call {
+  std::size_t vectors;
+  std::uint64_t kind;
+  dcz::Activations activations;
+  unsigned threads;
+};
+
+void multiply(Bytes packed, const dcz::PackedHeader& header, const Call& call) {
+  if (call.vectors * std::max(header.rows, header.columns) > kMostFloats) return;
+  const std::vector<float> x = vectors_of(call.vectors * header.columns, call.kind), bias(header.rows, 1);
+  by_every_set([&](bool) {
+    std::vector<float> y(call.vectors * header.rows);
+    dcz::multiply(packed, x.data(), call.vectors, call.kind == 0 ? nullptr : bias.data(), y.data(), call.activations,
+                  call.threads);
+  });
+}
+
+// All rows, some of them by their numbers, and a convolution of 1 x 1 on 3 x 5.
+void decode(Bytes packed, const dcz::PackedHeader& header, const Call& call) {
+  if (header.rows * header.columns > kMostFloats || 15 * std::max(header.rows, header.columns) > kMostFloats) return;
+  std::vector<std::int64_t> rows;
+  for (std::uint64_t row = 0; row < header.rows; row += 3) rows.push_back(static_cast<std::int64_t>(row));
+  const std::vector<float> x = vectors_of(15 * header.columns, call.kind);
+  const dcz::ConvolutionShape shape{1, 1, header.columns, 3, 5, 1, 1, 0, 0, 1, 1, 3, 5};
+  by_every_set([&](bool) {
+    std::vector<float> out(header.rows * header.columns), some(rows.size() * header.columns), y(15 * header.rows);
+    dcz::decode_rows(packed, 0, header.rows, out.data(), call.threads);
+    dcz::gather_rows(packed, rows, some.data(), call.threads);
+    if (!dcz::has_sparse_convolution()) return;
+    refused_as_an_argument([&] { dcz::convolve_sparse(packed, shape, x.data(), nullptr, y.data(), call.threads); });
+  });
+}
+
 }  // namespace
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input input(data, size);
-  const auto vectors = static_cast<std::size_t>(input.number(0, 9));
-  const std::uint64_t kind = input.number(0, 3);
-  const auto activations = static_cast<dcz::Activations>(input.number(0, 1));
-  const auto threads = static_cast<unsigned>(input.number(1, 2));
+  Call call{};
+  call.vectors = static_cast<std::size_t>(input.number(0, 20));
+  call.kind = input.number(0, 3);
+  call.activations = static_cast<dcz::Activations>(input.number(0, 1));
+  call.threads = static_cast<unsigned>(input.number(1, 2));
   // memory of just these bytes, so that what is read behind them is found
   const std::vector<std::uint8_t> packed(input.rest().begin(), input.rest().end());
-  dcz::WindowView window{};
-  dcz::QuadView quad{};
-  const bool is_window = !refused_as_an_argument([&] { window = dcz::window_view(packed); });
-  if (!is_window && refused_as_an_argument([&] { quad = dcz::quad_view(packed); })) return 0;
-  const dcz::PackedHeader& header = is_window ? window.header : quad.header;
-  const std::uint64_t rows = header.rows, columns = header.columns;
-  if (vectors * std::max(rows, columns) > kMostFloats) return 0;
-  refused_as_an_argument([&] { is_window ? dcz::check_window(window) : dcz::check_quad(quad); });
-  const std::vector<float> x = vectors_of(vectors * columns, kind), bias(rows, 1);
-  by_every_set([&](bool) {
-    std::vector<float> y(vectors * rows);
-    dcz::multiply(packed, x.data(), vectors, kind == 0 ? nullptr : bias.data(), y.data(), activations, threads);
-  });
+  dcz::PackedHeader header{};
+  if (refused_as_an_argument([&] { header = dcz::header_of(packed); })) return 0;
+  refused_as_an_argument([&] { dcz::check_packed(packed); });
+  header.form == dcz::Form::tile ? decode(packed, header, call) : multiply(packed, header, call);
   return 0;
 }

@@ -13,7 +13,9 @@
 #include "lane_encoder.hpp"
 #include "mask.hpp"
 #include "mix.hpp"
+#include "panel.hpp"
 #include "quad.hpp"
+#include "tile.hpp"
 #include "varint.hpp"
 #include "window.hpp"
 
@@ -204,7 +206,7 @@ void mixes() {
   }
 }
 
-void windows() {
+void packed() {
   for (const auto& [rows, columns] : {std::pair<std::uint64_t, std::uint64_t>{0, 5}, {3, 0}, {1, 1}, {20, 130}}) {
     for (const unsigned centroids : {3u, 20u, 200u}) {
       dcz::Bitmap bitmap(rows * columns);
@@ -216,14 +218,17 @@ void windows() {
       std::vector<std::int16_t> digits(centroids);
       for (std::size_t i = 0; i < centroids; ++i)
         codebook[i] = digits[i] = static_cast<std::int16_t>(static_cast<int>(i % 128) - 70);
-      const dcz::Matrix matrix{rows, columns, bitmap.bytes(), codes, codebook};
-      write("packed", {3, 0, 0, 1}, dcz::pack_quad(matrix));
       for (const auto grid : {dcz::Grid::none, dcz::Grid::int8, dcz::Grid::int16}) {
         const bool by_slot = grid == dcz::Grid::none;
-        const Vector packed = dcz::pack_window(matrix, {grid, 1, 1, digits, digits},
-                                               by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row);
-        for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, packed);
+        const Vector window =
+            dcz::pack_window({rows, columns, bitmap.bytes(), codes, codebook}, {grid, 1, 1, digits, digits},
+                             by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row);
+        for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, window);
       }
+      const dcz::Matrix matrix{rows, columns, bitmap.bytes(), codes, codebook};
+      write("packed", {3, 0, 0, 1}, dcz::pack_panel(matrix));
+      write("packed", {1, 0, 0, 1}, dcz::pack_quad(matrix));
+      write("packed", {3, 0, 0, 1}, dcz::pack_tile(matrix));
     }
   }
 }
@@ -241,5 +246,5 @@ int main(int count, char** arguments) {
   contents();
   papers();
   mixes();
-  windows();
+  packed();
 }

@@ -3,7 +3,8 @@ small safe file.
 
     model --prune--> masks --(caller trains)--> share --> codebooks + codes --(caller trains centroids)--+
                                                                                                         |
-      load <-- CompressedTensor <--decode-- .dcz file <--encode-- CompressedTensor <---------------------+
+      run <-- packed weights <-- bitmap, codes <--decode-- .dcz file <--encode-- CompressedTensor <------+
+                                                    load <--+
 
 `import deepcompression`, reading files and the whole command line work without torch; functions that take a model
 import it when called.

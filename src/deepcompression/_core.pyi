@@ -34,7 +34,7 @@ def decode_symbols(
     """The `count` symbols of the stream that is exactly `length` bytes at `offset`."""
 
 def instruction_sets() -> list[str]:
-    """Those that this build and this CPU have kernels for, slowest first: `portable`, `avx2`, `avx512`."""
+    """Those that this build and this CPU have kernels for, slowest first: `portable`; `avx2`, `avx512`; `neon`."""
 
 def instruction_set() -> str:
     """The one in use: the forced one, else the one named by DEEPCOMPRESSION_CPU in the environment, else the best."""

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -121,7 +121,7 @@ def _plan(target: Target, source: Source, options: Options) -> _Plan:
         return _Plan(target, {}, "it is not shared: it has more than 256 values")
     density = len(shared.codes) / target.count
     multiplied = "linear" in uses or "projections" in uses
-    if multiplied and (reason := why_dense(density, packing.instruction_set())):
+    if multiplied and (reason := why_dense(density, packing.instruction_set(), options.batch)):
         return _Plan(target, {}, reason)
     stand_ins = {use: _pack(target, use, shared, options) for use in uses}
     dense_bytes = target.count * parametrize.original(target).element_size()
@@ -185,9 +185,11 @@ def _replace(module: nn.Module, local: str, stand_in: StandIn) -> None:
 
 
 def _mend_recurrent(small: nn.Module) -> None:
+    """Recurrent modules keep a list of their weights, which is that of the parameters before."""
     for module in small.modules():
         if isinstance(module, nn.RNNBase):
-            if any(isinstance(part, StandIn) for part in module.children()):
+            packed = any(isinstance(part, StandIn) for part in module.children())
+            if packed and type(module) in PACKED_RECURRENT:
                 stand_in_recurrent(module)
-            elif type(module) in PACKED_RECURRENT or cast(Any, module)._flat_weights_names:
+            elif not packed:
                 module._init_flat_weights()

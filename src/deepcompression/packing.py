@@ -23,7 +23,7 @@ FORMS = ("window", "panel", "tile", "quad")
 PANEL_FROM = {"float32": 12, "int8": math.inf} if "avx512" in _core.instruction_sets() else {"float32": 2, "int8": 5}
 
 
-# Without AVX-512 the form `quad` multiplies one vector of float32 faster than `window`, from so many survivors of the
+# With SSE2 or AVX2 the form `quad` multiplies one vector of float32 faster than `window`, from so many survivors of the
 # same centroid in a row of a block, which has so many columns at most: with fewer, its quads stay too empty.
 QUAD_FROM, QUAD_COLUMNS = 1.5, 8192
 
@@ -76,7 +76,7 @@ def pack(
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
     batch        by how many vectors at once; other numbers work too, more slowly
-    form         "window" multiplies by few vectors, "quad" by one without AVX-512, "panel" by many, "tile" decodes
+    form         "window" multiplies by few vectors, "quad" by one on portable and avx2, "panel" by many, "tile" decodes
                  rows, for convolutions and embeddings; by default the one that multiplies best
 
     Raises ValueError for fewer dimensions, unknown activations and forms.
@@ -115,7 +115,7 @@ def pack(
 
 def _quad_pays(rows: int, columns: int, tensor: BitmapTensor, codebook: Floats) -> bool:
     """Whether the form `quad` multiplies one vector of float32 faster than `window`."""
-    if _core.instruction_set() == "avx512" or not np.isfinite(codebook).all():
+    if _core.instruction_set() not in ("portable", "avx2") or not np.isfinite(codebook).all():
         return False
     blocks = -(-columns // QUAD_COLUMNS)
     return len(tensor.codes) >= QUAD_FROM * rows * blocks * len(codebook)
