@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -17,8 +18,8 @@ namespace {
 // Turns below which a second thread would come too late: some 20 microseconds.
 constexpr std::size_t kWorthAThread = 6000;
 
-// Up to this magnitude the sum of four is finite.
-constexpr float kMostSummed = 0x1p125f;
+// The bits of the largest magnitude of which the sum of four is finite. Those of infinities and NaNs are larger.
+constexpr auto kMostSummed = std::bit_cast<std::int32_t>(0x1p125f);
 
 // Turns whose sums are added to the totals at once: floats would lose digits in one long chain of sums.
 constexpr std::size_t kSettle = 64;
@@ -38,16 +39,16 @@ Centroids centroids_of(const QuadView& view) {
 // spoilt bytes point there.
 bool prepare(const QuadView& view, const float* x, float* prepared) {
   const std::size_t columns = view.header.columns, most = view.shape.block_columns;
-  bool small = true;
+  std::int32_t large = 0;
   for (std::size_t block = 0; block < view.blocks; ++block, prepared += most + 1) {
     const std::size_t begin = block * most, count = std::min(most, columns - begin);
     for (std::size_t i = 0; i < count; ++i) {
-      small &= std::fabs(x[begin + i]) <= kMostSummed;
+      large |= (std::bit_cast<std::int32_t>(x[begin + i]) & 0x7fffffff) > kMostSummed;
       prepared[i] = x[begin + i];
     }
     std::fill(prepared + count, prepared + most + 1, 0.0f);
   }
-  return small;
+  return large == 0;
 }
 
 // Four rows in a block: their turns, and where they stand in the panel.
