@@ -15,7 +15,7 @@
 #include "multiply.hpp"
 #include "packed.hpp"
 #include "panel.hpp"
-#include "quad.hpp"
+#include "factored.hpp"
 #include "tile.hpp"
 #include "window.hpp"
 
@@ -52,15 +52,15 @@ Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In
   return own_aligned(unlocked([&] { return dcz::pack_panel(matrix); }));
 }
 
-Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+Out<std::uint8_t> pack_factored(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
                             const In<std::uint8_t>& codes, const In<float>& codebook) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_quad(matrix); }));
+  return own_aligned(unlocked([&] { return dcz::pack_factored(matrix); }));
 }
 
 nb::dict packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::header_of(view(packed));
-  constexpr std::array kForms{"window", "panel", "tile", "quad"};
+  constexpr std::array kForms{"window", "panel", "tile", "factored"};
   nb::dict found;
   found["form"] = kForms[static_cast<std::size_t>(header.form) - 1];
   found["code_bits"] = header.code_bits;
@@ -126,7 +126,7 @@ void bind_packed(nb::module_& m) {
         "threads"_a);
   m.def("pack_panel", &pack_panel, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert());
-  m.def("pack_quad", &pack_quad, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+  m.def("pack_factored", &pack_factored, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert());
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());

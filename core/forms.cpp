@@ -2,7 +2,7 @@
 #include "forms.hpp"
 
 #include "panel.hpp"
-#include "quad.hpp"
+#include "factored.hpp"
 #include "tile.hpp"
 #include "window.hpp"
 
@@ -15,8 +15,8 @@ PackedHeader header_of(std::span<const std::uint8_t> packed) {
       return window_view(packed).header;
     case Form::panel:
       return panel_view(packed).header;
-    case Form::quad:
-      return quad_view(packed).header;
+    case Form::factored:
+      return factored_view(packed).header;
     default:
       return tile_view(packed).header;
   }
@@ -28,8 +28,8 @@ void check_packed(std::span<const std::uint8_t> packed) {
       return check_window(window_view(packed));
     case Form::panel:
       return check_panel(panel_view(packed));
-    case Form::quad:
-      return check_quad(quad_view(packed));
+    case Form::factored:
+      return check_factored(factored_view(packed));
     default:
       return check_tile(tile_view(packed));
   }

@@ -14,7 +14,7 @@
 #include "mask.hpp"
 #include "mix.hpp"
 #include "panel.hpp"
-#include "quad.hpp"
+#include "factored.hpp"
 #include "tile.hpp"
 #include "varint.hpp"
 #include "window.hpp"
@@ -227,7 +227,7 @@ void packed() {
       }
       const dcz::Matrix matrix{rows, columns, bitmap.bytes(), codes, codebook};
       write("packed", {3, 0, 0, 1}, dcz::pack_panel(matrix));
-      write("packed", {1, 0, 0, 1}, dcz::pack_quad(matrix));
+      write("packed", {1, 0, 0, 1}, dcz::pack_factored(matrix));
       write("packed", {3, 0, 0, 1}, dcz::pack_tile(matrix));
     }
   }

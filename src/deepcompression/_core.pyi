@@ -198,10 +198,10 @@ def pack_panel(
 ) -> NDArray[np.uint8]:
     """Packed weights of the form panel (core/panel.hpp)."""
 
-def pack_quad(
+def pack_factored(
     rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form quad (core/quad.hpp). Raises ValueError for centroids that are not finite."""
+    """Packed weights of the form factored (core/factored.hpp). Raises ValueError for centroids that are not finite."""
 
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""

@@ -17,7 +17,7 @@ from deepcompression.packing import Header
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
-_FORMS = ("window", "panel", "tile", "quad")
+_FORMS = ("window", "panel", "tile", "factored")
 
 
 def facts_of(header: Header) -> list[int]:

@@ -16,22 +16,22 @@ Packed = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 ACTIVATIONS = ("float32", "int8")
-FORMS = ("window", "panel", "tile", "quad")
+FORMS = ("window", "panel", "tile", "factored")
 
 # From so many vectors on the form `panel` multiplies faster than `window`: medians over layers of 4 to 25 %. With
 # AVX-512 and int8 activations `window` stays ahead; without AVX-512 its look-ups cost more than those of `panel`.
 PANEL_FROM = {"float32": 12, "int8": math.inf} if "avx512" in _core.instruction_sets() else {"float32": 2, "int8": 5}
 
 
-# With SSE2 or AVX2 the form `quad` multiplies one vector of float32 faster than `window`, from so many survivors of the
-# same centroid in a row of a block, which has so many columns at most: with fewer, its quads stay too empty.
-QUAD_FROM, QUAD_COLUMNS = 1.5, 8192
+# With SSE2 or AVX2 the form `factored` multiplies one vector of float32 faster than `window`, from so many survivors of the
+# same centroid in a row of a block, which has so many columns at most: with fewer, its fours stay too empty.
+FACTORED_FROM, FACTORED_COLUMNS = 1.5, 8192
 
 
 class Header(NamedTuple):
     """What packed weights say of themselves.
 
-    form       "window", "panel", "tile" or "quad"
+    form       "window", "panel", "tile" or "factored"
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
     by_slot    window: places in the order that suits floats
@@ -76,7 +76,7 @@ def pack(
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
     batch        by how many vectors at once; other numbers work too, more slowly
-    form         "window" multiplies by few vectors, "quad" by one on portable and avx2, "panel" by many, "tile" decodes
+    form         "window" multiplies by few vectors, "factored" by one on portable and avx2, "panel" by many, "tile" decodes
                  rows, for convolutions and embeddings; by default the one that multiplies best
 
     Raises ValueError for fewer dimensions, unknown activations and forms.
@@ -92,14 +92,14 @@ def pack(
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
     if form is None:
         form = "panel" if batch >= PANEL_FROM[activations] else "window"
-        if form == "window" and batch == 1 and activations == "float32" and _quad_pays(rows, columns, tensor, codebook):
-            form = "quad"
+        if form == "window" and batch == 1 and activations == "float32" and _factored_pays(rows, columns, tensor, codebook):
+            form = "factored"
     if form == "tile":
         return _core.pack_tile(rows, columns, tensor.bits, tensor.codes, codebook)
     if form == "panel":
         return _core.pack_panel(rows, columns, tensor.bits, tensor.codes, codebook)
-    if form == "quad":
-        return _core.pack_quad(rows, columns, tensor.bits, tensor.codes, codebook)
+    if form == "factored":
+        return _core.pack_factored(rows, columns, tensor.bits, tensor.codes, codebook)
     scale8, int8 = nearest_digits(codebook, LIMITS["int8"])
     grid_bits, scale16, int16 = 0, 0.0, np.zeros(0, np.int16)
     found = digits_on_grid(codebook)
@@ -113,12 +113,12 @@ def pack(
     )
 
 
-def _quad_pays(rows: int, columns: int, tensor: BitmapTensor, codebook: Floats) -> bool:
-    """Whether the form `quad` multiplies one vector of float32 faster than `window`."""
+def _factored_pays(rows: int, columns: int, tensor: BitmapTensor, codebook: Floats) -> bool:
+    """Whether the form `factored` multiplies one vector of float32 faster than `window`."""
     if _core.instruction_set() not in ("portable", "avx2") or not np.isfinite(codebook).all():
         return False
-    blocks = -(-columns // QUAD_COLUMNS)
-    return len(tensor.codes) >= QUAD_FROM * rows * blocks * len(codebook)
+    blocks = -(-columns // FACTORED_COLUMNS)
+    return len(tensor.codes) >= FACTORED_FROM * rows * blocks * len(codebook)
 
 
 def nearest_digits(codebook: Floats, limit: int) -> tuple[float, NDArray[np.int16]]:

@@ -165,7 +165,7 @@ def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
 
 
 class _Panel(NamedTuple):
-    """The sections of core/panel.hpp, or of core/quad.hpp, whose quads are entries of four columns and a code."""
+    """The sections of core/panel.hpp, or of core/factored.hpp, whose fours are entries of four columns and a code."""
 
     block_columns: int
     rows_each: int
@@ -180,7 +180,7 @@ def _panel(packed: Tensor, facts: Header) -> _Panel:
     block_columns, rows_each, quartets, _ = packed[_HEADER_BYTES : _HEADER_BYTES + 16].view(torch.int32).tolist()
     blocks, centroids = -(-facts.columns // block_columns), 1 << facts.code_bits
     sizes = [16, 4 * centroids, 8 * facts.units * blocks, 8 * quartets, 2 * quartets]
-    each = 4 if facts.form == "quad" else 1
+    each = 4 if facts.form == "factored" else 1
     _, codebook, ends, rows, turns, stored, codes = _sections(packed, [*sizes, 8 * each * facts.length, len(packed)])
     entries, codes = _unsigned16(stored).view(-1, 4, each), codes[: 4 * facts.length].view(-1, 4, 1)
 
@@ -201,7 +201,7 @@ def _panel_sums(panel: _Panel, facts: Header, x: Tensor, weights: Tensor) -> Ten
     padded = F.pad(padded.view(len(x), blocks, panel.block_columns), (0, 1)).view(len(x), -1)
     nobody = facts.units * panel.rows_each
     sums = x.new_zeros(len(x), nobody + 1)
-    chunk = max(1, _CHUNK_PRODUCTS // max(1, (16 if facts.form == "quad" else 4) * len(x)))
+    chunk = max(1, _CHUNK_PRODUCTS // max(1, (16 if facts.form == "factored" else 4) * len(x)))
     for first in range(0, facts.length, chunk):
         last = min(first + chunk, facts.length)
         turns = torch.arange(first, last, dtype=torch.int32, device=x.device)
@@ -230,7 +230,7 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
 
     Gives float32 (vectors, rows). Raises NotImplementedError for a form that it does not know.
     """
-    if facts.form not in ("window", "panel", "quad"):
+    if facts.form not in ("window", "panel", "factored"):
         raise NotImplementedError(f"packed weights of the form {facts.form} cannot be multiplied by")
     if not x.numel() or not facts.rows:
         nothing = x.new_zeros(len(x), facts.rows)

@@ -1,5 +1,5 @@
-// The form `quad`: packing and finding its sections.
-#include "quad.hpp"
+// The form `factored`: packing and finding its sections.
+#include "factored.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -33,8 +33,8 @@ std::size_t blocks_of(std::uint64_t columns, const PanelShape& shape) {
   return static_cast<std::size_t>((columns + shape.block_columns - 1) / shape.block_columns);
 }
 
-// Blocks: x of one stays in the first cache; the fewer there are, the fewer quads are left unfilled. Panels: their sums
-// stay there too; the more rows, the more have as many quads; a second thread wants two.
+// Blocks: x of one stays in the first cache; the fewer there are, the fewer fours are left unfilled. Panels: their sums
+// stay there too; the more rows, the more have as many fours; a second thread wants two.
 PanelShape shape_for(const Matrix& matrix) {
   constexpr std::size_t kMostColumns = 8192, kMostRows = 512, kFewRows = 128;
   const auto rows = static_cast<std::size_t>(matrix.rows), columns = static_cast<std::size_t>(matrix.columns);
@@ -50,10 +50,10 @@ struct Row {
   std::vector<std::uint32_t> columns;
   const std::uint8_t* codes;
   std::size_t next = 0;
-  std::vector<std::uint16_t> quad_columns;
-  std::vector<std::uint8_t> quad_codes;
+  std::vector<std::uint16_t> four_columns;
+  std::vector<std::uint8_t> four_codes;
 
-  std::size_t quads() const { return quad_codes.size(); }
+  std::size_t fours() const { return four_codes.size(); }
 };
 
 // Packs one panel after the other.
@@ -88,36 +88,36 @@ class Packer {
   void add_segment(std::size_t block) {
     std::vector<std::uint16_t> order;
     for (std::size_t i = 0; i < rows_.size(); ++i) {
-      cut_into_quads(rows_[i], block * shape_.block_columns);
-      if (rows_[i].quads() > 0) order.push_back(static_cast<std::uint16_t>(i));
+      cut_into_fours(rows_[i], block * shape_.block_columns);
+      if (rows_[i].fours() > 0) order.push_back(static_cast<std::uint16_t>(i));
     }
-    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return rows_[a].quads() > rows_[b].quads(); });
+    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return rows_[a].fours() > rows_[b].fours(); });
     for (std::size_t first = 0; first < order.size(); first += kQuartet) {
       add_quartet(std::span(order).subspan(first, std::min(kQuartet, order.size() - first)));
     }
     if (codes.size() / kQuartet > std::numeric_limits<std::uint32_t>::max()) {
-      throw std::invalid_argument("the form quad has at most 2^32 turns of sixteen survivors");
+      throw std::invalid_argument("the form factored has at most 2^32 turns of sixteen survivors");
     }
     ends.push_back({static_cast<std::uint32_t>(turns.size()), static_cast<std::uint32_t>(codes.size() / kQuartet)});
   }
 
-  void cut_into_quads(Row& row, std::size_t first_column) {
-    row.quad_columns.clear();
-    row.quad_codes.clear();
+  void cut_into_fours(Row& row, std::size_t first_column) {
+    row.four_columns.clear();
+    row.four_codes.clear();
     for (; row.next < row.columns.size() && row.columns[row.next] < first_column + shape_.block_columns; ++row.next) {
       by_code_[row.codes[row.next]].push_back(static_cast<std::uint16_t>(row.columns[row.next] - first_column));
     }
     for (std::size_t code = 0; code < by_code_.size(); ++code) {
       std::vector<std::uint16_t>& found = by_code_[code];
-      found.resize(round_up(found.size(), kQuad), nothing_);
-      row.quad_columns.insert(row.quad_columns.end(), found.begin(), found.end());
-      row.quad_codes.insert(row.quad_codes.end(), found.size() / kQuad, static_cast<std::uint8_t>(code));
+      found.resize(round_up(found.size(), kFour), nothing_);
+      row.four_columns.insert(row.four_columns.end(), found.begin(), found.end());
+      row.four_codes.insert(row.four_codes.end(), found.size() / kFour, static_cast<std::uint8_t>(code));
       found.clear();
     }
   }
 
   void add_quartet(std::span<const std::uint16_t> quartet) {
-    const std::size_t most = rows_[quartet[0]].quads(), turn = codes.size() / kQuartet;
+    const std::size_t most = rows_[quartet[0]].fours(), turn = codes.size() / kQuartet;
     turns.push_back(static_cast<std::uint16_t>(most));
     columns.resize(kTurnColumns * (turn + most), nothing_);
     codes.resize(kQuartet * (turn + most), 0);
@@ -125,10 +125,10 @@ class Packer {
       rows.push_back(k < quartet.size() ? quartet[k] : static_cast<std::uint16_t>(shape_.panel_rows));
       if (k >= quartet.size()) continue;
       const Row& row = rows_[quartet[k]];
-      for (std::size_t i = 0; i < row.quads(); ++i) {
+      for (std::size_t i = 0; i < row.fours(); ++i) {
         const std::size_t at = kQuartet * (turn + i) + k;
-        std::copy_n(row.quad_columns.data() + kQuad * i, kQuad, columns.data() + kQuad * at);
-        codes[at] = row.quad_codes[i];
+        std::copy_n(row.four_columns.data() + kFour * i, kFour, columns.data() + kFour * at);
+        codes[at] = row.four_codes[i];
       }
     }
   }
@@ -149,10 +149,10 @@ void put(std::vector<std::uint8_t>& packed, std::size_t at, std::span<const T> v
 
 }  // namespace
 
-std::vector<std::uint8_t> pack_quad(const Matrix& matrix) {
+std::vector<std::uint8_t> pack_factored(const Matrix& matrix) {
   matrix.check();
   if (!std::all_of(matrix.codebook.begin(), matrix.codebook.end(), [](float c) { return std::isfinite(c); })) {
-    throw std::invalid_argument("centroids of the form quad are finite");
+    throw std::invalid_argument("centroids of the form factored are finite");
   }
   PanelShape shape = shape_for(matrix);
   const std::size_t panels = (static_cast<std::size_t>(matrix.rows) + shape.panel_rows - 1) / shape.panel_rows;
@@ -162,7 +162,7 @@ std::vector<std::uint8_t> pack_quad(const Matrix& matrix) {
 
   PackedHeader header{};
   header.magic = kPackedMagic;
-  header.form = Form::quad;
+  header.form = Form::factored;
   header.code_bits = code_bits_for(matrix.codebook.size());
   header.grid = Grid::none;
   header.rows = matrix.rows;
@@ -186,16 +186,16 @@ std::vector<std::uint8_t> pack_quad(const Matrix& matrix) {
   return packed;
 }
 
-QuadView quad_view(std::span<const std::uint8_t> packed) {
-  QuadView view{};
+FactoredView factored_view(std::span<const std::uint8_t> packed) {
+  FactoredView view{};
   view.header = read_packed_header(packed);
   const PackedHeader& header = view.header;
   PanelShape& shape = view.shape;
   if (packed.size() >= sizeof header + sizeof shape) std::memcpy(&shape, packed.data() + sizeof header, sizeof shape);
-  if (header.form != Form::quad || shape.block_columns == 0 || shape.block_columns >= kNamedColumns ||
+  if (header.form != Form::factored || shape.block_columns == 0 || shape.block_columns >= kNamedColumns ||
       shape.panel_rows == 0 || shape.panel_rows > kMostPanelRows || shape.quartets > header.bytes ||
       header.units != (header.rows + shape.panel_rows - 1) / shape.panel_rows) {
-    throw std::invalid_argument("packed weights of the form quad that contradict themselves");
+    throw std::invalid_argument("packed weights of the form factored that contradict themselves");
   }
   view.blocks = blocks_of(header.columns, shape);
   // before the product of the two, which could overflow
@@ -212,7 +212,7 @@ QuadView quad_view(std::span<const std::uint8_t> packed) {
   return view;
 }
 
-void check_quad(const QuadView& view) {
+void check_factored(const FactoredView& view) {
   SegmentEnd begin{0, 0};
   for (std::size_t segment = 0; segment < view.panels() * view.blocks; ++segment) {
     const SegmentEnd end = view.ends[segment];
@@ -235,7 +235,7 @@ void check_quad(const QuadView& view) {
   }
   if (past(view.columns, kTurnColumns * view.header.length, view.shape.block_columns) ||
       past(view.codes, kQuartet * view.header.length, (std::size_t{1} << view.header.code_bits) - 1)) {
-    throw std::invalid_argument("packed weights with a quad outside of its block or the codebook");
+    throw std::invalid_argument("packed weights with a four outside of its block or the codebook");
   }
 }
 

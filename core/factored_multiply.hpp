@@ -1,4 +1,4 @@
-// y = x W^T + bias from packed weights of the form `quad`.
+// y = x W^T + bias from packed weights of the form `factored`.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 namespace dcz {
 
 // As `multiply`, in float32 alone, one vector after the other.
-void multiply_quad(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
+void multiply_factored(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                    float* y, unsigned threads);
 
 }  // namespace dcz

@@ -1,4 +1,4 @@
-"""The form `quad`: its bytes mean what core/quad.hpp says, and every kernel multiplies them like the dense matrix."""
+"""The form `factored`: its bytes mean what core/factored.hpp says, and every kernel multiplies them like the dense matrix."""
 
 import struct
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from deepcompression import _core, packing
 from deepcompression.tensor import CompressedTensor
 
 HEADER = struct.Struct("<4sBBBBQQQIIQffQ")
-QUARTET, QUAD = 4, 4
+QUARTET, FOUR = 4, 4
 MANY = 1000
 
 
@@ -31,8 +31,8 @@ def matrix(rows, columns, density, centroids, seed=0):
 
 
 def pack(tensor):
-    packed = packing.pack(tensor, form="quad")
-    assert packing.header(packed).form == "quad"
+    packed = packing.pack(tensor, form="factored")
+    assert packing.header(packed).form == "factored"
     return packed
 
 
@@ -47,7 +47,7 @@ def assert_close(found, x, dense, bias=0):
 
 
 @pytest.mark.parametrize(
-    ("density", "centroids", "form"), [(0.5, 16, "quad"), (0.5, 256, "window"), (0.01, 16, "window")]
+    ("density", "centroids", "form"), [(0.5, 16, "factored"), (0.5, 256, "window"), (0.01, 16, "window")]
 )
 def test_it_is_chosen_where_it_pays(instruction_set, density, centroids, form):
     tensor = matrix(30, 400, density, centroids)
@@ -75,12 +75,12 @@ class Sections(NamedTuple):
     ends: NDArray[np.uint32]
     quartet_rows: NDArray[np.uint16]
     turns: NDArray[np.uint16]
-    quads: NDArray[np.uint16]
+    fours: NDArray[np.uint16]
     codes: NDArray[np.uint8]
 
 
 def sections(packed):
-    """The parts of packed bytes, found by the comment in core/quad.hpp."""
+    """The parts of packed bytes, found by the comment in core/factored.hpp."""
     data = packed.tobytes()
     magic, form, code_bits, *_, rows, columns, _, _, units, length, _, _, size = HEADER.unpack_from(data)
     assert (magic, form, size) == (b"dcp1", 4, len(data))
@@ -99,10 +99,10 @@ def sections(packed):
     ends = take("<u4", 2 * units * blocks).reshape(units * blocks, 2)
     quartet_rows = take("<u2", QUARTET * quartets).reshape(-1, QUARTET)
     turns = take("<u2", quartets)
-    quads = take("<u2", QUARTET * QUAD * length).reshape(-1, QUARTET, QUAD)
+    fours = take("<u2", QUARTET * FOUR * length).reshape(-1, QUARTET, FOUR)
     codes = take("u1", QUARTET * length).reshape(-1, QUARTET)
     assert at == len(data)
-    return Sections(rows, columns, block_columns, panel_rows, codebook, ends, quartet_rows, turns, quads, codes)
+    return Sections(rows, columns, block_columns, panel_rows, codebook, ends, quartet_rows, turns, fours, codes)
 
 
 def unpacked(packed):
@@ -116,9 +116,9 @@ def unpacked(packed):
         for quartet in range(first_quartet, last_quartet):
             here = slice(turn, turn + parts.turns[quartet])
             for lane, row in enumerate(parts.quartet_rows[quartet]):
-                for quad, code in zip(parts.quads[here, lane], parts.codes[here, lane], strict=True):
-                    columns = quad[quad != parts.block_columns]
-                    nothing += QUAD - len(columns)
+                for four, code in zip(parts.fours[here, lane], parts.codes[here, lane], strict=True):
+                    columns = four[four != parts.block_columns]
+                    nothing += FOUR - len(columns)
                     at = (panel * parts.panel_rows + int(row), block * parts.block_columns + columns)
                     assert not len(columns) or not dense[at].any()
                     if len(columns):
@@ -299,7 +299,7 @@ def test_bytes_that_are_all_noise_behind_the_shape_are_harmless():
         ("ends", 0xFFFFFFFF, "quartets"),
         ("quartet_rows", 0xFFFF, "row outside"),
         ("turns", 0xFFFF, "fill their segment"),
-        ("quads", 0xFFFF, "outside of its block"),
+        ("fours", 0xFFFF, "outside of its block"),
         ("codes", 0x10, "codebook"),
     ],
 )

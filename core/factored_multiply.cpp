@@ -1,6 +1,6 @@
-// y = x W^T + bias from packed weights of the form `quad`. Plain C++ serves every instruction set: four columns cost
+// y = x W^T + bias from packed weights of the form `factored`. Plain C++ serves every instruction set: four columns cost
 // five look-ups of a float, which no gathering instruction beats.
-#include "quad_multiply.hpp"
+#include "factored_multiply.hpp"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 #include <limits>
 
 #include "pool.hpp"
-#include "quad.hpp"
+#include "factored.hpp"
 #include "scratch.hpp"
 
 namespace dcz {
@@ -29,7 +29,7 @@ using Centroids = std::array<float, 256>;
 
 using Sums = std::array<float, kQuartet>;
 
-Centroids centroids_of(const QuadView& view) {
+Centroids centroids_of(const FactoredView& view) {
   Centroids centroids{};
   std::copy_n(view.codebook, std::size_t{1} << view.header.code_bits, centroids.begin());
   return centroids;
@@ -37,7 +37,7 @@ Centroids centroids_of(const QuadView& view) {
 
 // Brings x into blocks; whether no magnitude passes kMostSummed. What lies behind the last block is left as it is: only
 // spoilt bytes point there.
-bool prepare(const QuadView& view, const float* x, float* prepared) {
+bool prepare(const FactoredView& view, const float* x, float* prepared) {
   const std::size_t columns = view.header.columns, most = view.shape.block_columns;
   std::int32_t large = 0;
   for (std::size_t block = 0; block < view.blocks; ++block, prepared += most + 1) {
@@ -61,7 +61,7 @@ struct Quartet {
 
 // visit(quartet) for each one of a panel, block by block.
 template <typename Visit>
-void visit_quartets(const QuadView& view, std::size_t panel, const Visit& visit) {
+void visit_quartets(const FactoredView& view, std::size_t panel, const Visit& visit) {
   const std::size_t first = panel * view.blocks, length = view.header.length, panel_rows = view.shape.panel_rows;
   std::size_t quartet = first == 0 ? 0 : view.ends[first - 1].quartets;
   std::size_t turn = first == 0 ? 0 : std::min<std::size_t>(view.ends[first - 1].turns, length);
@@ -80,7 +80,7 @@ void visit_quartets(const QuadView& view, std::size_t panel, const Visit& visit)
 }
 
 // One load finds four columns.
-inline float sum_of_quad(const std::uint16_t* columns, const float* x) {
+inline float sum_of_four(const std::uint16_t* columns, const float* x) {
   std::uint64_t four;
   std::memcpy(&four, columns, sizeof four);
   return (x[four & 0xffff] + x[four >> 16 & 0xffff]) + (x[four >> 32 & 0xffff] + x[four >> 48]);
@@ -94,10 +94,10 @@ Sums sums_of(const Quartet& quartet, const float* x, const Centroids& centroids)
     const std::size_t settled = std::min(turns, kSettle);
     float sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
     for (std::size_t turn = 0; turn < settled; ++turn, columns += kTurnColumns, codes += kQuartet) {
-      sum0 += centroids[codes[0]] * sum_of_quad(columns, x);
-      sum1 += centroids[codes[1]] * sum_of_quad(columns + kQuad, x);
-      sum2 += centroids[codes[2]] * sum_of_quad(columns + 2 * kQuad, x);
-      sum3 += centroids[codes[3]] * sum_of_quad(columns + 3 * kQuad, x);
+      sum0 += centroids[codes[0]] * sum_of_four(columns, x);
+      sum1 += centroids[codes[1]] * sum_of_four(columns + kFour, x);
+      sum2 += centroids[codes[2]] * sum_of_four(columns + 2 * kFour, x);
+      sum3 += centroids[codes[3]] * sum_of_four(columns + 3 * kFour, x);
     }
     totals = {totals[0] + sum0, totals[1] + sum1, totals[2] + sum2, totals[3] + sum3};
     turns -= settled;
@@ -110,12 +110,12 @@ struct PanelRows {
   std::size_t first, count;
 };
 
-PanelRows rows_of(const QuadView& view, std::size_t panel) {
+PanelRows rows_of(const FactoredView& view, std::size_t panel) {
   const std::size_t first = panel * view.shape.panel_rows;
   return {first, std::min<std::size_t>(view.shape.panel_rows, view.header.rows - first)};
 }
 
-void run_panel(const QuadView& view, std::size_t panel, const float* prepared, const Centroids& centroids,
+void run_panel(const FactoredView& view, std::size_t panel, const float* prepared, const Centroids& centroids,
                const float* bias, float* y) {
   std::array<float, kMostPanelRows + 1> sums;  // and one that quartets name for rows they lack
   std::fill_n(sums.begin(), view.shape.panel_rows + 1, 0.0f);
@@ -131,7 +131,7 @@ void run_panel(const QuadView& view, std::size_t panel, const float* prepared, c
 // The same, each x times its own centroid, for what is so large that sums of four could pass the largest float, or not
 // finite. As a dense layer would: what is infinite or NaN meets each weight, pruned ones too, and times zero it is NaN.
 // `spoilt` is the number of such columns; those that a row's survivors meet are counted.
-void run_panel_by_term(const QuadView& view, std::size_t panel, const float* prepared, const Centroids& centroids,
+void run_panel_by_term(const FactoredView& view, std::size_t panel, const float* prepared, const Centroids& centroids,
                        std::size_t spoilt, const float* bias, float* y) {
   struct Sum {
     double sum;
@@ -142,8 +142,8 @@ void run_panel_by_term(const QuadView& view, std::size_t panel, const float* pre
     const float* const x = prepared + quartet.block * (view.shape.block_columns + std::size_t{1});
     for (std::size_t i = 0; i < kTurnColumns * quartet.turns; ++i) {
       const float value = x[quartet.columns[i]];
-      Sum& row = sums[quartet.rows[i / kQuad % kQuartet]];
-      row.sum += static_cast<double>(value) * static_cast<double>(centroids[quartet.codes[i / kQuad]]);
+      Sum& row = sums[quartet.rows[i / kFour % kQuartet]];
+      row.sum += static_cast<double>(value) * static_cast<double>(centroids[quartet.codes[i / kFour]]);
       row.met += !std::isfinite(value);
     }
   });
@@ -156,9 +156,9 @@ void run_panel_by_term(const QuadView& view, std::size_t panel, const float* pre
 
 }  // namespace
 
-void multiply_quad(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
+void multiply_factored(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                    float* y, unsigned threads) {
-  const QuadView view = quad_view(packed);
+  const FactoredView view = factored_view(packed);
   if (vectors == 0 || view.header.rows == 0) return;
   const Centroids centroids = centroids_of(view);
   const std::size_t columns = view.header.columns;
