@@ -11,6 +11,7 @@
 
 #include "arrays.hpp"
 #include "convolution.hpp"
+#include "factored.hpp"
 #include "forms.hpp"
 #include "multiply.hpp"
 #include "packed.hpp"
@@ -60,6 +61,12 @@ Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<
   return own_aligned(unlocked([&] { return dcz::pack_quad(matrix, digits); }));
 }
 
+Out<std::uint8_t> pack_factored(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                                const In<std::uint8_t>& codes, const In<float>& codebook) {
+  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
+  return own_aligned(unlocked([&] { return dcz::pack_factored(matrix); }));
+}
+
 const char* name_of(dcz::Form form) {
   switch (form) {
     case dcz::Form::window:
@@ -68,8 +75,10 @@ const char* name_of(dcz::Form form) {
       return "panel";
     case dcz::Form::tile:
       return "tile";
-    default:
+    case dcz::Form::quad:
       return "quad";
+    default:
+      return "factored";
   }
 }
 
@@ -142,6 +151,8 @@ void bind_packed(nb::module_& m) {
         "codebook"_a.noconvert());
   m.def("pack_quad", &pack_quad, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "on_grid"_a, "scale8"_a, "int8"_a.noconvert());
+  m.def("pack_factored", &pack_factored, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+        "codebook"_a.noconvert());
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,

@@ -1,6 +1,7 @@
 // Packed weights of whichever form: what they say of themselves, and whether all of it holds.
 #include "forms.hpp"
 
+#include "factored.hpp"
 #include "panel.hpp"
 #include "quad.hpp"
 #include "tile.hpp"
@@ -17,6 +18,8 @@ PackedHeader header_of(std::span<const std::uint8_t> packed) {
       return panel_view(packed).header;
     case Form::quad:
       return quad_view(packed).header;
+    case Form::factored:
+      return factored_view(packed).header;
     default:
       return tile_view(packed).header;
   }
@@ -30,6 +33,8 @@ void check_packed(std::span<const std::uint8_t> packed) {
       return check_panel(panel_view(packed));
     case Form::quad:
       return check_quad(quad_view(packed));
+    case Form::factored:
+      return check_factored(factored_view(packed));
     default:
       return check_tile(tile_view(packed));
   }

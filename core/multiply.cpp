@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cpu.hpp"
+#include "factored_multiply.hpp"
 #include "panel_multiply.hpp"
 #include "pool.hpp"
 #include "quad_multiply.hpp"
@@ -176,6 +177,7 @@ void multiply(std::span<const std::uint8_t> packed, const float* x, std::size_t 
   if (header.form == Form::window) return multiply_window(packed, x, vectors, bias, y, activations, threads);
   if (header.form == Form::panel) return multiply_panel(packed, x, vectors, bias, y, threads);
   if (header.form == Form::quad) return multiply_quad(packed, x, vectors, bias, y, activations, threads);
+  if (header.form == Form::factored) return multiply_factored(packed, x, vectors, bias, y, threads);
   throw std::invalid_argument("packed weights of a form that does not multiply");
 }
 

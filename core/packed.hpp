@@ -14,7 +14,7 @@ namespace dcz {
 
 static_assert(std::endian::native == std::endian::little, "packed forms are made and read on little-endian CPUs");
 
-enum class Form : std::uint8_t { window = 1, panel = 2, tile = 3, quad = 4 };
+enum class Form : std::uint8_t { window = 1, panel = 2, tile = 3, quad = 4, factored = 5 };
 
 // How a codebook lies on a grid: each centroid is scale * digit, exactly, with digits of so many bits.
 enum class Grid : std::uint8_t { none = 0, int8 = 8, int16 = 16 };

@@ -23,8 +23,8 @@ struct Centroids {
   }
 };
 
-// Four rows: their entries, turn by turn, and where their sums stand. What a quartet is is summed by itself, then added:
-// so long rows lose no digits.
+// Four rows: their entries, turn by turn, and where their sums stand. What a quartet is is summed by itself, then
+// added: so long rows lose no digits.
 struct Quartet {
   const std::uint16_t* entries;
   std::size_t turns;

@@ -21,7 +21,7 @@ SHAPES = [(0, 5), (3, 0), (1, 1), (5, 7), (37, 131), (64, 126), (17, 1000)]
 def test_it_computes_what_the_core_computes(shape, centroids, activations, chunk, monkeypatch):
     monkeypatch.setattr(plain, "_CHUNK_PRODUCTS", chunk)
     tensor = matrix(*shape, 0.3, centroids)
-    forms = [("float32", "window"), ("int8", "window"), ("float32", "panel"), ("int8", "quad")]
+    forms = [("float32", "window"), ("int8", "window"), ("float32", "panel"), ("int8", "quad"), ("float32", "factored")]
     for packed in (packing.pack(tensor, pack_for, form=form).tobytes() for pack_for, form in forms):
         array = np.frombuffer(bytearray(packed), np.uint8)
         x = np.random.default_rng(1).standard_normal((3, shape[1])).astype(np.float32)

@@ -7,6 +7,7 @@
 
 #include "block.hpp"
 #include "content.hpp"
+#include "factored.hpp"
 #include "fuzz.hpp"
 #include "huffman.hpp"
 #include "lane_code.hpp"
@@ -229,6 +230,7 @@ void packed() {
       write("packed", {3, 0, 0, 1}, dcz::pack_panel(matrix));
       for (const unsigned int8 : {0u, 1u})
         write("packed", {3, 0, int8, 1}, dcz::pack_quad(matrix, {dcz::Grid::int8, 1, digits}));
+      write("packed", {1, 0, 0, 1}, dcz::pack_factored(matrix));
       write("packed", {3, 0, 0, 1}, dcz::pack_tile(matrix));
     }
   }

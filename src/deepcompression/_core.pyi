@@ -210,6 +210,11 @@ def pack_quad(
 ) -> NDArray[np.uint8]:
     """Packed weights of the form quad (core/quad.hpp); `on_grid`: scale8 * int8 is exactly the codebook."""
 
+def pack_factored(
+    rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Packed weights of the form factored (core/factored.hpp). Raises ValueError for centroids that are not finite."""
+
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""
 

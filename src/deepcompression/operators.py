@@ -13,17 +13,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepcompression import _core, convolve, plain
-from deepcompression.packing import Header
+from deepcompression.packing import FORMS, Header
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
-
-_FORMS = ("window", "panel", "tile", "quad")
 
 
 def facts_of(header: Header) -> list[int]:
     """A header as the integers that operators take: what lies in the bytes already is not read back from a device."""
     scales = torch.tensor([header.scale8, header.scale16]).view(torch.int32).tolist()
-    return [_FORMS.index(header.form), *(int(value) for value in header[1:10]), *scales]
+    return [FORMS.index(header.form), *(int(value) for value in header[1:10]), *scales]
 
 
 def header_of(facts: list[int]) -> Header:
@@ -31,7 +29,7 @@ def header_of(facts: list[int]) -> Header:
     form, code_bits, grid_bits, by_slot, rows, columns, survivors, centroids, units, length = facts[:10]
     scale8, scale16 = torch.tensor(facts[10:], dtype=torch.int32).view(torch.float32).tolist()
     sizes = (rows, columns, survivors, centroids, units, length)
-    return Header(_FORMS[form], code_bits, grid_bits, bool(by_slot), *sizes, scale8, scale16)
+    return Header(FORMS[form], code_bits, grid_bits, bool(by_slot), *sizes, scale8, scale16)
 
 
 def refuse(layer: str) -> str:

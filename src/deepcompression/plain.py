@@ -162,7 +162,7 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
 
     Gives float32 (vectors, rows). Raises NotImplementedError for a form that it does not know.
     """
-    if facts.form not in ("window", "panel", "quad"):
+    if facts.form not in ("window", "panel", "quad", "factored"):
         raise NotImplementedError(f"packed weights of the form {facts.form} cannot be multiplied by")
     if not x.numel() or not facts.rows:
         nothing = x.new_zeros(len(x), facts.rows)
@@ -191,7 +191,7 @@ def _taker(packed: Tensor, facts: Header) -> tuple[Callable[[Tensor, Tensor], Te
     """A function from x, (vectors, columns), and a weight for each code to their sums, (vectors, rows), in the dtype of
     x; the codebook; and the digits of the codes, int32, if x may be integers.
     """
-    if facts.form == "panel":
+    if facts.form in ("panel", "factored"):
         panel = Panel.of(packed, facts)
         return lambda x, weights: panel.sums(facts, x, weights, _CHUNK_PRODUCTS), panel.codebook, None
     if facts.form == "quad":

@@ -1,4 +1,4 @@
-"""The forms for many vectors, `panel` and `quad`, as tensors of any device, and sums from them in plain torch
+"""The forms in segments, `panel`, `factored` and `quad`, as tensors of any device, and sums from them in plain torch
 operations.
 """
 
@@ -39,7 +39,7 @@ def _in_blocks_of(x: Tensor, blocks: int, columns: int) -> Tensor:
 
 
 class Panel(NamedTuple):
-    """The sections of core/panel.hpp."""
+    """The sections of core/panel.hpp, or of core/factored.hpp, whose entries are four columns and a code."""
 
     block_columns: int
     rows_each: int
@@ -47,14 +47,18 @@ class Panel(NamedTuple):
     segment_ends: Tensor  # int32 (panels * blocks,), in quartets
     rows: Tensor  # int32 (quartets, 4)
     turn_ends: Tensor  # int32 (quartets,), in turns
-    entries: Tensor  # int32 (turns, 4)
+    columns: Tensor  # int32 (turns, 4, each), within a block
+    codes: Tensor  # uint8 (turns, 4, 1)
 
     @classmethod
     def of(cls, packed: Tensor, facts: Header) -> Panel:
         block_columns, rows_each, quartets, _ = packed[HEADER_BYTES : HEADER_BYTES + 16].view(torch.int32).tolist()
         blocks, centroids = -(-facts.columns // block_columns), 1 << facts.code_bits
-        sizes = [16, 4 * centroids, 8 * facts.units * blocks, 8 * quartets, 2 * quartets, 8 * facts.length]
-        _, codebook, ends, rows, turns, entries = sections(packed, sizes)
+        each = 4 if facts.form == "factored" else 1
+        sizes = [16, 4 * centroids, 8 * facts.units * blocks, 8 * quartets, 2 * quartets, 8 * each * facts.length]
+        _, codebook, ends, rows, turns, stored, behind = sections(packed, [*sizes, 4 * facts.length])
+        entries = unsigned16(stored).view(-1, 4, each)
+        columns, codes = (entries >> 8, entries.to(torch.uint8)) if each == 1 else (entries, behind.view(-1, 4, 1))
         return cls(
             block_columns,
             rows_each,
@@ -62,7 +66,8 @@ class Panel(NamedTuple):
             ends.view(torch.int32).view(-1, 2)[:, 0].contiguous(),
             unsigned16(rows).view(-1, 4),
             unsigned16(turns).cumsum(0, dtype=torch.int32),
-            unsigned16(entries).view(-1, 4),
+            columns,
+            codes,
         )
 
     def sums(self, facts: Header, x: Tensor, weights: Tensor, products: int) -> Tensor:
@@ -73,19 +78,19 @@ class Panel(NamedTuple):
         padded = _in_blocks_of(x, blocks, self.block_columns)
         nobody = facts.units * self.rows_each
         sums = x.new_zeros(len(x), nobody + 1)
-        chunk = max(1, products // max(1, 4 * len(x)))
+        chunk = max(1, products // max(1, 4 * self.columns.shape[2] * len(x)))
         for first in range(0, facts.length, chunk):
             last = min(first + chunk, facts.length)
             turns = torch.arange(first, last, dtype=torch.int32, device=x.device)
             quartets = torch.searchsorted(self.turn_ends, turns, right=True)
             segments = torch.searchsorted(self.segment_ends, quartets.int(), right=True)
-            entries, rows = self.entries[first:last], self.rows[quartets]
-            columns = (segments % blocks * (self.block_columns + 1)).unsqueeze(1) + (entries >> 8)
+            rows = self.rows[quartets]
+            columns = (segments % blocks * (self.block_columns + 1)).view(-1, 1, 1) + self.columns[first:last]
             lanes = torch.where(
                 rows == self.rows_each, nobody, (segments // blocks * self.rows_each).unsqueeze(1) + rows
             )
-            found = padded[:, columns.view(-1)] * weights[(entries & 255).view(-1)]
-            sums.index_add_(1, lanes.view(-1), found)
+            found = padded[:, columns] * weights[self.codes[first:last].long()]
+            sums.index_add_(1, lanes.view(-1), found.sum(3, dtype=x.dtype).view(len(x), -1))
         return sums[:, : facts.rows]
 
 

@@ -18,7 +18,7 @@ LEAST_WEIGHTS = 4096
 
 # The density up to which kernels of an instruction set are faster than a dense product of one vector. With many vectors
 # dense products reach their full speed.
-MOST_DENSITY = {"portable": 0.2, "avx2": 0.3, "neon": 0.3, "avx512": 1.0}
+MOST_DENSITY = {"portable": 0.25, "avx2": 0.3, "neon": 0.3, "avx512": 1.0}
 MOST_DENSITY_OF_MANY = {"portable": 0.2, "avx2": 0.2, "neon": 0.2, "avx512": 0.5}
 MANY = 12
 
