@@ -30,7 +30,7 @@ from deepcompression.tensor import CompressedTensor
 TABLES = {"AlexNet": tensors.ALEXNET, "VGG-16": tensors.VGG16}
 OURS = "ours float32"
 DEMANDED, BOUND, DENSE_BOUND = 1.2, 1e-6, 1e-5
-# Weights are held compressed if they take at most this part of the dense ones.
+# Weights are held compressed if those of all layers take at most this part of the dense ones.
 HELD = 1 / 3
 
 Found = dict[str, Any]
@@ -68,12 +68,18 @@ def peers(module: nn.Conv2d, weight: torch.Tensor, x: torch.Tensor, threads: int
     binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x.numpy()))
     binding.bind_ortvalue_output("y", out)
 
+    last = {"memory_format": torch.channels_last}
+    x_last, weight_last = x.contiguous(**last), weight.contiguous(**last)
+
     def bound() -> Any:
         session.run_with_iobinding(binding)
         return out
 
     return {
         "torch fp32": lambda: torch.nn.functional.conv2d(x, weight, None, stride, padding, 1, groups),
+        "torch fp32, channels last": lambda: torch.nn.functional.conv2d(
+            x_last, weight_last, None, stride, padding, 1, groups
+        ),
         "torch fp32, oneDNN packed": lambda: pointwise(x, packed, None, pads, stride, [1, 1], groups, "none", [], ""),
         "ONNX Runtime fp32": bound,
     }
@@ -129,12 +135,11 @@ def demands(found: dict[str, Found]) -> list[Found]:
             for name, each in found.items()
         }
         mean, slowest = statistics.geometric_mean(times.values()), max(times, key=lambda name: times[name])
-        largest = max(found, key=lambda name: found[name]["bytes"] / found[name]["dense bytes"])
-        part = found[largest]["bytes"] / found[largest]["dense bytes"]
+        part = sum(each["bytes"] for each in found.values()) / sum(each["dense bytes"] for each in found.values())
         text = f"{mean:.2f}; slowest {times[slowest]:.2f} ({slowest})"
         rows = [
             demand(f"at most {DEMANDED} times the best dense fp32, geometric mean", text, mean <= DEMANDED),
-            demand(f"weights held in at most {HELD:.0%} of the dense bytes", f"{part:.1%} ({largest})", part <= HELD),
+            demand(f"weights held in at most {HELD:.0%} of the dense bytes", f"{part:.1%} of all layers", part <= HELD),
         ]
     else:
         rows = [demand(f"at most {DEMANDED} times the best dense fp32, geometric mean", "not measured", False)]
