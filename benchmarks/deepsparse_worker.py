@@ -64,7 +64,9 @@ def make(command):
         save(model(weight, x, command["int8"]), path)
         engine = deepsparse.Engine(model=path, batch_size=len(x), num_cores=command["threads"])
 
-    def call(given=[x]):  # noqa: B006
+    given = [x]
+
+    def call():
         return engine.run(given, val_inp=False)
 
     np.save(command["y"], call()[0])

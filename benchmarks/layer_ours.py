@@ -14,15 +14,10 @@ from numpy.typing import NDArray
 
 import deepcompression as dc
 from benchmarks.layer_peers import Made, MissingError
-from deepcompression import _core
+from deepcompression import _core, packing
 from deepcompression.codebook import share_values
 from deepcompression.criteria import magnitude
 from deepcompression.tensor import CompressedTensor
-
-try:
-    from deepcompression import packing
-except ImportError:
-    packing = None  # type: ignore[assignment]
 
 Floats = NDArray[np.float32]
 
@@ -78,8 +73,6 @@ class Ours:
         return made
 
     def _packed(self, x: Floats, threads: int) -> Made:
-        if packing is None:
-            raise MissingError("there is no deepcompression.packing")
         activations, out = self.activations, np.empty((len(x), self.tensor.shape[0]), np.float32)
         packed = packing.pack(self.tensor, batch=len(x), activations=activations)
         packing.matmul(packed, x, out, activations=activations, threads=threads)

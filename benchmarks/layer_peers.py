@@ -273,12 +273,11 @@ def onemkl(layer: Layer, x: Array, threads: int, row_major: bool = False) -> Mad
             widths[1],
         )
 
-    def run() -> Array:
+    # the arrays that the handle points at live as long as the function
+    def run(kept: object = (layer, given, parts)) -> Array:
         call()
         return y
 
-    # the arrays that the handle points at live as long as the call
-    run.kept = (layer, given, parts)  # type: ignore[attr-defined]
     return run, size_bytes(*layer.csr)
 
 

@@ -111,7 +111,7 @@ def test_idling_is_what_is_counted_while_nothing_is_done():
 
 
 class Gpus:
-    """As much of pynvml as is used."""
+    """As much of pynvml as is used, under its names."""
 
     class NVMLError(Exception):
         pass

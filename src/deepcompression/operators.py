@@ -200,7 +200,7 @@ def _linear_vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, *others:
     """Vectors of a batch are vectors; a batch of weights there is not."""
     dim, *rest = in_dims[:3]
     if dim is None or any(other is not None for other in rest):
-        raise NotImplementedError(f"{others[-1]}: packed weights take a batch of inputs, not of weights or biases")
+        raise ValueError(f"{others[-1]}: packed weights take a batch of inputs, not of weights or biases")
     return cast(Tensor, linear_operator(x.movedim(dim, 0), *others)), 0
 
 

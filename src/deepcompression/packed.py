@@ -192,6 +192,7 @@ class PackedWeight(StandIn):
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # torch gives this method no types
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._buffers["packed"] = aligned(self.packed)
 

@@ -126,7 +126,7 @@ def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
     (count, columns), as they lie there.
     """
     if facts.form != "tile":
-        raise NotImplementedError(f"rows of packed weights of the form {facts.form} cannot be decoded")
+        raise ValueError(f"rows of packed weights of the form {facts.form} cannot be decoded")
     centroids, row_bytes = 1 << facts.code_bits, -(-facts.columns // 8)
     sizes = [4 * centroids, 4 * (facts.rows + 1), facts.rows * row_bytes, len(packed)]
     floats, numbers, bitmap, codes = sections(packed, sizes)
@@ -160,10 +160,10 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
     x       float32 (vectors, columns)
     bias    float32 (rows,)
 
-    Gives float32 (vectors, rows). Raises NotImplementedError for a form that it does not know.
+    Gives float32 (vectors, rows). Raises ValueError for a form that does not multiply.
     """
     if facts.form not in ("window", "panel", "quad", "factored"):
-        raise NotImplementedError(f"packed weights of the form {facts.form} cannot be multiplied by")
+        raise ValueError(f"packed weights of the form {facts.form} cannot be multiplied by")
     if not x.numel() or not facts.rows:
         nothing = x.new_zeros(len(x), facts.rows)
         return nothing if bias is None else nothing + bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, cast
 
 import torch
@@ -131,8 +132,9 @@ class _PackedRecurrent(nn.RNNBase):
         bias = getattr(self, f"bias_{kind}{suffix}") if self.bias and kind != "hr" else None
         return F.linear(x, weight, bias)
 
+    @abstractmethod
     def _cell(self, suffix: str, product: Tensor, states: State) -> State:
-        raise NotImplementedError
+        """The states after a step, the output first."""
 
 
 class PackedLSTM(_PackedRecurrent, nn.LSTM):

@@ -91,7 +91,7 @@ class PackedWeight:
         return packing.header(self.packed).survivors
 
     def rows(self, first: int, count: int, scratch: Floats) -> Floats:
-        raise NotImplementedError("this form is not decoded")
+        raise TypeError("these weights are packed for products: convolutions take the form tile")
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:
         return packing.matmul(self.packed, x, None, bias, self.activations, self.threads)
@@ -120,7 +120,7 @@ class TileWeight:
         return packing.rows(self.packed, first, count, out, self.threads)
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:
-        raise NotImplementedError("this form is only decoded")
+        raise TypeError("these weights are packed in the form tile, which does not multiply")
 
 
 def matrix_weight(tensor: BitmapTensor, activations: str, batch: int, threads: int) -> Weight:
