@@ -12,7 +12,7 @@ import numpy as np
 from deepcompression.runtime.weights import Floats, Shape, Source, Weight
 
 
-class Step:
+class Step(ABC):
     """A layer that has its weights.
 
     kernel   what computes it
@@ -28,9 +28,9 @@ class Step:
         """The shape of what comes out for an input of that shape. Raises ValueError for one that does not fit."""
         return given
 
+    @abstractmethod
     def __call__(self, x: Floats) -> Floats:
         """Computes the layer for an input that fits; `x` is not written to."""
-        raise NotImplementedError
 
 
 class Layer(ABC):
