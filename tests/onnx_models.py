@@ -81,8 +81,7 @@ def branches():
             helper.make_node("MatMul", ["x", "w"], [f"p{seed}"]),
             helper.make_node("MatMul", [f"p{seed}", "inner"], [f"q{seed}"]),
         ]
-        graph = helper.make_graph(body, f"b{seed}", [], [value(f"q{seed}")], [raw("w", weights((8, 8), seed + 50))])
-        return graph
+        return helper.make_graph(body, f"b{seed}", [], [value(f"q{seed}")], [raw("w", weights((8, 8), seed + 50))])
 
     return model_of(
         [

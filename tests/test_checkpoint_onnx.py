@@ -266,8 +266,7 @@ def test_every_truncation_is_refused_or_gives_tensors_of_the_model(path):
         path.write_bytes(whole[:length])
         try:
             found, _ = read_tensors(path)
-        except FormatError as error:
-            assert str(error).startswith(f"{path}: ")
+        except FormatError:
             continue
         assert all(content(found[name]) == content(tensors[name]) for name in found if name != GRAPH)
 
