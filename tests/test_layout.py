@@ -18,7 +18,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 ORDER = [
     *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
     *("index", "file", "torch_tensor"),
-    *("checkpoint.base", "checkpoint.safetensors", "checkpoint.state_dict", "checkpoint.protobuf"),
+    *(
+        "checkpoint.base",
+        "checkpoint.foreign",
+        "checkpoint.safetensors",
+        "checkpoint.state_dict",
+        "checkpoint.protobuf",
+    ),
     *("checkpoint.onnx_graph", "checkpoint.onnx_read", "checkpoint.onnx_write", "checkpoint.write", "checkpoint"),
     *("report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),

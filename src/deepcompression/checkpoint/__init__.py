@@ -11,6 +11,7 @@ import numpy as np
 
 from deepcompression.checkpoint import onnx_graph, safetensors
 from deepcompression.checkpoint.base import Checkpoint, TensorEntry, some
+from deepcompression.checkpoint.foreign import Recognised, RecognisedCheckpoint, recognise
 from deepcompression.checkpoint.onnx_graph import GRAPH
 from deepcompression.checkpoint.onnx_read import OnnxCheckpoint
 from deepcompression.checkpoint.safetensors import SafetensorsCheckpoint
@@ -18,7 +19,18 @@ from deepcompression.checkpoint.state_dict import StateDictCheckpoint
 from deepcompression.checkpoint.write import write_checkpoint, write_tensors
 from deepcompression.tensor import DenseTensor
 
-__all__ = ["GRAPH", "Checkpoint", "TensorEntry", "open_checkpoint", "read_tensors", "write_checkpoint", "write_tensors"]
+__all__ = [
+    "GRAPH",
+    "Checkpoint",
+    "Recognised",
+    "RecognisedCheckpoint",
+    "TensorEntry",
+    "open_checkpoint",
+    "read_tensors",
+    "recognise",
+    "write_checkpoint",
+    "write_tensors",
+]
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
