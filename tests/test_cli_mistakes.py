@@ -137,7 +137,7 @@ def test_no_memory_is_4(monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(cli, "read_tensors", fail)
+    monkeypatch.setattr(cli, "open_checkpoint", fail)
     refused("compress m.safetensors -o out.dcz", cli.SYSTEM, "out of memory")
 
 

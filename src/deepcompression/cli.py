@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 import deepcompression as dc
 from deepcompression.bench import Settings, bench, lines, tables
-from deepcompression.checkpoint import read_tensors, write_tensors
+from deepcompression.checkpoint import open_checkpoint, read_tensors, recognise, tensors_of, write_tensors
 from deepcompression.compress import compress_tensors, encodings
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES
 from deepcompression.energy import meter_of
@@ -120,12 +120,15 @@ def compress(
         if profile not in PROFILES:
             raise ValueError(f"--profile is one of {', '.join(PROFILES)}; found {profile}")
         chosen = _recipe(recipe, density, bits, codebook_grid)
-        tensors, metadata = read_tensors(model)
-        compressed: dict[str, Tensor] = dict(tensors)
+        with recognise(open_checkpoint(model)) as source:
+            compressed: dict[str, Tensor] = dict(tensors_of(source))
         how = {}
         if chosen is not None:
-            compressed, how = compress_tensors(compressed, chosen), encodings(chosen, compressed)
-        save_tensors(output, compressed, metadata, how, profile)
+            free = {name: tensor for name, tensor in compressed.items() if name not in source.exact}
+            compressed, how = compressed | compress_tensors(free, chosen), encodings(chosen, free)
+        save_tensors(output, compressed, source.metadata, how, profile)
+        for note in source.notes:
+            _complain(note)
         _print_report(output, as_json)
 
 
