@@ -93,6 +93,11 @@ def _within(folder: Path) -> Path:
         return folder / found[0]
     if found:
         raise ValueError(f"{folder}: holds several checkpoints, {some(found)}: name one of them")
+    if indexes := [name for name in names if name.endswith(".bin.index.json")]:
+        raise ValueError(
+            f"{folder}: has no safetensors files, but shards of torch.save ({some(indexes)}), which are not put "
+            "together here: save it anew by save_pretrained, which writes safetensors"
+        )
     others = [name for name in names if name.endswith((*_PICKLES, onnx_graph.SUFFIX))]
     if others:
         raise ValueError(f"{folder}: has no safetensors files, but {some(others)}: name one of them")

@@ -175,16 +175,13 @@ def _has_tensors(value: Any) -> bool:
 
 def _entries(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, TensorEntry]:
     """Raises ValueError for a tensor that no file can hold, FormatError if they claim more memory than is sensible."""
-    import torch
-
     from deepcompression.torch_tensor import dtype_of
 
     entries: dict[str, TensorEntry] = {}
     roots: dict[object, str] = {}
     for name, tensor in tensors.items():
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_meta:
-            what = "tensor without memory" if tensor.is_meta else f"tensor of the class {type(tensor).__name__}"
-            raise ValueError(f"{path}: {name} is a {what}, which no file can hold; make it dense first")
+        if tensor.is_meta:
+            raise ValueError(f"{path}: {name} is a tensor without memory (on the device meta), which no file can hold")
         entry = TensorEntry(name, dtype_of(f"{path}: {name}", tensor), tuple(tensor.shape))
         memory = tensor.data_ptr(), entry.dtype, entry.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg()
         root = roots.setdefault(memory, name) if entry.nbytes else name
