@@ -200,6 +200,7 @@ def test_masks_are_of_any_dtype(path, dtype):
     [
         {"w_mask": DenseTensor(FLOAT, np.full(6, 0.5, "<f4"))},
         {"w_mask": DenseTensor(FLOAT, np.full(6, np.nan, "<f4"))},
+        {"w_mask": DenseTensor(FLOAT, np.array([0, 1, 1, 2, 0, 1], "<f4"))},
         {"w_mask": DenseTensor(FLOAT, np.ones(5, "<f4"))},
         {"w_mask": DenseTensor("I64", np.ones(6, "<i8"))},
         {"w_orig": DenseTensor("I8", np.ones(6, "i1"))},
