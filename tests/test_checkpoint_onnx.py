@@ -302,9 +302,7 @@ def test_graphs_within_graphs_without_end_are_refused(path):
     for tag in [b"\x32", b"\x2a", b"\x0a"] * 400:
         message = tag + protobuf.varint(len(message)) + message
     path.write_bytes(b"\x3a" + protobuf.varint(len(message)) + message)
-    with pytest.raises(
-        FormatError, match=r"model: the message at offset .* is within 101 others, more than 100"
-    ):
+    with pytest.raises(FormatError, match=r"model: the message at offset .* is within 101 others, more than 100"):
         open_checkpoint(path)
 
 
