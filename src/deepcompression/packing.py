@@ -16,7 +16,7 @@ Packed = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 ACTIVATIONS = ("float32", "int8")
-FORMS = ("window", "panel", "tile", "quad", "factored")
+FORMS = ("window", "panel", "tile", "quad", "factored", "wide")
 
 # From so many vectors on other forms multiply faster than `window`, by medians over layers of 4 to 25 %; and which do.
 # Without AVX-512 the look-ups of `window` cost more than those of `panel`, and `quad` has no kernel of its own.
@@ -116,6 +116,10 @@ def pack(
             rows, columns, tensor.bits, tensor.codes, codebook, grid_bits == 8, scale8, int8
         )
         return packed
+    if form == "wide":
+        return _core.pack_wide(
+            rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16
+        )
     by_slot = activations == "float32" and not grid_bits
     return _core.pack_window(
         rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, by_slot

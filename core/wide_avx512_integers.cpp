@@ -1,0 +1,154 @@
+// The form `wide` with AVX-512 in integers: x as 1 or 3 planes of bytes, weights as 1 to 3 planes of signed digits, and
+// the products of each plane with each summed by `vpdpbusd`.
+#include "wide_avx512.hpp"
+#include "window_avx512_digits.hpp"
+
+namespace dcz::avx512 {
+namespace {
+
+// So many groups take turns at a part of x that stays in the first cache.
+constexpr std::size_t kGroups = 8, kPartBytes = 32 << 10;
+
+template <unsigned kCodeBits, unsigned kPlanes, unsigned kDigits>
+class Run {
+ public:
+  Run(const WideTask& task, const WideDigits& digits) : task_(task), view_(*task.view), digits_(digits) {
+    for (unsigned i = 0; i < kDigits; ++i) tables_[i].set(view_.digit_plane(digits.first + i));
+  }
+
+  void groups(std::size_t first, std::size_t last) const {
+    if (kBlockBytes * view_.blocks <= kPartBytes + kPartBytes / 2) {
+      V sums[kTerms];
+      for (std::size_t group = first; group < last; ++group) {
+        for (V& sum : sums) sum = _mm512_setzero_si512();
+        add_pairs(view_.first_pair(group), view_.last_pair(group), view_.blocks, sums);
+        put_group(task_, group, total(group, sums));
+      }
+      return;
+    }
+    for (; first < last; first += kGroups) by_turns(first, last - first < kGroups ? last : first + kGroups);
+  }
+
+ private:
+  static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
+  static constexpr unsigned kTerms = kPlanes * kDigits - (counts(kDigits, 0, 0) ? 0 : 1);
+  // Few sums: two sets, so that a step need not wait for the one before.
+  static constexpr unsigned kSets = kTerms <= 3 ? 2 : 1;
+
+  // Where the sum of a plane of x times one of digits stands, if it counts.
+  static constexpr unsigned term(unsigned plane, unsigned digit) {
+    return plane * kDigits + digit - (counts(kDigits, 0, 0) ? 0 : 1);
+  }
+
+  void by_turns(std::size_t first, std::size_t last) const {
+    V sums[kGroups][kTerms] = {};
+    std::size_t pairs[kGroups];
+    for (std::size_t group = first; group < last; ++group) pairs[group - first] = view_.first_pair(group);
+    for (std::size_t limit = 0; limit < view_.blocks;) {
+      limit += kPartBytes / kBlockBytes;
+      for (std::size_t i = 0; i < last - first; ++i) {
+        pairs[i] = add_pairs(pairs[i], view_.last_pair(first + i), limit, sums[i]);
+      }
+    }
+    for (std::size_t group = first; group < last; ++group) put_group(task_, group, total(group, sums[group - first]));
+  }
+
+  // Adds to the sums what visit_pairs visits, and gives what it gives.
+  [[gnu::always_inline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
+                                               V (&memory)[kTerms]) const {
+    V sums[kSets][kTerms];
+#pragma GCC unroll 9
+    for (unsigned i = 0; i < kTerms; ++i) {
+      sums[0][i] = memory[i];
+      if constexpr (kSets == 2) sums[1][i] = _mm512_setzero_si512();
+    }
+    pair = visit_pairs<kCodeBits>(
+        view_, task_.prepared, kBlockBytes, pair, last, limit,
+        [&](const std::uint8_t* bytes, const std::uint8_t* window, const std::uint8_t* fifths)
+            __attribute__((always_inline)) { add_pair(read_wide<kCodeBits>(bytes, fifths), window, sums); });
+#pragma GCC unroll 9
+    for (unsigned i = 0; i < kTerms; ++i) {
+      memory[i] = kSets == 2 ? _mm512_add_epi32(sums[0][i], sums[kSets - 1][i]) : sums[0][i];
+    }
+    return pair;
+  }
+
+  [[gnu::always_inline]] void add_pair(const Steps& steps, const std::uint8_t* window, V (&sums)[kSets][kTerms]) const {
+#pragma GCC unroll 2
+    for (unsigned half = 0; half < 2; ++half) {
+      V digits[kDigits];
+#pragma GCC unroll 3
+      for (unsigned i = 0; i < kDigits; ++i) digits[i] = tables_[i].look_up(steps.codes[half]);
+#pragma GCC unroll 3
+      for (unsigned plane = 0; plane < kPlanes; ++plane) {
+        const V columns = look_up_wide(window + plane * kBlockElements, kBlockBytes, steps.places[half]);
+#pragma GCC unroll 3
+        for (unsigned i = 0; i < kDigits; ++i) {
+          if (!counts(kDigits, plane, i)) continue;
+          V& sum = sums[half % kSets][term(plane, i)];
+          sum = _mm512_dpbusd_epi32(sum, columns, digits[i]);
+        }
+      }
+    }
+  }
+
+  // The exact sums of 16 rows -> floats.
+  __m512 total(std::size_t group, const V (&sums)[kTerms]) const {
+    V balance[kDigits];
+    for (unsigned i = 0; i < kDigits; ++i) {
+      balance[i] = _mm512_slli_epi32(load(view_.sum_plane(digits_.first + i) + group * kGroupRows), 7);
+    }
+    const __m512d unit = _mm512_set1_pd(static_cast<double>(task_.step) * static_cast<double>(digits_.scale));
+    __m256 halves[2];
+    for (int half = 0; half < 2; ++half) {
+      V all = _mm512_setzero_si512();
+      for (unsigned power = kPlanes + kDigits - 1; power-- > 0;) {
+        all = _mm512_slli_epi64(all, 8);
+        for (unsigned plane = 0; plane < kPlanes; ++plane) {
+          if (plane > power || power - plane >= kDigits || !counts(kDigits, plane, power - plane)) continue;
+          const V part = _mm512_sub_epi32(sums[term(plane, power - plane)], balance[power - plane]);
+          all = _mm512_add_epi64(all, _mm512_cvtepi32_epi64(half == 0 ? _mm512_castsi512_si256(part)
+                                                                      : _mm512_extracti64x4_epi64(part, 1)));
+        }
+      }
+      halves[half] = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtepi64_pd(all), unit));
+    }
+    return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
+  }
+
+  const WideTask& task_;
+  const WideView& view_;
+  const WideDigits digits_;
+  Digits<kCodeBits> tables_[kDigits];
+};
+
+template <unsigned kCodeBits>
+void run(const WideTask& task, std::size_t first, std::size_t last) {
+  if (task.arithmetic == WideArithmetic::x8) {
+    return Run<kCodeBits, 1, 1>(task, {0, 1, task.view->header.scale8}).groups(first, last);
+  }
+  const WideDigits digits = task.view->digits24();
+  switch (digits.count) {
+    case 1:
+      return Run<kCodeBits, 3, 1>(task, digits).groups(first, last);
+    case 2:
+      return Run<kCodeBits, 3, 2>(task, digits).groups(first, last);
+    default:
+      return Run<kCodeBits, 3, 3>(task, digits).groups(first, last);
+  }
+}
+
+}  // namespace
+
+void run_wide_integers(const WideTask& task, std::size_t first, std::size_t last) {
+  switch (task.view->header.code_bits) {
+    case 4:
+      return run<4>(task, first, last);
+    case 5:
+      return run<5>(task, first, last);
+    default:
+      return run<8>(task, first, last);
+  }
+}
+
+}  // namespace dcz::avx512
