@@ -75,10 +75,11 @@ Out<std::uint8_t> pack_factored(std::uint64_t rows, std::uint64_t columns, const
 
 Out<std::uint8_t> pack_wide(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
                             const In<std::uint8_t>& codes, const In<float>& codebook, unsigned grid_bits, float scale8,
-                            const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16) {
+                            const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16,
+                            bool two_windows) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
   const dcz::Digits digits = digits_of(grid_bits, scale8, int8, scale16, int16);
-  return own_aligned(unlocked([&] { return dcz::pack_wide(matrix, digits); }));
+  return own_aligned(unlocked([&] { return dcz::pack_wide(matrix, digits, two_windows); }));
 }
 
 const char* name_of(dcz::Form form) {
@@ -171,7 +172,8 @@ void bind_packed(nb::module_& m) {
   m.def("pack_factored", &pack_factored, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert());
   m.def("pack_wide", &pack_wide, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert());
+        "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
+        "two_windows"_a);
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,

@@ -10,62 +10,81 @@
 
 namespace dcz::avx512 {
 
-// Where the windows of four pairs begin, in blocks, 16 bits each: one load instead of four, which would cost more than
-// all else in a pair. What lies behind the last start still lies within the packed bytes, before the stream's end.
-inline std::uint64_t four_starts(const WideView& view, std::size_t pair) {
-  const __m128i starts = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(view.starts + pair));
-  const __m128i last = _mm_set1_epi16(static_cast<short>(view.last_start()));
-  return static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm_min_epu16(starts, last)));
-}
-
 // The places and codes of a pair, as with `window`. `fifths`: of this pair.
 template <unsigned kCodeBits>
 inline Steps read_wide(const std::uint8_t* pair, const std::uint8_t* fifths) {
-  if constexpr (kCodeBits != 5) {
-    return read_steps<kCodeBits, false>(pair);
-  } else {
-    Steps s = read_steps<4, false>(pair);
+  Steps s = read_steps<kCodeBits == 5 ? 4 : kCodeBits, false>(pair);
+  for (V& places : s.places) asm("" : "+v"(places));
+  if constexpr (kCodeBits == 5) {
     for (unsigned half = 0; half < 2; ++half) {
       std::uint64_t fifth;
       std::memcpy(&fifth, fifths + 8 * half, sizeof fifth);
       const V low = _mm512_and_si512(s.codes[half], _mm512_set1_epi8(15));
       s.codes[half] = _mm512_mask_add_epi8(low, fifth, low, _mm512_set1_epi8(16));
     }
-    return s;
   }
+  return s;
 }
 
-// 64 bytes of a plane of four blocks, so far apart.
-inline V look_up_wide(const std::uint8_t* window, std::size_t block_bytes, V places) {
+// 64 bytes of a plane of a window, its blocks so far apart.
+template <bool kTwoWindows>
+inline V look_up_window(const std::uint8_t* window, std::size_t block_bytes, V places) {
   const V low = _mm512_permutex2var_epi8(load(window), places, load(window + block_bytes));
+  if constexpr (kTwoWindows) return low;
   const V high = _mm512_permutex2var_epi8(load(window + 2 * block_bytes), places, load(window + 3 * block_bytes));
   return _mm512_mask_blend_epi8(_mm512_movepi8_mask(places), low, high);
 }
 
-constexpr std::size_t pair_bytes(unsigned code_bits) { return code_bits == 8 ? 256 : 192; }
+// The pairs of a view and x in planes of bytes, by what kernels read in their innermost loop.
+struct Pairs {
+  const std::uint16_t* starts;
+  const std::uint8_t *stream, *fifths, *x;
+  std::size_t last_start;
 
-// add(bytes of a pair, its window, its fifths) for pairs from `pair` on while they are before `last` and, about, begin
-// before the block `limit`; returns the next.
-template <unsigned kCodeBits, typename Add>
-[[gnu::always_inline]] inline std::size_t visit_pairs(const WideView& view, const std::uint8_t* x, std::size_t block_bytes, std::size_t pair,
-                               std::size_t last, std::size_t limit, const Add& add) {
-  const auto visit = [&](std::size_t number, std::uint64_t start) __attribute__((always_inline)) {
-    const std::uint8_t* const bytes = view.stream + number * pair_bytes(kCodeBits);
-    prefetch_pair(bytes, pair_bytes(kCodeBits));
-    add(bytes, x + (start & 0xffff) * block_bytes, view.fifths + 16 * number);
+  explicit Pairs(const WideTask& task)
+      : starts(task.view->starts),
+        stream(task.view->stream),
+        fifths(task.view->fifths),
+        x(task.prepared),
+        last_start(task.view->last_start()) {}
+};
+
+// add(bytes of a pair, the windows of its steps, its fifths) for pairs from `pair` on while they are before `last` and,
+// about, begin before the block `limit`; returns the next.
+//
+// Where four windows begin is one load: four would cost more than all else in a pair. What it reads behind the last
+// start still lies within the packed bytes, since the stream follows.
+template <unsigned kCodeBits, bool kTwoWindows, std::size_t kBlockBytes, typename Add>
+[[gnu::always_inline]] inline std::size_t visit_pairs(Pairs pairs, std::size_t pair, std::size_t last,
+                                                      std::size_t limit, const Add& add) {
+  constexpr std::size_t kPairBytes = kCodeBits == 8 ? 256 : 192, kAtOnce = kTwoWindows ? 2 : 4;
+  constexpr unsigned kStartBits = 64 / kAtOnce, kSecond = kTwoWindows ? 16 : 0;
+  const __m128i last_start = _mm_set1_epi16(static_cast<short>(pairs.last_start));
+  const std::uint8_t* bytes = pairs.stream + pair * kPairBytes;
+  const std::uint8_t* fifths = pairs.fifths + pair * 16;
+  const auto four_starts = [&]() __attribute__((always_inline)) {
+    const __m128i starts = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(pairs.starts + pair * 4 / kAtOnce));
+    return static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm_min_epu16(starts, last_start)));
   };
-  for (; pair + 4 <= last; pair += 4) {
-    const std::uint64_t starts = four_starts(view, pair);
+  const auto visit = [&](std::size_t i, std::uint64_t starts) __attribute__((always_inline)) {
+    prefetch_pair(bytes + i * kPairBytes, kPairBytes);
+    add(bytes + i * kPairBytes, pairs.x + (starts & 0xffff) * kBlockBytes,
+        pairs.x + (starts >> kSecond & 0xffff) * kBlockBytes, fifths + i * 16);
+  };
+  for (; pair + kAtOnce <= last; pair += kAtOnce, bytes += kAtOnce * kPairBytes, fifths += kAtOnce * 16) {
+    const std::uint64_t starts = four_starts();
     if ((starts & 0xffff) >= limit) return pair;
-    visit(pair, starts);
-    visit(pair + 1, starts >> 16);
-    visit(pair + 2, starts >> 32);
-    visit(pair + 3, starts >> 48);
+    visit(0, starts);
+    visit(1, starts >> kStartBits);
+    if constexpr (kAtOnce == 4) {
+      visit(2, starts >> 32);
+      visit(3, starts >> 48);
+    }
   }
   if (pair == last) return last;
-  std::uint64_t starts = four_starts(view, pair);
+  std::uint64_t starts = four_starts();
   if ((starts & 0xffff) >= limit) return pair;
-  for (; pair < last; ++pair, starts >>= 16) visit(pair, starts);
+  for (; pair < last; ++pair, starts >>= kStartBits, bytes += kPairBytes, fifths += 16) visit(0, starts);
   return last;
 }
 

@@ -1,4 +1,4 @@
-// The form `wide` with AVX-512 in integers: x as 1 or 3 planes of bytes, weights as 1 to 3 planes of signed digits, and
+// The form `wide` with AVX-512 in integers: x as 1 or 3 planes of bytes, weights as 1 or 3 planes of signed digits, and
 // the products of each plane with each summed by `vpdpbusd`.
 #include "wide_avx512.hpp"
 #include "window_avx512_digits.hpp"
@@ -9,10 +9,10 @@ namespace {
 // So many groups take turns at a part of x that stays in the first cache.
 constexpr std::size_t kGroups = 8, kPartBytes = 32 << 10;
 
-template <unsigned kCodeBits, unsigned kPlanes, unsigned kDigits>
+template <unsigned kCodeBits, bool kTwoWindows, unsigned kPlanes, unsigned kDigits>
 class Run {
  public:
-  Run(const WideTask& task, const WideDigits& digits) : task_(task), view_(*task.view), digits_(digits) {
+  Run(const WideTask& task, const WideDigits& digits) : task_(task), view_(*task.view), pairs_(task), digits_(digits) {
     for (unsigned i = 0; i < kDigits; ++i) tables_[i].set(view_.digit_plane(digits.first + i));
   }
 
@@ -53,8 +53,8 @@ class Run {
     for (std::size_t group = first; group < last; ++group) put_group(task_, group, total(group, sums[group - first]));
   }
 
-  // Adds to the sums what visit_pairs visits, and gives what it gives.
-  [[gnu::always_inline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
+  // Adds to the sums what visit_pairs visits, and gives what it gives. Not inlined, or the registers do not suffice.
+  [[gnu::noinline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
                                                V (&memory)[kTerms]) const {
     V sums[kSets][kTerms];
 #pragma GCC unroll 9
@@ -62,10 +62,12 @@ class Run {
       sums[0][i] = memory[i];
       if constexpr (kSets == 2) sums[1][i] = _mm512_setzero_si512();
     }
-    pair = visit_pairs<kCodeBits>(
-        view_, task_.prepared, kBlockBytes, pair, last, limit,
-        [&](const std::uint8_t* bytes, const std::uint8_t* window, const std::uint8_t* fifths)
-            __attribute__((always_inline)) { add_pair(read_wide<kCodeBits>(bytes, fifths), window, sums); });
+    pair = visit_pairs<kCodeBits, kTwoWindows, kBlockBytes>(
+        pairs_, pair, last, limit,
+        [&](const std::uint8_t* bytes, const std::uint8_t* window0, const std::uint8_t* window1,
+            const std::uint8_t* fifths) __attribute__((always_inline)) {
+          add_pair(read_wide<kCodeBits>(bytes, fifths), window0, window1, sums);
+        });
 #pragma GCC unroll 9
     for (unsigned i = 0; i < kTerms; ++i) {
       memory[i] = kSets == 2 ? _mm512_add_epi32(sums[0][i], sums[kSets - 1][i]) : sums[0][i];
@@ -73,15 +75,17 @@ class Run {
     return pair;
   }
 
-  [[gnu::always_inline]] void add_pair(const Steps& steps, const std::uint8_t* window, V (&sums)[kSets][kTerms]) const {
+  [[gnu::always_inline]] void add_pair(const Steps& steps, const std::uint8_t* window0, const std::uint8_t* window1,
+                                       V (&sums)[kSets][kTerms]) const {
 #pragma GCC unroll 2
     for (unsigned half = 0; half < 2; ++half) {
+      const std::uint8_t* const window = half == 0 ? window0 : window1;
       V digits[kDigits];
 #pragma GCC unroll 3
       for (unsigned i = 0; i < kDigits; ++i) digits[i] = tables_[i].look_up(steps.codes[half]);
 #pragma GCC unroll 3
       for (unsigned plane = 0; plane < kPlanes; ++plane) {
-        const V columns = look_up_wide(window + plane * kBlockElements, kBlockBytes, steps.places[half]);
+        const V columns = look_up_window<kTwoWindows>(window + plane * kBlockElements, kBlockBytes, steps.places[half]);
 #pragma GCC unroll 3
         for (unsigned i = 0; i < kDigits; ++i) {
           if (!counts(kDigits, plane, i)) continue;
@@ -118,24 +122,26 @@ class Run {
 
   const WideTask& task_;
   const WideView& view_;
+  const Pairs pairs_;
   const WideDigits digits_;
   Digits<kCodeBits> tables_[kDigits];
 };
 
+template <unsigned kCodeBits, bool kTwoWindows>
+void run(const WideTask& task, std::size_t first, std::size_t last) {
+  const WideDigits digits = task.view->digits24();
+  if (task.arithmetic == WideArithmetic::x8) {
+    Run<kCodeBits, kTwoWindows, 1, 1>(task, {0, 1, task.view->header.scale8}).groups(first, last);
+  } else if (digits.count == 1) {
+    Run<kCodeBits, kTwoWindows, 3, 1>(task, digits).groups(first, last);
+  } else {
+    Run<kCodeBits, kTwoWindows, 3, 3>(task, digits).groups(first, last);
+  }
+}
+
 template <unsigned kCodeBits>
 void run(const WideTask& task, std::size_t first, std::size_t last) {
-  if (task.arithmetic == WideArithmetic::x8) {
-    return Run<kCodeBits, 1, 1>(task, {0, 1, task.view->header.scale8}).groups(first, last);
-  }
-  const WideDigits digits = task.view->digits24();
-  switch (digits.count) {
-    case 1:
-      return Run<kCodeBits, 3, 1>(task, digits).groups(first, last);
-    case 2:
-      return Run<kCodeBits, 3, 2>(task, digits).groups(first, last);
-    default:
-      return Run<kCodeBits, 3, 3>(task, digits).groups(first, last);
-  }
+  task.view->two_windows() ? run<kCodeBits, true>(task, first, last) : run<kCodeBits, false>(task, first, last);
 }
 
 }  // namespace

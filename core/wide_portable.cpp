@@ -39,13 +39,13 @@ template <typename Take>
 void visit_slots(const WideView& view, std::size_t pair, const Take& take) {
   const std::uint8_t* const places = view.stream + pair * view.stream_bytes;
   const std::uint8_t* const codes = places + 2 * kStepSlots;
-  const unsigned code_bits = view.header.code_bits;
+  const unsigned code_bits = view.header.code_bits, mask = view.two_windows() ? 127 : 255;
   for (std::size_t step = 0; step < 2; ++step) {
     const std::uint64_t fifths = code_bits == 5 ? load_le64(view.fifths + 8 * (2 * pair + step)) : 0;
     for (std::size_t i = 0; i < kStepSlots; ++i) {
       const std::size_t code = code_bits == 8 ? std::size_t{codes[step * kStepSlots + i]}
                                               : (codes[i] >> (4 * step) & 15u) | (fifths >> i & 1) << 4;
-      take(i / 4, step, places[step * kStepSlots + i], code);
+      take(i / 4, step, places[step * kStepSlots + i] & mask, code);
     }
   }
 }
@@ -58,9 +58,10 @@ std::array<Sum, kGroupRows> sums_of(const WideTask& task, std::size_t group, con
   for (std::size_t pair = view.first_pair(group); pair < view.last_pair(group);) {
     std::array<std::array<Sum, kGroupRows>, 2> sums{};
     for (const std::size_t settled = std::min(pair + kSettle, view.last_pair(group)); pair < settled; ++pair) {
-      const Value* const x = blocks_of<Value>(task) + view.start(pair) * kBlockElements;
+      const Value* const windows[] = {blocks_of<Value>(task) + view.start(pair, 0) * kBlockElements,
+                                      blocks_of<Value>(task) + view.start(pair, 1) * kBlockElements};
       visit_slots(view, pair, [&](std::size_t lane, std::size_t step, std::size_t place, std::size_t code) {
-        sums[step][lane] += product(x[place], code);
+        sums[step][lane] += product(windows[step][place], code);
       });
     }
     for (std::size_t lane = 0; lane < kGroupRows; ++lane) totals[lane] += sums[0][lane] + sums[1][lane];

@@ -117,8 +117,10 @@ def pack(
         )
         return packed
     if form == "wide":
+        # one window for both steps pays where there are few planes of x and of digits
+        two_windows = activations == "float32" and grid_bits != 8
         return _core.pack_wide(
-            rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16
+            rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, two_windows
         )
     by_slot = activations == "float32" and not grid_bits
     return _core.pack_window(
