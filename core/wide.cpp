@@ -77,19 +77,19 @@ class Packer {
     const bool any = rows.earliest() != GroupRows::kNoColumn;
     const std::uint32_t block = any ? std::min(rows.earliest() / std::uint32_t{kBlockColumns}, last_start_)
                                     : starts.back();  // the second window of a last pair
-    const auto columns = static_cast<std::uint32_t>(4 / windows_ * kBlockColumns);
+    const std::size_t columns = 4 / windows_ * kBlockColumns;
     starts.push_back(static_cast<std::uint16_t>(block));
     for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
       GroupRows::Lane& row = rows.lanes[lane];
       for (std::size_t k = slot; k < slot + 8 / windows_ && row.pending(); ++k, ++row.next) {
-        const std::uint32_t local = row.columns[row.next] - block * kBlockColumns;
+        const std::size_t local = row.columns[row.next] - block * kBlockColumns;
         if (local >= columns) break;
         put_slot(k / 4, 4 * lane + k % 4, local, row.codes[row.next]);
       }
     }
   }
 
-  void put_slot(std::size_t step, std::size_t byte, std::uint32_t local, std::uint8_t code) {
+  void put_slot(std::size_t step, std::size_t byte, std::size_t local, std::uint8_t code) {
     std::uint8_t *const places = stream.data() + stream.size() - pair_bytes(), *const codes = places + 2 * kStepSlots;
     places[step * kStepSlots + byte] =
         static_cast<std::uint8_t>(local / kBlockColumns * kBlockElements + local % kBlockColumns);

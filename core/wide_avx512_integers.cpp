@@ -18,7 +18,7 @@ class Run {
 
   void groups(std::size_t first, std::size_t last) const {
     if (kBlockBytes * view_.blocks <= kPartBytes + kPartBytes / 2) {
-      V sums[kTerms];
+      V sums[kPowers];
       for (std::size_t group = first; group < last; ++group) {
         for (V& sum : sums) sum = _mm512_setzero_si512();
         add_pairs(view_.first_pair(group), view_.last_pair(group), view_.blocks, sums);
@@ -31,17 +31,13 @@ class Run {
 
  private:
   static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
-  static constexpr unsigned kTerms = kPlanes * kDigits - (counts(kDigits, 0, 0) ? 0 : 1);
-  // Few sums: two sets, so that a step need not wait for the one before.
-  static constexpr unsigned kSets = kTerms <= 3 ? 2 : 1;
-
-  // Where the sum of a plane of x times one of digits stands, if it counts.
-  static constexpr unsigned term(unsigned plane, unsigned digit) {
-    return plane * kDigits + digit - (counts(kDigits, 0, 0) ? 0 : 1);
-  }
+  // The products of the plane i of x with the plane j of digits have the power i + j of 256.
+  static constexpr unsigned kFirstPower = counts(kDigits, 0, 0) ? 0 : 1, kPowers = kPlanes + kDigits - 1 - kFirstPower;
+  // Two sets, so that a step need not wait for the one before.
+  using Sums = V[2][kPlanes][kDigits];
 
   void by_turns(std::size_t first, std::size_t last) const {
-    V sums[kGroups][kTerms] = {};
+    V sums[kGroups][kPowers] = {};
     std::size_t pairs[kGroups];
     for (std::size_t group = first; group < last; ++group) pairs[group - first] = view_.first_pair(group);
     for (std::size_t limit = 0; limit < view_.blocks;) {
@@ -55,12 +51,11 @@ class Run {
 
   // Adds to the sums what visit_pairs visits, and gives what it gives. Not inlined, or the registers do not suffice.
   [[gnu::noinline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
-                                               V (&memory)[kTerms]) const {
-    V sums[kSets][kTerms];
+                                               V (&memory)[kPowers]) const {
+    Sums sums;
 #pragma GCC unroll 9
-    for (unsigned i = 0; i < kTerms; ++i) {
-      sums[0][i] = memory[i];
-      if constexpr (kSets == 2) sums[1][i] = _mm512_setzero_si512();
+    for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
+      sums[0][i / kDigits][i % kDigits] = sums[1][i / kDigits][i % kDigits] = _mm512_setzero_si512();
     }
     pair = visit_pairs<kCodeBits, kTwoWindows, kBlockBytes>(
         pairs_, pair, last, limit,
@@ -69,14 +64,17 @@ class Run {
           add_pair(read_wide<kCodeBits>(bytes, fifths), window0, window1, sums);
         });
 #pragma GCC unroll 9
-    for (unsigned i = 0; i < kTerms; ++i) {
-      memory[i] = kSets == 2 ? _mm512_add_epi32(sums[0][i], sums[kSets - 1][i]) : sums[0][i];
+    for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
+      const unsigned plane = i / kDigits, digit = i % kDigits;
+      if (!counts(kDigits, plane, digit)) continue;
+      V& sum = memory[plane + digit - kFirstPower];
+      sum = _mm512_add_epi32(sum, _mm512_add_epi32(sums[0][plane][digit], sums[1][plane][digit]));
     }
     return pair;
   }
 
   [[gnu::always_inline]] void add_pair(const Steps& steps, const std::uint8_t* window0, const std::uint8_t* window1,
-                                       V (&sums)[kSets][kTerms]) const {
+                                       Sums& sums) const {
 #pragma GCC unroll 2
     for (unsigned half = 0; half < 2; ++half) {
       const std::uint8_t* const window = half == 0 ? window0 : window1;
@@ -89,33 +87,34 @@ class Run {
 #pragma GCC unroll 3
         for (unsigned i = 0; i < kDigits; ++i) {
           if (!counts(kDigits, plane, i)) continue;
-          V& sum = sums[half % kSets][term(plane, i)];
+          V& sum = sums[half][plane][i];
           sum = _mm512_dpbusd_epi32(sum, columns, digits[i]);
         }
       }
     }
   }
 
-  // The exact sums of 16 rows -> floats.
-  __m512 total(std::size_t group, const V (&sums)[kTerms]) const {
-    V balance[kDigits];
+  // The exact sums of 16 rows -> floats. Only the last of the additions rounds.
+  __m512 total(std::size_t group, const V (&sums)[kPowers]) const {
+    V balance[kDigits], powers[kPowers];
     for (unsigned i = 0; i < kDigits; ++i) {
       balance[i] = _mm512_slli_epi32(load(view_.sum_plane(digits_.first + i) + group * kGroupRows), 7);
     }
-    const __m512d unit = _mm512_set1_pd(static_cast<double>(task_.step) * static_cast<double>(digits_.scale));
+    for (unsigned i = 0; i < kPowers; ++i) powers[i] = sums[i];
+    for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
+      if (!counts(kDigits, i / kDigits, i % kDigits)) continue;
+      V& power = powers[i / kDigits + i % kDigits - kFirstPower];
+      power = _mm512_sub_epi32(power, balance[i % kDigits]);
+    }
+    const double unit = static_cast<double>(task_.step) * static_cast<double>(digits_.scale);
     __m256 halves[2];
     for (int half = 0; half < 2; ++half) {
-      V all = _mm512_setzero_si512();
-      for (unsigned power = kPlanes + kDigits - 1; power-- > 0;) {
-        all = _mm512_slli_epi64(all, 8);
-        for (unsigned plane = 0; plane < kPlanes; ++plane) {
-          if (plane > power || power - plane >= kDigits || !counts(kDigits, plane, power - plane)) continue;
-          const V part = _mm512_sub_epi32(sums[term(plane, power - plane)], balance[power - plane]);
-          all = _mm512_add_epi64(all, _mm512_cvtepi32_epi64(half == 0 ? _mm512_castsi512_si256(part)
-                                                                      : _mm512_extracti64x4_epi64(part, 1)));
-        }
+      __m512d all = _mm512_setzero_pd();
+      for (unsigned i = kPowers; i-- > 0;) {
+        const __m256i part = half == 0 ? _mm512_castsi512_si256(powers[i]) : _mm512_extracti64x4_epi64(powers[i], 1);
+        all = _mm512_fmadd_pd(all, _mm512_set1_pd(256), _mm512_cvtepi32_pd(part));
       }
-      halves[half] = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtepi64_pd(all), unit));
+      halves[half] = _mm512_cvtpd_ps(_mm512_mul_pd(all, _mm512_set1_pd(kFirstPower == 0 ? unit : 256 * unit)));
     }
     return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
   }

@@ -44,4 +44,7 @@ constexpr bool counts(std::size_t digits, std::size_t x_plane, std::size_t digit
   return digits < 3 || x_plane + digit > 0;
 }
 
+// Up to so many columns no sum of all products of planes of one power leaves an int32.
+inline constexpr std::size_t kWideColumns = 43690;
+
 }  // namespace dcz
