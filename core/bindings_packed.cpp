@@ -105,8 +105,7 @@ nb::dict packed_header(const In<std::uint8_t>& packed) {
   found["form"] = name_of(header.form);
   found["code_bits"] = header.code_bits;
   found["grid_bits"] = static_cast<unsigned>(header.grid);
-  found["by_slot"] =
-      header.form == dcz::Form::window && header.slots == static_cast<std::uint8_t>(dcz::SlotOrder::by_slot);
+  found["slots"] = static_cast<unsigned>(header.slots);
   found["rows"] = header.rows;
   found["columns"] = header.columns;
   found["survivors"] = header.survivors;

@@ -106,10 +106,6 @@ class Packer {
   const std::uint32_t last_start_;
 };
 
-// Fixed point of 24 bits is off by at most 2^-23 of the largest centroid: with that no more than so many times the mean
-// magnitude, the error stays below that of float32 sums.
-constexpr double kMostOutstanding = 16;
-
 // A scale by which 24 bits hold the codebook well enough, a power of two, so that centroids are rounded once at most; 0
 // if there is none.
 float scale24(const Matrix& matrix) {
@@ -122,7 +118,7 @@ float scale24(const Matrix& matrix) {
   }
   const double mean = sum / static_cast<double>(std::max<std::size_t>(matrix.codes.size(), 1));
   const bool fits = largest >= std::numeric_limits<float>::min() * 0x1p24f &&
-                    static_cast<double>(largest) <= kMostOutstanding * mean;
+                    static_cast<double>(largest) <= static_cast<double>(kMostOutstanding) * mean;
   return fits ? step24(largest, kMost24) : 0;
 }
 
@@ -159,14 +155,14 @@ std::vector<std::uint8_t> pack_wide(const Matrix& matrix, const Digits& digits, 
   header.rows = matrix.rows;
   header.columns = matrix.columns;
   header.scale8 = digits.scale8;
-  header.scale16 = digits.grid == Grid::none ? scale24(matrix) : digits.scale16;
+  header.scale16 = digits.grid == Grid::none && two_windows ? scale24(matrix) : digits.scale16;
   const std::size_t centroids = std::size_t{1} << header.code_bits;
   DigitPlanes planes{planes_from(digits, centroids)[0]};
-  if (digits.grid != Grid::int8 && header.scale16 > 0) {
+  if (two_windows) header.slots = kTwoWindows;
+  if (two_windows && digits.grid != Grid::int8 && header.scale16 > 0) {
     add_planes24(matrix, header.scale16, planes);
-    header.slots = kDigits24;
+    header.slots |= kDigits24;
   }
-  if (two_windows) header.slots |= kTwoWindows;
 
   const SortedRows rows = sort_rows(matrix);
   Packer packer(header);
@@ -199,9 +195,10 @@ WideView wide_view(std::span<const std::uint8_t> packed) {
   WideView view{};
   view.header = read_packed_header(packed);
   const PackedHeader& header = view.header;
-  const unsigned known = header.grid == Grid::int8 ? kTwoWindows : kTwoWindows | kDigits24;
+  const bool slots = header.slots == 0 || header.slots == kTwoWindows ||
+                     (header.slots == (kTwoWindows | kDigits24) && header.grid != Grid::int8);
   // rows that 31 bits tell, so that they can be scattered to
-  if (header.form != Form::wide || (header.slots & ~known) != 0 || header.rows >> 31 != 0 || header.columns > kBlockColumns * 0xffff ||
+  if (header.form != Form::wide || !slots || header.rows >> 31 != 0 || header.columns > kBlockColumns * 0xffff ||
       header.units != (header.rows + kGroupRows - 1) / kGroupRows) {
     throw std::invalid_argument("packed weights of the form wide that contradict themselves");
   }

@@ -133,7 +133,7 @@ void run(const WideTask& task, std::size_t first, std::size_t last) {
     Run<kCodeBits, kTwoWindows, 1, 1>(task, {0, 1, task.view->header.scale8}).groups(first, last);
   } else if (digits.count == 1) {
     Run<kCodeBits, kTwoWindows, 3, 1>(task, digits).groups(first, last);
-  } else {
+  } else if constexpr (kTwoWindows) {
     Run<kCodeBits, kTwoWindows, 3, 3>(task, digits).groups(first, last);
   }
 }

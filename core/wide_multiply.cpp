@@ -27,7 +27,8 @@ void choose(WideTask& task, const Scan& scan, Activations activations) {
   if (activations == Activations::int8 && fits_integers(columns, scan.largest)) {
     task.arithmetic = WideArithmetic::x8;
     task.step = step8(scan.largest);
-  } else if (columns <= kWideColumns && task.view->digits24().count > 0 && fits24(columns, scan)) {
+  } else if (const std::size_t digits = task.view->digits24().count;
+             digits > 0 && (digits == 1 || columns <= kWideColumns) && fits24(columns, scan, kMostOutstanding)) {
     task.arithmetic = WideArithmetic::x24;
     task.step = step24(scan.largest, kMost24);
   }

@@ -67,15 +67,14 @@ inline bool fits_integers(std::size_t columns, float largest) {
   return columns <= kIntegerColumns && largest >= std::numeric_limits<float>::min() * 0x1p24f;
 }
 
-// Whether 24 bits hold such a vector well enough. A column is off by at most 2^-24 of the largest: with that no more
+// Whether 24 bits hold such a vector well enough. A column is off by at most 2^-23 of the largest: with that no more
 // than so many times the root mean square, the error stays below that of float32 sums.
-inline bool fits24(std::size_t columns, const Scan& scan) {
-  constexpr float kMostOutstanding = 16;
+inline bool fits24(std::size_t columns, const Scan& scan, float most_outstanding = 16) {
   // up to such magnitudes, and down to their inverse, the squares of 65536 columns neither overflow nor vanish
   constexpr float kSquared = 0x1p48f;
   const float mean = scan.squares / static_cast<float>(columns > 0 ? columns : 1);
   return fits_integers(columns, scan.largest) && scan.largest <= kSquared && scan.largest >= 1 / kSquared &&
-         scan.largest * scan.largest <= kMostOutstanding * kMostOutstanding * mean;
+         scan.largest * scan.largest <= most_outstanding * most_outstanding * mean;
 }
 
 // What one unit of it stands for in x8.
