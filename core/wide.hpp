@@ -15,9 +15,9 @@
 // 64 bytes, step 0 in the low half of a byte; with 8 bits 128 bytes, step 0 first. Place and code of slot k of lane l
 // are byte 4 * l + k, and so is the bit of a code in `fifths`, a word a step.
 //
-// Planes of digits: of the grid int8, or nearest to it (plane 0). With two windows, off that grid, where 24 bits hold the
-// codebook well enough (kDigits24), three more, each between -128 and 127: centroid = about scale16 * (65536 * digit 3 +
-// 256 * digit 2 + digit 1), exactly with the grid int16. All centroids are finite.
+// Planes of digits: of the grid int8, or nearest to it (plane 0). With two windows, off that grid, where 24 bits hold
+// the codebook well enough (kDigits24), three more, each between -128 and 127: centroid = about scale16 * (65536 *
+// digit 3 + 256 * digit 2 + digit 1), exactly with the grid int16. All centroids are finite.
 #pragma once
 
 #include "window.hpp"
@@ -30,8 +30,8 @@ inline constexpr std::uint8_t kDigits24 = 1, kTwoWindows = 2;
 // The largest number of three digits between -127 and 127.
 inline constexpr std::int32_t kMost24 = 127 * (1 + 256 + 65536);
 
-// How many times the root mean square of x, or the mean magnitude of the weights, their largest may be for 24 bits. With
-// both rounded, and rows of few survivors, errors stay below 1e-6 of the largest result.
+// How many times the root mean square of x, or the mean magnitude of the weights, their largest may be for 24 bits.
+// With both rounded, and rows of few survivors, errors stay below 1e-6 of the largest result.
 inline constexpr float kMostOutstanding = 8;
 
 // The digits that float32 vectors are multiplied by, and their scale.

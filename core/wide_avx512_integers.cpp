@@ -51,7 +51,7 @@ class Run {
 
   // Adds to the sums what visit_pairs visits, and gives what it gives. Not inlined, or the registers do not suffice.
   [[gnu::noinline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
-                                               V (&memory)[kPowers]) const {
+                                          V (&memory)[kPowers]) const {
     Sums sums;
 #pragma GCC unroll 9
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
@@ -60,9 +60,8 @@ class Run {
     pair = visit_pairs<kCodeBits, kTwoWindows, kBlockBytes>(
         pairs_, pair, last, limit,
         [&](const std::uint8_t* bytes, const std::uint8_t* window0, const std::uint8_t* window1,
-            const std::uint8_t* fifths) __attribute__((always_inline)) {
-          add_pair(read_wide<kCodeBits>(bytes, fifths), window0, window1, sums);
-        });
+            const std::uint8_t* fifths)
+            __attribute__((always_inline)) { add_pair(read_wide<kCodeBits>(bytes, fifths), window0, window1, sums); });
 #pragma GCC unroll 9
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
       const unsigned plane = i / kDigits, digit = i % kDigits;

@@ -10,8 +10,8 @@ namespace dcz {
 // every kernel gives the same bits: x as fixed point of 8 bits times the int8 digits, or of 24 bits times digits24().
 enum class WideArithmetic : std::uint8_t { floats, x8, x24 };
 
-// y[row] = sum + bias[row] for the rows of the groups first to last - 1. `step` is what one unit of the fixed-point form
-// of x stands for.
+// y[row] = sum + bias[row] for the rows of the groups first to last - 1. `step` is what one unit of the fixed-point
+// form of x stands for.
 struct WideTask {
   const WideView* view;
   WideArithmetic arithmetic;

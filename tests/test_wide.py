@@ -409,7 +409,9 @@ def test_checking_wants_windows_of_columns(two_windows, last):
     facts = packing.header(packed)
     planes = 4 if two_windows else 1
     # behind the codebook, digits, ends and order and sums of 2 groups; 400 columns are 7 blocks
-    starts = packed[64 + 64 + 64 * -(-16 * planes // 64) + 64 + 128 + 128 * planes :][: 2 * facts.length].view(np.uint16)
+    starts = packed[64 + 64 + 64 * -(-16 * planes // 64) + 64 + 128 + 128 * planes :][: 2 * facts.length].view(
+        np.uint16
+    )
     before = starts[0]
     for start, good in [(before, True), (last, True), (last + 1, False)]:
         starts[0] = start
