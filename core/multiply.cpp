@@ -39,8 +39,6 @@ const WindowKernel& window_kernel() {
 
 namespace {
 
-constexpr std::size_t kAlignment = 64;
-
 struct Vector {
   Arithmetic arithmetic;
   float step;

@@ -1,136 +1,22 @@
 """The form wide: its bytes mean what core/wide.hpp says; every kernel multiplies them as the slow twin does."""
 
 import itertools
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import window_twin
-from numpy.typing import NDArray
 from test_window import assert_as_exact_as_float32_sums, bits_of, random_mask, uneven, vectors
+from wide_twin import DIGITS24, MOST24, TWO_WINDOWS, Wide, pack, product, read
 
 from deepcompression import _core, packing
-from deepcompression.packing import nearest_digits
 from deepcompression.tensor import CompressedTensor
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 
 SHAPES = [(0, 5), (3, 0), (1, 1), (5, 7), (16, 63), (17, 127), (37, 131), (32, 252), (101, 397)]
 CENTROIDS = [1, 2, 16, 17, 32, 33, 256]
-DIGITS24, TWO_WINDOWS = 1, 2
-MOST24 = 127 * 0x10101
 # the grid of the codebook, what the vectors are rounded to, and whether a pair has two windows
 KINDS = [(0, "int8", False), (8, "int8", False), (8, "float32", False), (0, "float32", True), (16, "float32", True)]
 ALL_KINDS = [*KINDS, (16, "int8", False), (8, "float32", True), (0, "int8", True)]
-
-
-class Wide(NamedTuple):
-    """A matrix as its packed bytes have it: `codes` is -1 where nothing survives, `digits` are by plane."""
-
-    codes: NDArray[np.int64]
-    codebook: NDArray[np.float32]
-    digits: NDArray[np.int64]
-    facts: packing.Header
-    filled: float
-
-    def weights(self, centroids: NDArray[Any]) -> NDArray[Any]:
-        """One of these for each survivor, zeros between them."""
-        return np.where(self.codes >= 0, np.append(centroids, 0)[self.codes], 0)
-
-
-def read(packed):
-    facts = packing.header(packed)
-    assert facts.form == "wide"
-    bits, units, pairs = facts.code_bits, facts.units, facts.length
-    windows, planes = 2 if facts.slots & TWO_WINDOWS else 1, 4 if facts.slots & DIGITS24 else 1
-    stream_bytes = 256 if bits == 8 else 192
-    sizes = [4 << bits, planes << bits, 4 * units, 64 * units, 64 * units * planes, 2 * windows * pairs]
-    sizes += [16 * pairs * (bits == 5), stream_bytes * pairs]
-    codebook, digits, ends, order, sums, starts, fifths, stream = window_twin.sections(packed, sizes)
-    ends, order = np.frombuffer(ends, np.uint32), np.frombuffer(order, np.uint32).reshape(-1, 16)
-    starts = np.frombuffer(starts, np.uint16).reshape(pairs, windows)
-    fifths = np.unpackbits(np.frombuffer(fifths, np.uint8), bitorder="little").reshape(-1, 2, 64)
-    stream = np.frombuffer(stream, np.uint8).reshape(-1, stream_bytes)
-    codes, filled = np.full((facts.rows, facts.columns), -1, np.int64), 0
-    for group, (pair, step, lane, slot) in slots_of(ends):
-        byte = 4 * lane + slot
-        place = int(stream[pair, 64 * step + byte])
-        if place == window_twin.NOTHING:
-            continue
-        assert place % 64 < 63
-        assert place // 64 < 4 // windows
-        column = (int(starts[pair, step % windows]) + place // 64) * 63 + place % 64
-        if bits == 8:
-            code = stream[pair, 128 + 64 * step + byte]
-        else:
-            code = int(stream[pair, 128 + byte]) >> 4 * step & 15
-            code |= int(fifths[pair, step, byte]) << 4 if bits == 5 else 0
-        assert codes[order[group, lane], column] == -1
-        codes[order[group, lane], column] = code
-        filled += 1
-    assert filled == facts.survivors
-    by_plane = np.frombuffer(digits, np.int8).reshape(planes, -1).astype(np.int64)
-    wide = Wide(codes, np.frombuffer(codebook, np.float32), by_plane, facts, filled / max(1, 128 * pairs))
-    for plane, of_lanes in zip(by_plane, np.frombuffer(sums, np.int32).reshape(planes, -1), strict=True):
-        rows = np.append(wide.weights(plane).sum(1), 0)
-        np.testing.assert_array_equal(of_lanes, rows[np.minimum(order.reshape(-1), facts.rows)])
-    return wide
-
-
-def slots_of(ends):
-    for group, end in enumerate(ends):
-        first = ends[group - 1] if group else 0
-        for slot in itertools.product(range(first, end), range(2), range(16), range(4)):
-            yield group, slot
-
-
-def low_digit(number):
-    return (number + 128) % 256 - 128
-
-
-def step24(largest):
-    """The power of two of which the largest magnitude has between 2^22 and MOST24."""
-    step = np.float32(2.0 ** (np.frexp(largest)[1] - 23))
-    return step * 2 if largest > step * np.float32(MOST24) else step
-
-
-def product(wide, x, bias, int8):
-    """Integers, exactly, but for the products of both lowest digits of 24 bits. One vector."""
-    largest = np.abs(x).max()
-    facts, of24 = wide.facts, not int8 and wide.facts.grid_bits != 8
-    step = np.float32(largest / np.float32(127)) if int8 else step24(largest)
-    fixed = window_twin.fixed_point(x, step)
-    assert np.abs(fixed).max() <= (127 if int8 else MOST24)
-    digits = wide.digits[1:] if of24 else wide.digits[:1]
-    integers = sum(256**power * plane for power, plane in enumerate(digits))
-    totals = wide.weights(integers) @ fixed
-    if of24:
-        totals -= wide.weights(digits[0]) @ low_digit(fixed)
-    unit = np.float64(step) * np.float64(facts.scale16 if of24 else facts.scale8)
-    found = (totals.astype(np.float64) * unit).astype(np.float32)
-    return found if bias is None else found + bias
-
-
-def pack(survives, centroids, grid_bits, two_windows, codebook=None, seed=0):
-    """Packed weights with random codes and a codebook on the grid, and the same matrix dense."""
-    rng = np.random.default_rng(seed)
-    codes = rng.integers(0, centroids, int(survives.sum())).astype(np.uint8)
-    int8 = rng.integers(-127, 128, centroids).astype(np.int16)
-    int16 = rng.integers(-32639, 32640, centroids).astype(np.int16)
-    scale8, scale16 = window_twin.SCALE8, window_twin.SCALE16
-    if codebook is None:
-        codebook = {0: rng.standard_normal(centroids), 8: int8 * scale8, 16: int16 * scale16}[grid_bits]
-    codebook = np.asarray(codebook, np.float32)
-    if grid_bits != 8:
-        scale8, int8 = nearest_digits(codebook, 127)
-    bits = np.packbits(survives.reshape(-1), bitorder="little")
-    wide = int16 if grid_bits == 16 else int16[:0]
-    packed = _core.pack_wide(
-        *survives.shape, bits, codes, codebook, grid_bits, scale8, int8, scale16, wide, two_windows
-    )
-    dense = np.zeros(survives.shape, np.float32)
-    dense[survives] = codebook[codes]
-    return packed, dense
 
 
 def assert_the_bits_of_the_twin(packed, x, bias, activations, threads=1):
@@ -348,82 +234,3 @@ def test_it_is_chosen_where_it_pays(instruction_set):
 def test_centroids_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="finite"):
         packing.pack(shared((30, 70), 0.3, [1, np.nan]), form="wide")
-
-
-def survives(packed):
-    """Whether neither checking nor multiplying refuses the bytes; any other end fails the test."""
-    try:
-        facts = packing.header(packed)
-    except ValueError:
-        with pytest.raises(ValueError, match="packed weights"):
-            _core.check_packed(packed)
-        return False
-    x = np.ones((2, facts.columns), np.float32)
-    x[1:, :1] = 1e6
-    with np.errstate(all="ignore"):
-        for activations in packing.ACTIVATIONS if facts.rows < 10000 else ():
-            packing.matmul(packed, x, activations=activations, threads=2)
-    try:
-        _core.check_packed(packed)
-    except ValueError:
-        return False
-    return True
-
-
-def small(centroids=16, grid_bits=0, two_windows=False):
-    return pack(random_mask((20, 400), 0.2, 3), centroids, grid_bits, two_windows)[0]
-
-
-def test_every_truncation_is_refused():
-    packed = small(two_windows=True)
-    assert survives(packed)
-    for length in range(0, len(packed), 7):
-        with pytest.raises(ValueError, match="packed weights"):
-            packing.header(packed[:length].copy())
-
-
-@pytest.mark.parametrize(
-    ("centroids", "grid_bits", "two_windows"), [(16, 0, True), (32, 8, False), (20, 0, True), (200, 16, True)]
-)
-def test_no_byte_does_harm(centroids, grid_bits, two_windows):
-    packed = small(centroids, grid_bits, two_windows)
-    for at in range(len(packed)):
-        copy = packed.copy()
-        copy[at] ^= (0x01, 0x80, 0xFF)[at % 3]
-        survives(copy)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_nor_do_many(seed):
-    rng = np.random.default_rng(seed)
-    for _ in range(200):
-        packed = small(int(rng.choice([3, 20, 256])), int(rng.choice([0, 8, 16])), bool(rng.integers(2)))
-        at = rng.integers(64, len(packed), rng.integers(1, 400))
-        packed[at] = rng.integers(0, 256, len(at))
-        survives(packed)
-
-
-@pytest.mark.parametrize(("two_windows", "last"), [(False, 3), (True, 5)])
-def test_checking_wants_windows_of_columns(two_windows, last):
-    packed = small(two_windows=two_windows)
-    facts = packing.header(packed)
-    planes = 4 if two_windows else 1
-    # behind the codebook, digits, ends and order and sums of 2 groups; 400 columns are 7 blocks
-    starts = packed[64 + 64 + 64 * -(-16 * planes // 64) + 64 + 128 + 128 * planes :][: 2 * facts.length].view(
-        np.uint16
-    )
-    before = starts[0]
-    for start, good in [(before, True), (last, True), (last + 1, False)]:
-        starts[0] = start
-        assert survives(packed) == good
-    starts[0] = last + 1
-    with pytest.raises(ValueError, match="a window behind the last column"):
-        _core.check_packed(packed)
-
-
-@pytest.mark.parametrize(("grid_bits", "slots"), [(0, 1), (0, 4), (8, 3), (16, 1)])
-def test_planes_that_there_are_not_are_refused(grid_bits, slots):
-    packed = small(grid_bits=grid_bits)
-    packed[7] = slots
-    with pytest.raises(ValueError, match="contradict themselves"):
-        packing.header(packed)
