@@ -14,7 +14,6 @@ namespace dcz::avx512 {
 template <unsigned kCodeBits>
 inline Steps read_wide(const std::uint8_t* pair, const std::uint8_t* fifths) {
   Steps s = read_steps<kCodeBits == 5 ? 4 : kCodeBits, false>(pair);
-  for (V& places : s.places) asm("" : "+v"(places));
   if constexpr (kCodeBits == 5) {
     for (unsigned half = 0; half < 2; ++half) {
       std::uint64_t fifth;
