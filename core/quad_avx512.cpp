@@ -9,7 +9,7 @@
 namespace dcz {
 namespace {
 
-constexpr std::size_t kVectors = avx512::kQuadVectors, kLanes = avx512::kQuadLanes, kSide = 2;
+constexpr std::size_t kVectors = avx512::kQuadVectors, kLanes = avx512::kSquare, kSide = 2;
 using V = __m512i;
 
 inline V load(const void* from) { return _mm512_load_si512(from); }
@@ -90,7 +90,7 @@ class Finder {
       front = _mm512_loadu_si512(at);
       back = _mm512_loadu_si512(at + 32);
     } else {
-      const std::uint16_t here = avx512::first_quad_lanes(left);
+      const std::uint16_t here = avx512::first_lanes(left);
       front = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here), at);
       back = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here >> 8), at + 32);
     }

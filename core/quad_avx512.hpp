@@ -5,17 +5,12 @@
 // 4 * l + e, if its byte is number 16 * l + 4 * k + e of a column, and so it is.
 #pragma once
 
-#include <immintrin.h>
-
 #include "quad_kernel.hpp"
+#include "square_avx512.hpp"
 
 namespace dcz::avx512 {
 
-inline constexpr std::size_t kQuadVectors = 64, kQuadLanes = 16;
-
-inline __mmask16 first_quad_lanes(std::size_t count) {
-  return count >= kQuadLanes ? __mmask16{0xffff} : static_cast<__mmask16>((1u << count) - 1);
-}
+inline constexpr std::size_t kQuadVectors = 64;
 
 // The columns of a block, from float32.
 void prepare_quad(const QuadTask& task, std::size_t block);

@@ -5,38 +5,11 @@
 namespace dcz::avx512 {
 namespace {
 
-constexpr std::size_t kLanes = kQuadLanes;
+constexpr std::size_t kLanes = kSquare;
 using V = __m512i;
 
 inline V load(const void* from) { return _mm512_load_si512(from); }
 inline void store(void* to, V value) { _mm512_store_si512(to, value); }
-
-// Rows become columns.
-inline void transpose(V (&r)[16]) {
-  V t[16];
-  for (int i = 0; i < 8; ++i) {
-    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    for (int half = 0; half < 2; ++half) {
-      const V a = t[4 * i + half], b = t[4 * i + 2 + half];
-      r[4 * i + 2 * half] = _mm512_unpacklo_epi64(a, b);
-      r[4 * i + 2 * half + 1] = _mm512_unpackhi_epi64(a, b);
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    for (int half = 0; half < 2; ++half) {
-      const V a = r[8 * half + i], b = r[8 * half + 4 + i];
-      t[8 * half + i] = _mm512_shuffle_i32x4(a, b, 0x88);
-      t[8 * half + 4 + i] = _mm512_shuffle_i32x4(a, b, 0xdd);
-    }
-  }
-  for (int i = 0; i < 8; ++i) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
-    r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd);
-  }
-}
 
 // The lowest bytes of one vector's fixed point where the lowest bytes of others are kept.
 template <int kByte>
@@ -85,7 +58,7 @@ inline void pack_four(const QuadTask& task, std::size_t vector, std::size_t colu
   const V offset = _mm512_set1_epi8(static_cast<char>(kOffset8));
   for (std::size_t done = 0; done < count; done += kLanes) {
     fetch_four(task, next_vector, next_column + done);
-    const __mmask16 there = first_quad_lanes(count - done);
+    const __mmask16 there = first_lanes(count - done);
     V bytes = fixed_point(source[0], column + done, there);
     bytes = put_byte<1>(bytes, fixed_point(source[1], column + done, there));
     bytes = put_byte<2>(bytes, fixed_point(source[2], column + done, there));
@@ -105,7 +78,7 @@ inline __m512 results_of(V totals, double unit, __m512 bias) {
 }  // namespace
 
 void prepare_quad(const QuadTask& task, std::size_t number) {
-  const Block block = block_of(task, number, kQuadVectors);
+  const Block<std::uint8_t> block = block_of(task, number, kQuadVectors);
   alignas(64) V fours[16][kChunk / kLanes];
   for (std::size_t first = 0; first < block.count; first += kChunk) {
     const std::size_t count = at_most(block.count - first, kChunk);
@@ -139,7 +112,7 @@ void finish_quad(const QuadTask& task, std::size_t panel, const std::uint8_t* su
   for (std::size_t vector = 0; vector < task.vectors; vector += kLanes) {
     const std::size_t vectors = at_most(task.vectors - vector, kLanes);
     for (std::size_t row = 0; row < rows.count; row += kLanes) {
-      const __mmask16 there = first_quad_lanes(rows.count - row);
+      const __mmask16 there = first_lanes(rows.count - row);
       const std::size_t at = rows.first + row;
       const __m512 bias = task.bias ? _mm512_maskz_loadu_ps(there, task.bias + at) : _mm512_setzero_ps();
       const V offset = _mm512_mullo_epi32(_mm512_maskz_loadu_epi32(there, view.sums + at), _mm512_set1_epi32(kOffset8));
