@@ -47,7 +47,7 @@ inline V even_bytes() {
 
 // Two runs that follow each other, or the last one of a segment, and what is found of their entries: the columns, in
 // the place of which there is no code, and four digits to a number.
-struct Turn {
+struct Pair {
   static constexpr std::size_t kMost = (kSide * kMostFours + kLanes - 1) / kLanes * kLanes;
 
   alignas(64) std::uint16_t columns[kFour * kMost];
@@ -56,7 +56,7 @@ struct Turn {
   std::size_t count;
 };
 
-// Finds what is needed of entries a turn ahead, since what has just been stored cannot be loaded at once.
+// Finds what is needed of entries a pair ahead, since what has just been stored cannot be loaded at once.
 template <unsigned kCodeBits>
 class Finder {
  public:
@@ -67,13 +67,13 @@ class Finder {
         end_(view.entries + kFour * view.header.length) {}
 
   // False if the segment has no more.
-  bool next(Runs& runs, Turn& turn) const {
-    turn.count = 0;
-    while (turn.count < kSide && runs.next(turn.runs[turn.count])) ++turn.count;
-    if (turn.count == 0) return false;
-    const std::uint16_t* const entries = turn.runs[0].entries;
-    const std::size_t fours = turn.runs[0].fours + (turn.count == kSide ? turn.runs[1].fours : 0);
-    for (std::size_t four = 0; four < fours; four += kLanes) find(entries + kFour * four, four, turn);
+  bool next(Runs& runs, Pair& pair) const {
+    pair.count = 0;
+    while (pair.count < kSide && runs.next(pair.runs[pair.count])) ++pair.count;
+    if (pair.count == 0) return false;
+    const std::uint16_t* const entries = pair.runs[0].entries;
+    const std::size_t fours = pair.runs[0].fours + (pair.count == kSide ? pair.runs[1].fours : 0);
+    for (std::size_t four = 0; four < fours; four += kLanes) find(entries + kFour * four, four, pair);
     return true;
   }
 
@@ -82,7 +82,7 @@ class Finder {
   // much earlier.
   static constexpr std::size_t kAhead = 1024;
 
-  void find(const std::uint16_t* at, std::size_t four, Turn& turn) const {
+  void find(const std::uint16_t* at, std::size_t four, Pair& pair) const {
     _mm_prefetch(reinterpret_cast<const char*>(at) + kAhead, _MM_HINT_T0);
     _mm_prefetch(reinterpret_cast<const char*>(at) + kAhead + 64, _MM_HINT_T0);
     V front, back;
@@ -94,9 +94,9 @@ class Finder {
       front = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here), at);
       back = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here >> 8), at + 32);
     }
-    store(turn.columns + kFour * four, _mm512_and_si512(front, column_));
-    store(turn.columns + kFour * four + 32, _mm512_and_si512(back, column_));
-    store(turn.digits + four, table_.look_up(_mm512_permutex2var_epi8(front, even_, back)));
+    store(pair.columns + kFour * four, _mm512_and_si512(front, column_));
+    store(pair.columns + kFour * four + 32, _mm512_and_si512(back, column_));
+    store(pair.digits + four, table_.look_up(_mm512_permutex2var_epi8(front, even_, back)));
   }
 
   const DigitTable<kCodeBits> table_;
@@ -144,8 +144,8 @@ inline void add_four(Sums& sums, const std::uint8_t* x, const std::uint16_t* col
 }
 
 template <unsigned kCodeBits>
-inline void add_fours(Sums& sums, const Turn& turn, std::size_t first, std::size_t last, const std::uint8_t* x) {
-  for (; first < last; ++first) add_four<kCodeBits>(sums, x, turn.columns + kFour * first, turn.digits[first]);
+inline void add_fours(Sums& sums, const Pair& pair, std::size_t first, std::size_t last, const std::uint8_t* x) {
+  for (; first < last; ++first) add_four<kCodeBits>(sums, x, pair.columns + kFour * first, pair.digits[first]);
 }
 
 inline std::uint8_t* sums_of(const Run& run, std::uint8_t* sums) {
@@ -154,27 +154,27 @@ inline std::uint8_t* sums_of(const Run& run, std::uint8_t* sums) {
 
 // Two runs side by side, since one alone waits for its sums.
 template <unsigned kCodeBits>
-inline void multiply_two(const Turn& turn, const std::uint8_t* x, std::uint8_t* sums) {
-  const std::size_t first = turn.runs[0].fours, second = turn.runs[1].fours, both = at_most(first, second);
+inline void multiply_two(const Pair& pair, const std::uint8_t* x, std::uint8_t* sums) {
+  const std::size_t first = pair.runs[0].fours, second = pair.runs[1].fours, both = at_most(first, second);
   Sums one, two;
-  const std::uint16_t *columns = turn.columns, *columns_two = columns + kFour * first;
-  const std::uint32_t *digits = turn.digits, *digits_two = digits + first;
+  const std::uint16_t *columns = pair.columns, *columns_two = columns + kFour * first;
+  const std::uint32_t *digits = pair.digits, *digits_two = digits + first;
   for (std::size_t i = 0; i < both; ++i) {
     add_four<kCodeBits>(one, x, columns + kFour * i, digits[i]);
     add_four<kCodeBits>(two, x, columns_two + kFour * i, digits_two[i]);
   }
-  add_fours<kCodeBits>(one, turn, both, first, x);
-  add_fours<kCodeBits>(two, turn, first + both, first + second, x);
-  one.add_to(sums_of(turn.runs[0], sums));
-  two.add_to(sums_of(turn.runs[1], sums));
+  add_fours<kCodeBits>(one, pair, both, first, x);
+  add_fours<kCodeBits>(two, pair, first + both, first + second, x);
+  one.add_to(sums_of(pair.runs[0], sums));
+  two.add_to(sums_of(pair.runs[1], sums));
 }
 
 template <unsigned kCodeBits>
-inline void multiply(const Turn& turn, const std::uint8_t* x, std::uint8_t* sums) {
-  if (turn.count == kSide) return multiply_two<kCodeBits>(turn, x, sums);
+inline void multiply(const Pair& pair, const std::uint8_t* x, std::uint8_t* sums) {
+  if (pair.count == kSide) return multiply_two<kCodeBits>(pair, x, sums);
   Sums one;
-  add_fours<kCodeBits>(one, turn, 0, turn.runs[0].fours, x);
-  one.add_to(sums_of(turn.runs[0], sums));
+  add_fours<kCodeBits>(one, pair, 0, pair.runs[0].fours, x);
+  one.add_to(sums_of(pair.runs[0], sums));
 }
 
 template <unsigned kCodeBits>
@@ -183,8 +183,8 @@ void run_panel(const QuadTask& task, std::size_t panel, std::uint8_t* sums) {
   std::memset(sums, 0, sum_rows(view) * kVectors * sizeof(std::int32_t));
   const Finder<kCodeBits> finder(view);
   Runs runs(view, panel);
-  Turn turns[2];
-  Turn *now = turns, *then = turns + 1;
+  Pair pairs[2];
+  Pair *now = pairs, *then = pairs + 1;
   for (std::size_t block = 0; block < view.blocks; ++block) {
     const std::uint8_t* const x = block_of(task, block, kVectors).prepared;
     runs.enter_segment();
