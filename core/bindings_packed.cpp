@@ -47,16 +47,11 @@ Out<std::uint8_t> pack_window(std::uint64_t rows, std::uint64_t columns, const I
   return own_aligned(unlocked([&] { return dcz::pack_window(matrix, digits, order); }));
 }
 
-Out<std::uint8_t> pack_tile(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                            const In<std::uint8_t>& codes, const In<float>& codebook) {
+template <std::vector<std::uint8_t> (*kPack)(const dcz::Matrix&)>
+Out<std::uint8_t> pack(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                       const In<std::uint8_t>& codes, const In<float>& codebook) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_tile(matrix); }));
-}
-
-Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                             const In<std::uint8_t>& codes, const In<float>& codebook) {
-  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_panel(matrix); }));
+  return own_aligned(unlocked([&] { return kPack(matrix); }));
 }
 
 Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
@@ -65,12 +60,6 @@ Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
   const dcz::Digits8 digits{on_grid ? dcz::Grid::int8 : dcz::Grid::none, scale8, view(int8)};
   return own_aligned(unlocked([&] { return dcz::pack_quad(matrix, digits); }));
-}
-
-Out<std::uint8_t> pack_factored(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                                const In<std::uint8_t>& codes, const In<float>& codebook) {
-  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_factored(matrix); }));
 }
 
 Out<std::uint8_t> pack_wide(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
@@ -157,19 +146,20 @@ void bind_packed(nb::module_& m) {
   m.def("pack_window", &pack_window, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
         "by_slot"_a);
-  m.def("pack_tile", &pack_tile, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert());
+  const auto bind_pack = [&m](const char* name, auto pack_form) {
+    m.def(name, pack_form, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+          "codebook"_a.noconvert());
+  };
+  bind_pack("pack_tile", &pack<dcz::pack_tile>);
+  bind_pack("pack_panel", &pack<dcz::pack_panel>);
+  bind_pack("pack_factored", &pack<dcz::pack_factored>);
   m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a);
   m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a);
   m.def("has_sparse_convolution", &dcz::has_sparse_convolution);
   m.def("convolve_sparse", &convolve_sparse, "packed"_a, "packed_bytes"_a, "shape"_a, "x"_a, "bias"_a, "y"_a,
         "threads"_a);
-  m.def("pack_panel", &pack_panel, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert());
   m.def("pack_quad", &pack_quad, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "on_grid"_a, "scale8"_a, "int8"_a.noconvert());
-  m.def("pack_factored", &pack_factored, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert());
   m.def("pack_wide", &pack_wide, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
         "two_windows"_a);

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import layer_ours, layer_peers, layer_ratios, networks, page, tensors, timing
+from benchmarks import layer_ours, layer_peers, layer_ratios, networks, page, sparse_peers, tensors, timing
 
 
 class Turns:
@@ -115,7 +115,7 @@ def test_peers_within_torch_give_the_product():
     x = rng.standard_normal((3, 100), np.float32)
     exact = x.astype(np.float64) @ weight.T.astype(np.float64)
     for name in ("numpy (OpenBLAS)", "torch fp32", "torch bf16", "torch sparse CSR"):
-        peer = layer_peers.PEERS[name]
+        peer = (layer_peers.PEERS | sparse_peers.PEERS)[name]
         call, held = peer.make(made, x, 1)
         assert layer_ours.error(call(), exact) <= layer_peers.BOUNDS[peer.kind]
         assert held > 0

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_packing import matrix
+from packed_matrices import matrix
 
 from deepcompression import packing, plain
 from deepcompression.plain import plain_operations
