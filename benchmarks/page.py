@@ -260,6 +260,8 @@ def real_models(result: Result) -> list[str]:
         text = f"`{model['package']}`, {model['checkpoint']}. Score: {model['task']}. "
         text += f"Examples: {examples['calibration']} for calibration, {examples['test']} for the test."
         blocks += [f"### {name}", text, table(["", "bytes", "times smaller", "change", "score", "how"], rows)]
+        if model["missing"]:
+            blocks.append(f"**Not measured:** calibrated: {model['missing']}.")
     return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["skipped"].items()]
 
 

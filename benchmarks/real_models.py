@@ -19,6 +19,7 @@ from benchmarks.environment import command, conclude, demand, environment, write
 from benchmarks.packages import UnavailableError
 from benchmarks.real.baselines import Made, Plain, best_plain, change, int8, zipped
 from benchmarks.real.network import RealModel
+from benchmarks.real.ours import calibrated
 
 RATIOS = (4, 8, 16)
 # The issue's: at this ratio, the change of the outputs is at most this much of plain magnitude's and k-means'.
@@ -79,6 +80,7 @@ def measure(model: RealModel, say: Any) -> dict[str, Any]:
     for name, size in zipped(model.path().read_bytes()).items():
         rows[name] = {"how": "", "bytes": size, "change": 0.0, "score": score}
     rows["int8 + zstd"] = measured.row(int8(model))
+    missing = ""
     with tempfile.TemporaryDirectory() as folder:
         plain = Plain(model, Path(folder))
         for ratio in RATIOS:
@@ -86,6 +88,14 @@ def measure(model: RealModel, say: Any) -> dict[str, Any]:
             made, found = best_plain(model, plain, size, measured.calibration.batches, measured.wanted)
             rows[f"{PLAIN}, {ratio}x"] = measured.row(made, found)
             say(f"{PLAIN}, {ratio}x: {rows[f'{PLAIN}, {ratio}x']}")
+            try:
+                made = calibrated(model, measured.calibration, size, Path(folder))
+            except UnavailableError as error:
+                missing = str(error)
+                say(f"SKIPPED {OURS}, {ratio}x: {missing}")
+                continue
+            rows[f"{OURS}, {ratio}x"] = measured.row(made)
+            say(f"{OURS}, {ratio}x: {rows[f'{OURS}, {ratio}x']}")
     weights = model.weights(plain.original)
     return {
         "package": f"{model.release.name}=={model.release.version}",
@@ -95,6 +105,7 @@ def measure(model: RealModel, say: Any) -> dict[str, Any]:
         "tensors": len(plain.original),
         "weights": {name: list(plain.original[name].shape) for name in weights},
         "rows": rows,
+        "missing": missing,
     }
 
 
@@ -104,7 +115,8 @@ def demands(found: dict[str, Any], skipped: dict[str, str]) -> Iterator[dict[str
         rows = found[name]["rows"] if name in found else {}
         ours, plain = (rows.get(f"{way}, {DEMANDED_RATIO}x") for way in (OURS, PLAIN))
         if ours is None or plain is None:
-            yield demand(text, f"not measured: {skipped.get(name, 'no calibration here')}", False)
+            reason = skipped[name] if name in skipped else found[name]["missing"]
+            yield demand(text, f"not measured: {reason}", False)
             continue
         ratio = ours["change"] / plain["change"]
         yield demand(text, f"{ratio:.2f} x", ratio <= DEMANDED_CHANGE)
@@ -123,6 +135,8 @@ def print_result(result: dict[str, Any], console: Console) -> None:
             )
             table.add_row(way, *numbers, row["how"])
         console.print(table)
+        if model["missing"]:
+            console.print(f"SKIPPED {name}, {OURS}: {model['missing']}", style="bold red")
     for note in NOTES:
         console.print(note)
     for name, reason in result["skipped"].items():

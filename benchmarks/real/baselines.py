@@ -131,29 +131,34 @@ class Plain:
             return math.exp(densities[0] + STEEPNESS * (part - parts[0]))
         return math.exp(float(np.interp(part, parts, densities)))
 
-    def candidates(self, size: int) -> Iterator[Made]:
-        """For each way to begin k-means, the widest codes that need no pruning, and all wider ones, pruned to fit;
-        narrower ones are worse in every way.
+    def candidates(self, size: int, init: str) -> Iterator[Made]:
+        """The widest codes that need no pruning, then all wider ones, pruned to fit; narrower ones are worse in every
+        way.
         """
-        for init in INITS:
-            whole = [bits for bits in BITS if self.unpruned(bits, init).size <= size]
-            for bits in BITS:
-                if bits >= max(whole, default=0) and (made := self.of_size(size, bits, init)) is not None:
-                    yield made
+        widest = next((bits for bits in reversed(BITS) if self.unpruned(bits, init).size <= size), 0)
+        for bits in BITS:
+            if bits >= widest and (made := self.of_size(size, bits, init)) is not None:
+                yield made
 
 
 def best_plain(
     model: RealModel, plain: Plain, size: int, batches: Sequence[Batch], original: Sequence[Array]
 ) -> tuple[Made, float]:
-    """The one of at most `size` bytes whose outputs of the calibration batches change least, and that change.
+    """The one of at most `size` bytes whose outputs of the calibration batches change least, and that change; for each
+    way to begin, codes grow wider until the change does.
 
     Raises ValueError if none fits.
     """
     best: tuple[Made, float] | None = None
-    for made in plain.candidates(size):
-        found = change(model.run(made.tensors, batches), original)
-        if best is None or found < best[1]:
-            best = made, found
+    for init in INITS:
+        before = math.inf
+        for made in plain.candidates(size, init):
+            found = change(model.run(made.tensors, batches), original)
+            if best is None or found < best[1]:
+                best = made, found
+            if found > before:
+                break
+            before = found
     if best is None:
         raise ValueError(f"{model.release.name}: no density and width of codes gives a file of {size} bytes")
     return best
