@@ -79,7 +79,7 @@ class Plain:
         self.original = model.tensors()
         self.weights = set(model.weights(self.original))
         self.folder = folder
-        self._whole: dict[tuple[int, str], Made] = {}
+        self._whole: dict[tuple[int, str], int] = {}
         # logarithms of: the part of its bytes that a file has left, the density that does that
         self._parts: list[tuple[float, float]] = [(0.0, 0.0)]
 
@@ -98,23 +98,23 @@ class Plain:
         save_tensors(path, tensors, profile="small")
         return Made(tensors, path.stat().st_size, f"density {density:.3f}, {bits} bits, {init}")
 
-    def unpruned(self, bits: int, init: str) -> Made:
+    def unpruned_size(self, bits: int, init: str) -> int:
         if (bits, init) not in self._whole:
-            self._whole[bits, init] = self.make(1.0, bits, init)
+            self._whole[bits, init] = self.make(1.0, bits, init).size
         return self._whole[bits, init]
 
     def of_size(self, size: int, bits: int, init: str) -> Made | None:
         """As many survivors as a file of at most `size` bytes holds; None if less than a twentieth of the weights."""
-        whole = self.unpruned(bits, init)
-        if whole.size <= size:
-            return whole
-        aimed = math.log((1 - NEAR / 2) * size / whole.size)
+        whole = self.unpruned_size(bits, init)
+        if whole <= size:
+            return self.make(1.0, bits, init)
+        aimed = math.log((1 - NEAR / 2) * size / whole)
         density, best = self._density_for(aimed), None
         for _ in range(TRIES):
             if density < LEAST_DENSITY:
                 break
             found = self.make(density, bits, init)
-            part = math.log(found.size / whole.size)
+            part = math.log(found.size / whole)
             self._parts.append((part, math.log(density)))
             if found.size <= size and (best is None or found.size > best.size):
                 best = found
@@ -135,7 +135,7 @@ class Plain:
         """The widest codes that need no pruning, then all wider ones, pruned to fit; narrower ones are worse in every
         way.
         """
-        widest = next((bits for bits in reversed(BITS) if self.unpruned(bits, init).size <= size), 0)
+        widest = next((bits for bits in reversed(BITS) if self.unpruned_size(bits, init) <= size), 0)
         for bits in BITS:
             if bits >= widest and (made := self.of_size(size, bits, init)) is not None:
                 yield made
