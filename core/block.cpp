@@ -147,20 +147,8 @@ void encode_in_lanes(std::vector<std::uint8_t>& out, LaneLayout layout, const Pl
   append(out, written);
 }
 
-}  // namespace
-
-std::uint64_t block_bytes(std::span<const std::uint64_t> counts) {
-  if (counts.size() > 256) throw std::invalid_argument("a block's alphabet has at most 256 symbols");
-  Counts all{};
-  std::copy(counts.begin(), counts.end(), all.begin());
-  return plan_block(all).bytes;
-}
-
-std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols) {
+std::vector<std::uint8_t> encode_as(const Plan& plan, const Counts& counts, std::span<const std::uint8_t> symbols) {
   std::vector<std::uint8_t> out;
-  if (symbols.empty()) return out;
-  const Counts counts = count_symbols(symbols);
-  const Plan plan = plan_block(counts);
   out.reserve(plan.bytes);
   out.push_back(plan.layout);
   if (plan.layout == kSame) {
@@ -176,6 +164,31 @@ std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols) {
     encode_in_lanes(out, plan.layout == kNarrowLanes ? kNarrow : kWide, plan, counts, symbols);
   }
   return out;
+}
+
+}  // namespace
+
+std::uint64_t block_bytes(std::span<const std::uint64_t> counts) {
+  if (counts.size() > 256) throw std::invalid_argument("a block's alphabet has at most 256 symbols");
+  Counts all{};
+  std::copy(counts.begin(), counts.end(), all.begin());
+  return plan_block(all).bytes;
+}
+
+std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols) {
+  if (symbols.empty()) return {};
+  const Counts counts = count_symbols(symbols);
+  return encode_as(plan_block(counts), counts, symbols);
+}
+
+std::vector<std::uint8_t> encode_block_behind(std::vector<std::uint8_t>&& room) {
+  const std::span<const std::uint8_t> symbols = std::span(room).subspan(1);
+  if (symbols.empty()) return {};
+  const Counts counts = count_symbols(symbols);
+  const Plan plan = plan_block(counts);
+  if (plan.layout != kPlain) return encode_as(plan, counts, symbols);
+  room[0] = kPlain;
+  return std::move(room);
 }
 
 }  // namespace dcz

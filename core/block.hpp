@@ -13,6 +13,9 @@ namespace dcz {
 
 std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols);
 
+// The same for the symbols behind the first byte, which are not copied where they are stored as they are.
+std::vector<std::uint8_t> encode_block_behind(std::vector<std::uint8_t>&& room);
+
 // About as many bytes as `encode_block` makes of symbols with these counts, at most 256 of them; exact but for the last
 // few tenths of a percent.
 std::uint64_t block_bytes(std::span<const std::uint64_t> counts);

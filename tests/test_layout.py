@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 
 # A module imports only what stands before it.
 ORDER = [
-    *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
+    *("_core", "wire", "tensor", "slices", "account", "positions", "paper", "fast", "small", "deflate", "encode"),
     *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
@@ -102,7 +102,7 @@ def test_torch_is_imported_only_where_a_model_is_taken(module):
 
 def test_the_core_is_told_only_where_it_is_needed():
     users = {m for m in MODULES for found in imports_of(FILES[m]) if own(found.module) == "_core"}
-    coders = {"wire", "tensor", "positions", "paper", "fast", "small", "codebook"}
+    coders = {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "criteria"}
     assert users <= coders | {"packing", "convolve", "bench.measure", "operators", "packed"}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.account import Account
+from deepcompression.account import Account, Part
 from deepcompression.fast import (
     SHARED,
     VALUES,
@@ -19,6 +20,7 @@ from deepcompression.fast import (
     decode_values,
     encode_values,
     read_kind,
+    shorter,
     values_may_pay,
 )
 from deepcompression.tensor import (
@@ -28,6 +30,7 @@ from deepcompression.tensor import (
     BitmapTensor,
     CompressedTensor,
     DenseTensor,
+    Encodable,
     Tensor,
     ordered_bits,
     unordered_bits,
@@ -35,20 +38,26 @@ from deepcompression.tensor import (
 from deepcompression.wire import Cursor, FormatError, varint
 
 
-def encode_small(tensor: Tensor) -> bytes:
-    """The payload of docs/format.md, "small"."""
+def encode_small(tensor: Encodable) -> Iterator[Part]:
+    """The payload of docs/format.md, "small", in parts."""
     bitmap, tensor = as_stored(tensor)
     count = varint(bitmap.survivors)
-    ways = []
-    if isinstance(tensor, CompressedTensor):
-        ordered, width = ordered_bits(tensor.codebook, tensor.dtype), 8 * tensor.codebook.itemsize
-        mixed = _mix(tensor.shape, bitmap, ordered, width, np.ascontiguousarray(tensor.codes))
-        centroids = bytes([len(ordered) - 1]) if len(ordered) else b""
-        ways.append(bytes([SHARED]) + count + centroids + mixed)
-    if values_may_pay(tensor, bitmap):
+
+    def head_of_values() -> bytes:
         mixed = _mix(tensor.shape, bitmap, np.zeros(0, np.uint64), 0, np.zeros(0, np.uint8))
-        ways.append(bytes([VALUES]) + count + varint(len(mixed)) + mixed + encode_values(tensor, bitmap))
-    return min(ways, key=len)
+        return bytes([VALUES]) + count + varint(len(mixed)) + mixed
+
+    if isinstance(tensor, DenseTensor):
+        yield head_of_values()
+        yield from encode_values(tensor, bitmap)
+        return
+    ordered, width = ordered_bits(tensor.codebook, tensor.dtype), 8 * tensor.codebook.itemsize
+    centroids = bytes([len(ordered) - 1]) if len(ordered) else b""
+    mixed = _mix(tensor.shape, bitmap, ordered, width, np.ascontiguousarray(tensor.codes))
+    way: list[Part] = [bytes([SHARED]) + count + centroids, mixed]
+    if values_may_pay(tensor):
+        way = shorter(way, [head_of_values(), *encode_values(tensor, bitmap)])
+    yield from way
 
 
 def _mix(
