@@ -182,9 +182,7 @@ void add_to_bins(const In<float>& values, const In<std::uint64_t>& first, const 
 void count_magnitudes(const In<std::uint8_t>& elements, unsigned item_bytes, std::uint64_t prefix, unsigned shift,
                       const InOut<std::uint64_t>& counts) {
   check_items(elements.size(), item_bytes);
-  unlocked([&] {
-    dcz::count_magnitudes(view(elements), item_bytes, prefix, shift, {counts.data(), counts.size()});
-  });
+  unlocked([&] { dcz::count_magnitudes(view(elements), item_bytes, prefix, shift, {counts.data(), counts.size()}); });
 }
 
 Out<std::uint64_t> fillers_by_gap_bits(const In<std::uint8_t>& bitmap, std::uint64_t size) {
@@ -341,10 +339,8 @@ NB_MODULE(_core, m) {
   m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1);
   m.def("positions_of", &positions_of, "bitmap"_a.noconvert(), "size"_a);
   m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
-  m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(),
-        "weights"_a.noconvert() = nb::none());
-  m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a,
-        "weights"_a.noconvert() = nb::none());
+  m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(), "weights"_a.noconvert() = nb::none());
+  m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a, "weights"_a.noconvert() = nb::none());
   m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
         "bitmap"_a.noconvert(), "codes"_a.noconvert());
   m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a);

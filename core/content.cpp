@@ -8,7 +8,6 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "bits.hpp"
 #include "block.hpp"
@@ -144,16 +143,20 @@ std::vector<std::uint64_t> unpack_ascending(std::span<const std::uint8_t> data, 
 
 std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, const Survivors& survivors,
                                        unsigned item_bytes, unsigned byte, bool is_float) {
-  std::vector<std::uint8_t> plane(1 + survivors.count());
+  std::vector<std::uint8_t> block, plane;
   with_item(item_bytes, [&](auto zero) {
     using Item = decltype(zero);
-    std::uint8_t* const out = plane.data() + 1;
-    survivors.visit(0, survivors.count(), [&](std::size_t at, std::size_t i) {
-      const Item item = load_item<Item>(dense.data() + at * sizeof(Item));
-      out[i] = static_cast<std::uint8_t>((is_float ? turn(item, true) : item) >> (8 * byte));
-    });
+    const auto source = [&](std::size_t first, std::size_t count) {
+      plane.resize(count);
+      survivors.visit(first, count, [&](std::size_t at, std::size_t i) {
+        const Item item = load_item<Item>(dense.data() + at * sizeof(Item));
+        plane[i] = static_cast<std::uint8_t>((is_float ? turn(item, true) : item) >> (8 * byte));
+      });
+      return std::span<const std::uint8_t>(plane);
+    };
+    block = encode_block(source, survivors.count());
   });
-  return encode_block_behind(std::move(plane));
+  return block;
 }
 
 std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float) {

@@ -47,7 +47,8 @@ double middle(float a, float b) { return (double{a} + double{b}) / 2; }
 // values loses nothing to large ones elsewhere. Weights are counted exactly.
 class RangeSums {
  public:
-  RangeSums(std::span<const float> values, std::span<const std::uint64_t> weights) : values_(values), weights_(weights) {
+  RangeSums(std::span<const float> values, std::span<const std::uint64_t> weights)
+      : values_(values), weights_(weights) {
     std::vector<double> level(values.size() / kBlock);
     for (std::size_t i = 0; i < level.size(); ++i) {
       for (std::size_t j = 0; j < kBlock; ++j) level[i] += at(i * kBlock + j);
