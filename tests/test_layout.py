@@ -17,11 +17,11 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "slices", "account", "positions", "paper", "fast", "small", "deflate", "encode"),
-    *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
+    *("index", "file", "writer", "checkpoint", "report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
-    *("criteria", "codebook", "schedule", "targets", "recipe"),
-    *("parametrize", "model", "state", "prune", "share", "compress"),
+    *("criteria", "codebook", "schedule", "source", "targets", "recipe"),
+    *("parametrize", "model", "state", "prune", "share", "streaming", "compress"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),

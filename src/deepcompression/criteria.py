@@ -171,11 +171,13 @@ class Criterion(NamedTuple):
     """`select(group, amount, seed)` gives a `Select` for each tensor of a group, to be called with that tensor's
     weights in any order: only what tensors decide together has been read before.
 
-    `amount` names what the recipe must say: the density to reach, or the quality.
+    `amount` names what the recipe must say: the density to reach, or the quality. `together` says whether the tensors
+    of a group decide together.
     """
 
     select: Callable[[Sequence[Weights], float, int], list[Select]]
     amount: Literal["density", "quality"]
+    together: bool = False
 
     def masks(self, weights: Sequence[Array], amount: float, seed: int) -> Masks:
         """A bool array for each float array, True where it survives."""
@@ -189,7 +191,7 @@ class Criterion(NamedTuple):
 
 CRITERIA: dict[str, Criterion] = {
     "magnitude": Criterion(magnitude, "density"),
-    "global-magnitude": Criterion(global_magnitude, "density"),
+    "global-magnitude": Criterion(global_magnitude, "density", together=True),
     "threshold": Criterion(threshold, "quality"),
     "random": Criterion(random, "density"),
 }

@@ -38,6 +38,7 @@ __all__ = [
     "decode",
     "decode_bitmap",
     "decode_dense",
+    "decode_lean",
     "encode",
     "encode_to",
 ]
@@ -78,7 +79,7 @@ class Coder(NamedTuple):
 
     number: int
     encode: Callable[..., Iterable[Part] | None]
-    decode: Callable[[Cursor, str, tuple[int, ...]], tuple[Tensor, Account]]
+    decode: Callable[[Cursor, str, tuple[int, ...]], tuple[Encodable, Account]]
     decode_dense: Callable[[Cursor, str, tuple[int, ...], int], Array] | None = None
     gaps: bool = False
     decode_bitmap: Callable[[Cursor, str, tuple[int, ...]], BitmapTensor | None] | None = None
@@ -197,6 +198,12 @@ def _encode(name: str, tensor: Encodable, gap_bits: int | None) -> Iterable[Part
 
 def decode(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
     """Payload -> the tensor and where its bytes went. Raises FormatError for malformed bytes."""
+    tensor, account = decode_lean(coder, payload, dtype, shape)
+    return tensor.compressed() if isinstance(tensor, BitmapTensor) else tensor, account
+
+
+def decode_lean(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
+    """The same, a shared tensor without its positions where the coder needs none."""
     tensor, account = CODERS[coder].decode(payload, dtype, shape)
     payload.end("the payload")
     return tensor, account
@@ -206,7 +213,7 @@ def decode_dense(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]
     """Payload -> the dense tensor, in little more memory than it takes. Raises FormatError for malformed bytes."""
     found = CODERS[coder]
     if found.decode_dense is None:
-        return decode(coder, payload, dtype, shape)[0].dense()
+        return decode_lean(coder, payload, dtype, shape)[0].dense()
     elements = found.decode_dense(payload, dtype, shape, threads)
     payload.end("the payload")
     return DenseTensor(dtype, elements)

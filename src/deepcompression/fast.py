@@ -17,10 +17,8 @@ from deepcompression.tensor import (
     WEIGHT_DTYPES,
     Array,
     BitmapTensor,
-    CompressedTensor,
     DenseTensor,
     Encodable,
-    Tensor,
     ordered_bits,
     unordered_bits,
 )
@@ -130,7 +128,7 @@ def _read_head(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int)
     return _Head(kind, Bitmap(bits, survivors), codebook, parts)
 
 
-def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
     """The tensor in the form it is stored in."""
     head = _read_head(cursor, dtype, shape, 1)
     count = head.bitmap.survivors
@@ -141,9 +139,8 @@ def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Ten
         return DenseTensor(dtype, elements), Account(parts, count, count)
     start = cursor.at
     codes = _read_codes(cursor, head)
-    positions = _core.positions_of(head.bitmap.bits, math.prod(shape))
     parts = head.parts | {"codes": cursor.at - start}
-    tensor = CompressedTensor(shape, positions, head.codebook, codes, dtype)
+    tensor = BitmapTensor(shape, head.bitmap.bits, head.codebook, codes, dtype)
     return tensor, Account(parts, count, count, len(head.codebook))
 
 

@@ -28,10 +28,8 @@ from deepcompression.tensor import (
     WEIGHT_DTYPES,
     Array,
     BitmapTensor,
-    CompressedTensor,
     DenseTensor,
     Encodable,
-    Tensor,
     ordered_bits,
     unordered_bits,
 )
@@ -115,7 +113,7 @@ def _unmix(
     return _core.mix_decode(mixed, list(shape), survivors, centroids, width)
 
 
-def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
     """The tensor in the form it is stored in."""
     found = _read(cursor, dtype, shape)
     survivors = found.bitmap.survivors
@@ -124,8 +122,7 @@ def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Te
         elements = decode_values(cursor, dtype, shape, found.bitmap, 1)
         parts = found.parts | {"values": cursor.at - start}
         return DenseTensor(dtype, elements), Account(parts, survivors, survivors)
-    positions = _core.positions_of(found.bitmap.bits, math.prod(shape))
-    tensor = CompressedTensor(shape, positions, found.codebook, found.codes, dtype)
+    tensor = BitmapTensor(shape, found.bitmap.bits, found.codebook, found.codes, dtype)
     return tensor, Account(found.parts, survivors, survivors, len(found.codebook))
 
 
