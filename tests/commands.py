@@ -8,7 +8,7 @@ import numpy as np
 from cases import dense, shared
 from typer.testing import CliRunner
 
-from deepcompression.checkpoint import write_checkpoint
+from deepcompression.checkpoint import write_tensors
 from deepcompression.cli import app
 from deepcompression.file import save_tensors
 from deepcompression.tensor import DenseTensor
@@ -24,7 +24,7 @@ TENSORS = {
 
 def fill_folder():
     """Writes those files into the current folder."""
-    write_checkpoint("m.safetensors", TENSORS, {"made by": "tests"})
+    write_tensors("m.safetensors", TENSORS, {"made by": "tests"})
     save_tensors("m.dcz", TENSORS, {"made by": "tests"})
     data = bytearray(Path("m.dcz").read_bytes())
     data[-1] ^= 1

@@ -20,11 +20,12 @@ import deepcompression as dc
 from deepcompression import Prune, Recipe, Rule, Share
 from deepcompression.codebook import CODEBOOKS, share_values
 from deepcompression.grid import LIMITS, digits_on_grid, grid_of, grid_scale, to_grid
-from deepcompression.model import from_torch, read_model, to_torch
+from deepcompression.model import read_model
 from deepcompression.parametrize import Codebook, attach_codebook, original, parametrization
 from deepcompression.share import share_array
 from deepcompression.targets import targets_of
 from deepcompression.tensor import WEIGHT_DTYPES, CompressedTensor, DenseTensor, narrow, widen
+from deepcompression.torch_tensor import from_torch, to_torch
 
 HALVES = ("F16", "BF16")
 PAIRS = [(grid, dtype) for grid in LIMITS for dtype in WEIGHT_DTYPES if grid == "int8" or dtype not in HALVES]

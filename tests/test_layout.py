@@ -10,17 +10,26 @@ import numpy as np
 import pytest
 from cases import dense, shared
 
-from deepcompression.checkpoint import write_checkpoint
+from deepcompression.checkpoint import write_tensors
 
 PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "slices", "account", "positions", "paper", "fast", "small", "deflate", "encode"),
-    *("index", "file", "writer", "checkpoint", "report", "grid", "packing", "convolve"),
+    *("index", "file", "writer", "torch_tensor"),
+    *(
+        "checkpoint.base",
+        "checkpoint.foreign",
+        "checkpoint.safetensors",
+        "checkpoint.state_dict",
+        "checkpoint.protobuf",
+    ),
+    *("checkpoint.onnx_graph", "checkpoint.onnx_read", "checkpoint.onnx_write", "checkpoint.write", "checkpoint"),
+    *("report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
-    *("criteria", "codebook", "schedule", "source", "targets", "recipe"),
+    *("criteria", "codebook", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "streaming", "compress"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble"),
@@ -29,7 +38,7 @@ ORDER = [
 ]
 # These are imported only by functions that are given a model.
 TORCH_MODULES = {
-    *("convolve", "parametrize", "model", "state"),
+    *("torch_tensor", "convolve", "parametrize", "model", "state"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble", "inspection"),
 }
@@ -123,7 +132,7 @@ def run(code, folder):
 def test_the_whole_command_and_load_tensors_work_without_torch(tmp_path):
     weight = shared(600, list(range(0, 600, 7)), 4, shape=(20, 30)).dense()
     tensors = {"fc.weight": weight, "fc.bias": dense("F32", (20,))}
-    write_checkpoint(tmp_path / "m.safetensors", tensors, {})
+    write_tensors(tmp_path / "m.safetensors", tensors, {})
     done = run(
         """
 for line in [

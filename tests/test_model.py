@@ -12,10 +12,11 @@ from torch.nn.utils import parametrizations
 import deepcompression as dc
 from deepcompression.file import Tie
 from deepcompression.index import Entry
-from deepcompression.model import check_fit, from_torch, read_model, to_torch
+from deepcompression.model import check_fit, read_model
 from deepcompression.parametrize import original, parametrization
 from deepcompression.targets import targets_of
 from deepcompression.tensor import STORAGE, CompressedTensor, DenseTensor
+from deepcompression.torch_tensor import from_torch, to_torch
 
 RECIPE = dc.Recipe(rules=[dc.Rule(tensor="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2))])
 STAGES = {"dense": [], "pruned": [dc.prune], "shared": [dc.share], "both": [dc.prune, dc.share]}

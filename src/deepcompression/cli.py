@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 import deepcompression as dc
 from deepcompression.bench import Settings, bench, lines, tables
-from deepcompression.checkpoint import read_checkpoint, write_checkpoint
+from deepcompression.checkpoint import read_tensors, write_tensors
 from deepcompression.compress import compress_tensors, encodings
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES
 from deepcompression.energy import meter_of
@@ -38,7 +38,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 well; 1 verify found a difference; 2 mistake in the call; 3 bad file; 4 the system refused.",
 )
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A .safetensors file.", show_default=False)]
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A .safetensors, .pt or .onnx file, or a folder.", show_default=False)
+]
 FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .dcz file.", show_default=False)]
 OutOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -88,10 +90,10 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 
 
-def _check_suffix(output: Path, suffix: str) -> None:
+def _check_suffix(output: Path, *suffixes: str) -> None:
     """So that no slip replaces a checkpoint by what was made from it."""
-    if output.suffix != suffix:
-        raise ValueError(f"{output}: the output of this command is a {suffix} file")
+    if output.suffix not in suffixes:
+        raise ValueError(f"{output}: the output of this command is a {' or '.join(suffixes)} file")
 
 
 @app.command()
@@ -118,7 +120,7 @@ def compress(
         if profile not in PROFILES:
             raise ValueError(f"--profile is one of {', '.join(PROFILES)}; found {profile}")
         chosen = _recipe(recipe, density, bits, codebook_grid)
-        tensors, metadata = read_checkpoint(model)
+        tensors, metadata = read_tensors(model)
         compressed: dict[str, Tensor] = dict(tensors)
         how = {}
         if chosen is not None:
@@ -150,9 +152,9 @@ def _recipe(recipe: str | None, density: float | None, bits: int | None, codeboo
 def decompress(
     file: FileArgument, output: OutOption, as_json: JsonOption = False, limit_bytes: LimitOption = LIMIT_BYTES
 ) -> None:
-    """Write the dense tensors of a .dcz file, bit for bit what was saved, as .safetensors."""
+    """Write the dense tensors of a .dcz file, bit for bit what was saved, as .safetensors, or as .onnx."""
     with _errors_in_one_line():
-        _check_suffix(output, ".safetensors")
+        _check_suffix(output, ".safetensors", ".onnx")
         with DczFile(file, limit_bytes) as source:
             written = sum(entry.dense_bytes for entry in source.entries.values())
             if written > limit_bytes:
@@ -163,7 +165,7 @@ def decompress(
             tensors: dict[str, DenseTensor] = {}
             for name, entry in source.entries.items():
                 tensors[name] = tensors[entry.tied_to] if entry.tied_to else source.read_dense(name, threads)
-            write_checkpoint(output, tensors, source.metadata)
+            write_tensors(output, tensors, source.metadata)
         size = output.stat().st_size
         if as_json:
             _print_json({"file": str(output), "tensors": len(tensors), "file_bytes": size})
@@ -189,7 +191,7 @@ def verify(
 ) -> None:
     """Check checksums, decode everything, and compare with a checkpoint if one is given."""
     with _errors_in_one_line():
-        expected = {} if against is None else read_checkpoint(against)[0]
+        expected = {} if against is None else read_tensors(against)[0]
         differences = []
         with DczFile(file, limit_bytes) as source:
             names = source.entries.keys()

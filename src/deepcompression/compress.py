@@ -136,7 +136,8 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
     """
     import torch
 
-    from deepcompression.model import check_fit, to_torch
+    from deepcompression.model import check_fit
+    from deepcompression.torch_tensor import to_torch
 
     with DczFile(path, limit_bytes) as file:
         places = check_fit(into, file.entries, str(path))

@@ -67,8 +67,8 @@ class Pruner:
         self.groups = prune_groups(recipe, model)
 
     def _weights(self, group: Group) -> list[Array]:
-        from deepcompression.model import from_torch
         from deepcompression.parametrize import dense
+        from deepcompression.torch_tensor import from_torch
 
         return [from_torch(target.name, dense(target)).numpy() for target in group.targets]
 

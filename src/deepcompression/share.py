@@ -69,8 +69,8 @@ def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
     """
     import torch
 
-    from deepcompression.model import from_torch, to_torch
     from deepcompression.parametrize import Codebook, Mask, attach_codebook, dense, parametrization
+    from deepcompression.torch_tensor import from_torch, to_torch
 
     changes: list[_Change] = []
     recipe = Recipe.of(recipe)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deepcompression.checkpoint import Checkpoint, TensorEntry
+from deepcompression.checkpoint.onnx_graph import FORMAT, GRAPH
 from deepcompression.criteria import CRITERIA, Select
 from deepcompression.encode import DEFAULT_PROFILE, check_profile
 from deepcompression.file import How
@@ -24,14 +26,9 @@ from deepcompression.prune import prune_groups
 from deepcompression.recipe import Match, Recipe, Rule
 from deepcompression.share import share_weights
 from deepcompression.slices import Weights, packed, spans, unpacked
-from deepcompression.source import Source, SourceEntry
 from deepcompression.targets import Target, module_name
 from deepcompression.tensor import STORAGE, WEIGHT_DTYPES, BitmapTensor, DenseTensor, Encodable, widen
 from deepcompression.writer import FileWriter
-
-# Of an ONNX model: the tensor and the metadata by which its graph travels.
-GRAPH_NAME = "onnx.graph"
-GRAPH_METADATA = {"format": "onnx"}
 
 # What tensors that are worked on together may take beyond twice the largest; what one takes beyond what grows with it.
 _SPARE_BYTES = 128 << 20
@@ -62,7 +59,7 @@ def compress_tensor(
 
 
 def compress_checkpoint(
-    source: Source,
+    source: Checkpoint,
     path: str | os.PathLike[str],
     recipe: Recipe | str | os.PathLike[str] | None = None,
     *,
@@ -80,6 +77,8 @@ def compress_checkpoint(
     progress  is called with the bytes of the tensors that are finished and of all
     resume    go on with work that was broken off, by want of memory or disk, a kill or Ctrl-C
 
+    Of a checkpoint from `recognise`, what is `exact` stays as it is.
+
     Memory stays under twice the largest tensor and 300 MB (in the profiles `fast` and `small`), since a tensor is begun
     only when there is room for it beside those at work. What is finished is kept in `PATH.partial` until the end.
 
@@ -95,14 +94,14 @@ def compress_checkpoint(
         order = {name: entry.tied_to for name, entry in source.entries.items()}
         if source.graph is not None:
             graph = DenseTensor("U8", np.frombuffer(source.graph, np.uint8))
-            writer.write(GRAPH_NAME, graph, profile=profile)
-            order, metadata = {GRAPH_NAME: None, **order}, metadata | GRAPH_METADATA
+            writer.write(GRAPH, graph, profile=profile)
+            order, metadata = {GRAPH: None, **order}, metadata | FORMAT
         writer.finish(order, metadata)
         notes = [writer.finished[name].note for name, tied_to in order.items() if tied_to is None]
     return [note for note in notes if note]
 
 
-def _fingerprint(source: Source, recipe: Recipe | None, profile: str) -> dict[str, str]:
+def _fingerprint(source: Checkpoint, recipe: Recipe | None, profile: str) -> dict[str, str]:
     """What payloads depend on."""
     entries = repr([(e.name, e.dtype, tuple(e.shape), e.tied_to) for e in source.entries.values()])
     rules = "none" if recipe is None else recipe.model_dump_json() + repr([rule.where for rule in recipe.rules])
@@ -132,7 +131,7 @@ def _state(file: Path) -> tuple[str, int, int]:
 class _Plan:
     """What is to be done to which tensor of a checkpoint."""
 
-    def __init__(self, source: Source, recipe: Recipe | None) -> None:
+    def __init__(self, source: Checkpoint, recipe: Recipe | None) -> None:
         self.source, self.recipe = source, recipe
         self.notes: dict[str, str] = {}
         self.matches: dict[str, Match] = {}
@@ -140,10 +139,14 @@ class _Plan:
         if recipe is None:
             return
         self.matches = {match.target.name: match for match in recipe.matches(source.entries)}
+        exact: frozenset[str] = getattr(source, "exact", frozenset())
         for target, _ in self.matches.values():
             self._note_dtype(target, recipe)
+            if not exact.isdisjoint(target.names):
+                self.matches[target.name] = Match(target, None)
         for group in prune_groups(recipe, source.entries):
-            criterion, targets = CRITERIA[group.prune.criterion], group.targets
+            criterion = CRITERIA[group.prune.criterion]
+            targets = [target for target in group.targets if exact.isdisjoint(target.names)]
             if criterion.together:
                 targets = [target for target in targets if self._fits(target.name)]
             if targets:
@@ -163,7 +166,7 @@ class _Plan:
                 "stored as it is"
             )
 
-    def _weights(self, entry: SourceEntry) -> Weights:
+    def _weights(self, entry: TensorEntry) -> Weights:
         """Weights that are read when they are asked for, and not kept."""
         kind = widen(np.zeros(0, STORAGE[entry.dtype]), entry.dtype).dtype
         return Weights(
@@ -256,7 +259,7 @@ class _Need(NamedTuple):
     shared: int
 
     @classmethod
-    def of(cls, entry: SourceEntry) -> _Need:
+    def of(cls, entry: TensorEntry) -> _Need:
         size = entry.nbytes // max(STORAGE[entry.dtype].itemsize, 1)
         fixed = min(_FIXED_BYTES, 24 * entry.nbytes)
         # codes, what they are encoded to, and a copy; bitmaps
@@ -298,7 +301,7 @@ class _Work:
         if self._failure is not None:
             raise self._failure
 
-    def _do(self, entry: SourceEntry, need: _Need) -> None:
+    def _do(self, entry: TensorEntry, need: _Need) -> None:
         held = need.first
         try:
             if self._failure is None:

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deepcompression.source import SourceEntry
+from deepcompression.checkpoint import TensorEntry
 from deepcompression.tensor import WEIGHT_DTYPES, Tensor
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
 
-Described = Tensor | SourceEntry
+Described = Tensor | TensorEntry
 
 
 @dataclass(frozen=True)
