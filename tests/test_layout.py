@@ -34,7 +34,7 @@ ORDER = [
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
-    *("__init__", "cli"),
+    *("__init__", "cli.common", "cli.convert", "cli.inspect", "cli.measure", "cli"),
 ]
 # These are imported only by functions that are given a model.
 TORCH_MODULES = {

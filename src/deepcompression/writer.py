@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -75,8 +76,11 @@ class FileWriter:
         self._number = 0
         self._stopped = False
         head = json.dumps(dict(fingerprint or {})).encode() + b"\n"
-        if not self.path.resolve().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {self.path.resolve().parent} to write {path} to")
+        parent = self.path.resolve().parent
+        if not parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "no such folder", str(parent))
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if self.folder.exists():
             self._take_up(head, resume)
         self.folder.mkdir(exist_ok=True)
