@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -286,18 +286,22 @@ class _Work:
 
     def run(self, workers: int) -> None:
         self._progress(self._done, self._total)
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                for entry in self._todo:
-                    need = _Need.of(entry)
-                    self._budget.take(need.first)
-                    if self._failure is not None:
-                        break
-                    pool.submit(self._do, entry, need)
-            except BaseException:
-                self._writer.stop()
-                pool.shutdown(cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(workers)
+        try:
+            started = []
+            for entry in self._todo:
+                need = _Need.of(entry)
+                self._budget.take(need.first)
+                if self._failure is not None:
+                    break
+                started.append(pool.submit(self._do, entry, need))
+            wait(started)
+        except BaseException:
+            # Ctrl-C: what is at work ends soon
+            self._writer.stop()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
         if self._failure is not None:
             raise self._failure
 
