@@ -133,3 +133,5 @@ def test_a_folder_without_safetensors_is_refused_with_what_is_there(tmp_path):
     refused(tmp_path, "there is no checkpoint in it; expected model.safetensors", ValueError)
     (tmp_path / "pytorch_model.bin").touch()
     refused(tmp_path, "has no safetensors files, but pytorch_model.bin: name one of them", ValueError)
+    (tmp_path / "pytorch_model.bin.index.json").touch()
+    refused(tmp_path, r"but shards of torch.save \(pytorch_model.bin.index.json\), .*: save it anew", ValueError)

@@ -221,11 +221,14 @@ def test_the_file_is_mapped_anew_after_some_bytes_and_only_a_part_at_a_time(path
         torch, "load", lambda *args, **options: opened.append(options["mmap"]) or load(*args, **options)
     )
     monkeypatch.setattr(state_dict, "_RENEW_BYTES", 10_000)
+    with open_checkpoint(path) as source:
+        for name, tensor in state.items():
+            assert content(source.read(name)) == content(from_torch(name, tensor))
+    # three tensors of 4,000 bytes each time
+    assert opened == [True] * (1 + 19 // 3)
     with open_checkpoint(path) as source, ThreadPoolExecutor(4) as pool:
         for name, found in zip(state, pool.map(source.read, state), strict=True):
             assert content(found) == content(from_torch(name, state[name]))
-    # three tensors of 4,000 bytes each time
-    assert opened == [True] * (1 + 19 // 3)
 
 
 def test_a_file_that_changed_while_it_was_open_is_refused(path, monkeypatch):

@@ -51,8 +51,10 @@ def assert_close(found, x, dense, bias=0):
 )
 def test_it_is_chosen_where_it_pays(instruction_set, density, centroids, form):
     tensor = matrix(30, 400, density, centroids)
-    assert packing.header(packing.pack(tensor)).form == (form if instruction_set in ("portable", "avx2") else "window")
-    assert packing.header(packing.pack(tensor, "int8")).form == "window"
+    others = ("window", "wide")
+    expected = (form,) if instruction_set in ("portable", "avx2") else others
+    assert packing.header(packing.pack(tensor)).form in expected
+    assert packing.header(packing.pack(tensor, "int8")).form in others
     assert packing.header(packing.pack(tensor, batch=MANY)).form == "panel"
 
 

@@ -11,12 +11,15 @@ from onnx_models import model_of, raw, save, weights
 from torch import nn
 from torch.nn.utils import prune
 
+import deepcompression as dc
 from deepcompression.checkpoint import open_checkpoint, recognise, write_tensors
 from deepcompression.checkpoint.foreign import PRUNE, UNKNOWN
+from deepcompression.file import DczFile
 from deepcompression.tensor import DenseTensor
 from deepcompression.torch_tensor import from_torch
 
 HALF, FLOAT = "F16", "F32"
+HALVED = dc.Recipe.model_validate({"version": 1, "rules": [{"module": "*", "prune": {"density": 0.5}}]})
 
 
 @pytest.fixture
@@ -197,6 +200,7 @@ def test_masks_are_of_any_dtype(path, dtype):
     [
         {"w_mask": DenseTensor(FLOAT, np.full(6, 0.5, "<f4"))},
         {"w_mask": DenseTensor(FLOAT, np.full(6, np.nan, "<f4"))},
+        {"w_mask": DenseTensor(FLOAT, np.array([0, 1, 1, 2, 0, 1], "<f4"))},
         {"w_mask": DenseTensor(FLOAT, np.ones(5, "<f4"))},
         {"w_mask": DenseTensor("I64", np.ones(6, "<i8"))},
         {"w_orig": DenseTensor("I8", np.ones(6, "i1"))},
@@ -226,3 +230,73 @@ def test_ties_hold_where_masks_are_tied_and_only_there(tmp_path):
         assert ties == {"a": None, "b": "a", "c": None, "d": "c", "e": None}
         assert np.array_equal(source.read("d").numpy(), weight.numpy())
         assert np.array_equal(source.read("e").numpy(), (weight * torch.eye(4)).numpy())
+
+
+# in a live module
+
+
+def test_a_pruned_module_is_saved_with_its_masks_applied_under_plain_names(tmp_path):
+    model = pruned_model()
+    with torch.no_grad():
+        # as after a step of an optimizer: the attribute `weight` is older
+        model[0].weight_orig.mul_(2)
+    dc.save(model, tmp_path / "m.dcz")
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    loaded = dc.load(tmp_path / "m.dcz", into=nn.Sequential(nn.Linear(20, 30), nn.ReLU(), nn.Linear(30, 5)))
+    assert torch.equal(loaded[0].weight, expected["0.weight_orig"] * expected["0.weight_mask"])
+    assert torch.equal(loaded[2].bias, expected["2.bias_orig"] * expected["2.bias_mask"])
+    assert torch.equal(loaded[0].bias, expected["0.bias"])
+    x = torch.randn(4, 20)
+    assert torch.equal(loaded(x), model(x))
+    assert {name: tensor.tolist() for name, tensor in model.state_dict().items()} == {
+        name: tensor.tolist() for name, tensor in expected.items()
+    }
+
+
+def test_several_prunings_of_one_weight_and_a_module_under_two_names_are_saved(tmp_path):
+    layer = nn.Linear(6, 6)
+    prune.l1_unstructured(layer, "weight", 0.5)
+    prune.ln_structured(layer, "weight", 2, n=2, dim=0)
+    prune.identity(layer, "bias")
+    dc.save(nn.Sequential(layer, nn.ReLU(), layer), tmp_path / "m.dcz")
+    with DczFile(tmp_path / "m.dcz") as file:
+        assert {name: entry.tied_to for name, entry in file.entries.items()} == {
+            "0.weight": None,
+            "2.weight": "0.weight",
+            "0.bias": None,
+            "2.bias": "0.bias",
+        }
+        assert np.array_equal(file["0.weight"], layer.weight.detach().numpy())
+
+
+def test_a_weight_tied_under_two_masks_is_saved_as_two(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    prune.random_unstructured(model[0], "weight", 5)
+    prune.random_unstructured(model[1], "weight", 7)
+    dc.save(model, tmp_path / "m.dcz")
+    arrays = dc.load_tensors(tmp_path / "m.dcz")
+    assert [np.count_nonzero(arrays[name] == 0) for name in ("0.weight", "1.weight")] == [5, 7]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: dc.share(model, "share-8bit"),
+        lambda model: dc.prune(model, HALVED),
+        lambda model: dc.run(model),
+    ],
+)
+def test_other_stages_refuse_a_pruned_module_with_the_remedy(change):
+    model = pruned_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"0.weight is pruned by torch.nn.utils.prune: make it plain first"):
+        change(model)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_mask_of_other_numbers_is_refused(tmp_path):
+    model = pruned_model()
+    model[0].weight_mask.fill_(0.5)
+    with pytest.raises(ValueError, match=r"0.weight_mask has values other than 0 and 1"):
+        dc.save(model, tmp_path / "m.dcz")

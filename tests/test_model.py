@@ -8,6 +8,7 @@ import torch
 from models import MODELS, assert_same, bits, dense, make
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.testing._internal.two_tensor import TwoTensor
 
 import deepcompression as dc
 from deepcompression.file import Tie
@@ -44,6 +45,11 @@ def test_every_dtype_goes_to_torch_and_back_bit_for_bit(dtype, shape):
     assert back.elements.tobytes() == elements.tobytes()
     assert back.shape == shape
     assert isinstance(back.numpy(), np.ndarray)
+
+
+def test_a_tensor_made_of_others_is_refused_with_a_remedy():
+    with pytest.raises(ValueError, match=r"x is a TwoTensor, which is made of other tensors: make it dense first"):
+        from_torch("x", TwoTensor(torch.ones(3), torch.ones(3)))
 
 
 def test_a_tensor_given_to_torch_has_memory_of_its_own():

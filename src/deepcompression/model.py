@@ -9,7 +9,7 @@ from torch import nn
 
 from deepcompression.file import Tie
 from deepcompression.index import Entry
-from deepcompression.parametrize import Codebook, dense, original, parametrization
+from deepcompression.parametrize import Codebook, dense, is_pruned_by_torch, original, parametrization
 from deepcompression.targets import Target, targets_of
 from deepcompression.tensor import CompressedTensor, Tensor
 from deepcompression.torch_tensor import DTYPE_NAMES, from_torch
@@ -35,7 +35,7 @@ def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
 
 
 def _read(target: Target) -> Tensor:
-    codebook = parametrization(target)
+    codebook = None if is_pruned_by_torch(target) else parametrization(target)
     if not isinstance(codebook, Codebook):
         return from_torch(target.name, dense(target))
     centroids = from_torch(target.name, codebook.on_grid(original(target)))

@@ -95,7 +95,7 @@ def compress_checkpoint(
         if source.graph is not None:
             graph = DenseTensor("U8", np.frombuffer(source.graph, np.uint8))
             writer.write(GRAPH, graph, profile=profile)
-            order, metadata = {GRAPH: None, **order}, metadata | FORMAT
+            order, metadata = {**order, GRAPH: None}, metadata | FORMAT
         writer.finish(order, metadata)
         notes = [writer.finished[name].note for name, tied_to in order.items() if tied_to is None]
     return [note for note in notes if note]
@@ -141,8 +141,9 @@ class _Plan:
         self.matches = {match.target.name: match for match in recipe.matches(source.entries)}
         exact: frozenset[str] = getattr(source, "exact", frozenset())
         for target, _ in self.matches.values():
-            self._note_dtype(target, recipe)
-            if not exact.isdisjoint(target.names):
+            if exact.isdisjoint(target.names):
+                self._note_dtype(target, recipe)
+            else:
                 self.matches[target.name] = Match(target, None)
         for group in prune_groups(recipe, source.entries):
             criterion = CRITERIA[group.prune.criterion]

@@ -97,6 +97,12 @@ def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
             yield name, module
 
 
+def pruned_by_torch(module: Module) -> set[str]:
+    """The names of tensors that torch.nn.utils.prune makes anew from `x_orig` and `x_mask` before each forward."""
+    hooks = module._forward_pre_hooks.values()
+    return {str(hook._tensor_name) for hook in hooks if hasattr(hook, "_tensor_name") and hasattr(hook, "apply_mask")}
+
+
 def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
     """(name, tensor that is the same object wherever it is tied, whether it is a parameter)."""
     own: dict[str, tuple[Any, bool]] = {}
@@ -105,9 +111,14 @@ def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
         own[local] = parametrization if original is None else original, "original" not in parametrization._buffers
     for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
         own[local] = parameter, True
+    masks: dict[str, Any] = {}
+    for local in sorted(pruned_by_torch(module)):
+        masks[f"{local}_mask"] = module._buffers[f"{local}_mask"]
+        # tied only where the masks are, too: a module with two names
+        own[local] = masks[f"{local}_mask"], own.pop(f"{local}_orig")[1]
     first = [local for local in getattr(module, PARAMETER_ORDER, ()) if local in own]
     for local in {**dict.fromkeys(first), **own}:
         yield local, *own[local]
     for local, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-        if local not in module._non_persistent_buffers_set:
+        if local not in module._non_persistent_buffers_set and local not in masks:
             yield local, buffer, False

@@ -30,6 +30,11 @@ DTYPE_NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 
 def dtype_of(name: str, tensor: torch.Tensor) -> str:
     """The name of a tensor's dtype. Raises ValueError for a dtype or layout that no file can hold."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        raise ValueError(
+            f"{name} is a {type(tensor).__name__}, which is made of other tensors: make it dense first, or save "
+            "its parts (a model quantized by torchao: by its flatten_tensor_state_dict, as safetensors)"
+        )
     dtype = DTYPE_NAMES.get(tensor.dtype)
     if dtype is None or tensor.layout != torch.strided or tensor.is_quantized:
         raise ValueError(

@@ -28,6 +28,7 @@ __all__ = [
     "open_checkpoint",
     "read_tensors",
     "recognise",
+    "tensors_of",
     "write_checkpoint",
     "write_tensors",
 ]
@@ -64,15 +65,20 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     )
 
 
+def tensors_of(source: Checkpoint) -> dict[str, DenseTensor]:
+    """All tensors at once, tied ones in the same memory; the graph of an ONNX model as the uint8 tensor `GRAPH`."""
+    tensors: dict[str, DenseTensor] = {}
+    for name, entry in source.entries.items():
+        tensors[name] = tensors[entry.tied_to] if entry.tied_to else source.read(name)
+    if source.graph is not None:
+        tensors[GRAPH] = DenseTensor("U8", np.frombuffer(source.graph, np.uint8))
+    return tensors
+
+
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, DenseTensor], dict[str, str]]:
-    """All tensors of a checkpoint and its metadata; the graph of an ONNX model as the uint8 tensor `GRAPH`."""
-    with open_checkpoint(path) as source:
-        tensors: dict[str, DenseTensor] = {}
-        for name, entry in source.entries.items():
-            tensors[name] = tensors[entry.tied_to] if entry.tied_to else source.read(name)
-        if source.graph is not None:
-            tensors[GRAPH] = DenseTensor("U8", np.frombuffer(source.graph, np.uint8))
-        return tensors, dict(source.metadata)
+    """`tensors_of` a file, unfinished pruning finished, and its metadata."""
+    with recognise(open_checkpoint(path)) as source:
+        return tensors_of(source), dict(source.metadata)
 
 
 def _within(folder: Path) -> Path:
@@ -87,6 +93,11 @@ def _within(folder: Path) -> Path:
         return folder / found[0]
     if found:
         raise ValueError(f"{folder}: holds several checkpoints, {some(found)}: name one of them")
+    if indexes := [name for name in names if name.endswith(".bin.index.json")]:
+        raise ValueError(
+            f"{folder}: has no safetensors files, but shards of torch.save ({some(indexes)}), which are not put "
+            "together here: save it anew by save_pretrained, which writes safetensors"
+        )
     others = [name for name in names if name.endswith((*_PICKLES, onnx_graph.SUFFIX))]
     if others:
         raise ValueError(f"{folder}: has no safetensors files, but {some(others)}: name one of them")

@@ -108,7 +108,7 @@ def rewrite(
     """
     begin, end = span or (0, source.size)
     if depth > _MAX_DEPTH:
-        raise FormatError(f"the message at offset {begin} is the {depth}th within another")
+        raise FormatError(f"the message at offset {begin} is within {depth} others, more than {_MAX_DEPTH}")
     pieces: list[Piece] = []
     kept = begin
     for field in fields(source, begin, end):

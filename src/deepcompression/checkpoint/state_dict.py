@@ -44,27 +44,33 @@ class StateDictCheckpoint(Opened):
         self._lock = threading.Lock()
         self._touched = 0
         self._mapped = _is_zip(path)
-        self._tensors, self.notes = _state_in(path, _load(path, self._mapped))
+        tensors, self.notes = _state_in(path, _load(path, self._mapped))
+        self._tensors: dict[str, Tensor] | None = tensors
         if not self._mapped:
             self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
-        self.entries = _entries(path, self._tensors)
+        self.entries = _entries(path, tensors)
 
     def read(self, name: str) -> DenseTensor:
         from deepcompression.torch_tensor import from_torch
 
         entry = self.entries[name]
         with self._lock:
-            if self._mapped and self._touched > _RENEW_BYTES:
-                self._tensors, _ = _state_in(self.path, _load(self.path, True))
-                self._touched = 0
-            self._touched += entry.nbytes
+            if self._tensors is None:
+                self._tensors, _ = _state_in(self.path, _load(self.path, self._mapped))
             tensor = self._tensors.get(name)
         if tensor is None or tuple(tensor.shape) != entry.shape:
             raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
         tensor = tensor.detach().resolve_conj().resolve_neg()
         found = from_torch(name, tensor)
-        # one that is contiguous is still in the mapped file
-        return DenseTensor(found.dtype, found.elements.copy())
+        if tensor.is_contiguous():
+            # it is still in the mapped file
+            found = DenseTensor(found.dtype, found.elements.copy())
+        with self._lock:
+            self._touched += entry.nbytes
+            if self._mapped and self._touched > _RENEW_BYTES:
+                # the last thread that still reads from this mapping lets go of it
+                self._tensors, self._touched = None, 0
+        return found
 
     def close(self) -> None:
         self._tensors = {}
@@ -175,16 +181,13 @@ def _has_tensors(value: Any) -> bool:
 
 def _entries(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, TensorEntry]:
     """Raises ValueError for a tensor that no file can hold, FormatError if they claim more memory than is sensible."""
-    import torch
-
     from deepcompression.torch_tensor import dtype_of
 
     entries: dict[str, TensorEntry] = {}
     roots: dict[object, str] = {}
     for name, tensor in tensors.items():
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.is_meta:
-            what = "tensor without memory" if tensor.is_meta else f"tensor of the class {type(tensor).__name__}"
-            raise ValueError(f"{path}: {name} is a {what}, which no file can hold; make it dense first")
+        if tensor.is_meta:
+            raise ValueError(f"{path}: {name} is a tensor without memory (on the device meta), which no file can hold")
         entry = TensorEntry(name, dtype_of(f"{path}: {name}", tensor), tuple(tensor.shape))
         memory = tensor.data_ptr(), entry.dtype, entry.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg()
         root = roots.setdefault(memory, name) if entry.nbytes else name
