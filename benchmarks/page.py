@@ -281,6 +281,21 @@ def hostile(result: Result) -> list[str]:
     return [text, table(["spoilt", *outcomes], rows)]
 
 
+def big_checkpoint(result: Result) -> list[str]:
+    """What compressing takes, by checkpoint."""
+    found = {f"{result['checkpoint']['dense_bytes'] / 1e9:.1f} GB in shards": result["checkpoint"]} | result["networks"]
+    rows = [
+        [name, *(f"{each[key]:,}" for key in ("dense_bytes", "file_bytes", "peak_bytes", "seconds", "cpu_seconds"))]
+        for name, each in found.items()
+    ]
+    text = (
+        f"Synthetic weights, {result['workers']} workers. The large checkpoint is shared among {1 << result['bits']} "
+        f"centroids, its largest tensor takes {result['checkpoint']['largest_bytes']:,} bytes; the networks are pruned "
+        "to the paper's densities and shared as in the paper. Memory is the whole process's."
+    )
+    return [text, table(["", "bytes", "file", "peak memory", "seconds", "of CPU"], rows)]
+
+
 # Name of a result file -> title and what to write below command and machine. The page has this order.
 SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
@@ -293,6 +308,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),
+    "big_checkpoint": ("Checkpoints of any size", big_checkpoint),
 }
 
 

@@ -75,7 +75,7 @@ def test_a_state_dict_and_a_folder_are_compressed_and_what_is_left_out_is_said()
     state = nn.Linear(30, 40).state_dict()
     torch.save({"model": state, "epoch": 3}, "m.pt")
     _, complaint = done("compress m.pt -o m.dcz")
-    assert complaint == "dcz: Only the tensors under 'model' are read; beside it stand epoch.\n"
+    assert complaint == "dcz: note: Only the tensors under 'model' are read; beside it stand epoch.\n"
     done("verify m.dcz --against m.pt")
     done("decompress m.dcz -o back.safetensors")
     Path("hf").mkdir()
@@ -93,7 +93,9 @@ def test_packed_weights_stay_bit_for_bit_whatever_the_recipe():
     tensors["b.weight"] = type(tensors["a.weight_scale"]).from_numpy(tensors["b.weight"])
     write_tensors("m.safetensors", tensors, {})
     _, complaint = done("compress m.safetensors -o m.dcz --density 0.1 --bits 2")
-    assert complaint.startswith("dcz: 1 weights are quantized by compressed-tensors (a.weight_packed, a.weight_scale)")
+    assert complaint.startswith(
+        "dcz: note: 1 weights are quantized by compressed-tensors (a.weight_packed, a.weight_scale)"
+    )
     done("decompress m.dcz -o back.safetensors")
     back, _ = read_tensors("back.safetensors")
     assert [name for name in tensors if content(back[name]) == content(tensors[name])] == [

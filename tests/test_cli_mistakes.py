@@ -1,7 +1,9 @@
 """What the commands refuse, with which exit code and words, and that nothing is written then."""
 
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,9 +86,21 @@ def test_a_mistake_in_the_recipe_is_2(recipe, words):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("options", ["--density 0.5", "--bits 4"])
-def test_weights_that_are_not_finite_cannot_be_pruned_or_shared(value, options):
+def test_weights_that_are_not_finite_are_not_pruned_or_shared(value, options):
     write_tensors("bad.safetensors", {"fc.weight": DenseTensor("F32", np.full((2, 3), value, "<f4"))}, {})
-    refused(f"compress bad.safetensors -o out.dcz {options}", cli.MISTAKE, "fc.weight")
+    code, printed, _ = run(f"compress bad.safetensors -o out.dcz --json {options}")
+    assert code == 0
+    (note,) = json.loads(printed)["notes"]
+    assert re.fullmatch(r"fc.weight has 6 weights that are NaN[a-z0-9, ]*: stored as it is", note)
+    assert run("verify out.dcz --against bad.safetensors")[0] == 0
+
+
+@pytest.mark.parametrize("selector", ["module: fc", "tensor: fc.weight"])
+@pytest.mark.parametrize(("done", "words"), [("prune: {density: 0.5}", "pruned"), ("share: {bits: 2}", "shared")])
+def test_a_rule_that_names_weights_which_are_not_finite_is_2(selector, done, words):
+    write_tensors("bad.safetensors", {"fc.weight": DenseTensor("F32", np.full((2, 3), np.nan, "<f4"))}, {})
+    Path("r.yaml").write_text(f"rules: [{{{selector}, {done}}}]")
+    refused("compress bad.safetensors -o out.dcz --recipe r.yaml", cli.MISTAKE, f"it cannot be {words}")
 
 
 def test_weights_that_are_not_finite_are_stored_as_they_are():
@@ -137,7 +151,7 @@ def test_no_memory_is_4(monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(cli, "open_checkpoint", fail)
+    monkeypatch.setattr("deepcompression.cli.convert.open_checkpoint", fail)
     refused("compress m.safetensors -o out.dcz", cli.SYSTEM, "out of memory")
 
 

@@ -19,6 +19,7 @@ from deepcompression.report import Report
 from deepcompression.run import explain, run
 from deepcompression.schedule import Gradual, OneShot, Rounds
 from deepcompression.share import share
+from deepcompression.streaming import compress_checkpoint
 from deepcompression.tensor import CompressedTensor, DenseTensor
 from deepcompression.wire import FormatError
 
@@ -43,6 +44,7 @@ __all__ = [
     "Share",
     "Tie",
     "compress",
+    "compress_checkpoint",
     "compress_tensors",
     "dead_neurons",
     "explain",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from deepcompression.codebook import share_values
+from deepcompression.codebook import Floats, share_slices
 from deepcompression.grid import grid_of
 from deepcompression.recipe import Recipe, Share
+from deepcompression.slices import Bits, Weights, count_bits
 from deepcompression.targets import Target
-from deepcompression.tensor import Array, CompressedTensor, DenseTensor, narrow
+from deepcompression.tensor import Array, BitmapTensor, CompressedTensor, DenseTensor, narrow
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -27,18 +29,28 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
     Raises ValueError for survivors that are not finite (as float32, in which centroids are found), and for a grid that
     the dtype cannot hold.
     """
+    bits = np.packbits(survives.reshape(-1), bitorder="little")
+    return share_weights(Weights.of(weight), weight.shape, bits, share, seed, dtype).compressed()
+
+
+def share_weights(
+    weights: Weights, shape: tuple[int, ...], bits: Bits, share: Share, seed: int, dtype: str = "F32"
+) -> BitmapTensor:
+    """The same for a bitmap of survivors, in little more memory than bitmap and codes take."""
     if share.codebook_grid is not None:
         grid_of(share.codebook_grid, dtype)
-    positions = np.flatnonzero(survives).astype(np.int64)
-    with np.errstate(over="ignore"):
-        values = weight.reshape(-1)[positions].astype(np.float32)
-    if not np.isfinite(values).all():
-        bad = np.count_nonzero(~np.isfinite(values))
+
+    def slices() -> Iterator[Floats]:
+        with np.errstate(over="ignore"):
+            for values in weights.surviving(bits):
+                yield values.astype(np.float32, copy=False)
+
+    if bad := sum(len(values) - int(np.count_nonzero(np.isfinite(values))) for values in slices()):
         raise ValueError(
             f"it has {bad} weights that are NaN, infinite or beyond float32: it cannot be shared; mend the training"
         )
-    codebook, codes = share_values(values, share.bits, share.init, seed, share.codebook_grid, dtype)
-    return CompressedTensor(weight.shape, positions, narrow(codebook, dtype), codes, dtype)
+    codebook, codes = share_slices(slices, count_bits(bits), share.bits, share.init, seed, share.codebook_grid, dtype)
+    return BitmapTensor(shape, bits, narrow(codebook, dtype), codes, dtype)
 
 
 class _Change(NamedTuple):

@@ -11,10 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepcompression.checkpoint import TensorEntry
 from deepcompression.tensor import WEIGHT_DTYPES, Tensor
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+
+Described = Tensor | TensorEntry
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,20 @@ def module_name(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def targets_of(model: Module | Mapping[str, Tensor]) -> list[Target]:
-    """The tensors of a model in the order of its modules, or of a mapping from names to arrays in its own order.
+def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
+    """The tensors of a model in the order of its modules, or of a mapping from names to tensors, or to entries of a
+    checkpoint, in its own order.
 
     A model's are the parameters and persistent buffers of its `state_dict`, a module's parameters first.
     """
     if isinstance(model, Mapping):
-        return [Target((name,), tuple(tensor.shape), tensor.dtype in WEIGHT_DTYPES) for name, tensor in model.items()]
+        tied: dict[str, list[str]] = {}
+        for name, tensor in model.items():
+            tied.setdefault(getattr(tensor, "tied_to", None) or name, []).append(name)
+        return [
+            Target(tuple(names), tuple(model[root].shape), model[root].dtype in WEIGHT_DTYPES)
+            for root, names in tied.items()
+        ]
     names: dict[int, list[str]] = {}
     places: dict[int, dict[tuple[Module, str], None]] = {}
     trained: dict[int, bool] = {}
