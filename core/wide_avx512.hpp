@@ -87,14 +87,15 @@ template <unsigned kCodeBits, bool kTwoWindows, std::size_t kBlockBytes, typenam
   return last;
 }
 
-// sums + bias -> the group's rows of y.
+// sums + bias -> the group's rows of y, one by one: a scatter holds up the pairs of the next group.
 inline void put_group(const WideTask& task, std::size_t group, __m512 sums) {
-  const V rows = load(task.view->order + group * kGroupRows);
-  const __mmask16 there = rows_of(task, group);
   if (task.bias) {
-    sums = _mm512_add_ps(sums, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), there, rows, task.bias, 4));
+    const V rows = load(task.view->order + group * kGroupRows);
+    sums = _mm512_add_ps(sums, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), rows_of(task, group), rows, task.bias, 4));
   }
-  _mm512_mask_i32scatter_ps(task.y, there, rows, sums, 4);
+  alignas(64) float results[kGroupRows];
+  _mm512_store_ps(results, sums);
+  put_rows(task, group, results, task.y);
 }
 
 // In wide_avx512_integers.cpp and wide_avx512_floats.cpp.

@@ -49,9 +49,24 @@ class Run {
     for (std::size_t group = first; group < last; ++group) put_group(task_, group, total(group, sums[group - first]));
   }
 
-  // Adds to the sums what visit_pairs visits, and gives what it gives. Not inlined, or the registers do not suffice.
-  [[gnu::noinline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
-                                          V (&memory)[kPowers]) const {
+  // Adds to the sums what visit_pairs visits, and gives what it gives.
+  [[gnu::always_inline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
+                                               V (&memory)[kPowers]) const {
+    if constexpr (kPlanes == 1) {
+      return add_pairs_here(pair, last, limit, memory);
+    } else {
+      return add_pairs_apart(pair, last, limit, memory);
+    }
+  }
+
+  // Inlined, its registers do not suffice for more than one plane.
+  [[gnu::noinline]] std::size_t add_pairs_apart(std::size_t pair, std::size_t last, std::size_t limit,
+                                                V (&memory)[kPowers]) const {
+    return add_pairs_here(pair, last, limit, memory);
+  }
+
+  [[gnu::always_inline]] std::size_t add_pairs_here(std::size_t pair, std::size_t last, std::size_t limit,
+                                                    V (&memory)[kPowers]) const {
     Sums sums;
 #pragma GCC unroll 9
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {

@@ -17,7 +17,7 @@ inline V load(const void* from) { return _mm512_loadu_si512(from); }
 inline void store(void* to, V value) { _mm512_storeu_si512(to, value); }
 
 // The pairs of a group are read one after the other, so many bytes ahead of need.
-inline constexpr std::size_t kAhead = 1536;
+inline constexpr std::size_t kAhead = 3072;
 
 inline void prefetch_pair(const std::uint8_t* pair, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += 64) {

@@ -26,7 +26,8 @@ inline __m512 bias_of(const WindowTask& task, std::size_t group) {
 }
 
 // The results of a group's lanes -> their rows of y.
-inline void put_rows(const WindowTask& task, std::size_t group, const float* results, float* y) {
+template <typename Task>
+void put_rows(const Task& task, std::size_t group, const float* results, float* y) {
   const std::uint32_t* const rows = task.view->order + group * kGroupRows;
   const __mmask16 there = rows_of(task, group);
   if (there == 0xffff) {
