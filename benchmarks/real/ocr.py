@@ -34,7 +34,13 @@ class Ocr(OnnxModel):
     def characters(self) -> list[str]:
         """The text of each class; class 0 is CTC's blank. The package calls this network its beta."""
         source = (unpacked(self.release, FOLDER) / "ddddocr/charsets.py").read_text(encoding="utf-8")
-        lists = {node.targets[0].id: node.value for node in ast.parse(source).body}  # type: ignore[attr-defined]
+        lists = {
+            target.id: node.value
+            for node in ast.parse(source).body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
         found: list[str] = ast.literal_eval(lists["CHARSET_BETA"])
         return found
 

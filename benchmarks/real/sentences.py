@@ -94,12 +94,13 @@ class SentenceEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embeddings = Embeddings()
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(Block() for _ in range(BLOCKS))})
+        self._blocks = [Block() for _ in range(BLOCKS)]
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(self._blocks)})
         self.pooler = nn.ModuleDict({"dense": nn.Linear(WIDTH, WIDTH)})
 
     def forward(self, tokens: Tensor, seen: Tensor) -> Tensor:
         x = self.embeddings(tokens)
-        for block in self.encoder["layer"]:  # type: ignore[union-attr]
+        for block in self._blocks:
             x = block(x, seen.bool())
         weights = seen[..., None].to(x.dtype)
         return functional.normalize((x * weights).sum(1) / weights.sum(1))

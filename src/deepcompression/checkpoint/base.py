@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +69,15 @@ class Checkpoint(Protocol):
     ) -> None: ...
 
 
-class Opened:
+class Opened(ABC):
     """The context manager that all checkpoints are."""
 
     graph: bytes | None = None
     notes: tuple[str, ...] = ()
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """Nothing can be read any more."""
 
     def __enter__(self) -> Self:
         return self
