@@ -19,7 +19,7 @@ def survivor_count(size: int, density: float) -> int:
     return math.floor(size * density + 0.5)
 
 
-def _largest(scores: Array, count: int) -> NDArray[np.bool_]:
+def largest(scores: Array, count: int) -> NDArray[np.bool_]:
     """Exactly `count` of the largest scores of a flat array; of equal scores the first survive."""
     if count <= 0:
         return np.zeros(len(scores), bool)
@@ -33,13 +33,13 @@ def _largest(scores: Array, count: int) -> NDArray[np.bool_]:
 
 def magnitude(weights: Sequence[Array], density: float, seed: int) -> Masks:
     """The largest weights of each tensor survive, an exact count."""
-    return [_largest(np.abs(w).reshape(-1), survivor_count(w.size, density)).reshape(w.shape) for w in weights]
+    return [largest(np.abs(w).reshape(-1), survivor_count(w.size, density)).reshape(w.shape) for w in weights]
 
 
 def global_magnitude(weights: Sequence[Array], density: float, seed: int) -> Masks:
     """The largest weights of all tensors together survive, an exact count: one threshold over all."""
     scores = np.concatenate([np.abs(w).reshape(-1) for w in weights])
-    mask = _largest(scores, survivor_count(len(scores), density))
+    mask = largest(scores, survivor_count(len(scores), density))
     ends = np.cumsum([w.size for w in weights])[:-1]
     return [part.reshape(w.shape) for part, w in zip(np.split(mask, ends), weights, strict=True)]
 
@@ -63,7 +63,7 @@ def random(weights: Sequence[Array], density: float, seed: int) -> Masks:
     For one seed, the survivors of a lower density are among those of a higher one.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
-    return [_largest(rng.random(w.size), survivor_count(w.size, density)).reshape(w.shape) for w in weights]
+    return [largest(rng.random(w.size), survivor_count(w.size, density)).reshape(w.shape) for w in weights]
 
 
 class Criterion(NamedTuple):

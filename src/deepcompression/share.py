@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from deepcompression.codebook import share_values
+from deepcompression.fit import Metric, fit_penalty
 from deepcompression.grid import grid_of
 from deepcompression.recipe import Recipe, Share
 from deepcompression.targets import Target
@@ -37,8 +38,18 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
         raise ValueError(
             f"it has {bad} weights that are NaN, infinite or beyond float32: it cannot be shared; mend the training"
         )
+    if share.bits is None:
+        return _share_by_penalty(weight, survives, share.penalty or 0.0, dtype)
     codebook, codes = share_values(values, share.bits, share.init, seed, share.codebook_grid, dtype)
     return CompressedTensor(weight.shape, positions, narrow(codebook, dtype), codes, dtype)
+
+
+def _share_by_penalty(weight: Array, survives: Array, penalty: float, dtype: str) -> CompressedTensor:
+    rows = weight.astype(np.float32).reshape(1, 1, -1)
+    metric = Metric.diagonal(np.ones((1, 1), np.float32), weight.size)
+    # what does not survive may be anything, NaN too
+    rows = np.where(survives.reshape(rows.shape), rows, np.float32(0))
+    return fit_penalty(rows, metric, penalty).compressed(weight.shape, dtype)
 
 
 class _Change(NamedTuple):
