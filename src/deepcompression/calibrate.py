@@ -128,14 +128,14 @@ def _parts(layouts: Mapping[str, Layout]) -> Iterable[list[str]]:
 
 
 def calibrate_network(
-    network: Network, rules: Mapping[str, Rule], dtypes: Mapping[str, str]
+    network: Network, rules: Mapping[str, Rule]
 ) -> dict[str, CompressedTensor | DenseTensor]:
     """The weights named, pruned and shared as their rules say, and the biases that make up for them, by name."""
     calibration = Calibration(network, rules)
     tensors: dict[str, CompressedTensor | DenseTensor] = {}
     for name, rule in rules.items():
         check_rule(name, rule)
-        tensors |= calibration.apply(name, rule, dtypes[name]).replaced(name)
+        tensors |= calibration.apply(name, rule, network.dtype(name)).replaced(name)
     return tensors
 
 
@@ -182,7 +182,7 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
         if target.name not in network.targets:
             raise ValueError(f"{target.name} has fewer than two dimensions: calibrate takes weights of layers only")
         rules[target.name] = rule
-    tensors = calibrate_network(network, rules, {name: network.dtype(name) for name in rules})
+    tensors = calibrate_network(network, rules)
     targets = {target.name: target for target in targets_of(model)}
     for name, tensor in tensors.items():
         target = targets[name]

@@ -32,32 +32,34 @@ class Layout(NamedTuple):
     transposed  the weight is (inputs, outputs)
     groups      the outputs in so many parts, each with inputs of its own
     blocks      the inputs of a group in so many parts; each is then a group of its own
+    leading     of how many of the shape's axes rows are made
     """
 
     shape: tuple[int, ...]
     transposed: bool = False
     groups: int = 1
     blocks: int = 1
+    leading: int = 1
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], transposed: bool = False, groups: int = 1) -> Layout:
-        columns = shape[0] if transposed else math.prod(shape[1:])
+    def of(cls, shape: tuple[int, ...], transposed: bool = False, groups: int = 1, leading: int = 1) -> Layout:
+        columns = math.prod(shape[:leading] if transposed else shape[leading:])
         blocks = 1
         while columns % blocks or columns // blocks > MOST_COLUMNS:
             blocks += 1
-        return cls(shape, transposed, groups, blocks)
+        return cls(shape, transposed, groups, blocks, leading)
 
     @property
     def columns(self) -> int:
         """Of each block."""
-        return (self.shape[0] if self.transposed else math.prod(self.shape[1:])) // self.blocks
+        return math.prod(self.shape[: self.leading] if self.transposed else self.shape[self.leading :]) // self.blocks
 
     def matrices(self, weight: Array) -> Array:
         """A weight -> (groups x blocks, rows, columns)."""
-        flat = weight.reshape(self.shape[0], -1)
+        flat = weight.reshape(math.prod(self.shape[: self.leading]), math.prod(self.shape[self.leading :]))
         flat = flat.T if self.transposed else flat
         parts = flat.reshape(self.groups, len(flat) // self.groups, self.blocks, self.columns)
-        return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(-1, parts.shape[1], self.columns)
+        return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(self.groups * self.blocks, parts.shape[1], self.columns)
 
     def tensor(self, matrices: Array) -> Array:
         """The inverse of `matrices`."""
