@@ -20,18 +20,19 @@ ORDER = [
     *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
-    *("criteria", "codebook", "schedule", "targets", "recipe"),
+    *("criteria", "codebook", "fit", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "compress"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
+    *("network", "torch_network", "onnx_network", "calibrate", "plan"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
-    *("__init__", "cli"),
+    *("__init__", "cli_plan", "cli"),
 ]
 # These are imported only by functions that are given a model.
 TORCH_MODULES = {
     *("convolve", "parametrize", "model", "state"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
-    *("uses", "sources", "assemble", "inspection"),
+    *("uses", "sources", "assemble", "inspection", "torch_network"),
 }
 
 

@@ -127,9 +127,7 @@ def _parts(layouts: Mapping[str, Layout]) -> Iterable[list[str]]:
         yield part
 
 
-def calibrate_network(
-    network: Network, rules: Mapping[str, Rule]
-) -> dict[str, CompressedTensor | DenseTensor]:
+def calibrate_network(network: Network, rules: Mapping[str, Rule]) -> dict[str, CompressedTensor | DenseTensor]:
     """The weights named, pruned and shared as their rules say, and the biases that make up for them, by name."""
     calibration = Calibration(network, rules)
     tensors: dict[str, CompressedTensor | DenseTensor] = {}
@@ -196,4 +194,3 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
         else:
             with torch.no_grad():
                 original(target).copy_(dense)
-

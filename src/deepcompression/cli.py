@@ -18,11 +18,13 @@ from rich.progress import Progress
 import deepcompression as dc
 from deepcompression.bench import Settings, bench, lines, tables
 from deepcompression.checkpoint import read_checkpoint, write_checkpoint
+from deepcompression.cli_plan import Source, has_target
 from deepcompression.compress import compress_tensors, encodings
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES
 from deepcompression.energy import meter_of
 from deepcompression.file import LIMIT_BYTES, DczFile, save_tensors
 from deepcompression.grid import LIMITS
+from deepcompression.plan import table
 from deepcompression.recipe import Prune, Recipe, Rule, Share
 from deepcompression.report import Report, printable
 from deepcompression.tensor import DenseTensor, Tensor
@@ -43,6 +45,14 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .dcz file.
 OutOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LimitOption = Annotated[int, typer.Option("--limit-bytes", help="Refuse a file whose tensors take more when decoded.")]
+
+CalibrationOption = Annotated[Path | None, typer.Option(help="Inputs of the model by name, an .npz file.")]
+FactoryOption = Annotated[
+    str | None, typer.Option("--model", help="package.module:factory that makes the checkpoint's torch model.")
+]
+SizeOption = Annotated[str | None, typer.Option(help="The whole file takes at most this: 5MB, 300KiB.")]
+RatioOption = Annotated[float | None, typer.Option(help="Bytes of all tensors / bytes of the file.")]
+ChangeOption = Annotated[float | None, typer.Option(help="Largest relative change of the outputs on the inputs.")]
 
 
 @contextmanager
@@ -109,6 +119,11 @@ def compress(
     profile: Annotated[
         str, typer.Option(help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.")
     ] = DEFAULT_PROFILE,
+    calibration: CalibrationOption = None,
+    model_factory: FactoryOption = None,
+    target_size: SizeOption = None,
+    target_ratio: RatioOption = None,
+    max_change: ChangeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prune, share and encode a checkpoint. Without recipe, density and bits nothing is changed: tensors that are
@@ -118,6 +133,15 @@ def compress(
         if profile not in PROFILES:
             raise ValueError(f"--profile is one of {', '.join(PROFILES)}; found {profile}")
         chosen = _recipe(recipe, density, bits, codebook_grid)
+        targeted = has_target(target_size, target_ratio, max_change)
+        if targeted or calibration is not None or model_factory is not None:
+            if targeted == (chosen is not None):
+                raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
+            source = Source(model, calibration, model_factory)
+            found = chosen or source.plan(profile, target_size, target_ratio, max_change).recipe
+            source.compress(output, found, profile)
+            _print_report(output, as_json)
+            return
         tensors, metadata = read_checkpoint(model)
         compressed: dict[str, Tensor] = dict(tensors)
         how = {}
@@ -144,6 +168,48 @@ def _recipe(recipe: str | None, density: float | None, bits: int | None, codeboo
     options = {"bits": bits, "init": "optimal", "codebook_grid": codebook_grid}
     share = None if bits is None else Share.model_validate(options)
     return Recipe(rules=(Rule(module="*", prune=prune, share=share),))
+
+
+@app.command("plan")
+def plan_command(
+    model: ModelArgument,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The recipe's YAML file to write.")] = None,
+    profile: Annotated[str, typer.Option(help="The profile of the file: fast, small or paper.")] = DEFAULT_PROFILE,
+    calibration: CalibrationOption = None,
+    model_factory: FactoryOption = None,
+    target_size: SizeOption = None,
+    target_ratio: RatioOption = None,
+    max_change: ChangeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the recipe for a target, and show what each tensor will take and change; nothing is compressed."""
+    with _errors_in_one_line():
+        if output is not None and output.suffix not in (".yaml", ".yml"):
+            raise ValueError(f"{output}: the output of this command is a .yaml file")
+        found = Source(model, calibration, model_factory).plan(profile, target_size, target_ratio, max_change)
+        if output is not None:
+            output.write_text(found.recipe.to_yaml())
+        if as_json:
+            _print_json(found.to_dict())
+        else:
+            print(found)
+
+
+@app.command("sensitivity")
+def sensitivity_command(
+    model: ModelArgument,
+    profile: Annotated[str, typer.Option(help="The profile of the file: fast, small or paper.")] = DEFAULT_PROFILE,
+    calibration: CalibrationOption = None,
+    model_factory: FactoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show, for each tensor alone, what it takes and changes at each of a ladder of penalties."""
+    with _errors_in_one_line():
+        lines = Source(model, calibration, model_factory).sensitivity(profile)
+        if as_json:
+            _print_json({"tensors": [line._asdict() for line in lines]})
+        else:
+            print(table(lines))
 
 
 @app.command()

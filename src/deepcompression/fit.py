@@ -98,6 +98,8 @@ class Metric:
 
     def unit(self, weight: Floats) -> float:
         """What losing a weight of mean square costs: penalties are in such units."""
+        if not weight.size:
+            return 0.0
         square = float(np.mean(np.square(weight, dtype=np.float64)))
         return square * float(self.rows.mean(dtype=np.float64)) * float(self.importance.mean(dtype=np.float64))
 
@@ -142,8 +144,10 @@ class _Rounding:
         self.prices = (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
 
     def __call__(self, values: Floats, importance: Floats) -> NDArray[np.int16]:
-        codes = self.numbers[np.searchsorted(self.middles, values)] if len(self.numbers) else np.full_like(
-            values, self.zero, np.int16
+        codes = (
+            self.numbers[np.searchsorted(self.middles, values)]
+            if len(self.numbers)
+            else np.full_like(values, self.zero, np.int16)
         )
         if not self.priced:
             return codes
@@ -209,9 +213,7 @@ def _sweep(
     return codes, sums
 
 
-def fit_penalty(
-    weight: Floats, metric: Metric, penalty: float, survives: NDArray[np.bool_] | None = None
-) -> Fitted:
+def fit_penalty(weight: Floats, metric: Metric, penalty: float, survives: NDArray[np.bool_] | None = None) -> Fitted:
     """The weight with the least sum of its cost and of `penalty` units a bit of entropy-coded codes, zeros included.
 
     weight    float32 (groups, rows, columns), finite
@@ -259,7 +261,8 @@ def _weighted_centroids(values: Floats, weights: Floats, count: int) -> Floats:
     """Lloyd's k-means of values with weights, from centroids at equal heights of the cumulative weights^(1/3)."""
     distinct = np.unique(values)
     if len(distinct) <= count:
-        return distinct[distinct != 0]
+        few: Floats = distinct[distinct != 0]
+        return few
     step = max(1, len(values) // _SAMPLE)
     by_value = np.argsort(values, kind="stable")[::step]
     values, weights = values[by_value].astype(np.float64), weights[by_value].astype(np.float64)
@@ -273,7 +276,8 @@ def _weighted_centroids(values: Floats, weights: Floats, count: int) -> Floats:
         sums = np.bincount(codes, weights * values, count)
         centroids = np.where(total > 0, sums / np.maximum(total, 1e-300), centroids)
     centroids = np.unique(centroids.astype(np.float32))
-    return centroids[centroids != 0]
+    nonzero: Floats = centroids[centroids != 0]
+    return nonzero
 
 
 def _settle(

@@ -59,7 +59,9 @@ class Layout(NamedTuple):
         flat = weight.reshape(math.prod(self.shape[: self.leading]), math.prod(self.shape[self.leading :]))
         flat = flat.T if self.transposed else flat
         parts = flat.reshape(self.groups, len(flat) // self.groups, self.blocks, self.columns)
-        return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(self.groups * self.blocks, parts.shape[1], self.columns)
+        return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(
+            self.groups * self.blocks, parts.shape[1], self.columns
+        )
 
     def tensor(self, matrices: Array) -> Array:
         """The inverse of `matrices`."""
@@ -165,4 +167,5 @@ def _row_weights(layout: Layout, gain: Array, traces: NDArray[np.float64] | None
     mean = sums.sum() / max(float(traces.sum()) * parts.shape[1], 1e-300)
     own = np.where(traces[:, None] > 0, sums / np.maximum(traces, 1e-300)[:, None], mean)
     floor = 1e-30 if mean == 0 else 0.0
-    return (share * own + (1 - share) * mean + floor).astype(np.float32)
+    weights: Floats = (share * own + (1 - share) * mean + floor).astype(np.float32)
+    return weights

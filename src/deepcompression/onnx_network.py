@@ -53,7 +53,7 @@ class OnnxNetwork:
         graph = self.model.graph
         self._initializers = {each.name: each for each in graph.initializer}
         self.inputs = _checked(graph, self._initializers, inputs)
-        self._uses = {}
+        self._uses: dict[str, _Use] = {}
         for name, use in self._found(graph):
             if name in self._uses:
                 # used twice: known by its gain alone
@@ -279,7 +279,7 @@ def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, A
                 f"calibration input {name} is {array.dtype} {list(array.shape)}; expected {dtype} [{wanted}]"
             )
         if np.issubdtype(array.dtype, np.floating) and (bad := np.count_nonzero(~np.isfinite(array))):
-            raise ValueError(f"calibration input {name} has {bad} values that are NaN or infinite: mend the inputs")
+            raise ValueError(f"calibration input {name} has {bad} values that are not finite: mend the inputs")
         lengths[name] = len(array)
         if shape[0] is not None:
             size = shape[0]

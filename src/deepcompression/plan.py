@@ -6,7 +6,7 @@ import glob
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -112,6 +112,13 @@ def table(lines: Iterable[Line]) -> str:
     )
 
 
+class OwnTensors(Network, Protocol):
+    """A network that knows all tensors of its file."""
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """By name, as they are."""
+
+
 class _Subject(NamedTuple):
     """What is planned for.
 
@@ -127,23 +134,25 @@ class _Subject(NamedTuple):
     measure: Callable[[Mapping[str, Tensor]], float]
 
 
-def subject_of(model: Module | Network | Mapping[str, Tensor], batches: Iterable[Any] | None) -> _Subject:
+def subject_of(model: Module | OwnTensors | Mapping[str, Tensor], batches: Iterable[Any] | None) -> _Subject:
     """A model with calibration inputs; or, without them, a model or the tensors of a checkpoint; or a network that has
     its own. Raises what `calibrate` does.
     """
     if isinstance(model, Mapping):
         return _without_data(model)
-    if hasattr(model, "targets"):
-        network: Any = model
+    if not _is_module(model):
+        network = cast(OwnTensors, model)
         return _with_data(network, network.tensors())
     from deepcompression.model import read_model
     from deepcompression.torch_network import TorchNetwork
 
-    tensors = read_model(model)
-    if batches is None:
-        return _without_data(tensors)
-    network = TorchNetwork(model, batches)
-    return _with_data(network, tensors)
+    module = cast("Module", model)
+    tensors = read_model(module)
+    return _without_data(tensors) if batches is None else _with_data(TorchNetwork(module, batches), tensors)
+
+
+def _is_module(model: object) -> bool:
+    return hasattr(model, "state_dict")
 
 
 def _with_data(network: Network, tensors: Mapping[str, Tensor | Tie]) -> _Subject:
@@ -200,7 +209,7 @@ class _Attempt(NamedTuple):
 
 
 def sensitivity(
-    model: Module | Network | Mapping[str, Tensor],
+    model: Module | OwnTensors | Mapping[str, Tensor],
     batches: Iterable[Any] | None = None,
     *,
     penalties: Iterable[float] = LADDER,
@@ -229,13 +238,14 @@ def _line(name: str, penalty: float, found: Calibrated, size: int) -> Line:
 
 
 def plan(
-    model: Module | Network | Mapping[str, Tensor],
+    model: Module | OwnTensors | Mapping[str, Tensor],
     batches: Iterable[Any] | None = None,
     *,
     target_size: int | None = None,
     target_ratio: float | None = None,
     max_change: float | None = None,
     profile: str = DEFAULT_PROFILE,
+    metadata: Mapping[str, str] | None = None,
 ) -> Plan:
     """A recipe for one target, solved over all weights: the same price of a byte in each, as its own bytes and its own
     effect on the outputs are measured.
@@ -243,6 +253,7 @@ def plan(
     batches       calibration inputs, as `calibrate` takes them; without them errors of the weights are what counts
     target_size   bytes of the whole file, which is never larger and at most 2 % smaller
     target_ratio  the same as bytes of all tensors / bytes of the file
+    metadata      what the file will say besides its tensors: its bytes count
     max_change    ||y - y'|| / ||y|| of all outputs over the calibration inputs
 
     Raises ValueError for no target or two, for one that cannot be reached, naming the best that can, and what
@@ -258,17 +269,14 @@ def plan(
     if not subject.units:
         raise ValueError("there is no weight of two or more dimensions to be shared")
     dense_bytes = sum(_dense_bytes(tensor) for tensor in subject.tensors.values())
-    sizes = _Sizes(subject.tensors, profile)
+    sizes = _Sizes(subject.tensors, profile, metadata or {})
     if max_change is not None:
         attempt = _reach_change(subject, max_change, sizes)
     else:
         most = target_size if target_size is not None else math.floor(dense_bytes / (target_ratio or 1))
         attempt = _reach_size(subject, most, sizes)
     found = subject.measure(attempt.tensors)
-    rules = [
-        Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty))
-        for line in attempt.lines
-    ]
+    rules = [Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in attempt.lines]
     recipe = Recipe(name="plan", rules=tuple(rules))
     return Plan(recipe, attempt.lines, attempt.file_bytes, dense_bytes, found, attempt.predicted)
 
@@ -280,8 +288,8 @@ def _dense_bytes(tensor: Tensor | Tie) -> int:
 class _Sizes:
     """Bytes of the file that `save_tensors` would write, with some tensors replaced."""
 
-    def __init__(self, tensors: Mapping[str, Tensor | Tie], profile: str) -> None:
-        self.tensors, self.profile = tensors, profile
+    def __init__(self, tensors: Mapping[str, Tensor | Tie], profile: str, metadata: Mapping[str, str]) -> None:
+        self.tensors, self.profile, self.metadata = tensors, profile, metadata
         self._kept: dict[str, Entry] = {}
 
     def entry(self, name: str, tensor: Tensor) -> Entry:
@@ -300,7 +308,7 @@ class _Sizes:
                     self._kept[name] = self.entry(name, tensor)
                 entries[name] = self._kept[name]
         payloads = sum(entry.length for entry in entries.values() if entry.tied_to is None)
-        return len(write_head(entries.values(), {})) + payloads
+        return len(write_head(entries.values(), self.metadata)) + payloads
 
 
 def _attempt(subject: _Subject, price: float, sizes: _Sizes) -> _Attempt:
@@ -364,13 +372,13 @@ def _reach_change(subject: _Subject, most: float, sizes: _Sizes) -> _Attempt:
     """The smallest file of those that change the outputs by at most so much."""
     low, high = (math.log(price) for price in _prices(subject))
     best: _Attempt | None = None
-    best_at, at = low, float(np.clip(math.log(most**2 / sum(1 for _ in subject.units) / 1e6), low, high))
+    at = float(np.clip(math.log(most**2 / sum(1 for _ in subject.units) / 1e6), low, high))
     tried: list[tuple[float, float]] = []
     for _ in range(_ROUNDS):
         attempt = _attempt(subject, math.exp(at), sizes)
         found = subject.measure(attempt.tensors)
         if found <= most and (best is None or attempt.file_bytes < best.file_bytes):
-            best, best_at = attempt, at
+            best = attempt
         if _LEAST_CHANGED * most <= found <= most:
             break
         if found <= most:

@@ -76,8 +76,8 @@ class TorchNetwork:
                     self._tensor(name).copy_(torch.from_numpy(np.array(values)))
                 found = self._run(None, self.batches)
             finally:
-                for name, values in before.items():
-                    self._tensor(name).copy_(values)
+                for name, kept in before.items():
+                    self._tensor(name).copy_(kept)
         return torch.cat([output.reshape(-1).float() for outputs in found for output in outputs]).cpu().numpy()
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
@@ -97,9 +97,7 @@ class TorchNetwork:
                     (o * (torch.randint(0, 2, o.shape, generator=generator) * 2 - 1).to(o)).sum().float()
                     for o in outputs
                 ]
-                gradients = torch.autograd.grad(
-                    torch.stack(signed).sum(), list(parameters.values()), allow_unused=True
-                )
+                gradients = torch.autograd.grad(torch.stack(signed).sum(), list(parameters.values()), allow_unused=True)
                 for name, gradient in zip(parameters, gradients, strict=True):
                     if gradient is not None:
                         sums[name] += gradient.to_dense().double().square()
@@ -124,7 +122,9 @@ class TorchNetwork:
             for start in range(0, max(1, length), size):
                 yield batch if length < 2 else _cut(batch, slice(start, start + size))
 
-    def _run(self, mode: TorchFunctionMode | None, batches: list[Any], gradient: bool = False) -> list[list[torch.Tensor]]:
+    def _run(
+        self, mode: TorchFunctionMode | None, batches: list[Any], gradient: bool = False
+    ) -> list[list[torch.Tensor]]:
         """The floating outputs of each batch."""
         found = []
         with _evaluating(self.model), torch.set_grad_enabled(gradient):
@@ -180,7 +180,8 @@ class _Watch(TorchFunctionMode):
 
     def _linear(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         name = self._name(weight)
-        if name is not None and weight.dim() == 2 and weight.shape[1:] == self.shapes[name][1:] and weight.is_contiguous():
+        # the whole of a parameter, or some of its rows
+        if name is not None and weight.shape[1:] == self.shapes[name][1:] and weight.is_contiguous():
             layout = Layout.of(self.shapes[name])
             self.use(name, layout, self._name(bias), lambda: input.reshape(-1, input.shape[-1]))
 
@@ -263,9 +264,7 @@ def _edges(padding: Any, kernel: Iterable[int], dilations: Iterable[int]) -> lis
 
 def _checked(batches: Iterable[Any]) -> list[Any]:
     if isinstance(batches, torch.Tensor | Mapping):
-        raise TypeError(
-            f"batches are an iterable of inputs, found one {type(batches).__name__}: put it into a list"
-        )
+        raise TypeError(f"batches are an iterable of inputs, found one {type(batches).__name__}: put it into a list")
     found = list(batches)
     if not found:
         raise ValueError("there are no calibration batches: give some hundred inputs like those the model will see")
@@ -277,7 +276,7 @@ def _checked(batches: Iterable[Any]) -> list[Any]:
             )
         for part in _flat(batch):
             if isinstance(part, torch.Tensor) and part.is_floating_point() and (bad := int((~part.isfinite()).sum())):
-                raise ValueError(f"calibration batch {number} has {bad} values that are NaN or infinite: mend the inputs")
+                raise ValueError(f"calibration batch {number} has {bad} values that are not finite: mend the inputs")
     return found
 
 

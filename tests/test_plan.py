@@ -1,0 +1,156 @@
+"""Plans: the file meets its target, the recipe gives what was measured, and what cannot be reached is said."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from models import assert_same, make, snapshot
+from test_calibrate import change_of, outputs, trained_like
+from torch import nn
+
+import deepcompression as dc
+from deepcompression import Recipe, Rule, Share
+from deepcompression.plan import LADDER
+from deepcompression.tensor import DenseTensor
+
+
+def size_of(model, recipe, batches, folder, profile="fast"):
+    if batches is None:
+        dc.share(model, recipe)
+    else:
+        dc.calibrate(model, recipe, batches)
+    dc.save(model, folder / "m.dcz", profile=profile)
+    return (folder / "m.dcz").stat().st_size
+
+
+@pytest.mark.parametrize("profile", ["fast", "small"])
+@pytest.mark.parametrize("ratio", [4, 8, 12])
+def test_a_file_takes_what_was_asked_for_and_just_what_was_planned(ratio, profile, tmp_path):
+    model, batches, _ = trained_like()
+    before = snapshot(model)
+    plan = dc.plan(model, batches, target_ratio=ratio, profile=profile)
+    assert_same(snapshot(model), before)
+    exact = outputs(model, torch.cat(batches))
+    size = size_of(model, plan.recipe, batches, tmp_path, profile)
+    assert size == plan.file_bytes
+    assert 0.98 * plan.dense_bytes / ratio <= size <= plan.dense_bytes / ratio
+    assert change_of(model, exact, torch.cat(batches)) == pytest.approx(plan.change, rel=1e-4)
+    assert plan.predicted == pytest.approx(plan.change, rel=1)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_size_is_met_with_and_without_data(batched, tmp_path):
+    model, batches, _ = trained_like()
+    inputs = batches if batched else None
+    plan = dc.plan(model, inputs, target_size=4000)
+    assert 0.98 * 4000 <= size_of(model, plan.recipe, inputs, tmp_path) == plan.file_bytes <= 4000
+
+
+@pytest.mark.parametrize("most", [0.3, 0.03])
+def test_a_change_is_not_exceeded(most):
+    model, batches, _ = trained_like()
+    plan = dc.plan(model, batches, max_change=most)
+    exact = outputs(model, torch.cat(batches))
+    dc.calibrate(model, plan.recipe, batches)
+    assert 0.5 * most < change_of(model, exact, torch.cat(batches)) <= most
+
+
+def test_a_plan_changes_outputs_less_than_one_penalty_for_all():
+    model, batches, fresh = trained_like(3)
+    with torch.no_grad():
+        # what the last layer does hardly matters
+        model[4].weight[1:] *= 0.01
+        model[4].bias[1:] *= 0.01
+    exact = outputs(model, fresh)
+    plan = dc.plan(model, batches, target_ratio=10)
+    planned = snapshot(model)
+    dc.calibrate(model, plan.recipe, batches)
+    alone = make_like(planned)
+    low, high = 1e-5, 10.0
+    for _ in range(12):
+        middle = math.sqrt(low * high)
+        alone = make_like(planned)
+        dc.calibrate(alone, Recipe(rules=[Rule(module="*", share=Share(penalty=middle))]), batches)
+        size = (
+            dc.Report.of(saved(alone)).file_bytes if hasattr(dc.Report, "file_bytes") else saved(alone).stat().st_size
+        )
+        low, high = (middle, high) if size > plan.file_bytes else (low, middle)
+    assert change_of(model, exact, fresh) < change_of(alone, exact, fresh)
+
+
+def make_like(state):
+    model = trained_like(3)[0]
+    model.load_state_dict(state)
+    return model
+
+
+def saved(model):
+    import tempfile
+    from pathlib import Path
+
+    path = Path(tempfile.mkdtemp()) / "m.dcz"
+    dc.save(model, path)
+    return path
+
+
+def test_a_plan_can_be_read():
+    model, batches, _ = trained_like()
+    plan = dc.plan(model, batches, target_ratio=6)
+    assert [line.tensor for line in plan.lines] == ["0.weight", "2.weight", "4.weight"]
+    assert json.loads(json.dumps(plan.to_dict()))["file_bytes"] == plan.file_bytes
+    assert f"{plan.file_bytes:,} bytes" in str(plan)
+    assert Recipe.model_validate(plan.recipe.model_dump()) == plan.recipe
+
+
+def test_names_that_look_like_patterns_are_names():
+    tensors = {
+        name: DenseTensor.from_numpy(np.random.default_rng(0).standard_normal((50, 60)).astype(np.float32))
+        for name in ("a[1]", "a1", "*", "b?")
+    }
+    plan = dc.plan(tensors, target_ratio=6)
+    found = dc.compress_tensors(tensors, plan.recipe)
+    assert all(isinstance(tensor, dc.CompressedTensor) for tensor in found.values())
+
+
+def test_sensitivity_measures_each_weight_alone():
+    model, batches, _ = trained_like()
+    lines = dc.sensitivity(model, batches)
+    assert len(lines) == 3 * len(LADDER)
+    for name in ("0.weight", "2.weight", "4.weight"):
+        own = [line for line in lines if line.tensor == name]
+        assert [line.file_bytes for line in own] == sorted(line.file_bytes for line in own)
+        assert [line.change for line in own] == sorted((line.change for line in own), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({}, "one target"),
+        ({"target_size": 10, "target_ratio": 3}, "one target"),
+        ({"target_size": 0}, "positive number"),
+        ({"target_ratio": math.nan}, "positive number"),
+        ({"max_change": -1}, "positive number"),
+        ({"target_size": 700}, r"700 bytes cannot be reached: .* still takes [0-9]+"),
+        ({"max_change": 1e-7}, r"change of 1e-07 cannot be reached .* the best reachable is [0-9.e-]+"),
+    ],
+)
+def test_targets_that_cannot_be_reached_are_named(target, message):
+    model, batches, _ = trained_like()
+    with pytest.raises(ValueError, match=message):
+        dc.plan(model, batches, **target)
+
+
+def test_a_model_without_weights_has_no_plan():
+    with pytest.raises(ValueError, match="no weight"):
+        dc.plan(nn.LayerNorm(4), [torch.ones(2, 4)], target_ratio=2)
+
+
+def test_tied_weights_are_counted_once(tmp_path):
+    model = make("tied")
+    plan = dc.plan(model, [torch.tensor([[1, 4, 10], [0, 2, 2]])], max_change=0.5)
+    assert len(plan.lines) == 1
+    assert size_of(model, plan.recipe, [torch.tensor([[1, 4, 10], [0, 2, 2]])], tmp_path) == plan.file_bytes
