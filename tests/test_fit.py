@@ -117,7 +117,7 @@ def entropy_bits(codes):
 
 
 def test_a_penalty_errs_less_than_k_means_of_as_many_bits():
-    weight, moments = case(rows=100, seed=3)
+    weight, _ = case(rows=100, seed=3)
     fitted = fit_penalty(weight, Metric.diagonal(ones(weight), weight.shape[2]), 4.0**-3)
     for bits in range(1, 6):
         codebook, codes = share_values(weight.reshape(-1), bits, "optimal")

@@ -13,7 +13,7 @@ from test_calibrate import change_of, outputs, trained_like
 from torch import nn
 
 import deepcompression as dc
-from deepcompression import Recipe, Rule, Share
+from deepcompression import Recipe
 from deepcompression.plan import LADDER
 from deepcompression.tensor import DenseTensor
 
@@ -28,7 +28,7 @@ def size_of(model, recipe, batches, folder, profile="fast"):
 
 
 @pytest.mark.parametrize("profile", ["fast", "small"])
-@pytest.mark.parametrize("ratio", [4, 8, 12])
+@pytest.mark.parametrize("ratio", [3, 5, 8])
 def test_a_file_takes_what_was_asked_for_and_just_what_was_planned(ratio, profile, tmp_path):
     model, batches, _ = trained_like()
     before = snapshot(model)
@@ -59,42 +59,26 @@ def test_a_change_is_not_exceeded(most):
     assert 0.5 * most < change_of(model, exact, torch.cat(batches)) <= most
 
 
-def test_a_plan_changes_outputs_less_than_one_penalty_for_all():
-    model, batches, fresh = trained_like(3)
-    with torch.no_grad():
-        # what the last layer does hardly matters
-        model[4].weight[1:] *= 0.01
-        model[4].bias[1:] *= 0.01
-    exact = outputs(model, fresh)
-    plan = dc.plan(model, batches, target_ratio=10)
-    planned = snapshot(model)
-    dc.calibrate(model, plan.recipe, batches)
-    alone = make_like(planned)
-    low, high = 1e-5, 10.0
-    for _ in range(12):
-        middle = math.sqrt(low * high)
-        alone = make_like(planned)
-        dc.calibrate(alone, Recipe(rules=[Rule(module="*", share=Share(penalty=middle))]), batches)
-        size = (
-            dc.Report.of(saved(alone)).file_bytes if hasattr(dc.Report, "file_bytes") else saved(alone).stat().st_size
-        )
-        low, high = (middle, high) if size > plan.file_bytes else (low, middle)
-    assert change_of(model, exact, fresh) < change_of(alone, exact, fresh)
+class Branches(nn.Module):
+    """Two layers, alike but for how much they add to the output."""
+
+    def __init__(self):
+        super().__init__()
+        self.much, self.little = nn.Linear(32, 48), nn.Linear(32, 48)
+
+    def forward(self, x):
+        return self.much(x) + 0.05 * self.little(x)
 
 
-def make_like(state):
-    model = trained_like(3)[0]
-    model.load_state_dict(state)
-    return model
-
-
-def saved(model):
-    import tempfile
-    from pathlib import Path
-
-    path = Path(tempfile.mkdtemp()) / "m.dcz"
-    dc.save(model, path)
-    return path
+def test_what_matters_less_gets_fewer_bytes():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Branches()
+    _, batches, _ = trained_like()
+    much, little = dc.plan(model, batches, target_ratio=5).lines
+    assert little.file_bytes < much.file_bytes / 2
+    # an error of the one is squared 400 times as costly; random signs measure it to a quarter
+    assert 300 < little.penalty / much.penalty < 530
 
 
 def test_a_plan_can_be_read():

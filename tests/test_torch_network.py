@@ -103,12 +103,20 @@ def test_looking_changes_nothing(kind):
         ([torch.zeros(2, 12, dtype=torch.int64)], ValueError, r"batch 0 \(int64 \[2, 12\]\) does not fit"),
         ([(torch.zeros(2, 12), torch.zeros(1))], ValueError, "does not fit the model"),
         ([{"y": torch.zeros(2, 12)}], ValueError, "does not fit the model"),
-        ([torch.full((2, 12), 3e38)], ValueError, "not finite"),
     ],
 )
 def test_inputs_that_are_not_sound_are_refused(batches, error, message):
     with pytest.raises(error, match=message):
         TorchNetwork(make("mlp"), batches)
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    class Root(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).sqrt()
+
+    with pytest.raises(ValueError, match=r"for calibration batch 0 the model gives .* not finite"):
+        TorchNetwork(Root(4, 4), [torch.linspace(-3, 3, 40).view(10, 4)])
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 3, 2, 2)])

@@ -58,8 +58,8 @@ class Metric:
         upper = np.empty((groups, columns, columns), np.float32)
         importance = np.empty((groups, columns), np.float32)
         # groups without any input matter as little as the least input of others
-        mean = diagonal.mean(axis=1)
-        damped = damping * np.maximum(mean, 1e-6 * mean.max() if mean.max() > 0 else 1.0)
+        mean = diagonal.sum(axis=1) / max(1, columns)
+        damped = damping * np.maximum(mean, 1e-6 * mean.max() if mean.max(initial=0) > 0 else 1.0)
         for group, at in enumerate(order):
             h = moments[group].astype(np.float64)[np.ix_(at, at)]
             h[np.diag_indices(columns)] += damped[group]

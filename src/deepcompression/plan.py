@@ -34,6 +34,8 @@ _LEAST_FILLED = 0.985
 _LEAST_CHANGED = 0.9
 _ROUNDS = 12
 
+_NO_WEIGHT = "there is no weight of two or more dimensions to be shared"
+
 
 class Line(NamedTuple):
     """One weight at one penalty.
@@ -156,6 +158,8 @@ def _is_module(model: object) -> bool:
 
 
 def _with_data(network: Network, tensors: Mapping[str, Tensor | Tie]) -> _Subject:
+    if not network.targets:
+        raise ValueError(_NO_WEIGHT)
     calibration = Calibration(network, network.targets)
     exact = network.outputs({})
     dtypes = {name: network.dtype(name) for name in network.targets}
@@ -267,7 +271,7 @@ def plan(
     check_profile(profile)
     subject = subject_of(model, batches)
     if not subject.units:
-        raise ValueError("there is no weight of two or more dimensions to be shared")
+        raise ValueError(_NO_WEIGHT)
     dense_bytes = sum(_dense_bytes(tensor) for tensor in subject.tensors.values())
     sizes = _Sizes(subject.tensors, profile, metadata or {})
     if max_change is not None:
