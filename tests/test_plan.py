@@ -138,3 +138,20 @@ def test_tied_weights_are_counted_once(tmp_path):
     plan = dc.plan(model, [torch.tensor([[1, 4, 10], [0, 2, 2]])], max_change=0.5)
     assert len(plan.lines) == 1
     assert size_of(model, plan.recipe, [torch.tensor([[1, 4, 10], [0, 2, 2]])], tmp_path) == plan.file_bytes
+
+
+def test_a_target_is_met_where_few_inputs_are_much_larger_than_the_others(tmp_path):
+    """What losing a mean weight costs is then far more than what most weights cost."""
+    model, batches, _ = trained_like()
+    scale = torch.ones(32)
+    scale[:2] = 300
+    batches = [batch * scale for batch in batches]
+    plan = dc.plan(model, batches, target_ratio=4)
+    assert 0.98 * plan.dense_bytes / 4 <= plan.file_bytes <= plan.dense_bytes / 4
+
+
+def test_a_target_larger_than_needed_is_met_too():
+    model, batches, _ = trained_like()
+    plan = dc.plan(model, batches, target_size=20_000)
+    assert plan.file_bytes < 20_000
+    assert plan.change < 0.01

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 # Penalties beyond these change nothing: above, all weights are zero; below, 256 centroids are not enough.
-LEAST_PENALTY, MOST_PENALTY = 4.0**-9, 16.0
+LEAST_PENALTY, MOST_PENALTY = 4.0**-16, 16.0
 
 # The penalties of sensitivity curves: about a bit apart.
 LADDER = tuple(4.0**-bits for bits in (1, 2, 3, 4, 5, 6))
