@@ -11,7 +11,8 @@ from models import MODELS, assert_same, example, make, snapshot
 from torch import nn
 from torch.nn import functional as F
 
-from deepcompression.network import Layout, change
+from deepcompression.fit import fit_penalty
+from deepcompression.network import Layout, change, metric_of
 from deepcompression.torch_network import TorchNetwork
 
 LAYERS = {
@@ -117,6 +118,20 @@ def test_outputs_that_are_not_finite_are_refused():
 
     with pytest.raises(ValueError, match=r"for calibration batch 0 the model gives .* not finite"):
         TorchNetwork(Root(4, 4), [torch.linspace(-3, 3, 40).view(10, 4)])
+
+
+def test_fewer_inputs_than_columns_do_not_tell_what_never_matters():
+    """Fitted to 24 inputs, a layer of 96 columns errs on fresh ones hardly more than on those."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1024, 96, generator=generator) @ torch.diag(torch.linspace(0.5, 2, 96))
+    layer = nn.Linear(96, 64)
+    network = TorchNetwork(layer, [x[:24]])
+    weight = network.weight("weight")
+    layout = network.targets["weight"].layout
+    metric = metric_of(layout, network.moments(["weight"])["weight"], network.gains(["weight"])["weight"])
+    error = layout.tensor(fit_penalty(layout.matrices(weight), metric, 0.02).values()) - weight
+    seen, fresh = (float((part @ torch.from_numpy(error).T).square().mean()) for part in (x[:24], x[24:]))
+    assert fresh < 3 * seen
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 3, 2, 2)])

@@ -154,7 +154,24 @@ def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bo
     if centered:
         mean = (moments.first / moments.count).astype(np.float32)
         second -= mean[:, :, None] * mean[:, None, :]
+    _shrink(second, moments.count)
     return Metric.of(second, rows)
+
+
+def _shrink(second: Floats, count: int) -> None:
+    """Draws second moments of so few samples towards a multiple of the identity, in place, as far as their noise asks
+    for (oracle approximating shrinkage: Chen, Wiesel, Eldar, Hero 2010): where there are fewer samples than columns,
+    errors would else go where no sample happened to lie.
+    """
+    columns = second.shape[1]
+    for part in second:
+        trace = float(np.trace(part, dtype=np.float64))
+        squares = float(np.square(part, dtype=np.float64).sum())
+        spread = (count + 1 - 2 / columns) * (squares - trace**2 / columns)
+        wanted = (1 - 2 / columns) * squares + trace**2
+        share = 1.0 if wanted >= spread else wanted / spread
+        part *= np.float32(1 - share)
+        part[np.diag_indices(columns)] += np.float32(share * trace / columns)
 
 
 def _row_weights(layout: Layout, gain: Array, traces: NDArray[np.float64] | None) -> Floats:
