@@ -47,7 +47,7 @@ golden: .venv/installed
 # half the first time.
 benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
-	missed=0; for each in file_size decode_speed read_speed small_speed layers convolutions models; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
+	missed=0; for each in file_size decode_speed read_speed small_speed layers convolutions models big_checkpoint real_models; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
 	  $(BIN)/python -m benchmarks.page && exit $$missed
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)

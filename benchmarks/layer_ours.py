@@ -16,7 +16,7 @@ import deepcompression as dc
 from benchmarks.layer_peers import Made, MissingError
 from deepcompression import _core, packing
 from deepcompression.codebook import share_values
-from deepcompression.criteria import magnitude
+from deepcompression.criteria import CRITERIA
 from deepcompression.tensor import CompressedTensor
 
 Floats = NDArray[np.float32]
@@ -107,7 +107,7 @@ def weights(name: str, centroids: int = 16) -> CompressedTensor:
     rows, columns, density = LAYERS[name]
     generator = np.random.Generator(np.random.PCG64(list(LAYERS).index(name)))
     dense = generator.standard_normal((rows, columns), np.float32)
-    positions = np.flatnonzero(magnitude([dense], density, 0)[0])
+    positions = np.flatnonzero(CRITERIA["magnitude"].masks([dense], density, 0)[0])
     codebook, codes = share_values(dense.reshape(-1)[positions], centroids.bit_length() - 1)
     return CompressedTensor((rows, columns), positions, codebook, codes)
 

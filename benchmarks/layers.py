@@ -20,7 +20,7 @@ import threadpoolctl
 import torch
 from numpy.typing import NDArray
 
-from benchmarks import deepsparse_peer, layer_ours, layer_peers, onnx_peers, timing
+from benchmarks import deepsparse_peer, layer_ours, layer_peers, onnx_peers, sparse_peers, timing
 from benchmarks.deepsparse_peer import Worker
 from benchmarks.environment import RESULTS, ROOT, command, conclude, environment, write_result
 from benchmarks.layer_ours import LAYERS
@@ -28,7 +28,7 @@ from benchmarks.layer_peers import Layer, MissingError
 from benchmarks.layer_ratios import AGAINST, case, demands, means
 
 BATCHES, THREADS, CACHES = (1, 8, 64), (1, 2), ("hot", "cold")
-PEERS = layer_peers.PEERS | onnx_peers.PEERS
+PEERS = layer_peers.PEERS | sparse_peers.PEERS | onnx_peers.PEERS
 KINDS = {name: peer.kind for name, peer in PEERS.items()}
 KINDS |= {name: kind for name, (kind, _) in deepsparse_peer.PEERS.items()}
 PACKAGES = ("torch", "onnxruntime", "onnx", "mkl", "sparse-dot-mkl", "scipy", "threadpoolctl")
@@ -45,7 +45,7 @@ def set_threads(threads: int) -> None:
     threadpoolctl.threadpool_limits(threads)
     torch.set_num_threads(threads)
     with contextlib.suppress(MissingError):
-        layer_peers.load_mkl().mkl_set_num_threads(ctypes.byref(ctypes.c_int(threads)))
+        sparse_peers.load_mkl().mkl_set_num_threads(ctypes.byref(ctypes.c_int(threads)))
 
 
 class Measurement:

@@ -26,7 +26,7 @@ import deepcompression as dc
 from benchmarks import timing
 from benchmarks.environment import RESULTS, ROOT, command, conclude, demand, environment, write_result
 from benchmarks.networks import NETWORKS
-from deepcompression.checkpoint import write_checkpoint
+from deepcompression.checkpoint import write_tensors
 
 BATCHES = (1, 64)
 # Way -> the ending of its file and, of those that compute compressed, the activations.
@@ -51,7 +51,7 @@ def write_files(name: str, folder: Path) -> dict[str, int]:
     tensors = NETWORKS[name].tensors()
     dc.save_tensors(folder / "model.dcz", tensors)
     dense = {key: each.dense() for key, each in tensors.items()}
-    write_checkpoint(folder / "model.safetensors", dense, {})
+    write_tensors(folder / "model.safetensors", dense, {})
     torch.save({key: torch.from_numpy(each.numpy()) for key, each in dense.items()}, folder / "model.pt")
     return {path.suffix: path.stat().st_size for path in folder.iterdir()}
 

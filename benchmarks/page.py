@@ -216,6 +216,55 @@ def models(result: Result) -> list[str]:
     return [text, table(headings, rows), table(["file, bytes", "torch.save", "safetensors", ".dcz"], sizes), *skipped]
 
 
+def real_models(result: Result) -> list[str]:
+    """A summary at each ratio, then a table for each model."""
+    blocks = [" ".join(result["notes"])]
+    names, ways = list(result["models"]), ("magnitude + k-means", "calibrated")
+    for ratio in result["ratios"]:
+        rows = []
+        for name in names:
+            pair = [result["models"][name]["rows"].get(f"{way}, {ratio}x") for way in ways]
+            changes = [each["change"] if each else None for each in pair]
+            scores = [each["score"] if each else None for each in pair]
+            part = changes[1] / changes[0] if changes[0] and changes[1] is not None else None
+            original = result["models"][name]["rows"]["original"]["score"]
+            numbers = (
+                *((each, ".4f") for each in changes),
+                (part, ".2f"),
+                (original, ".2f"),
+                *((each, ".2f") for each in scores),
+            )
+            rows.append([name, *("" if value is None else format(value, form) for value, form in numbers)])
+        headings = [
+            "",
+            *(f"change, {way}" for way in ways),
+            "part",
+            "score, original",
+            *(f"score, {way}" for way in ways),
+        ]
+        blocks += [f"{ratio} times smaller:", table(headings, rows)]
+    for name, model in result["models"].items():
+        whole = model["rows"]["original"]["bytes"]
+        rows = [
+            [
+                way,
+                f"{row['bytes']:,}",
+                f"{whole / row['bytes']:.2f}",
+                f"{row['change']:.4f}",
+                f"{row['score']:.2f}",
+                row["how"],
+            ]
+            for way, row in model["rows"].items()
+        ]
+        examples = model["examples"]
+        text = f"`{model['package']}`, {model['checkpoint']}. Score: {model['task']}. "
+        text += f"Examples: {examples['calibration']} for calibration, {examples['test']} for the test."
+        blocks += [f"### {name}", text, table(["", "bytes", "times smaller", "change", "score", "how"], rows)]
+        if model["missing"]:
+            blocks.append(f"**Not measured:** calibrated: {model['missing']}.")
+    return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["skipped"].items()]
+
+
 def hostile(result: Result) -> list[str]:
     counts: dict[str, dict[str, int]] = {}
     for name, count in result["outcomes"].items():
@@ -232,6 +281,21 @@ def hostile(result: Result) -> list[str]:
     return [text, table(["spoilt", *outcomes], rows)]
 
 
+def big_checkpoint(result: Result) -> list[str]:
+    """What compressing takes, by checkpoint."""
+    found = {f"{result['checkpoint']['dense_bytes'] / 1e9:.1f} GB in shards": result["checkpoint"]} | result["networks"]
+    rows = [
+        [name, *(f"{each[key]:,}" for key in ("dense_bytes", "file_bytes", "peak_bytes", "seconds", "cpu_seconds"))]
+        for name, each in found.items()
+    ]
+    text = (
+        f"Synthetic weights, {result['workers']} workers. The large checkpoint is shared among {1 << result['bits']} "
+        f"centroids, its largest tensor takes {result['checkpoint']['largest_bytes']:,} bytes; the networks are pruned "
+        "to the paper's densities and shared as in the paper. Memory is the whole process's."
+    )
+    return [text, table(["", "bytes", "file", "peak memory", "seconds", "of CPU"], rows)]
+
+
 # Name of a result file -> title and what to write below command and machine. The page has this order.
 SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
@@ -240,9 +304,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "layers": ("Speed of compressed layers", layers),
     "convolutions": ("Speed of compressed convolutions", convolutions),
     "models": ("Whole networks", models),
+    "real_models": ("Networks that others trained, without training", real_models),
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),
+    "big_checkpoint": ("Checkpoints of any size", big_checkpoint),
 }
 
 

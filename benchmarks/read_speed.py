@@ -23,7 +23,7 @@ from safetensors import safe_open
 
 from benchmarks.environment import ROOT, command, conclude, demand, environment, write_result
 from benchmarks.tensors import alexnet
-from deepcompression.checkpoint import write_checkpoint
+from deepcompression.checkpoint import write_tensors
 from deepcompression.file import DczFile, load_tensors, save_tensors
 
 THREADS = 2
@@ -93,7 +93,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         packed, plain, small = (Path(folder) / name for name in ("a.dcz", "a.safetensors", "small.dcz"))
         writing = [seconds(save_tensors, packed, tensors) for _ in range(3)]
-        write_checkpoint(plain, {name: tensor.dense() for name, tensor in tensors.items()}, {})
+        write_tensors(plain, {name: tensor.dense() for name, tensor in tensors.items()}, {})
         save_tensors(small, {"conv1.bias": tensors["conv1.bias"]})
         if read_dcz(packed) != read_safetensors(plain):
             raise AssertionError("the two files do not hold the same weights")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.packages import PACKAGES, Weights, layers
 from deepcompression.codebook import share_values
-from deepcompression.criteria import magnitude
+from deepcompression.criteria import CRITERIA
 from deepcompression.file import DczFile
 from deepcompression.tensor import Array, CompressedTensor, DenseTensor, Tensor
 
@@ -205,7 +205,7 @@ def lenets(folder: Path = ROOT / "reproduce" / "results") -> dict[str, dict[str,
 
 def prune_and_share(weights: Weights, kind: str) -> CompressedTensor:
     """float32 weights -> the largest of them, shared, as the paper does with a layer of this kind: a key of `BITS`."""
-    mask = magnitude([weights], DENSITY[kind], 0)[0]
+    mask = CRITERIA["magnitude"].masks([weights], DENSITY[kind], 0)[0]
     codebook, codes = share_values(weights[mask], BITS[kind])
     return CompressedTensor(weights.shape, np.flatnonzero(mask).astype(np.int64), codebook, codes)
 

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 
 COLD_BYTES = 96 << 20
-# A turn with hot caches: this many untimed calls, then timed ones for about this long.
-WARM_CALLS, TURN_SECONDS, TURN_CALLS = 2, 0.002, 20
+# A turn with hot caches: untimed calls for at least so long, since a core that slept needs some thousand clocks before
+# caches, predictors and frequency are what they are in a loop; then timed ones for about so long.
+WARM_CALLS, WARM_SECONDS = 2, 0.0005
+TURN_SECONDS, TURN_CALLS = 0.002, 20
 # Pools of threads go on spinning after a call; before another task's turn they must have gone to sleep.
 PAUSE_SECONDS = 0.012
 LEAST_ROUNDS = 3
@@ -78,8 +80,10 @@ class Call:
 def turn(call: Callable[[], Any], calls: int, flush: Callable[[], None] | None) -> list[float]:
     """As `Task.turn`."""
     if flush is None:
-        for _ in range(WARM_CALLS):
+        end, warm = time.perf_counter() + WARM_SECONDS, 0
+        while warm < WARM_CALLS or time.perf_counter() < end:
             call()
+            warm += 1
     seconds = []
     for _ in range(calls):
         if flush is not None:

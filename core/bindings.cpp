@@ -1,6 +1,7 @@
 // The Python module deepcompression._core: with arrays.hpp and bindings_packed.cpp the only file that knows Python.
 // Checks types and releases the GIL.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
@@ -8,6 +9,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <tuple>
@@ -21,6 +23,7 @@
 #include "cpu.hpp"
 #include "error.hpp"
 #include "gaps.hpp"
+#include "histogram.hpp"
 #include "huffman.hpp"
 #include "kmeans.hpp"
 #include "mask.hpp"
@@ -107,10 +110,10 @@ nb::bytes encode_planes(const In<std::uint8_t>& elements, unsigned item_bytes, b
   return to_bytes(unlocked([&] { return dcz::encode_planes(view(elements), item_bytes, is_float); }));
 }
 
-// The survivors of `dense` by a bitmap: an empty one stands for all elements.
-dcz::Survivors survivors_of(const In<std::uint8_t>& bitmap, const InOut<std::uint8_t>& dense, unsigned item_bytes) {
-  check_items(dense.size(), item_bytes);
-  const std::size_t size = dense.size() / item_bytes;
+// The survivors of a dense tensor by a bitmap: an empty one stands for all elements.
+dcz::Survivors survivors_of(const In<std::uint8_t>& bitmap, std::size_t dense_bytes, unsigned item_bytes) {
+  check_items(dense_bytes, item_bytes);
+  const std::size_t size = dense_bytes / item_bytes;
   if (bitmap.size() != 0 && bitmap.size() != (size + 7) / 8) throw std::invalid_argument("the bitmap has another size");
   if (bitmap.size() != 0 && size % 8 != 0 && bitmap.data()[size / 8] >> (size % 8) != 0) {
     throw std::invalid_argument("the bitmap has bits behind the last element");
@@ -121,7 +124,7 @@ dcz::Survivors survivors_of(const In<std::uint8_t>& bitmap, const InOut<std::uin
 std::size_t decode_planes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
                           unsigned item_bytes, bool is_float, const InOut<std::uint8_t>& dense, unsigned threads) {
   unlocked([&] {
-    dcz::decode_planes(view(data), offset, survivors_of(bitmap, dense, item_bytes), item_bytes, is_float,
+    dcz::decode_planes(view(data), offset, survivors_of(bitmap, dense.size(), item_bytes), item_bytes, is_float,
                        {dense.data(), dense.size()}, threads);
   });
   return offset;
@@ -134,7 +137,7 @@ std::size_t decode_codes(const In<std::uint8_t>& data, std::size_t offset, const
   const std::size_t centroids = codebook.size() / item_bytes;
   if (centroids < 1 || centroids > 256) throw std::invalid_argument("a codebook has 1 to 256 centroids");
   unlocked([&] {
-    dcz::decode_codes(view(data), offset, survivors_of(bitmap, dense, item_bytes), view(codebook), item_bytes,
+    dcz::decode_codes(view(data), offset, survivors_of(bitmap, dense.size(), item_bytes), view(codebook), item_bytes,
                       {dense.data(), dense.size()}, threads);
   });
   return offset;
@@ -146,13 +149,44 @@ void place_codes(const In<std::uint8_t>& codes, const In<std::uint8_t>& bitmap, 
   if (codebook.size() > std::size_t{256} * item_bytes)
     throw std::invalid_argument("a codebook has at most 256 centroids");
   unlocked([&] {
-    dcz::place_codes(view(codes), survivors_of(bitmap, dense, item_bytes), view(codebook), item_bytes,
+    dcz::place_codes(view(codes), survivors_of(bitmap, dense.size(), item_bytes), view(codebook), item_bytes,
                      {dense.data(), dense.size()});
   });
 }
 
 std::uint64_t block_bytes(const In<std::uint64_t>& counts) {
   return unlocked([&] { return dcz::block_bytes(view(counts)); });
+}
+
+Out<std::uint8_t> encode_plane(const In<std::uint8_t>& dense, const In<std::uint8_t>& bitmap, unsigned item_bytes,
+                               unsigned byte, bool is_float) {
+  check_items(dense.size(), item_bytes);
+  if (byte >= item_bytes) throw std::invalid_argument("elements have no such byte");
+  return own(unlocked([&] {
+    return dcz::encode_plane(view(dense), survivors_of(bitmap, dense.size(), item_bytes), item_bytes, byte, is_float);
+  }));
+}
+
+std::size_t count_digits(const In<float>& values, const InOut<std::uint64_t>& counts) {
+  return unlocked([&] { return dcz::count_digits(view(values), {counts.data(), counts.size()}); });
+}
+
+void add_to_bins(const In<float>& values, const In<std::uint64_t>& first, const In<std::uint8_t>& split,
+                 const InOut<std::uint64_t>& counts, const InOut<double>& sums) {
+  unlocked([&] {
+    dcz::add_to_bins(view(values), view(first), view(split), {counts.data(), counts.size()},
+                     {sums.data(), sums.size()});
+  });
+}
+
+void count_magnitudes(const In<std::uint8_t>& elements, unsigned item_bytes, std::uint64_t prefix, unsigned shift,
+                      const InOut<std::uint64_t>& counts) {
+  check_items(elements.size(), item_bytes);
+  unlocked([&] { dcz::count_magnitudes(view(elements), item_bytes, prefix, shift, {counts.data(), counts.size()}); });
+}
+
+Out<std::uint64_t> fillers_by_gap_bits(const In<std::uint8_t>& bitmap, std::uint64_t size) {
+  return to_array(unlocked([&] { return dcz::fillers_by_gap_bits(dcz::Bitmap(view(bitmap), size)); }));
 }
 
 std::pair<Out<std::uint64_t>, std::uint64_t> gap_counts(const In<std::int64_t>& positions, unsigned gap_bits) {
@@ -181,9 +215,9 @@ Out<std::int64_t> to_positions(const In<std::uint16_t>& gaps, const In<bool>& fi
 
 nb::object recognise_shared(const In<std::uint8_t>& elements, unsigned item_bytes) {
   check_items(elements.size(), item_bytes);
-  const auto found = unlocked([&] { return dcz::recognise_shared(view(elements), item_bytes); });
+  auto found = unlocked([&] { return dcz::recognise_shared(view(elements), item_bytes); });
   if (!found) return nb::none();
-  return nb::make_tuple(to_array(found->positions), to_array(found->distinct), to_array(found->codes));
+  return nb::make_tuple(own(std::move(found->bitmap)), to_array(found->distinct), own(std::move(found->codes)));
 }
 
 nb::bytes encode_mask(const In<std::uint8_t>& bitmap, const In<std::uint64_t>& shape) {
@@ -218,13 +252,19 @@ Out<std::uint8_t> bitmap_of(const In<std::int64_t>& positions, std::uint64_t siz
   return own(unlocked([&] { return dcz::bitmap_of(view(positions), size).release(); }));
 }
 
-Out<float> lloyd(const In<float>& ordered, const In<float>& centroids) {
-  std::vector<float> start(centroids.data(), centroids.data() + centroids.size());
-  return to_array(unlocked([&] { return dcz::lloyd(view(ordered), std::move(start)); }));
+using Weights = std::optional<In<std::uint64_t>>;
+
+std::span<const std::uint64_t> view_or_none(const Weights& weights) {
+  return weights ? view(*weights) : std::span<const std::uint64_t>{};
 }
 
-Out<float> optimal_centroids(const In<float>& ordered, std::size_t k) {
-  return to_array(unlocked([&] { return dcz::optimal_centroids(view(ordered), k); }));
+Out<float> lloyd(const In<float>& ordered, const In<float>& centroids, const Weights& weights) {
+  std::vector<float> start(centroids.data(), centroids.data() + centroids.size());
+  return to_array(unlocked([&] { return dcz::lloyd(view(ordered), std::move(start), view_or_none(weights)); }));
+}
+
+Out<float> optimal_centroids(const In<float>& ordered, std::size_t k, const Weights& weights) {
+  return to_array(unlocked([&] { return dcz::optimal_centroids(view(ordered), k, view_or_none(weights)); }));
 }
 
 Out<std::uint8_t> assign(const In<float>& values, const In<float>& centroids) {
@@ -276,6 +316,14 @@ NB_MODULE(_core, m) {
   m.def("pack_ascending", &pack_ascending, "values"_a.noconvert(), "width"_a);
   m.def("unpack_ascending", &unpack_ascending, "data"_a.noconvert(), "offset"_a, "count"_a, "width"_a);
   m.def("encode_planes", &encode_planes, "elements"_a.noconvert(), "item_bytes"_a, "is_float"_a);
+  m.def("encode_plane", &encode_plane, "dense"_a.noconvert(), "bitmap"_a.noconvert(), "item_bytes"_a, "byte"_a,
+        "is_float"_a);
+  m.def("count_digits", &count_digits, "values"_a.noconvert(), "counts"_a.noconvert());
+  m.def("add_to_bins", &add_to_bins, "values"_a.noconvert(), "first"_a.noconvert(), "split"_a.noconvert(),
+        "counts"_a.noconvert(), "sums"_a.noconvert());
+  m.def("count_magnitudes", &count_magnitudes, "elements"_a.noconvert(), "item_bytes"_a, "prefix"_a, "shift"_a,
+        "counts"_a.noconvert());
+  m.def("fillers_by_gap_bits", &fillers_by_gap_bits, "bitmap"_a.noconvert(), "size"_a);
   m.def("decode_planes", &decode_planes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(), "item_bytes"_a,
         "is_float"_a, "dense"_a.noconvert(), "threads"_a = 1);
   m.def("decode_codes", &decode_codes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(),
@@ -291,8 +339,8 @@ NB_MODULE(_core, m) {
   m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1);
   m.def("positions_of", &positions_of, "bitmap"_a.noconvert(), "size"_a);
   m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
-  m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert());
-  m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a);
+  m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(), "weights"_a.noconvert() = nb::none());
+  m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a, "weights"_a.noconvert() = nb::none());
   m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
         "bitmap"_a.noconvert(), "codes"_a.noconvert());
   m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a);

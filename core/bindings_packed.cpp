@@ -18,6 +18,7 @@
 #include "panel.hpp"
 #include "quad.hpp"
 #include "tile.hpp"
+#include "wide.hpp"
 #include "window.hpp"
 
 namespace dcz::python {
@@ -30,27 +31,27 @@ dcz::Grid grid_of(unsigned bits) {
   return static_cast<dcz::Grid>(bits);
 }
 
+dcz::Digits digits_of(unsigned grid_bits, float scale8, const In<std::int16_t>& int8, float scale16,
+                      const In<std::int16_t>& int16) {
+  return {grid_of(grid_bits), scale8, scale16, std::vector(int8.data(), int8.data() + int8.size()),
+          std::vector(int16.data(), int16.data() + int16.size())};
+}
+
 Out<std::uint8_t> pack_window(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
                               const In<std::uint8_t>& codes, const In<float>& codebook, unsigned grid_bits,
                               float scale8, const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16,
                               bool by_slot) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  const dcz::Digits digits{grid_of(grid_bits), scale8, scale16, std::vector(int8.data(), int8.data() + int8.size()),
-                           std::vector(int16.data(), int16.data() + int16.size())};
+  const dcz::Digits digits = digits_of(grid_bits, scale8, int8, scale16, int16);
   const auto order = by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row;
   return own_aligned(unlocked([&] { return dcz::pack_window(matrix, digits, order); }));
 }
 
-Out<std::uint8_t> pack_tile(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                            const In<std::uint8_t>& codes, const In<float>& codebook) {
+template <std::vector<std::uint8_t> (*kPack)(const dcz::Matrix&)>
+Out<std::uint8_t> pack(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                       const In<std::uint8_t>& codes, const In<float>& codebook) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_tile(matrix); }));
-}
-
-Out<std::uint8_t> pack_panel(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                             const In<std::uint8_t>& codes, const In<float>& codebook) {
-  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_panel(matrix); }));
+  return own_aligned(unlocked([&] { return kPack(matrix); }));
 }
 
 Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
@@ -61,10 +62,13 @@ Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<
   return own_aligned(unlocked([&] { return dcz::pack_quad(matrix, digits); }));
 }
 
-Out<std::uint8_t> pack_factored(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                                const In<std::uint8_t>& codes, const In<float>& codebook) {
+Out<std::uint8_t> pack_wide(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
+                            const In<std::uint8_t>& codes, const In<float>& codebook, unsigned grid_bits, float scale8,
+                            const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16,
+                            bool two_windows) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return dcz::pack_factored(matrix); }));
+  const dcz::Digits digits = digits_of(grid_bits, scale8, int8, scale16, int16);
+  return own_aligned(unlocked([&] { return dcz::pack_wide(matrix, digits, two_windows); }));
 }
 
 const char* name_of(dcz::Form form) {
@@ -77,8 +81,10 @@ const char* name_of(dcz::Form form) {
       return "tile";
     case dcz::Form::quad:
       return "quad";
-    default:
+    case dcz::Form::factored:
       return "factored";
+    default:
+      return "wide";
   }
 }
 
@@ -88,7 +94,7 @@ nb::dict packed_header(const In<std::uint8_t>& packed) {
   found["form"] = name_of(header.form);
   found["code_bits"] = header.code_bits;
   found["grid_bits"] = static_cast<unsigned>(header.grid);
-  found["by_slot"] = header.slots == static_cast<std::uint8_t>(dcz::SlotOrder::by_slot);
+  found["slots"] = static_cast<unsigned>(header.slots);
   found["rows"] = header.rows;
   found["columns"] = header.columns;
   found["survivors"] = header.survivors;
@@ -140,19 +146,23 @@ void bind_packed(nb::module_& m) {
   m.def("pack_window", &pack_window, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
         "by_slot"_a);
-  m.def("pack_tile", &pack_tile, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert());
+  const auto bind_pack = [&m](const char* name, auto pack_form) {
+    m.def(name, pack_form, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+          "codebook"_a.noconvert());
+  };
+  bind_pack("pack_tile", &pack<dcz::pack_tile>);
+  bind_pack("pack_panel", &pack<dcz::pack_panel>);
+  bind_pack("pack_factored", &pack<dcz::pack_factored>);
   m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a);
   m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a);
   m.def("has_sparse_convolution", &dcz::has_sparse_convolution);
   m.def("convolve_sparse", &convolve_sparse, "packed"_a, "packed_bytes"_a, "shape"_a, "x"_a, "bias"_a, "y"_a,
         "threads"_a);
-  m.def("pack_panel", &pack_panel, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert());
   m.def("pack_quad", &pack_quad, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "on_grid"_a, "scale8"_a, "int8"_a.noconvert());
-  m.def("pack_factored", &pack_factored, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert());
+  m.def("pack_wide", &pack_wide, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+        "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
+        "two_windows"_a);
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "block_layout.hpp"
 #include "huffman.hpp"
@@ -18,14 +19,24 @@ namespace {
 
 using Counts = std::array<std::uint64_t, 256>;
 
-Counts count_symbols(std::span<const std::uint8_t> symbols) {
+// Calls use(symbols) for one stretch of the symbols after the other.
+template <typename Use>
+void each_stretch(const SymbolSource& source, std::size_t count, const Use& use) {
+  for (std::size_t first = 0; first < count; first += kSegmentSymbols) {
+    use(source(first, std::min<std::size_t>(kSegmentSymbols, count - first)));
+  }
+}
+
+Counts count_symbols(const SymbolSource& source, std::size_t count) {
   // Four rows, so that runs of one symbol do not wait for their own counter.
   std::array<std::array<std::uint64_t, 256>, 4> rows{};
-  std::size_t at = 0;
-  for (; at + 4 <= symbols.size(); at += 4) {
-    for (unsigned i = 0; i < 4; ++i) ++rows[i][symbols[at + i]];
-  }
-  for (; at < symbols.size(); ++at) ++rows[0][symbols[at]];
+  each_stretch(source, count, [&](std::span<const std::uint8_t> symbols) {
+    std::size_t at = 0;
+    for (; at + 4 <= symbols.size(); at += 4) {
+      for (unsigned i = 0; i < 4; ++i) ++rows[i][symbols[at + i]];
+    }
+    for (; at < symbols.size(); ++at) ++rows[0][symbols[at]];
+  });
   Counts counts;
   for (std::size_t s = 0; s < counts.size(); ++s) counts[s] = rows[0][s] + rows[1][s] + rows[2][s] + rows[3][s];
   return counts;
@@ -102,7 +113,7 @@ void append(std::vector<std::uint8_t>& out, std::span<const std::uint8_t> bytes)
 
 // "The symbols without a code; the number of exceptions; for each, distance * symbols + which".
 void put_exceptions(std::vector<std::uint8_t>& out, const Counts& counts, const LaneCode& code,
-                    std::span<const std::uint8_t> symbols, std::span<const std::size_t> exceptions) {
+                    std::span<const std::size_t> exceptions, std::span<const std::uint8_t> symbols) {
   std::array<std::uint8_t, 256> which{};
   std::vector<std::uint8_t> rare;
   for (std::size_t s = 0; s < counts.size(); ++s) {
@@ -115,36 +126,41 @@ void put_exceptions(std::vector<std::uint8_t>& out, const Counts& counts, const 
   if (rare.empty()) return;
   put_varint(out, exceptions.size());
   std::size_t next = 0;
-  for (const std::size_t number : exceptions) {
-    put_varint(out, (number - next) * rare.size() + which[symbols[number]]);
-    next = number + 1;
+  for (std::size_t i = 0; i < exceptions.size(); ++i) {
+    put_varint(out, (exceptions[i] - next) * rare.size() + which[symbols[i]]);
+    next = exceptions[i] + 1;
   }
 }
 
 // An exception's place holds the first symbol of the code.
 std::uint8_t stand_in_of(const LaneCode& code) { return static_cast<std::uint8_t>(code.singles[0] >> 8); }
 
-void encode_in_lanes(std::vector<std::uint8_t>& out, LaneLayout layout, const Plan& plan, const Counts& counts,
-                     std::span<const std::uint8_t> symbols) {
+// What begins with `out` and goes on in lanes.
+std::vector<std::uint8_t> encode_in_lanes(std::vector<std::uint8_t> out, LaneLayout layout, const Plan& plan,
+                                          const Counts& counts, const SymbolSource& source, std::size_t count) {
   const LaneCode code = make_lane_code(plan.lengths, layout);
-  const std::size_t segments = segments_for(symbols.size());
-  const auto start = [&](std::size_t i) { return segment_start(i, segments, symbols.size(), layout.round()); };
+  const std::size_t segments = segments_for(count);
+  const auto start = [&](std::size_t i) { return segment_start(i, segments, count, layout.round()); };
   std::size_t symbols_below = counts.size();
   while (counts[symbols_below - 1] == 0) --symbols_below;
   LaneEncoder encoder(code, stand_in_of(code), symbols_below, start(1));
   std::vector<std::size_t> exceptions, lengths;
-  std::vector<std::uint8_t> written;
+  std::vector<std::uint8_t> rare, written;
   written.reserve(plan.bytes + plan.bytes / 8 + kSegmentSymbols);
   for (std::size_t i = 0; i < segments; ++i) {
     const std::size_t before = written.size();
-    encoder.append(symbols.subspan(start(i), start(i + 1) - start(i)), start(i), written, exceptions);
+    const auto symbols = source(start(i), start(i + 1) - start(i));
+    encoder.append(symbols, start(i), written, exceptions);
+    while (rare.size() < exceptions.size()) rare.push_back(symbols[exceptions[rare.size()] - start(i)]);
     lengths.push_back(written.size() - before);
   }
   append(out, pack_table(plan.lengths));
-  if (plan.layout == kNarrowLanes) put_exceptions(out, counts, code, symbols, exceptions);
+  if (plan.layout == kNarrowLanes) put_exceptions(out, counts, code, exceptions, rare);
   put_varint(out, segments);
   for (const std::size_t length : lengths) put_varint(out, length);
-  append(out, written);
+  // Moved within its memory, not copied to another.
+  written.insert(written.begin(), out.begin(), out.end());
+  return written;
 }
 
 }  // namespace
@@ -157,23 +173,28 @@ std::uint64_t block_bytes(std::span<const std::uint64_t> counts) {
 }
 
 std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols) {
-  std::vector<std::uint8_t> out;
-  if (symbols.empty()) return out;
-  const Counts counts = count_symbols(symbols);
+  return encode_block([&](std::size_t first, std::size_t count) { return symbols.subspan(first, count); },
+                      symbols.size());
+}
+
+std::vector<std::uint8_t> encode_block(const SymbolSource& source, std::size_t count) {
+  if (count == 0) return {};
+  const Counts counts = count_symbols(source, count);
   const Plan plan = plan_block(counts);
-  out.reserve(plan.bytes);
-  out.push_back(plan.layout);
+  std::vector<std::uint8_t> out{plan.layout};
   if (plan.layout == kSame) {
-    out.push_back(symbols[0]);
+    out.push_back(source(0, 1)[0]);
   } else if (plan.layout == kPlain) {
-    append(out, symbols);
+    out.reserve(plan.bytes);
+    each_stretch(source, count, [&](auto symbols) { append(out, symbols); });
   } else if (plan.layout == kStream) {
+    const auto symbols = source(0, count);
     append(out, pack_table(plan.lengths));
     const auto stream = encode_symbols(std::vector<std::uint16_t>(symbols.begin(), symbols.end()), plan.lengths);
     put_varint(out, stream.size());
     append(out, stream);
   } else {
-    encode_in_lanes(out, plan.layout == kNarrowLanes ? kNarrow : kWide, plan, counts, symbols);
+    return encode_in_lanes(std::move(out), plan.layout == kNarrowLanes ? kNarrow : kWide, plan, counts, source, count);
   }
   return out;
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -12,6 +13,12 @@
 namespace dcz {
 
 std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols);
+
+// Gives `count` symbols from number `first` on, at most a few million, which stay until it is called again.
+using SymbolSource = std::function<std::span<const std::uint8_t>(std::size_t first, std::size_t count)>;
+
+// The same of symbols that need not lie behind one another.
+std::vector<std::uint8_t> encode_block(const SymbolSource& source, std::size_t count);
 
 // About as many bytes as `encode_block` makes of symbols with these counts, at most 256 of them; exact but for the last
 // few tenths of a percent.

@@ -141,19 +141,31 @@ std::vector<std::uint64_t> unpack_ascending(std::span<const std::uint8_t> data, 
   return values;
 }
 
-std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float) {
-  std::vector<std::uint8_t> out, plane(elements.size() / item_bytes);
+std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, const Survivors& survivors,
+                                       unsigned item_bytes, unsigned byte, bool is_float) {
+  std::vector<std::uint8_t> block, plane;
   with_item(item_bytes, [&](auto zero) {
     using Item = decltype(zero);
-    for (unsigned byte = item_bytes; byte-- > 0;) {
-      for (std::size_t i = 0; i < plane.size(); ++i) {
-        const Item item = load_item<Item>(elements.data() + i * sizeof(Item));
+    const auto source = [&](std::size_t first, std::size_t count) {
+      plane.resize(count);
+      survivors.visit(first, count, [&](std::size_t at, std::size_t i) {
+        const Item item = load_item<Item>(dense.data() + at * sizeof(Item));
         plane[i] = static_cast<std::uint8_t>((is_float ? turn(item, true) : item) >> (8 * byte));
-      }
-      const auto block = encode_block(plane);
-      out.insert(out.end(), block.begin(), block.end());
-    }
+      });
+      return std::span<const std::uint8_t>(plane);
+    };
+    block = encode_block(source, survivors.count());
   });
+  return block;
+}
+
+std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float) {
+  std::vector<std::uint8_t> out;
+  const Survivors all({}, elements.size() / item_bytes);
+  for (unsigned byte = item_bytes; byte-- > 0;) {
+    const auto block = encode_plane(elements, all, item_bytes, byte, is_float);
+    out.insert(out.end(), block.begin(), block.end());
+  }
   return out;
 }
 

@@ -19,6 +19,10 @@ std::vector<std::uint64_t> unpack_ascending(std::span<const std::uint8_t> data, 
 // `is_float` an element is turned left by one bit, so that a float's exponent begins a byte.
 std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float);
 
+// The block of one of these bytes, 0 for the least significant, of the survivors in `dense`.
+std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, const Survivors& survivors,
+                                       unsigned item_bytes, unsigned byte, bool is_float);
+
 // Elements behind one another -> to their places in `dense`, which is all zero before.
 void decode_planes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,
                    unsigned item_bytes, bool is_float, std::span<std::uint8_t> dense, unsigned threads);

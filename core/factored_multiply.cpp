@@ -11,6 +11,7 @@
 #include "factored.hpp"
 #include "pool.hpp"
 #include "scratch.hpp"
+#include "segments_walk.hpp"
 
 namespace dcz {
 namespace {
@@ -24,57 +25,46 @@ constexpr auto kMostSummed = std::bit_cast<std::int32_t>(0x1p125f);
 // Turns whose sums are added to the totals at once: floats would lose digits in one long chain of sums.
 constexpr std::size_t kSettle = 64;
 
-// As many centroids as a byte can name; those that the codebook lacks are zero.
-using Centroids = std::array<float, 256>;
-
 using Sums = std::array<float, kQuartet>;
-
-Centroids centroids_of(const FactoredView& view) {
-  Centroids centroids{};
-  std::copy_n(view.codebook, std::size_t{1} << view.header.code_bits, centroids.begin());
-  return centroids;
-}
 
 // Brings x into blocks; whether no magnitude passes kMostSummed. What lies behind the last block is left as it is: only
 // spoilt bytes point there.
 bool prepare(const FactoredView& view, const float* x, float* prepared) {
-  const std::size_t columns = view.header.columns, most = view.shape.block_columns;
   std::int32_t large = 0;
-  for (std::size_t block = 0; block < view.blocks; ++block, prepared += most + 1) {
-    const std::size_t begin = block * most, count = std::min(most, columns - begin);
-    for (std::size_t i = 0; i < count; ++i) {
-      large |= (std::bit_cast<std::int32_t>(x[begin + i]) & 0x7fffffff) > kMostSummed;
-      prepared[i] = x[begin + i];
+  for (std::size_t number = 0; number < view.blocks; ++number) {
+    const Block<float> block = block_at(view, number, prepared, 1);
+    for (std::size_t i = 0; i < block.count; ++i) {
+      large |= (std::bit_cast<std::int32_t>(x[block.begin + i]) & 0x7fffffff) > kMostSummed;
+      block.prepared[i] = x[block.begin + i];
     }
-    std::fill(prepared + count, prepared + most + 1, 0.0f);
+    std::fill(block.prepared + block.count, block.prepared + view.shape.block_columns + 1, 0.0f);
   }
   return large == 0;
 }
 
-// Four rows in a block: their turns, and where they stand in the panel.
+// Four rows in a block: their turns, x of the block, and where the rows stand in the panel.
 struct Quartet {
   const std::uint16_t* columns;
   const std::uint8_t* codes;
-  std::size_t turns, block;
+  std::size_t turns;
+  const float* x;
   std::array<std::size_t, kQuartet> rows;
 };
 
 // visit(quartet) for each one of a panel, block by block.
 template <typename Visit>
-void visit_quartets(const FactoredView& view, std::size_t panel, const Visit& visit) {
-  const std::size_t first = panel * view.blocks, length = view.header.length, panel_rows = view.shape.panel_rows;
-  std::size_t quartet = first == 0 ? 0 : view.ends[first - 1].quartets;
-  std::size_t turn = first == 0 ? 0 : std::min<std::size_t>(view.ends[first - 1].turns, length);
+void visit_quartets(const FactoredView& view, std::size_t panel, const float* prepared, const Visit& visit) {
+  Groups<kQuartet> groups(view, panel);
   for (std::size_t block = 0; block < view.blocks; ++block) {
-    const std::size_t last = std::min<std::size_t>(view.ends[first + block].quartets, view.shape.quartets);
-    for (; quartet < last; ++quartet) {
-      const std::size_t turns = std::min<std::size_t>(view.turns[quartet], length - turn);
-      Quartet found{view.columns + kTurnColumns * turn, view.codes + kQuartet * turn, turns, block, {}};
-      for (std::size_t k = 0; k < kQuartet; ++k) {
-        found.rows[k] = std::min<std::size_t>(view.rows[kQuartet * quartet + k], panel_rows);
-      }
+    groups.enter_segment();
+    for (Group group; groups.next(group);) {
+      Quartet found{view.columns + kTurnColumns * group.first_turn,
+                    view.codes + kQuartet * group.first_turn,
+                    group.turns,
+                    block_at(view, block, prepared, 1).prepared,
+                    {}};
+      for (std::size_t k = 0; k < kQuartet; ++k) found.rows[k] = at_most(group.rows[k], view.shape.panel_rows);
       visit(found);
-      turn += turns;
     }
   }
 }
@@ -86,7 +76,7 @@ inline float sum_of_four(const std::uint16_t* columns, const float* x) {
   return (x[four & 0xffff] + x[four >> 16 & 0xffff]) + (x[four >> 32 & 0xffff] + x[four >> 48]);
 }
 
-Sums sums_of(const Quartet& quartet, const float* x, const Centroids& centroids) {
+Sums sums_of(const Quartet& quartet, const float* x, const float* centroids) {
   const std::uint16_t* columns = quartet.columns;
   const std::uint8_t* codes = quartet.codes;
   Sums totals{};
@@ -105,23 +95,12 @@ Sums sums_of(const Quartet& quartet, const float* x, const Centroids& centroids)
   return totals;
 }
 
-// The rows of a panel, and of y.
-struct PanelRows {
-  std::size_t first, count;
-};
-
-PanelRows rows_of(const FactoredView& view, std::size_t panel) {
-  const std::size_t first = panel * view.shape.panel_rows;
-  return {first, std::min<std::size_t>(view.shape.panel_rows, view.header.rows - first)};
-}
-
 void run_panel(const FactoredView& view, std::size_t panel, const float* prepared, const Centroids& centroids,
                const float* bias, float* y) {
   std::array<float, kMostPanelRows + 1> sums;  // and one that quartets name for rows they lack
   std::fill_n(sums.begin(), view.shape.panel_rows + 1, 0.0f);
-  visit_quartets(view, panel, [&](const Quartet& quartet) {
-    const float* const x = prepared + quartet.block * (view.shape.block_columns + std::size_t{1});
-    const Sums four = sums_of(quartet, x, centroids);
+  visit_quartets(view, panel, prepared, [&](const Quartet& quartet) {
+    const Sums four = sums_of(quartet, quartet.x, centroids.table);
     for (std::size_t k = 0; k < kQuartet; ++k) sums[quartet.rows[k]] += four[k];
   });
   const PanelRows rows = rows_of(view, panel);
@@ -138,12 +117,11 @@ void run_panel_by_term(const FactoredView& view, std::size_t panel, const float*
     std::size_t met;
   };
   std::array<Sum, kMostPanelRows + 1> sums{};
-  visit_quartets(view, panel, [&](const Quartet& quartet) {
-    const float* const x = prepared + quartet.block * (view.shape.block_columns + std::size_t{1});
+  visit_quartets(view, panel, prepared, [&](const Quartet& quartet) {
     for (std::size_t i = 0; i < kTurnColumns * quartet.turns; ++i) {
-      const float value = x[quartet.columns[i]];
+      const float value = quartet.x[quartet.columns[i]];
       Sum& row = sums[quartet.rows[i / kSharing % kQuartet]];
-      row.sum += static_cast<double>(value) * static_cast<double>(centroids[quartet.codes[i / kSharing]]);
+      row.sum += static_cast<double>(value) * static_cast<double>(centroids.table[quartet.codes[i / kSharing]]);
       row.met += !std::isfinite(value);
     }
   });
@@ -160,10 +138,9 @@ void multiply_factored(std::span<const std::uint8_t> packed, const float* x, std
                        float* y, unsigned threads) {
   const FactoredView view = factored_view(packed);
   if (vectors == 0 || view.header.rows == 0) return;
-  const Centroids centroids = centroids_of(view);
+  const Centroids centroids(view);
   const std::size_t columns = view.header.columns;
-  const std::size_t most = std::max<std::size_t>(1, std::min(view.header.length / kWorthAThread, view.panels()));
-  const auto parts = static_cast<unsigned>(std::min<std::size_t>(threads, most));
+  const unsigned parts = view.parts_for(view.header.length, kWorthAThread, threads);
   auto* const prepared = reinterpret_cast<float*>(scratch(view.prepared_columns() * sizeof(float)));
   for (std::size_t v = 0; v < vectors; ++v, x += columns, y += view.header.rows) {
     if (prepare(view, x, prepared)) {

@@ -5,6 +5,7 @@
 #include "panel.hpp"
 #include "quad.hpp"
 #include "tile.hpp"
+#include "wide.hpp"
 #include "window.hpp"
 
 namespace dcz {
@@ -20,6 +21,8 @@ PackedHeader header_of(std::span<const std::uint8_t> packed) {
       return quad_view(packed).header;
     case Form::factored:
       return factored_view(packed).header;
+    case Form::wide:
+      return wide_view(packed).header;
     default:
       return tile_view(packed).header;
   }
@@ -35,6 +38,8 @@ void check_packed(std::span<const std::uint8_t> packed) {
       return check_quad(quad_view(packed));
     case Form::factored:
       return check_factored(factored_view(packed));
+    case Form::wide:
+      return check_wide(wide_view(packed));
     default:
       return check_tile(tile_view(packed));
   }

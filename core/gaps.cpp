@@ -69,4 +69,16 @@ void to_positions(std::span<const std::uint16_t> gaps, std::span<const std::uint
   }
 }
 
+std::vector<std::uint64_t> fillers_by_gap_bits(const Bitmap& survivors) {
+  std::vector<std::uint64_t> fillers(15);
+  std::uint64_t next = 0;
+  survivors.each([&](std::uint64_t position) {
+    for (std::uint64_t skipped = (position - next) >> 2, i = 0; skipped > 0 && i < fillers.size(); skipped >>= 1) {
+      fillers[i++] += skipped;
+    }
+    next = position + 1;
+  });
+  return fillers;
+}
+
 }  // namespace dcz

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "bitmap.hpp"
+
 namespace dcz {
 
 struct GapCounts {
@@ -23,5 +25,8 @@ void to_gaps(std::span<const std::int64_t> positions, unsigned gap_bits, std::sp
 // `filler` holds truth values of any byte; `positions` has one element more than there are survivors.
 void to_positions(std::span<const std::uint16_t> gaps, std::span<const std::uint8_t> filler, std::uint64_t size,
                   std::span<std::int64_t> positions);
+
+// The fillers that the survivors of a bitmap need with gaps of 2, 3 ... 16 bits.
+std::vector<std::uint64_t> fillers_by_gap_bits(const Bitmap& survivors);
 
 }  // namespace dcz

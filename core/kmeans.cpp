@@ -33,17 +33,28 @@ void check_k(std::size_t k) {
   throw std::invalid_argument(std::to_string(k) + " centroids need at least as many distinct values");
 }
 
+void check_weights(std::span<const float> values, std::span<const std::uint64_t> weights) {
+  if (weights.empty()) return;
+  if (weights.size() != values.size()) throw std::invalid_argument("there is not one weight for each value");
+  for (const std::uint64_t weight : weights) {
+    if (weight == 0) throw std::invalid_argument("weights are from 1 on");
+  }
+}
+
 double middle(float a, float b) { return (double{a} + double{b}) / 2; }
 
 // Sums of ranges from a pyramid of sums over 16, 32, 64 ... values: unlike a difference of prefix sums, one of small
-// values loses nothing to large ones elsewhere.
+// values loses nothing to large ones elsewhere. Weights are counted exactly.
 class RangeSums {
  public:
-  explicit RangeSums(std::span<const float> values) : values_(values) {
+  RangeSums(std::span<const float> values, std::span<const std::uint64_t> weights)
+      : values_(values), weights_(weights) {
     std::vector<double> level(values.size() / kBlock);
     for (std::size_t i = 0; i < level.size(); ++i) {
-      for (std::size_t j = 0; j < kBlock; ++j) level[i] += values[i * kBlock + j];
+      for (std::size_t j = 0; j < kBlock; ++j) level[i] += at(i * kBlock + j);
     }
+    if (!weights.empty()) before_.push_back(0);
+    for (const std::uint64_t weight : weights) before_.push_back(before_.back() + weight);
     while (!level.empty()) {
       std::vector<double> next(level.size() / 2);
       for (std::size_t i = 0; i < next.size(); ++i) next[i] = level[2 * i] + level[2 * i + 1];
@@ -54,8 +65,8 @@ class RangeSums {
 
   double sum(std::size_t first, std::size_t last) const {
     double total = 0;
-    while (first < last && first % kBlock != 0) total += values_[first++];
-    while (first < last && last % kBlock != 0) total += values_[--last];
+    while (first < last && first % kBlock != 0) total += at(first++);
+    while (first < last && last % kBlock != 0) total += at(--last);
     first /= kBlock;
     last /= kBlock;
     for (auto level = levels_.begin(); first < last; ++level) {
@@ -67,9 +78,19 @@ class RangeSums {
     return total;
   }
 
+  double weight(std::size_t first, std::size_t last) const {
+    return static_cast<double>(before_.empty() ? last - first : before_[last] - before_[first]);
+  }
+
  private:
   static constexpr std::size_t kBlock = 16;
+  double at(std::size_t i) const {
+    return weights_.empty() ? double{values_[i]} : static_cast<double>(weights_[i]) * values_[i];
+  }
+
   std::span<const float> values_;
+  std::span<const std::uint64_t> weights_;
+  std::vector<std::uint64_t> before_;
   std::vector<std::vector<double>> levels_;
 };
 
@@ -120,14 +141,16 @@ void add_exactly(double& sum, double& rest, double term) {
   sum = total;
 }
 
-std::vector<Prefix> prefixes(std::span<const float> ordered, double centre) {
-  std::vector<Prefix> result{{}};
+std::vector<Prefix> prefixes(std::span<const float> ordered, std::span<const std::uint64_t> weights, double centre) {
+  std::vector<Prefix> result;
+  result.reserve(ordered.size() + 1);
+  result.push_back({});
   double weight = 0, sum = 0, sum_rest = 0, square = 0, square_rest = 0;
   for (std::size_t i = 0; i < ordered.size(); ++i) {
-    const double value = double{ordered[i]} - centre;
-    weight += 1;
-    add_exactly(sum, sum_rest, value);
-    add_exactly(square, square_rest, value * value);
+    const double value = double{ordered[i]} - centre, times = weights.empty() ? 1 : static_cast<double>(weights[i]);
+    weight += times;
+    add_exactly(sum, sum_rest, times * value);
+    add_exactly(square, square_rest, times * value * value);
     if (i + 1 < ordered.size() && ordered[i + 1] == ordered[i]) continue;
     result.push_back({weight, sum, square, static_cast<float>(sum_rest), static_cast<float>(square_rest)});
   }
@@ -238,11 +261,13 @@ std::vector<std::uint32_t> optimal_ends(const std::vector<Prefix>& prefix, std::
 // nothing changes; reseeding lowers it, since the farthest value's error becomes 0 and a centroid without values is not
 // missed. No assignment returns, and there are finitely many. Rounding could at most let two assignments of equal error
 // alternate: Brent's cycle detection ends that.
-std::vector<float> lloyd(std::span<const float> ordered, std::vector<float> centroids) {
+std::vector<float> lloyd(std::span<const float> ordered, std::vector<float> centroids,
+                         std::span<const std::uint64_t> weights) {
   check_k(centroids.size());
   check_ascending(ordered, "values");
   check_ascending(centroids, "centroids");
-  const RangeSums sums(ordered);
+  check_weights(ordered, weights);
+  const RangeSums sums(ordered, weights);
   std::vector<std::size_t> ends(centroids.size());
   std::vector<float> milestone, means(centroids.size());
   for (std::uint64_t step = 1;;) {
@@ -256,7 +281,7 @@ std::vector<float> lloyd(std::span<const float> ordered, std::vector<float> cent
         empty = c;
         break;
       }
-      means[c] = static_cast<float>(sums.sum(begin, ends[c]) / static_cast<double>(ends[c] - begin));
+      means[c] = static_cast<float>(sums.sum(begin, ends[c]) / sums.weight(begin, ends[c]));
     }
     if (empty < ends.size()) {
       reseed(ordered, ends, empty, centroids);
@@ -268,12 +293,14 @@ std::vector<float> lloyd(std::span<const float> ordered, std::vector<float> cent
   }
 }
 
-std::vector<float> optimal_centroids(std::span<const float> ordered, std::size_t k) {
+std::vector<float> optimal_centroids(std::span<const float> ordered, std::size_t k,
+                                     std::span<const std::uint64_t> weights) {
   check_k(k);
   check_ascending(ordered, "values");
+  check_weights(ordered, weights);
   if (ordered.empty()) refuse_few_values(k);
   const double centre = ordered[ordered.size() / 2];
-  const auto prefix = prefixes(ordered, centre);
+  const auto prefix = prefixes(ordered, weights, centre);
   if (k > prefix.size() - 1) refuse_few_values(k);
   std::vector<float> centroids;
   Prefix begin = prefix[0];
@@ -282,7 +309,7 @@ std::vector<float> optimal_centroids(std::span<const float> ordered, std::size_t
     centroids.push_back(static_cast<float>(centre + range_sum(begin, end) / (end.weight - begin.weight)));
     begin = end;
   }
-  return lloyd(ordered, std::move(centroids));
+  return lloyd(ordered, std::move(centroids), weights);
 }
 
 void assign(std::span<const float> values, std::span<const float> centroids, std::span<std::uint8_t> codes) {

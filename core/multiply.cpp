@@ -14,7 +14,9 @@
 #include "pool.hpp"
 #include "quad_multiply.hpp"
 #include "scratch.hpp"
+#include "wide_multiply.hpp"
 #include "window_kernel.hpp"
+#include "window_rows.hpp"
 
 namespace dcz {
 
@@ -37,18 +39,6 @@ const WindowKernel& window_kernel() {
 
 namespace {
 
-// With x24 a column is off by at most 2^-24 of the largest: with that no more than so many times the root mean square,
-// the error stays below that of float32 sums.
-constexpr float kMostOutstanding = 16;
-
-// Up to such magnitudes, and down to their inverse, the squares of 65536 columns neither overflow nor vanish.
-constexpr float kSquared = 0x1p48f;
-
-// Pairs times vectors below which a second thread would come too late.
-constexpr std::size_t kPairsWorthAThread = 2048;
-
-constexpr std::size_t kAlignment = 64;
-
 struct Vector {
   Arithmetic arithmetic;
   float step;
@@ -58,18 +48,12 @@ struct Vector {
 Vector arithmetic_of(const WindowView& view, const Scan& scan, Activations activations) {
   const std::size_t columns = view.header.columns;
   if (!scan.finite) return {Arithmetic::floats, 1, false};
-  const bool integers = fits_integers(columns, scan.largest);
-  if (integers && activations == Activations::int8) return {Arithmetic::x8, step8(scan.largest), true};
-  const float mean = scan.squares / static_cast<float>(std::max<std::size_t>(columns, 1));
-  const bool judged = scan.largest <= kSquared && scan.largest >= 1 / kSquared;
-  if (integers && judged && view.header.grid != Grid::none &&
-      scan.largest * scan.largest <= kMostOutstanding * kMostOutstanding * mean) {
-    int exponent;
-    std::frexp(scan.largest, &exponent);
-    // the largest magnitude comes to lie between 2^22 and 2^23 - 1, whatever rounding does
-    if (scan.largest > std::ldexp(static_cast<float>(kOffset24 - 1), exponent - 23)) ++exponent;
+  if (activations == Activations::int8 && fits_integers(columns, scan.largest)) {
+    return {Arithmetic::x8, step8(scan.largest), true};
+  }
+  if (view.header.grid != Grid::none && fits24(columns, scan)) {
     const auto arithmetic = view.header.grid == Grid::int8 ? Arithmetic::x24w8 : Arithmetic::x24w16;
-    return {arithmetic, std::ldexp(1.0f, exponent - 23), true};
+    return {arithmetic, step24(scan.largest, kOffset24 - 1), true};
   }
   return {Arithmetic::floats, 1, true};
 }
@@ -95,15 +79,6 @@ void multiply_not_finite(const WindowView& view, const float* x, const float* bi
   for (std::size_t row = 0; row < rows; ++row) {
     y[row] = met[row] == all ? sums[row] + (bias ? bias[row] : 0) : std::numeric_limits<float>::quiet_NaN();
   }
-}
-
-// The groups at which `parts` threads of equal work begin.
-std::size_t first_group(const WindowView& view, std::size_t part, std::size_t parts) {
-  if (part == 0) return 0;
-  if (part == parts) return view.groups();
-  const auto pairs = static_cast<std::uint32_t>(view.pairs() * part / parts);
-  const auto* const found = std::lower_bound(view.ends, view.ends + view.groups(), pairs);
-  return static_cast<std::size_t>(found - view.ends);
 }
 
 void multiply_tile(const WindowKernel& kernel, WindowTask& task, unsigned threads) {
@@ -177,6 +152,7 @@ void multiply(std::span<const std::uint8_t> packed, const float* x, std::size_t 
   if (header.form == Form::window) return multiply_window(packed, x, vectors, bias, y, activations, threads);
   if (header.form == Form::panel) return multiply_panel(packed, x, vectors, bias, y, threads);
   if (header.form == Form::quad) return multiply_quad(packed, x, vectors, bias, y, activations, threads);
+  if (header.form == Form::wide) return multiply_wide(packed, x, vectors, bias, y, activations, threads);
   if (header.form == Form::factored) return multiply_factored(packed, x, vectors, bias, y, threads);
   throw std::invalid_argument("packed weights of a form that does not multiply");
 }

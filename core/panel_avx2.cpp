@@ -41,7 +41,7 @@ std::uint64_t prepare(const PanelTask& task, std::size_t first, std::size_t last
   const std::size_t wide = width(task.vectors), columns = task.view->header.columns;
   std::uint64_t not_finite = 0;
   for (std::size_t number = first; number < last; ++number) {
-    const Block block = block_of(task, number, wide);
+    const Block<float> block = block_at(*task.view, number, task.prepared, wide);
     for (std::size_t vector = 0; vector < wide; vector += kLanes) {
       const float* const x = task.x + vector * columns + block.begin;
       const std::size_t vectors = at_most(task.vectors - vector, kLanes);
@@ -97,8 +97,8 @@ inline void multiply_pair(const Quartet& quartet, std::size_t first, const float
 
 // The sums of a panel, row by row, to y, vector by vector.
 void finish(const PanelTask& task, std::size_t panel, std::size_t wide, const float* sums) {
-  const std::size_t rows = task.view->header.rows, first = panel * task.view->shape.panel_rows;
-  const std::size_t count = at_most(task.view->shape.panel_rows, rows - first);
+  const std::size_t rows = task.view->header.rows;
+  const auto [first, count] = rows_of(*task.view, panel);
   for (std::size_t row = 0; row < count; row += kLanes) {
     const __m256i lanes = first_lanes(count - row);
     const __m256 bias = task.bias ? _mm256_maskload_ps(task.bias + first + row, lanes) : _mm256_setzero_ps();

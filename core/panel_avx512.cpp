@@ -2,42 +2,14 @@
 #include <immintrin.h>
 
 #include "panel_walk.hpp"
+#include "square_avx512.hpp"
 
 namespace dcz {
 namespace {
 
-constexpr std::size_t kLanes = 16;
+using avx512::first_lanes, avx512::transpose;
 
-// Rows become columns.
-inline void transpose(__m512 (&r)[16]) {
-  __m512 t[16];
-  for (int i = 0; i < 8; ++i) {
-    t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    for (int half = 0; half < 2; ++half) {
-      const __m512d a = _mm512_castps_pd(t[4 * i + half]), b = _mm512_castps_pd(t[4 * i + 2 + half]);
-      r[4 * i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-      r[4 * i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    for (int half = 0; half < 2; ++half) {
-      const __m512 a = r[8 * half + i], b = r[8 * half + 4 + i];
-      t[8 * half + i] = _mm512_shuffle_f32x4(a, b, 0x88);
-      t[8 * half + 4 + i] = _mm512_shuffle_f32x4(a, b, 0xdd);
-    }
-  }
-  for (int i = 0; i < 8; ++i) {
-    r[i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0x88);
-    r[8 + i] = _mm512_shuffle_f32x4(t[i], t[8 + i], 0xdd);
-  }
-}
-
-inline __mmask16 first_lanes(std::size_t count) {
-  return count >= kLanes ? __mmask16{0xffff} : static_cast<__mmask16>((1u << count) - 1);
-}
+constexpr std::size_t kLanes = avx512::kSquare;
 
 std::size_t width(std::size_t vectors) { return (vectors + kLanes - 1) / kLanes * kLanes; }
 
@@ -55,7 +27,7 @@ std::uint64_t prepare(const PanelTask& task, std::size_t first, std::size_t last
   const std::size_t wide = width(task.vectors), block_columns = task.view->shape.block_columns;
   std::uint64_t not_finite = 0;
   for (std::size_t number = first; number < last; ++number) {
-    const Block block = block_of(task, number, wide);
+    const Block<float> block = block_at(*task.view, number, task.prepared, wide);
     for (std::size_t vector = 0; vector < wide; vector += kLanes) {
       __m512 poison[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};  // 0, or NaN for vectors not finite
       float* const out = block.prepared + vector;
@@ -139,8 +111,8 @@ inline void multiply_quartet(const Quartet& quartet, const float* x, const Book&
 
 // The sums of a panel, row by row, to y, vector by vector.
 void finish(const PanelTask& task, std::size_t panel, std::size_t wide, const float* sums) {
-  const std::size_t rows = task.view->header.rows, first = panel * task.view->shape.panel_rows;
-  const std::size_t count = at_most(task.view->shape.panel_rows, rows - first);
+  const std::size_t rows = task.view->header.rows;
+  const auto [first, count] = rows_of(*task.view, panel);
   for (std::size_t row = 0; row < count; row += kLanes) {
     const __mmask16 lanes = first_lanes(count - row);
     const __m512 bias = task.bias ? _mm512_maskz_loadu_ps(lanes, task.bias + first + row) : _mm512_setzero_ps();

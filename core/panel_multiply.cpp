@@ -37,9 +37,8 @@ const PanelKernel& panel_kernel() {
 // Computes a tile; the vectors that are not finite, a bit each.
 std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned threads) {
   const PanelView& view = *task.view;
-  const std::size_t width = kernel.width(task.vectors), most = view.header.length * task.vectors / kWorthAThread;
-  const auto parts =
-      static_cast<unsigned>(std::min<std::size_t>(threads, std::max<std::size_t>(1, std::min(most, view.panels()))));
+  const std::size_t width = kernel.width(task.vectors);
+  const unsigned parts = view.parts_for(view.header.length * task.vectors, kWorthAThread, threads);
   const std::size_t prepared = round_up(view.prepared_columns() * width, 16), sums = sum_rows(view) * width;
   task.prepared = reinterpret_cast<float*>(scratch((prepared + parts * sums) * sizeof(float)));
   std::atomic<std::uint64_t> not_finite{0};

@@ -17,7 +17,7 @@ inline std::uint64_t prepare(const PanelTask& task, std::size_t first, std::size
   const std::size_t columns = task.view->header.columns, block_columns = task.view->shape.block_columns;
   std::uint64_t not_finite = 0;
   for (std::size_t number = first; number < last; ++number) {
-    const Block block = block_of(task, number, kWidth);
+    const Block<float> block = block_at(*task.view, number, task.prepared, kWidth);
     for (std::size_t column = 0; column <= block_columns; ++column) {
       float* const out = block.prepared + column * kWidth;
       for (std::size_t v = 0; v < kWidth; ++v) {
@@ -31,8 +31,8 @@ inline std::uint64_t prepare(const PanelTask& task, std::size_t first, std::size
 }
 
 inline void finish(const PanelTask& task, std::size_t panel, const float* sums) {
-  const std::size_t rows = task.view->header.rows, first = panel * task.view->shape.panel_rows;
-  const std::size_t count = at_most(task.view->shape.panel_rows, rows - first);
+  const std::size_t rows = task.view->header.rows;
+  const auto [first, count] = rows_of(*task.view, panel);
   for (std::size_t v = 0; v < task.vectors; ++v) {
     for (std::size_t row = 0; row < count; ++row) {
       task.y[v * rows + first + row] = sums[row * kWidth + v] + (task.bias ? task.bias[first + row] : 0.0f);

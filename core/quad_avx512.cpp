@@ -1,118 +1,19 @@
-// The form `quad` with AVX-512, in integers: a register holds a column of 64 vectors, a byte each.
-//
-// Four columns, interleaved by unpacking, have four bytes for each vector, which `vpdpbusd` multiplies by four digits
-// and adds to its sum. Unpacking stays within 16 bytes: the sums of vector 16 * k + 4 * l + e are in register k, lane
-// 4 * l + e, if its byte is number 16 * l + 4 * k + e of a column, and so it is.
-#include <immintrin.h>
+// The form `quad` with AVX-512, in integers: panels times prepared columns, two runs side by side.
+#include "quad_avx512.hpp"
+
+#include <cstring>
+#include <utility>
 
 #include "quad_walk.hpp"
 
 namespace dcz {
 namespace {
 
-constexpr std::size_t kVectors = 64, kLanes = 16;
+constexpr std::size_t kVectors = avx512::kQuadVectors, kLanes = avx512::kSquare, kSide = 2;
 using V = __m512i;
 
 inline V load(const void* from) { return _mm512_load_si512(from); }
 inline void store(void* to, V value) { _mm512_store_si512(to, value); }
-
-inline __mmask16 first_lanes(std::size_t count) {
-  return count >= kLanes ? __mmask16{0xffff} : static_cast<__mmask16>((1u << count) - 1);
-}
-
-// Rows become columns.
-inline void transpose(V (&r)[16]) {
-  V t[16];
-  for (int i = 0; i < 8; ++i) {
-    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    for (int half = 0; half < 2; ++half) {
-      const V a = t[4 * i + half], b = t[4 * i + 2 + half];
-      r[4 * i + 2 * half] = _mm512_unpacklo_epi64(a, b);
-      r[4 * i + 2 * half + 1] = _mm512_unpackhi_epi64(a, b);
-    }
-  }
-  for (int i = 0; i < 4; ++i) {
-    for (int half = 0; half < 2; ++half) {
-      const V a = r[8 * half + i], b = r[8 * half + 4 + i];
-      t[8 * half + i] = _mm512_shuffle_i32x4(a, b, 0x88);
-      t[8 * half + 4 + i] = _mm512_shuffle_i32x4(a, b, 0xdd);
-    }
-  }
-  for (int i = 0; i < 8; ++i) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88);
-    r[8 + i] = _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd);
-  }
-}
-
-// The lowest bytes of one vector's fixed point where the lowest bytes of others are kept.
-template <int kByte>
-inline V put_byte(V bytes, V number) {
-  constexpr auto kThere = static_cast<__mmask64>(0x1111111111111111u << kByte);
-  return _mm512_mask_mov_epi8(bytes, kThere, _mm512_slli_epi32(number, 8 * kByte));
-}
-
-// A vector of the task, or zeros for one that there is not.
-struct Source {
-  const float* x;
-  float per_step;
-};
-
-inline Source source_of(const QuadTask& task, std::size_t vector) {
-  if (vector >= task.vectors) return {nullptr, 0};
-  return {task.x + vector * task.view->header.columns, 1 / task.steps[vector]};
-}
-
-inline V fixed_point(const Source& source, std::size_t column, __mmask16 there) {
-  if (!source.x) return _mm512_setzero_si512();
-  const __m512 x = _mm512_maskz_loadu_ps(there, source.x + column);
-  return _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(source.per_step)));
-}
-
-// Columns that are prepared at once: their bytes, four vectors to a lane, stay in the first cache.
-constexpr std::size_t kChunk = 128;
-
-// Four vectors, from `vector` on: their bytes side by side for each column.
-inline void pack_four(const QuadTask& task, std::size_t vector, std::size_t column, std::size_t count, V* out) {
-  const Source source[4] = {source_of(task, vector), source_of(task, vector + 1), source_of(task, vector + 2),
-                            source_of(task, vector + 3)};
-  const V offset = _mm512_set1_epi8(static_cast<char>(kOffset8));
-  for (std::size_t done = 0; done < count; done += kLanes) {
-    const __mmask16 there = first_lanes(count - done);
-    V bytes = fixed_point(source[0], column + done, there);
-    bytes = put_byte<1>(bytes, fixed_point(source[1], column + done, there));
-    bytes = put_byte<2>(bytes, fixed_point(source[2], column + done, there));
-    bytes = put_byte<3>(bytes, fixed_point(source[3], column + done, there));
-    store(out + done / kLanes, _mm512_add_epi8(bytes, offset));
-  }
-}
-
-void prepare(const QuadTask& task, std::size_t number) {
-  const Block block = block_of(task, number, kVectors);
-  alignas(64) V fours[16][kChunk / kLanes];
-  for (std::size_t first = 0; first < block.count; first += kChunk) {
-    const std::size_t count = at_most(block.count - first, kChunk);
-    // four vectors -> 4 * l + k, the lane of the bytes 16 * l + 4 * k on
-    for (std::size_t four = 0; four < 16; ++four) {
-      pack_four(task, 4 * four, block.begin + first, count, fours[4 * (four % 4) + four / 4]);
-    }
-    for (std::size_t done = 0; done < count; done += kLanes) {
-      V square[16];
-      for (std::size_t i = 0; i < 16; ++i) square[i] = fours[i][done / kLanes];
-      transpose(square);
-      std::uint8_t* const out = block.prepared + (first + done) * kVectors;
-      const std::size_t here = at_most(count - done, kLanes);
-      for (std::size_t i = 0; i < 16; ++i) {
-        if (i < here) store(out + i * kVectors, square[i]);
-      }
-    }
-  }
-  for (std::size_t column = block.count; column <= task.view->shape.block_columns; ++column) {
-    store(block.prepared + column * kVectors, _mm512_setzero_si512());
-  }
-}
 
 // The digits of a codebook, looked up for 64 entries at once.
 template <unsigned kCodeBits>
@@ -138,54 +39,101 @@ struct DigitTable {
   }
 };
 
-// The digits of a run, four to a number, in whole registers.
-struct RunDigits {
-  alignas(64) std::uint32_t fours[(kMostFours + kLanes - 1) / kLanes * kLanes];
-
-  template <unsigned kCodeBits>
-  void find(const Run& run, const DigitTable<kCodeBits>& table, V low_bytes_of) {
-    for (std::size_t four = 0; four < run.fours; four += kLanes) {
-      const std::size_t left = run.fours - four;
-      const auto here = static_cast<__mmask16>(first_lanes(left));
-      const std::uint16_t* const at = run.entries + kFour * four;
-      const V front = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here), at);
-      const V back = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here >> 8), at + 32);
-      store(fours + four, table.look_up(_mm512_permutex2var_epi8(front, low_bytes_of, back)));
-    }
-  }
-};
-
 inline V even_bytes() {
   alignas(64) std::uint8_t even[64];
   for (std::size_t i = 0; i < 64; ++i) even[i] = static_cast<std::uint8_t>(2 * i);
   return load(even);
 }
 
+// Two runs that follow each other, or the last one of a segment, and what is found of their entries: the columns, in
+// the place of which there is no code, and four digits to a number.
+struct Pair {
+  static constexpr std::size_t kMost = (kSide * kMostFours + kLanes - 1) / kLanes * kLanes;
+
+  alignas(64) std::uint16_t columns[kFour * kMost];
+  alignas(64) std::uint32_t digits[kMost];
+  Run runs[kSide];
+  std::size_t count;
+};
+
+// Finds what is needed of entries a pair ahead, since what has just been stored cannot be loaded at once.
+template <unsigned kCodeBits>
+class Finder {
+ public:
+  explicit Finder(const QuadView& view)
+      : table_(view),
+        even_(even_bytes()),
+        column_(_mm512_set1_epi16(static_cast<short>(0xffffu >> kCodeBits << kCodeBits))),
+        end_(view.entries + kFour * view.header.length) {}
+
+  // False if the segment has no more.
+  bool next(Runs& runs, Pair& pair) const {
+    pair.count = 0;
+    while (pair.count < kSide && runs.next(pair.runs[pair.count])) ++pair.count;
+    if (pair.count == 0) return false;
+    const std::uint16_t* const entries = pair.runs[0].entries;
+    const std::size_t fours = pair.runs[0].fours + (pair.count == kSide ? pair.runs[1].fours : 0);
+    for (std::size_t four = 0; four < fours; four += kLanes) find(entries + kFour * four, four, pair);
+    return true;
+  }
+
+ private:
+  // Entries are read once, so that they come from far away where the whole does not fit into the second cache: by so
+  // much earlier.
+  static constexpr std::size_t kAhead = 1024;
+
+  void find(const std::uint16_t* at, std::size_t four, Pair& pair) const {
+    _mm_prefetch(reinterpret_cast<const char*>(at) + kAhead, _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(at) + kAhead + 64, _MM_HINT_T0);
+    V front, back;
+    if (const auto left = static_cast<std::size_t>(end_ - at) / kFour; left >= kLanes) {
+      front = _mm512_loadu_si512(at);
+      back = _mm512_loadu_si512(at + 32);
+    } else {
+      const std::uint16_t here = avx512::first_lanes(left);
+      front = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here), at);
+      back = _mm512_maskz_loadu_epi64(static_cast<__mmask8>(here >> 8), at + 32);
+    }
+    store(pair.columns + kFour * four, _mm512_and_si512(front, column_));
+    store(pair.columns + kFour * four + 32, _mm512_and_si512(back, column_));
+    store(pair.digits + four, table_.look_up(_mm512_permutex2var_epi8(front, even_, back)));
+  }
+
+  const DigitTable<kCodeBits> table_;
+  const V even_, column_;
+  const std::uint16_t* const end_;
+};
+
 struct Sums {
   V k[4];
 
-  explicit Sums(const std::uint8_t* from) : k{load(from), load(from + 64), load(from + 128), load(from + 192)} {}
+  Sums() : k{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()} {}
 
-  void keep(std::uint8_t* to) const {
-    for (std::size_t i = 0; i < 4; ++i) store(to + 64 * i, k[i]);
+  void add_to(std::uint8_t* to) const {
+    for (std::size_t i = 0; i < 4; ++i) store(to + 64 * i, _mm512_add_epi32(load(to + 64 * i), k[i]));
   }
 };
 
-// The column of entry number kNumber of four.
-template <unsigned kCodeBits, unsigned kNumber>
-inline V column_of(const std::uint8_t* x, std::uint64_t entries) {
-  constexpr std::uint64_t kColumn = 0xffffu >> kCodeBits << kCodeBits;
-  const std::uint64_t column = entries >> 16 * kNumber & kColumn;
+// The lowest 16 bits, by one instruction: compilers would join it with the shift of an address, which makes more.
+inline std::uint64_t low_16(std::uint64_t bits) {
+  std::uint64_t low;
+  asm("movzwl %w1, %k0" : "=r"(low) : "r"(bits));
+  return low;
+}
+
+template <unsigned kCodeBits>
+inline V column_at(const std::uint8_t* x, std::uint64_t column) {
   if constexpr (kCodeBits == 8) return load(x + (column >> 2));
   return load(x + (column << (kCodeBits == 8 ? 0 : 6 - kCodeBits)));
 }
 
+// All columns by one load: a load on which the address of another one waits is dear.
 template <unsigned kCodeBits>
-inline void add_four(Sums& sums, const std::uint8_t* x, const std::uint16_t* at, std::uint32_t digits) {
-  std::uint64_t entries;
-  std::memcpy(&entries, at, sizeof entries);
-  const V a = column_of<kCodeBits, 0>(x, entries), b = column_of<kCodeBits, 1>(x, entries);
-  const V c = column_of<kCodeBits, 2>(x, entries), d = column_of<kCodeBits, 3>(x, entries);
+inline void add_four(Sums& sums, const std::uint8_t* x, const std::uint16_t* columns, std::uint32_t digits) {
+  std::uint64_t four;
+  std::memcpy(&four, columns, sizeof four);
+  const V a = column_at<kCodeBits>(x, low_16(four)), b = column_at<kCodeBits>(x, low_16(four >> 16));
+  const V c = column_at<kCodeBits>(x, low_16(four >> 32)), d = column_at<kCodeBits>(x, four >> 48);
   const V weights = _mm512_set1_epi32(static_cast<int>(digits));
   const V ab_low = _mm512_unpacklo_epi8(a, b), ab_high = _mm512_unpackhi_epi8(a, b);
   const V cd_low = _mm512_unpacklo_epi8(c, d), cd_high = _mm512_unpackhi_epi8(c, d);
@@ -195,100 +143,57 @@ inline void add_four(Sums& sums, const std::uint8_t* x, const std::uint16_t* at,
   sums.k[3] = _mm512_dpbusd_epi32(sums.k[3], _mm512_unpackhi_epi16(ab_high, cd_high), weights);
 }
 
-// Two runs side by side, since one alone waits for its sums.
 template <unsigned kCodeBits>
-class Multiplier {
- public:
-  Multiplier(const QuadView& view, std::uint8_t* sums) : table_(view), even_(even_bytes()), sums_(sums) {}
-
-  void multiply(const Run& long_run, const Run& short_run, const std::uint8_t* x) {
-    digits_[0].find(long_run, table_, even_);
-    digits_[1].find(short_run, table_, even_);
-    Sums first(sums_of(long_run)), second(sums_of(short_run));
-    const std::size_t both = at_most(short_run.fours, long_run.fours);
-    for (std::size_t i = 0; i < both; ++i) {
-      add_four<kCodeBits>(first, x, long_run.entries + kFour * i, digits_[0].fours[i]);
-      add_four<kCodeBits>(second, x, short_run.entries + kFour * i, digits_[1].fours[i]);
-    }
-    add_rest(first, long_run, both, 0, x);
-    add_rest(second, short_run, both, 1, x);
-    first.keep(sums_of(long_run));
-    second.keep(sums_of(short_run));
-  }
-
-  // By itself: that an empty one stood beside it cost 5 % of the whole.
-  void multiply(const Run& run, const std::uint8_t* x) {
-    digits_[0].find(run, table_, even_);
-    Sums sums(sums_of(run));
-    add_rest(sums, run, 0, 0, x);
-    sums.keep(sums_of(run));
-  }
-
- private:
-  std::uint8_t* sums_of(const Run& run) const { return sums_ + run.row * kVectors * sizeof(std::int32_t); }
-
-  void add_rest(Sums& sums, const Run& run, std::size_t from, std::size_t which, const std::uint8_t* x) const {
-    for (std::size_t i = from; i < run.fours; ++i) {
-      add_four<kCodeBits>(sums, x, run.entries + kFour * i, digits_[which].fours[i]);
-    }
-  }
-
-  const DigitTable<kCodeBits> table_;
-  const V even_;
-  std::uint8_t* const sums_;
-  RunDigits digits_[2];
-};
-
-// As finish_integer.
-inline __m512 results_of(V totals, double unit, __m512 bias) {
-  const __m512d by = _mm512_set1_pd(unit);
-  const __m256 low = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_castsi512_si256(totals)), by));
-  const __m256 high = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(totals, 1)), by));
-  return _mm512_add_ps(_mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1), bias);
+inline void add_fours(Sums& sums, const Pair& pair, std::size_t first, std::size_t last, const std::uint8_t* x) {
+  for (; first < last; ++first) add_four<kCodeBits>(sums, x, pair.columns + kFour * first, pair.digits[first]);
 }
 
-// The sums of a panel, row by row, to y, vector by vector.
-void finish(const QuadTask& task, std::size_t panel, const std::uint8_t* sums) {
-  const QuadView& view = *task.view;
-  const PanelRows rows = rows_of(view, panel);
-  for (std::size_t vector = 0; vector < task.vectors; vector += kLanes) {
-    const std::size_t vectors = at_most(task.vectors - vector, kLanes);
-    for (std::size_t row = 0; row < rows.count; row += kLanes) {
-      const __mmask16 there = first_lanes(rows.count - row);
-      const std::size_t at = rows.first + row;
-      const __m512 bias = task.bias ? _mm512_maskz_loadu_ps(there, task.bias + at) : _mm512_setzero_ps();
-      const V offset = _mm512_mullo_epi32(_mm512_maskz_loadu_epi32(there, view.sums + at), _mm512_set1_epi32(kOffset8));
-      V square[16];
-      for (std::size_t i = 0; i < 16; ++i) square[i] = load(sums + ((row + i) * kVectors + vector) * sizeof(int));
-      transpose(square);
-      for (std::size_t i = 0; i < 16; ++i) {
-        if (i >= vectors) continue;
-        const double unit = static_cast<double>(task.steps[vector + i]) * static_cast<double>(view.header.scale8);
-        _mm512_mask_storeu_ps(task.y + (vector + i) * view.header.rows + at, there,
-                              results_of(_mm512_sub_epi32(square[i], offset), unit, bias));
-      }
-    }
+inline std::uint8_t* sums_of(const Run& run, std::uint8_t* sums) {
+  return sums + run.row * kVectors * sizeof(std::int32_t);
+}
+
+// Two runs side by side, since one alone waits for its sums.
+template <unsigned kCodeBits>
+inline void multiply_two(const Pair& pair, const std::uint8_t* x, std::uint8_t* sums) {
+  const std::size_t first = pair.runs[0].fours, second = pair.runs[1].fours, both = at_most(first, second);
+  Sums one, two;
+  const std::uint16_t *columns = pair.columns, *columns_two = columns + kFour * first;
+  const std::uint32_t *digits = pair.digits, *digits_two = digits + first;
+  for (std::size_t i = 0; i < both; ++i) {
+    add_four<kCodeBits>(one, x, columns + kFour * i, digits[i]);
+    add_four<kCodeBits>(two, x, columns_two + kFour * i, digits_two[i]);
   }
+  add_fours<kCodeBits>(one, pair, both, first, x);
+  add_fours<kCodeBits>(two, pair, first + both, first + second, x);
+  one.add_to(sums_of(pair.runs[0], sums));
+  two.add_to(sums_of(pair.runs[1], sums));
+}
+
+template <unsigned kCodeBits>
+inline void multiply(const Pair& pair, const std::uint8_t* x, std::uint8_t* sums) {
+  if (pair.count == kSide) return multiply_two<kCodeBits>(pair, x, sums);
+  Sums one;
+  add_fours<kCodeBits>(one, pair, 0, pair.runs[0].fours, x);
+  one.add_to(sums_of(pair.runs[0], sums));
 }
 
 template <unsigned kCodeBits>
 void run_panel(const QuadTask& task, std::size_t panel, std::uint8_t* sums) {
   const QuadView& view = *task.view;
   std::memset(sums, 0, sum_rows(view) * kVectors * sizeof(std::int32_t));
-  Multiplier<kCodeBits> multiplier(view, sums);
+  const Finder<kCodeBits> finder(view);
   Runs runs(view, panel);
+  Pair pairs[2];
+  Pair *now = pairs, *then = pairs + 1;
   for (std::size_t block = 0; block < view.blocks; ++block) {
     const std::uint8_t* const x = block_of(task, block, kVectors).prepared;
     runs.enter_segment();
-    for (Run first, second; runs.next(first);) {
-      if (runs.next(second)) {
-        multiplier.multiply(first, second, x);
-      } else {
-        multiplier.multiply(first, x);
-      }
+    for (bool more = finder.next(runs, *now); more; std::swap(now, then)) {
+      more = finder.next(runs, *then);
+      multiply<kCodeBits>(*now, x, sums);
     }
   }
-  finish(task, panel, sums);
+  avx512::finish_quad(task, panel, sums);
 }
 
 void run(const QuadTask& task, std::size_t panel, std::uint8_t* sums) {
@@ -304,6 +209,6 @@ void run(const QuadTask& task, std::size_t panel, std::uint8_t* sums) {
 
 }  // namespace
 
-constinit const QuadKernel kQuadAvx512{kVectors, kVectors, kVectors * sizeof(std::int32_t), prepare, run};
+constinit const QuadKernel kQuadAvx512{kVectors, kVectors, kVectors * sizeof(std::int32_t), avx512::prepare_quad, run};
 
 }  // namespace dcz

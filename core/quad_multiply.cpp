@@ -27,8 +27,7 @@ const QuadKernel& quad_kernel([[maybe_unused]] Arithmetic arithmetic) {
 }
 
 unsigned parts_for(const QuadView& view, std::size_t vectors, unsigned threads) {
-  const std::size_t most = std::min(view.header.length * vectors / kWorthAThread, view.panels());
-  return static_cast<unsigned>(std::min<std::size_t>(threads, std::max<std::size_t>(1, most)));
+  return view.parts_for(view.header.length * vectors, kWorthAThread, threads);
 }
 
 // Vectors that one kernel takes at once.

@@ -19,7 +19,7 @@ inline float rounded(float x) {
 
 void prepare(const QuadTask& task, std::size_t number) {
   const std::size_t columns = task.view->header.columns, block_columns = task.view->shape.block_columns;
-  const Block block = block_of(task, number, kWidth * sizeof(float));
+  const Block<std::uint8_t> block = block_of(task, number, kWidth * sizeof(float));
   auto* const prepared = reinterpret_cast<float*>(block.prepared);
   std::memset(prepared, 0, (block_columns + 1) * kWidth * sizeof(float));
   for (std::size_t v = 0; v < task.vectors; ++v) {

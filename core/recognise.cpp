@@ -36,18 +36,31 @@ class Numbering {
   std::array<std::uint16_t, kSlots> used_{};
 };
 
+// After so many survivors without too many values a tensor is likely to be shared: its codes get their room at once.
+constexpr std::size_t kLikely = std::size_t{1} << 16;
+
 template <typename Item>
 std::optional<SharedElements> recognise(std::span<const std::uint8_t> elements) {
   const std::size_t size = elements.size() / sizeof(Item);
-  SharedElements found;
-  Numbering<Item> numbering;
-  for (std::size_t i = 0; i < size; ++i) {
+  const auto item_at = [&](std::size_t i) {
     Item item;
     std::memcpy(&item, elements.data() + i * sizeof(Item), sizeof(Item));
+    return item;
+  };
+  SharedElements found;
+  found.bitmap.resize(size / 8 + (size % 8 != 0));
+  Numbering<Item> numbering;
+  for (std::size_t i = 0; i < size; ++i) {
+    const Item item = item_at(i);
     if (item == 0) continue;
     const std::size_t number = numbering.number_of(item);
     if (number == kMostDistinct) return std::nullopt;
-    found.positions.push_back(static_cast<std::int64_t>(i));
+    if (found.codes.size() == kLikely) {
+      std::size_t rest = 0;
+      for (std::size_t j = i; j < size; ++j) rest += item_at(j) != 0;
+      found.codes.reserve(kLikely + rest);
+    }
+    found.bitmap[i / 8] = static_cast<std::uint8_t>(found.bitmap[i / 8] | 1u << (i % 8));
     found.codes.push_back(static_cast<std::uint8_t>(number));
   }
   // From the order of appearance to ascending order.

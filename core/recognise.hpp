@@ -10,10 +10,10 @@
 
 namespace dcz {
 
-// The elements that are not zero in all their bits: where they are, which there are (ascending as unsigned integers),
-// and which of those each is.
+// The elements that are not zero in all their bits: where they are (element i is bit i % 8 of byte i / 8), which there
+// are (ascending as unsigned integers), and which of those each is.
 struct SharedElements {
-  std::vector<std::int64_t> positions;
+  std::vector<std::uint8_t> bitmap;
   std::vector<std::uint64_t> distinct;
   std::vector<std::uint8_t> codes;
 };

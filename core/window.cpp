@@ -3,11 +3,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
 #include <stdexcept>
-#include <string>
 
-#include "bits.hpp"
+#include "window_rows.hpp"
 
 namespace dcz {
 namespace {
@@ -35,49 +33,14 @@ Layout layout_of(const PackedHeader& header) {
   return layout;
 }
 
-// Calls take(bit) for each set bit among `count` from bit `first` on.
-template <typename Take>
-void visit_bits(std::span<const std::uint8_t> bitmap, std::uint64_t first, std::uint64_t count, const Take& take) {
-  for (std::uint64_t done = 0; done < count;) {
-    const std::uint64_t at = first + done, byte = at / 8;
-    std::uint64_t word = 0;
-    if (byte + 8 <= bitmap.size()) {
-      word = load_le64(bitmap.data() + byte);
-    } else {
-      for (std::uint64_t i = byte; i < bitmap.size(); ++i) word |= std::uint64_t{bitmap[i]} << (8 * (i - byte));
-    }
-    word >>= at % 8;
-    const std::uint64_t here = std::min<std::uint64_t>(64 - at % 8, count - done);
-    if (here < 64) word &= (std::uint64_t{1} << here) - 1;
-    for (; word != 0; word &= word - 1) take(done + static_cast<std::uint64_t>(std::countr_zero(word)));
-    done += here;
-  }
-}
-
-std::uint32_t count_bits(std::span<const std::uint8_t> bitmap, std::uint64_t first, std::uint64_t count) {
-  std::uint32_t bits = 0;
-  visit_bits(bitmap, first, count, [&](std::uint64_t) { ++bits; });
-  return bits;
-}
-
 // Packs one group after the other.
 class Packer {
  public:
-  Packer(const Matrix& matrix, std::uint8_t code_bits, SlotOrder slots)
-      : matrix_(matrix), code_bits_(code_bits), slots_(slots) {}
+  Packer(std::uint8_t code_bits, SlotOrder slots) : code_bits_(code_bits), slots_(slots) {}
 
-  // The rows of a group, each with the number of survivors before it.
-  void add_group(std::span<const std::uint32_t> rows, const std::vector<std::uint64_t>& before) {
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-      columns_[lane].clear();
-      next_[lane] = 0;
-      if (lane >= rows.size()) continue;
-      codes_[lane] = matrix_.codes.data() + before[rows[lane]];
-      visit_bits(matrix_.bitmap, rows[lane] * matrix_.columns, matrix_.columns,
-                 [&](std::uint64_t column) { columns_[lane].push_back(static_cast<std::uint32_t>(column)); });
-    }
+  void add_group(GroupRows rows) {
     std::size_t step = 0;
-    while (add_step(step % 2)) ++step;
+    while (add_step(rows, step % 2)) ++step;
     if (step % 2 != 0) starts.push_back(starts.back());
     ends.push_back(static_cast<std::uint32_t>(starts.size() / 2));
   }
@@ -88,12 +51,9 @@ class Packer {
 
  private:
   // False if no survivor is left. `half` is which step of its pair it is.
-  bool add_step(std::size_t half) {
-    std::uint32_t earliest = std::numeric_limits<std::uint32_t>::max();
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-      if (next_[lane] < columns_[lane].size()) earliest = std::min(earliest, columns_[lane][next_[lane]]);
-    }
-    if (earliest == std::numeric_limits<std::uint32_t>::max()) return false;
+  bool add_step(GroupRows& rows, std::size_t half) {
+    const std::uint32_t earliest = rows.earliest();
+    if (earliest == GroupRows::kNoColumn) return false;
     const std::uint32_t block = earliest / kBlockColumns, first = block * kBlockColumns;
     starts.push_back(static_cast<std::uint16_t>(block));
     const std::size_t bytes = code_bits_ == 8 ? 256 : 192;
@@ -105,12 +65,11 @@ class Packer {
     std::uint8_t* const places = pair + half * kStepSlots;
     std::uint8_t* const codes = pair + 2 * kStepSlots;
     for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-      const auto& columns = columns_[lane];
-      std::size_t& next = next_[lane];
-      for (std::size_t slot = 0; slot < 4 && next < columns.size() && columns[next] - first < 2 * kBlockColumns;
-           ++slot, ++next) {
-        const std::uint32_t local = columns[next] - first;
-        const std::uint8_t code = codes_[lane][next];
+      GroupRows::Lane& row = rows.lanes[lane];
+      for (std::size_t slot = 0; slot < 4 && row.pending() && row.columns[row.next] - first < 2 * kBlockColumns;
+           ++slot, ++row.next) {
+        const std::uint32_t local = row.columns[row.next] - first;
+        const std::uint8_t code = row.codes[row.next];
         std::uint8_t& place = places[place_of(slots_, lane, slot)];
         place = static_cast<std::uint8_t>((place & 0x80) | (local + (local >= kBlockColumns)));
         if (code_bits_ == 8) {
@@ -125,41 +84,9 @@ class Packer {
     return true;
   }
 
-  const Matrix& matrix_;
   const std::uint8_t code_bits_;
   const SlotOrder slots_;
-  std::array<std::vector<std::uint32_t>, kGroupRows> columns_;
-  std::array<std::size_t, kGroupRows> next_{};
-  std::array<const std::uint8_t*, kGroupRows> codes_{};
 };
-
-template <typename T>
-void put(std::vector<std::uint8_t>& packed, std::size_t at, const std::vector<T>& values) {
-  if (!values.empty()) std::memcpy(packed.data() + at, values.data(), values.size() * sizeof(T));
-}
-
-// A digit of 16 bits splits into two signed bytes up to 127 * 256 + 127, and kernels negate those of 8 bits.
-constexpr std::int16_t kMostInt8 = 127, kMostInt16 = 32639;
-
-void check_range(const std::vector<std::int16_t>& digits, std::int16_t most, const char* bits) {
-  for (const std::int16_t digit : digits) {
-    if (digit < -most || digit > most) {
-      throw std::invalid_argument("a digit of " + std::string(bits) + " bits lies between -" + std::to_string(most) +
-                                  " and " + std::to_string(most) + "; found " + std::to_string(digit));
-    }
-  }
-}
-
-// Digit planes as the kernels hold them.
-std::vector<std::vector<std::int8_t>> planes_from(const Digits& digits, std::size_t centroids) {
-  std::vector<std::vector<std::int8_t>> planes(digits.grid == Grid::int16 ? 3 : 1, std::vector<std::int8_t>(centroids));
-  for (std::size_t i = 0; i < digits.int8.size(); ++i) planes[0][i] = static_cast<std::int8_t>(digits.int8[i]);
-  for (std::size_t i = 0; planes.size() == 3 && i < digits.int16.size(); ++i) {
-    planes[1][i] = static_cast<std::int8_t>(digits.int16[i] & 0xff);
-    planes[2][i] = static_cast<std::int8_t>((digits.int16[i] - planes[1][i]) / 256);
-  }
-  return planes;
-}
 
 }  // namespace
 
@@ -168,26 +95,10 @@ std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits
   if (matrix.columns > kBlockColumns * std::numeric_limits<std::uint16_t>::max()) {
     throw std::invalid_argument("the form window has at most 4128705 columns");
   }
-  if (digits.int8.size() != matrix.codebook.size() ||
-      (digits.grid == Grid::int16 && digits.int16.size() != matrix.codebook.size())) {
-    throw std::invalid_argument("there must be one digit a centroid");
-  }
-  check_range(digits.int8, kMostInt8, "8");
-  check_range(digits.int16, kMostInt16, "16");
-  const auto rows = static_cast<std::size_t>(matrix.rows);
-  std::vector<std::uint64_t> before(rows + 1, 0);
-  std::vector<std::uint32_t> order(rows);
-  std::iota(order.begin(), order.end(), 0);
-  for (std::size_t row = 0; row < rows; ++row) {
-    before[row + 1] = before[row] + count_bits(matrix.bitmap, row * matrix.columns, matrix.columns);
-  }
-  const auto count = [&](std::uint32_t row) { return before[row + 1] - before[row]; };
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return count(a) > count(b); });
-
-  Packer packer(matrix, code_bits_for(matrix.codebook.size()), slots);
-  for (std::size_t first = 0; first < rows; first += kGroupRows) {
-    packer.add_group(std::span(order).subspan(first, std::min(kGroupRows, rows - first)), before);
-  }
+  check_digits(digits, matrix.codebook.size());
+  const SortedRows rows = sort_rows(matrix);
+  Packer packer(code_bits_for(matrix.codebook.size()), slots);
+  for (std::size_t group = 0; group * kGroupRows < rows.order.size(); ++group) packer.add_group({matrix, rows, group});
   PackedHeader header{};
   header.magic = kPackedMagic;
   header.form = Form::window;
@@ -211,20 +122,13 @@ std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits
   std::memcpy(packed.data(), &header, sizeof header);
   std::copy_n(reinterpret_cast<const std::uint8_t*>(matrix.codebook.data()), sizeof(float) * matrix.codebook.size(),
               packed.data() + layout.codebook);
-  std::vector<std::int32_t> sums(kGroupRows * packer.ends.size());
-  order.resize(kGroupRows * packer.ends.size(), kNoRow);
   for (std::size_t plane = 0; plane < planes.size(); ++plane) {
     put(packed, layout.digits + plane * centroids, planes[plane]);
-    for (std::size_t lane = 0; lane < rows; ++lane) {
-      std::int64_t sum = 0;
-      for (std::uint64_t i = before[order[lane]]; i < before[order[lane] + 1]; ++i)
-        sum += planes[plane][matrix.codes[i]];
-      sums[lane] = static_cast<std::int32_t>(sum);
-    }
+    const auto sums = row_sums(matrix, rows, planes[plane]);
     put(packed, layout.sums + plane * sums.size() * sizeof(std::int32_t), sums);
   }
   put(packed, layout.ends, packer.ends);
-  put(packed, layout.order, order);
+  put(packed, layout.order, lanes_of(rows));
   put(packed, layout.starts, packer.starts);
   put(packed, layout.stream, packer.stream);
   return packed;
@@ -256,22 +160,7 @@ WindowView window_view(std::span<const std::uint8_t> packed) {
 }
 
 void check_window(const WindowView& view) {
-  std::uint32_t end = 0;
-  for (std::size_t group = 0; group < view.groups(); ++group) {
-    if (view.ends[group] < end || view.ends[group] > view.pairs()) {
-      throw std::invalid_argument("packed weights with a group outside of the stream");
-    }
-    end = view.ends[group];
-  }
-  if (end != view.pairs()) throw std::invalid_argument("packed weights whose groups do not fill the stream");
-  std::vector<bool> seen(view.header.rows);
-  for (std::size_t lane = 0; lane < kGroupRows * view.groups(); ++lane) {
-    const std::uint32_t row = view.order[lane];
-    if (lane >= view.header.rows ? row != kNoRow : row >= view.header.rows || seen[row]) {
-      throw std::invalid_argument("packed weights whose lanes are not the rows, each once");
-    }
-    if (row != kNoRow) seen[row] = true;
-  }
+  check_groups(view);
   for (std::size_t step = 0; step < 2 * view.pairs(); ++step) {
     if (view.starts[step] + std::size_t{1} >= view.blocks) {
       throw std::invalid_argument("packed weights with a window behind the last column");

@@ -3,25 +3,16 @@
 // 16 rows, one for each slot.
 #include "window_avx512.hpp"
 #include "window_avx512_results.hpp"
+#include "window_avx512_weights.hpp"
 
 namespace dcz::avx512 {
 namespace {
 
-constexpr unsigned kPlanes = 4;
+constexpr unsigned kPlanes = kFloatPlanes;
 constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
 
 // Sums of so many pairs go into totals: long float32 sums would lose digits.
 constexpr std::size_t kPairsPerSum = 64;
-
-// Four planes of bytes, slots of 4 rows in each 16 bytes -> the float32 of each slot.
-inline void join_planes(const V (&bytes)[kPlanes], __m512 (&slots)[4]) {
-  const V low01 = _mm512_unpacklo_epi8(bytes[0], bytes[1]), high01 = _mm512_unpackhi_epi8(bytes[0], bytes[1]);
-  const V low23 = _mm512_unpacklo_epi8(bytes[2], bytes[3]), high23 = _mm512_unpackhi_epi8(bytes[2], bytes[3]);
-  slots[0] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(low01, low23));
-  slots[1] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(low01, low23));
-  slots[2] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(high01, high23));
-  slots[3] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(high01, high23));
-}
 
 inline void look_up_columns(const std::uint8_t* window, std::size_t block_bytes, V places, __m512 (&slots)[4]) {
   V bytes[kPlanes];
@@ -32,63 +23,6 @@ inline void look_up_columns(const std::uint8_t* window, std::size_t block_bytes,
   }
   join_planes(bytes, slots);
 }
-
-// The codebook as kernels look it up, by the codes of four slots in a register.
-template <unsigned kCodeBits>
-class Weights;
-
-template <>
-class Weights<4> {
- public:
-  explicit Weights(const float* codebook) : table_(_mm512_loadu_ps(codebook)) {}
-  void look_up(V codes, __m512 (&slots)[4]) const {
-    slots[0] = _mm512_permutexvar_ps(codes, table_);
-    slots[1] = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, 8), table_);
-    slots[2] = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, 16), table_);
-    slots[3] = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, 24), table_);
-  }
-
- private:
-  __m512 table_;
-};
-
-template <>
-class Weights<5> {
- public:
-  explicit Weights(const float* codebook) : low_(_mm512_loadu_ps(codebook)), high_(_mm512_loadu_ps(codebook + 16)) {}
-  void look_up(V codes, __m512 (&slots)[4]) const {
-    slots[0] = _mm512_permutex2var_ps(low_, codes, high_);
-    slots[1] = _mm512_permutex2var_ps(low_, _mm512_srli_epi32(codes, 8), high_);
-    slots[2] = _mm512_permutex2var_ps(low_, _mm512_srli_epi32(codes, 16), high_);
-    slots[3] = _mm512_permutex2var_ps(low_, _mm512_srli_epi32(codes, 24), high_);
-  }
-
- private:
-  __m512 low_, high_;
-};
-
-template <>
-class Weights<8> {
- public:
-  explicit Weights(const float* codebook) {
-    for (unsigned i = 0; i < 4; ++i) {
-      V numbers[4], planes[4];
-      for (unsigned j = 0; j < 4; ++j) numbers[j] = load(codebook + 64 * i + 16 * j);
-      split_planes(numbers, planes);
-      for (unsigned plane = 0; plane < kPlanes; ++plane) store(tables_[plane] + 64 * i, planes[plane]);
-    }
-  }
-  void look_up(V codes, __m512 (&slots)[4]) const {
-    const V by_slot = transpose(codes);
-    V bytes[kPlanes];
-#pragma GCC unroll 4
-    for (unsigned plane = 0; plane < kPlanes; ++plane) bytes[plane] = look_up_256(tables_[plane], by_slot);
-    join_planes(bytes, slots);
-  }
-
- private:
-  alignas(64) std::uint8_t tables_[kPlanes][256];
-};
 
 // One group for kVectors vectors: as many side by side share the weights of a step.
 template <unsigned kCodeBits, bool kTransposed, unsigned kVectors>

@@ -2,28 +2,12 @@
 // 1 or 2 planes of signed digits, their products summed by `vpdpbusd`. A plane of x is a plane, whichever vector it is
 // of: the planes of several vectors share the places and digits of a step.
 #include "window_avx512.hpp"
+#include "window_avx512_digits.hpp"
 #include "window_avx512_results.hpp"
 #include "window_avx512_vectors.hpp"
 
 namespace dcz::avx512 {
 namespace {
-
-// A plane of digits, looked up by codes.
-template <unsigned kCodeBits>
-class Digits {
- public:
-  explicit Digits(const std::int8_t* digits) {
-    // once for each value of what stands above a code
-    for (unsigned i = 0; i < sizeof table_; ++i) table_[i] = digits[i % (1u << kCodeBits)];
-  }
-  V look_up(V codes) const {
-    if constexpr (kCodeBits == 8) return look_up_256(reinterpret_cast<const std::uint8_t*>(table_), codes);
-    return _mm512_permutexvar_epi8(codes, load(table_));
-  }
-
- private:
-  alignas(64) std::int8_t table_[kCodeBits == 8 ? 256 : 64];
-};
 
 // The sums of a pass, kPlanes planes of x with kDigits planes of digits each, over the pairs of groups.
 template <unsigned kCodeBits, bool kTransposed, unsigned kPlanes, unsigned kDigits>

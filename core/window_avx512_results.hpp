@@ -7,7 +7,8 @@
 namespace dcz::avx512 {
 
 // The rows that there are among the lanes of a group.
-inline __mmask16 rows_of(const WindowTask& task, std::size_t group) {
+template <typename Task>
+__mmask16 rows_of(const Task& task, std::size_t group) {
   const std::uint64_t rows = task.view->header.rows;
   if (rows > 0xffffffffu) return 0xffff;
   const V order = load(task.view->order + group * kGroupRows);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -66,8 +67,29 @@ inline bool fits_integers(std::size_t columns, float largest) {
   return columns <= kIntegerColumns && largest >= std::numeric_limits<float>::min() * 0x1p24f;
 }
 
+// Whether 24 bits hold such a vector well enough. A column is off by at most 2^-23 of the largest: with that no more
+// than so many times the root mean square, the error stays below that of float32 sums.
+inline bool fits24(std::size_t columns, const Scan& scan, float most_outstanding = 16) {
+  // up to such magnitudes, and down to their inverse, the squares of 65536 columns neither overflow nor vanish
+  constexpr float kSquared = 0x1p48f;
+  const float mean = scan.squares / static_cast<float>(columns > 0 ? columns : 1);
+  return fits_integers(columns, scan.largest) && scan.largest <= kSquared && scan.largest >= 1 / kSquared &&
+         scan.largest * scan.largest <= most_outstanding * most_outstanding * mean;
+}
+
 // What one unit of it stands for in x8.
 inline float step8(float largest) { return largest / 127; }
+
+// In x24: the largest magnitude comes to lie between 2^22 and `most`, whatever rounding does.
+inline float step24(float largest, std::int32_t most) {
+  int exponent;
+  std::frexp(largest, &exponent);
+  if (largest > std::ldexp(static_cast<float>(most), exponent - 23)) ++exponent;
+  return std::ldexp(1.0f, exponent - 23);
+}
+
+// Pairs times vectors below which a second thread would come too late.
+inline constexpr std::size_t kPairsWorthAThread = 2048;
 
 // Fixed point: round(x / step) + offset, unsigned. x8: -127 to 127, offset 128; x24: -(2^23 - 1) to 2^23 - 1, offset
 // 2^23. A zero of padding is the byte 0, which stands for -offset: the sums of digits, times the offset, are taken off.

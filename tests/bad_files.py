@@ -5,10 +5,29 @@ All checksums are right, unless the story is a wrong one, so that the deeper che
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import oracle
 from blocks import write_exceptions, write_lanes, write_stream
-from handmade import FAST, HUFFMAN, SMALL, SPARSE, TWO, alias, entry, file, gamma, lone, one, pack, table, text, varint
+from handmade import (
+    DEFLATE,
+    FAST,
+    HUFFMAN,
+    SMALL,
+    SPARSE,
+    TWO,
+    alias,
+    entry,
+    file,
+    gamma,
+    lone,
+    one,
+    pack,
+    table,
+    text,
+    varint,
+)
 from second_reader_blocks import NARROW, WIDE
 
 VALUE = bytes.fromhex("0000803f")  # 1.0 as F32
@@ -275,12 +294,31 @@ TABLES = {
     "table-size-overlong": (b"\x81\0" + pack(gamma(7)), "too long"),
 }
 
+
+def deflated(data: bytes, dtype: str = "U8", size: int = 4, behind: bytes = b"", cut: int = 0) -> bytes:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    payload = stream.compress(data) + stream.flush()
+    return one(payload[: len(payload) - cut] + behind, coder=DEFLATE, dtype=dtype, shape=(size,))
+
+
+DEFLATE_PAYLOAD = {
+    "deflated-too-much": (deflated(bytes(5)), "a deflated stream holds more than the tensor"),
+    "deflated-bomb": (deflated(bytes(10**7)), "a deflated stream holds more than the tensor"),
+    "deflated-too-little": (deflated(bytes(3)), "a deflated stream ends 1 bytes too early"),
+    "deflated-cut": (deflated(bytes(4), cut=1), "a deflated stream has no end|ends . bytes too early"),
+    "deflated-bytes-behind": (deflated(bytes(4), behind=b"\0"), "1 bytes are left over behind the payload"),
+    "deflated-damaged": (one(b"\7", coder=DEFLATE, dtype="U8", shape=(4,)), "a deflated stream is damaged"),
+    "deflated-nothing": (one(b"", coder=DEFLATE, dtype="U8", shape=(4,)), "a deflated stream ends 4 bytes too early"),
+    "deflated-no-end": (one(b"", coder=DEFLATE, dtype="U8", shape=(0,)), "a deflated stream has no end"),
+}
+
 BAD = (
     HEAD
     | INDEX
     | PAYLOAD
     | FAST_PAYLOAD
     | SMALL_PAYLOAD
+    | DEFLATE_PAYLOAD
     | {
         name: (sparse(varint(2) + b"\2" + bad + b"\0" + 8 * VALUE, 99), message)
         for name, (bad, message) in TABLES.items()

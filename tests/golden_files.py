@@ -136,6 +136,12 @@ GOOD = {
         | {f"{d} in kernels": shared(540, list(range(0, 540, 3)), 16, d, (6, 10, 3, 3)) for d in WEIGHT_DTYPES}
         | {"256 centroids": shared(1100, list(range(1100)), MAX_CENTROIDS), "nothing": shared(40, [])},
     ),
+    "deflate-of-every-dtype": (
+        {d: pruned(d, 300, [0, 5, 6, 99, 299]) for d in STORAGE}
+        | {"all": dense("I16", (9, 30)), "none": dense("U8", (0,))},
+        {},
+        {d: How("deflate") for d in (*STORAGE, "all", "none")},
+    ),
     "fast-masks": by("fast", {name: mask(survives) for name, survives in MASKS.items()}),
 }
 

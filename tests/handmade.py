@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from second_reader import DTYPES
 
-ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL = range(6)
+ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL, DEFLATE = range(7)
 
 
 def varint(value: int) -> bytes:

@@ -23,7 +23,7 @@ ITEM_BYTES = {
 }
 DTYPES = list(ITEM_BYTES)
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
-ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL = range(6)
+ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL, DEFLATE = range(7)
 VALUES, CODES = range(2)
 
 
@@ -96,7 +96,7 @@ def utf8(text: bytes) -> str:
 
 def read_entry(index: Bytes, earlier: list[tuple[str, list]]) -> list:
     coder = index.u8()
-    demand(coder <= SMALL, "an unknown coder")
+    demand(coder <= DEFLATE, "an unknown coder")
     if coder == ALIAS:
         target = index.varint()
         demand(target < len(earlier), "an earlier tensor")
@@ -121,10 +121,30 @@ def read_payload(payload: Bytes, coder: int, dtype: str, shape: tuple[int, ...])
         elements = read_fast(payload, dtype, shape)
     elif coder == SMALL:
         elements = read_small(payload, dtype, shape)
+    elif coder == DEFLATE:
+        elements = read_deflate(payload, dtype, size)
     else:
         elements = read_paper(payload, coder, dtype, size)
     demand(payload.at == len(payload.data), "the payload ends here")
     return elements.tobytes()
+
+
+def read_deflate(payload: Bytes, dtype: str, size: int) -> np.ndarray:
+    """uint8 (size, bytes of an element)"""
+    item_bytes = ITEM_BYTES[dtype]
+    stream = zlib.decompressobj(wbits=-15)
+    try:
+        planes = stream.decompress(payload.take(len(payload.data)), size * item_bytes + 1)
+    except zlib.error as error:
+        raise RefusedError(str(error)) from None
+    demand(len(planes) == size * item_bytes, "as many bytes as the tensor has")
+    demand(stream.eof and not stream.unused_data, "to the end of the payload")
+    integers = np.zeros(size, np.uint64)
+    for plane in np.frombuffer(planes, np.uint8).reshape(item_bytes, size):
+        integers = integers << np.uint64(8) | plane
+    if dtype in WEIGHT_DTYPES:
+        integers = integers >> np.uint64(1) | integers << np.uint64(8 * item_bytes - 1)
+    return integers.astype("<u8").view(np.uint8).reshape(size, 8)[:, :item_bytes]
 
 
 def read_paper(payload: Bytes, coder: int, dtype: str, size: int) -> np.ndarray:

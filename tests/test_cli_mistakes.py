@@ -1,7 +1,9 @@
 """What the commands refuse, with which exit code and words, and that nothing is written then."""
 
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from cases import dense, pruned
 from commands import fill_folder, refused, run
 
 from deepcompression import cli
-from deepcompression.checkpoint import write_checkpoint
+from deepcompression.checkpoint import write_tensors
 from deepcompression.file import save_tensors
 from deepcompression.tensor import DenseTensor
 
@@ -28,7 +30,7 @@ def folder(tmp_path, monkeypatch):
     ("line", "words"),
     [
         ("compress no.safetensors -o out.dcz", "no.safetensors: No such file or directory"),
-        ("compress m.pt -o out.dcz", "m.pt: checkpoints are read from .safetensors files; convert it first"),
+        ("compress m.h5 -o out.dcz", "m.h5: checkpoints are read from folders and from .safetensors, "),
         ("compress m.safetensors -o no/out.dcz", "no: no such folder"),
         ("compress m.safetensors -o m.safetensors", "m.safetensors: the output of this command is a .dcz file"),
         ("compress m.safetensors -o out.dcz --density 1.5", "--density is from 0 to 1; found 1.5"),
@@ -50,14 +52,14 @@ def folder(tmp_path, monkeypatch):
         ("compress m.safetensors -o out.dcz --recipe recipe.yaml --codebook-grid int8", "--recipe says all"),
         ("compress m.safetensors -o out.dcz --recipe recipe.yaml --bits 4", "does not go with --density or --bits"),
         ("compress m.safetensors -o out.dcz --recipe unknown", "no recipe file unknown, nor a preset of that name"),
-        ("decompress m.dcz -o m.dcz", "m.dcz: the output of this command is a .safetensors file"),
-        ("decompress m.dcz -o out.pt", "out.pt: the output of this command is a .safetensors file"),
+        ("decompress m.dcz -o m.dcz", "m.dcz: the output of this command is a .safetensors or .onnx file"),
+        ("decompress m.dcz -o out.pt", "out.pt: the output of this command is a .safetensors or .onnx file"),
         ("decompress no.dcz -o out.safetensors", "no.dcz: No such file or directory"),
         ("decompress m.dcz -o no/out.safetensors", "no: no such folder"),
         ("inspect no.dcz", "no.dcz: No such file or directory"),
         ("inspect no.dcz --json", "no.dcz: No such file or directory"),
         ("verify m.dcz --against no.safetensors", "no.safetensors: No such file or directory"),
-        ("verify m.dcz --against m.dcz", "m.dcz: checkpoints are read from .safetensors files"),
+        ("verify m.dcz --against m.dcz", "m.dcz: checkpoints are read from folders and from .safetensors, "),
     ],
 )
 def test_a_mistake_in_the_call_is_2(line, words):
@@ -84,13 +86,25 @@ def test_a_mistake_in_the_recipe_is_2(recipe, words):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("options", ["--density 0.5", "--bits 4"])
-def test_weights_that_are_not_finite_cannot_be_pruned_or_shared(value, options):
-    write_checkpoint("bad.safetensors", {"fc.weight": DenseTensor("F32", np.full((2, 3), value, "<f4"))}, {})
-    refused(f"compress bad.safetensors -o out.dcz {options}", cli.MISTAKE, "fc.weight")
+def test_weights_that_are_not_finite_are_not_pruned_or_shared(value, options):
+    write_tensors("bad.safetensors", {"fc.weight": DenseTensor("F32", np.full((2, 3), value, "<f4"))}, {})
+    code, printed, _ = run(f"compress bad.safetensors -o out.dcz --json {options}")
+    assert code == 0
+    (note,) = json.loads(printed)["notes"]
+    assert re.fullmatch(r"fc.weight has 6 weights that are NaN[a-z0-9, ]*: stored as it is", note)
+    assert run("verify out.dcz --against bad.safetensors")[0] == 0
+
+
+@pytest.mark.parametrize("selector", ["module: fc", "tensor: fc.weight"])
+@pytest.mark.parametrize(("done", "words"), [("prune: {density: 0.5}", "pruned"), ("share: {bits: 2}", "shared")])
+def test_a_rule_that_names_weights_which_are_not_finite_is_2(selector, done, words):
+    write_tensors("bad.safetensors", {"fc.weight": DenseTensor("F32", np.full((2, 3), np.nan, "<f4"))}, {})
+    Path("r.yaml").write_text(f"rules: [{{{selector}, {done}}}]")
+    refused("compress bad.safetensors -o out.dcz --recipe r.yaml", cli.MISTAKE, f"it cannot be {words}")
 
 
 def test_weights_that_are_not_finite_are_stored_as_they_are():
-    write_checkpoint("bad.safetensors", {"w": DenseTensor("F32", np.array([np.nan, -np.inf], "<f4"))}, {})
+    write_tensors("bad.safetensors", {"w": DenseTensor("F32", np.array([np.nan, -np.inf], "<f4"))}, {})
     assert run("compress bad.safetensors -o out.dcz")[0] == 0
     assert run("verify out.dcz --against bad.safetensors")[0] == 0
 
@@ -137,13 +151,13 @@ def test_no_memory_is_4(monkeypatch):
     def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(cli, "read_checkpoint", fail)
+    monkeypatch.setattr("deepcompression.cli.convert.open_checkpoint", fail)
     refused("compress m.safetensors -o out.dcz", cli.SYSTEM, "out of memory")
 
 
 def test_a_name_cannot_steer_the_terminal_through_a_complaint():
     save_tensors("odd.dcz", {"\x1b[31mred": pruned("F32", 9, [1])})
-    write_checkpoint("odd.safetensors", {"other": dense("F32", (2,))}, {})
+    write_tensors("odd.safetensors", {"other": dense("F32", (2,))}, {})
     code, _, complaint = run("verify odd.dcz --against odd.safetensors")
     assert code == 1
     assert "\x1b" not in complaint

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import deepcompression as dc
 from deepcompression.cli import app
-from deepcompression.cli_plan import parse_size
+from deepcompression.cli.plan import parse_size
 
 FACTORY = """
 from torch import nn
@@ -79,7 +79,6 @@ def test_sensitivity_is_shown(folder):
 
 
 def test_an_onnx_model_is_compressed_without_a_factory(folder):
-    pytest.importorskip("onnxruntime")
     from test_onnx_network import deep
 
     model, _, x = deep()

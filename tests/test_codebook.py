@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepcompression.codebook import CODEBOOKS, share_values
+from deepcompression import codebook
+from deepcompression.codebook import CODEBOOKS, share_slices, share_values
+from deepcompression.grid import digits_on_grid
+from deepcompression.tensor import narrow, widen
 
 FLOATS = st.floats(-1, 1, width=16)
 VALUES = st.lists(FLOATS, min_size=1, max_size=60).map(lambda values: np.array(values, np.float32))
@@ -148,3 +151,101 @@ def test_another_seed_draws_another_codebook():
         share_values(values, 4, "random", 1).codebook.tobytes()
         != share_values(values, 4, "random", 2).codebook.tobytes()
     )
+
+
+# --- more values than are sorted
+
+
+def cauchy(size, seed=0):
+    return np.random.Generator(np.random.PCG64(seed)).standard_cauchy(size).astype(np.float32)
+
+
+def laplace_pruned(size, seed=0):
+    values = np.random.Generator(np.random.PCG64(seed)).laplace(0, 0.01, 3 * size).astype(np.float32)
+    return values[np.abs(values) > 0.011][:size]
+
+
+def far_from_zero(size, seed=0):
+    return np.float32(1000) + np.float32(30) * normal(size, seed)
+
+
+def with_outliers(size, seed=0):
+    values = np.float32(0.01) * normal(size, seed)
+    values[:: size // 5] *= np.float32(1e5)
+    return values
+
+
+DISTRIBUTIONS = [normal, cauchy, laplace_pruned, far_from_zero, with_outliers]
+SIZE = 60_000
+
+
+@pytest.fixture
+def few_are_sorted(monkeypatch):
+    """As if SIZE values were many: a sixteenth of them are sorted, and fewer bins are there than values."""
+    monkeypatch.setattr(codebook, "_MOST_SORTED", SIZE // 16)
+    monkeypatch.setattr(codebook, "_MOST_BINS", SIZE // 4)
+
+
+def squared_error(values, shared):
+    return float(((values - shared.codebook[shared.codes]).astype(np.float64) ** 2).sum())
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 5, 8])
+@pytest.mark.parametrize("make", DISTRIBUTIONS)
+def test_many_values_are_shared_nearly_as_well_as_if_they_were_sorted(make, bits, monkeypatch):
+    """With as many bins as values; for half a million values and more there are 2^18."""
+    values = make(SIZE)
+    exact = share_values(values, bits, "optimal")
+    monkeypatch.setattr(codebook, "_MOST_SORTED", SIZE // 16)
+    monkeypatch.setattr(codebook, "_MOST_BINS", SIZE)
+    found = share_values(values, bits, "optimal")
+    assert squared_error(values, found) <= squared_error(values, exact) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("init", CODEBOOKS)
+@pytest.mark.parametrize("make", DISTRIBUTIONS)
+def test_of_many_values_no_centroid_is_without_one_and_each_goes_to_the_nearest(make, init, few_are_sorted):
+    values = make(SIZE)
+    found = share_values(values, 4, init)
+    assert (np.diff(found.codebook) > 0).all()
+    assert np.bincount(found.codes, minlength=16).min() > 0
+    some = slice(0, 500)
+    assert found.codes[some].tolist() == twin_assign(values[some], found.codebook)
+
+
+@pytest.mark.parametrize("init", CODEBOOKS)
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+def test_of_dtypes_of_two_bytes_many_values_are_shared_as_if_they_were_sorted(dtype, init, monkeypatch):
+    values = widen(narrow(normal(SIZE), dtype), dtype).astype(np.float32)
+    exact = share_values(values, 5, init, dtype=dtype)
+    monkeypatch.setattr(codebook, "_MOST_SORTED", SIZE // 16)
+    found = share_values(values, 5, init, dtype=dtype)
+    np.testing.assert_allclose(found.codebook, exact.codebook, rtol=1e-6)
+    assert np.count_nonzero(found.codes != exact.codes) == 0
+
+
+@pytest.mark.parametrize("distinct", [1, 2, 16, 17])
+def test_few_distinct_among_many_values_lose_nothing(distinct, few_are_sorted):
+    """Neighbouring floats: bins alone would not tell them apart."""
+    some = np.float32(1) + np.arange(distinct, dtype=np.float32) * np.spacing(np.float32(1))
+    values = np.concatenate([some, some[np.arange(SIZE) % distinct], -np.float32(1e-30) * normal(40)])
+    values = values[: SIZE + distinct]
+    found = share_values(values, 4, "optimal")
+    assert len(found.codebook) == min(distinct, 16)
+    if distinct <= 16:
+        assert (found.codebook[found.codes] == values).all()
+
+
+def test_slices_give_what_one_array_gives(few_are_sorted):
+    values = cauchy(SIZE)
+    whole = share_values(values, 5, "optimal")
+    parts = share_slices(lambda: iter(np.array_split(values, 7)), SIZE, 5, "optimal")
+    assert parts.codes.tobytes() == whole.codes.tobytes()
+    np.testing.assert_allclose(parts.codebook, whole.codebook, rtol=1e-6)
+
+
+@pytest.mark.parametrize("grid", ["int8", "int16"])
+def test_many_values_can_be_shared_on_a_grid(grid, few_are_sorted):
+    found = share_values(normal(SIZE), 4, "optimal", grid=grid)
+    assert digits_on_grid(found.codebook).grid == grid
+    assert np.bincount(found.codes, minlength=len(found.codebook)).min() > 0

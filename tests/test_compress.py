@@ -14,8 +14,9 @@ import deepcompression as dc
 from deepcompression import Encode, Gradual, Prune, Recipe, Rounds, Rule, Share
 from deepcompression.codebook import CODEBOOKS
 from deepcompression.criteria import CRITERIA
-from deepcompression.model import read_model, to_torch
+from deepcompression.model import read_model
 from deepcompression.tensor import CompressedTensor, DenseTensor
+from deepcompression.torch_tensor import to_torch
 
 # all in one call
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from deepcompression import slices
 from deepcompression.criteria import CRITERIA, survivor_count
+from deepcompression.slices import Weights
 
 FLOATS = st.floats(-4, 4, width=16)
 WEIGHTS = st.lists(
@@ -152,3 +154,47 @@ def test_weights_are_left_as_they_were(name):
     weight = np.linspace(-1, 1, 20).reshape(4, 5)
     CRITERIA[name].masks([weight], 0.5, 0)
     assert (weight == np.linspace(-1, 1, 20).reshape(4, 5)).all()
+
+
+# --- large tensors
+
+
+@pytest.fixture
+def short_slices(monkeypatch):
+    monkeypatch.setattr(slices, "SLICE", 16)
+
+
+@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("amount", [0.03, 0.5, 0.97])
+def test_masks_of_many_slices_are_those_of_the_slow_twin(name, dtype, amount, short_slices):
+    rng = np.random.Generator(np.random.PCG64(1))
+    weights = [rng.standard_normal(shape).astype(dtype) for shape in [(9, 13), (40,), (0, 3), (7, 5, 5)]]
+    weights[1][:30] = weights[0][0, 0]
+    found = CRITERIA[name].masks(weights, amount, 3)
+    for mask, other in zip(found, TWINS[name](weights, amount, 3), strict=True):
+        assert (mask == other).all()
+
+
+def test_tensors_of_several_dtypes_have_one_threshold(short_slices):
+    rng = np.random.Generator(np.random.PCG64(2))
+    weights = [rng.standard_normal(90).astype(dtype) for dtype in (np.float16, np.float64, np.float32)]
+    found = CRITERIA["global-magnitude"].masks(weights, 0.2, 0)
+    for mask, other in zip(found, twin_global_magnitude(weights, 0.2, 0), strict=True):
+        assert (mask == other).all()
+
+
+def test_of_equal_weights_in_several_tensors_the_first_survive(short_slices):
+    weights = [np.full(40, -1.0), np.full(3, 2.0), np.ones(50)]
+    masks = CRITERIA["global-magnitude"].masks(weights, 53 / 93, 0)
+    assert [np.flatnonzero(mask).tolist() for mask in masks] == [list(range(40)), [0, 1, 2], list(range(10))]
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_tensors_may_be_selected_from_in_any_order(name):
+    rng = np.random.Generator(np.random.PCG64(3))
+    weights = [Weights.of(rng.standard_normal(50)) for _ in range(4)]
+    there = [select(each) for select, each in zip(CRITERIA[name].select(weights, 0.3, 5), weights, strict=True)]
+    selects = CRITERIA[name].select(weights, 0.3, 5)
+    back = [selects[i](weights[i]) for i in (3, 1, 0, 2)]
+    assert [back[i].tobytes() for i in (2, 1, 3, 0)] == [bits.tobytes() for bits in there]

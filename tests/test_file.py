@@ -158,7 +158,7 @@ def test_what_is_no_tensor_is_refused_with_a_remedy(path):
 
 
 def test_too_many_dimensions_are_refused_by_name(path):
-    with pytest.raises(ValueError, match="deep has 33 dimensions; at most 32 can be stored"):
+    with pytest.raises(ValueError, match="deep: it has 33 dimensions; at most 32 can be stored"):
         save_tensors(path, {"deep": DenseTensor("U8", np.zeros((1,) * 33, np.uint8))})
 
 

@@ -232,3 +232,37 @@ def test_wrong_dtype_is_a_type_error():
         _core.lloyd(np.zeros(3), np.zeros(1, np.float32))
     with pytest.raises(TypeError):
         _core.assign(np.zeros((3, 3), np.float32), np.zeros(1, np.float32))
+
+
+# --- weights: how often each value occurs
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 16])
+@pytest.mark.parametrize("seed", range(4))
+def test_weighted_values_are_clustered_as_if_they_were_repeated(k, seed):
+    rng = np.random.default_rng(seed)
+    ordered = np.unique(rng.standard_normal(300).astype(np.float32))
+    times = rng.integers(1, 9, len(ordered)).astype(np.uint64)
+    repeated = np.repeat(ordered, times.astype(np.int64))
+    start = np.linspace(ordered[0], ordered[-1], k, dtype=np.float32)
+    for found, expected in (
+        (_core.lloyd(ordered, start, times), _core.lloyd(repeated, start)),
+        (_core.optimal_centroids(ordered, k, times), _core.optimal_centroids(repeated, k)),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_weights_of_one_change_nothing():
+    ordered = np.sort(np.random.default_rng(0).standard_normal(500).astype(np.float32))
+    ones = np.ones(500, np.uint64)
+    assert _core.optimal_centroids(ordered, 9, ones).tobytes() == _core.optimal_centroids(ordered, 9).tobytes()
+    assert _core.lloyd(ordered, ordered[:5], ones).tobytes() == _core.lloyd(ordered, ordered[:5]).tobytes()
+
+
+@pytest.mark.parametrize(("times", "message"), [([1, 2], "not one weight for each value"), ([1, 0, 1], "from 1 on")])
+def test_weights_that_do_not_fit_are_refused(times, message):
+    values = np.float32([1, 2, 3])
+    with pytest.raises(ValueError, match=message):
+        _core.lloyd(values, values[:1], np.array(times, np.uint64))
+    with pytest.raises(ValueError, match=message):
+        _core.optimal_centroids(values, 1, np.array(times, np.uint64))

@@ -10,27 +10,36 @@ import numpy as np
 import pytest
 from cases import dense, shared
 
-from deepcompression.checkpoint import write_checkpoint
+from deepcompression.checkpoint import write_tensors
 
 PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 
 # A module imports only what stands before it.
 ORDER = [
-    *("_core", "wire", "tensor", "account", "positions", "paper", "fast", "small", "encode"),
-    *("index", "file", "checkpoint", "report", "grid", "packing", "convolve"),
+    *("_core", "wire", "tensor", "slices", "account", "positions", "paper", "fast", "small", "deflate", "encode"),
+    *("index", "file", "writer", "torch_tensor"),
+    *(
+        "checkpoint.base",
+        "checkpoint.foreign",
+        "checkpoint.safetensors",
+        "checkpoint.state_dict",
+        "checkpoint.protobuf",
+    ),
+    *("checkpoint.onnx_graph", "checkpoint.onnx_read", "checkpoint.onnx_write", "checkpoint.write", "checkpoint"),
+    *("report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
     *("criteria", "codebook", "fit", "schedule", "targets", "recipe"),
-    *("parametrize", "model", "state", "prune", "share", "compress"),
+    *("parametrize", "model", "state", "prune", "share", "streaming", "compress"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("network", "torch_network", "onnx_network", "calibrate", "plan"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
-    *("__init__", "cli_plan", "cli"),
+    *("__init__", "cli.common", "cli.plan", "cli.convert", "cli.inspect", "cli.measure", "cli"),
 ]
 # These are imported only by functions that are given a model.
 TORCH_MODULES = {
-    *("convolve", "parametrize", "model", "state"),
+    *("torch_tensor", "convolve", "parametrize", "model", "state"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble", "inspection", "torch_network"),
 }
@@ -103,7 +112,7 @@ def test_torch_is_imported_only_where_a_model_is_taken(module):
 
 def test_the_core_is_told_only_where_it_is_needed():
     users = {m for m in MODULES for found in imports_of(FILES[m]) if own(found.module) == "_core"}
-    coders = {"wire", "tensor", "positions", "paper", "fast", "small", "codebook"}
+    coders = {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "criteria"}
     assert users <= coders | {"packing", "convolve", "bench.measure", "operators", "packed"}
 
 
@@ -124,7 +133,7 @@ def run(code, folder):
 def test_the_whole_command_and_load_tensors_work_without_torch(tmp_path):
     weight = shared(600, list(range(0, 600, 7)), 4, shape=(20, 30)).dense()
     tensors = {"fc.weight": weight, "fc.bias": dense("F32", (20,))}
-    write_checkpoint(tmp_path / "m.safetensors", tensors, {})
+    write_tensors(tmp_path / "m.safetensors", tensors, {})
     done = run(
         """
 for line in [

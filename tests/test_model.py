@@ -8,14 +8,16 @@ import torch
 from models import MODELS, assert_same, bits, dense, make
 from torch import nn
 from torch.nn.utils import parametrizations
+from torch.testing._internal.two_tensor import TwoTensor
 
 import deepcompression as dc
 from deepcompression.file import Tie
 from deepcompression.index import Entry
-from deepcompression.model import check_fit, from_torch, read_model, to_torch
+from deepcompression.model import check_fit, read_model
 from deepcompression.parametrize import original, parametrization
 from deepcompression.targets import targets_of
 from deepcompression.tensor import STORAGE, CompressedTensor, DenseTensor
+from deepcompression.torch_tensor import from_torch, to_torch
 
 RECIPE = dc.Recipe(rules=[dc.Rule(tensor="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2))])
 STAGES = {"dense": [], "pruned": [dc.prune], "shared": [dc.share], "both": [dc.prune, dc.share]}
@@ -43,6 +45,11 @@ def test_every_dtype_goes_to_torch_and_back_bit_for_bit(dtype, shape):
     assert back.elements.tobytes() == elements.tobytes()
     assert back.shape == shape
     assert isinstance(back.numpy(), np.ndarray)
+
+
+def test_a_tensor_made_of_others_is_refused_with_a_remedy():
+    with pytest.raises(ValueError, match=r"x is a TwoTensor, which is made of other tensors: make it dense first"):
+        from_torch("x", TwoTensor(torch.ones(3), torch.ones(3)))
 
 
 def test_a_tensor_given_to_torch_has_memory_of_its_own():

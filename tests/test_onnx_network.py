@@ -6,17 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 import deepcompression as dc
 from deepcompression.calibrate import calibrate_network
 from deepcompression.codebook import share_values
 from deepcompression.network import change
 from deepcompression.onnx_network import OnnxNetwork
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 RNG = np.random.default_rng(0)
 
@@ -36,6 +32,17 @@ def model_of(nodes, tensors, shape, outputs=("y",)):
         [numpy_helper.from_array(array, name) for name, array in tensors.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+@pytest.fixture
+def network_of(tmp_path):
+    """Makes a network of a model and its inputs."""
+
+    def make(model, inputs):
+        (tmp_path / "model.onnx").write_bytes(model)
+        return OnnxNetwork(tmp_path / "model.onnx", inputs)
+
+    return make
 
 
 node = helper.make_node
@@ -61,10 +68,10 @@ MODELS = {
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_moments_are_those_that_explain_outputs(kind):
+def test_moments_are_those_that_explain_outputs(kind, network_of):
     nodes, tensors, shape = MODELS[kind]()
     x = RNG.standard_normal((5, *shape)).astype(np.float32)
-    network = OnnxNetwork(model_of(nodes, tensors, shape), {"x": x})
+    network = network_of(model_of(nodes, tensors, shape), {"x": x})
     found = network.moments(["w"])["w"]
     error = RNG.standard_normal(tensors["w"].shape).astype(np.float32)
     parts = network.targets["w"].layout.matrices(error).astype(np.float64)
@@ -76,12 +83,12 @@ def test_moments_are_those_that_explain_outputs(kind):
 
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize(("kind", "gates"), [("GRU", 3), ("LSTM", 4)])
-def test_states_of_recurrent_layers_are_inputs_too(kind, gates, directions):
+def test_states_of_recurrent_layers_are_inputs_too(kind, gates, directions, network_of):
     options = {"direction": "bidirectional"} if directions == 2 else {}
     tensors = weights(w=(directions, gates * 6, 4), r=(directions, gates * 6, 6))
     # (time, batch, features): the first axis counts time
     nodes = [node(kind, ["x", "w", "r"], ["y"], hidden_size=6, **options)]
-    network = OnnxNetwork(model_of(nodes, tensors, (3, 4)), {"x": RNG.standard_normal((7, 3, 4)).astype(np.float32)})
+    network = network_of(model_of(nodes, tensors, (3, 4)), {"x": RNG.standard_normal((7, 3, 4)).astype(np.float32)})
     found = network.moments(["w", "r"])
     y = network.outputs({}).reshape(7, directions, 3, 6).astype(np.float64)
     before = y[:-1, 0].reshape(-1, 6)
@@ -108,9 +115,9 @@ def deep():
     return model_of(nodes, tensors, (3, 8, 8)), tensors, x
 
 
-def test_outputs_change_less_than_by_k_means():
+def test_outputs_change_less_than_by_k_means(network_of):
     model, tensors, x = deep()
-    network, fresh = OnnxNetwork(model, {"x": x[:20]}), OnnxNetwork(model, {"x": x[20:]})
+    network, fresh = network_of(model, {"x": x[:20]}), network_of(model, {"x": x[20:]})
     rules = {name: dc.Rule(tensor=name, share=dc.Share(bits=3)) for name in ("c", "e", "f")}
     found = {name: tensor.numpy() for name, tensor in calibrate_network(network, rules).items()}
     plain = {}
@@ -121,9 +128,9 @@ def test_outputs_change_less_than_by_k_means():
     assert change(fresh.outputs(found), exact) < 0.7 * change(fresh.outputs(plain), exact)
 
 
-def test_a_plan_counts_the_graph_too(tmp_path):
+def test_a_plan_counts_the_graph_too(tmp_path, network_of):
     model, _, x = deep()
-    network = OnnxNetwork(model, {"x": x})
+    network = network_of(model, {"x": x})
     plan = dc.plan(network, target_size=3000)
     tensors = network.tensors() | calibrate_network(network, {rule.tensor: rule for rule in plan.recipe.rules})
     dc.save_tensors(tmp_path / "m.dcz", tensors)
@@ -142,7 +149,7 @@ def test_a_plan_counts_the_graph_too(tmp_path):
         ({"x": np.full((2, 8), np.nan, np.float32)}, "x has 16 values that are not finite"),
     ],
 )
-def test_inputs_that_are_not_sound_are_refused(inputs, message):
+def test_inputs_that_are_not_sound_are_refused(inputs, message, network_of):
     nodes, tensors, shape = MODELS["gemm"]()
     with pytest.raises(ValueError, match=message):
-        OnnxNetwork(model_of(nodes, tensors, shape), inputs)
+        network_of(model_of(nodes, tensors, shape), inputs)

@@ -223,7 +223,7 @@ def test_a_state_may_be_assigned():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_facts_are_the_header(form):
-    header = Header(form, 5, 16, True, 10, 1 << 40, 7, 3, 2, 1, 2.0**-100, -0.0)
+    header = Header(form, 5, 16, 3, 10, 1 << 40, 7, 3, 2, 1, 2.0**-100, -0.0)
     assert header_of(facts_of(header)) == header
 
 

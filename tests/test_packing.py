@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 import window_twin as twin
+from packed_matrices import matrix
 
 from deepcompression import _core, packing
 from deepcompression.tensor import CompressedTensor
 
 
-def matrix(rows, columns, density, centroids, seed=0):
-    rng = np.random.default_rng(seed)
-    positions = np.flatnonzero(rng.random(rows * columns) < density).astype(np.int64)
-    codebook = np.sort(rng.standard_normal(centroids)).astype(np.float32)
-    codes = rng.integers(0, centroids, len(positions)).astype(np.uint8)
-    return CompressedTensor((rows, columns), positions, codebook, codes)
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+def test_the_batch_decides_for_the_form(activations):
+    tensor = matrix(3, 4, 0.5, 2)
+    for batch in (2, 4, 5, 11, 12, 47, 48, 1000):
+        form = packing.FORM_FOR_MANY[activations] if batch >= packing.MANY_FROM[activations] else "window"
+        assert packing.header(packing.pack(tensor, activations, batch)).form == form
+    assert packing.header(packing.pack(tensor, activations)).form in ("window", "wide")
 
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)

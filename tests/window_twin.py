@@ -61,7 +61,7 @@ def read(packed: NDArray[np.uint8]) -> Window:
             for step in range(2):
                 for lane in range(GROUP):
                     for slot in range(SLOTS):
-                        place, code = slot_of(stream[pair], step, lane, slot, bits, facts["by_slot"])
+                        place, code = slot_of(stream[pair], step, lane, slot, bits, facts["slots"] == 1)
                         column = (int(starts[2 * pair + step]) + place // 64) * 63 + place % 64
                         if place % 64 == NOTHING:
                             continue

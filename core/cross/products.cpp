@@ -16,6 +16,7 @@
 #include "multiply.hpp"
 #include "panel.hpp"
 #include "tile.hpp"
+#include "wide.hpp"
 #include "window.hpp"
 
 namespace {
@@ -158,7 +159,7 @@ void report(const char* what, std::span<const std::uint8_t> packed, const Case& 
       if (!expected.empty()) right &= near(y, expected, kMostError);
     }
   }
-  std::printf("%-8s %4zu x %5zu, %3zu centroids, grid %2d, %zu vectors %016" PRIx64 " %s\n", what, of.rows, of.columns,
+  std::printf("%-11s %4zu x %5zu, %3zu centroids, grid %2d, %zu vectors %016" PRIx64 " %s\n", what, of.rows, of.columns,
               of.codebook.size(), static_cast<int>(of.digits.grid), inputs.vectors, exact ? checksum(first) : 0,
               right ? "right" : "WRONG");
 }
@@ -186,6 +187,13 @@ void report_all(const Case& of, std::size_t vectors) {
     report(on_grid ? "x24" : "floats", packed, of, even, dcz::Activations::float32, on_grid);
     // one element among few is no rarity
     if (on_grid && of.columns > 600) report("floats", packed, of, outstanding, dcz::Activations::float32, false);
+  }
+  for (const bool two_windows : {false, true}) {
+    const auto packed = dcz::pack_wide(of.matrix(), of.digits, two_windows);
+    const Inputs even(of, vectors, false);
+    report("wide x8", packed, of, even, dcz::Activations::int8, true);
+    const bool exact = of.digits.grid == dcz::Grid::int8 || (two_windows && dcz::wide_view(packed).planes > 1);
+    report(exact ? "wide x24" : "wide floats", packed, of, even, dcz::Activations::float32, exact);
   }
   report("panel", dcz::pack_panel(of.matrix()), of, Inputs(of, vectors, false), dcz::Activations::float32, false);
 }

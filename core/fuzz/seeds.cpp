@@ -18,6 +18,7 @@
 #include "quad.hpp"
 #include "tile.hpp"
 #include "varint.hpp"
+#include "wide.hpp"
 #include "window.hpp"
 
 namespace {
@@ -227,6 +228,13 @@ void packed() {
         for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, window);
       }
       const dcz::Matrix matrix{rows, columns, bitmap.bytes(), codes, codebook};
+      for (const auto grid : {dcz::Grid::none, dcz::Grid::int8, dcz::Grid::int16}) {
+        const dcz::Digits all{grid, 1, 1, digits, digits};
+        for (const unsigned int8 : {0u, 1u}) {
+          for (const bool two_windows : {false, true})
+            write("packed", {1, 0, int8, 1}, dcz::pack_wide(matrix, all, two_windows));
+        }
+      }
       write("packed", {3, 0, 0, 1}, dcz::pack_panel(matrix));
       for (const unsigned int8 : {0u, 1u})
         write("packed", {3, 0, int8, 1}, dcz::pack_quad(matrix, {dcz::Grid::int8, 1, digits}));

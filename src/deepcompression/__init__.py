@@ -21,6 +21,7 @@ from deepcompression.report import Report
 from deepcompression.run import explain, run
 from deepcompression.schedule import Gradual, OneShot, Rounds
 from deepcompression.share import share
+from deepcompression.streaming import compress_checkpoint
 from deepcompression.tensor import CompressedTensor, DenseTensor
 from deepcompression.wire import FormatError
 
@@ -47,6 +48,7 @@ __all__ = [
     "Tie",
     "calibrate",
     "compress",
+    "compress_checkpoint",
     "compress_tensors",
     "dead_neurons",
     "explain",

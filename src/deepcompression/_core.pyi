@@ -60,14 +60,19 @@ def to_gaps(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uin
 def to_positions(gaps: NDArray[np.uint16], filler: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
     """Positions of the entries that are no fillers; FormatError if any entry reaches `size`."""
 
-def lloyd(ordered: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lloyd's k-means of ascending values from 1 to 256 ascending centroids until nothing changes.
+def lloyd(
+    ordered: NDArray[np.float32], centroids: NDArray[np.float32], weights: NDArray[np.uint64] | None = None
+) -> NDArray[np.float32]:
+    """Lloyd's k-means of ascending values, each as often as its weight says, from 1 to 256 ascending centroids until
+    nothing changes.
 
     Strictly ascending; no cluster is empty: a centroid without values moves to the value farthest from its own.
     ValueError if there are fewer distinct values than centroids.
     """
 
-def optimal_centroids(ordered: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+def optimal_centroids(
+    ordered: NDArray[np.float32], k: int, weights: NDArray[np.uint64] | None = None
+) -> NDArray[np.float32]:
     """The k centroids, 1 to 256, of least squared error for ascending values; ValueError as `lloyd`."""
 
 def assign(values: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -81,6 +86,39 @@ def unpack_ascending(data: Buffer, offset: int, count: int, width: int) -> tuple
 
 def encode_planes(elements: NDArray[np.uint8], item_bytes: int, is_float: bool) -> bytes:
     """The values of docs/format.md: elements of `item_bytes` 1, 2, 4 or 8 as a block for each of their bytes."""
+
+def encode_plane(
+    dense: NDArray[np.uint8], bitmap: NDArray[np.uint8], item_bytes: int, byte: int, is_float: bool
+) -> NDArray[np.uint8]:
+    """The block of one of those bytes, 0 for the least significant, of the survivors by the bitmap, of all elements by
+    an empty one.
+    """
+
+def count_digits(values: NDArray[np.float32], counts: NDArray[np.uint64]) -> int:
+    """Adds to the counts of values by the first 16 bits of an integer that ascends with them; gives the number of those
+    that are not finite, which are not counted.
+    """
+
+def add_to_bins(
+    values: NDArray[np.float32],
+    first: NDArray[np.uint64],
+    split: NDArray[np.uint8],
+    counts: NDArray[np.uint64],
+    sums: NDArray[np.float64],
+) -> None:
+    """Adds finite values to the count and sum of their bins: those of digit d (as of `count_digits`) go by the next
+    `split[d]` bits to a bin from `first[d]` on.
+    """
+
+def count_magnitudes(
+    elements: NDArray[np.uint8], item_bytes: int, prefix: int, shift: int, counts: NDArray[np.uint64]
+) -> None:
+    """Adds to the counts of floats of 2, 4 or 8 bytes by 16 bits from `shift` on of their bits without the sign, where
+    the higher bits are `prefix`.
+    """
+
+def fillers_by_gap_bits(bitmap: NDArray[np.uint8], size: int) -> NDArray[np.uint64]:
+    """The fillers among the gaps of a bitmap's survivors, for gaps of 2, 3 ... 16 bits."""
 
 def decode_planes(
     data: Buffer,
@@ -117,8 +155,8 @@ def place_codes(
 
 def recognise_shared(
     elements: NDArray[np.uint8], item_bytes: int
-) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint8]] | None:
-    """Of elements of 2, 4 or 8 bytes that are not zero in all bits: positions, distinct ones as ascending integers,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint8]] | None:
+    """Of elements of 2, 4 or 8 bytes that are not zero in all bits: their bitmap, distinct ones as ascending integers,
     and which of those each is; None if more than 256 are distinct.
     """
 
@@ -214,6 +252,21 @@ def pack_factored(
     rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """Packed weights of the form factored (core/factored.hpp). Raises ValueError for centroids that are not finite."""
+
+def pack_wide(
+    rows: int,
+    columns: int,
+    bitmap: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    codebook: NDArray[np.float32],
+    grid_bits: int,
+    scale8: float,
+    int8: NDArray[np.int16],
+    scale16: float,
+    int16: NDArray[np.int16],
+    two_windows: bool,
+) -> NDArray[np.uint8]:
+    """Packed weights of the form wide (core/wide.hpp). Raises ValueError for centroids that are not finite."""
 
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# A payload is made in parts, so that a large one need not be held.
+Part = bytes | memoryview
+
 
 @dataclass(frozen=True)
 class Account:

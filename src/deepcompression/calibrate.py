@@ -163,9 +163,9 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
     """
     import torch
 
-    from deepcompression.model import to_torch
     from deepcompression.parametrize import attach_codebook, attach_mask, original
     from deepcompression.torch_network import TorchNetwork
+    from deepcompression.torch_tensor import to_torch
 
     recipe = Recipe.of(recipe)
     matches = [

@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from deepcompression.criteria import CRITERIA, Select
 from deepcompression.encode import DEFAULT_PROFILE
 from deepcompression.file import LIMIT_BYTES, DczFile, How, save_tensors
-from deepcompression.prune import Pruner, masks_for, prune, prune_groups
-from deepcompression.recipe import Match, Recipe
+from deepcompression.prune import Pruner, check_finite, prune, prune_groups
+from deepcompression.recipe import Recipe
 from deepcompression.report import Report
-from deepcompression.share import share, share_array
+from deepcompression.share import share
+from deepcompression.slices import Weights
+from deepcompression.streaming import compress_tensor
 from deepcompression.targets import targets_of
-from deepcompression.tensor import DenseTensor, Tensor, widen
+from deepcompression.tensor import BitmapTensor, Encodable, Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -79,36 +80,23 @@ def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.Pa
     do.
     """
     recipe = Recipe.of(recipe)
-    matches = recipe.matches(tensors)
-    values = {
-        target.name: widen(tensors[target.name].dense().elements, tensors[target.name].dtype)
-        for target, rule in matches
-        if rule is not None and (rule.prune or rule.share)
-    }
-    masks: dict[str, np.ndarray] = {}
+    group_selects: dict[str, Select] = {}
     for group in prune_groups(recipe, tensors):
-        found = masks_for(group, [values[target.name] for target in group.targets], group.prune.amount, recipe.seed)
-        masks |= {target.name: mask for target, mask in zip(group.targets, found, strict=True)}
-    return {
-        match.target.name: _compressed(tensors[match.target.name], match, values, masks, recipe.seed)
-        for match in matches
-    }
-
-
-def _compressed(
-    tensor: Tensor, match: Match, values: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray], seed: int
-) -> Tensor:
-    name, rule = match.target.name, match.rule
-    if rule is None or name not in values:
-        return tensor
-    elements = tensor.dense().elements
-    survives = masks.get(name, values[name] != 0)
-    if rule.share is None:
-        return DenseTensor(tensor.dtype, np.where(survives, elements, np.zeros((), elements.dtype)))
-    try:
-        return share_array(values[name], survives, rule.share, seed, tensor.dtype)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+        weights = [Weights.of_tensor(tensors[target.name].dense()) for target in group.targets]
+        for target, each in zip(group.targets, weights, strict=True):
+            check_finite(target.name, each)
+        selects = CRITERIA[group.prune.criterion].select(weights, group.prune.amount, recipe.seed)
+        group_selects |= {target.name: select for target, select in zip(group.targets, selects, strict=True)}
+    compressed: dict[str, Tensor] = {}
+    for target, rule in recipe.matches(tensors):
+        made: Encodable = tensors[target.name]
+        if rule is not None and (rule.prune or rule.share):
+            try:
+                made = compress_tensor(made.dense(), rule, group_selects.get(target.name), recipe.seed)
+            except ValueError as error:
+                raise ValueError(f"{target.name}: {error}") from None
+        compressed[target.name] = made.compressed() if isinstance(made, BitmapTensor) else made
+    return compressed
 
 
 def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str, How]:
@@ -148,7 +136,8 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
     """
     import torch
 
-    from deepcompression.model import check_fit, to_torch
+    from deepcompression.model import check_fit
+    from deepcompression.torch_tensor import to_torch
 
     with DczFile(path, limit_bytes) as file:
         places = check_fit(into, file.entries, str(path))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcompression import _core
+from deepcompression.slices import Bits, Weights, packed, spans, unpacked
 from deepcompression.tensor import Array
 
 Masks = list[NDArray[np.bool_]]
+
+# Weights -> the bitmap of those that survive.
+Select = Callable[[Weights], Bits]
+
+_DIGIT_BITS = 16
 
 
 def survivor_count(size: int, density: float) -> int:
@@ -19,66 +27,171 @@ def survivor_count(size: int, density: float) -> int:
     return math.floor(size * density + 0.5)
 
 
-def largest(scores: Array, count: int) -> NDArray[np.bool_]:
-    """Exactly `count` of the largest scores of a flat array; of equal scores the first survive."""
-    if count <= 0:
-        return np.zeros(len(scores), bool)
-    if count >= len(scores):
-        return np.ones(len(scores), bool)
-    threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
-    mask: NDArray[np.bool_] = scores > threshold
-    mask[np.flatnonzero(scores == threshold)[: count - np.count_nonzero(mask)]] = True
-    return mask
+def _integers(values: Array) -> Array:
+    """Magnitudes as unsigned integers in their order: the bits of a float without its sign."""
+    bits = values.view(f"u{values.itemsize}")
+    magnitudes: Array = bits & bits.dtype.type((1 << (8 * values.itemsize - 1)) - 1)
+    return magnitudes
 
 
-def magnitude(weights: Sequence[Array], density: float, seed: int) -> Masks:
+class _Cut(NamedTuple):
+    """Where the survivors are cut off: magnitudes above `bound`, an integer of `_integers`, survive, and so many of
+    those that equal it.
+    """
+
+    bound: int
+    equal: int
+
+    def bits(self, weights: Weights) -> Bits:
+        """The survivors; of equal ones the first."""
+        left = self.equal
+
+        def masks() -> Iterator[NDArray[np.bool_]]:
+            nonlocal left
+            for values in weights.slices():
+                magnitudes = _integers(values)
+                mask = magnitudes > self.bound
+                if left > 0:
+                    chosen = np.flatnonzero(magnitudes == self.bound)[:left]
+                    mask[chosen] = True
+                    left -= len(chosen)
+                yield mask
+
+        return packed(masks(), weights.size)
+
+
+def _cut(group: Sequence[Weights], count: int) -> tuple[_Cut, int]:
+    """The cut that leaves exactly `count` of the largest magnitudes of a group, and how many equal its bound.
+
+    A radix selection: each pass over the weights finds 16 bits more of the bound.
+    """
+    width = 8 * group[0].dtype.itemsize
+    bound, left = 0, count
+    counts = np.zeros(1 << _DIGIT_BITS, np.uint64)
+    for shift in range(width - _DIGIT_BITS, -1, -_DIGIT_BITS):
+        counts[:] = 0
+        for weights in group:
+            for values in weights.slices():
+                _core.count_magnitudes(values.view(np.uint8), width // 8, bound, shift, counts)
+        from_above = np.cumsum(counts[::-1])
+        digit = len(counts) - 1 - int(np.searchsorted(from_above, left))
+        left -= int(from_above[len(counts) - 1 - digit] - counts[digit])
+        bound = bound << _DIGIT_BITS | digit
+    return _Cut(bound, left), int(counts[digit])
+
+
+def _all_or_none(weights: Weights, survive: bool) -> Bits:
+    return packed((np.full(span.stop - span.start, survive) for span in spans(weights.size)), weights.size)
+
+
+def largest(weights: Weights, count: int) -> Bits:
+    """Exactly `count` of the largest magnitudes; of equal ones the first survive."""
+    if count <= 0 or count >= weights.size:
+        return _all_or_none(weights, count > 0)
+    return _cut([weights], count)[0].bits(weights)
+
+
+def magnitude(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
     """The largest weights of each tensor survive, an exact count."""
-    return [largest(np.abs(w).reshape(-1), survivor_count(w.size, density)).reshape(w.shape) for w in weights]
+    return [lambda weights: largest(weights, survivor_count(weights.size, density))] * len(group)
 
 
-def global_magnitude(weights: Sequence[Array], density: float, seed: int) -> Masks:
+def global_magnitude(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
     """The largest weights of all tensors together survive, an exact count: one threshold over all."""
-    scores = np.concatenate([np.abs(w).reshape(-1) for w in weights])
-    mask = largest(scores, survivor_count(len(scores), density))
-    ends = np.cumsum([w.size for w in weights])[:-1]
-    return [part.reshape(w.shape) for part, w in zip(np.split(mask, ends), weights, strict=True)]
+    size = sum(weights.size for weights in group)
+    count = survivor_count(size, density)
+    if count <= 0 or count >= size:
+        return [lambda weights: _all_or_none(weights, count > 0)] * len(group)
+    common = np.result_type(*(weights.dtype for weights in group))
+
+    def alike(weights: Weights) -> Weights:
+        return Weights(weights.size, common, lambda: (v.astype(common, copy=False) for v in weights.slices()))
+
+    def above(cut: _Cut) -> Select:
+        return lambda weights: cut.bits(alike(weights))
+
+    cut, equal = _cut([alike(weights) for weights in group], count)
+    left = cut.equal
+    selects: list[Select] = []
+    for weights in group:
+        here = left
+        if 0 < left < equal:
+            here = sum(int(np.count_nonzero(_integers(v) == cut.bound)) for v in alike(weights).slices())
+        own = _Cut(cut.bound, min(left, here))
+        selects.append(above(own))
+        left -= own.equal if left < equal else 0
+    return selects
 
 
-def threshold(weights: Sequence[Array], quality: float, seed: int) -> Masks:
+def threshold(group: Sequence[Weights], quality: float, seed: int) -> list[Select]:
     """Weights larger than quality x standard deviation of their tensor survive (the companion paper's rule).
 
     The deviation is that of the weights not yet pruned (not zero), so that a second round is not drawn down by the
     first.
     """
-    masks = []
-    for w in weights:
-        left = w[w != 0].astype(np.float64)
-        masks.append((w != 0) & (np.abs(w) > quality * left.std()) if left.size else np.zeros(w.shape, bool))
-    return masks
+
+    def select(weights: Weights) -> Bits:
+        def left() -> Iterator[NDArray[np.float64]]:
+            return (values[values != 0].astype(np.float64) for values in weights.slices())
+
+        count = sum(map(len, left()))
+        if not count:
+            return _all_or_none(weights, False)
+        mean = sum(float(values.sum()) for values in left()) / count
+        # of float64, so that weights are compared in it
+        bound = np.float64(quality * math.sqrt(sum(float(((v - mean) ** 2).sum()) for v in left()) / count))
+        return packed(((v != 0) & (np.abs(v) > bound) for v in weights.slices()), weights.size)
+
+    return [select] * len(group)
 
 
-def random(weights: Sequence[Array], density: float, seed: int) -> Masks:
+def random(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
     """A random choice of each tensor survives, an exact count, whatever the weights: the control.
 
     For one seed, the survivors of a lower density are among those of a higher one.
     """
-    rng = np.random.Generator(np.random.PCG64(seed))
-    return [largest(rng.random(w.size), survivor_count(w.size, density)).reshape(w.shape) for w in weights]
+
+    def drawn(size: int, before: int) -> Weights:
+        """The draws for one tensor, where `before` were drawn for earlier ones."""
+
+        def slices() -> Iterator[Array]:
+            rng = np.random.Generator(np.random.PCG64(seed).advance(before))
+            return (rng.random(span.stop - span.start) for span in spans(size))
+
+        return Weights(size, np.dtype(np.float64), slices)
+
+    def after(before: int) -> Select:
+        return lambda weights: largest(drawn(weights.size, before), survivor_count(weights.size, density))
+
+    ends = list(accumulate((weights.size for weights in group), initial=0))
+    return [after(before) for before in ends[:-1]]
 
 
 class Criterion(NamedTuple):
-    """`masks(weights, amount, seed)` gives a bool array for each float array, True where it survives.
+    """`select(group, amount, seed)` gives a `Select` for each tensor of a group, to be called with that tensor's
+    weights in any order: only what tensors decide together has been read before.
 
-    `amount` names what the recipe must say: the density to reach, or the quality.
+    `amount` names what the recipe must say: the density to reach, or the quality. `together` says whether the tensors
+    of a group decide together.
     """
 
-    masks: Callable[[Sequence[Array], float, int], Masks]
+    select: Callable[[Sequence[Weights], float, int], list[Select]]
     amount: Literal["density", "quality"]
+    together: bool = False
+
+    def masks(self, weights: Sequence[Array], amount: float, seed: int) -> Masks:
+        """A bool array for each float array, True where it survives."""
+        group = [Weights.of(np.ascontiguousarray(array)) for array in weights]
+        selects = self.select(group, amount, seed)
+        return [
+            unpacked(select(each), slice(0, each.size)).reshape(array.shape)
+            for select, each, array in zip(selects, group, weights, strict=True)
+        ]
 
 
 CRITERIA: dict[str, Criterion] = {
     "magnitude": Criterion(magnitude, "density"),
-    "global-magnitude": Criterion(global_magnitude, "density"),
+    "global-magnitude": Criterion(global_magnitude, "density", together=True),
     "threshold": Criterion(threshold, "quality"),
     "random": Criterion(random, "density"),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from deepcompression.account import Account
+from deepcompression.account import Account, Part
+from deepcompression.deflate import decode_deflate, decode_deflate_dense, encode_deflate
 from deepcompression.fast import decode_fast, decode_fast_bitmap, decode_fast_dense, encode_fast
 from deepcompression.paper import decode_huffman, decode_huffman_bitmap, decode_sparse, encode_huffman, encode_sparse
 from deepcompression.positions import GAP_BITS
@@ -20,6 +21,7 @@ from deepcompression.tensor import (
     BitmapTensor,
     CompressedTensor,
     DenseTensor,
+    Encodable,
     Tensor,
     size_bytes,
 )
@@ -31,16 +33,20 @@ __all__ = [
     "PROFILES",
     "Account",
     "Coder",
+    "Part",
     "check_profile",
     "decode",
     "decode_bitmap",
     "decode_dense",
+    "decode_lean",
     "encode",
+    "encode_to",
 ]
 
 
-def _encode_raw(tensor: Tensor) -> bytes:
-    return tensor.dense().elements.tobytes()
+def _encode_raw(tensor: Encodable) -> Iterator[Part]:
+    flat = np.ascontiguousarray(tensor.dense().elements).reshape(-1)
+    yield flat.view(np.uint8).data
 
 
 def _decode_raw(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
@@ -52,8 +58,19 @@ def _decode_raw(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Ten
     return DenseTensor(dtype, elements), Account({"values": len(data)})
 
 
+def _whole(encode: Callable[..., bytes | None]) -> Callable[..., Iterable[Part] | None]:
+    """A coder that works on tensors with positions and makes its payload at once."""
+
+    def parts(tensor: Encodable, gap_bits: int | None = None) -> Iterable[Part] | None:
+        payload = encode(tensor.compressed() if isinstance(tensor, BitmapTensor) else tensor, gap_bits)
+        return None if payload is None else (payload,)
+
+    return parts
+
+
 class Coder(NamedTuple):
-    """A way to store a tensor. `encode` gives None where it cannot hold the tensor; `decode` raises FormatError.
+    """A way to store a tensor. `encode` gives the payload's parts, made as they are taken, or None where it cannot hold
+    the tensor; `decode` raises FormatError.
 
     A coder with `gaps` takes the width of its gap field as a second argument of `encode`, None for the best.
     `decode_dense` gives the dense elements at less cost than `decode`, with so many threads; `decode_bitmap` a shared
@@ -61,8 +78,8 @@ class Coder(NamedTuple):
     """
 
     number: int
-    encode: Callable[..., bytes | None]
-    decode: Callable[[Cursor, str, tuple[int, ...]], tuple[Tensor, Account]]
+    encode: Callable[..., Iterable[Part] | None]
+    decode: Callable[[Cursor, str, tuple[int, ...]], tuple[Encodable, Account]]
     decode_dense: Callable[[Cursor, str, tuple[int, ...], int], Array] | None = None
     gaps: bool = False
     decode_bitmap: Callable[[Cursor, str, tuple[int, ...]], BitmapTensor | None] | None = None
@@ -70,10 +87,11 @@ class Coder(NamedTuple):
 
 CODERS: dict[str, Coder] = {
     "raw": Coder(1, _encode_raw, _decode_raw),
-    "sparse": Coder(2, encode_sparse, decode_sparse, gaps=True),
-    "huffman": Coder(3, encode_huffman, decode_huffman, gaps=True, decode_bitmap=decode_huffman_bitmap),
+    "sparse": Coder(2, _whole(encode_sparse), decode_sparse, gaps=True),
+    "huffman": Coder(3, _whole(encode_huffman), decode_huffman, gaps=True, decode_bitmap=decode_huffman_bitmap),
     "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense, decode_bitmap=decode_fast_bitmap),
     "small": Coder(5, encode_small, decode_small, decode_small_dense, decode_bitmap=decode_small_bitmap),
+    "deflate": Coder(6, encode_deflate, decode_deflate, decode_deflate_dense),
 }
 
 # What a tensor may become, besides staying as it is.
@@ -94,8 +112,17 @@ def check_profile(profile: str) -> None:
         raise ValueError(f"unknown profile {profile!r}; known are {', '.join(PROFILES)}")
 
 
+class Stored(Protocol):
+    """A payload that was kept: in memory, or in a file."""
+
+    def __len__(self) -> int: ...
+
+
+Kept = TypeVar("Kept", bound=Stored)
+
+
 def encode(
-    tensor: Tensor, coder: str | None = None, gap_bits: int | None = None, profile: str = DEFAULT_PROFILE
+    tensor: Encodable, coder: str | None = None, gap_bits: int | None = None, profile: str = DEFAULT_PROFILE
 ) -> tuple[str, bytes]:
     """The coder's name and the payload: of the coder demanded, or the smallest of the profile (the first of equals),
     `raw` if none is smaller than the elements.
@@ -103,35 +130,80 @@ def encode(
     `gap_bits`, 2 to 16, fixes the width of the paper's gap field; without a coder it stands for the profile `paper`.
     Raises ValueError if it is another, for an unknown coder or profile, and if the coder cannot hold the tensor.
     """
+    return encode_to(_join, tensor, coder, gap_bits, profile)
+
+
+def _join(parts: Iterable[Part], below: int | None) -> bytes | None:
+    kept: list[Part] = []
+    left = below
+    for part in parts:
+        kept.append(part)
+        if left is not None and (left := left - memoryview(part).nbytes) <= 0:
+            return None
+    return b"".join(kept)
+
+
+def encode_to(
+    keep: Callable[[Iterable[Part], int | None], Kept | None],
+    tensor: Encodable,
+    coder: str | None = None,
+    gap_bits: int | None = None,
+    profile: str = DEFAULT_PROFILE,
+) -> tuple[str, Kept]:
+    """What `encode` chooses, each payload tried being given to `keep`: `keep(parts, below)` takes a payload's parts and
+    gives what stands for it, or None if it has as many bytes as `below` or more.
+    """
     if coder is not None and coder not in CODERS:
         raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
     check_profile(profile)
     if gap_bits is not None and gap_bits not in GAP_BITS:
         raise ValueError(f"gap_bits is from {GAP_BITS[0]} to {GAP_BITS[-1]}; found {gap_bits}")
-    if coder is not None:
-        payload = _encode(coder, tensor, gap_bits)
-        if payload is None:
-            raise ValueError(f"the coder {coder} cannot hold a {tensor.dtype} tensor of shape {list(tensor.shape)}")
-        return coder, payload
-    best: tuple[str, bytes] | None = None
-    least = size_bytes(tensor.dtype, tensor.shape)
-    names = PROFILES["paper" if gap_bits is not None else profile]
+    best: tuple[str, Kept] | None = None
+    below = None if coder is not None else size_bytes(tensor.dtype, tensor.shape)
+    for name in (coder,) if coder is not None else _names(tensor, gap_bits, profile):
+        parts = _encode(name, tensor, gap_bits)
+        kept = None if parts is None else keep(parts, below)
+        if kept is not None:
+            best, below = (name, kept), len(kept)
+    if best is None and coder is not None:
+        raise ValueError(f"the coder {coder} cannot hold a {tensor.dtype} tensor of shape {list(tensor.shape)}")
+    if best is None:
+        kept = keep(_encode_raw(tensor), None)
+        assert kept is not None
+        best = "raw", kept
+    return best
+
+
+def _names(tensor: Encodable, gap_bits: int | None, profile: str) -> Iterable[str]:
+    """The coders to try, the first of equals first."""
+    if gap_bits is not None:
+        profile = "paper"
+    names = list(PROFILES[profile])
+    if profile != "paper" and (tensor.dtype not in WEIGHT_DTYPES or (profile == "small" and _is_plain(tensor))):
+        names.append("deflate")
     if math.prod(tensor.shape) <= _SMALL_SIZE:
-        names = tuple(dict.fromkeys((*names, *PROFILES["paper"])))
-    for name in names:
-        payload = _encode(name, tensor, gap_bits)
-        if payload is not None and len(payload) < least:
-            best, least = (name, payload), len(payload)
-    return best or ("raw", _encode_raw(tensor))
+        names += PROFILES["paper"]
+    return dict.fromkeys(names)
 
 
-def _encode(name: str, tensor: Tensor, gap_bits: int | None) -> bytes | None:
+def _is_plain(tensor: Encodable) -> bool:
+    """Whether it is neither shared nor, so far as zeros tell, pruned: of half of its weights at least."""
+    return isinstance(tensor, DenseTensor) and 2 * int(np.count_nonzero(tensor.elements)) > tensor.elements.size
+
+
+def _encode(name: str, tensor: Encodable, gap_bits: int | None) -> Iterable[Part] | None:
     coder = CODERS[name]
     return coder.encode(tensor, gap_bits) if coder.gaps else coder.encode(tensor)
 
 
 def decode(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
     """Payload -> the tensor and where its bytes went. Raises FormatError for malformed bytes."""
+    tensor, account = decode_lean(coder, payload, dtype, shape)
+    return tensor.compressed() if isinstance(tensor, BitmapTensor) else tensor, account
+
+
+def decode_lean(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
+    """The same, a shared tensor without its positions where the coder needs none."""
     tensor, account = CODERS[coder].decode(payload, dtype, shape)
     payload.end("the payload")
     return tensor, account
@@ -141,7 +213,7 @@ def decode_dense(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]
     """Payload -> the dense tensor, in little more memory than it takes. Raises FormatError for malformed bytes."""
     found = CODERS[coder]
     if found.decode_dense is None:
-        return decode(coder, payload, dtype, shape)[0].dense()
+        return decode_lean(coder, payload, dtype, shape)[0].dense()
     elements = found.decode_dense(payload, dtype, shape, threads)
     payload.end("the payload")
     return DenseTensor(dtype, elements)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.account import Account
+from deepcompression.account import Account, Part
+from deepcompression.slices import count_bits, stored_bits
 from deepcompression.tensor import (
     STORAGE,
     WEIGHT_DTYPES,
     Array,
     BitmapTensor,
-    CompressedTensor,
     DenseTensor,
-    Tensor,
-    nonzero_bits,
+    Encodable,
     ordered_bits,
     unordered_bits,
 )
@@ -36,45 +36,51 @@ class Bitmap(NamedTuple):
     survivors: int
 
 
-def as_stored(tensor: Tensor) -> tuple[Bitmap, Tensor]:
-    """The bitmap, and the tensor as it is best stored: compressed and canonical if it is shared."""
+def as_stored(tensor: Encodable) -> tuple[Bitmap, BitmapTensor | DenseTensor]:
+    """The bitmap, and the tensor as it is best stored: a canonical `BitmapTensor` if it is shared."""
     if isinstance(tensor, DenseTensor):
-        tensor = CompressedTensor.from_dense(tensor) or tensor
-    if isinstance(tensor, CompressedTensor):
-        tensor = tensor.canonical()
-        return Bitmap(_core.bitmap_of(tensor.positions, tensor.size), len(tensor.positions)), tensor
-    survives = nonzero_bits(tensor.elements).reshape(-1)
-    return Bitmap(np.packbits(survives, bitorder="little"), int(np.count_nonzero(survives))), tensor
+        found = BitmapTensor.from_dense(tensor)
+        if found is None:
+            bits = stored_bits(tensor.elements)
+            return Bitmap(bits, count_bits(bits)), tensor
+    else:
+        found = (tensor if isinstance(tensor, BitmapTensor) else BitmapTensor.of(tensor)).canonical()
+    return Bitmap(found.bits, len(found.codes)), found
 
 
-def encode_fast(tensor: Tensor) -> bytes:
-    """The payload of docs/format.md, "fast"."""
+def encode_fast(tensor: Encodable) -> Iterator[Part]:
+    """The payload of docs/format.md, "fast", in parts."""
     bitmap, tensor = as_stored(tensor)
     mask = _core.encode_mask(bitmap.bits, np.array(tensor.shape, np.uint64))
-    ways = []
-    if isinstance(tensor, CompressedTensor):
-        ways.append(bytes([SHARED]) + mask + encode_codebook(tensor) + _core.encode_block(tensor.codes))
-    if values_may_pay(tensor, bitmap):
-        ways.append(bytes([VALUES]) + mask + encode_values(tensor, bitmap))
-    return min(ways, key=len)
+    if isinstance(tensor, DenseTensor):
+        yield bytes([VALUES]) + mask
+        yield from encode_values(tensor, bitmap)
+        return
+    way: list[Part] = [bytes([SHARED]) + mask + encode_codebook(tensor), _core.encode_block(tensor.codes)]
+    if values_may_pay(tensor):
+        way = shorter(way, [bytes([VALUES]) + mask, *encode_values(tensor, bitmap)])
+    yield from way
 
 
-def values_may_pay(tensor: Tensor, bitmap: Bitmap) -> bool:
+def values_may_pay(tensor: BitmapTensor) -> bool:
     """Where most survivors have a value of their own, a codebook need not pay."""
-    return isinstance(tensor, DenseTensor) or bitmap.survivors < _SURVIVORS_PER_CENTROID * len(tensor.codebook)
+    return len(tensor.codes) < _SURVIVORS_PER_CENTROID * len(tensor.codebook)
 
 
-def encode_values(tensor: Tensor, bitmap: Bitmap) -> bytes:
+def shorter(first: list[Part], second: list[Part]) -> list[Part]:
+    """The payload of fewer bytes, the first of equals."""
+    return min(first, second, key=lambda way: sum(memoryview(part).nbytes for part in way))
+
+
+def encode_values(tensor: BitmapTensor | DenseTensor, bitmap: Bitmap) -> Iterator[Part]:
     """The elements of the survivors, byte plane by byte plane."""
-    if isinstance(tensor, CompressedTensor):
-        values = tensor.codebook[tensor.codes]
-    else:
-        flat = tensor.elements.reshape(-1)
-        values = flat if bitmap.survivors == len(flat) else flat[nonzero_bits(flat)]
-    return _core.encode_planes(values.view(np.uint8), values.itemsize, tensor.dtype in WEIGHT_DTYPES)
+    elements = tensor.dense().elements.reshape(-1)
+    dense, bits = elements.view(np.uint8), bits_or_none(bitmap, len(elements))
+    for byte in reversed(range(elements.itemsize)):
+        yield _core.encode_plane(dense, bits, elements.itemsize, byte, tensor.dtype in WEIGHT_DTYPES).data
 
 
-def encode_codebook(tensor: CompressedTensor) -> bytes:
+def encode_codebook(tensor: BitmapTensor) -> bytes:
     """The number of centroids and the centroids; nothing if no weight survives."""
     if not len(tensor.codebook):
         return b""
@@ -122,7 +128,7 @@ def _read_head(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int)
     return _Head(kind, Bitmap(bits, survivors), codebook, parts)
 
 
-def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
     """The tensor in the form it is stored in."""
     head = _read_head(cursor, dtype, shape, 1)
     count = head.bitmap.survivors
@@ -133,9 +139,8 @@ def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Ten
         return DenseTensor(dtype, elements), Account(parts, count, count)
     start = cursor.at
     codes = _read_codes(cursor, head)
-    positions = _core.positions_of(head.bitmap.bits, math.prod(shape))
     parts = head.parts | {"codes": cursor.at - start}
-    tensor = CompressedTensor(shape, positions, head.codebook, codes, dtype)
+    tensor = BitmapTensor(shape, head.bitmap.bits, head.codebook, codes, dtype)
     return tensor, Account(parts, count, count, len(head.codebook))
 
 

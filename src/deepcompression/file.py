@@ -14,7 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from deepcompression.encode import DEFAULT_PROFILE, Account, check_profile, decode, decode_bitmap, decode_dense, encode
+from deepcompression.encode import (
+    DEFAULT_PROFILE,
+    Account,
+    check_profile,
+    decode,
+    decode_bitmap,
+    decode_dense,
+    decode_lean,
+    encode,
+)
 from deepcompression.index import (
     CHECKSUM_BYTES,
     HEADER_BYTES,
@@ -24,7 +33,7 @@ from deepcompression.index import (
     read_header,
     write_head,
 )
-from deepcompression.tensor import Array, BitmapTensor, CompressedTensor, DenseTensor, Tensor
+from deepcompression.tensor import Array, BitmapTensor, CompressedTensor, DenseTensor, Encodable, Tensor
 from deepcompression.wire import Cursor, FormatError, checksum
 
 LIMIT_BYTES = 64 << 30
@@ -47,7 +56,7 @@ class How(NamedTuple):
 
 def save_tensors(
     path: str | os.PathLike[str],
-    tensors: Mapping[str, Tensor | Tie],
+    tensors: Mapping[str, Encodable | Tie],
     metadata: Mapping[str, str] | None = None,
     how: Mapping[str, How] | None = None,
     profile: str = DEFAULT_PROFILE,
@@ -71,11 +80,10 @@ def save_tensors(
                 raise ValueError(f"{name} is tied to {tensor.to}, which is not an earlier tensor of its own")
             entries[name] = replace(own, name=name, tied_to=own.name)
             continue
-        if not isinstance(tensor, DenseTensor | CompressedTensor):
+        if not isinstance(tensor, DenseTensor | CompressedTensor | BitmapTensor):
             raise TypeError(f"{name} is of type {type(tensor).__name__}; make it a tensor by DenseTensor.from_numpy")
-        if len(tensor.shape) > MAX_DIMENSIONS:
-            raise ValueError(f"{name} has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
         try:
+            check_dimensions(tensor)
             coder, payload = encode(tensor, *(how or {}).get(name, How()), profile)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
@@ -84,6 +92,12 @@ def save_tensors(
     with atomic_path(path) as partial, partial.open("wb") as file:
         file.write(write_head(entries.values(), metadata or {}))
         file.writelines(payloads)
+
+
+def check_dimensions(tensor: Encodable) -> None:
+    """Raises ValueError for more than a file can hold."""
+    if len(tensor.shape) > MAX_DIMENSIONS:
+        raise ValueError(f"it has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
 
 
 @contextmanager
@@ -165,6 +179,11 @@ class DczFile(Mapping[str, Array]):
         """One tensor, and where the bytes of its payload went."""
         with self._checked(name) as (entry, payload):
             return decode(entry.coder, payload, entry.dtype, entry.shape)
+
+    def read_lean(self, name: str) -> tuple[Encodable, Account]:
+        """The same, a shared tensor without its positions, but for one of the coder `huffman`."""
+        with self._checked(name) as (entry, payload):
+            return decode_lean(entry.coder, payload, entry.dtype, entry.shape)
 
     def read_dense(self, name: str, threads: int = 1) -> DenseTensor:
         """One tensor, dense, in little more memory than it takes; large ones are decoded by so many threads."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression.criteria import largest, survivor_count
+from deepcompression.slices import Weights, unpacked
 from deepcompression.tensor import MAX_CENTROIDS, CompressedTensor, narrow
 
 Floats = NDArray[np.float32]
@@ -250,7 +251,8 @@ def fit_share(
 def prune_mask(weight: Floats, metric: Metric, density: float) -> NDArray[np.bool_]:
     """Which weights survive: those with the largest w^2 / [H^-1]_jj, an exact count, the first of equals."""
     saliency = np.square(weight, dtype=np.float64) * metric.rows[:, :, None] / metric.inverse_diagonal()[:, None, :]
-    return largest(saliency.reshape(-1), survivor_count(weight.size, density)).reshape(weight.shape)
+    survives = largest(Weights.of(saliency), survivor_count(weight.size, density))
+    return unpacked(survives, slice(0, weight.size)).reshape(weight.shape)
 
 
 def _ordered(part: Any, metric: Metric) -> Any:

@@ -4,60 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import nn
 
 from deepcompression.file import Tie
 from deepcompression.index import Entry
-from deepcompression.parametrize import Codebook, dense, original, parametrization
+from deepcompression.parametrize import Codebook, dense, is_pruned_by_torch, original, parametrization
 from deepcompression.targets import Target, targets_of
-from deepcompression.tensor import STORAGE, CompressedTensor, DenseTensor, Tensor
-
-_TORCH_DTYPES: dict[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "C64": torch.complex64,
-}
-_NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
-
-
-def from_torch(name: str, tensor: torch.Tensor) -> DenseTensor:
-    """A tensor on any device -> the same elements in memory. Raises ValueError for a dtype or layout that no file can
-    hold.
-    """
-    dtype = _NAMES.get(tensor.dtype)
-    if dtype is None or tensor.layout != torch.strided or tensor.is_quantized:
-        raise ValueError(
-            f"{name} is a {tensor.layout} tensor of {tensor.dtype}, which cannot be stored; make it dense first"
-        )
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    elements = flat.view(torch.uint8).numpy() if len(flat) else np.zeros(0, np.uint8)
-    return DenseTensor(dtype, elements.view(STORAGE[dtype]).reshape(tensor.shape))
-
-
-def to_torch(tensor: DenseTensor) -> torch.Tensor:
-    """A torch tensor with memory of its own; the inverse of `from_torch`."""
-    if tensor.dtype == "BOOL":
-        return torch.from_numpy(tensor.numpy())
-    flat = np.array(tensor.elements).reshape(-1).view(np.uint8)
-    dtype = _TORCH_DTYPES[tensor.dtype]
-    if not len(flat):
-        return torch.empty(tensor.shape, dtype=dtype)
-    return torch.from_numpy(flat).view(dtype).reshape(tensor.shape)
+from deepcompression.tensor import CompressedTensor, Tensor
+from deepcompression.torch_tensor import DTYPE_NAMES, from_torch
 
 
 def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
@@ -80,7 +35,7 @@ def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
 
 
 def _read(target: Target) -> Tensor:
-    codebook = parametrization(target)
+    codebook = None if is_pruned_by_torch(target) else parametrization(target)
     if not isinstance(codebook, Codebook):
         return from_torch(target.name, dense(target))
     centroids = from_torch(target.name, codebook.on_grid(original(target)))
@@ -112,10 +67,10 @@ def check_fit(
         place = places.get(name)
         if place is None:
             problems.append(f"{name} is not in the model")
-        elif tuple(place.shape) != entry.shape or _NAMES.get(place.dtype) != entry.dtype:
+        elif tuple(place.shape) != entry.shape or DTYPE_NAMES.get(place.dtype) != entry.dtype:
             problems.append(
                 f"{name} is {list(entry.shape)} of {entry.dtype} in the file, "
-                f"{list(place.shape)} of {_NAMES.get(place.dtype, place.dtype)} in the model"
+                f"{list(place.shape)} of {DTYPE_NAMES.get(place.dtype, place.dtype)} in the model"
             )
         elif written_to and place.is_meta:
             problems.append(f"{name} has no memory in the model (it is on the device meta)")

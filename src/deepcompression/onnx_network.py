@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deepcompression.checkpoint import read_tensors
 from deepcompression.fit import Floats
 from deepcompression.network import Layout, Moments, Target, change
 from deepcompression.tensor import Array, DenseTensor, Tensor
@@ -40,16 +41,17 @@ class _Use(NamedTuple):
 class OnnxNetwork:
     """`Network` of an ONNX model. Needs `onnx` and `onnxruntime`.
 
-    model   a path, or the bytes of a model that holds its weights
+    model   its path
     inputs  by name: arrays whose first axis counts inputs
 
     Raises ValueError for inputs that are missing, too many, not finite, or of another shape or dtype than the model's.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | bytes, inputs: Mapping[str, Array]) -> None:
+    def __init__(self, model: str | os.PathLike[str], inputs: Mapping[str, Array]) -> None:
         import onnx
 
-        self.model = onnx.load_model_from_string(model) if isinstance(model, bytes) else onnx.load(Path(model))
+        self._path = Path(model)
+        self.model = onnx.load(self._path)
         graph = self.model.graph
         self._initializers = {each.name: each for each in graph.initializer}
         self.inputs = _checked(graph, self._initializers, inputs)
@@ -63,18 +65,9 @@ class OnnxNetwork:
         self.targets: Mapping[str, Target] = {n: Target(use.layout, use.bias) for n, use in self._uses.items()}
         self._session = self._open([output.name for output in graph.output])
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The initializers, by name, and the graph without them as `onnx.graph`."""
-        import onnx
-
-        bare = onnx.ModelProto()
-        bare.CopyFrom(self.model)
-        for each in bare.graph.initializer:
-            each.ClearField("raw_data")
-            each.ClearField("float_data")
-        graph = DenseTensor("U8", np.frombuffer(bare.SerializeToString(), np.uint8))
-        found: dict[str, Tensor] = {n: DenseTensor.from_numpy(self._array(n)) for n in self._initializers}
-        return found | {"onnx.graph": graph}
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Those of the model as a checkpoint, its graph among them."""
+        return read_tensors(self._path)[0]
 
     def dtype(self, name: str) -> str:
         return DenseTensor.from_numpy(self._array(name)).dtype

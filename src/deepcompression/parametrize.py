@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from deepcompression.grid import LIMITS, Grid, grid_of
-from deepcompression.targets import PARAMETER_ORDER, Target
+from deepcompression.targets import PARAMETER_ORDER, Target, pruned_by_torch
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -157,10 +157,17 @@ def chain(target: Target) -> list[nn.Module]:
     return list(_list_on(module, local)) if parametrize.is_parametrized(module, local) else []
 
 
+def is_pruned_by_torch(target: Target) -> bool:
+    """Whether hooks of torch.nn.utils.prune make it from a weight and a mask."""
+    return any(local in pruned_by_torch(module) for module, local in target.places)
+
+
 def parametrization(target: Target) -> Mask | Codebook | None:
     """What stands on a target: its mask, its codebook, or nothing. Raises ValueError for a parametrization of another
     kind.
     """
+    if is_pruned_by_torch(target):
+        raise ValueError(f"{target.name} is pruned by torch.nn.utils.prune: make it plain first (prune.remove)")
     found = chain(target)
     if not found:
         return None
@@ -181,9 +188,17 @@ def original(target: Target) -> nn.Parameter:
 
 
 def dense(target: Target) -> Tensor:
-    """The weight as the model sees it, without gradient."""
+    """The weight as the model sees it, without gradient. Raises ValueError for a mask of torch.nn.utils.prune that is
+    not of zeros and ones.
+    """
     module, local = target.places[0]
     with torch.no_grad():
+        if is_pruned_by_torch(target):
+            # the attribute is as old as the last forward
+            weight, mask = (cast(Tensor, getattr(module, f"{local}_{part}")) for part in ("orig", "mask"))
+            if not ((mask == 0) | (mask == 1)).all():
+                raise ValueError(f"{target.name}_mask has values other than 0 and 1: apply it first (prune.remove)")
+            return _masked(weight.detach(), mask)
         return cast(Tensor, getattr(module, local)).detach()
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepcompression.packing import Header
+from deepcompression.packing import FORMS, Header
 from deepcompression.plain_many import Panel, Quad, sections, unsigned16
 
 _GROUP_ROWS, _STEP_SLOTS, _BLOCK_COLUMNS, _BLOCK_ELEMENTS = 16, 64, 63, 64
@@ -46,35 +46,44 @@ def forced() -> bool:
 
 
 class _Window(NamedTuple):
-    """The sections of core/window.hpp as tensors that share the packed bytes."""
+    """The sections of core/window.hpp or core/wide.hpp as tensors that share the packed bytes."""
 
     codebook: Tensor  # float32 (1 << code_bits,)
     digits: Tensor  # int8 (1 << code_bits,), of the plane 0
     ends: Tensor  # int32 (groups,)
     order: Tensor  # int32 (16 * groups,)
-    starts: Tensor  # int32 (2 * pairs,)
+    starts: Tensor  # int32 (pairs, windows of a pair)
+    fifths: Tensor  # uint8 (16 * pairs,) in the form wide with 5 bits a code
     stream: Tensor  # uint8 (pairs, bytes of a pair)
+
+
+def _windows(facts: Header) -> int:
+    """Of a pair."""
+    return 1 if facts.form == "wide" and not facts.slots & 2 else 2
 
 
 def _window(packed: Tensor, facts: Header) -> _Window:
     groups, pairs, centroids = facts.units, facts.length, 1 << facts.code_bits
-    planes = 3 if facts.grid_bits == 16 else 1
-    pair_bytes = 256 if facts.code_bits == 8 else 192
-    sizes = [4 * centroids, planes * centroids, 4 * groups, 64 * groups, 64 * groups * planes, 4 * pairs]
-    codebook, digits, ends, order, _, starts, stream = sections(packed, [*sizes, pair_bytes * pairs])
+    pair_bytes, windows, wide = 256 if facts.code_bits == 8 else 192, _windows(facts), facts.form == "wide"
+    planes = (4 if facts.slots & 1 else 1) if wide else 3 if facts.grid_bits == 16 else 1
+    sizes = [4 * centroids, planes * centroids, 4 * groups, 64 * groups, 64 * groups * planes, 2 * windows * pairs]
+    sizes += [16 * pairs if wide and facts.code_bits == 5 else 0, pair_bytes * pairs]
+    codebook, digits, ends, order, _, starts, fifths, stream = sections(packed, sizes)
     return _Window(
         codebook.view(torch.float32),
         digits[:centroids].view(torch.int8),
         ends.view(torch.int32),
         order.view(torch.int32),
-        unsigned16(starts),
+        unsigned16(starts).view(pairs, windows),
+        fifths,
         stream.view(pairs, pair_bytes),
     )
 
 
 def _blocks(facts: Header) -> int:
     """Blocks of a vector, the last of them empty."""
-    return max(1, -(-facts.columns // _BLOCK_COLUMNS)) + 1
+    least = 4 // _windows(facts) if facts.form == "wide" else 1
+    return max(least, -(-facts.columns // _BLOCK_COLUMNS)) + 1
 
 
 def _in_blocks(x: Tensor, facts: Header) -> Tensor:
@@ -91,17 +100,24 @@ def _slots(window: _Window, facts: Header, first: int, last: int) -> tuple[Tenso
     """
     stream = window.stream[first:last].to(torch.int32)
     bytes_ = stream[:, : 2 * _STEP_SLOTS].view(-1, 2, _STEP_SLOTS)
-    places = bytes_ & 127
-    if facts.by_slot:
+    places = bytes_ & (255 if _windows(facts) == 1 else 127)
+    if facts.form == "window" and facts.slots:
         places = places.view(-1, 2, 4, 4, 4).transpose(-1, -2).reshape(-1, 2, _STEP_SLOTS)
-    starts = window.starts[2 * first : 2 * last].view(-1, 2, 1)
+    starts = window.starts[first:last].unsqueeze(-1)
     codes = stream[:, 2 * _STEP_SLOTS :]
     if facts.code_bits != 8:
         codes = torch.stack((codes & 15, codes >> 4), 1)
     codes = codes.view(-1, 2, _STEP_SLOTS)
     if facts.code_bits == 5:
-        codes = codes | (bytes_ >> 7) << 4
+        codes = codes | (bytes_ >> 7 if facts.form == "window" else _fifths(window, first, last)) << 4
     return (places + starts * _BLOCK_ELEMENTS).view(-1, 2 * _STEP_SLOTS), codes.reshape(-1, 2 * _STEP_SLOTS)
+
+
+def _fifths(window: _Window, first: int, last: int) -> Tensor:
+    """The fifth bit of each code, int32 (pairs, 2, 64)."""
+    fifths = window.fifths[16 * first : 16 * last].to(torch.int32)
+    bits = fifths.unsqueeze(-1) >> torch.arange(8, dtype=torch.int32, device=fifths.device) & 1
+    return bits.view(-1, 2, _STEP_SLOTS)
 
 
 def _window_sums(window: _Window, facts: Header, x: Tensor, weights: Tensor) -> Tensor:
@@ -162,7 +178,7 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, acti
 
     Gives float32 (vectors, rows). Raises ValueError for a form that does not multiply.
     """
-    if facts.form not in ("window", "panel", "quad", "factored"):
+    if facts.form == "tile" or facts.form not in FORMS:
         raise ValueError(f"packed weights of the form {facts.form} cannot be multiplied by")
     if not x.numel() or not facts.rows:
         nothing = x.new_zeros(len(x), facts.rows)

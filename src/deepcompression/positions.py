@@ -61,11 +61,12 @@ def plan_positions(positions: NDArray[np.int64], gap_bits: int | None, rest_byte
     return best
 
 
-def fixed_layout(positions: NDArray[np.int64], entry_bits: int) -> tuple[int, int]:
+def fixed_layout(bits: NDArray[np.uint8], size: int, survivors: int, entry_bits: int) -> tuple[int, int]:
     """The gap width that takes the fewest bits before Huffman coding, where each entry takes `entry_bits` besides its
-    gap, and the number of entries with it (the paper's P+Q).
+    gap, and the number of entries with it (the paper's P+Q), for the bitmap of a tensor of so many elements.
     """
-    entries = {width: len(positions) + _core.gap_counts(positions, width)[1] for width in GAP_BITS}
+    fillers = _core.fillers_by_gap_bits(bits, size)
+    entries = {width: survivors + int(count) for width, count in zip(GAP_BITS, fillers, strict=True)}
     width = min(GAP_BITS, key=lambda width: entries[width] * (entry_bits + width))
     return width, entries[width]
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from deepcompression.criteria import CRITERIA
 from deepcompression.recipe import Prune, Recipe
-from deepcompression.targets import Target, plain_modules, targets_of
-from deepcompression.tensor import Array, Tensor
+from deepcompression.slices import Weights
+from deepcompression.targets import Described, Target, plain_modules, targets_of
+from deepcompression.tensor import Array
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -32,7 +33,7 @@ class Group(NamedTuple):
     targets: list[Target]
 
 
-def prune_groups(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> list[Group]:
+def prune_groups(recipe: Recipe, model: Module | Mapping[str, Described]) -> list[Group]:
     """Targets by the rule that prunes them. Raises ValueError for a rule that matches nothing."""
     groups: dict[int, Group] = {}
     for target, rule in recipe.matches(model):
@@ -41,14 +42,16 @@ def prune_groups(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> list[G
     return list(groups.values())
 
 
+def check_finite(name: str, weights: Weights) -> None:
+    """Raises ValueError for a tensor that cannot be pruned."""
+    if bad := weights.not_finite():
+        raise ValueError(f"{name} has {bad} weights that are NaN or infinite: it cannot be pruned; mend the training")
+
+
 def masks_for(group: Group, weights: list[Array], amount: float, seed: int) -> list[NDArray[np.bool_]]:
     """The masks of a group's weights at a density or quality. Raises ValueError for weights that are not finite."""
     for target, weight in zip(group.targets, weights, strict=True):
-        if not np.isfinite(weight).all():
-            bad = np.count_nonzero(~np.isfinite(weight))
-            raise ValueError(
-                f"{target.name} has {bad} weights that are NaN or infinite: it cannot be pruned; mend the training"
-            )
+        check_finite(target.name, Weights.of(weight))
     return CRITERIA[group.prune.criterion].masks(weights, amount, seed)
 
 
@@ -64,8 +67,8 @@ class Pruner:
         self.groups = prune_groups(recipe, model)
 
     def _weights(self, group: Group) -> list[Array]:
-        from deepcompression.model import from_torch
         from deepcompression.parametrize import dense
+        from deepcompression.torch_tensor import from_torch
 
         return [from_torch(target.name, dense(target)).numpy() for target in group.targets]
 

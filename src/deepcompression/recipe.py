@@ -17,8 +17,7 @@ from deepcompression.criteria import CRITERIA, survivor_count
 from deepcompression.encode import CODERS
 from deepcompression.positions import GAP_BITS
 from deepcompression.schedule import OneShot, Schedule
-from deepcompression.targets import Target, module_name, targets_of
-from deepcompression.tensor import Tensor
+from deepcompression.targets import Described, Target, module_name, targets_of
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -226,7 +225,7 @@ class Recipe(_Part):
                 raise ValueError(f"rule {number} selects by a callable, which YAML cannot hold")
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
-    def matches(self, model: Module | Mapping[str, Tensor]) -> list[Match]:
+    def matches(self, model: Module | Mapping[str, Described]) -> list[Match]:
         """Every tensor of a model or checkpoint with its rule. Raises ValueError for a rule that selects no tensor, or
         none that earlier rules leave to it.
         """
@@ -254,11 +253,11 @@ class Recipe(_Part):
         )
         return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {_list(names)}"
 
-    def explain(self, model: Module | Mapping[str, Tensor]) -> None:
+    def explain(self, model: Module | Mapping[str, Described]) -> None:
         """Prints `describe`."""
         print(self.describe(model))
 
-    def describe(self, model: Module | Mapping[str, Tensor]) -> str:
+    def describe(self, model: Module | Mapping[str, Described]) -> str:
         """A table of every tensor: its shape, how many weights it has, the rule that met it, and what that will
         do.
         """

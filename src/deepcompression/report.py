@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +16,8 @@ from deepcompression.account import Account
 from deepcompression.file import LIMIT_BYTES, DczFile
 from deepcompression.index import CHECKSUM_BYTES, Entry
 from deepcompression.positions import fixed_layout
-from deepcompression.tensor import STORAGE, CompressedTensor, Tensor, nonzero_bits
+from deepcompression.slices import Bits, stored_bits
+from deepcompression.tensor import STORAGE, BitmapTensor, CompressedTensor, Encodable
 
 
 def code_bits(centroids: int) -> int:
@@ -26,11 +25,11 @@ def code_bits(centroids: int) -> int:
     return max(1, math.ceil(math.log2(centroids))) if centroids else 0
 
 
-def positions_of(tensor: Tensor) -> NDArray[np.int64]:
-    """Where the survivors are."""
+def bits_of(tensor: Encodable) -> Bits:
+    """The bitmap of the survivors."""
     if isinstance(tensor, CompressedTensor):
-        return tensor.positions
-    return np.flatnonzero(nonzero_bits(tensor.elements)).astype(np.int64)
+        return BitmapTensor.of(tensor).bits
+    return tensor.bits if isinstance(tensor, BitmapTensor) else stored_bits(tensor.elements)
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,14 @@ class Row:
     parts: dict[str, int]
 
     @classmethod
-    def of(cls, entry: Entry, tensor: Tensor, account: Account) -> Row:
+    def of(cls, entry: Entry, tensor: Encodable, account: Account) -> Row:
         weights = math.prod(entry.shape)
-        pruned = entry.coder != "raw" and account.survivors < weights
+        whole = entry.coder in ("raw", "deflate")
+        pruned = not whole and account.survivors < weights
         gap_bits, entries = account.gap_bits, account.entries
         if pruned and account.survivors and not gap_bits:
             bits = code_bits(account.centroids) or 8 * STORAGE[entry.dtype].itemsize
-            gap_bits, entries = fixed_layout(positions_of(tensor), bits)
-        whole = entry.coder == "raw"
+            gap_bits, entries = fixed_layout(bits_of(tensor), weights, account.survivors, bits)
         return cls(
             entry.name,
             entry.shape,
@@ -153,7 +152,7 @@ class Report:
                 rows_by_name[name] = (
                     replace(rows_by_name[own], name=name, tied_to=own, dense_bytes=0, stored_bytes=0, parts={})
                     if entry.tied_to
-                    else Row.of(entry, *file.read_with_account(name))
+                    else Row.of(entry, *file.read_lean(name))
                 )
             rows = tuple(rows_by_name.values())
             checksums = CHECKSUM_BYTES * sum(row.tied_to is None for row in rows)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from deepcompression.codebook import share_values
+from deepcompression.codebook import Floats, share_slices
 from deepcompression.fit import Metric, fit_penalty
 from deepcompression.grid import grid_of
 from deepcompression.recipe import Recipe, Share
+from deepcompression.slices import Bits, Weights, count_bits, spans, unpacked
 from deepcompression.targets import Target
-from deepcompression.tensor import Array, CompressedTensor, DenseTensor, narrow
+from deepcompression.tensor import Array, BitmapTensor, CompressedTensor, DenseTensor, narrow
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -28,28 +30,42 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
     Raises ValueError for survivors that are not finite (as float32, in which centroids are found), and for a grid that
     the dtype cannot hold.
     """
+    bits = np.packbits(survives.reshape(-1), bitorder="little")
+    return share_weights(Weights.of(weight), weight.shape, bits, share, seed, dtype).compressed()
+
+
+def share_weights(
+    weights: Weights, shape: tuple[int, ...], bits: Bits, share: Share, seed: int, dtype: str = "F32"
+) -> BitmapTensor:
+    """The same for a bitmap of survivors, in little more memory than bitmap and codes take."""
     if share.codebook_grid is not None:
         grid_of(share.codebook_grid, dtype)
-    positions = np.flatnonzero(survives).astype(np.int64)
-    with np.errstate(over="ignore"):
-        values = weight.reshape(-1)[positions].astype(np.float32)
-    if not np.isfinite(values).all():
-        bad = np.count_nonzero(~np.isfinite(values))
+
+    def slices() -> Iterator[Floats]:
+        with np.errstate(over="ignore"):
+            for values in weights.surviving(bits):
+                yield values.astype(np.float32, copy=False)
+
+    if bad := sum(len(values) - int(np.count_nonzero(np.isfinite(values))) for values in slices()):
         raise ValueError(
             f"it has {bad} weights that are NaN, infinite or beyond float32: it cannot be shared; mend the training"
         )
-    if share.bits is None:
-        return _share_by_penalty(weight, survives, share.penalty or 0.0, dtype)
-    codebook, codes = share_values(values, share.bits, share.init, seed, share.codebook_grid, dtype)
-    return CompressedTensor(weight.shape, positions, narrow(codebook, dtype), codes, dtype)
+    if share.penalty is not None:
+        return _share_by_penalty(weights, shape, bits, share.penalty, dtype)
+    assert share.bits is not None
+    codebook, codes = share_slices(slices, count_bits(bits), share.bits, share.init, seed, share.codebook_grid, dtype)
+    return BitmapTensor(shape, bits, narrow(codebook, dtype), codes, dtype)
 
 
-def _share_by_penalty(weight: Array, survives: Array, penalty: float, dtype: str) -> CompressedTensor:
-    rows = weight.astype(np.float32).reshape(1, 1, -1)
-    metric = Metric.diagonal(np.ones((1, 1), np.float32), weight.size)
-    # what does not survive may be anything, NaN too
-    rows = np.where(survives.reshape(rows.shape), rows, np.float32(0))
-    return fit_penalty(rows, metric, penalty).compressed(weight.shape, dtype)
+def _share_by_penalty(
+    weights: Weights, shape: tuple[int, ...], bits: Bits, penalty: float, dtype: str
+) -> BitmapTensor:
+    rows = np.zeros((1, 1, weights.size), np.float32)
+    for span, values in zip(spans(weights.size), weights.slices(), strict=True):
+        # what does not survive may be anything, NaN too
+        rows[0, 0, span] = np.where(unpacked(bits, span), values, np.float32(0))
+    metric = Metric.diagonal(np.ones((1, 1), np.float32), weights.size)
+    return BitmapTensor.of(fit_penalty(rows, metric, penalty).compressed(shape, dtype))
 
 
 class _Change(NamedTuple):
@@ -68,8 +84,8 @@ def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
     """
     import torch
 
-    from deepcompression.model import from_torch, to_torch
     from deepcompression.parametrize import Codebook, Mask, attach_codebook, dense, parametrization
+    from deepcompression.torch_tensor import from_torch, to_torch
 
     changes: list[_Change] = []
     recipe = Recipe.of(recipe)

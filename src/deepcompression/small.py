@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.account import Account
+from deepcompression.account import Account, Part
 from deepcompression.fast import (
     SHARED,
     VALUES,
@@ -19,6 +20,7 @@ from deepcompression.fast import (
     decode_values,
     encode_values,
     read_kind,
+    shorter,
     values_may_pay,
 )
 from deepcompression.tensor import (
@@ -26,29 +28,34 @@ from deepcompression.tensor import (
     WEIGHT_DTYPES,
     Array,
     BitmapTensor,
-    CompressedTensor,
     DenseTensor,
-    Tensor,
+    Encodable,
     ordered_bits,
     unordered_bits,
 )
 from deepcompression.wire import Cursor, FormatError, varint
 
 
-def encode_small(tensor: Tensor) -> bytes:
-    """The payload of docs/format.md, "small"."""
+def encode_small(tensor: Encodable) -> Iterator[Part]:
+    """The payload of docs/format.md, "small", in parts."""
     bitmap, tensor = as_stored(tensor)
     count = varint(bitmap.survivors)
-    ways = []
-    if isinstance(tensor, CompressedTensor):
-        ordered, width = ordered_bits(tensor.codebook, tensor.dtype), 8 * tensor.codebook.itemsize
-        mixed = _mix(tensor.shape, bitmap, ordered, width, np.ascontiguousarray(tensor.codes))
-        centroids = bytes([len(ordered) - 1]) if len(ordered) else b""
-        ways.append(bytes([SHARED]) + count + centroids + mixed)
-    if values_may_pay(tensor, bitmap):
+
+    def head_of_values() -> bytes:
         mixed = _mix(tensor.shape, bitmap, np.zeros(0, np.uint64), 0, np.zeros(0, np.uint8))
-        ways.append(bytes([VALUES]) + count + varint(len(mixed)) + mixed + encode_values(tensor, bitmap))
-    return min(ways, key=len)
+        return bytes([VALUES]) + count + varint(len(mixed)) + mixed
+
+    if isinstance(tensor, DenseTensor):
+        yield head_of_values()
+        yield from encode_values(tensor, bitmap)
+        return
+    ordered, width = ordered_bits(tensor.codebook, tensor.dtype), 8 * tensor.codebook.itemsize
+    centroids = bytes([len(ordered) - 1]) if len(ordered) else b""
+    mixed = _mix(tensor.shape, bitmap, ordered, width, np.ascontiguousarray(tensor.codes))
+    way: list[Part] = [bytes([SHARED]) + count + centroids, mixed]
+    if values_may_pay(tensor):
+        way = shorter(way, [head_of_values(), *encode_values(tensor, bitmap)])
+    yield from way
 
 
 def _mix(
@@ -106,7 +113,7 @@ def _unmix(
     return _core.mix_decode(mixed, list(shape), survivors, centroids, width)
 
 
-def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
     """The tensor in the form it is stored in."""
     found = _read(cursor, dtype, shape)
     survivors = found.bitmap.survivors
@@ -115,8 +122,7 @@ def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Te
         elements = decode_values(cursor, dtype, shape, found.bitmap, 1)
         parts = found.parts | {"values": cursor.at - start}
         return DenseTensor(dtype, elements), Account(parts, survivors, survivors)
-    positions = _core.positions_of(found.bitmap.bits, math.prod(shape))
-    tensor = CompressedTensor(shape, positions, found.codebook, found.codes, dtype)
+    tensor = BitmapTensor(shape, found.bitmap.bits, found.codebook, found.codes, dtype)
     return tensor, Account(found.parts, survivors, survivors, len(found.codebook))
 
 

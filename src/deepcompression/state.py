@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from deepcompression.grid import LIMITS, grid_of
-from deepcompression.model import from_torch
 from deepcompression.parametrize import attach_codebook, attach_mask, original, parametrization
 from deepcompression.targets import Target, module_name, targets_of
 from deepcompression.tensor import CompressedTensor
+from deepcompression.torch_tensor import from_torch
 
 State = Mapping[str, torch.Tensor]
 

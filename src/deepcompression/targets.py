@@ -11,10 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deepcompression.checkpoint import TensorEntry
 from deepcompression.tensor import WEIGHT_DTYPES, Tensor
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+
+Described = Tensor | TensorEntry
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,20 @@ def module_name(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def targets_of(model: Module | Mapping[str, Tensor]) -> list[Target]:
-    """The tensors of a model in the order of its modules, or of a mapping from names to arrays in its own order.
+def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
+    """The tensors of a model in the order of its modules, or of a mapping from names to tensors, or to entries of a
+    checkpoint, in its own order.
 
     A model's are the parameters and persistent buffers of its `state_dict`, a module's parameters first.
     """
     if isinstance(model, Mapping):
-        return [Target((name,), tuple(tensor.shape), tensor.dtype in WEIGHT_DTYPES) for name, tensor in model.items()]
+        tied: dict[str, list[str]] = {}
+        for name, tensor in model.items():
+            tied.setdefault(getattr(tensor, "tied_to", None) or name, []).append(name)
+        return [
+            Target(tuple(names), tuple(model[root].shape), model[root].dtype in WEIGHT_DTYPES)
+            for root, names in tied.items()
+        ]
     names: dict[int, list[str]] = {}
     places: dict[int, dict[tuple[Module, str], None]] = {}
     trained: dict[int, bool] = {}
@@ -86,6 +97,12 @@ def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
             yield name, module
 
 
+def pruned_by_torch(module: Module) -> set[str]:
+    """The names of tensors that torch.nn.utils.prune makes anew from `x_orig` and `x_mask` before each forward."""
+    hooks = module._forward_pre_hooks.values()
+    return {str(hook._tensor_name) for hook in hooks if hasattr(hook, "_tensor_name") and hasattr(hook, "apply_mask")}
+
+
 def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
     """(name, tensor that is the same object wherever it is tied, whether it is a parameter)."""
     own: dict[str, tuple[Any, bool]] = {}
@@ -94,9 +111,14 @@ def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
         own[local] = parametrization if original is None else original, "original" not in parametrization._buffers
     for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
         own[local] = parameter, True
+    masks: dict[str, Any] = {}
+    for local in sorted(pruned_by_torch(module)):
+        masks[f"{local}_mask"] = module._buffers[f"{local}_mask"]
+        # tied only where the masks are, too: a module with two names
+        own[local] = masks[f"{local}_mask"], own.pop(f"{local}_orig")[1]
     first = [local for local in getattr(module, PARAMETER_ORDER, ()) if local in own]
     for local in {**dict.fromkeys(first), **own}:
         yield local, *own[local]
     for local, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
-        if local not in module._non_persistent_buffers_set:
+        if local not in module._non_persistent_buffers_set and local not in masks:
             yield local, buffer, False

@@ -15,6 +15,9 @@ Array = NDArray[Any]
 
 MAX_CENTROIDS = 256
 
+# codes that are worked on at once
+_SLICE = 1 << 20
+
 # safetensors' name of a dtype -> the NumPy dtype that holds its elements. NumPy knows no bfloat16 and no 8-bit floats:
 # those are held as the unsigned integers with the same bits. BOOL is held as bytes, since a NumPy bool other than
 # 0 or 1 is undefined.
@@ -195,13 +198,7 @@ class CompressedTensor:
         """The same tensor in contiguous parts, its codebook strictly ascending (in the order of `ordered_bits`) and
         without centroids that no survivor has.
         """
-        ordered, code = np.unique(ordered_bits(self.codebook, self.dtype), return_inverse=True)
-        used = np.zeros(len(ordered), bool)
-        used[code[np.flatnonzero(np.bincount(self.codes, minlength=1))]] = True
-        number = (np.cumsum(used) - 1).astype(np.uint8)
-        codebook = unordered_bits(ordered[used], self.dtype)
-        codes, positions = number[code][self.codes], np.ascontiguousarray(self.positions)
-        return CompressedTensor(self.shape, positions, codebook, codes, self.dtype)
+        return BitmapTensor.of(self).canonical().compressed()
 
     @classmethod
     def from_dense(cls, tensor: DenseTensor) -> CompressedTensor | None:
@@ -210,15 +207,8 @@ class CompressedTensor:
 
         None if it has more, or is no weight. The codebook ascends; nothing is lost.
         """
-        if tensor.dtype not in WEIGHT_DTYPES:
-            return None
-        storage = STORAGE[tensor.dtype]
-        found = _core.recognise_shared(tensor.elements.reshape(-1).view(np.uint8), storage.itemsize)
-        if found is None:
-            return None
-        positions, distinct, codes = found
-        codebook = distinct.astype(f"<u{storage.itemsize}").view(storage)
-        return cls(tensor.shape, positions, codebook, codes, tensor.dtype).canonical()
+        found = BitmapTensor.from_dense(tensor)
+        return None if found is None else found.compressed()
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,9 +231,52 @@ class BitmapTensor:
         bits = _core.bitmap_of(np.ascontiguousarray(tensor.positions), tensor.size)
         return cls(tensor.shape, bits, tensor.codebook, np.ascontiguousarray(tensor.codes), tensor.dtype)
 
+    @classmethod
+    def from_dense(cls, tensor: DenseTensor) -> BitmapTensor | None:
+        """What `CompressedTensor.from_dense` recognises."""
+        if tensor.dtype not in WEIGHT_DTYPES:
+            return None
+        storage = STORAGE[tensor.dtype]
+        found = _core.recognise_shared(tensor.elements.reshape(-1).view(np.uint8), storage.itemsize)
+        if found is None:
+            return None
+        bits, distinct, codes = found
+        codebook = distinct.astype(f"<u{storage.itemsize}").view(storage)
+        return cls(tensor.shape, bits, codebook, codes, tensor.dtype).canonical()
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the dense tensor."""
+        return math.prod(self.shape)
+
+    def canonical(self) -> BitmapTensor:
+        """What `CompressedTensor.canonical` makes."""
+        ordered, code = np.unique(ordered_bits(self.codebook, self.dtype), return_inverse=True)
+        used = np.zeros(len(ordered), bool)
+        for at in range(0, len(self.codes), _SLICE):
+            used[code[np.flatnonzero(np.bincount(self.codes[at : at + _SLICE]))]] = True
+        number = (np.cumsum(used) - 1).astype(np.uint8)[code]
+        if np.array_equal(number, np.arange(len(self.codebook))):
+            return self
+        codes = np.empty_like(self.codes)
+        for at in range(0, len(codes), _SLICE):
+            codes[at : at + _SLICE] = number[self.codes[at : at + _SLICE]]
+        codebook = unordered_bits(ordered[used], self.dtype)
+        return BitmapTensor(self.shape, self.bits, codebook, codes, self.dtype)
+
+    def dense(self) -> DenseTensor:
+        elements = np.zeros(self.size, STORAGE[self.dtype])
+        if len(self.codes):
+            bits = self.bits if len(self.codes) < self.size else self.bits[:0]
+            codebook = np.ascontiguousarray(self.codebook).view(np.uint8)
+            _core.place_codes(self.codes, bits, codebook, elements.itemsize, elements.view(np.uint8))
+        return DenseTensor(self.dtype, elements.reshape(self.shape))
+
     def compressed(self) -> CompressedTensor:
-        positions = _core.positions_of(self.bits, math.prod(self.shape))
+        positions = _core.positions_of(self.bits, self.size)
         return CompressedTensor(self.shape, positions, self.codebook, self.codes, self.dtype)
 
 
 Tensor = DenseTensor | CompressedTensor
+# What coders take.
+Encodable = Tensor | BitmapTensor

@@ -14,11 +14,11 @@ from torch.overrides import TorchFunctionMode
 
 from deepcompression.attention import attend
 from deepcompression.fit import Floats
-from deepcompression.model import from_torch
 from deepcompression.network import Layout, Moments, Target
 from deepcompression.parametrize import chain
 from deepcompression.targets import targets_of
 from deepcompression.tensor import Array
+from deepcompression.torch_tensor import from_torch
 
 # How many draws gains are the mean of; each is one backward of a part of the inputs.
 _DRAWS = 32

@@ -19,7 +19,6 @@ from deepcompression.bench.results import BenchResult, LayerResult, Settings
 from deepcompression.energy import Meter, UnmeasurableError
 from deepcompression.file import LIMIT_BYTES, DczFile
 from deepcompression.index import Entry
-from deepcompression.runtime.weights import read_shared
 from deepcompression.tensor import WEIGHT_DTYPES
 
 # Calls are timed in blocks of about so many seconds, ours and the dense ones in turn.
@@ -80,7 +79,7 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
         return stays(f"has {len(entry.shape)} dimensions")
     if not math.prod(entry.shape):
         return stays("has no elements")
-    tensor = read_shared(file, entry.name)
+    tensor = file.read_bitmap(entry.name)
     if tensor is None:
         return stays("is not shared")
     given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepcompression import packing
 from deepcompression.file import DczFile
-from deepcompression.tensor import WEIGHT_DTYPES, BitmapTensor, CompressedTensor
+from deepcompression.tensor import WEIGHT_DTYPES, BitmapTensor
 
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -133,14 +133,6 @@ def tile_weight(tensor: BitmapTensor, threads: int) -> Weight:
     return TileWeight(tensor.shape, packing.pack(tensor, form="tile"), threads)
 
 
-def read_shared(file: DczFile, name: str) -> BitmapTensor | None:
-    """A tensor as the file holds it, or None for one that is not shared or has less than two dimensions."""
-    if len(file.entries[name].shape) < 2:
-        return None
-    tensor = file.read(name)
-    return BitmapTensor.of(tensor) if isinstance(tensor, CompressedTensor) else None
-
-
 class Source:
     """An open file that layers take their tensors from, each by its name, checked.
 
@@ -191,7 +183,7 @@ class Source:
         return weight
 
     def _read(self, name: str, use: str) -> Weight:
-        tensor = read_shared(self.file, name)
+        tensor = self.file.read_bitmap(name)
         if tensor is None:
             dense = self.file.read_dense(name, self.threads).numpy()
             shape: Shape = dense.shape

@@ -1,4 +1,4 @@
-"""The commands of `dcz` that plan, and what compresses by calibration inputs; arguments -> the functions above."""
+"""`dcz plan` and `dcz sensitivity`, and what `dcz compress` does with calibration inputs and targets."""
 
 from __future__ import annotations
 
@@ -7,20 +7,33 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import typer
 
 from deepcompression.calibrate import calibrate, calibrate_network
-from deepcompression.checkpoint import read_checkpoint
+from deepcompression.checkpoint import open_checkpoint, recognise, tensors_of
+from deepcompression.checkpoint.onnx_graph import FORMAT, SUFFIX
+from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_line, print_json
 from deepcompression.compress import compress_tensors, save
+from deepcompression.encode import DEFAULT_PROFILE
 from deepcompression.file import save_tensors
-from deepcompression.plan import Line, Plan, plan, sensitivity
+from deepcompression.plan import Line, Plan, plan, sensitivity, table
 from deepcompression.recipe import Recipe
 from deepcompression.tensor import Array, Tensor
 
 if TYPE_CHECKING:
     from deepcompression.onnx_network import OnnxNetwork
+
+CalibrationOption = Annotated[Path | None, typer.Option(help="Inputs of the model by name, an .npz file.")]
+FactoryOption = Annotated[
+    str | None, typer.Option("--model", help="package.module:factory that makes the checkpoint's torch model.")
+]
+SizeOption = Annotated[str | None, typer.Option(help="The whole file takes at most this: 5MB, 300KiB.")]
+RatioOption = Annotated[float | None, typer.Option(help="Bytes of all tensors / bytes of the file.")]
+ChangeOption = Annotated[float | None, typer.Option(help="Largest relative change of the outputs on the inputs.")]
+ProfileOption = Annotated[str, typer.Option(help="The profile of the file: fast, small or paper.")]
 
 # How many inputs a torch model is given at once.
 _BATCH = 32
@@ -53,7 +66,7 @@ def read_inputs(path: Path) -> dict[str, Array]:
 class Source:
     """What is compressed: a checkpoint, an ONNX model, or a torch model filled from a checkpoint.
 
-    model        a .safetensors or .onnx file
+    model        a checkpoint
     calibration  an .npz file of inputs by name, or None
     factory      `package.module:function`, which makes the torch model of the checkpoint
     """
@@ -65,20 +78,27 @@ class Source:
         if factory is not None and calibration is None:
             raise ValueError("--model goes with --calibration, whose inputs it is given")
         inputs = None if calibration is None else read_inputs(calibration)
-        if model.suffix == ".onnx":
-            if inputs is None:
-                raise ValueError(f"{model}: planning an ONNX model takes --calibration")
+        with recognise(open_checkpoint(model)) as source:
+            if source.exact:
+                raise ValueError(
+                    f"{model}: other tools have packed {len(source.exact)} of its tensors, which stay as they are: "
+                    "compress it without a target"
+                )
+            self.notes, self.metadata = list(source.notes), dict(source.metadata)
+            self.tensors: Mapping[str, Tensor] = tensors_of(source)
+            if source.graph is not None:
+                self.metadata |= FORMAT
+        self.subject = self.tensors
+        if inputs is None:
+            return
+        if model.name.endswith(SUFFIX):
             from deepcompression.onnx_network import OnnxNetwork
 
             self.subject = OnnxNetwork(model, inputs)
-            self.metadata = {"format": "onnx"}
-            return
-        tensors, self.metadata = read_checkpoint(model)
-        self.subject = tensors
-        if inputs is not None:
-            if factory is None:
-                raise ValueError(f"{model}: --calibration of a checkpoint takes --model package.module:factory")
-            self.subject, self.batches = _filled(factory, tensors, str(model)), _batches(inputs)
+        elif factory is None:
+            raise ValueError(f"{model}: --calibration of a checkpoint takes --model package.module:factory")
+        else:
+            self.subject, self.batches = _filled(factory, self.tensors, str(model)), _batches(inputs)
 
     def plan(self, profile: str, size: str | None, ratio: float | None, most_change: float | None) -> Plan:
         target = None if size is None else parse_size(size)
@@ -100,13 +120,13 @@ class Source:
             calibrate(self.subject, recipe, self.batches)
             save(self.subject, output, recipe, self.metadata, profile)
             return
-        if isinstance(self.subject, Mapping):
-            compressed = compress_tensors(self.subject, recipe)
+        if self.subject is self.tensors:
+            compressed = compress_tensors(self.tensors, recipe)
         else:
             network: OnnxNetwork = self.subject
-            own: dict[str, Tensor] = network.tensors()
-            rules = {match.target.name: match.rule for match in recipe.matches(own) if match.rule is not None}
-            compressed = own | calibrate_network(network, rules)
+            matches = recipe.matches(self.tensors)
+            rules = {match.target.name: match.rule for match in matches if match.rule is not None}
+            compressed = dict(self.tensors) | calibrate_network(network, rules)
         save_tensors(output, compressed, self.metadata, None, profile)
 
 
@@ -114,7 +134,7 @@ def _filled(factory: str, tensors: Mapping[str, Tensor], where: str) -> Any:
     """The model that a factory makes, filled from a checkpoint."""
     import torch
 
-    from deepcompression.model import to_torch
+    from deepcompression.torch_tensor import to_torch
 
     module, _, function = factory.partition(":")
     # as `python -m` does, so that a user's own file is found
@@ -151,3 +171,43 @@ def _batches(inputs: Mapping[str, Array]) -> list[Any]:
 
 def has_target(size: str | None, ratio: float | None, most_change: float | None) -> bool:
     return (size, ratio, most_change) != (None, None, None)
+
+
+def plan_command(
+    model: ModelArgument,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The recipe's YAML file to write.")] = None,
+    profile: ProfileOption = DEFAULT_PROFILE,
+    calibration: CalibrationOption = None,
+    model_factory: FactoryOption = None,
+    target_size: SizeOption = None,
+    target_ratio: RatioOption = None,
+    max_change: ChangeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the recipe for a target, and show what each tensor will take and change; nothing is compressed."""
+    with errors_in_one_line():
+        if output is not None and output.suffix not in (".yaml", ".yml"):
+            raise ValueError(f"{output}: the output of this command is a .yaml file")
+        found = Source(model, calibration, model_factory).plan(profile, target_size, target_ratio, max_change)
+        if output is not None:
+            output.write_text(found.recipe.to_yaml())
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            print(found)
+
+
+def sensitivity_command(
+    model: ModelArgument,
+    profile: ProfileOption = DEFAULT_PROFILE,
+    calibration: CalibrationOption = None,
+    model_factory: FactoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show, for each tensor alone, what it takes and changes at each of a ladder of penalties."""
+    with errors_in_one_line():
+        lines = Source(model, calibration, model_factory).sensitivity(profile)
+        if as_json:
+            print_json({"tensors": [line._asdict() for line in lines]})
+        else:
+            print(table(lines))

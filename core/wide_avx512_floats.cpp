@@ -1,0 +1,70 @@
+// The form `wide` with AVX-512 in float32, for what fixed point does not hold: x as the four byte planes of its
+// elements, as in window_avx512_floats.cpp.
+#include "wide_avx512.hpp"
+#include "window_avx512_weights.hpp"
+
+namespace dcz::avx512 {
+namespace {
+
+constexpr std::size_t kBlockBytes = kFloatPlanes * kBlockElements;
+
+// Sums of so many pairs go into totals: long float32 sums would lose digits.
+constexpr std::size_t kPairsPerSum = 64;
+
+template <unsigned kCodeBits, bool kTwoWindows>
+__m512 sum_of_group(const WideTask& task, std::size_t group, const Weights<kCodeBits>& weights) {
+  const WideView& view = *task.view;
+  const Pairs pairs(task);
+  __m512 total = _mm512_setzero_ps();
+  const std::size_t last = view.last_pair(group);
+  for (std::size_t pair = view.first_pair(group); pair < last;) {
+    const std::size_t end = last - pair < kPairsPerSum ? last : pair + kPairsPerSum;
+    __m512 sums[4] = {};
+    const auto add = [&](const std::uint8_t* bytes, const std::uint8_t* window0, const std::uint8_t* window1,
+                         const std::uint8_t* fifths) {
+      const Steps steps = read_wide<kCodeBits>(bytes, fifths);
+#pragma GCC unroll 2
+      for (unsigned half = 0; half < 2; ++half) {
+        const std::uint8_t* const window = half == 0 ? window0 : window1;
+        const V places = transpose(steps.places[half]);
+        V planes[kFloatPlanes];
+#pragma GCC unroll 4
+        for (unsigned i = 0; i < kFloatPlanes; ++i) {
+          planes[i] = look_up_window<kTwoWindows>(window + i * kBlockElements, kBlockBytes, places);
+        }
+        __m512 slot_weights[4], columns[4];
+        join_planes(planes, columns);
+        weights.look_up(steps.codes[half], slot_weights);
+        for (unsigned i = 0; i < 4; ++i) sums[i] = _mm512_fmadd_ps(slot_weights[i], columns[i], sums[i]);
+      }
+    };
+    pair = visit_pairs<kCodeBits, kTwoWindows, kBlockBytes>(pairs, pair, end, view.blocks, add);
+    total = _mm512_add_ps(total, _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+  }
+  return total;
+}
+
+template <unsigned kCodeBits>
+void run_groups(const WideTask& task, std::size_t first, std::size_t last) {
+  const Weights<kCodeBits> weights(task.view->codebook);
+  for (std::size_t group = first; group < last; ++group) {
+    put_group(task, group,
+              task.view->two_windows() ? sum_of_group<kCodeBits, true>(task, group, weights)
+                                       : sum_of_group<kCodeBits, false>(task, group, weights));
+  }
+}
+
+}  // namespace
+
+void run_wide_floats(const WideTask& task, std::size_t first, std::size_t last) {
+  switch (task.view->header.code_bits) {
+    case 4:
+      return run_groups<4>(task, first, last);
+    case 5:
+      return run_groups<5>(task, first, last);
+    default:
+      return run_groups<8>(task, first, last);
+  }
+}
+
+}  // namespace dcz::avx512

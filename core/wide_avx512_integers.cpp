@@ -1,0 +1,158 @@
+// The form `wide` with AVX-512 in integers: x as 1 or 3 planes of bytes, weights as 1 or 3 planes of signed digits, and
+// the products of each plane with each summed by `vpdpbusd`.
+#include "wide_avx512.hpp"
+#include "window_avx512_digits.hpp"
+
+namespace dcz::avx512 {
+namespace {
+
+// So many groups take turns at a part of x that stays in the first cache.
+constexpr std::size_t kGroups = 8, kPartBytes = 32 << 10;
+
+template <unsigned kCodeBits, bool kTwoWindows, unsigned kPlanes, unsigned kDigits>
+class Run {
+ public:
+  Run(const WideTask& task, const WideDigits& digits) : task_(task), view_(*task.view), pairs_(task), digits_(digits) {
+    for (unsigned i = 0; i < kDigits; ++i) tables_[i].set(view_.digit_plane(digits.first + i));
+  }
+
+  void groups(std::size_t first, std::size_t last) const {
+    if (kBlockBytes * view_.blocks <= kPartBytes + kPartBytes / 2) {
+      V sums[kPowers];
+      for (std::size_t group = first; group < last; ++group) {
+        for (V& sum : sums) sum = _mm512_setzero_si512();
+        add_pairs(view_.first_pair(group), view_.last_pair(group), view_.blocks, sums);
+        put_group(task_, group, total(group, sums));
+      }
+      return;
+    }
+    for (; first < last; first += kGroups) by_turns(first, last - first < kGroups ? last : first + kGroups);
+  }
+
+ private:
+  static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
+  // The products of the plane i of x with the plane j of digits have the power i + j of 256.
+  static constexpr unsigned kFirstPower = counts(kDigits, 0, 0) ? 0 : 1, kPowers = kPlanes + kDigits - 1 - kFirstPower;
+  // Two sets, so that a step need not wait for the one before.
+  using Sums = V[2][kPlanes][kDigits];
+
+  void by_turns(std::size_t first, std::size_t last) const {
+    V sums[kGroups][kPowers] = {};
+    std::size_t pairs[kGroups];
+    for (std::size_t group = first; group < last; ++group) pairs[group - first] = view_.first_pair(group);
+    for (std::size_t limit = 0; limit < view_.blocks;) {
+      limit += kPartBytes / kBlockBytes;
+      for (std::size_t i = 0; i < last - first; ++i) {
+        pairs[i] = add_pairs(pairs[i], view_.last_pair(first + i), limit, sums[i]);
+      }
+    }
+    for (std::size_t group = first; group < last; ++group) put_group(task_, group, total(group, sums[group - first]));
+  }
+
+  // Adds to the sums what visit_pairs visits, and gives what it gives. Not inlined, or the registers do not suffice.
+  [[gnu::noinline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
+                                          V (&memory)[kPowers]) const {
+    Sums sums;
+#pragma GCC unroll 9
+    for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
+      sums[0][i / kDigits][i % kDigits] = sums[1][i / kDigits][i % kDigits] = _mm512_setzero_si512();
+    }
+    pair = visit_pairs<kCodeBits, kTwoWindows, kBlockBytes>(
+        pairs_, pair, last, limit,
+        [&](const std::uint8_t* bytes, const std::uint8_t* window0, const std::uint8_t* window1,
+            const std::uint8_t* fifths)
+            __attribute__((always_inline)) { add_pair(read_wide<kCodeBits>(bytes, fifths), window0, window1, sums); });
+#pragma GCC unroll 9
+    for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
+      const unsigned plane = i / kDigits, digit = i % kDigits;
+      if (!counts(kDigits, plane, digit)) continue;
+      V& sum = memory[plane + digit - kFirstPower];
+      sum = _mm512_add_epi32(sum, _mm512_add_epi32(sums[0][plane][digit], sums[1][plane][digit]));
+    }
+    return pair;
+  }
+
+  [[gnu::always_inline]] void add_pair(const Steps& steps, const std::uint8_t* window0, const std::uint8_t* window1,
+                                       Sums& sums) const {
+#pragma GCC unroll 2
+    for (unsigned half = 0; half < 2; ++half) {
+      const std::uint8_t* const window = half == 0 ? window0 : window1;
+      V digits[kDigits];
+#pragma GCC unroll 3
+      for (unsigned i = 0; i < kDigits; ++i) digits[i] = tables_[i].look_up(steps.codes[half]);
+#pragma GCC unroll 3
+      for (unsigned plane = 0; plane < kPlanes; ++plane) {
+        const V columns = look_up_window<kTwoWindows>(window + plane * kBlockElements, kBlockBytes, steps.places[half]);
+#pragma GCC unroll 3
+        for (unsigned i = 0; i < kDigits; ++i) {
+          if (!counts(kDigits, plane, i)) continue;
+          V& sum = sums[half][plane][i];
+          sum = _mm512_dpbusd_epi32(sum, columns, digits[i]);
+        }
+      }
+    }
+  }
+
+  // The exact sums of 16 rows -> floats. Only the last of the additions rounds.
+  __m512 total(std::size_t group, const V (&sums)[kPowers]) const {
+    V balance[kDigits], powers[kPowers];
+    for (unsigned i = 0; i < kDigits; ++i) {
+      balance[i] = _mm512_slli_epi32(load(view_.sum_plane(digits_.first + i) + group * kGroupRows), 7);
+    }
+    for (unsigned i = 0; i < kPowers; ++i) powers[i] = sums[i];
+    for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
+      if (!counts(kDigits, i / kDigits, i % kDigits)) continue;
+      V& power = powers[i / kDigits + i % kDigits - kFirstPower];
+      power = _mm512_sub_epi32(power, balance[i % kDigits]);
+    }
+    const double unit = static_cast<double>(task_.step) * static_cast<double>(digits_.scale);
+    __m256 halves[2];
+    for (int half = 0; half < 2; ++half) {
+      __m512d all = _mm512_setzero_pd();
+      for (unsigned i = kPowers; i-- > 0;) {
+        const __m256i part = half == 0 ? _mm512_castsi512_si256(powers[i]) : _mm512_extracti64x4_epi64(powers[i], 1);
+        all = _mm512_fmadd_pd(all, _mm512_set1_pd(256), _mm512_cvtepi32_pd(part));
+      }
+      halves[half] = _mm512_cvtpd_ps(_mm512_mul_pd(all, _mm512_set1_pd(kFirstPower == 0 ? unit : 256 * unit)));
+    }
+    return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
+  }
+
+  const WideTask& task_;
+  const WideView& view_;
+  const Pairs pairs_;
+  const WideDigits digits_;
+  Digits<kCodeBits> tables_[kDigits];
+};
+
+template <unsigned kCodeBits, bool kTwoWindows>
+void run(const WideTask& task, std::size_t first, std::size_t last) {
+  const WideDigits digits = task.view->digits24();
+  if (task.arithmetic == WideArithmetic::x8) {
+    Run<kCodeBits, kTwoWindows, 1, 1>(task, {0, 1, task.view->header.scale8}).groups(first, last);
+  } else if (digits.count == 1) {
+    Run<kCodeBits, kTwoWindows, 3, 1>(task, digits).groups(first, last);
+  } else if constexpr (kTwoWindows) {
+    Run<kCodeBits, kTwoWindows, 3, 3>(task, digits).groups(first, last);
+  }
+}
+
+template <unsigned kCodeBits>
+void run(const WideTask& task, std::size_t first, std::size_t last) {
+  task.view->two_windows() ? run<kCodeBits, true>(task, first, last) : run<kCodeBits, false>(task, first, last);
+}
+
+}  // namespace
+
+void run_wide_integers(const WideTask& task, std::size_t first, std::size_t last) {
+  switch (task.view->header.code_bits) {
+    case 4:
+      return run<4>(task, first, last);
+    case 5:
+      return run<5>(task, first, last);
+    default:
+      return run<8>(task, first, last);
+  }
+}
+
+}  // namespace dcz::avx512

@@ -1,0 +1,138 @@
+// What the forms `window` and `wide` share when they are packed and checked.
+#include "window_rows.hpp"
+
+#include <numeric>
+#include <stdexcept>
+#include <string>
+
+#include "bits.hpp"
+
+namespace dcz {
+namespace {
+
+// Calls take(bit) for each set bit among `count` from bit `first` on.
+template <typename Take>
+void visit_bits(std::span<const std::uint8_t> bitmap, std::uint64_t first, std::uint64_t count, const Take& take) {
+  for (std::uint64_t done = 0; done < count;) {
+    const std::uint64_t at = first + done, byte = at / 8;
+    std::uint64_t word = 0;
+    if (byte + 8 <= bitmap.size()) {
+      word = load_le64(bitmap.data() + byte);
+    } else {
+      for (std::uint64_t i = byte; i < bitmap.size(); ++i) word |= std::uint64_t{bitmap[i]} << (8 * (i - byte));
+    }
+    word >>= at % 8;
+    const std::uint64_t here = std::min<std::uint64_t>(64 - at % 8, count - done);
+    if (here < 64) word &= (std::uint64_t{1} << here) - 1;
+    for (; word != 0; word &= word - 1) take(done + static_cast<std::uint64_t>(std::countr_zero(word)));
+    done += here;
+  }
+}
+
+std::uint32_t count_bits(std::span<const std::uint8_t> bitmap, std::uint64_t first, std::uint64_t count) {
+  std::uint32_t bits = 0;
+  visit_bits(bitmap, first, count, [&](std::uint64_t) { ++bits; });
+  return bits;
+}
+
+// A digit of 16 bits splits into two signed bytes up to 127 * 256 + 127, and kernels negate those of 8 bits.
+constexpr std::int16_t kMostInt8 = 127, kMostInt16 = 32639;
+
+void check_range(const std::vector<std::int16_t>& digits, std::int16_t most, const char* bits) {
+  for (const std::int16_t digit : digits) {
+    if (digit < -most || digit > most) {
+      throw std::invalid_argument("a digit of " + std::string(bits) + " bits lies between -" + std::to_string(most) +
+                                  " and " + std::to_string(most) + "; found " + std::to_string(digit));
+    }
+  }
+}
+
+}  // namespace
+
+SortedRows sort_rows(const Matrix& matrix) {
+  const auto rows = static_cast<std::size_t>(matrix.rows);
+  SortedRows sorted{std::vector<std::uint64_t>(rows + 1, 0), std::vector<std::uint32_t>(rows)};
+  auto& [before, order] = sorted;
+  std::iota(order.begin(), order.end(), 0);
+  for (std::size_t row = 0; row < rows; ++row) {
+    before[row + 1] = before[row] + count_bits(matrix.bitmap, row * matrix.columns, matrix.columns);
+  }
+  const auto count = [&sorted](std::uint32_t row) { return sorted.before[row + 1] - sorted.before[row]; };
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return count(a) > count(b); });
+  return sorted;
+}
+
+GroupRows::GroupRows(const Matrix& matrix, const SortedRows& rows, std::size_t group) {
+  for (std::size_t lane = 0; lane < kGroupRows && group * kGroupRows + lane < rows.order.size(); ++lane) {
+    const std::uint32_t row = rows.order[group * kGroupRows + lane];
+    lanes[lane].codes = matrix.codes.data() + rows.before[row];
+    lanes[lane].columns.reserve(static_cast<std::size_t>(rows.before[row + 1] - rows.before[row]));
+    visit_bits(matrix.bitmap, row * matrix.columns, matrix.columns,
+               [&](std::uint64_t column) { lanes[lane].columns.push_back(static_cast<std::uint32_t>(column)); });
+  }
+}
+
+std::uint32_t GroupRows::earliest() const {
+  std::uint32_t earliest = kNoColumn;
+  for (const Lane& lane : lanes) {
+    if (lane.pending()) earliest = std::min(earliest, lane.columns[lane.next]);
+  }
+  return earliest;
+}
+
+void check_digits(const Digits& digits, std::size_t centroids) {
+  if (digits.int8.size() != centroids || (digits.grid == Grid::int16 && digits.int16.size() != centroids)) {
+    throw std::invalid_argument("there must be one digit a centroid");
+  }
+  check_range(digits.int8, kMostInt8, "8");
+  check_range(digits.int16, kMostInt16, "16");
+}
+
+DigitPlanes planes_from(const Digits& digits, std::size_t centroids) {
+  DigitPlanes planes(digits.grid == Grid::int16 ? 3 : 1, std::vector<std::int8_t>(centroids));
+  for (std::size_t i = 0; i < digits.int8.size(); ++i) planes[0][i] = static_cast<std::int8_t>(digits.int8[i]);
+  for (std::size_t i = 0; planes.size() == 3 && i < digits.int16.size(); ++i) {
+    planes[1][i] = static_cast<std::int8_t>(digits.int16[i] & 0xff);
+    planes[2][i] = static_cast<std::int8_t>((digits.int16[i] - planes[1][i]) / 256);
+  }
+  return planes;
+}
+
+std::vector<std::int32_t> row_sums(const Matrix& matrix, const SortedRows& rows,
+                                   const std::vector<std::int8_t>& plane) {
+  std::vector<std::int32_t> sums(round_up(rows.order.size(), kGroupRows));
+  for (std::size_t lane = 0; lane < rows.order.size(); ++lane) {
+    const std::uint32_t row = rows.order[lane];
+    std::int64_t sum = 0;
+    for (std::uint64_t i = rows.before[row]; i < rows.before[row + 1]; ++i) sum += plane[matrix.codes[i]];
+    sums[lane] = static_cast<std::int32_t>(sum);
+  }
+  return sums;
+}
+
+std::vector<std::uint32_t> lanes_of(const SortedRows& rows) {
+  std::vector<std::uint32_t> lanes = rows.order;
+  lanes.resize(round_up(lanes.size(), kGroupRows), kNoRow);
+  return lanes;
+}
+
+void check_groups(const WindowView& view) {
+  std::uint32_t end = 0;
+  for (std::size_t group = 0; group < view.groups(); ++group) {
+    if (view.ends[group] < end || view.ends[group] > view.pairs()) {
+      throw std::invalid_argument("packed weights with a group outside of the stream");
+    }
+    end = view.ends[group];
+  }
+  if (end != view.pairs()) throw std::invalid_argument("packed weights whose groups do not fill the stream");
+  std::vector<bool> seen(view.header.rows);
+  for (std::size_t lane = 0; lane < kGroupRows * view.groups(); ++lane) {
+    const std::uint32_t row = view.order[lane];
+    if (lane >= view.header.rows ? row != kNoRow : row >= view.header.rows || seen[row]) {
+      throw std::invalid_argument("packed weights whose lanes are not the rows, each once");
+    }
+    if (row != kNoRow) seen[row] = true;
+  }
+}
+
+}  // namespace dcz

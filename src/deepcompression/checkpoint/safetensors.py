@@ -1,0 +1,185 @@
+"""safetensors files, single or sharded with an index, as a checkpoint: every dtype bit for bit, without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deepcompression.checkpoint.base import ByteFile, Opened, TensorEntry, check_inside, some
+from deepcompression.index import MAX_DIMENSIONS
+from deepcompression.tensor import STORAGE, DenseTensor, size_bytes
+from deepcompression.wire import FormatError
+
+LENGTH_BYTES = 8
+METADATA = "__metadata__"
+SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".safetensors.index.json"
+
+# of the header, as in the safetensors library; and of an index
+_MAX_HEADER_BYTES = 100_000_000
+
+
+class _Place(NamedTuple):
+    file: ByteFile
+    offset: int
+
+
+class SafetensorsCheckpoint(Opened):
+    """One file, or all shards that an index names.
+
+    Opening reads and checks all headers. Raises FormatError, naming file and tensor, for what is damaged or missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, TensorEntry] = {}
+        self.metadata: dict[str, str] = {}
+        self._places: dict[str, _Place] = {}
+        with ExitStack() as stack:
+            if path.name.endswith(INDEX_SUFFIX):
+                self._open_shards(path, stack)
+            else:
+                self._add(path, stack, None)
+            self._files = stack.pop_all()
+
+    def _open_shards(self, index: Path, stack: ExitStack) -> None:
+        shard_of = _read_index(index)
+        shards = {name: check_inside(name, index) for name in sorted(set(shard_of.values()))}
+        if missing := [name for name, shard in shards.items() if not shard.is_file()]:
+            raise FormatError(f"{index}: shards are missing in its folder: {some(missing)}; fetch them again")
+        stem = index.name.removesuffix(INDEX_SUFFIX)
+        beside = {path.name for path in index.parent.glob(f"{_escaped(stem)}-*-of-*{SUFFIX}")}
+        if unknown := beside - shards.keys():
+            raise FormatError(
+                f"{index}: does not name the shards {some(unknown)} beside it: remove them, or fetch the index that "
+                "belongs to them"
+            )
+        metadata: dict[str, dict[str, str]] = {}
+        for name, shard in shards.items():
+            metadata[name] = self._add(shard, stack, {key for key, value in shard_of.items() if value == name})
+        for name, texts in metadata.items():
+            for key, value in texts.items():
+                # most often the same in every shard
+                own = key if self.metadata.get(key, value) == value else f"{name}: {key}"
+                self.metadata[own] = value
+
+    def _add(self, path: Path, stack: ExitStack, expected: set[str] | None) -> dict[str, str]:
+        """Takes in the tensors of one file; those and no others are expected."""
+        file = ByteFile(path)
+        stack.callback(file.close)
+        try:
+            metadata, tensors, start = _read_header(file)
+        except FormatError as error:
+            raise FormatError(f"{path}: not a sound safetensors file: {error}") from None
+        if expected is not None and (missing := expected - tensors.keys()):
+            raise FormatError(f"{path}: has no {some(missing)}, which the index says are in it")
+        for name, (entry, offset) in tensors.items():
+            if expected is not None and name not in expected:
+                where = f"; another is in {self._places[name].file.path}" if name in self._places else ""
+                raise FormatError(f"{path}: tensor {name!r} is not where the index says{where}")
+            self.entries[name] = entry
+            self._places[name] = _Place(file, start + offset)
+        if expected is None:
+            self.metadata = metadata
+        return metadata
+
+    def read(self, name: str) -> DenseTensor:
+        entry, place = self.entries[name], self._places[name]
+        elements = place.file.read(place.offset, entry.nbytes).view(STORAGE[entry.dtype])
+        return DenseTensor(entry.dtype, elements.reshape(entry.shape))
+
+    def close(self) -> None:
+        self._files.close()
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    """Tensor -> file name of its shard."""
+    if path.stat().st_size > _MAX_HEADER_BYTES:
+        raise FormatError(f"{path}: takes more than {_MAX_HEADER_BYTES} bytes, which no index does")
+    try:
+        index = _parse(path.read_bytes())
+    except FormatError as error:
+        raise FormatError(f"{path}: not a sound index of shards: {error}") from None
+    shards = index.get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise FormatError(f"{path}: not a sound index of shards: it has no weight_map from tensors to files")
+    return shards
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    """A JSON object without repeated keys."""
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=_without_repetition)
+        # lone surrogates are no text
+        json.dumps(value, ensure_ascii=False).encode()
+    except FormatError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"no JSON object, but a {type(value).__name__}")
+    return value
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise FormatError(f"{some({name for name in names if names.count(name) > 1})} stands twice in it")
+    return found
+
+
+def _read_header(file: ByteFile) -> tuple[dict[str, str], dict[str, tuple[TensorEntry, int]], int]:
+    """Metadata, tensors with their offsets in the order of those, and where offset 0 is."""
+    if file.size < LENGTH_BYTES:
+        raise FormatError(f"it has {file.size} bytes, fewer than the {LENGTH_BYTES} of the header's length")
+    length = int.from_bytes(file.read(0, LENGTH_BYTES).tobytes(), "little")
+    start = LENGTH_BYTES + length
+    if length > _MAX_HEADER_BYTES:
+        raise FormatError(f"its header takes {length} bytes, at most {_MAX_HEADER_BYTES} are allowed")
+    if start > file.size:
+        raise FormatError(f"its header ends at {start}, the file at {file.size}: it is cut off")
+    header = _parse(file.read(LENGTH_BYTES, length).tobytes())
+    metadata = header.pop(METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise FormatError(f"{METADATA} is no mapping from texts to texts")
+    found = {name: _entry(name, entry) for name, entry in header.items()}
+    tensors = dict(sorted(found.items(), key=lambda item: (item[1][1], item[1][0].nbytes)))
+    end = 0
+    for name, (entry, offset) in tensors.items():
+        if offset != end:
+            what = "overlaps the one before it" if offset < end else "leaves a gap behind the one before it"
+            raise FormatError(f"tensor {name!r} begins at {offset}, expected {end}: it {what}")
+        end += entry.nbytes
+    if start + end != file.size:
+        cut = ": it is cut off" if start + end > file.size else ""
+        raise FormatError(f"its tensors end at {start + end}, the file at {file.size}{cut}")
+    return metadata, tensors, start
+
+
+def _entry(name: str, entry: object) -> tuple[TensorEntry, int]:
+    """A tensor of the header, and its offset."""
+    if not isinstance(entry, Mapping) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
+        raise FormatError(f"tensor {name!r} is not told by dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in STORAGE:
+        raise FormatError(f"tensor {name!r} is of dtype {dtype}, known are {', '.join(STORAGE)}")
+    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2:
+        raise FormatError(f"tensor {name!r} has the shape {shape} and the offsets {offsets}, expected integers >= 0")
+    if len(shape) > MAX_DIMENSIONS or math.prod(axis or 1 for axis in shape) >= 1 << 60:
+        raise FormatError(f"tensor {name!r} has the shape {shape}, which is too large")
+    if (found := offsets[1] - offsets[0]) != (expected := size_bytes(dtype, tuple(shape))):
+        raise FormatError(f"tensor {name!r} has {found} bytes, expected {expected} for {shape} of {dtype}")
+    return TensorEntry(name, dtype, tuple(shape)), offsets[0]
+
+
+def _counts(values: object) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)

@@ -1,0 +1,197 @@
+"""A state_dict that torch saved, as a checkpoint: nothing in it is executed, ties are found, memory stays bounded."""
+
+from __future__ import annotations
+
+import re
+import threading
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepcompression.checkpoint.base import ByteFile, Opened, TensorEntry, some
+from deepcompression.file import LIMIT_BYTES
+from deepcompression.tensor import DenseTensor
+from deepcompression.wire import FormatError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# the names under which training scripts keep a state_dict beside other things; see `_state_in`
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "params")
+
+# pages of a file stay in memory once they were read, until it is mapped anew: after so many bytes
+_RENEW_BYTES = 64 << 20
+
+_ZIP = b"PK\x03\x04"
+
+_REMEDY = (
+    "where you trust it, load it by the program that wrote it and save the weights alone: "
+    "torch.save(model.state_dict(), ...) or safetensors.torch.save_file"
+)
+
+
+class StateDictCheckpoint(Opened):
+    """A file of torch.save with a mapping from names to tensors, read with `weights_only`; mapped into memory a part at
+    a time, but read whole if it is in the format that torch wrote before version 1.6.
+
+    Raises ValueError, with reason and remedy, for one that holds more than tensors, FormatError for a damaged one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._touched = 0
+        self._mapped = _is_zip(path)
+        tensors, self.notes = _state_in(path, _load(path, self._mapped))
+        self._tensors: dict[str, Tensor] | None = tensors
+        if not self._mapped:
+            self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
+        self.entries = _entries(path, tensors)
+
+    def read(self, name: str) -> DenseTensor:
+        from deepcompression.torch_tensor import from_torch
+
+        entry = self.entries[name]
+        with self._lock:
+            if self._tensors is None:
+                self._tensors, _ = _state_in(self.path, _load(self.path, self._mapped))
+            tensor = self._tensors.get(name)
+        if tensor is None or tuple(tensor.shape) != entry.shape:
+            raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
+        tensor = tensor.detach().resolve_conj().resolve_neg()
+        found = from_torch(name, tensor)
+        if tensor.is_contiguous():
+            # it is still in the mapped file
+            found = DenseTensor(found.dtype, found.elements.copy())
+        with self._lock:
+            self._touched += entry.nbytes
+            if self._mapped and self._touched > _RENEW_BYTES:
+                # the last thread that still reads from this mapping lets go of it
+                self._tensors, self._touched = None, 0
+        return found
+
+    def close(self) -> None:
+        self._tensors = {}
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether torch can map it. Raises ValueError for TorchScript, FormatError for a damaged archive."""
+    file = ByteFile(path)
+    start = file.read(0, min(len(_ZIP), file.size)).tobytes()
+    file.close()
+    if start != _ZIP:
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.partition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        raise FormatError(f"{path}: not a sound file of torch.save: {error}; it is cut off or damaged") from None
+    if "constants.pkl" in names:
+        raise ValueError(
+            f"{path}: is a TorchScript archive, code and all, which is not opened; {_REMEDY}; "
+            "here model is torch.jit.load(...)"
+        )
+    return True
+
+
+def _load(path: Path, mapped: bool) -> object:
+    try:
+        import torch
+    except ImportError:
+        raise ValueError(
+            f"{path}: such files are read through torch, which is not installed: pip install torch, or save the "
+            "tensors by safetensors.torch.save_file"
+        ) from None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except MemoryError:
+        raise
+    # whatever a damaged pickle may come upon
+    except Exception as error:
+        if needed := _needed(path, str(error), mapped):
+            kind = "a whole module" if any(name.startswith("torch.nn.") for name in needed) else "objects"
+            raise ValueError(
+                f"{path}: holds {kind} that only code can make, and none is executed: {some(needed)}; {_REMEDY}"
+            ) from None
+        reason = re.sub(r"(?s).*WeightsUnpickler error: ", "", str(error)).strip().partition("\n")[0]
+        raise FormatError(
+            f"{path}: not a sound file of torch.save: {type(error).__name__}: {reason}; it is cut off, damaged, or of "
+            "another kind"
+        ) from None
+
+
+def _needed(path: Path, error: str, mapped: bool) -> set[str]:
+    """What stands in the file beyond tensors and plain values."""
+    from torch import serialization
+
+    if "Weights only load failed" not in error:
+        return set()
+    names = set(re.findall(r"GLOBAL (\S+)", error))
+    if mapped and names:
+        names.update(serialization.get_unsafe_globals_in_checkpoint(path))
+    return names
+
+
+def _state_in(path: Path, found: object) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The state_dict in what was loaded, and notes on what is left out.
+
+    A mapping in which one of `WRAPPERS` is a mapping with tensors is but a wrapper: that one is taken, again and again.
+    What stands beside it (an optimizer, settings) is left out; so are values in the state_dict that are no tensors.
+    """
+    import torch
+
+    under: list[str] = []
+    notes: list[str] = []
+    while True:
+        if not isinstance(found, Mapping):
+            raise ValueError(
+                f"{path}: holds a {type(found).__name__}, expected a mapping from names to tensors; {_REMEDY}"
+            )
+        inner = [name for name in WRAPPERS if _has_tensors(found.get(name))]
+        if not inner:
+            break
+        if len(inner) > 1:
+            raise ValueError(f"{path}: holds weights under {some(inner)}: save those you mean alone")
+        if beside := [str(name) for name in found if name != inner[0]]:
+            notes.append(f"Only the tensors under {inner[0]!r} are read; beside it stand {some(beside)}.")
+        under.append(inner[0])
+        found = found[inner[0]]
+    where = f" under {'.'.join(under)}" if under else ""
+    tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    if odd := [name for name in tensors if not isinstance(name, str)]:
+        raise ValueError(f"{path}: tensors{where} are named by texts; found {odd[0]!r}")
+    if nested := [str(name) for name, value in found.items() if _has_tensors(value)]:
+        raise ValueError(f"{path}: holds mappings with tensors{where}, {some(nested)}: save the one you mean alone")
+    if not tensors and len(found):
+        raise ValueError(f"{path}: there are no tensors in it, but {some(map(str, found))}; {_REMEDY}")
+    if others := [str(name) for name in found if name not in tensors]:
+        notes.append(f"What is no tensor is left out: {some(others)}.")
+    return tensors, tuple(notes)
+
+
+def _has_tensors(value: Any) -> bool:
+    import torch
+
+    if not isinstance(value, Mapping):
+        return False
+    return any(isinstance(inner, torch.Tensor) or _has_tensors(inner) for inner in value.values())
+
+
+def _entries(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, TensorEntry]:
+    """Raises ValueError for a tensor that no file can hold, FormatError if they claim more memory than is sensible."""
+    from deepcompression.torch_tensor import dtype_of
+
+    entries: dict[str, TensorEntry] = {}
+    roots: dict[object, str] = {}
+    for name, tensor in tensors.items():
+        if tensor.is_meta:
+            raise ValueError(f"{path}: {name} is a tensor without memory (on the device meta), which no file can hold")
+        entry = TensorEntry(name, dtype_of(f"{path}: {name}", tensor), tuple(tensor.shape))
+        memory = tensor.data_ptr(), entry.dtype, entry.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg()
+        root = roots.setdefault(memory, name) if entry.nbytes else name
+        entries[name] = entry if root == name else TensorEntry(name, entry.dtype, entry.shape, root)
+    if (claimed := sum(entry.nbytes for entry in entries.values())) > LIMIT_BYTES and claimed > path.stat().st_size:
+        raise FormatError(f"{path}: its tensors claim {claimed} bytes, more than the file has and than {LIMIT_BYTES}")
+    return entries

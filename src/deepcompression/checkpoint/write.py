@@ -1,0 +1,81 @@
+"""Named tensors -> a checkpoint file, one tensor at a time, atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deepcompression.checkpoint.base import TensorEntry, raw_bytes
+from deepcompression.checkpoint.onnx_graph import FORMAT, GRAPH
+from deepcompression.checkpoint.onnx_graph import SUFFIX as ONNX_SUFFIX
+from deepcompression.checkpoint.onnx_write import write_onnx
+from deepcompression.checkpoint.safetensors import LENGTH_BYTES, METADATA, SUFFIX
+from deepcompression.file import atomic_path
+from deepcompression.tensor import STORAGE, DenseTensor
+
+Read = Callable[[str], DenseTensor]
+
+
+def write_checkpoint(
+    path: str | os.PathLike[str],
+    entries: Mapping[str, TensorEntry],
+    read: Read,
+    metadata: Mapping[str, str],
+    graph: bytes | None = None,
+) -> None:
+    """Writes a .safetensors file, or, with the graph of an ONNX model, an .onnx file; it appears only when complete.
+
+    `read` gives each tensor when it is its turn; none is held longer. A tied one is written in full: neither kind of
+    file has ties. The same tensors always give the same bytes. The metadata of an ONNX model is a part of its graph,
+    that given here is not written. Raises ValueError for another kind of file, and for tensors that it cannot hold.
+    """
+    path = Path(path)
+
+    def checked(name: str) -> DenseTensor:
+        entry = entries[name]
+        tensor = read(entry.tied_to or name)
+        if (tensor.dtype, tensor.shape) != (entry.dtype, entry.shape):
+            raise ValueError(
+                f"{name} is {list(tensor.shape)} of {tensor.dtype}, its entry says {list(entry.shape)} of {entry.dtype}"
+            )
+        return tensor
+
+    if path.suffix == SUFFIX:
+        if graph is not None:
+            raise ValueError(f"{path}: a {SUFFIX} file cannot hold the graph of an ONNX model; write an .onnx file")
+        _write_safetensors(path, entries, checked, metadata)
+    elif path.suffix == ONNX_SUFFIX:
+        if graph is None:
+            raise ValueError(f"{path}: these tensors have no graph, they are of no ONNX model; write a {SUFFIX} file")
+        write_onnx(path, entries, checked, graph)
+    else:
+        raise ValueError(f"{path}: checkpoints are written as {SUFFIX} or {ONNX_SUFFIX} files")
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, DenseTensor], metadata: Mapping[str, str]
+) -> None:
+    """`write_checkpoint` for tensors in memory; the graph of an ONNX model is among them, as from `read_tensors`."""
+    entries = {name: TensorEntry(name, tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    graph = entries.pop(GRAPH, None) if metadata.items() >= FORMAT.items() else None
+    write_checkpoint(path, entries, tensors.__getitem__, metadata, tensors[GRAPH].elements.tobytes() if graph else None)
+
+
+def _write_safetensors(path: Path, entries: Mapping[str, TensorEntry], read: Read, metadata: Mapping[str, str]) -> None:
+    if METADATA in entries:
+        raise ValueError(f"safetensors files cannot hold a tensor named {METADATA}")
+    # widest elements first: none of them straddles its alignment
+    ordered = sorted(entries.values(), key=lambda entry: -STORAGE[entry.dtype].itemsize)
+    header: dict[str, object] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    for entry in ordered:
+        begin, end = end, end + entry.nbytes
+        header[entry.name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": (begin, end)}
+    head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.write(len(head).to_bytes(LENGTH_BYTES, "little") + head)
+        for entry in ordered:
+            file.write(raw_bytes(read(entry.name)))

@@ -1,0 +1,42 @@
+"""`dcz`: arguments -> the functions of the package, and their errors -> one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from deepcompression.cli.common import BAD_FILE, INTERRUPTED, MISMATCH, MISTAKE, SYSTEM, complain
+from deepcompression.cli.convert import compress, decompress
+from deepcompression.cli.inspect import inspect, verify
+from deepcompression.cli.measure import bench_file
+from deepcompression.cli.plan import plan_command, sensitivity_command
+
+__all__ = ["BAD_FILE", "INTERRUPTED", "MISMATCH", "MISTAKE", "SYSTEM", "app", "main"]
+
+# all of typer's complaints about arguments; it gives the class no public name
+_UsageError: Any = typer.BadParameter.__base__
+
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    help="Makes the weights of a neural network small: pruned, shared, Huffman-coded into one .dcz file.",
+    epilog="Exit codes: 0 well; 1 verify found a difference; 2 mistake in the call; 3 bad file; 4 the system refused; "
+    "130 interrupted.",
+)
+for _command in (compress, decompress, inspect, verify):
+    app.command()(_command)
+app.command("bench")(bench_file)
+app.command("plan")(plan_command)
+app.command("sensitivity")(sensitivity_command)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except _UsageError as error:
+        complain(f"{error.format_message()} (see dcz --help)")
+        sys.exit(MISTAKE)
+    except typer.Abort:
+        sys.exit(SYSTEM)

@@ -1,0 +1,118 @@
+"""What the commands of `dcz` have in common: options, exit codes, errors in one line, progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+import deepcompression as dc
+from deepcompression.file import LIMIT_BYTES
+from deepcompression.report import Report, printable
+
+MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED = 1, 3, 2, 4, 130
+
+# between two lines of progress where there is no terminal
+_LINE_SECONDS = 10
+
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A .safetensors, .pt or .onnx file, or a folder.", show_default=False)
+]
+FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .dcz file.", show_default=False)]
+OutOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no report.")]
+LimitOption = Annotated[int, typer.Option("--limit-bytes", help="Refuse a file whose tensors take more when decoded.")]
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except dc.FormatError as error:
+        fail(_with_notes(str(error), error), BAD_FILE)
+    except (ValueError, TypeError) as error:
+        fail(_with_notes(str(error), error), MISTAKE)
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        fail(_with_notes(message, error), MISTAKE if isinstance(error, FileNotFoundError) else SYSTEM)
+    except MemoryError as error:
+        fail(_with_notes("out of memory", error), SYSTEM)
+    except KeyboardInterrupt as error:
+        fail(_with_notes("interrupted", error), INTERRUPTED)
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    return "; ".join([message, *getattr(error, "__notes__", ())])
+
+
+def fail(message: str, code: int) -> NoReturn:
+    complain(message)
+    raise typer.Exit(code)
+
+
+def complain(message: str) -> None:
+    print(f"dcz: {printable(' '.join(message.split()))}", file=sys.stderr)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES, **more: object) -> None:
+    report = Report.of(path, limit_bytes)
+    if as_json:
+        print_json({"file": str(path)} | report.to_dict() | more)
+        return
+    output = console()
+    for columns in report.tables():
+        output.print(columns)
+
+
+def console() -> Console:
+    """Standard output, wide enough for a table where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
+
+
+def check_suffix(output: Path, *suffixes: str) -> None:
+    """So that no slip replaces a checkpoint by what was made from it."""
+    if output.suffix not in suffixes:
+        raise ValueError(f"{output}: the output of this command is a {' or '.join(suffixes)} file")
+
+
+@contextmanager
+def progress_of_bytes(what: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function to be told the bytes done and all bytes: on a terminal a bar with the time left, elsewhere a
+    line now and then.
+    """
+    if hidden:
+        yield lambda done, total: None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(what)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class _Lines:
+    """Progress as lines, none of them soon after another."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._told = what, time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._told >= _LINE_SECONDS:
+            self._told = time.monotonic()
+            complain(f"{self._what}: {done:,} of {total:,} bytes")
