@@ -9,7 +9,8 @@ import pytest
 
 from deepcompression.codebook import share_values
 from deepcompression.criteria import magnitude
-from deepcompression.fit import DAMPING, Metric, fit_penalty, fit_share, prune_mask
+from deepcompression.fit import fit_penalty, fit_share, prune_mask
+from deepcompression.metric import DAMPING, Metric
 
 
 def case(groups=1, rows=24, columns=40, samples=400, seed=0):

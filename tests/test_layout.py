@@ -29,10 +29,10 @@ ORDER = [
     *("report", "grid", "packing", "convolve"),
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
-    *("criteria", "codebook", "fit", "schedule", "targets", "recipe"),
+    *("criteria", "codebook", "metric", "fit", "schedule", "targets", "recipe"),
     *("parametrize", "model", "state", "prune", "share", "streaming", "compress"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
-    *("network", "torch_network", "onnx_network", "calibrate", "plan"),
+    *("network", "watch", "torch_network", "onnx_network", "calibrate", "subject", "search", "plan"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
     *("__init__", "cli.common", "cli.plan", "cli.convert", "cli.inspect", "cli.measure", "cli"),
@@ -41,7 +41,7 @@ ORDER = [
 TORCH_MODULES = {
     *("torch_tensor", "convolve", "parametrize", "model", "state"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
-    *("uses", "sources", "assemble", "inspection", "torch_network"),
+    *("uses", "sources", "assemble", "inspection", "watch", "torch_network"),
 }
 
 

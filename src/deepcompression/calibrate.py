@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from deepcompression.fit import Fitted, Floats, Metric, fit_penalty, fit_share, prune_mask
+from deepcompression.fit import Fitted, fit_penalty, fit_share, prune_mask
+from deepcompression.metric import Floats, Metric
 from deepcompression.network import Layout, Moments, Network, metric_of
 from deepcompression.recipe import Recipe, Rule
 from deepcompression.targets import targets_of

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcompression.fit import Floats, Metric
+from deepcompression.metric import Floats, Metric
 from deepcompression.tensor import Array
 
 # Moments of more columns than these are taken in blocks, which are held to be independent.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepcompression.checkpoint import read_tensors
-from deepcompression.fit import Floats
+from deepcompression.metric import Floats
 from deepcompression.network import Layout, Moments, Target, change
 from deepcompression.tensor import Array, DenseTensor, Tensor
 

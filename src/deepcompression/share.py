@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from deepcompression.codebook import Floats, share_slices
-from deepcompression.fit import Metric, fit_penalty
+from deepcompression.fit import fit_penalty
 from deepcompression.grid import grid_of
+from deepcompression.metric import Metric
 from deepcompression.recipe import Recipe, Share
 from deepcompression.slices import Bits, Weights, count_bits, spans, unpacked
 from deepcompression.targets import Target
@@ -57,9 +58,7 @@ def share_weights(
     return BitmapTensor(shape, bits, narrow(codebook, dtype), codes, dtype)
 
 
-def _share_by_penalty(
-    weights: Weights, shape: tuple[int, ...], bits: Bits, penalty: float, dtype: str
-) -> BitmapTensor:
+def _share_by_penalty(weights: Weights, shape: tuple[int, ...], bits: Bits, penalty: float, dtype: str) -> BitmapTensor:
     rows = np.zeros((1, 1, weights.size), np.float32)
     for span, values in zip(spans(weights.size), weights.slices(), strict=True):
         # what does not survive may be anything, NaN too

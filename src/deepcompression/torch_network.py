@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from deepcompression.attention import attend
-from deepcompression.fit import Floats
+from deepcompression.metric import Floats
 from deepcompression.network import Layout, Moments, Target
 from deepcompression.parametrize import chain
 from deepcompression.targets import targets_of
 from deepcompression.tensor import Array
 from deepcompression.torch_tensor import from_torch
+from deepcompression.watch import Inputs, Uses
 
 # How many draws gains are the mean of; each is one backward of a part of the inputs.
 _DRAWS = 32
-
-_CONVOLUTIONS: dict[Callable[..., Any], int] = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 
 
 class TorchNetwork:
@@ -42,7 +39,7 @@ class TorchNetwork:
                 if chain(target):
                     raise ValueError(f"{target.name} is pruned, shared or parametrized: calibrate needs plain weights")
                 self._places[target.name] = target
-        uses = _Uses(self._parameters())
+        uses = Uses(self._parameters())
         self._run(uses, self.batches[:1])
         unknown = [n for n, t in self._places.items() if n not in uses.found and len(t.shape) >= 2 and t.count]
         shapes = {name: self._places[name].shape for name in unknown}
@@ -65,7 +62,7 @@ class TorchNetwork:
 
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
         wanted = {name: Moments(self.targets[name].layout) for name in names}
-        self._run(_Inputs(self._parameters(), wanted, len(self.batches)), self.batches)
+        self._run(Inputs(self._parameters(), wanted, len(self.batches)), self.batches)
         return {name: found for name, found in wanted.items() if found.count}
 
     def outputs(self, replaced: Mapping[str, Array]) -> Floats:
@@ -130,7 +127,7 @@ class TorchNetwork:
         with _evaluating(self.model), torch.set_grad_enabled(gradient):
             for number, batch in enumerate(batches):
                 try:
-                    with mode or _Nothing():
+                    with mode or nullcontext():
                         output = _call(self.model, batch)
                 except (RuntimeError, TypeError, IndexError, KeyError, AssertionError) as error:
                     raise ValueError(
@@ -143,123 +140,6 @@ class TorchNetwork:
                     raise ValueError(f"for calibration batch {number} the model gives {bad} values that are not finite")
                 found.append(outputs)
         return found
-
-
-class _Nothing(TorchFunctionMode):
-    """Changes nothing."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return function(*args, **(kwargs or {}))
-
-
-class _Watch(TorchFunctionMode):
-    """Sees the calls of functions that take weights; `use` is told the weight's name, its layout, bias and input."""
-
-    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
-        super().__init__()
-        self.names = {parameter.untyped_storage().data_ptr(): name for name, parameter in parameters.items()}
-        self.shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
-
-    def use(self, name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
-        raise NotImplementedError
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if function is F.linear:
-            self._linear(*args, **kwargs)
-        elif function in _CONVOLUTIONS:
-            self._convolution(_CONVOLUTIONS[function], *args, **kwargs)
-        elif function is F.multi_head_attention_forward:
-            # its projections are calls of F.linear
-            with self:
-                return attend(*args, **kwargs)
-        return function(*args, **kwargs)
-
-    def _name(self, tensor: torch.Tensor | None) -> str | None:
-        return None if tensor is None else self.names.get(tensor.untyped_storage().data_ptr())
-
-    def _linear(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        name = self._name(weight)
-        # the whole of a parameter, or some of its rows
-        if name is not None and weight.shape[1:] == self.shapes[name][1:] and weight.is_contiguous():
-            layout = Layout.of(self.shapes[name])
-            self.use(name, layout, self._name(bias), lambda: input.reshape(-1, input.shape[-1]))
-
-    def _convolution(
-        self,
-        dimensions: int,
-        input: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ) -> None:
-        name = self._name(weight)
-        if name is None:
-            return
-        layout = Layout.of(tuple(weight.shape), groups=groups)
-
-        def patches() -> torch.Tensor:
-            strides, dilations = (_several(n, dimensions) for n in (stride, dilation))
-            x = input if input.dim() == dimensions + 2 else input[None]
-            x = F.pad(x, _edges(padding, weight.shape[2:], dilations))
-            for at, (size, each, spread) in enumerate(zip(weight.shape[2:], strides, dilations, strict=True)):
-                x = x.unfold(2 + at, (size - 1) * spread + 1, each)[..., ::spread]
-            return x.movedim(1, 1 + dimensions)
-
-        self.use(name, layout, self._name(bias), patches)
-
-
-class _Uses(_Watch):
-    """Collects the targets in the order of execution."""
-
-    def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
-        super().__init__(parameters)
-        self.found: dict[str, Target] = {}
-
-    def use(self, name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
-        before = self.found.get(name)
-        # a weight of several layers: no one bias makes up for its error
-        self.found[name] = Target(layout, bias if before is None or before.bias == bias else None)
-
-
-class _Inputs(_Watch):
-    """Collects moments."""
-
-    def __init__(self, parameters: Mapping[str, torch.Tensor], moments: Mapping[str, Moments], batches: int) -> None:
-        super().__init__(parameters)
-        self.moments, self.batches = moments, batches
-
-    def use(self, name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
-        found = self.moments.get(name)
-        if found is None:
-            return
-        x = inputs()
-        # a convolution's are a view (batch, places..., channels, kernel...): only what is wanted is copied
-        leading = x.shape[: (x.dim() if x.dim() == 2 else x.dim() // 2 + 1) - 1]
-        wanted = found.wanted(int(np.prod(leading)), self.batches)
-        at = np.unravel_index(wanted, tuple(leading))
-        found.add(x[tuple(torch.from_numpy(part) for part in at)].reshape(len(wanted), -1).float().cpu().numpy())
-
-
-def _several(numbers: Any, count: int) -> tuple[int, ...]:
-    found = (numbers,) if isinstance(numbers, int) else tuple(numbers)
-    return found * count if len(found) == 1 else found
-
-
-def _edges(padding: Any, kernel: Iterable[int], dilations: Iterable[int]) -> list[int]:
-    """As F.pad takes them, the last dimension first."""
-    kernel = list(kernel)
-    if padding == "valid":
-        padding = 0
-    if padding == "same":
-        whole = [(size - 1) * spread for size, spread in zip(kernel, dilations, strict=True)]
-        pairs = [(each // 2, each - each // 2) for each in whole]
-    else:
-        pairs = [(each, each) for each in _several(padding, len(kernel))]
-    return [edge for pair in reversed(pairs) for edge in pair]
 
 
 def _checked(batches: Iterable[Any]) -> list[Any]:
