@@ -14,7 +14,7 @@ import typer
 
 from deepcompression.calibrate import calibrate, calibrate_network
 from deepcompression.checkpoint import open_checkpoint, recognise, tensors_of
-from deepcompression.checkpoint.onnx_graph import FORMAT, SUFFIX
+from deepcompression.checkpoint.onnx_graph import SUFFIX
 from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_line, print_json
 from deepcompression.compress import compress_tensors, save
 from deepcompression.encode import DEFAULT_PROFILE
@@ -86,8 +86,6 @@ class Source:
                 )
             self.notes, self.metadata = list(source.notes), dict(source.metadata)
             self.tensors: Mapping[str, Tensor] = tensors_of(source)
-            if source.graph is not None:
-                self.metadata |= FORMAT
         self.subject = self.tensors
         if inputs is None:
             return
