@@ -19,8 +19,9 @@ from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_
 from deepcompression.compress import compress_tensors, save
 from deepcompression.encode import DEFAULT_PROFILE
 from deepcompression.file import save_tensors
-from deepcompression.plan import Line, Plan, plan, sensitivity, table
+from deepcompression.plan import Plan, plan, sensitivity, table
 from deepcompression.recipe import Recipe
+from deepcompression.search import Line
 from deepcompression.tensor import Array, Tensor
 
 if TYPE_CHECKING:
