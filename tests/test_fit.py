@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deepcompression.codebook import share_values
-from deepcompression.criteria import magnitude
+from deepcompression.criteria import CRITERIA
 from deepcompression.fit import fit_penalty, fit_share, prune_mask
 from deepcompression.metric import DAMPING, Metric
 
@@ -102,7 +102,7 @@ def test_rounding_column_by_column_is_the_slow_twin_of_one_weight_at_a_time():
 @pytest.mark.parametrize(("density", "bits"), [(1.0, 2), (1.0, 4), (0.5, 3), (0.3, 4)])
 def test_outputs_change_less_than_by_magnitude_and_k_means(density, bits, seed):
     weight, moments = case(seed=seed)
-    mask = magnitude([weight], density, 0)[0]
+    mask = CRITERIA["magnitude"].masks([weight], density, 0)[0]
     codebook, codes = share_values(weight[mask], bits, "optimal")
     plain = np.zeros_like(weight)
     plain[mask] = codebook[codes]

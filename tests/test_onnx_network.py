@@ -49,13 +49,13 @@ node = helper.make_node
 MODELS = {
     "matmul": lambda: (
         [node("MatMul", ["x", "w"], ["a"]), node("Add", ["a", "b"], ["y"])],
-        weights(w=(8, 5), b=(5,)),
+        weights(w=(8, 40), b=(40,)),
         (8,),
     ),
-    "gemm": lambda: ([node("Gemm", ["x", "w", "b"], ["y"], transB=1)], weights(w=(5, 8), b=(5,)), (8,)),
+    "gemm": lambda: ([node("Gemm", ["x", "w", "b"], ["y"], transB=1)], weights(w=(40, 8), b=(40,)), (8,)),
     "conv": lambda: (
         [node("Conv", ["x", "w", "b"], ["y"], strides=[2, 1], pads=[1, 0, 2, 1], dilations=[1, 2], group=2)],
-        weights(w=(6, 2, 3, 2), b=(6,)),
+        weights(w=(32, 2, 3, 2), b=(32,)),
         (4, 9, 8),
     ),
     "same": lambda: (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deepcompression.checkpoint import read_tensors
+from deepcompression.checkpoint import open_checkpoint, read_tensors
 from deepcompression.metric import Floats
 from deepcompression.network import Layout, Moments, Target, change
 from deepcompression.tensor import Array, DenseTensor, Tensor
@@ -53,6 +53,9 @@ class OnnxNetwork:
         self._path = Path(model)
         self.model = onnx.load(self._path)
         graph = self.model.graph
+        with open_checkpoint(self._path) as source:
+            # small tensors stay in the graph, which is kept as it is
+            self._stored = set(source.entries)
         self._initializers = {each.name: each for each in graph.initializer}
         self.inputs = _checked(graph, self._initializers, inputs)
         self._uses: dict[str, _Use] = {}
@@ -82,7 +85,7 @@ class OnnxNetwork:
 
     def _weight_like(self, name: str) -> bool:
         found = self._initializers.get(name)
-        return found is not None and found.data_type in (1, 10, 11) and len(found.dims) >= 2
+        return name in self._stored and found is not None and found.data_type in (1, 10, 11) and len(found.dims) >= 2
 
     def _found(self, graph: Any) -> Iterator[tuple[str, _Use]]:
         """Weights by the operators that multiply by them, or take rows of them."""
@@ -122,7 +125,8 @@ class OnnxNetwork:
     def _bias(self, names: Iterable[str], besides: str, rows: int) -> str | None:
         for name in names:
             found = self._initializers.get(name)
-            if name != besides and found is not None and list(found.dims) == [rows] and found.data_type in (1, 10, 11):
+            fits = found is not None and list(found.dims) == [rows] and found.data_type in (1, 10, 11)
+            if name != besides and name in self._stored and fits:
                 return name
         return None
 

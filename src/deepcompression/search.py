@@ -110,8 +110,8 @@ def reach_size(subject: Subject, most: int, sizes: Sizes) -> Attempt:
     attempt = _attempt(subject, math.exp(high), sizes)
     if attempt.file_bytes > most:
         raise ValueError(
-            f"{most:,} bytes cannot be reached: with all weights zero the file still takes {attempt.file_bytes:,}, "
-            "for what is stored as it is; the best reachable is more than that"
+            f"{most:,} bytes cannot be reached: the best reachable is {attempt.file_bytes:,}, with all weights zero, "
+            "for what is stored as it is"
         )
     fixed = attempt.file_bytes
     count = sum(line.weights for line in attempt.lines)

@@ -16,11 +16,11 @@ from deepcompression.calibrate import calibrate, calibrate_network
 from deepcompression.checkpoint import open_checkpoint, recognise, tensors_of
 from deepcompression.checkpoint.onnx_graph import SUFFIX
 from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_line, print_json
-from deepcompression.compress import compress_tensors, save
+from deepcompression.compress import compress_tensors, encodings, save
 from deepcompression.encode import DEFAULT_PROFILE
 from deepcompression.file import save_tensors
 from deepcompression.plan import Plan, plan, sensitivity, table
-from deepcompression.recipe import Recipe
+from deepcompression.recipe import Recipe, Rule
 from deepcompression.search import Line
 from deepcompression.tensor import Array, Tensor
 
@@ -122,11 +122,25 @@ class Source:
         if self.subject is self.tensors:
             compressed = compress_tensors(self.tensors, recipe)
         else:
-            network: OnnxNetwork = self.subject
-            matches = recipe.matches(self.tensors)
-            rules = {match.target.name: match.rule for match in matches if match.rule is not None}
-            compressed = dict(self.tensors) | calibrate_network(network, rules)
-        save_tensors(output, compressed, self.metadata, None, profile)
+            compressed = self._by_inputs(self.subject, recipe)
+        save_tensors(output, compressed, self.metadata, encodings(recipe, self.tensors), profile)
+
+    def _by_inputs(self, network: OnnxNetwork, recipe: Recipe) -> dict[str, Tensor]:
+        rules: dict[str, Rule] = {}
+        others: list[str] = []
+        for target, rule in recipe.matches(self.tensors):
+            if rule is None or not (rule.prune or rule.share):
+                continue
+            if len(target.shape) < 2:
+                raise ValueError(f"{target.name} has fewer than two dimensions: inputs decide about weights of layers")
+            if target.name in network.targets:
+                rules[target.name] = rule
+            else:
+                others.append(target.name)
+        if not others:
+            return dict(self.tensors) | calibrate_network(network, rules)
+        self.notes.append(f"no layer is known to multiply by {', '.join(others)}: compressed without the inputs")
+        return compress_tensors(self.tensors, recipe) | calibrate_network(network, rules)
 
 
 def _filled(factory: str, tensors: Mapping[str, Tensor], where: str) -> Any:
