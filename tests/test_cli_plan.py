@@ -92,6 +92,55 @@ def test_an_onnx_model_is_compressed_without_a_factory(folder):
         assert file.metadata["format"] == "onnx"
 
 
+def test_tied_weights_are_planned_and_stored_once(folder):
+    import torch
+
+    weight = torch.randn(100, 40, generator=torch.Generator().manual_seed(0))
+    torch.save({"embed.weight": weight, "out.weight": weight, "out.bias": torch.ones(100)}, folder / "tied.pt")
+    done = run("compress", "tied.pt", "-o", "m.dcz", "--target-ratio", "6")
+    assert done.exit_code == 0, done.output
+    most = (4 * 4000 + 400) // 6
+    assert 0.98 * most <= (folder / "m.dcz").stat().st_size <= most
+    with dc.DczFile(folder / "m.dcz") as file:
+        assert file.entries["out.weight"].tied_to == "embed.weight"
+
+
+def test_an_onnx_model_runs_after_it_was_compressed_by_its_inputs(folder):
+    """A bias too small to leave the graph, a rule that keeps a weight, a matrix that no layer multiplies by."""
+    import onnxruntime
+    from test_onnx_network import RNG, model_of, node, weights
+
+    tensors = weights(a=(40, 48), b=(48,), c=(48, 8), d=(8,), added=(16, 8))
+    nodes = [
+        node("Gemm", ["x", "a", "b"], ["h"]),
+        node("Relu", ["h"], ["i"]),
+        node("Gemm", ["i", "c", "d"], ["j"]),
+        node("ReduceSum", ["added"], ["s"], keepdims=0),
+        node("Add", ["j", "s"], ["y"]),
+    ]
+    model = model_of(nodes, tensors, (40,))
+    (folder / "m.onnx").write_bytes(model)
+    x = RNG.standard_normal((64, 40)).astype(np.float32)
+    np.savez(folder / "x.npz", x=x)
+    (folder / "r.yaml").write_text("rules: [{tensor: a, encode: {coder: raw}}, {tensor: '?', share: {bits: 6}}]")
+    done = run("compress", "m.onnx", "-o", "k.dcz", "--calibration", "x.npz", "--recipe", "r.yaml")
+    assert done.exit_code == 2
+    assert "b has fewer than two dimensions" in done.stderr
+    (folder / "r.yaml").write_text("rules: [{tensor: a, encode: {coder: raw}}, {tensor: '*d*', share: {bits: 6}}]")
+    for arguments in (["--recipe", "r.yaml"], ["--bits", "6"]):
+        done = run("compress", "m.onnx", "-o", "m.dcz", "--calibration", "x.npz", *arguments)
+        assert done.exit_code == 0, done.output
+        assert "no layer is known to multiply by added" in done.stderr
+        with dc.DczFile(folder / "m.dcz") as file:
+            coders = {name: entry.coder for name, entry in file.entries.items()}
+            assert "d" not in coders
+            assert (coders["a"] == "raw") == (arguments[0] == "--recipe")
+        assert run("decompress", "m.dcz", "-o", "back.onnx").exit_code == 0
+        sessions = [onnxruntime.InferenceSession(folder / name) for name in ("m.onnx", "back.onnx")]
+        exact, found = (session.run(None, {"x": x})[0] for session in sessions)
+        assert 0 < np.linalg.norm(found - exact) < 0.1 * np.linalg.norm(exact)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -85,7 +85,7 @@ def table(lines: Iterable[Line]) -> str:
 
 
 def sensitivity(
-    model: Module | OwnTensors | Mapping[str, Tensor],
+    model: Module | OwnTensors | Mapping[str, Tensor | Tie],
     batches: Iterable[Any] | None = None,
     *,
     penalties: Iterable[float] = LADDER,
@@ -108,7 +108,7 @@ def sensitivity(
 
 
 def plan(
-    model: Module | OwnTensors | Mapping[str, Tensor],
+    model: Module | OwnTensors | Mapping[str, Tensor | Tie],
     batches: Iterable[Any] | None = None,
     *,
     target_size: int | None = None,

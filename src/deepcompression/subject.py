@@ -45,7 +45,7 @@ class Subject(NamedTuple):
     measure: Callable[[Mapping[str, Tensor]], float]
 
 
-def subject_of(model: Module | OwnTensors | Mapping[str, Tensor], batches: Iterable[Any] | None) -> Subject:
+def subject_of(model: Module | OwnTensors | Mapping[str, Tensor | Tie], batches: Iterable[Any] | None) -> Subject:
     """A model with calibration inputs; or, without them, a model or the tensors of a checkpoint; or a network that has
     its own. Raises what `calibrate` does.
     """

@@ -18,7 +18,7 @@ from deepcompression.checkpoint.onnx_graph import SUFFIX
 from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_line, print_json
 from deepcompression.compress import compress_tensors, encodings, save
 from deepcompression.encode import DEFAULT_PROFILE
-from deepcompression.file import save_tensors
+from deepcompression.file import Tie, save_tensors
 from deepcompression.plan import Plan, plan, sensitivity, table
 from deepcompression.recipe import Recipe, Rule
 from deepcompression.search import Line
@@ -86,7 +86,8 @@ class Source:
                     "compress it without a target"
                 )
             self.notes, self.metadata = list(source.notes), dict(source.metadata)
-            self.tensors: Mapping[str, Tensor] = tensors_of(source)
+            ties = {name: Tie(entry.tied_to) for name, entry in source.entries.items() if entry.tied_to}
+            self.tensors: dict[str, Tensor | Tie] = {**tensors_of(source), **ties}
         self.subject = self.tensors
         if inputs is None:
             return
@@ -119,16 +120,17 @@ class Source:
             calibrate(self.subject, recipe, self.batches)
             save(self.subject, output, recipe, self.metadata, profile)
             return
+        own = {name: tensor for name, tensor in self.tensors.items() if not isinstance(tensor, Tie)}
         if self.subject is self.tensors:
-            compressed = compress_tensors(self.tensors, recipe)
+            compressed = compress_tensors(own, recipe)
         else:
-            compressed = self._by_inputs(self.subject, recipe)
-        save_tensors(output, compressed, self.metadata, encodings(recipe, self.tensors), profile)
+            compressed = self._by_inputs(self.subject, own, recipe)
+        save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, own), profile)
 
-    def _by_inputs(self, network: OnnxNetwork, recipe: Recipe) -> dict[str, Tensor]:
+    def _by_inputs(self, network: OnnxNetwork, tensors: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
         rules: dict[str, Rule] = {}
         others: list[str] = []
-        for target, rule in recipe.matches(self.tensors):
+        for target, rule in recipe.matches(tensors):
             if rule is None or not (rule.prune or rule.share):
                 continue
             if len(target.shape) < 2:
@@ -138,12 +140,12 @@ class Source:
             else:
                 others.append(target.name)
         if not others:
-            return dict(self.tensors) | calibrate_network(network, rules)
+            return {**calibrate_network(network, rules)}
         self.notes.append(f"no layer is known to multiply by {', '.join(others)}: compressed without the inputs")
-        return compress_tensors(self.tensors, recipe) | calibrate_network(network, rules)
+        return {**compress_tensors(tensors, recipe), **calibrate_network(network, rules)}
 
 
-def _filled(factory: str, tensors: Mapping[str, Tensor], where: str) -> Any:
+def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> Any:
     """The model that a factory makes, filled from a checkpoint."""
     import torch
 
@@ -160,7 +162,9 @@ def _filled(factory: str, tensors: Mapping[str, Tensor], where: str) -> Any:
     if not isinstance(made, torch.nn.Module):
         raise ValueError(f"--model {factory} gave a {type(made).__name__}, not a torch.nn.Module")
     try:
-        made.load_state_dict({name: to_torch(tensor.dense()) for name, tensor in tensors.items()})
+        own = {name: to_torch(each.dense()) for name, each in tensors.items() if not isinstance(each, Tie)}
+        ties = {name: own[each.to] for name, each in tensors.items() if isinstance(each, Tie)}
+        made.load_state_dict(own | ties)
     except RuntimeError as error:
         raise ValueError(f"{where} does not fit the model of {factory}: {error}") from None
     return made
