@@ -81,6 +81,20 @@ def test_moments_are_those_that_explain_outputs(kind, network_of):
     assert network.targets["w"].bias == ("b" if "b" in tensors else None)
 
 
+def test_weights_of_constant_nodes_are_those_of_initializers(network_of):
+    nodes, tensors, shape = MODELS["matmul"]()
+    x = RNG.standard_normal((5, *shape)).astype(np.float32)
+    constants = [node("Constant", [], [name], value=numpy_helper.from_array(each)) for name, each in tensors.items()]
+    networks = [
+        network_of(model_of(nodes, tensors, shape), {"x": x}),
+        network_of(model_of([*constants, *nodes], {}, shape), {"x": x}),
+    ]
+    rules = {"w": dc.Rule(tensor="w", share=dc.Share(bits=3))}
+    initializers, found = (calibrate_network(network, rules) for network in networks)
+    assert found.keys() == initializers.keys() == {"w", "b"}
+    assert all(np.array_equal(found[name].numpy(), initializers[name].numpy()) for name in found)
+
+
 @pytest.mark.parametrize("directions", [1, 2])
 @pytest.mark.parametrize(("kind", "gates"), [("GRU", 3), ("LSTM", 4)])
 def test_states_of_recurrent_layers_are_inputs_too(kind, gates, directions, network_of):

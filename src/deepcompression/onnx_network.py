@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +56,7 @@ class OnnxNetwork:
         with open_checkpoint(self._path) as source:
             # small tensors stay in the graph, which is kept as it is
             self._stored = set(source.entries)
+        _lift_constants(graph, self._stored)
         self._initializers = {each.name: each for each in graph.initializer}
         self.inputs = _checked(graph, self._initializers, inputs)
         self._uses: dict[str, _Use] = {}
@@ -199,6 +200,17 @@ class OnnxNetwork:
             energy = float(np.square(error).sum())
             gains[name] = np.float32(found**2 / energy if energy else 0.0) * np.ones((), np.float32)
         return gains
+
+
+def _lift_constants(graph: Any, names: Container[str]) -> None:
+    """Makes initializers of Constant nodes of those names."""
+    outputs = {each.name for each in graph.output}
+    for node in [each for each in graph.node if each.op_type == "Constant"]:
+        name = node.output[0]
+        if name in names and name not in outputs and node.attribute[0].name == "value":
+            graph.initializer.add().CopyFrom(node.attribute[0].t)
+            graph.initializer[-1].name = name
+            graph.node.remove(node)
 
 
 def _number(options: Mapping[str, Any], name: str, default: Any) -> Any:
