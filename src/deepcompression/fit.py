@@ -253,10 +253,32 @@ def _lattice(ordered: Floats, metric: Metric, price: float) -> tuple[Floats, int
     largest = float(np.abs(ordered).max(initial=0))
     limits[-1] = largest
     # so many steps lie below each limit
-    heights = np.concatenate([[0], np.cumsum(np.diff(limits, prepend=0) / distances)])
-    count = max(1, round(heights[-1]))
-    stretch = max(1.0, count / _MAX_SIDE)
-    at = np.arange(1, min(count, _MAX_SIDE) + 1) * stretch
+    widths = np.diff(limits, prepend=0)
+    heights = np.concatenate([[0], np.cumsum(widths * _densities(1 / distances, widths))])
+    at = np.arange(1, max(1, round(heights[-1])) + 1)
     side = np.interp(at, heights, np.concatenate([[0], limits]))
     side = np.unique(side[side > 0].astype(np.float32))
     return np.concatenate([-side[::-1], np.zeros(1, np.float32), side]), len(side)
+
+
+def _densities(wanted: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of centroids, in parts of so many weights each: what is wanted, or, where that takes too many centroids, the best
+    that there is room for: with a price k of each centroid, k * width * density^3 + density^2 = wanted^2.
+    """
+    if wanted @ widths <= _MAX_SIDE:
+        return wanted
+
+    def at(k: float) -> NDArray[np.float64]:
+        found = wanted.copy()
+        # by Newton's method, from above; each step divides by 3/2 at least until it is near
+        for _ in range(50):
+            cube = k * widths * found
+            found -= (found * found * (cube + 1) - wanted * wanted) / (found * (3 * cube + 2))
+        return found
+
+    scale = 1 / float(wanted @ widths)
+    low, high = -40.0, 80.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at(scale * np.exp(middle)) @ widths > _MAX_SIDE else (low, middle)
+    return at(scale * np.exp(high))
