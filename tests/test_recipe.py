@@ -145,7 +145,7 @@ RULE = "rules: [{module: '*', %s}]"
             RULE % "prune: {criterion: best, density: 1}",
             r"prune\.criterion: unknown criterion 'best'; known are magnit",
         ),
-        (RULE % "share: {}", r"rules\.1\.share\.bits: Field required"),
+        (RULE % "share: {}", r"rules\.1\.share: share takes either bits or a penalty"),
         (RULE % "share: {bits: 0}", r"rules\.1\.share\.bits: .*greater than or equal to 1"),
         (RULE % "share: {bits: 9}", r"rules\.1\.share\.bits: .*less than or equal to 8"),
         (RULE % "share: {bits: true}", r"rules\.1\.share\.bits: .*valid integer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.packages import Release, unpacked
-from deepcompression.tensor import DenseTensor, Tensor, widen
+from deepcompression.checkpoint import GRAPH, read_tensors, write_tensors
+from deepcompression.checkpoint.onnx_graph import FORMAT
+from deepcompression.tensor import DenseTensor, Tensor
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -23,7 +26,6 @@ Batch = dict[str, Array]
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "benchmarks" / "packages"
 # The seeds of the inputs: what compression may see, and what is reported.
 CALIBRATION_SEED, TEST_SEED = 1, 2
-GRAPH = "onnx.graph"
 # Operator -> which of its inputs are weights -> their axes that count output channels.
 _WEIGHTS: dict[str, dict[int, tuple[int, ...]]] = {
     "Conv": {1: (0,)},
@@ -126,16 +128,8 @@ class OnnxModel(RealModel):
     """A network as an ONNX graph that ONNX Runtime runs; the first output counts."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """The initializers, and the graph without them as `onnx.graph`."""
-        import onnx
-
-        graph = onnx.load(self.path())
-        found: dict[str, Tensor] = {}
-        for each in graph.graph.initializer:
-            found[each.name] = DenseTensor.from_numpy(np.ascontiguousarray(onnx.numpy_helper.to_array(each)))
-            each.ClearField("raw_data")
-            each.ClearField("float_data")
-        return found | {GRAPH: DenseTensor.from_numpy(np.frombuffer(graph.SerializeToString(), np.uint8).copy())}
+        """The model's tensors, its graph among them."""
+        return dict(read_tensors(self.path())[0])
 
     def weights(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         import onnx
@@ -150,16 +144,11 @@ class OnnxModel(RealModel):
         return found
 
     def serialized(self, tensors: Mapping[str, Tensor]) -> bytes:
-        """The graph with these initializers."""
-        import onnx
-
-        graph = onnx.load_from_string(tensors[GRAPH].dense().elements.tobytes())
-        for each in graph.graph.initializer:
-            tensor = tensors[each.name].dense()
-            values = np.reshape(widen(tensor.elements, tensor.dtype), tuple(each.dims))
-            each.CopyFrom(onnx.numpy_helper.from_array(values, each.name))
-        data: bytes = graph.SerializeToString()
-        return data
+        """The model with these tensors."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            write_tensors(path, {name: tensor.dense() for name, tensor in tensors.items()}, FORMAT)
+            return path.read_bytes()
 
     def run(self, tensors: Mapping[str, Tensor], batches: Sequence[Batch]) -> list[Array]:
         import onnxruntime

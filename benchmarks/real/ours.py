@@ -49,7 +49,7 @@ def _onnx(model: OnnxModel, inputs: Inputs, size: int, path: Path) -> str:
     network = OnnxNetwork(model.path(), together)
     # the graph, and what else is stored as it is, counts too
     plan = dc.plan(network, target_size=size, profile=PROFILE)
-    tensors = model.tensors()
+    tensors = dict(network.tensors())
     rules = {target.name: rule for target, rule in plan.recipe.matches(tensors) if rule is not None}
     dc.save_tensors(path, tensors | calibrate_network(network, rules), profile=PROFILE)
     return f"predicted {plan.file_bytes:,} bytes"

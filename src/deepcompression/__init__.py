@@ -10,9 +10,11 @@ small safe file.
 import it when called.
 """
 
+from deepcompression.calibrate import calibrate
 from deepcompression.compress import compress, compress_tensors, finalize, load, resume, save
 from deepcompression.explanation import Explanation
 from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
+from deepcompression.plan import Plan, plan, sensitivity
 from deepcompression.prune import DeadNeurons, Pruner, dead_neurons, freeze, prune, scaled_dropout
 from deepcompression.recipe import Encode, Prune, Recipe, Rule, Share
 from deepcompression.report import Report
@@ -35,6 +37,7 @@ __all__ = [
     "FormatError",
     "Gradual",
     "OneShot",
+    "Plan",
     "Prune",
     "Pruner",
     "Recipe",
@@ -43,6 +46,7 @@ __all__ = [
     "Rule",
     "Share",
     "Tie",
+    "calibrate",
     "compress",
     "compress_checkpoint",
     "compress_tensors",
@@ -52,11 +56,13 @@ __all__ = [
     "freeze",
     "load",
     "load_tensors",
+    "plan",
     "prune",
     "resume",
     "run",
     "save",
     "save_tensors",
     "scaled_dropout",
+    "sensitivity",
     "share",
 ]

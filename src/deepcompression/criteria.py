@@ -84,7 +84,7 @@ def _all_or_none(weights: Weights, survive: bool) -> Bits:
     return packed((np.full(span.stop - span.start, survive) for span in spans(weights.size)), weights.size)
 
 
-def _largest(weights: Weights, count: int) -> Bits:
+def largest(weights: Weights, count: int) -> Bits:
     """Exactly `count` of the largest magnitudes; of equal ones the first survive."""
     if count <= 0 or count >= weights.size:
         return _all_or_none(weights, count > 0)
@@ -93,7 +93,7 @@ def _largest(weights: Weights, count: int) -> Bits:
 
 def magnitude(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
     """The largest weights of each tensor survive, an exact count."""
-    return [lambda weights: _largest(weights, survivor_count(weights.size, density))] * len(group)
+    return [lambda weights: largest(weights, survivor_count(weights.size, density))] * len(group)
 
 
 def global_magnitude(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
@@ -161,7 +161,7 @@ def random(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
         return Weights(size, np.dtype(np.float64), slices)
 
     def after(before: int) -> Select:
-        return lambda weights: _largest(drawn(weights.size, before), survivor_count(weights.size, density))
+        return lambda weights: largest(drawn(weights.size, before), survivor_count(weights.size, density))
 
     ends = list(accumulate((weights.size for weights in group), initial=0))
     return [after(before) for before in ends[:-1]]

@@ -73,9 +73,12 @@ class Share(_Part):
     k-means.
 
     `codebook_grid` keeps the centroids, in training too, on a grid: integers of int8 or int16 times one scale.
+    `penalty`, in the place of bits, gives as many centroids as are worth their bytes: the squared error, in units of
+    the tensor's mean square, plus the penalty for each bit of entropy-coded codes is least. Small weights become zero.
     """
 
-    bits: int = Field(ge=1, le=8, strict=True)
+    bits: int | None = Field(default=None, ge=1, le=8, strict=True)
+    penalty: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     init: str = "linear"
     codebook_grid: Literal["int8", "int16"] | None = None
 
@@ -83,6 +86,14 @@ class Share(_Part):
     @classmethod
     def _known(cls, value: str) -> str:
         return _one_of("init", value, CODEBOOKS)
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> Share:
+        if (self.bits is None) == (self.penalty is None):
+            raise ValueError("share takes either bits or a penalty")
+        if self.penalty is not None and self.codebook_grid is not None:
+            raise ValueError("a penalty chooses the centroids: it does not go with codebook_grid")
+        return self
 
 
 class Encode(_Part):
@@ -282,7 +293,10 @@ def _describe(rule: Rule | None, target: Target) -> str:
             parts[-1] += f" at {rule.prune.quality:g} deviations"
     if rule is not None and rule.share is not None:
         grid = f", {rule.share.codebook_grid} grid" if rule.share.codebook_grid else ""
-        parts.append(f"share {1 << rule.share.bits} centroids ({rule.share.init}{grid})")
+        if rule.share.bits is None:
+            parts.append(f"share with penalty {rule.share.penalty:.3g}")
+        else:
+            parts.append(f"share {1 << rule.share.bits} centroids ({rule.share.init}{grid})")
     if rule is not None and rule.encode is not None:
         parts.append("encode " + ", ".join(f"{k} {v}" for k, v in rule.encode.model_dump(exclude_none=True).items()))
     return "; ".join(parts) or "keep"

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from deepcompression.codebook import Floats, share_slices
+from deepcompression.fit import fit_penalty
 from deepcompression.grid import grid_of
+from deepcompression.metric import Metric
 from deepcompression.recipe import Recipe, Share
-from deepcompression.slices import Bits, Weights, count_bits
+from deepcompression.slices import Bits, Weights, count_bits, spans, unpacked
 from deepcompression.targets import Target
 from deepcompression.tensor import Array, BitmapTensor, CompressedTensor, DenseTensor, narrow
 
@@ -49,8 +51,20 @@ def share_weights(
         raise ValueError(
             f"it has {bad} weights that are NaN, infinite or beyond float32: it cannot be shared; mend the training"
         )
+    if share.penalty is not None:
+        return _share_by_penalty(weights, shape, bits, share.penalty, dtype)
+    assert share.bits is not None
     codebook, codes = share_slices(slices, count_bits(bits), share.bits, share.init, seed, share.codebook_grid, dtype)
     return BitmapTensor(shape, bits, narrow(codebook, dtype), codes, dtype)
+
+
+def _share_by_penalty(weights: Weights, shape: tuple[int, ...], bits: Bits, penalty: float, dtype: str) -> BitmapTensor:
+    rows = np.zeros((1, 1, weights.size), np.float32)
+    for span, values in zip(spans(weights.size), weights.slices(), strict=True):
+        # what does not survive may be anything, NaN too
+        rows[0, 0, span] = np.where(unpacked(bits, span), values, np.float32(0))
+    metric = Metric.diagonal(np.ones((1, 1), np.float32), weights.size)
+    return BitmapTensor.of(fit_penalty(rows, metric, penalty).compressed(shape, dtype))
 
 
 class _Change(NamedTuple):

@@ -11,6 +11,7 @@ from deepcompression.cli.common import BAD_FILE, INTERRUPTED, MISMATCH, MISTAKE,
 from deepcompression.cli.convert import compress, decompress
 from deepcompression.cli.inspect import inspect, verify
 from deepcompression.cli.measure import bench_file
+from deepcompression.cli.plan import plan_command, sensitivity_command
 
 __all__ = ["BAD_FILE", "INTERRUPTED", "MISMATCH", "MISTAKE", "SYSTEM", "app", "main"]
 
@@ -26,6 +27,8 @@ app = typer.Typer(
 for _command in (compress, decompress, inspect, verify):
     app.command()(_command)
 app.command("bench")(bench_file)
+app.command("plan")(plan_command)
+app.command("sensitivity")(sensitivity_command)
 
 
 def main() -> None:

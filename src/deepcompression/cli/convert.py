@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,15 @@ from deepcompression.cli.common import (
     print_json,
     print_report,
     progress_of_bytes,
+)
+from deepcompression.cli.plan import (
+    CalibrationOption,
+    ChangeOption,
+    FactoryOption,
+    RatioOption,
+    SizeOption,
+    Source,
+    has_target,
 )
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES
 from deepcompression.file import LIMIT_BYTES, DczFile
@@ -46,6 +56,11 @@ def compress(
     profile: Annotated[
         str, typer.Option(help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.")
     ] = DEFAULT_PROFILE,
+    calibration: CalibrationOption = None,
+    model_factory: FactoryOption = None,
+    target_size: SizeOption = None,
+    target_ratio: RatioOption = None,
+    max_change: ChangeOption = None,
     workers: Annotated[
         int | None, typer.Option(help="Tensors worked on at once.", show_default="as many as CPUs")
     ] = None,
@@ -62,6 +77,17 @@ def compress(
         if workers is not None and workers < 1:
             raise ValueError(f"--workers is from 1 on; found {workers}")
         chosen = _recipe(recipe, density, bits, codebook_grid)
+        targeted = has_target(target_size, target_ratio, max_change)
+        if targeted or calibration is not None or model_factory is not None:
+            if targeted == (chosen is not None):
+                raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
+            if resume or workers is not None:
+                raise ValueError("--resume and --workers do not go with --calibration or a target")
+            whole = Source(model, calibration, model_factory)
+            found = chosen or whole.plan(profile, target_size, target_ratio, max_change).recipe
+            whole.compress(output, found, profile)
+            _tell(output, whole.notes, quiet, as_json)
+            return
         with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:
             notes = [
                 *source.notes,
@@ -69,10 +95,14 @@ def compress(
                     source, output, chosen, profile=profile, workers=workers, progress=tell, resume=resume
                 ),
             ]
-        for note in [] if as_json else notes:
-            complain(f"note: {note}")
-        if not quiet:
-            print_report(output, as_json, notes=notes)
+        _tell(output, notes, quiet, as_json)
+
+
+def _tell(output: Path, notes: list[str], quiet: bool, as_json: bool) -> None:
+    for note in [] if as_json else notes:
+        complain(f"note: {note}")
+    if not quiet:
+        print_report(output, as_json, notes=notes)
 
 
 def _recipe(recipe: str | None, density: float | None, bits: int | None, codebook_grid: str | None) -> Recipe | None:

@@ -1,0 +1,155 @@
+"""A recipe for a size or a quality: one price of a bit for all weights of a network, found by fitting and measuring."""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepcompression.encode import DEFAULT_PROFILE, check_profile, encode
+from deepcompression.file import Tie
+from deepcompression.recipe import Recipe, Rule, Share
+from deepcompression.search import Line, Sizes, line_of, reach_change, reach_size
+from deepcompression.subject import NO_WEIGHT, OwnTensors, subject_of
+from deepcompression.tensor import Tensor, size_bytes
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+# The penalties of sensitivity curves: about a bit apart.
+LADDER = tuple(4.0**-bits for bits in (1, 2, 3, 4, 5, 6))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What reaches a target.
+
+    recipe       a rule for each tensor; `calibrate` with the same model and inputs gives just what was measured
+    file_bytes   of the whole file, in the profile that was planned for
+    dense_bytes  of all its tensors as they are
+    change       of the outputs on the calibration inputs, relative, measured; without data, of all weights
+    predicted    what the weights' own changes add up to
+    """
+
+    recipe: Recipe
+    lines: tuple[Line, ...]
+    file_bytes: int
+    dense_bytes: int
+    change: float
+    predicted: float
+
+    @property
+    def ratio(self) -> float:
+        return self.dense_bytes / self.file_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file_bytes": self.file_bytes,
+            "dense_bytes": self.dense_bytes,
+            "ratio": self.ratio,
+            "change": self.change,
+            "predicted_change": self.predicted,
+            "tensors": [line._asdict() for line in self.lines],
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{table(self.lines)}\n{self.file_bytes:,} bytes of {self.dense_bytes:,} ({self.ratio:.2f}x smaller); "
+            f"change {self.change:.4g}, by the sum of its parts {self.predicted:.4g}"
+        )
+
+
+def table(lines: Iterable[Line]) -> str:
+    """Lines as a table."""
+    rows = [("tensor", "weights", "penalty", "density", "centroids", "bytes", "bits/weight", "change")]
+    for line in lines:
+        rows.append(
+            (
+                line.tensor,
+                f"{line.weights:,}",
+                f"{line.penalty:.3g}",
+                f"{line.density:.3f}",
+                str(line.centroids),
+                f"{line.file_bytes:,}",
+                f"{8 * line.file_bytes / max(1, line.weights):.2f}",
+                f"{line.change:.4f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+
+
+def sensitivity(
+    model: Module | OwnTensors | Mapping[str, Tensor | Tie],
+    batches: Iterable[Any] | None = None,
+    *,
+    penalties: Iterable[float] = LADDER,
+    profile: str = DEFAULT_PROFILE,
+) -> list[Line]:
+    """For each weight, alone, at each penalty: its bytes, encoded, and the change of the outputs, measured.
+
+    Without batches the change is that of the weights. Raises what `calibrate` does.
+    """
+    check_profile(profile)
+    subject = subject_of(model, batches)
+    lines = []
+    for name in subject.units:
+        for penalty in penalties:
+            found = subject.fit(name, penalty)
+            size = len(encode(found.tensor, profile=profile)[1])
+            line = line_of(name, penalty, found, size)
+            lines.append(line._replace(change=subject.measure(found.replaced(name))))
+    return lines
+
+
+def plan(
+    model: Module | OwnTensors | Mapping[str, Tensor | Tie],
+    batches: Iterable[Any] | None = None,
+    *,
+    target_size: int | None = None,
+    target_ratio: float | None = None,
+    max_change: float | None = None,
+    profile: str = DEFAULT_PROFILE,
+    metadata: Mapping[str, str] | None = None,
+) -> Plan:
+    """A recipe for one target, solved over all weights: the same price of a byte in each, as its own bytes and its own
+    effect on the outputs are measured.
+
+    batches       calibration inputs, as `calibrate` takes them; without them errors of the weights are what counts
+    target_size   bytes of the whole file, which is never larger and at most 2 % smaller
+    target_ratio  the same as bytes of all tensors / bytes of the file
+    metadata      what the file will say besides its tensors: its bytes count
+    max_change    ||y - y'|| / ||y|| of all outputs over the calibration inputs
+
+    Raises ValueError for no target or two, for one that cannot be reached, naming the best that can, and what
+    `calibrate` raises. Nothing is changed.
+    """
+    if [target_size, target_ratio, max_change].count(None) != 2:
+        raise ValueError("a plan has one target: target_size, target_ratio or max_change")
+    wanted = next(value for value in (target_size, target_ratio, max_change) if value is not None)
+    if not (math.isfinite(wanted) and wanted > 0):
+        raise ValueError(f"a target is a positive number; found {wanted}")
+    check_profile(profile)
+    subject = subject_of(model, batches)
+    if not subject.units:
+        raise ValueError(NO_WEIGHT)
+    dense_bytes = sum(_dense_bytes(tensor) for tensor in subject.tensors.values())
+    sizes = Sizes(subject.tensors, profile, metadata or {})
+    if max_change is not None:
+        attempt = reach_change(subject, max_change, sizes)
+    else:
+        most = target_size if target_size is not None else math.floor(dense_bytes / (target_ratio or 1))
+        attempt = reach_size(subject, most, sizes)
+    found = subject.measure(attempt.tensors)
+    rules = [Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in attempt.lines]
+    recipe = Recipe(name="plan", rules=tuple(rules))
+    return Plan(recipe, attempt.lines, attempt.file_bytes, dense_bytes, found, attempt.predicted)
+
+
+def _dense_bytes(tensor: Tensor | Tie) -> int:
+    return 0 if isinstance(tensor, Tie) else size_bytes(tensor.dtype, tensor.shape)

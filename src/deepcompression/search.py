@@ -1,0 +1,187 @@
+"""The price of a bit at which all weights of a network together reach a size or a change of its outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from deepcompression.calibrate import Calibrated
+from deepcompression.encode import encode
+from deepcompression.file import Tie
+from deepcompression.index import Entry, write_head
+from deepcompression.subject import Subject
+from deepcompression.tensor import CompressedTensor, Tensor
+
+# Penalties beyond these change nothing: above, all weights are zero; below, 256 centroids are not enough.
+LEAST_PENALTY, MOST_PENALTY = 4.0**-16, 16.0
+
+# A file is at most as large as the target, and at least this part of it.
+_LEAST_FILLED = 0.985
+_LEAST_CHANGED = 0.9
+_ROUNDS = 12
+
+
+class Line(NamedTuple):
+    """One weight at one penalty.
+
+    change  of the network's outputs if this weight alone were replaced, relative; without data, of the weight
+    """
+
+    tensor: str
+    weights: int
+    penalty: float
+    density: float
+    centroids: int
+    file_bytes: int
+    change: float
+
+
+def line_of(name: str, penalty: float, found: Calibrated, size: int) -> Line:
+    tensor = found.tensor
+    assert isinstance(tensor, CompressedTensor)
+    return Line(name, tensor.size, penalty, tensor.density, len(tensor.codebook), size, math.sqrt(max(found.cost, 0)))
+
+
+class Attempt(NamedTuple):
+    """All weights at one price."""
+
+    lines: tuple[Line, ...]
+    tensors: dict[str, Tensor]
+    file_bytes: int
+    predicted: float
+
+
+class Sizes:
+    """Bytes of the file that `save_tensors` would write, with some tensors replaced."""
+
+    def __init__(self, tensors: Mapping[str, Tensor | Tie], profile: str, metadata: Mapping[str, str]) -> None:
+        self.tensors, self.profile, self.metadata = tensors, profile, metadata
+        self._kept: dict[str, Entry] = {}
+
+    def entry(self, name: str, tensor: Tensor) -> Entry:
+        coder, payload = encode(tensor, profile=self.profile)
+        return Entry(name, coder, tensor.dtype, tensor.shape, 0, len(payload), 0)
+
+    def of(self, replaced: Mapping[str, Entry]) -> int:
+        entries: dict[str, Entry] = {}
+        for name, tensor in self.tensors.items():
+            if isinstance(tensor, Tie):
+                entries[name] = replace(entries[tensor.to], name=name, tied_to=tensor.to)
+            elif name in replaced:
+                entries[name] = replaced[name]
+            else:
+                if name not in self._kept:
+                    self._kept[name] = self.entry(name, tensor)
+                entries[name] = self._kept[name]
+        payloads = sum(entry.length for entry in entries.values() if entry.tied_to is None)
+        return len(write_head(entries.values(), self.metadata)) + payloads
+
+
+def _attempt(subject: Subject, price: float, sizes: Sizes) -> Attempt:
+    """All weights at one price of a bit, in squared change of the outputs."""
+    lines: list[Line] = []
+    tensors: dict[str, Tensor] = {}
+    entries: dict[str, Entry] = {}
+    cost = 0.0
+    for name, unit in subject.units.items():
+        penalty = float(np.clip(price / unit, LEAST_PENALTY, MOST_PENALTY))
+        found = subject.fit(name, penalty)
+        cost += found.cost
+        replaced = found.replaced(name)
+        tensors |= replaced
+        entries |= {each: sizes.entry(each, tensor) for each, tensor in replaced.items()}
+        lines.append(line_of(name, penalty, found, entries[name].length))
+    return Attempt(tuple(lines), tensors, sizes.of(entries), math.sqrt(max(cost, 0.0)))
+
+
+def _prices(subject: Subject) -> tuple[float, float]:
+    """Beyond which no penalty changes any more."""
+    units = subject.units.values()
+    return LEAST_PENALTY * min(units), MOST_PENALTY * max(units)
+
+
+def reach_size(subject: Subject, most: int, sizes: Sizes) -> Attempt:
+    """The largest file of at most so many bytes, to a per cent or two."""
+    low, high = (math.log(price) for price in _prices(subject))
+    attempt = _attempt(subject, math.exp(high), sizes)
+    if attempt.file_bytes > most:
+        raise ValueError(
+            f"{most:,} bytes cannot be reached: the best reachable is {attempt.file_bytes:,}, with all weights zero, "
+            "for what is stored as it is"
+        )
+    fixed = attempt.file_bytes
+    count = sum(line.weights for line in attempt.lines)
+    best = attempt
+    # a bit of each weight for a factor of four, from a start at so many bits
+    bits = min(8.0, 8 * (most - fixed) / count)
+    mean = sum(line.weights * math.log(subject.units[line.tensor]) for line in attempt.lines) / count
+    at = float(np.clip(mean - math.log(4) * bits, low, high))
+    tried: list[tuple[float, float]] = []
+    for _ in range(_ROUNDS):
+        attempt = _attempt(subject, math.exp(at), sizes)
+        if best.file_bytes <= attempt.file_bytes <= most:
+            best = attempt
+        if _LEAST_FILLED * most <= attempt.file_bytes <= most:
+            break
+        if attempt.file_bytes > most:
+            low = max(low, at)
+        elif at <= low + 1e-9:
+            break
+        else:
+            high = min(high, at)
+        tried.append((at, math.log(max(1, attempt.file_bytes - fixed))))
+        at = _next(tried, math.log(max(1.0, 0.993 * most - fixed)), low, high, -0.2)
+    return best
+
+
+def reach_change(subject: Subject, most: float, sizes: Sizes) -> Attempt:
+    """The smallest file of those that change the outputs by at most so much."""
+    low, high = (math.log(price) for price in _prices(subject))
+    best: Attempt | None = None
+    at = float(np.clip(math.log(most**2 / sum(1 for _ in subject.units) / 1e6), low, high))
+    tried: list[tuple[float, float]] = []
+    for _ in range(_ROUNDS):
+        attempt = _attempt(subject, math.exp(at), sizes)
+        found = subject.measure(attempt.tensors)
+        if found <= most and (best is None or attempt.file_bytes < best.file_bytes):
+            best = attempt
+        if _LEAST_CHANGED * most <= found <= most:
+            break
+        if found <= most:
+            if at >= high - 1e-9:
+                break
+            low = at
+        elif at <= low + 1e-9:
+            raise ValueError(
+                f"a change of {most:g} cannot be reached by sharing weights: the best reachable is {found:.3g}, "
+                f"with {attempt.file_bytes:,} bytes"
+            )
+        else:
+            high = at
+        tried.append((at, math.log(max(found, 1e-30))))
+        at = _next(tried, math.log(0.95 * most), low, high, 0.45)
+    if best is None:
+        attempt = _attempt(subject, math.exp(low), sizes)
+        found = subject.measure(attempt.tensors)
+        raise ValueError(
+            f"a change of {most:g} cannot be reached by sharing weights: the best reachable is {found:.3g}, "
+            f"with {attempt.file_bytes:,} bytes"
+        )
+    return best
+
+
+def _next(tried: list[tuple[float, float]], wanted: float, low: float, high: float, slope: float) -> float:
+    """By the line through the last two tries, or with a slope that is usual, within what is known."""
+    at, value = tried[-1]
+    if len(tried) > 1 and at != tried[-2][0]:
+        found = (value - tried[-2][1]) / (at - tried[-2][0])
+        slope = found if found * slope > 0 and abs(found) > abs(slope) / 8 else slope
+    after = at + (wanted - value) / slope
+    if not low < after < high:
+        # limits that are far away are not yet measured: no further than a bit or two at once
+        after = float(np.clip((low + high) / 2, at - 3, at + 3))
+    return float(np.clip(after, low, high))

@@ -1,0 +1,114 @@
+"""What is planned for: a network with inputs, or weights alone; how a weight is fitted, and what that changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+import numpy as np
+
+from deepcompression.calibrate import Calibrated, Calibration
+from deepcompression.file import Tie
+from deepcompression.fit import fit_penalty
+from deepcompression.metric import Floats, Metric
+from deepcompression.network import Network, change
+from deepcompression.recipe import Rule, Share
+from deepcompression.targets import targets_of
+from deepcompression.tensor import Tensor
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+NO_WEIGHT = "there is no weight of two or more dimensions to be shared"
+
+
+class OwnTensors(Network, Protocol):
+    """A network that knows all tensors of its file."""
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """By name, as they are."""
+
+
+class Subject(NamedTuple):
+    """What is planned for.
+
+    tensors  all of the file, by name, as they are now
+    units    of the weights that are shared: what penalties are multiples of
+    fit      a weight at a penalty
+    measure  the change of the outputs with those tensors replaced
+    """
+
+    tensors: Mapping[str, Tensor | Tie]
+    units: dict[str, float]
+    fit: Callable[[str, float], Calibrated]
+    measure: Callable[[Mapping[str, Tensor]], float]
+
+
+def subject_of(model: Module | OwnTensors | Mapping[str, Tensor | Tie], batches: Iterable[Any] | None) -> Subject:
+    """A model with calibration inputs; or, without them, a model or the tensors of a checkpoint; or a network that has
+    its own. Raises what `calibrate` does.
+    """
+    if isinstance(model, Mapping):
+        return _without_data(model)
+    if not _is_module(model):
+        network = cast(OwnTensors, model)
+        return _with_data(network, network.tensors())
+    from deepcompression.model import read_model
+    from deepcompression.torch_network import TorchNetwork
+
+    module = cast("Module", model)
+    tensors = read_model(module)
+    return _without_data(tensors) if batches is None else _with_data(TorchNetwork(module, batches), tensors)
+
+
+def _is_module(model: object) -> bool:
+    return hasattr(model, "state_dict")
+
+
+def _with_data(network: Network, tensors: Mapping[str, Tensor | Tie]) -> Subject:
+    if not network.targets:
+        raise ValueError(NO_WEIGHT)
+    calibration = Calibration(network, network.targets)
+    exact = network.outputs({})
+    dtypes = {name: network.dtype(name) for name in network.targets}
+
+    def fit(name: str, penalty: float) -> Calibrated:
+        return calibration.apply(name, Rule(tensor=name, share=Share(penalty=penalty)), dtypes[name])
+
+    def measure(replaced: Mapping[str, Tensor]) -> float:
+        return change(network.outputs({name: tensor.numpy() for name, tensor in replaced.items()}), exact)
+
+    units = {name: calibration.unit(name) for name in network.targets}
+    # what the outputs do not depend on costs nothing at any penalty
+    return Subject(tensors, {name: max(unit, 1e-30) for name, unit in units.items()}, fit, measure)
+
+
+def _without_data(tensors: Mapping[str, Tensor | Tie]) -> Subject:
+    """The change of the outputs is taken to be that of the weights, each tensor's relative to itself."""
+    own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
+    names = [target.name for target in targets_of(own) if target.floating and len(target.shape) >= 2 and target.count]
+    weights: dict[str, Floats] = {}
+    for name in names:
+        weights[name] = own[name].numpy().astype(np.float32).reshape(1, 1, -1)
+        if not np.isfinite(weights[name]).all():
+            raise ValueError(f"{name} has weights that are NaN, infinite or beyond float32; mend the training")
+
+    def metric(name: str) -> Metric:
+        energy = float(np.square(weights[name], dtype=np.float64).sum())
+        return Metric.diagonal(np.full((1, 1), 1 / max(energy, 1e-30), np.float32), weights[name].shape[2])
+
+    def fit(name: str, penalty: float) -> Calibrated:
+        fitted = fit_penalty(weights[name], metric(name), penalty)
+        cost = metric(name).cost(weights[name] - fitted.values())
+        return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), None, cost)
+
+    def measure(replaced: Mapping[str, Tensor]) -> float:
+        errors = [
+            float(np.square(tensor.numpy().astype(np.float32).reshape(-1) - weights[name].reshape(-1)).sum(dtype=float))
+            / max(float(np.square(weights[name], dtype=np.float64).sum()), 1e-30)
+            for name, tensor in replaced.items()
+        ]
+        return math.sqrt(sum(errors) / max(1, len(weights)))
+
+    return Subject(tensors, {name: max(metric(name).unit(weights[name]), 1e-30) for name in names}, fit, measure)
