@@ -194,9 +194,9 @@ def test_headers_with_any_byte_changed_are_refused_where_the_library_refuses_the
             except FormatError:
                 continue
             with safe_open(path, "numpy") as file:
-                assert {name: file.get_tensor(name).tobytes() for name in file.keys()} == {  # noqa: SIM118
-                    name: tensor[-1] for name, tensor in found.items()
-                }
+                names = file.keys()
+                wanted = {name: file.get_tensor(name).tobytes() for name in names}
+            assert {name: tensor[-1] for name, tensor in found.items()} == wanted
 
 
 def test_every_truncation_is_refused(path):

@@ -3,6 +3,7 @@
 import errno
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,40 +111,39 @@ def test_idling_is_what_is_counted_while_nothing_is_done():
     assert (use.joules, use.calls) == (3.0, 1)
 
 
-class Gpus:
+def gpus_of(*millijoules, broken=False):
     """As much of pynvml as is used, under its names."""
 
-    class NVMLError(Exception):
+    class NvmlError(Exception):
         pass
 
-    def __init__(self, *millijoules, broken=False):
-        self.millijoules, self.broken = millijoules, broken
+    def begin():
+        if broken:
+            raise NvmlError("Driver Not Loaded")
 
-    def nvmlInit(self):  # noqa: N802
-        if self.broken:
-            raise self.NVMLError("Driver Not Loaded")
+    def consumption(number):
+        if millijoules[number] is None:
+            raise NvmlError("Not Supported")
+        return millijoules[number]
 
-    def nvmlDeviceGetCount(self):  # noqa: N802
-        return len(self.millijoules)
-
-    def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
-        return index
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle):  # noqa: N802
-        if self.millijoules[handle] is None:
-            raise self.NVMLError("Not Supported")
-        return self.millijoules[handle]
+    return SimpleNamespace(
+        NVMLError=NvmlError,
+        nvmlInit=begin,
+        nvmlDeviceGetCount=lambda: len(millijoules),
+        nvmlDeviceGetHandleByIndex=lambda number: number,
+        nvmlDeviceGetTotalEnergyConsumption=consumption,
+    )
 
 
 def test_gpus_are_counted_in_millijoules():
-    meter = nvml(Gpus(5, 7))
+    meter = nvml(gpus_of(5, 7))
     assert (meter.source, meter.read()) == ("NVML (2 GPUs)", (5000, 7000))
     assert meter.joules((5000, 7000), (6000, 1_007_000)) == pytest.approx(1.001)
 
 
 @pytest.mark.parametrize(
     ("gpus", "words"),
-    [(Gpus(broken=True), "Driver Not Loaded"), (Gpus(), "finds no GPU"), (Gpus(1, None), "Not Supported")],
+    [(gpus_of(broken=True), "Driver Not Loaded"), (gpus_of(), "finds no GPU"), (gpus_of(1, None), "Not Supported")],
 )
 def test_gpus_that_do_not_count(gpus, words):
     with pytest.raises(UnmeasurableError, match=words):

@@ -86,6 +86,7 @@ def _is_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}
+    # the third: what zipfile raises for a version of the format that it does not know
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
         raise FormatError(f"{path}: not a sound file of torch.save: {error}; it is cut off or damaged") from None
     if "constants.pkl" in names:
