@@ -5,6 +5,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from deepcompression.checkpoint import open_checkpoint, write_checkpoint
+
 OPSETS = [helper.make_opsetid("", 17)]
 FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -164,3 +166,11 @@ def run(model, count=4):
 def save(model, path):
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+
+
+def back(path, change=lambda name, tensor: tensor):
+    """The model written from what is read of it."""
+    out = path.with_name("back.onnx")
+    with open_checkpoint(path) as source:
+        write_checkpoint(out, source.entries, lambda name: change(name, source.read(name)), {}, source.graph)
+    return out
