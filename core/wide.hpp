@@ -42,8 +42,6 @@ struct WideDigits {
 
 // A packed matrix in parts, as with WindowView, but for `start`.
 struct WideView : WindowView {
-  const std::uint8_t* fifths;
-
   bool two_windows() const { return (header.slots & kTwoWindows) != 0; }
   std::size_t window_blocks() const { return two_windows() ? 2 : 4; }
   WideDigits digits24() const {

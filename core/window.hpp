@@ -52,6 +52,7 @@ struct WindowView {
   const std::uint32_t* order;
   const std::int32_t* sums;
   const std::uint16_t* starts;
+  const std::uint8_t* fifths;  // of the form wide
   const std::uint8_t* stream;
 
   std::size_t groups() const { return header.units; }

@@ -116,23 +116,4 @@ std::vector<std::uint32_t> lanes_of(const SortedRows& rows) {
   return lanes;
 }
 
-void check_groups(const WindowView& view) {
-  std::uint32_t end = 0;
-  for (std::size_t group = 0; group < view.groups(); ++group) {
-    if (view.ends[group] < end || view.ends[group] > view.pairs()) {
-      throw std::invalid_argument("packed weights with a group outside of the stream");
-    }
-    end = view.ends[group];
-  }
-  if (end != view.pairs()) throw std::invalid_argument("packed weights whose groups do not fill the stream");
-  std::vector<bool> seen(view.header.rows);
-  for (std::size_t lane = 0; lane < kGroupRows * view.groups(); ++lane) {
-    const std::uint32_t row = view.order[lane];
-    if (lane >= view.header.rows ? row != kNoRow : row >= view.header.rows || seen[row]) {
-      throw std::invalid_argument("packed weights whose lanes are not the rows, each once");
-    }
-    if (row != kNoRow) seen[row] = true;
-  }
-}
-
 }  // namespace dcz

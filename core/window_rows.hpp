@@ -56,14 +56,6 @@ std::vector<std::int32_t> row_sums(const Matrix& matrix, const SortedRows& rows,
 // The row of each lane, kNoRow where the last group lacks one.
 std::vector<std::uint32_t> lanes_of(const SortedRows& rows);
 
-// Throws std::invalid_argument unless groups follow each other up to the last pair and each row is in one lane.
-void check_groups(const WindowView& view);
-
-template <typename T>
-void put(std::vector<std::uint8_t>& packed, std::size_t at, const std::vector<T>& values) {
-  if (!values.empty()) std::memcpy(packed.data() + at, values.data(), values.size() * sizeof(T));
-}
-
 // The groups at which `parts` threads of equal work begin.
 inline std::size_t first_group(const WindowView& view, std::size_t part, std::size_t parts) {
   if (part == 0) return 0;

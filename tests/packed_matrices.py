@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from deepcompression import _core, packing
 from deepcompression.tensor import CompressedTensor
 
 Floats = NDArray[np.float32]
@@ -43,3 +45,24 @@ def refuses(use: Callable[..., Any], *arguments: Any) -> bool:
     except ValueError:
         return True
     return False
+
+
+def survives(packed: NDArray[np.uint8], vectors_of: Callable[[int], Floats]) -> bool:
+    """Whether neither checking spoilt packed weights nor multiplying by `vectors_of(columns)` refuses the bytes; any
+    end but these fails the test.
+    """
+    try:
+        facts = packing.header(packed)
+    except ValueError:
+        with pytest.raises(ValueError, match="packed weights"):
+            _core.check_packed(packed)
+        return False
+    with np.errstate(all="ignore"):
+        # what claims many rows may have them: the results would take long to write
+        for activations in packing.ACTIVATIONS if facts.rows < 10000 else ():
+            packing.matmul(packed, vectors_of(facts.columns), activations=activations, threads=2)
+    try:
+        _core.check_packed(packed)
+    except ValueError:
+        return False
+    return True
