@@ -25,6 +25,8 @@ FOREIGN = [
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"The 'train_dataloader' does not have many workers",
     r"'pin_memory' argument is set as true but no accelerator is found",
+    r".*autograd.function.Function'> should not be instantiated",
+    r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed",
     r"Checkpoint directory .* exists and is not empty",
 ]
 SECONDS = 120
