@@ -35,6 +35,7 @@ ORDER = [
     *("network", "watch", "torch_network", "onnx_network", "calibrate", "subject", "search", "plan"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
+    *("integrations.stage", "integrations.transformers", "integrations.lightning", "integrations"),
     *("__init__", "cli.common", "cli.plan", "cli.convert", "cli.inspect", "cli.measure", "cli"),
 ]
 # These are imported only by functions that are given a model.
@@ -42,6 +43,7 @@ TORCH_MODULES = {
     *("torch_tensor", "convolve", "parametrize", "model", "state"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble", "inspection", "watch", "torch_network"),
+    *("integrations.stage", "integrations.transformers", "integrations.lightning"),
 }
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import scripts
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 import deepcompression as dc
 
@@ -93,3 +96,67 @@ def test_two_processes_killed_in_each_stage_end_with_the_file_of_the_launcher(sc
     jobs = scripts.run_ranks(path, broken, 2, free_port())
     assert [job.code for job in jobs] == [0, 0], "\n".join(job.printed for job in jobs)
     assert (broken / "model.dcz").read_bytes() == (whole / "model.dcz").read_bytes()
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8))
+
+
+RECIPE = dc.Recipe.model_validate(
+    {
+        "version": 1,
+        "schedule": {"kind": "gradual", "end": 6},
+        "rules": [{"type": "Linear", "prune": {"density": 0.25}, "share": {"bits": 2}}],
+    }
+)
+OPTIMIZERS = {
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.1, weight_decay=0.1),
+    "adagrad": lambda parameters: torch.optim.Adagrad(parameters, lr=0.1),
+    "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, lr=0.1, momentum=0.9, centered=True),
+    "adadelta": lambda parameters: torch.optim.Adadelta(parameters),
+    "rprop": lambda parameters: torch.optim.Rprop(parameters),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_is_pruned_is_zero_after_each_step_of_any_optimizer(optimizer):
+    model, x = small(), torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    pruner = dc.prune(model, RECIPE)
+    steps = OPTIMIZERS[optimizer](model.parameters())
+    for _ in range(10):
+        model(x).square().sum().backward()
+        pruned = [(layer.weight == 0).clone() for layer in (model[0], model[2])]
+        steps.step()
+        steps.zero_grad()
+        for layer, zero in zip((model[0], model[2]), pruned, strict=True):
+            assert not layer.weight[zero].any()
+        pruner.step()
+    assert [(layer.weight != 0).float().mean() for layer in (model[0], model[2])] == [0.25, 0.25]
+
+
+# torch tells itself of what its compiler does
+@pytest.mark.filterwarnings("ignore:.*autograd.function.Function'> should not be instantiated")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_a_compiled_model_is_compiled_once_a_stage():
+    model, x = small(), torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    pruner = dc.prune(model, RECIPE)
+
+    def train(step=lambda: None):
+        counter = CompileCounter()
+        compiled = torch.compile(model, backend=counter, fullgraph=True)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        for _ in range(8):
+            found = compiled(x)
+            assert torch.equal(found, model(x))
+            found.square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            step()
+        return counter.frame_count
+
+    assert train(pruner.step) == 1
+    assert pruner.done
+    dc.share(model, RECIPE)
+    assert train() == 1

@@ -1,5 +1,6 @@
 """Hugging Face's Trainer: what it does with checkpoints, the best model, logs and ties of a model in mid-stage."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,16 @@ def test_a_training_shorter_than_the_schedule_is_told_at_the_beginning(tmp_path)
     job, _ = pruned(Classifier, "out", epochs=1)
     with pytest.warns(UserWarning, match="the training has 4 steps left, the schedule 6"):
         job.train()
+
+
+@scripts.apart
+def test_the_readme_runs_as_printed(tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (block,) = re.findall(r"```python\n(from deepcompression\.integrations.*?)```", readme, re.S)
+    model, data = Classifier(), trainer(Classifier(), "out").train_dataset
+    names = {"dc": dc, "model": model, "recipe": RECIPE, "Trainer": Trainer, "data": data}
+    names["arguments"] = TrainingArguments("out", max_steps=6, dataloader_pin_memory=False, report_to="none")
+    exec(block, names)
+    assert torch.equal(dc.load("model.dcz", into=Classifier()).layers[0].weight, model.layers[0].weight)
