@@ -17,12 +17,11 @@ SECONDS = 60
 
 # one process that has imported all of this already, of which the ranks are forked
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        *("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"),
-        *("pytest", "deepcompression.model", "deepcompression.state"),
-    ]
-)
+PRELOADED = [
+    *("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"),
+    *("pytest", "deepcompression.model", "deepcompression.state"),
+]
+_CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 class Outcome(NamedTuple):

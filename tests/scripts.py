@@ -17,8 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from processes import PRELOADED
+
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["accelerate", "lightning", "transformers.trainer", "transformers.models.gpt2"])
+# there is one server only: what others need of it stays
+SERVER.set_forkserver_preload(
+    [*PRELOADED, "accelerate", "lightning", "transformers.trainer", "transformers.models.gpt2"]
+)
 
 # what the libraries warn of in themselves, or of what is wanted here
 FOREIGN = [

@@ -145,3 +145,15 @@ def test_a_training_shorter_than_the_schedule_is_told_at_the_beginning(tmp_path)
     with pytest.warns(UserWarning, match="the training has 4 steps left, the schedule 6"):
         trainer("out", callback(pruner), epochs=1, accumulate_grad_batches=2).fit(model, batches(), batches())
     assert pruner.steps == 4
+
+
+@scripts.apart
+def test_a_checkpoint_of_another_schedule_is_refused_before_a_step_is_taken(tmp_path):
+    model = classifier()
+    trainer("out", callback(dc.prune(model, RECIPE))).fit(model, batches(), batches())
+    model = classifier()
+    pruner = dc.prune(model, RECIPE.model_copy(update={"schedule": dc.Gradual(end=8)}))
+    job = trainer("out", callback(pruner))
+    with pytest.raises(ValueError, match=r"layers\.0\.weight was pruned by another recipe"):
+        job.fit(model, batches(), batches(), ckpt_path="out/epoch=0.ckpt")
+    assert job.global_step == 8

@@ -62,11 +62,11 @@ def trainer(model, folder, callbacks=(), epochs=3, **options):
     return Trainer(model, arguments, train_dataset=data, eval_dataset=data[:4], callbacks=[*callbacks])
 
 
-def pruned(make, folder, callback=None, **options):
+def pruned(make, folder, callback=None, recipe=RECIPE, **options):
     from deepcompression.integrations.transformers import CompressionCallback
 
     model = make()
-    pruner = dc.prune(model, RECIPE)
+    pruner = dc.prune(model, recipe)
     return trainer(model, folder, [CompressionCallback(pruner, path="model.dcz"), *(callback or [])], **options), pruner
 
 
@@ -186,3 +186,14 @@ def test_the_readme_runs_as_printed(tmp_path):
     names["arguments"] = TrainingArguments("out", max_steps=6, dataloader_pin_memory=False, report_to="none")
     exec(block, names)
     assert torch.equal(dc.load("model.dcz", into=Classifier()).layers[0].weight, model.layers[0].weight)
+
+
+@scripts.apart
+def test_a_checkpoint_of_another_schedule_is_refused_before_a_step_is_taken(tmp_path):
+    job, _ = pruned(Classifier, "out")
+    job.train()
+    other = RECIPE.model_copy(update={"schedule": dc.Gradual(end=8)})
+    job, _ = pruned(Classifier, "out", recipe=other)
+    with pytest.raises(ValueError, match=r"layers\.0\.weight was pruned by another recipe"):
+        job.train(resume_from_checkpoint="out/checkpoint-2")
+    assert job.state.global_step == 2

@@ -14,7 +14,8 @@ from torch.utils.hooks import RemovableHandle
 
 from deepcompression.compress import save
 from deepcompression.encode import DEFAULT_PROFILE
-from deepcompression.parametrize import Codebook, Mask, chain
+from deepcompression.parametrizations import Codebook, Mask
+from deepcompression.parametrize import chain
 from deepcompression.prune import Pruner
 from deepcompression.recipe import Recipe
 from deepcompression.targets import module_name, targets_of
@@ -52,11 +53,13 @@ class Stage:
         return self.pruner is not None and self.pruner.recipe.schedule.kind == "rounds"
 
     def begin(self, steps: float) -> None:
-        """Warns if the schedule does not end within so many steps."""
-        if self.pruner is None or self.finished:
+        """Warns if the schedule does not end within so many steps. Raises ValueError for masks of another recipe, which
+        a checkpoint has brought.
+        """
+        if self.pruner is None:
             return
         left = self.pruner.recipe.schedule.last_step - self.pruner.steps
-        if left > steps:
+        if left > steps and not self._by_rounds:
             warnings.warn(
                 f"the training has {steps:.0f} steps left, the schedule {left}: the model will not be pruned to the "
                 "end; train longer, or shorten the schedule",
