@@ -13,7 +13,7 @@ from models import MODELS, example, make, train_step
 import deepcompression as dc
 from deepcompression import Prune, Recipe, Rule, Share
 from deepcompression.grid import LIMITS, digits_on_grid
-from deepcompression.parametrize import Codebook
+from deepcompression.parametrizations import Codebook
 from deepcompression.tensor import WEIGHT_DTYPES, narrow, widen
 
 HALVES = ("F16", "BF16")

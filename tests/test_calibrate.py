@@ -12,7 +12,8 @@ from torch import nn
 
 import deepcompression as dc
 from deepcompression import Prune, Recipe, Rule, Share
-from deepcompression.parametrize import Codebook, Mask, parametrization
+from deepcompression.parametrizations import Codebook, Mask
+from deepcompression.parametrize import parametrization
 from deepcompression.targets import targets_of
 
 BY_BITS = Recipe(rules=[Rule(module="*", share=Share(bits=3))])

@@ -13,7 +13,8 @@ from torch import nn
 import deepcompression as dc
 from deepcompression.grid import LIMITS, digits_on_grid
 from deepcompression.model import read_model
-from deepcompression.parametrize import Codebook, parametrization
+from deepcompression.parametrizations import Codebook
+from deepcompression.parametrize import parametrization
 from deepcompression.targets import targets_of
 from deepcompression.tensor import CompressedTensor, DenseTensor, widen
 from deepcompression.torch_tensor import from_torch

@@ -30,18 +30,31 @@ ORDER = [
     *("runtime.weights", "runtime.layers", "runtime.windows", "runtime.sequence", "runtime"),
     *("energy", "bench.results", "bench.engines", "bench.measure", "bench.table", "bench"),
     *("criteria", "codebook", "metric", "fit", "schedule", "targets", "recipe"),
-    *("parametrize", "model", "state", "prune", "share", "streaming", "compress"),
+    *(
+        "ranks",
+        "sharded",
+        "parametrizations",
+        "parametrize",
+        "model",
+        "state",
+        "prune",
+        "share",
+        "streaming",
+        "compress",
+    ),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("network", "watch", "torch_network", "onnx_network", "calibrate", "subject", "search", "plan"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
+    *("integrations.stage", "integrations.transformers", "integrations.lightning", "integrations"),
     *("__init__", "cli.common", "cli.plan", "cli.convert", "cli.inspect", "cli.measure", "cli"),
 ]
 # These are imported only by functions that are given a model.
 TORCH_MODULES = {
-    *("torch_tensor", "convolve", "parametrize", "model", "state"),
+    *("torch_tensor", "convolve", "sharded", "parametrizations", "parametrize", "model", "state"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
     *("uses", "sources", "assemble", "inspection", "watch", "torch_network"),
+    *("integrations.stage", "integrations.transformers", "integrations.lightning"),
 }
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 import deepcompression as dc
-from deepcompression.parametrize import Codebook, Mask, attach_codebook, attach_mask, detach, original, parametrization
+from deepcompression.parametrizations import Codebook, Mask
+from deepcompression.parametrize import attach_codebook, attach_mask, detach, original, parametrization
 from deepcompression.targets import targets_of
 
 RECIPE = dc.Recipe(rules=[dc.Rule(tensor="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2))])
@@ -46,10 +47,10 @@ def test_attaching_a_mask_keeps_the_parameter_and_puts_it_in_every_place():
     model = make("tied")
     parameter = model.embedding.weight
     (target, _) = targets_of(model)
-    attach_mask(target, torch.rand(11, 8) > 0.5, step=4)
+    attach_mask(target, torch.rand(11, 8) > 0.5, step=4, recipe=7)
     assert original(target) is parameter
     mask = parametrization(target)
-    assert int(mask.step) == 4
+    assert (int(mask.step), int(mask.recipe)) == (4, 7)
     for module in (model.embedding, model.output):
         assert module.parametrizations.weight.original is parameter
         assert module.parametrizations.weight[0] is mask
@@ -60,10 +61,10 @@ def test_a_mask_that_grows_again_brings_nothing_back():
     (target,) = targets_of(model)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[1.0, 2.0]]))
-    attach_mask(target, torch.tensor([[False, True]]), 0)
+    attach_mask(target, torch.tensor([[False, True]]), 0, 0)
     with torch.no_grad():
         original(target).fill_(9)  # what an optimizer with momentum may do
-    attach_mask(target, torch.tensor([[True, True]]), 1)
+    attach_mask(target, torch.tensor([[True, True]]), 1, 0)
     assert model.weight.tolist() == [[0, 9]]
     assert original(target).tolist() == [[0, 9]]
 

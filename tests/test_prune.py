@@ -14,7 +14,8 @@ from torch.nn.utils import parametrizations
 import deepcompression as dc
 from deepcompression import Gradual, OneShot, Prune, Recipe, Rounds, Rule, Share
 from deepcompression.criteria import CRITERIA, survivor_count
-from deepcompression.parametrize import Mask, original, parametrization
+from deepcompression.parametrizations import Mask
+from deepcompression.parametrize import original, parametrization
 from deepcompression.targets import targets_of
 
 OPTIMIZERS = {
@@ -381,4 +382,4 @@ def test_a_mask_is_a_buffer_and_not_trained():
     mask = model[0].parametrizations.weight[0]
     assert isinstance(mask, Mask)
     assert not list(mask.parameters())
-    assert {name for name, _ in mask.named_buffers()} == {"mask", "step"}
+    assert {name for name, _ in mask.named_buffers()} == {"mask", "step", "recipe"}

@@ -33,7 +33,7 @@ def test_example_and_recipe_run_as_printed(tmp_path, monkeypatch):
         trained.append(model(images))
 
     names = {"model": model, "train": train, "Net": LeNet5}
-    exec(block("python", "dc.prune"), names)
+    exec(block("python", "dc.Recipe.load"), names)
     assert torch.equal(names["model"](images), trained[-1])
     assert (names["arrays"]["fc1.weight"] == names["model"].fc1.weight.detach().numpy()).all()
     assert dc.Report.of("model.dcz").ratio > 15

@@ -14,7 +14,8 @@ from torch.nn.utils import parametrizations
 import deepcompression as dc
 from deepcompression import Prune, Recipe, Rule, Share
 from deepcompression.codebook import CODEBOOKS, share_values
-from deepcompression.parametrize import Codebook, parametrization
+from deepcompression.parametrizations import Codebook
+from deepcompression.parametrize import parametrization
 from deepcompression.share import share_array
 from deepcompression.targets import targets_of
 

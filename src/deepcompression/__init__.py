@@ -15,9 +15,10 @@ from deepcompression.compress import compress, compress_tensors, finalize, load,
 from deepcompression.explanation import Explanation
 from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
 from deepcompression.plan import Plan, plan, sensitivity
-from deepcompression.prune import DeadNeurons, Pruner, dead_neurons, freeze, prune, scaled_dropout
+from deepcompression.prune import Pruner, prune
 from deepcompression.recipe import Encode, Prune, Recipe, Rule, Share
 from deepcompression.report import Report
+from deepcompression.retraining import DeadNeurons, dead_neurons, freeze, scaled_dropout
 from deepcompression.run import explain, run
 from deepcompression.schedule import Gradual, OneShot, Rounds
 from deepcompression.share import share

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from deepcompression.fit import Fitted, fit_penalty, fit_share, prune_mask
 from deepcompression.metric import Floats, Metric
 from deepcompression.network import Layout, Moments, Network, metric_of
-from deepcompression.recipe import Recipe, Rule
+from deepcompression.prune import recipe_digest
+from deepcompression.recipe import Prune, Recipe, Rule
 from deepcompression.targets import targets_of
 from deepcompression.tensor import Array, CompressedTensor, DenseTensor
 
@@ -164,7 +165,7 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
     """
     import torch
 
-    from deepcompression.parametrize import attach_codebook, attach_mask, original
+    from deepcompression.parametrize import attach_codebook, attach_mask, check_replaceable, original
     from deepcompression.torch_network import TorchNetwork
     from deepcompression.torch_tensor import to_torch
 
@@ -174,6 +175,7 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
         for target, rule in recipe.matches(model)
         if rule is not None and (rule.prune or rule.share) and target.count
     ]
+    check_replaceable(model, [target for target, _ in matches], "calibrate")
     network = TorchNetwork(model, batches)
     rules = {}
     for target, rule in matches:
@@ -191,7 +193,7 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
             continue
         dense = torch.from_numpy(np.array(tensor.numpy()))
         if name in rules:
-            attach_mask(target, dense != 0, 0)
+            attach_mask(target, dense != 0, 0, recipe_digest(recipe, cast(Prune, rules[name].prune), [target]))
         else:
             with torch.no_grad():
                 original(target).copy_(dense)

@@ -14,6 +14,7 @@ from deepcompression.criteria import CRITERIA, Select
 from deepcompression.encode import DEFAULT_PROFILE
 from deepcompression.file import LIMIT_BYTES, DczFile, How, save_tensors
 from deepcompression.prune import Pruner, check_finite, prune, prune_groups
+from deepcompression.ranks import Ranks
 from deepcompression.recipe import Recipe
 from deepcompression.report import Report
 from deepcompression.share import share
@@ -25,6 +26,8 @@ from deepcompression.tensor import BitmapTensor, Encodable, Tensor
 if TYPE_CHECKING:
     import torch
     from torch.nn import Module
+
+    from deepcompression.state import Found
 
 
 def compress(
@@ -43,8 +46,8 @@ def compress(
     written to `path`, in the `profile` that `save` describes; without a path it is only measured. The model is left
     shared; `finalize` makes it plain. Raises what `prune`, `share` and `save` raise.
     """
-    if path is not None and not Path(path).resolve().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {Path(path).resolve().parent} to write {path} to")
+    ranks = Ranks.of(model)
+    ranks.first(lambda: _check_folder(path))
     recipe = Recipe.of(recipe)
     before = evaluate(model) if evaluate else None
     run = train or (lambda model, step: None)
@@ -67,9 +70,15 @@ def compress(
         run(model, lambda: None)
     after = evaluate(model) if evaluate else None
     with tempfile.TemporaryDirectory() as folder:
+        # only the first rank writes and reads it
         target = Path(path) if path is not None else Path(folder) / "model.dcz"
-        save(model, target, recipe, profile=profile)
-        return Report.of(target, before=before, after=after)
+        _write(ranks, model, target, recipe, None, profile)
+        return ranks.first(lambda: Report.of(target, before=before, after=after))
+
+
+def _check_folder(path: str | os.PathLike[str] | None) -> None:
+    if path is not None and not Path(path).resolve().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {Path(path).resolve().parent} to write {path} to")
 
 
 def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -119,13 +128,35 @@ def save(
     buffers, exactly.
 
     `profile` is `fast`, for files that decode at full speed, `small`, for the smallest, or `paper`, for the paper's
-    own layout. Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. Raises
-    ValueError for a tensor that cannot be stored, OSError if writing fails.
+    own layout. Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. With
+    several ranks call it on all of them: the first writes, the others wait until it has. Raises ValueError for a tensor
+    that cannot be stored, OSError if writing fails.
     """
-    from deepcompression.model import read_model
+    ranks = Ranks.of(model)
+    ranks.agree(lambda: os.fspath(path), lambda path: {f"the path {path}": b""})
+    _write(ranks, model, path, recipe, metadata, profile)
 
-    how = encodings(Recipe.of(recipe), model) if recipe else None
-    save_tensors(path, read_model(model), metadata, how, profile)
+
+def _write(
+    ranks: Ranks,
+    model: Module,
+    path: str | os.PathLike[str],
+    recipe: Recipe | str | os.PathLike[str] | None,
+    metadata: Mapping[str, str] | None,
+    profile: str,
+) -> None:
+    from deepcompression.model import ModelTensors
+    from deepcompression.sharded import settle
+
+    settle(model)
+    # what all ranks gather alike
+    tensors = ranks.agree(lambda: ModelTensors(model), lambda tensors: dict.fromkeys(tensors, b""))
+
+    def write() -> None:
+        how = encodings(Recipe.of(recipe), model) if recipe else None
+        save_tensors(path, tensors, metadata, how, profile)
+
+    ranks.first(write, beside=tensors.gather_rest)
 
 
 def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:
@@ -134,11 +165,11 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
     Raises FormatError for a bad file and ValueError, listing names and shapes, for one that does not fit the model,
     which is then unchanged.
     """
-    import torch
-
     from deepcompression.model import check_fit
+    from deepcompression.sharded import fill, settle
     from deepcompression.torch_tensor import to_torch
 
+    settle(into)
     with DczFile(path, limit_bytes) as file:
         places = check_fit(into, file.entries, str(path))
         threads = os.cpu_count() or 1
@@ -152,12 +183,9 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
                 raise ValueError(
                     f"{target.name} and {name} are tied in the model, but differ in {path}: untie them first"
                 )
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            places[name].copy_(to_torch(tensor))
-        for name, root in roots.items():
-            if name != root and places[name] is not places[root]:
-                places[name].copy_(places[root])
+    for name, root in roots.items():
+        if name == root or places[name] is not places[root]:
+            fill(places[name], to_torch(tensors[root]))
     return into
 
 
@@ -169,30 +197,57 @@ def resume(
     With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1. An
     optimizer numbers parameters as it finds them: make it before `resume` if the one that was saved was made before
     `prune`, and after `resume` otherwise. Raises ValueError, before anything has changed, for a state that does not
-    fit the model.
+    fit the model, and, naming the tensor, for one of another recipe, or that was put together of several; with several
+    ranks on all of them, also where their states differ.
     """
-    from deepcompression.parametrize import Mask, parametrization
-    from deepcompression.state import restore
+    from deepcompression.sharded import follow, settle
+    from deepcompression.state import attach, find
 
-    pruner = Pruner(model, Recipe.of(recipe)) if recipe else None
-    restore(model, state)
-    if pruner is None:
-        return None
-    masked = [isinstance(parametrization(target), Mask) for group in pruner.groups for target in group.targets]
-    return pruner if masked and all(masked) else None
+    def work() -> tuple[Pruner | None, list[Found]]:
+        pruner = Pruner(model, Recipe.of(recipe)) if recipe else None
+        found = find(model, state)
+        return pruner if pruner and _goes_on(pruner, found) else None, found
+
+    settle(model)
+    ranks = Ranks.of(model)
+    pruner, found = ranks.agree(work, lambda made: {each.target.name: each.digest() for each in made[1]})
+    for each in found:
+        attach(each)
+    follow(model)
+    ranks.spare_sending(model)
+    return pruner
+
+
+def _goes_on(pruner: Pruner, found: list[Found]) -> bool:
+    """Whether all that a recipe prunes has masks in a state. Raises ValueError for masks of another recipe."""
+    marks = {each.target.name: each.mark for each in found if not each.is_shared}
+    masked = {name: mark for name, mark in marks.items() if mark is not None}
+    pruner.check(masked)
+    for name in pruner.digests:
+        if masked and name in marks and name not in masked:
+            raise ValueError(
+                f"{name} is pruned by the recipe, but not in the checkpoint: give the checkpoint's own recipe"
+            )
+    return bool(pruner.digests) and pruner.digests.keys() == masked.keys()
 
 
 def finalize(model: Module) -> Module:
     """Makes every pruned or shared weight an ordinary parameter again, with its present values; ties stay. Gives the
     model back.
 
-    Raises ValueError, before anything has changed, if somebody else's parametrization stands on top.
+    Raises ValueError, before anything has changed, if somebody else's parametrization stands on top, and for shared
+    weights inside of DistributedDataParallel or `fully_shard`.
     """
-    from deepcompression.parametrize import Codebook, Mask, chain, detach, parametrization
+    from deepcompression.parametrizations import Codebook, Mask
+    from deepcompression.parametrize import chain, check_replaceable, detach, parametrization
+    from deepcompression.sharded import follow, settle
 
+    settle(model)
     targets = [target for target in targets_of(model) if any(isinstance(p, Mask | Codebook) for p in chain(target))]
-    for target in targets:
-        parametrization(target)
+    shared = [target for target in targets if isinstance(parametrization(target), Codebook)]
+    if shared:
+        check_replaceable(model, shared, "finalize")
     for target in targets:
         detach(target)
+    follow(model)
     return model

@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
 
 from deepcompression.file import Tie
 from deepcompression.index import Entry
-from deepcompression.parametrize import Codebook, dense, is_pruned_by_torch, original, parametrization
-from deepcompression.targets import Target, targets_of
+from deepcompression.parametrizations import Codebook
+from deepcompression.parametrize import dense, is_pruned_by_torch, original, parametrization
+from deepcompression.sharded import whole
+from deepcompression.targets import Target, targets_of, unwrapped
 from deepcompression.tensor import CompressedTensor, Tensor
 from deepcompression.torch_tensor import DTYPE_NAMES, from_torch
 
 
-def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
-    """Every parameter and persistent buffer by its plain name; tied ones once, shared ones compressed, masked ones
-    with their zeros.
+class ModelTensors(Mapping[str, Tensor | Tie]):
+    """Every parameter and persistent buffer of a model by its plain name, read when it is asked for; tied ones once,
+    shared ones compressed, masked ones with their zeros.
 
-    Raises ValueError, naming the tensor, for what a file cannot hold.
+    Sharded ones are gathered when they are read: all ranks must read them in the same order, or `gather_rest`. Raises
+    ValueError, naming the tensor, for what a file cannot hold.
     """
-    for name, value in model.state_dict(keep_vars=True).items():
-        if not isinstance(value, torch.Tensor) or name.endswith("_extra_state"):
-            raise ValueError(
-                f"{name} is a {type(value).__name__} of a module's own: a .dcz file holds parameters and buffers only"
-            )
-    tensors: dict[str, Tensor | Tie] = {}
-    for target in targets_of(model):
-        tensors[target.name] = _read(target)
-        for name in target.names[1:]:
-            tensors[name] = Tie(target.name)
-    return tensors
+
+    def __init__(self, model: nn.Module) -> None:
+        for name, value in unwrapped(model).state_dict(keep_vars=True).items():
+            if not isinstance(value, torch.Tensor) or name.endswith("_extra_state"):
+                raise ValueError(
+                    f"{name} is a {type(value).__name__} of a module's own: a .dcz file holds parameters and buffers "
+                    "only"
+                )
+        self._own: dict[str, Target] = {}
+        self._roots: dict[str, str] = {}
+        for target in targets_of(model):
+            if not is_pruned_by_torch(target):
+                parametrization(target)
+            self._own[target.name] = target
+            self._roots |= dict.fromkeys(target.names, target.name)
+        self._read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor | Tie:
+        root = self._roots[name]
+        if name != root:
+            return Tie(root)
+        self._read.add(name)
+        return _read(self._own[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._roots)
+
+    def __len__(self) -> int:
+        return len(self._roots)
+
+    def gather_rest(self) -> None:
+        """Takes part in the gathering of sharded tensors that were not read here."""
+        for name, target in self._own.items():
+            if name not in self._read and not is_pruned_by_torch(target):
+                whole(original(target))
+
+
+def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
+    """All of `ModelTensors` at once."""
+    return dict(ModelTensors(model))
 
 
 def _read(target: Target) -> Tensor:
     codebook = None if is_pruned_by_torch(target) else parametrization(target)
     if not isinstance(codebook, Codebook):
         return from_torch(target.name, dense(target))
-    centroids = from_torch(target.name, codebook.on_grid(original(target)))
+    centroids = from_torch(target.name, codebook.on_grid(whole(original(target))))
     return CompressedTensor(
         target.shape,
         codebook.positions.cpu().numpy(),

@@ -1,150 +1,18 @@
-"""Masks and codebooks as torch parametrizations: pruned weights stay zero, shared weights are trained through their
-centroids.
-"""
+"""Masks and codebooks put on a model's tensors and taken off again: parameters keep their identity, ties stay."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from deepcompression.grid import LIMITS, Grid, grid_of
-from deepcompression.targets import PARAMETER_ORDER, Target, pruned_by_torch
-
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-class _Masked(torch.autograd.Function):
-    """The weight's bits times the mask: zero, without a sign, even for what is infinite or NaN. Faster on a CPU than
-    torch.where.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(weight: Tensor, mask: Tensor) -> Tensor:
-        bits = _BITS[weight.element_size()]
-        return (weight.contiguous().view(bits) * mask.to(bits)).view(weight.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return _masked(gradient, mask), None
-
-
-_masked = cast(Callable[[Tensor, Tensor], Tensor], _Masked.apply)
-
-
-class Mask(nn.Module):
-    """weight -> weight where the mask is True, zero elsewhere, whatever an optimizer does to the weight underneath.
-
-    mask   bool buffer in the weight's shape
-    step   int64 buffer: how far the pruning schedule has come
-    """
-
-    mask: Tensor
-    step: Tensor
-
-    def __init__(self, mask: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mask", mask)
-        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        return _masked(weight, self.mask)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        return weight
-
-
-class _Rounded(torch.autograd.Function):
-    """`grid.to_grid`, bit for bit, on any device; the gradient passes unchanged (the straight-through estimator)."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(centroids: Tensor, grid: Grid) -> Tensor:
-        values = centroids.float().double()
-        sizes = values.abs()
-        largest = sizes.amax()
-        scale = (largest / grid.limit).clamp(max=grid.largest_scale)
-        scale = (scale / grid.least_scale).ceil().clamp(min=1) * grid.least_scale
-        scale = ((scale.view(torch.int64) + grid.excess) & ~grid.excess).view(torch.float64)
-        digits = torch.where(sizes == largest, (sizes / scale).ceil(), (sizes / scale).round()).clamp(max=grid.limit)
-        rounded = torch.where(digits > 0, (digits * scale).copysign(values), 0.0)
-        return torch.where(largest.isfinite(), rounded.to(centroids.dtype), centroids)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Grid], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
-
-
-_rounded = cast(Callable[[Tensor, Grid], Tensor], _Rounded.apply)
-
-_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-
-
-class Codebook(nn.Module):
-    """centroids -> the dense weight; a centroid's gradient is the sum over its weights (the paper's equation 3), by
-    autograd.
-
-    positions  int64 buffer (survivors,): ascending indices in the flat weight
-    codes      uint8 buffer (survivors,): the centroid of each survivor
-    shape      of the weight; every other element is zero
-    grid       to which the centroids are rounded in each forward, while the parameter moves freely; None for none. A
-               buffer of that name, which holds the grid's largest digit, tells it to checkpoints
-    """
-
-    positions: Tensor
-    codes: Tensor
-    grid: str | None = None
-
-    def __init__(
-        self, shape: Iterable[int], positions: Tensor, codes: Tensor, centroids: int, grid: str | None = None
-    ) -> None:
-        super().__init__()
-        self.shape = torch.Size(shape)
-        self.centroids = centroids
-        self.grid = grid
-        self.register_buffer("positions", positions)
-        self.register_buffer("codes", codes)
-        if grid is not None:
-            self.register_buffer(grid, torch.tensor(LIMITS[grid], device=codes.device))
-
-    def on_grid(self, centroids: Tensor) -> Tensor:
-        """The centroids that the model computes with. Raises ValueError for a dtype that cannot hold the grid."""
-        if self.grid is None or not len(centroids):
-            return centroids
-        return _rounded(centroids, grid_of(self.grid, _NAMES[centroids.dtype]))
-
-    def forward(self, centroids: Tensor) -> Tensor:
-        survivors = self.on_grid(centroids).index_select(0, self.codes.int())
-        flat = survivors.new_zeros(self.shape.numel())
-        return flat.index_copy(0, self.positions, survivors).view(self.shape)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """The centroids nearest to a weight that is assigned: the mean of each cluster."""
-        survivors = weight.reshape(-1)[self.positions].double()
-        sums = survivors.new_zeros(self.centroids).index_add(0, self.codes.int(), survivors)
-        counts = torch.bincount(self.codes.int(), minlength=self.centroids)
-        return (sums / counts).to(weight.dtype)
-
-    def extra_repr(self) -> str:
-        return f"{tuple(self.shape)}, {len(self.positions)} survivors, {self.centroids} centroids" + (
-            f", {self.grid} grid" if self.grid else ""
-        )
+from deepcompression.parametrizations import Codebook, Mask, masked
+from deepcompression.sharded import home, is_sharded, plain_class, whole
+from deepcompression.targets import PARAMETER_ORDER, Target, pruned_by_torch, wrappers
 
 
 def _list_on(module: nn.Module, local: str) -> parametrize.ParametrizationList:
@@ -187,9 +55,29 @@ def original(target: Target) -> nn.Parameter:
     return cast(nn.Parameter, getattr(module, local))
 
 
+def check_replaceable(model: nn.Module, targets: Iterable[Target], change: str) -> None:
+    """Raises ValueError where parameters cannot take another shape, because DistributedDataParallel or `fully_shard`
+    holds them, and for parametrizations of somebody else.
+    """
+    if any(hasattr(each, "process_group") for each in wrappers(model)):
+        raise ValueError(
+            f"DistributedDataParallel holds the parameters that dc.{change} replaces: call dc.{change} on the model "
+            "inside (model.module), then wrap that anew: model = DistributedDataParallel(model.module)"
+        )
+    for target in targets:
+        parametrization(target)
+        if is_sharded(original(target)):
+            raise ValueError(
+                f"{target.name} is sharded (fully_shard), and dc.{change} changes its shape: on all ranks take the "
+                "state by get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) of "
+                "torch.distributed.checkpoint.state_dict, give it to dc.resume with a model built anew, call "
+                f"dc.{change} on that, then fully_shard"
+            )
+
+
 def dense(target: Target) -> Tensor:
-    """The weight as the model sees it, without gradient. Raises ValueError for a mask of torch.nn.utils.prune that is
-    not of zeros and ones.
+    """The weight as the model sees it, without gradient; a sharded one in full, for which all ranks must ask. Raises
+    ValueError for a mask of torch.nn.utils.prune that is not of zeros and ones, and for a weight without memory.
     """
     module, local = target.places[0]
     with torch.no_grad():
@@ -198,24 +86,41 @@ def dense(target: Target) -> Tensor:
             weight, mask = (cast(Tensor, getattr(module, f"{local}_{part}")) for part in ("orig", "mask"))
             if not ((mask == 0) | (mask == 1)).all():
                 raise ValueError(f"{target.name}_mask has values other than 0 and 1: apply it first (prune.remove)")
-            return _masked(weight.detach(), mask)
-        return cast(Tensor, getattr(module, local)).detach()
+            return masked(weight.detach(), mask)
+        parameter = None if _is_by_others(target) else original(target)
+        if parameter is None or not is_sharded(parameter):
+            return cast(Tensor, getattr(module, local)).detach()
+        found = parametrization(target)
+        full = whole(parameter).to(home(parameter))
+        return full if found is None else cast(Tensor, found(full))
 
 
-def attach_mask(target: Target, mask: Tensor, step: int) -> None:
+def _is_by_others(target: Target) -> bool:
+    return not all(isinstance(each, Mask | Codebook) for each in chain(target))
+
+
+def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
     """Puts a mask on a target in every place, or changes the one that is there; the parameter keeps its identity, and
     is zero wherever the old mask or the new one is False.
+
+    step, recipe  what the mask's buffers of these names tell
     """
-    weight = dense(target)
+    parameter = original(target)
     present = parametrization(target)
-    if not isinstance(present, Mask):
-        present = Mask(torch.empty_like(mask, device=weight.device))
-        for module, local in target.places:
-            _register(module, local, present)
     with torch.no_grad():
+        if isinstance(present, Mask):
+            parameter.copy_(present(parameter))
+        else:
+            present = Mask(torch.empty_like(mask, device=home(parameter)))
+            for module, local in target.places:
+                # registering resets autograd's state of a parameter, which DistributedDataParallel has hooks in
+                module._parameters[local] = nn.Parameter(parameter.detach(), parameter.requires_grad)
+                _register(module, local, present)
+                _list_on(module, local).original = parameter
         present.mask.copy_(mask)
         present.step.fill_(step)
-        original(target).copy_(present(weight))
+        present.recipe.fill_(recipe)
+        parameter.copy_(present(parameter))
 
 
 def attach_codebook(
@@ -242,9 +147,16 @@ def attach_codebook(
 
 def detach(target: Target) -> None:
     """Makes a target an ordinary parameter again, with the dense weight that the model sees; ties stay tied."""
-    if parametrization(target) is None:
+    found, parameter = parametrization(target), original(target)
+    if found is None:
         return
-    parameter = original(target)
+    if isinstance(found, Mask):
+        with torch.no_grad():
+            parameter.copy_(found(parameter))
+        for module, local in target.places:
+            strip(module, local)
+        parameter.grad = None
+        return
     for module, local in target.places[1:]:
         # removing turns the trained parameter dense, which the other places must not see before their own turn
         _list_on(module, local).original = nn.Parameter(parameter.detach().clone())
@@ -256,17 +168,19 @@ def detach(target: Target) -> None:
 
 def _unshare_class(module: nn.Module) -> None:
     """torch gives a parametrized module a class of its own and changes that class; but a deep copy has the same one."""
-    if parametrize.is_parametrized(module):
-        shared = type(module)
-        module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
+    with plain_class(module):
+        if parametrize.is_parametrized(module):
+            shared = type(module)
+            module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
 
 
 def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
     _unshare_class(module)
     order = getattr(module, PARAMETER_ORDER, tuple(module._parameters))
-    # unsafe spares a check of the shape that a codebook does not pass while it is registered
-    parametrize.register_parametrization(module, local, new, unsafe=True)
-    setattr(type(module), PARAMETER_ORDER, order)
+    with plain_class(module):
+        # unsafe spares a check of the shape that a codebook does not pass while it is registered
+        parametrize.register_parametrization(module, local, new, unsafe=True)
+        setattr(type(module), PARAMETER_ORDER, order)
     _reorder(cast(nn.ModuleDict, module.parametrizations)._modules, order)
     if isinstance(module, nn.RNNBase) and _forget_flat_weights not in module._forward_hooks.values():
         module.register_forward_hook(_forget_flat_weights)
@@ -289,7 +203,8 @@ def strip(module: nn.Module, local: str) -> None:
 def _remove(module: nn.Module, local: str, dense: bool = True) -> None:
     _unshare_class(module)
     order = getattr(module, PARAMETER_ORDER)
-    parametrize.remove_parametrizations(module, local, leave_parametrized=dense)
+    with plain_class(module):
+        parametrize.remove_parametrizations(module, local, leave_parametrized=dense)
     _reorder(module._parameters, order)
     if not parametrize.is_parametrized(module):
         for key, hook in list(module._forward_hooks.items()):

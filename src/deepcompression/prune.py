@@ -1,29 +1,26 @@
-"""Stage 1, pruning: masks put on a model and moved along a schedule, and what the paper does besides (its section
-2).
-"""
+"""Stage 1, pruning: masks put on a model and moved along a schedule (the paper's section 2)."""
 
 from __future__ import annotations
 
-import math
+import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression.criteria import CRITERIA
+from deepcompression.ranks import Ranks, digest
 from deepcompression.recipe import Prune, Recipe
-from deepcompression.slices import Weights
-from deepcompression.targets import Described, Target, plain_modules, targets_of
+from deepcompression.slices import Weights, unpacked
+from deepcompression.targets import Described, Target
 from deepcompression.tensor import Array
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from deepcompression.parametrize import Mask
+    from deepcompression.parametrizations import Mask
 
 
 class Group(NamedTuple):
@@ -48,47 +45,108 @@ def check_finite(name: str, weights: Weights) -> None:
         raise ValueError(f"{name} has {bad} weights that are NaN or infinite: it cannot be pruned; mend the training")
 
 
-def masks_for(group: Group, weights: list[Array], amount: float, seed: int) -> list[NDArray[np.bool_]]:
-    """The masks of a group's weights at a density or quality. Raises ValueError for weights that are not finite."""
-    for target, weight in zip(group.targets, weights, strict=True):
-        check_finite(target.name, Weights.of(weight))
-    return CRITERIA[group.prune.criterion].masks(weights, amount, seed)
+def recipe_digest(recipe: Recipe, prune: Prune, targets: Iterable[Target]) -> int:
+    """64 bits that tell of all that masks depend on beside the weights: the schedule, the seed, the rule's `prune`, and
+    the tensors of the rule where their masks depend on each other.
+    """
+    together = CRITERIA[prune.criterion].together or prune.criterion == "random"
+    names = [target.name for target in targets] if together else []
+    said = [recipe.schedule.model_dump(mode="json"), recipe.seed, prune.model_dump(mode="json"), names]
+    return int.from_bytes(digest(json.dumps(said, sort_keys=True).encode())[:8], "little", signed=True)
+
+
+def masks_for(group: Group, read: Callable[[Target], Array], amount: float, seed: int) -> Iterator[NDArray[np.bool_]]:
+    """The masks of a group's weights at a density or quality.
+
+    `read` gives a target's weights, one at a time, and as often as it takes where tensors decide together. Raises
+    ValueError for weights that are not finite.
+    """
+    criterion = CRITERIA[group.prune.criterion]
+
+    def checked(target: Target) -> Weights:
+        weights = Weights.of(read(target))
+        check_finite(target.name, weights)
+        return weights
+
+    def again(target: Target) -> Weights:
+        # of weights that decide alone only the number is asked for
+        dtype = checked(target).dtype if criterion.together else np.dtype(np.float32)
+        return Weights(target.count, dtype, lambda: Weights.of(read(target)).slices())
+
+    selects = criterion.select([again(target) for target in group.targets], amount, seed)
+    for select, target in zip(selects, group.targets, strict=True):
+        yield unpacked(select(checked(target)), slice(0, target.count)).reshape(target.shape)
 
 
 class Pruner:
     """Moves the masks of a model along its recipe's schedule; made by `prune`.
 
-    Call `step` once per optimizer step (`gradual`) or once per retraining (`rounds`). How far it has come is part of
-    the model's `state_dict`.
+    Call `step` once per optimizer step (`gradual`) or once per retraining (`rounds`), on every rank. How far it has
+    come is part of the model's `state_dict`.
     """
 
     def __init__(self, model: Module, recipe: Recipe) -> None:
+        self.model = model
         self.recipe = recipe
         self.groups = prune_groups(recipe, model)
+        # of each tensor that the recipe prunes, what its mask must tell
+        self.digests = {
+            target.name: recipe_digest(recipe, group.prune, group.targets)
+            for group in self.groups
+            for target in group.targets
+        }
 
-    def _weights(self, group: Group) -> list[Array]:
-        from deepcompression.parametrize import dense
-        from deepcompression.torch_tensor import from_torch
+    def _masks(self) -> dict[str, Mask]:
+        from deepcompression.parametrizations import Mask
+        from deepcompression.parametrize import parametrization
 
-        return [from_torch(target.name, dense(target)).numpy() for target in group.targets]
-
-    def _masks(self) -> list[Mask]:
-        from deepcompression.parametrize import Mask, parametrization
-
-        masks = []
+        masks = {}
         for group in self.groups:
             for target in group.targets:
                 present = parametrization(target)
                 if not isinstance(present, Mask):
                     raise ValueError(f"{target.name} has no mask any more: it was shared or made plain; prune it anew")
-                masks.append(present)
+                masks[target.name] = present
         return masks
+
+    def _steps(self, masks: Mapping[str, Mask]) -> int:
+        """What all masks tell, read at once: devices are waited for."""
+        import torch
+
+        if not masks:
+            return 0
+        told = torch.stack([part for mask in masks.values() for part in (mask.step, mask.recipe)]).tolist()
+        return self.check(dict(zip(masks, zip(told[::2], told[1::2], strict=True), strict=True)))
+
+    def check(self, told: Mapping[str, tuple[int, int]]) -> int:
+        """The step of the schedule that masks tell of, by name: step and digest of the recipe.
+
+        Raises ValueError, naming the tensor, for masks of another recipe, and for masks at different steps.
+        """
+        steps: dict[int, str] = {}
+        for name, (step, recipe) in told.items():
+            if name not in self.digests:
+                raise ValueError(
+                    f"{name} is pruned in the checkpoint, but not by the recipe: give the checkpoint's own"
+                )
+            if recipe != self.digests[name]:
+                raise ValueError(
+                    f"{name} was pruned by another recipe than this: schedule, seed or the rule's prune settings have "
+                    "changed since; go on with that recipe, or start from plain weights"
+                )
+            steps.setdefault(step, name)
+        if len(steps) > 1:
+            (one, first), (other, second), *_ = steps.items()
+            raise ValueError(
+                f"{first} is at step {one} of the schedule, {second} at step {other}: they were not saved together; "
+                "load one checkpoint as a whole"
+            )
+        return next(iter(steps), 0)
 
     @property
     def steps(self) -> int:
         """How often `step` has been called."""
-        masks = self._masks()
-        return int(masks[0].step) if masks else 0
+        return self._steps(self._masks())
 
     @property
     def done(self) -> bool:
@@ -98,27 +156,48 @@ class Pruner:
     def step(self) -> None:
         """One step of the schedule: prunes further where it is due.
 
-        Raises ValueError, before anything has changed, for weights that are not finite, and for a model that was
-        shared or made plain since.
+        Raises ValueError, before anything has changed, for weights that are not finite, for a model that was shared or
+        made plain since, and for masks that were loaded from another recipe's state; with several ranks on all of them,
+        also where they would get different masks.
         """
-        step = self.steps + 1
+        masks = self._masks()
+        step = self._steps(masks) + 1
         if self.recipe.schedule.due(step):
             self._prune(step)
-        for mask in self._masks():
+        for mask in masks.values():
             mask.step.fill_(step)
 
     def _prune(self, step: int) -> None:
         import torch
 
         from deepcompression.parametrize import attach_mask
+        from deepcompression.sharded import follow, settle
 
+        settle(self.model)
+        ranks = Ranks.of(self.model)
+        for target, mask in ranks.agree(lambda: self._changes(step), _digests):
+            attach_mask(target, torch.from_numpy(mask), step, self.digests[target.name])
+        follow(self.model)
+        ranks.spare_sending(self.model)
+
+    def _changes(self, step: int) -> list[tuple[Target, NDArray[np.bool_]]]:
         changes = []
         for group in self.groups:
             amount = self.recipe.schedule.amount(group.prune.start, group.prune.amount, step)
-            masks = masks_for(group, self._weights(group), amount, self.recipe.seed)
+            masks = masks_for(group, _read, amount, self.recipe.seed)
             changes += list(zip(group.targets, masks, strict=True))
-        for target, mask in changes:
-            attach_mask(target, torch.from_numpy(mask), step)
+        return changes
+
+
+def _read(target: Target) -> Array:
+    from deepcompression.parametrize import dense
+    from deepcompression.torch_tensor import from_torch
+
+    return from_torch(target.name, dense(target)).numpy()
+
+
+def _digests(changes: list[tuple[Target, NDArray[np.bool_]]]) -> dict[str, bytes]:
+    return {target.name: digest(np.packbits(mask).data) for target, mask in changes}
 
 
 def prune(model: Module, recipe: Recipe | str | os.PathLike[str]) -> Pruner:
@@ -126,80 +205,27 @@ def prune(model: Module, recipe: Recipe | str | os.PathLike[str]) -> Pruner:
     zero while the model is trained.
 
     With the schedule `one-shot` all is done at once; with `rounds` and `gradual` go on by calling `step` of what is
-    returned. Parameters keep their identity, so that an optimizer made before goes on. Raises ValueError, before
-    anything has changed, for a rule that matches nothing, for weights that are not finite, and for a tensor that is
-    shared already or parametrized by somebody else.
+    returned. Parameters keep their identity, so that an optimizer made before goes on, and so do
+    DistributedDataParallel and `fully_shard`. Raises ValueError, before anything has changed, for a rule that matches
+    nothing, for weights that are not finite, and for a tensor that is shared already or parametrized by somebody else;
+    with several ranks on all of them, also where they would get different masks.
     """
-    from deepcompression.parametrize import Codebook, parametrization
+    from deepcompression.sharded import settle
 
-    pruner = Pruner(model, Recipe.of(recipe))
-    for group in pruner.groups:
-        for target in group.targets:
-            if isinstance(parametrization(target), Codebook):
-                raise ValueError(f"{target.name} is shared already: prune before sharing, or call finalize first")
+    def plan() -> Pruner:
+        from deepcompression.parametrizations import Codebook
+        from deepcompression.parametrize import parametrization
+
+        pruner = Pruner(model, Recipe.of(recipe))
+        for group in pruner.groups:
+            for target in group.targets:
+                if isinstance(parametrization(target), Codebook):
+                    raise ValueError(f"{target.name} is shared already: prune before sharing, or call finalize first")
+        return pruner
+
+    settle(model)
+    ranks = Ranks.of(model)
+    # before any weight is gathered, which all ranks must do alike
+    pruner = ranks.agree(plan, lambda pruner: {n: str(told).encode() for n, told in pruner.digests.items()})
     pruner._prune(0)
     return pruner
-
-
-def scaled_dropout(rate: float, density: float) -> float:
-    """The dropout rate for retraining a layer pruned to a density: rate x sqrt(survivors / weights) (companion paper,
-    section 3.2).
-    """
-    if not (0 <= rate <= 1 and 0 <= density <= 1):
-        raise ValueError(f"rate and density are from 0 to 1; found {rate} and {density}")
-    return rate * math.sqrt(density)
-
-
-@contextmanager
-def freeze(model: Module, *modules: str) -> Iterator[None]:
-    """Within the block no parameter of the modules named (globs) is trained: freeze one part while another retrains.
-
-    Raises ValueError for a pattern that matches no module.
-    """
-    frozen = []
-    for pattern in modules:
-        found = [module for name, module in plain_modules(model) if fnmatchcase(name, pattern)]
-        if not found:
-            names = ", ".join(name for name, _ in plain_modules(model) if name)
-            raise ValueError(f"{pattern!r} matches no module; there are {names}")
-        frozen += [parameter for module in found for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-        parameter.grad = None
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
-
-
-class DeadNeurons(NamedTuple):
-    """What a pruned weight no longer uses: indices of outputs, its rows, and of inputs, its columns, that have only
-    zeros (of a transposed convolution, outputs are the columns).
-    """
-
-    outputs: NDArray[np.int64]
-    inputs: NDArray[np.int64]
-
-
-def dead_neurons(model: Module) -> Mapping[str, DeadNeurons]:
-    """Rows and columns without any survivor, by tensor, for all weights of at least two dimensions that have some.
-
-    A neuron whose inputs are all pruned is a constant, one whose outputs are all pruned has no effect: both could be
-    removed (companion paper, section 3.5). Nothing is changed.
-    """
-    from deepcompression.parametrize import dense
-
-    dead = {}
-    for target in targets_of(model):
-        if not (target.trained and target.floating and len(target.shape) >= 2):
-            continue
-        survives = (dense(target) != 0).cpu().numpy()
-        others = tuple(range(2, survives.ndim))
-        outputs = np.flatnonzero(~survives.any(axis=(1, *others)))
-        inputs = np.flatnonzero(~survives.any(axis=(0, *others)))
-        if getattr(target.places[0][0], "transposed", False):
-            outputs, inputs = inputs, outputs
-        if len(outputs) or len(inputs):
-            dead[target.name] = DeadNeurons(outputs, inputs)
-    return dead

@@ -12,6 +12,7 @@ from deepcompression.codebook import Floats, share_slices
 from deepcompression.fit import fit_penalty
 from deepcompression.grid import grid_of
 from deepcompression.metric import Metric
+from deepcompression.ranks import Ranks, digest
 from deepcompression.recipe import Recipe, Share
 from deepcompression.slices import Bits, Weights, count_bits, spans, unpacked
 from deepcompression.targets import Target
@@ -78,19 +79,32 @@ def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
 
     Survivors are the weights under a mask, or those that are not zero where there is none; pruned weights stay zero.
     The parameters change their shape, so that an optimizer must be made anew. Raises ValueError, before anything has
-    changed, for a rule that matches nothing, weights that are not finite, a grid that a tensor's dtype cannot hold, and
-    a tensor that is shared already or parametrized by somebody else.
+    changed, for a rule that matches nothing, weights that are not finite, a grid that a tensor's dtype cannot hold, a
+    tensor that is shared already or parametrized by somebody else, and a model inside of DistributedDataParallel or
+    `fully_shard`; with several ranks on all of them, also where they would get different codebooks.
     """
     import torch
 
-    from deepcompression.parametrize import Codebook, Mask, attach_codebook, dense, parametrization
-    from deepcompression.torch_tensor import from_torch, to_torch
+    from deepcompression.parametrize import attach_codebook
+    from deepcompression.torch_tensor import to_torch
 
+    ranks = Ranks.of(model)
+    for target, shared, grid in ranks.agree(lambda: _changes(model, Recipe.of(recipe)), _digests):
+        centroids = to_torch(DenseTensor(shared.dtype, shared.codebook))
+        attach_codebook(target, torch.from_numpy(shared.positions), torch.from_numpy(shared.codes), centroids, grid)
+    ranks.spare_sending(model)
+
+
+def _changes(model: Module, recipe: Recipe) -> list[_Change]:
+    from deepcompression.parametrizations import Codebook, Mask
+    from deepcompression.parametrize import check_replaceable, dense, parametrization
+    from deepcompression.torch_tensor import from_torch
+
+    matches = [(target, rule.share) for target, rule in recipe.matches(model) if rule is not None and rule.share]
+    if matches:
+        check_replaceable(model, [target for target, _ in matches], "share")
     changes: list[_Change] = []
-    recipe = Recipe.of(recipe)
-    for target, rule in recipe.matches(model):
-        if rule is None or rule.share is None:
-            continue
+    for target, wanted in matches:
         present = parametrization(target)
         if isinstance(present, Codebook):
             raise ValueError(f"{target.name} is shared already: call finalize first to share it anew")
@@ -98,10 +112,15 @@ def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
         values = weight.numpy()
         survives = present.mask.cpu().numpy() if isinstance(present, Mask) else values != 0
         try:
-            shared = share_array(values, survives, rule.share, recipe.seed, weight.dtype)
+            shared = share_array(values, survives, wanted, recipe.seed, weight.dtype)
         except ValueError as error:
             raise ValueError(f"{target.name}: {error}") from None
-        changes.append(_Change(target, shared, rule.share.codebook_grid))
-    for target, shared, grid in changes:
-        centroids = to_torch(DenseTensor(shared.dtype, shared.codebook))
-        attach_codebook(target, torch.from_numpy(shared.positions), torch.from_numpy(shared.codes), centroids, grid)
+        changes.append(_Change(target, shared, wanted.codebook_grid))
+    return changes
+
+
+def _digests(changes: list[_Change]) -> dict[str, bytes]:
+    return {
+        target.name: digest(shared.positions.data, shared.codes.data, shared.codebook.data, str(grid).encode())
+        for target, shared, grid in changes
+    }

@@ -14,7 +14,7 @@ from torch import nn
 from deepcompression import parametrize
 from deepcompression.file import DczFile
 from deepcompression.model import check_fit
-from deepcompression.parametrize import Codebook
+from deepcompression.parametrizations import Codebook
 from deepcompression.targets import Target, targets_of
 from deepcompression.tensor import BitmapTensor, CompressedTensor
 from deepcompression.torch_tensor import from_torch, to_torch

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from deepcompression.grid import LIMITS, grid_of
-from deepcompression.parametrize import attach_codebook, attach_mask, original, parametrization
+from deepcompression.parametrize import attach_codebook, attach_mask, check_replaceable, original, parametrization
+from deepcompression.ranks import digest
+from deepcompression.sharded import fill
 from deepcompression.targets import Target, module_name, targets_of
 from deepcompression.tensor import CompressedTensor
 from deepcompression.torch_tensor import from_torch
@@ -18,27 +21,43 @@ State = Mapping[str, torch.Tensor]
 
 # the parts that a tensor has in a state_dict in each stage, as torch calls those of a parametrized tensor
 _PLAIN = ("",)
-_MASKED = ("original", "0.mask", "0.step")
+_MASKED = ("original", "0.mask", "0.step", "0.recipe")
 _SHARED = ("original", "0.positions", "0.codes")
+_HINTS = {"0.recipe": " (an older version wrote no digest of its recipe: prune anew)"}
 # beside _SHARED, the part that tells of a codebook's grid -> its name
 _GRIDS = {f"0.{grid}": grid for grid in LIMITS}
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """A target and its parts in the state."""
 
     target: Target
     parts: dict[str, torch.Tensor]
 
+    @property
+    def mark(self) -> tuple[int, int] | None:
+        """Step and digest of the recipe that its mask tells; None for what has no mask."""
+        return (int(self.parts["0.step"]), int(self.parts["0.recipe"])) if "0.mask" in self.parts else None
 
-def restore(model: nn.Module, state: State) -> None:
-    """Attaches the masks and codebooks found in `state` to a plain model and loads all of it.
+    @property
+    def is_shared(self) -> bool:
+        return "0.codes" in self.parts
 
-    Raises ValueError, listing what does not fit, before anything has changed.
+    def digest(self) -> bytes:
+        """Of all that must be the same on every rank: parts that are not trained."""
+        own = (from_torch(part, tensor) for part, tensor in self.parts.items() if part.startswith("0."))
+        return digest(*(np.ascontiguousarray(tensor.elements).reshape(-1).view(np.uint8).data for tensor in own))
+
+
+def find(model: nn.Module, state: State) -> list[Found]:
+    """The tensors of a plain model with their parts in `state`, each once.
+
+    Raises ValueError that lists what does not fit.
     """
+    state = _plain_names(model, state)
     problems: list[str] = []
     known: set[str] = set()
-    found: list[_Found] = []
+    found: list[Found] = []
     for target in targets_of(model):
         if parametrization(target) is not None:
             raise ValueError(f"{target.name} is pruned or shared already: resume on a model built anew")
@@ -47,18 +66,40 @@ def restore(model: nn.Module, state: State) -> None:
         for name, stage in stages.items() or [(target.name, _PLAIN)]:
             keys = {part: _key(name, part) for part in stage}
             known.update(keys.values())
-            missing = [f"{key} is missing" for key in keys.values() if key not in state]
+            missing = [f"{key} is missing{_HINTS.get(part, '')}" for part, key in keys.items() if key not in state]
             problems += missing
             if not missing:
-                found.append(_Found(target, {part: state[key] for part, key in keys.items()}))
+                found.append(Found(target, {part: state[key] for part, key in keys.items()}))
                 problems += [f"{name}: {problem}" for problem in _misfits(found[-1])]
     problems += [f"{key} is not in the model" for key in state if key not in known]
     problems += _untied(found)
     if problems:
         more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(f"the checkpoint does not fit the model: {'; '.join(problems[:8])}{more}")
-    for target, parts in {id(target): (target, parts) for target, parts in found}.values():
-        _attach(target, parts)
+    if shared := [each.target for each in found if each.is_shared]:
+        check_replaceable(model, shared, "resume")
+    return list({id(each.target): each for each in found}.values())
+
+
+def attach(found: Found) -> None:
+    """Brings a target into the stage of its parts, and loads them."""
+    target, parts = found
+    if found.is_shared:
+        grid = next((grid for part, grid in _GRIDS.items() if part in parts), None)
+        attach_codebook(target, parts["0.positions"], parts["0.codes"], parts["original"], grid)
+        return
+    if found.mark:
+        attach_mask(target, parts["0.mask"], *found.mark)
+    fill(original(target), parts[""] if "" in parts else parts["original"])
+
+
+def _plain_names(model: nn.Module, state: State) -> State:
+    """The state without what DistributedDataParallel or torch.compile puts before all names."""
+    own = [name for target in targets_of(model) for name in target.names]
+    for prefix in ("_orig_mod.", "module.", "_orig_mod."):
+        if state and all(key.startswith(prefix) for key in state) and not all(n.startswith(prefix) for n in own):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
 
 
 def _key(name: str, part: str) -> str:
@@ -76,7 +117,7 @@ def _stage(name: str, state: State) -> tuple[str, ...] | None:
     return _PLAIN if name in state else None
 
 
-def _misfits(found: _Found) -> list[str]:
+def _misfits(found: Found) -> list[str]:
     """What is wrong with shapes, dtypes and values of a tensor's parts."""
     target, parts = found
     dtype = original(target).dtype
@@ -90,7 +131,7 @@ def _misfits(found: _Found) -> list[str]:
             return [str(error)]
         return []
     expected = {"": (target.shape, dtype), "original": (target.shape, dtype)}
-    expected |= {"0.mask": (target.shape, torch.bool), "0.step": ((), torch.int64)}
+    expected |= {"0.mask": (target.shape, torch.bool), "0.step": ((), torch.int64), "0.recipe": ((), torch.int64)}
     return [
         f"{part or 'it'} is {_describe(tensor)}, expected {list(expected[part][0])} of {expected[part][1]}"
         for part, tensor in parts.items()
@@ -120,26 +161,15 @@ def _check_grid(parts: Mapping[str, torch.Tensor], dtype: str) -> None:
         grid_of(grid, dtype)
 
 
-def _untied(found: list[_Found]) -> list[str]:
+def _untied(found: list[Found]) -> list[str]:
     """Targets that are tied in the model, but stand in the state with several values."""
-    first: dict[int, _Found] = {}
+    first: dict[int, Found] = {}
     return [
         f"{' and '.join(target.names)} are tied in the model, but differ in the checkpoint"
         for target, parts in found
-        if not _same(first.setdefault(id(target), _Found(target, parts)).parts, parts)
+        if not _same(first.setdefault(id(target), Found(target, parts)).parts, parts)
     ]
 
 
 def _same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
     return one is other or (one.keys() == other.keys() and all(torch.equal(one[part], other[part]) for part in one))
-
-
-def _attach(target: Target, parts: Mapping[str, torch.Tensor]) -> None:
-    if "0.codes" in parts:
-        grid = next((grid for part, grid in _GRIDS.items() if part in parts), None)
-        attach_codebook(target, parts["0.positions"], parts["0.codes"], parts["original"], grid)
-        return
-    if "0.mask" in parts:
-        attach_mask(target, parts["0.mask"], int(parts["0.step"]))
-    with torch.no_grad():
-        original(target).copy_(parts[""] if "" in parts else parts["original"])

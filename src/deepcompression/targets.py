@@ -63,7 +63,8 @@ def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
     """The tensors of a model in the order of its modules, or of a mapping from names to tensors, or to entries of a
     checkpoint, in its own order.
 
-    A model's are the parameters and persistent buffers of its `state_dict`, a module's parameters first.
+    A model's are the parameters and persistent buffers of its `state_dict`, a module's parameters first. Of a model
+    inside of DistributedDataParallel or torch.compile the names are the plain ones.
     """
     if isinstance(model, Mapping):
         tied: dict[str, list[str]] = {}
@@ -83,16 +84,49 @@ def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
             trained[id(original)] = is_parameter
     targets = []
     for key, found in places.items():
-        module, local = next(iter(found))
-        tensor = getattr(module, local)
-        floating = str(tensor.dtype) in _TORCH_WEIGHT_DTYPES
-        targets.append(Target(tuple(names[key]), tuple(tensor.shape), floating, trained[key], tuple(found)))
+        shape, dtype = _described(*next(iter(found)))
+        floating = str(dtype) in _TORCH_WEIGHT_DTYPES
+        targets.append(Target(tuple(names[key]), tuple(shape), floating, trained[key], tuple(found)))
     return targets
+
+
+def _described(module: Module, local: str) -> tuple[Any, Any]:
+    """Shape and dtype of a weight; a mask or codebook of ours tells them without being computed."""
+    found = getattr(module, "parametrizations", {})
+    ours = [p for p in found[local] if hasattr(p, "weight_shape")] if local in found else []
+    if len(ours) == 1 == len(found[local]):
+        return ours[0].weight_shape, found[local].original.dtype
+    tensor = getattr(module, local)
+    return tensor.shape, tensor.dtype
+
+
+# class of what is put around a model -> its attribute that holds it
+_WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
+
+
+def wrappers(model: Module) -> Iterator[Module]:
+    """What DistributedDataParallel and torch.compile have put around a model, from the outside to the inside."""
+    inside = _inside(model)
+    while inside is not None:
+        yield model
+        model, inside = inside, _inside(inside)
+
+
+def unwrapped(model: Module) -> Module:
+    """The model without its `wrappers`."""
+    while (inside := _inside(model)) is not None:
+        model = inside
+    return model
+
+
+def _inside(model: Module) -> Any:
+    names = (_WRAPPERS[base.__name__] for base in type(model).__mro__ if base.__name__ in _WRAPPERS)
+    return next((model._modules.get(name) for name in names), None)
 
 
 def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
     """Modules under every name they have, but not the insides of parametrizations."""
-    for name, module in model.named_modules(remove_duplicate=False):
+    for name, module in unwrapped(model).named_modules(remove_duplicate=False):
         if "parametrizations" not in name.split("."):
             yield name, module
 

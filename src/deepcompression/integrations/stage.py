@@ -1,0 +1,136 @@
+"""One stage of compression inside somebody else's trainer: stepped, measured, guarded against checkpoints that do not
+belong to it, and written at its end.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from deepcompression.compress import save
+from deepcompression.encode import DEFAULT_PROFILE
+from deepcompression.parametrizations import Codebook, Mask
+from deepcompression.parametrize import chain
+from deepcompression.prune import Pruner
+from deepcompression.recipe import Recipe
+from deepcompression.targets import module_name, targets_of
+
+
+class Stage:
+    """What every callback is made from.
+
+    pruner   what `prune` or `resume` gave: moved with each step of the optimizer, but for the schedule `rounds`, whose
+             steps are taken between trainings; None once the model is shared
+    path     where the model is written when training ends; None for nowhere
+    recipe   whose `encode` rules the file follows: the pruner's, if not given
+    profile  of the file, as for `save`
+    """
+
+    def __init__(
+        self,
+        pruner: Pruner | None = None,
+        path: str | os.PathLike[str] | None = None,
+        recipe: Recipe | str | os.PathLike[str] | None = None,
+        profile: str = DEFAULT_PROFILE,
+    ) -> None:
+        self.pruner = pruner
+        self.path = path
+        self.recipe = Recipe.of(recipe) if recipe is not None else pruner.recipe if pruner is not None else None
+        self.profile = profile
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to prune in this training."""
+        return self.pruner is None or self._by_rounds or self.pruner.done
+
+    @property
+    def _by_rounds(self) -> bool:
+        return self.pruner is not None and self.pruner.recipe.schedule.kind == "rounds"
+
+    def begin(self, steps: float) -> None:
+        """Warns if the schedule does not end within so many steps. Raises ValueError for masks of another recipe, which
+        a checkpoint has brought.
+        """
+        if self.pruner is None:
+            return
+        left = self.pruner.recipe.schedule.last_step - self.pruner.steps
+        if left > steps and not self._by_rounds:
+            warnings.warn(
+                f"the training has {steps:.0f} steps left, the schedule {left}: the model will not be pruned to the "
+                "end; train longer, or shorten the schedule",
+                stacklevel=2,
+            )
+
+    def step(self) -> bool:
+        """One step of the optimizer was taken. Gives back whether masks may have changed."""
+        if self.pruner is None or self._by_rounds:
+            return False
+        self.pruner.step()
+        return self.pruner.recipe.schedule.due(self.pruner.steps)
+
+    def end(self, model: nn.Module) -> None:
+        """Writes the file, if one was asked for."""
+        if self.path is not None:
+            save(model, self.path, self.recipe, profile=self.profile)
+
+
+def density(model: nn.Module) -> float:
+    """Survivors / weights of all tensors that are pruned or shared; 1 if there are none."""
+    survivors = weights = 0
+    for module in model.modules():
+        if isinstance(module, Mask):
+            survivors += int(module.mask.sum())
+            weights += module.mask.numel()
+        elif isinstance(module, Codebook):
+            survivors += len(module.positions)
+            weights += module.shape.numel()
+    return survivors / weights if weights else 1.0
+
+
+def refuse_other_stages(model: nn.Module) -> RemovableHandle:
+    """From now on `load_state_dict` of the model, or of what wraps it, raises ValueError, before anything has changed,
+    for a state in which a tensor is plain, pruned or shared and in the model it is not; trainers that load without
+    `strict` would go on with the weights that they have.
+    """
+    register: Callable[..., RemovableHandle] = model.register_load_state_dict_pre_hook
+    return register(_refuse)
+
+
+def _refuse(model: nn.Module, state: Mapping[str, Any], prefix: str, *rest: object) -> None:
+    problems = []
+    for target in targets_of(model):
+        present = _stage_of(chain(target))
+        for name in target.names:
+            found = _stage_in(state, prefix, name)
+            if present and found and found != present:
+                problems.append(f"{name} is {found} in the checkpoint, {present} in the model")
+    if problems:
+        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ValueError(
+            f"the checkpoint is of another stage or recipe: {'; '.join(problems[:8])}{more}. Prune or share the "
+            "model by the recipe of the checkpoint before it is loaded, or begin in a new folder"
+        )
+
+
+def _stage_of(parametrizations: list[nn.Module]) -> str | None:
+    """What a tensor is, or None if others have parametrized it."""
+    if not parametrizations:
+        return "plain"
+    names = {Mask: "pruned", Codebook: "shared"}
+    return names.get(type(parametrizations[0])) if len(parametrizations) == 1 else None
+
+
+def _stage_in(state: Mapping[str, Any], prefix: str, name: str) -> str | None:
+    """What a tensor is in a state, or None if it is not there: a state may be a part, or hold one of tied names."""
+    head, local = module_name(name), name.rpartition(".")[2]
+    parts = prefix + f"{head}.parametrizations.{local}.0.".removeprefix(".")
+    if parts + "codes" in state:
+        return "shared"
+    if parts + "mask" in state:
+        return "pruned"
+    return "plain" if prefix + name in state else None

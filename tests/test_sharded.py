@@ -1,0 +1,155 @@
+"""Models inside of `fully_shard`: every rank holds a piece of each weight and whole masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from models import assert_same, dense, make, train_step
+from processes import results
+from test_ranks import RECIPE, inputs, message, numbers, train
+from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+import deepcompression as dc
+from deepcompression import Prune, Recipe, Rule
+from deepcompression.criteria import CRITERIA
+from deepcompression.parametrize import original
+from deepcompression.targets import targets_of
+
+FULL = StateDictOptions(full_state_dict=True)
+
+
+def shard(model, **options):
+    """Each layer on its own, and the rest of the model."""
+    mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
+    for module in [*model.children(), model]:
+        if isinstance(module, nn.Linear) or module is model:
+            fully_shard(module, mesh=mesh, **options)
+    return model
+
+
+def full(model):
+    return get_model_state_dict(model, options=FULL)
+
+
+def pruning(criterion):
+    amount = {CRITERIA[criterion].amount: 0.3}
+    return Recipe(rules=[Rule(tensor="*.weight", prune=Prune(criterion=criterion, **amount))], schedule=RECIPE.schedule)
+
+
+def pruned_in_all_orders(rank, criteria, options):
+    return {criterion: pruned_in_orders(rank, criterion, options) for criterion in criteria}
+
+
+def pruned_in_orders(rank, criterion, options):
+    """A model pruned before, after and long after sharding, trained and pruned further: states in full, masked and
+    plain, that are the same; names of parameters; dead neurons.
+    """
+    recipe, states = pruning(criterion), []
+    for order in ("before", "after", "after training"):
+        model = make("mlp")
+        if order == "before":
+            pruner = dc.prune(model, recipe)
+            shard(model, **options)
+        else:
+            shard(model, **options)
+            if order == "after training":
+                # the full weights of the root stay in their place
+                with torch.no_grad():
+                    model(inputs(rank))
+            pruner = dc.prune(model, recipe)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+        for number in range(5):
+            train_step(model, optimizer, inputs(0, number))
+            pruner.step()
+        assert pruner.done
+        for target in targets_of(model):
+            assert hasattr(original(target), "full_tensor")
+        states.append(full(model))
+        names = [name for name, _ in model.named_parameters()]
+        dead = {name: (found.outputs.tolist(), found.inputs.tolist()) for name, found in dc.dead_neurons(model).items()}
+        last = model(inputs(0)).detach()
+        dc.finalize(model)
+        assert torch.equal(model(inputs(0)).detach(), last)
+        assert [type(module).__name__ for module in model] == ["FSDPLinear", "ReLU", "FSDPLinear", "ReLU", "FSDPLinear"]
+        states.append(full(model))
+        assert list(states[-1]) == list(make("mlp").state_dict())
+        train_step(model, optimizer, inputs(0))
+    for number in (2, 4):
+        assert_same(states[number], states[0])
+        assert_same(states[number + 1], states[1])
+    return numbers(states[0]), numbers(states[1]), names, dead
+
+
+def pruned_alone(criterion):
+    """The same in one process, with all rows in the place of every rank's."""
+    model = make("mlp")
+    pruner = dc.prune(model, pruning(criterion))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for number in range(5):
+        train_step(model, optimizer, inputs(0, number))
+        pruner.step()
+    return model.state_dict()
+
+
+OPTIONS = {
+    "plain": {},
+    "kept": {"reshard_after_forward": False},
+    "mixed": {"mp_policy": MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_pruning_before_and_after_sharding_is_the_same_as_in_one_process(options):
+    criteria = list(CRITERIA) if options == "plain" else ["magnitude"]
+    one, other = results(pruned_in_all_orders, criteria, OPTIONS[options])
+    for criterion in criteria:
+        state, plain, names, dead = one[criterion]
+        assert all((values == other[criterion][0][name]).all() for name, values in state.items())
+        assert names == [name for name in state if name.rpartition(".")[2] not in ("mask", "step", "recipe")]
+        for name in ("0.weight", "2.weight", "4.weight"):
+            mask = state[name.replace(".weight", ".parametrizations.weight.0.mask")]
+            assert not plain[name][~mask].any()
+            if name in dead:
+                assert dead[name] == (np.flatnonzero(~mask.any(1)).tolist(), np.flatnonzero(~mask.any(0)).tolist())
+        if options != "mixed":
+            for name, tensor in pruned_alone(criterion).items():
+                np.testing.assert_allclose(state[name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def shared_and_sharded_anew(rank, path):
+    model = shard(make("mlp"))
+    pruner = dc.prune(model, RECIPE)
+    train(model, rank, 5, pruner.step)
+    dc.save(model, path / "pruned.dcz")
+    said = [message(lambda: dc.share(model, RECIPE), model, full)]
+    # the remedy
+    new = make("mlp", seed=1)
+    assert dc.resume(new, full(model), RECIPE).done
+    dc.share(new, RECIPE)
+    alone = make("mlp", seed=2)
+    dc.resume(alone, new.state_dict())
+    shard(new)
+    train(new, 0, 3)
+    train(alone, 0, 3)
+    dc.save(new, path / "shared.dcz")
+    said.append(message(lambda: dc.finalize(new), new, full))
+    plain = shard(make("mlp"))
+    said.append(message(lambda: dc.resume(plain, alone.state_dict()), plain, full))
+    torch.testing.assert_close(numbers(full(new)), numbers(alone.state_dict()))
+    return said, numbers(full(model)), numbers(dense(dc.finalize(alone)))
+
+
+def test_sharing_a_sharded_model_is_refused_and_the_remedy_works(tmp_path):
+    (one, pruned, shared), (other, *_) = results(shared_and_sharded_anew, tmp_path)
+    assert one == other
+    for said, change in zip(one, ("share", "finalize", "resume"), strict=True):
+        assert said.startswith(f"ValueError: 0.weight is sharded (fully_shard), and dc.{change} changes its shape")
+    for name, weight in dc.load_tensors(tmp_path / "shared.dcz").items():
+        np.testing.assert_allclose(weight, shared[name], rtol=1e-5)
+    for name, weight in dc.load_tensors(tmp_path / "pruned.dcz").items():
+        key = name.replace(".weight", ".parametrizations.weight.original")
+        assert (weight == pruned.get(name, pruned.get(key))).all()
