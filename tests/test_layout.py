@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "deepcompression"
 # A module imports only what stands before it.
 ORDER = [
     *("_core", "wire", "tensor", "slices", "account", "positions", "paper", "fast", "small", "deflate", "encode"),
-    *("index", "file", "writer", "torch_tensor"),
+    *("index", "file", "lock", "writer", "torch_tensor"),
     *(
         "checkpoint.base",
         "checkpoint.foreign",

@@ -17,6 +17,7 @@ from deepcompression.account import Part
 from deepcompression.encode import DEFAULT_PROFILE, encode_to
 from deepcompression.file import How, atomic_path, check_dimensions
 from deepcompression.index import Entry, write_head
+from deepcompression.lock import WriteLock
 from deepcompression.tensor import Encodable
 from deepcompression.wire import checksum as crc
 
@@ -63,7 +64,7 @@ class FileWriter:
 
     A context manager. When its block fails for want of memory or disk, or by Ctrl-C, what is finished stays and the
     exception tells so; when it fails otherwise nothing stays. Raises ValueError if there is such work and `resume` is
-    not given, or it is of another fingerprint.
+    not given, or it is of another fingerprint; if another job writes the same file; and OSError.
     """
 
     def __init__(
@@ -76,18 +77,20 @@ class FileWriter:
         self._number = 0
         self._stopped = False
         head = json.dumps(dict(fingerprint or {})).encode() + b"\n"
-        parent = self.path.resolve().parent
-        if not parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "no such folder", str(parent))
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if self.folder.exists():
-            self._take_up(head, resume)
-        self.folder.mkdir(exist_ok=True)
-        # written anew: a line that was torn goes
-        self._journal = (self.folder / _JOURNAL).open("wb")
-        self._journal.write(head + b"".join(done.to_line() for done in self.finished.values()))
-        self._journal.flush()
+        self._held = WriteLock(self.path)
+        try:
+            if self.folder.exists():
+                self._take_up(head, resume)
+            self.folder.mkdir(exist_ok=True)
+            # written anew: a line that was torn goes
+            self._journal = (self.folder / _JOURNAL).open("wb")
+            self._journal.write(head + b"".join(done.to_line() for done in self.finished.values()))
+            self._journal.flush()
+        except BaseException:
+            self._held.release()
+            raise
 
     def _take_up(self, head: bytes, resume: bool) -> None:
         journal = self.folder / _JOURNAL
@@ -203,13 +206,14 @@ class FileWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._journal.close()
-        if error is None:
-            return
-        if self.finished and isinstance(error, _RESUMABLE):
-            error.add_note(f"{len(self.finished)} finished tensors are kept in {self.folder}: go on with --resume")
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with self._held:
+            self._journal.close()
+            if error is None:
+                return
+            if self.finished and isinstance(error, _RESUMABLE):
+                error.add_note(f"{len(self.finished)} finished tensors are kept in {self.folder}: go on with --resume")
+            else:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _copy(file: IO[bytes], write: Callable[[bytes], object]) -> tuple[int, int]:
