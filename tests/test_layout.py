@@ -20,6 +20,7 @@ ORDER = [
     *("index", "file", "lock", "writer", "torch_tensor"),
     *(
         "checkpoint.base",
+        "checkpoint.parts",
         "checkpoint.foreign",
         "checkpoint.safetensors",
         "checkpoint.state_dict",

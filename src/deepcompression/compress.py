@@ -122,10 +122,10 @@ def save(
     own layout. Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. Raises
     ValueError for a tensor that cannot be stored, OSError if writing fails.
     """
-    from deepcompression.model import read_model
+    from deepcompression.model import metadata_of, read_model
 
     how = encodings(Recipe.of(recipe), model) if recipe else None
-    save_tensors(path, read_model(model), metadata, how, profile)
+    save_tensors(path, read_model(model), {**metadata_of(model), **(metadata or {})}, how, profile)
 
 
 def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:

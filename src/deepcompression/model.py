@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from deepcompression.checkpoint.parts import parts_of
 from deepcompression.file import Tie
 from deepcompression.index import Entry
 from deepcompression.parametrize import Codebook, dense, is_pruned_by_torch, original, parametrization
@@ -17,7 +18,7 @@ from deepcompression.torch_tensor import DTYPE_NAMES, from_torch
 
 def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
     """Every parameter and persistent buffer by its plain name; tied ones once, shared ones compressed, masked ones
-    with their zeros.
+    with their zeros; what torchao has quantized as the tensors that it is made of.
 
     Raises ValueError, naming the tensor, for what a file cannot hold.
     """
@@ -28,24 +29,37 @@ def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
             )
     tensors: dict[str, Tensor | Tie] = {}
     for target in targets_of(model):
-        tensors[target.name] = _read(target)
+        own = _read(target)
+        tensors |= own
         for name in target.names[1:]:
-            tensors[name] = Tie(target.name)
+            tensors |= {part: Tie(first) for first, part in zip(own, _names(name, target), strict=True)}
     return tensors
 
 
-def _read(target: Target) -> Tensor:
+def metadata_of(model: nn.Module) -> dict[str, str]:
+    """What torchao needs to put the tensors together that it has quantized; nothing if there are none."""
+    return parts_of({name: original(target) for target in targets_of(model) for name in target.names}).metadata
+
+
+def _names(name: str, target: Target) -> list[str]:
+    """Of the tensors that one is made of."""
+    return list(parts_of({name: original(target)}).tensors)
+
+
+def _read(target: Target) -> dict[str, Tensor]:
     codebook = None if is_pruned_by_torch(target) else parametrization(target)
     if not isinstance(codebook, Codebook):
-        return from_torch(target.name, dense(target))
+        parts = parts_of({target.name: dense(target)}).tensors
+        return {name: from_torch(name, part) for name, part in parts.items()}
     centroids = from_torch(target.name, codebook.on_grid(original(target)))
-    return CompressedTensor(
+    compressed = CompressedTensor(
         target.shape,
         codebook.positions.cpu().numpy(),
         centroids.elements,
         codebook.codes.cpu().numpy(),
         centroids.dtype,
     )
+    return {target.name: compressed}
 
 
 def check_fit(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompression.checkpoint.base import ByteFile, Opened, TensorEntry, some
+from deepcompression.checkpoint.parts import PACKAGE, Parts, allow_parts, parts_of
 from deepcompression.file import LIMIT_BYTES
 from deepcompression.tensor import DenseTensor
 from deepcompression.wire import FormatError
@@ -40,11 +41,11 @@ class StateDictCheckpoint(Opened):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.metadata: dict[str, str] = {}
         self._lock = threading.Lock()
         self._touched = 0
         self._mapped = _is_zip(path)
-        tensors, self.notes = _state_in(path, _load(path, self._mapped))
+        (tensors, metadata), self.notes = _state_in(path, _load(path, self._mapped))
+        self.metadata: dict[str, str] = metadata
         self._tensors: dict[str, Tensor] | None = tensors
         if not self._mapped:
             self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
@@ -56,7 +57,7 @@ class StateDictCheckpoint(Opened):
         entry = self.entries[name]
         with self._lock:
             if self._tensors is None:
-                self._tensors, _ = _state_in(self.path, _load(self.path, self._mapped))
+                self._tensors = _state_in(self.path, _load(self.path, self._mapped))[0].tensors
             tensor = self._tensors.get(name)
         if tensor is None or tuple(tensor.shape) != entry.shape:
             raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
@@ -97,7 +98,7 @@ def _is_zip(path: Path) -> bool:
     return True
 
 
-def _load(path: Path, mapped: bool) -> object:
+def _load(path: Path, mapped: bool, again: bool = False) -> object:
     try:
         import torch
     except ImportError:
@@ -111,10 +112,15 @@ def _load(path: Path, mapped: bool) -> object:
         raise
     # whatever a damaged pickle may come upon
     except Exception as error:
-        if needed := _needed(path, str(error), mapped):
+        needed = _needed(path, str(error), mapped)
+        if not again and allow_parts(needed):
+            return _load(path, mapped, again=True)
+        if needed:
             kind = "a whole module" if any(name.startswith("torch.nn.") for name in needed) else "objects"
+            packed = not again and all(name.startswith(f"{PACKAGE}.") for name in needed)
+            remedy = f"these are read where {PACKAGE} is installed: pip install {PACKAGE}" if packed else _REMEDY
             raise ValueError(
-                f"{path}: holds {kind} that only code can make, and none is executed: {some(needed)}; {_REMEDY}"
+                f"{path}: holds {kind} that only code can make, and none is executed: {some(needed)}; {remedy}"
             ) from None
         reason = re.sub(r"(?s).*WeightsUnpickler error: ", "", str(error)).strip().partition("\n")[0]
         raise FormatError(
@@ -135,8 +141,8 @@ def _needed(path: Path, error: str, mapped: bool) -> set[str]:
     return names
 
 
-def _state_in(path: Path, found: object) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state_dict in what was loaded, and notes on what is left out.
+def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
+    """The state_dict in what was loaded, made of plain tensors, and notes on what is left out.
 
     A mapping in which one of `WRAPPERS` is a mapping with tensors is but a wrapper: that one is taken, again and again.
     What stands beside it (an optimizer, settings) is left out; so are values in the state_dict that are no tensors.
@@ -165,11 +171,19 @@ def _state_in(path: Path, found: object) -> tuple[dict[str, Tensor], tuple[str, 
         raise ValueError(f"{path}: tensors{where} are named by texts; found {odd[0]!r}")
     if nested := [str(name) for name, value in found.items() if _has_tensors(value)]:
         raise ValueError(f"{path}: holds mappings with tensors{where}, {some(nested)}: save the one you mean alone")
+    if hidden := [str(name) for name, value in found.items() if _hides_tensors(value)]:
+        raise ValueError(
+            f"{path}: holds tensors{where} inside of lists or tuples, {some(hidden)} (as torch's own quantized modules "
+            "pack weights), which have no names: save them by names of their own"
+        )
     if not tensors and len(found):
         raise ValueError(f"{path}: there are no tensors in it, but {some(map(str, found))}; {_REMEDY}")
     if others := [str(name) for name in found if name not in tensors]:
         notes.append(f"What is no tensor is left out: {some(others)}.")
-    return tensors, tuple(notes)
+    try:
+        return parts_of(tensors), tuple(notes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _has_tensors(value: Any) -> bool:
@@ -178,6 +192,14 @@ def _has_tensors(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
     return any(isinstance(inner, torch.Tensor) or _has_tensors(inner) for inner in value.values())
+
+
+def _hides_tensors(value: Any) -> bool:
+    """Whether tensors stand anywhere inside of what is none."""
+    import torch
+
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple | set) else ()
+    return any(isinstance(inner, torch.Tensor) or _hides_tensors(inner) for inner in inside)
 
 
 def _entries(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, TensorEntry]:
