@@ -21,6 +21,7 @@ ORDER = [
     *(
         "checkpoint.base",
         "checkpoint.parts",
+        "checkpoint.archive",
         "checkpoint.foreign",
         "checkpoint.safetensors",
         "checkpoint.state_dict",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcompression.checkpoint.base import ByteFile, Opened, TensorEntry, some
+from deepcompression.checkpoint.archive import Archive, Memory
+from deepcompression.checkpoint.base import Opened, TensorEntry, some
 from deepcompression.checkpoint.parts import PACKAGE, Parts, allow_parts, parts_of
 from deepcompression.file import LIMIT_BYTES
 from deepcompression.tensor import DenseTensor
@@ -24,8 +24,6 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", 
 # pages of a file stay in memory once they were read, until it is mapped anew: after so many bytes
 _RENEW_BYTES = 64 << 20
 
-_ZIP = b"PK\x03\x04"
-
 _REMEDY = (
     "where you trust it, load it by the program that wrote it and save the weights alone: "
     "torch.save(model.state_dict(), ...) or safetensors.torch.save_file"
@@ -34,7 +32,8 @@ _REMEDY = (
 
 class StateDictCheckpoint(Opened):
     """A file of torch.save with a mapping from names to tensors, read with `weights_only`; mapped into memory a part at
-    a time, but read whole if it is in the format that torch wrote before version 1.6.
+    a time, but read whole if it is in the format that torch wrote before version 1.6. Checksums are looked at when a
+    tensor is read.
 
     Raises ValueError, with reason and remedy, for one that holds more than tensors, FormatError for a damaged one.
     """
@@ -43,13 +42,33 @@ class StateDictCheckpoint(Opened):
         self.path = path
         self._lock = threading.Lock()
         self._touched = 0
-        self._mapped = _is_zip(path)
-        (tensors, metadata), self.notes = _state_in(path, _load(path, self._mapped))
+        self._archive = Archive.of(path)
+        if self._archive is not None and "constants.pkl" in self._archive.names:
+            raise ValueError(
+                f"{path}: is a TorchScript archive, code and all, which is not opened; {_REMEDY}; "
+                "here model is torch.jit.load(...)"
+            )
+        self._offsets: Mapping[Memory, int] = {}
+        self._tensors: dict[str, Tensor] | None = None
+        (tensors, metadata), self.notes = self._load()
         self.metadata: dict[str, str] = metadata
-        self._tensors: dict[str, Tensor] | None = tensors
-        if not self._mapped:
+        if self._archive is None:
             self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
         self.entries = _entries(path, tensors)
+
+    def _load(self) -> tuple[Parts, tuple[str, ...]]:
+        parts, notes = _state_in(self.path, _load(self.path, self._archive is not None))
+        if self._archive is not None:
+            self._offsets = self._archive.offsets(_memory(tensor) for tensor in parts.tensors.values())
+        self._tensors = parts.tensors
+        return parts, notes
+
+    def _check(self, name: str, tensor: Tensor, offset: int) -> None:
+        """Raises FormatError if the bytes that a tensor is a part of are not those that were written."""
+        import torch
+
+        assert self._archive is not None
+        self._archive.check(offset, torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy(), name)
 
     def read(self, name: str) -> DenseTensor:
         from deepcompression.torch_tensor import from_torch
@@ -57,18 +76,22 @@ class StateDictCheckpoint(Opened):
         entry = self.entries[name]
         with self._lock:
             if self._tensors is None:
-                self._tensors = _state_in(self.path, _load(self.path, self._mapped))[0].tensors
-            tensor = self._tensors.get(name)
+                self._load()
+            assert self._tensors is not None
+            tensor, offsets = self._tensors.get(name), self._offsets
         if tensor is None or tuple(tensor.shape) != entry.shape:
             raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
+        memory = _memory(tensor)
+        if (offset := offsets.get(memory)) is not None:
+            self._check(name, tensor, offset)
         tensor = tensor.detach().resolve_conj().resolve_neg()
         found = from_torch(name, tensor)
         if tensor.is_contiguous():
             # it is still in the mapped file
             found = DenseTensor(found.dtype, found.elements.copy())
         with self._lock:
-            self._touched += entry.nbytes
-            if self._mapped and self._touched > _RENEW_BYTES:
+            self._touched += max(entry.nbytes, memory.length)
+            if self._archive is not None and self._touched > _RENEW_BYTES:
                 # the last thread that still reads from this mapping lets go of it
                 self._tensors, self._touched = None, 0
         return found
@@ -77,25 +100,12 @@ class StateDictCheckpoint(Opened):
         self._tensors = {}
 
 
-def _is_zip(path: Path) -> bool:
-    """Whether torch can map it. Raises ValueError for TorchScript, FormatError for a damaged archive."""
-    file = ByteFile(path)
-    start = file.read(0, min(len(_ZIP), file.size)).tobytes()
-    file.close()
-    if start != _ZIP:
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] for name in archive.namelist()}
-    # the third: what zipfile raises for a version of the format that it does not know
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        raise FormatError(f"{path}: not a sound file of torch.save: {error}; it is cut off or damaged") from None
-    if "constants.pkl" in names:
-        raise ValueError(
-            f"{path}: is a TorchScript archive, code and all, which is not opened; {_REMEDY}; "
-            "here model is torch.jit.load(...)"
-        )
-    return True
+def _memory(tensor: Tensor) -> Memory:
+    """Without length for one that `_entries` refuses."""
+    if tensor.is_meta or str(tensor.layout) != "torch.strided" or hasattr(tensor, "__tensor_flatten__"):
+        return Memory(0, 0)
+    storage = tensor.untyped_storage()
+    return Memory(storage.data_ptr(), storage.nbytes())
 
 
 def _load(path: Path, mapped: bool, again: bool = False) -> object:
