@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from test_calibrate import trained_like
 from typer.testing import CliRunner
 
@@ -20,6 +20,16 @@ from torch import nn
 
 def make():
     return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 8))
+
+def packed():
+    import torch
+    model = make()
+    model.q = nn.Module()
+    model.q.register_buffer("qweight", torch.zeros((8, 64), dtype=torch.int32))
+    model.q.register_buffer("qzeros", torch.zeros((4, 8), dtype=torch.int32))
+    model.q.register_parameter("scales", nn.Parameter(torch.zeros(4, 64)))
+    model.q.forward = lambda x: x
+    return model
 
 def other():
     return nn.Linear(3, 3)
@@ -90,6 +100,27 @@ def test_an_onnx_model_is_compressed_without_a_factory(folder):
     with dc.DczFile(folder / "m.dcz") as file:
         assert "onnx.graph" in file.entries
         assert file.metadata["format"] == "onnx"
+
+
+def test_what_other_tools_packed_stays_exact(folder):
+    rng = np.random.Generator(np.random.PCG64(0))
+    tensors = load_file(folder / "m.safetensors")
+    packed = {
+        "q.qweight": rng.integers(0, 1 << 30, (8, 64), np.int32),
+        "q.qzeros": rng.integers(0, 1 << 30, (4, 8), np.int32),
+        "q.scales": rng.standard_normal((4, 64), np.float32),
+    }
+    save_file(tensors | packed, folder / "q.safetensors")
+    size = sum(array.nbytes for array in packed.values()) + 4000
+    assert "q.scales" not in run("sensitivity", "q.safetensors").stdout
+    assert "q.scales" not in run("plan", "q.safetensors", "--target-size", str(size)).stdout
+    for arguments in (["--target-size", str(size)], ["--bits", "4", *CALIBRATED[:3], "calib_factory:packed"]):
+        done = run("compress", "q.safetensors", "-o", "m.dcz", *arguments)
+        assert done.exit_code == 0, done.output
+        assert "1 weights are quantized by GPTQ" in done.stderr
+        found = dc.load_tensors(folder / "m.dcz")
+        assert {name: found[name].tobytes() for name in packed} == {n: a.tobytes() for n, a in packed.items()}
+        assert found["0.weight"].tobytes() != tensors["0.weight"].tobytes()
 
 
 def test_tied_weights_are_planned_and_stored_once(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import re
 import sys
@@ -80,11 +81,7 @@ class Source:
             raise ValueError("--model goes with --calibration, whose inputs it is given")
         inputs = None if calibration is None else read_inputs(calibration)
         with recognise(open_checkpoint(model)) as source:
-            if source.exact:
-                raise ValueError(
-                    f"{model}: other tools have packed {len(source.exact)} of its tensors, which stay as they are: "
-                    "compress it without a target"
-                )
+            self.exact = source.exact
             self.notes, self.metadata = list(source.notes), dict(source.metadata)
             ties = {name: Tie(entry.tied_to) for name, entry in source.entries.items() if entry.tied_to}
             self.tensors: dict[str, Tensor | Tie] = {**tensors_of(source), **ties}
@@ -110,12 +107,14 @@ class Source:
             max_change=most_change,
             profile=profile,
             metadata=self.metadata,
+            exact=self.exact,
         )
 
     def sensitivity(self, profile: str) -> list[Line]:
-        return sensitivity(self.subject, self.batches, profile=profile)
+        return sensitivity(self.subject, self.batches, profile=profile, exact=self.exact)
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
+        recipe = self._keeping(recipe)
         if self.batches is not None:
             calibrate(self.subject, recipe, self.batches)
             save(self.subject, output, recipe, self.metadata, profile)
@@ -126,6 +125,11 @@ class Source:
         else:
             compressed = self._by_inputs(self.subject, own, recipe)
         save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, own), profile)
+
+    def _keeping(self, recipe: Recipe) -> Recipe:
+        """The recipe with what is exact taken out of the way of its rules."""
+        keep = tuple(Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
+        return recipe.model_copy(update={"rules": (*keep, *recipe.rules)})
 
     def _by_inputs(self, network: OnnxNetwork, tensors: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
         rules: dict[str, Rule] = {}
