@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -36,6 +37,14 @@ def other():
 
 def nothing():
     return 3
+
+def demanding(layers):
+    return make()
+
+def failing():
+    raise RuntimeError("no weights at hand")
+
+constant = 3
 """
 
 
@@ -53,6 +62,13 @@ def folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "nan.npz", np.full((4, 32), math.nan, np.float32))
     np.savez(tmp_path / "wrong.npz", np.zeros((4, 31), np.float32))
     (tmp_path / "broken.npz").write_bytes(b"no zip")
+    np.save(tmp_path / "one.npy", np.zeros((4, 32), np.float32))
+    np.savez(tmp_path / "objects.npz", np.array([{}], object))
+    with zipfile.ZipFile(tmp_path / "texts.npz", "w") as archive:
+        archive.writestr("notes.txt", "not an array")
+    data = bytearray((tmp_path / "inputs.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "damaged.npz").write_bytes(data)
     (tmp_path / "calib_factory.py").write_text(FACTORY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -182,10 +198,19 @@ def test_an_onnx_model_runs_after_it_was_compressed_by_its_inputs(folder):
         (["--target-size", "5 apples"], "5 apples"),
         (["--target-size", "10"], "cannot be reached"),
         (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:gone"], "calib_factory:gone is not"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory"], "name the module and its function, with a colon"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "no_such:make"], "no_such:make is not: ModuleNotFoundError"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:constant"], "constant is a int, expected a function"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:demanding"], "called without arguments: TypeError"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:failing"], "no weights at hand (/"),
         (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:nothing"], "gave a int"),
         (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:other"], "does not fit the model"),
         (["--target-ratio", "5", "--calibration", "gone.npz", *CALIBRATED[2:]], "gone.npz"),
         (["--target-ratio", "5", "--calibration", "broken.npz", *CALIBRATED[2:]], "broken.npz"),
+        (["--target-ratio", "5", "--calibration", "one.npy", *CALIBRATED[2:]], "an .npz file (numpy.savez), which"),
+        (["--target-ratio", "5", "--calibration", "objects.npz", *CALIBRATED[2:]], "Object arrays cannot be loaded"),
+        (["--target-ratio", "5", "--calibration", "texts.npz", *CALIBRATED[2:]], "notes.txt is no array"),
+        (["--target-ratio", "5", "--calibration", "damaged.npz", *CALIBRATED[2:]], "damaged.npz"),
         (["--target-ratio", "5", "--calibration", "nan.npz", *CALIBRATED[2:]], "not finite"),
         (["--target-ratio", "5", "--calibration", "wrong.npz", *CALIBRATED[2:]], "does not fit the model"),
     ],

@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from typing import IO
 
 from deepcompression.account import Part
 from deepcompression.encode import DEFAULT_PROFILE, encode_to
-from deepcompression.file import How, atomic_path, check_dimensions
+from deepcompression.file import How, atomic_path, check_dimensions, named_if_full
 from deepcompression.index import Entry, write_head
 from deepcompression.lock import WriteLock
 from deepcompression.tensor import Encodable
@@ -84,12 +85,27 @@ class FileWriter:
             if self.folder.exists():
                 self._take_up(head, resume)
             self.folder.mkdir(exist_ok=True)
-            # written anew: a line that was torn goes
-            self._journal = (self.folder / _JOURNAL).open("wb")
-            self._journal.write(head + b"".join(done.to_line() for done in self.finished.values()))
-            self._journal.flush()
+            self._begin_journal(head)
         except BaseException:
             self._held.release()
+            raise
+
+    def _begin_journal(self, head: bytes) -> None:
+        """Written anew: a line that was torn goes. What stood in it before stays until the new one is whole."""
+        path = self.folder / _JOURNAL
+        begun = path.with_name(f"{_JOURNAL}.new")
+        self._journal = begun.open("wb")
+        try:
+            with named_if_full(path):
+                self._journal.write(head + b"".join(done.to_line() for done in self.finished.values()))
+                self._journal.flush()
+            begun.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                self._journal.close()
+            begun.unlink(missing_ok=True)
+            if not self.finished:
+                shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
     def _take_up(self, head: bytes, resume: bool) -> None:
@@ -149,7 +165,7 @@ class FileWriter:
                 other.path.unlink()
         entry = Entry(name, coder, tensor.dtype, tuple(tensor.shape), 0, payload.length, payload.checksum)
         finished = Finished(entry, payload.path.name, note)
-        with self._lock:
+        with self._lock, named_if_full(self.folder / _JOURNAL):
             self._journal.write(finished.to_line())
             self._journal.flush()
             self.finished[name] = finished
@@ -160,7 +176,7 @@ class FileWriter:
         path = self.folder / str(number)
         length = checksum = 0
         try:
-            with path.open("wb") as file:
+            with named_if_full(path), path.open("wb") as file:
                 for part in parts:
                     if self._stopped:
                         raise InterruptedError("stopped")
@@ -207,7 +223,9 @@ class FileWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._held:
-            self._journal.close()
+            # of a disk that is full; a line that is torn does not count
+            with suppress(OSError):
+                self._journal.close()
             if error is None:
                 return
             if self.finished and isinstance(error, _RESUMABLE):

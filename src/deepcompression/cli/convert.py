@@ -83,7 +83,10 @@ def compress(
             if targeted == (chosen is not None):
                 raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
             if resume or workers is not None:
-                raise ValueError("--resume and --workers do not go with --calibration or a target: such work is done in memory, as a whole")
+                raise ValueError(
+                    "--resume and --workers do not go with --calibration or a target: such work is done in memory, "
+                    "as a whole"
+                )
             with WriteLock(output):
                 whole = Source(model, calibration, model_factory)
                 found = chosen or whole.plan(profile, target_size, target_ratio, max_change).recipe
