@@ -136,6 +136,8 @@ def test_a_module_named_as_a_wrapper_is_no_wrapper(path):
         ),
         ({"a": torch.ones(2, dtype=torch.complex128)}, "a is a torch.strided tensor of torch.complex128"),
         ({"a": torch.ones(2, device="meta")}, "a is a tensor without memory"),
+        ({"a": torch.zeros(3), "fc.packed": (torch.zeros(3), None)}, r"lists or tuples, fc\.packed .* no names"),
+        ({"a": torch.zeros(3), "b": [{"c": [torch.zeros(3)]}]}, "holds tensors inside of lists or tuples, b "),
     ],
 )
 def test_what_is_no_state_dict_is_refused_with_the_reason(path, value, words):

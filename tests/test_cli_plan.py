@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from test_calibrate import trained_like
 from typer.testing import CliRunner
 
@@ -21,11 +22,29 @@ from torch import nn
 def make():
     return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 8))
 
+def packed():
+    import torch
+    model = make()
+    model.q = nn.Module()
+    model.q.register_buffer("qweight", torch.zeros((8, 64), dtype=torch.int32))
+    model.q.register_buffer("qzeros", torch.zeros((4, 8), dtype=torch.int32))
+    model.q.register_parameter("scales", nn.Parameter(torch.zeros(4, 64)))
+    model.q.forward = lambda x: x
+    return model
+
 def other():
     return nn.Linear(3, 3)
 
 def nothing():
     return 3
+
+def demanding(layers):
+    return make()
+
+def failing():
+    raise RuntimeError("no weights at hand")
+
+constant = 3
 """
 
 
@@ -43,6 +62,13 @@ def folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "nan.npz", np.full((4, 32), math.nan, np.float32))
     np.savez(tmp_path / "wrong.npz", np.zeros((4, 31), np.float32))
     (tmp_path / "broken.npz").write_bytes(b"no zip")
+    np.save(tmp_path / "one.npy", np.zeros((4, 32), np.float32))
+    np.savez(tmp_path / "objects.npz", np.array([{}], object))
+    with zipfile.ZipFile(tmp_path / "texts.npz", "w") as archive:
+        archive.writestr("notes.txt", "not an array")
+    data = bytearray((tmp_path / "inputs.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "damaged.npz").write_bytes(data)
     (tmp_path / "calib_factory.py").write_text(FACTORY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -90,6 +116,27 @@ def test_an_onnx_model_is_compressed_without_a_factory(folder):
     with dc.DczFile(folder / "m.dcz") as file:
         assert "onnx.graph" in file.entries
         assert file.metadata["format"] == "onnx"
+
+
+def test_what_other_tools_packed_stays_exact(folder):
+    rng = np.random.Generator(np.random.PCG64(0))
+    tensors = load_file(folder / "m.safetensors")
+    packed = {
+        "q.qweight": rng.integers(0, 1 << 30, (8, 64), np.int32),
+        "q.qzeros": rng.integers(0, 1 << 30, (4, 8), np.int32),
+        "q.scales": rng.standard_normal((4, 64), np.float32),
+    }
+    save_file(tensors | packed, folder / "q.safetensors")
+    size = sum(array.nbytes for array in packed.values()) + 4000
+    assert "q.scales" not in run("sensitivity", "q.safetensors").stdout
+    assert "q.scales" not in run("plan", "q.safetensors", "--target-size", str(size)).stdout
+    for arguments in (["--target-size", str(size)], ["--bits", "4", *CALIBRATED[:3], "calib_factory:packed"]):
+        done = run("compress", "q.safetensors", "-o", "m.dcz", *arguments)
+        assert done.exit_code == 0, done.output
+        assert "1 weights are quantized by GPTQ" in done.stderr
+        found = dc.load_tensors(folder / "m.dcz")
+        assert {name: found[name].tobytes() for name in packed} == {n: a.tobytes() for n, a in packed.items()}
+        assert found["0.weight"].tobytes() != tensors["0.weight"].tobytes()
 
 
 def test_tied_weights_are_planned_and_stored_once(folder):
@@ -151,10 +198,19 @@ def test_an_onnx_model_runs_after_it_was_compressed_by_its_inputs(folder):
         (["--target-size", "5 apples"], "5 apples"),
         (["--target-size", "10"], "cannot be reached"),
         (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:gone"], "calib_factory:gone is not"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory"], "name the module and its function, with a colon"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "no_such:make"], "no_such:make is not: ModuleNotFoundError"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:constant"], "constant is a int, expected a function"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:demanding"], "called without arguments: TypeError"),
+        (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:failing"], "no weights at hand (/"),
         (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:nothing"], "gave a int"),
         (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:other"], "does not fit the model"),
         (["--target-ratio", "5", "--calibration", "gone.npz", *CALIBRATED[2:]], "gone.npz"),
         (["--target-ratio", "5", "--calibration", "broken.npz", *CALIBRATED[2:]], "broken.npz"),
+        (["--target-ratio", "5", "--calibration", "one.npy", *CALIBRATED[2:]], "an .npz file (numpy.savez), which"),
+        (["--target-ratio", "5", "--calibration", "objects.npz", *CALIBRATED[2:]], "Object arrays cannot be loaded"),
+        (["--target-ratio", "5", "--calibration", "texts.npz", *CALIBRATED[2:]], "notes.txt is no array"),
+        (["--target-ratio", "5", "--calibration", "damaged.npz", *CALIBRATED[2:]], "damaged.npz"),
         (["--target-ratio", "5", "--calibration", "nan.npz", *CALIBRATED[2:]], "not finite"),
         (["--target-ratio", "5", "--calibration", "wrong.npz", *CALIBRATED[2:]], "does not fit the model"),
     ],

@@ -56,6 +56,33 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(workers, monkeypatch):
     assert not Path("out.dcz.partial").exists()
 
 
+@pytest.mark.parametrize("most", [0, 10, 300, 2000, 5000])
+def test_a_disk_that_is_full_is_named_and_loses_nothing(most):
+    """At a limit of the system's for files; the whole one takes more than any payload."""
+    resource = pytest.importorskip("resource")
+    assert run(LINE)[0] == 0
+    whole = Path("out.dcz").read_bytes()
+    Path("out.dcz").unlink()
+    there = {path.name for path in Path().glob("*dcz*")}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min(most, len(whole) - 1), before[1]))
+    try:
+        code, out, err = run(f"{LINE} --workers 1")
+        again = run(f"{LINE} --workers 1 --resume")
+        planned = run("compress m.safetensors -o planned.dcz --target-ratio 2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (code, out) == (cli.SYSTEM, "")
+    assert err.startswith("dcz: out.dcz")
+    assert "File too large" in err
+    assert again[0] == planned[0] == cli.SYSTEM
+    assert "planned.dcz: File too large" in planned[2]
+    assert ("go on with --resume" in err) == Path("out.dcz.partial").exists()
+    assert {path.name for path in Path().glob("*dcz*")} - there <= {"out.dcz.partial"}
+    assert run(f"{LINE} --resume")[0] == 0
+    assert Path("out.dcz").read_bytes() == whole
+
+
 def last_read():
     """The tensor whose bytes come last in the checkpoint."""
     with SafetensorsCheckpoint(Path("m.safetensors")) as source:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from cases import content, dense, shared
 
 from benchmarks import big_checkpoint
-from deepcompression import streaming
 from deepcompression.checkpoint import open_checkpoint, read_tensors, recognise, write_tensors
 from deepcompression.codebook import CODEBOOKS
 from deepcompression.compress import compress_tensors, encodings
@@ -198,25 +196,6 @@ def test_resuming_something_else_is_refused(change, words, source, tmp_path):
 
 
 # --- memory
-
-
-def test_no_more_is_at_work_than_there_is_room_for_but_the_largest_alone_always_is():
-    budget = streaming._Budget(100)
-    budget.take(150)
-    taken = threading.Event()
-
-    def wait():
-        budget.take(60)
-        taken.set()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    budget.give_back(100)
-    assert not taken.is_set()
-    budget.give_back(10)
-    thread.join()
-    budget.take(0)
-    budget.give_back(60)
 
 
 @pytest.mark.parametrize("bits", [4, 8])

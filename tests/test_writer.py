@@ -191,3 +191,17 @@ def test_what_cannot_be_stored_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         FileWriter(tmp_path / "no" / "m.dcz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_jobs_do_not_write_one_file(tmp_path):
+    path = tmp_path / "m.dcz"
+    with FileWriter(path, FINGERPRINT) as writer:
+        writer.write("a", TENSORS["a"])
+        for resume in (False, True):
+            with pytest.raises(ValueError, match=r"m\.dcz is being written by another job"):
+                FileWriter(path, FINGERPRINT, resume)
+        # the other has not touched what is finished
+        writer.write("b", TENSORS["b"])
+        writer.finish({"a": None, "b": None}, {})
+    write(path, TENSORS)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.dcz"]

@@ -145,7 +145,7 @@ def _write(
     metadata: Mapping[str, str] | None,
     profile: str,
 ) -> None:
-    from deepcompression.model import ModelTensors
+    from deepcompression.model import ModelTensors, metadata_of
     from deepcompression.sharded import settle
 
     settle(model)
@@ -154,7 +154,7 @@ def _write(
 
     def write() -> None:
         how = encodings(Recipe.of(recipe), model) if recipe else None
-        save_tensors(path, tensors, metadata, how, profile)
+        save_tensors(path, tensors, {**metadata_of(model), **(metadata or {})}, how, profile)
 
     ranks.first(write, beside=tensors.gather_rest)
 

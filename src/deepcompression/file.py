@@ -100,6 +100,21 @@ def check_dimensions(tensor: Encodable) -> None:
         raise ValueError(f"it has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
 
 
+# of writing alone: the file that is read is not to blame
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Has the error of a disk that is full name the file, where the system does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new path to write to, which replaces `path` when the block ends well and is removed when it does not."""
@@ -108,9 +123,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+        with named_if_full(path):
+            yield partial
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import nn
 
+from deepcompression.checkpoint.parts import parts_of
 from deepcompression.file import Tie
 from deepcompression.index import Entry
 from deepcompression.parametrizations import Codebook
@@ -19,7 +20,7 @@ from deepcompression.torch_tensor import DTYPE_NAMES, from_torch
 
 class ModelTensors(Mapping[str, Tensor | Tie]):
     """Every parameter and persistent buffer of a model by its plain name, read when it is asked for; tied ones once,
-    shared ones compressed, masked ones with their zeros.
+    shared ones compressed, masked ones with their zeros; what torchao has quantized as the tensors that it is made of.
 
     Sharded ones are gathered when they are read: all ranks must read them in the same order, or `gather_rest`. Raises
     ValueError, naming the tensor, for what a file cannot hold.
@@ -37,8 +38,10 @@ class ModelTensors(Mapping[str, Tensor | Tie]):
         for target in targets_of(model):
             if not is_pruned_by_torch(target):
                 parametrization(target)
-            self._own[target.name] = target
-            self._roots |= dict.fromkeys(target.names, target.name)
+            roots = _names(target.name, target)
+            self._own |= dict.fromkeys(roots, target)
+            for name in target.names:
+                self._roots |= dict(zip(_names(name, target), roots, strict=True))
         self._read: set[str] = set()
 
     def __getitem__(self, name: str) -> Tensor | Tie:
@@ -46,7 +49,7 @@ class ModelTensors(Mapping[str, Tensor | Tie]):
         if name != root:
             return Tie(root)
         self._read.add(name)
-        return _read(self._own[name])
+        return _read(name, self._own[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._roots)
@@ -66,10 +69,20 @@ def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
     return dict(ModelTensors(model))
 
 
-def _read(target: Target) -> Tensor:
+def metadata_of(model: nn.Module) -> dict[str, str]:
+    """What torchao needs to put the tensors together that it has quantized; nothing if there are none."""
+    return parts_of({name: original(target) for target in targets_of(model) for name in target.names}).metadata
+
+
+def _names(name: str, target: Target) -> list[str]:
+    """Of the tensors that one is made of."""
+    return list(parts_of({name: original(target)}).tensors)
+
+
+def _read(name: str, target: Target) -> Tensor:
     codebook = None if is_pruned_by_torch(target) else parametrization(target)
     if not isinstance(codebook, Codebook):
-        return from_torch(target.name, dense(target))
+        return from_torch(name, parts_of({target.name: dense(target)}).tensors[name])
     centroids = from_torch(target.name, codebook.on_grid(whole(original(target))))
     return CompressedTensor(
         target.shape,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +90,15 @@ def sensitivity(
     *,
     penalties: Iterable[float] = LADDER,
     profile: str = DEFAULT_PROFILE,
+    exact: Container[str] = (),
 ) -> list[Line]:
     """For each weight, alone, at each penalty: its bytes, encoded, and the change of the outputs, measured.
 
-    Without batches the change is that of the weights. Raises what `calibrate` does.
+    Without batches the change is that of the weights. Those named in `exact` are left out. Raises what `calibrate`
+    does.
     """
     check_profile(profile)
-    subject = subject_of(model, batches)
+    subject = subject_of(model, batches, exact)
     lines = []
     for name in subject.units:
         for penalty in penalties:
@@ -116,6 +118,7 @@ def plan(
     max_change: float | None = None,
     profile: str = DEFAULT_PROFILE,
     metadata: Mapping[str, str] | None = None,
+    exact: Container[str] = (),
 ) -> Plan:
     """A recipe for one target, solved over all weights: the same price of a byte in each, as its own bytes and its own
     effect on the outputs are measured.
@@ -124,6 +127,7 @@ def plan(
     target_size   bytes of the whole file, which is never larger and at most 2 % smaller
     target_ratio  the same as bytes of all tensors / bytes of the file
     metadata      what the file will say besides its tensors: its bytes count
+    exact         names of tensors that stay as they are: their bytes count
     max_change    ||y - y'|| / ||y|| of all outputs over the calibration inputs
 
     Raises ValueError for no target or two, for one that cannot be reached, naming the best that can, and what
@@ -135,7 +139,7 @@ def plan(
     if not (math.isfinite(wanted) and wanted > 0):
         raise ValueError(f"a target is a positive number; found {wanted}")
     check_profile(profile)
-    subject = subject_of(model, batches)
+    subject = subject_of(model, batches, exact)
     if not subject.units:
         raise ValueError(NO_WEIGHT)
     dense_bytes = sum(_dense_bytes(tensor) for tensor in subject.tensors.values())

@@ -7,15 +7,14 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from deepcompression.budget import Budget, Need
 from deepcompression.checkpoint import Checkpoint, TensorEntry
 from deepcompression.checkpoint.onnx_graph import FORMAT, GRAPH
 from deepcompression.criteria import CRITERIA, Select
@@ -29,10 +28,6 @@ from deepcompression.slices import Weights, packed, spans, unpacked
 from deepcompression.targets import Target, module_name
 from deepcompression.tensor import STORAGE, WEIGHT_DTYPES, BitmapTensor, DenseTensor, Encodable, widen
 from deepcompression.writer import FileWriter
-
-# What tensors that are worked on together may take beyond twice the largest; what one takes beyond what grows with it.
-_SPARE_BYTES = 128 << 20
-_FIXED_BYTES = 48 << 20
 
 
 def compress_tensor(
@@ -229,46 +224,6 @@ def _names(rule: Rule, target: Target) -> bool:
     return rule.where is not None or rule.tensor in target.names or rule.module in modules
 
 
-class _Budget:
-    """Room for the tensors at work. The largest alone has always room."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._used = limit, 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def _change(self) -> Iterator[None]:
-        with self._changed:
-            yield
-            self._changed.notify_all()
-
-    def take(self, size: int) -> None:
-        """Waits until there is room."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._used or self._used + size <= self._limit)
-            self._used += size
-
-    def give_back(self, size: int) -> None:
-        with self._change():
-            self._used -= size
-
-
-class _Need(NamedTuple):
-    """Bytes that a tensor takes until it is pruned and shared, and from then on if it is shared."""
-
-    first: int
-    shared: int
-
-    @classmethod
-    def of(cls, entry: TensorEntry) -> _Need:
-        size = entry.nbytes // max(STORAGE[entry.dtype].itemsize, 1)
-        fixed = min(_FIXED_BYTES, 24 * entry.nbytes)
-        # codes, what they are encoded to, and a copy; bitmaps
-        shared = 7 * size // 2
-        # or the elements, codes or a byte of each element encoded, and bitmaps
-        return cls(max(entry.nbytes + 5 * size // 4, shared) + fixed, shared + fixed)
-
-
 class _Work:
     """The tensors of a plan, done by some threads."""
 
@@ -281,7 +236,7 @@ class _Work:
         self._todo = [entry for entry in own if entry.name not in writer.finished]
         self._total = sum(entry.nbytes for entry in own)
         self._done = self._total - sum(entry.nbytes for entry in self._todo)
-        self._budget = _Budget(2 * max((entry.nbytes for entry in own), default=0) + _SPARE_BYTES)
+        self._budget = Budget.of(own)
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
 
@@ -291,7 +246,7 @@ class _Work:
         try:
             started = []
             for entry in self._todo:
-                need = _Need.of(entry)
+                need = Need.of(entry)
                 self._budget.take(need.first)
                 if self._failure is not None:
                     break
@@ -306,7 +261,7 @@ class _Work:
         if self._failure is not None:
             raise self._failure
 
-    def _do(self, entry: TensorEntry, need: _Need) -> None:
+    def _do(self, entry: TensorEntry, need: Need) -> None:
         held = need.first
         try:
             if self._failure is None:

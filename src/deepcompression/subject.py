@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
@@ -45,48 +45,53 @@ class Subject(NamedTuple):
     measure: Callable[[Mapping[str, Tensor]], float]
 
 
-def subject_of(model: Module | OwnTensors | Mapping[str, Tensor | Tie], batches: Iterable[Any] | None) -> Subject:
+def subject_of(
+    model: Module | OwnTensors | Mapping[str, Tensor | Tie], batches: Iterable[Any] | None, exact: Container[str] = ()
+) -> Subject:
     """A model with calibration inputs; or, without them, a model or the tensors of a checkpoint; or a network that has
-    its own. Raises what `calibrate` does.
+    its own. Those named in `exact` are not to be shared. Raises what `calibrate` does.
     """
     if isinstance(model, Mapping):
-        return _without_data(model)
+        return _without_data(model, exact)
     if not _is_module(model):
         network = cast(OwnTensors, model)
-        return _with_data(network, network.tensors())
+        return _with_data(network, network.tensors(), exact)
     from deepcompression.model import read_model
     from deepcompression.torch_network import TorchNetwork
 
     module = cast("Module", model)
     tensors = read_model(module)
-    return _without_data(tensors) if batches is None else _with_data(TorchNetwork(module, batches), tensors)
+    return (
+        _without_data(tensors, exact) if batches is None else _with_data(TorchNetwork(module, batches), tensors, exact)
+    )
 
 
 def _is_module(model: object) -> bool:
     return hasattr(model, "state_dict")
 
 
-def _with_data(network: Network, tensors: Mapping[str, Tensor | Tie]) -> Subject:
-    if not network.targets:
+def _with_data(network: Network, tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> Subject:
+    names = [name for name in network.targets if name not in exact]
+    if not names:
         raise ValueError(NO_WEIGHT)
-    calibration = Calibration(network, network.targets)
-    exact = network.outputs({})
-    dtypes = {name: network.dtype(name) for name in network.targets}
+    calibration = Calibration(network, names)
+    outputs = network.outputs({})
+    dtypes = {name: network.dtype(name) for name in names}
 
     def fit(name: str, penalty: float) -> Calibrated:
         return calibration.apply(name, Rule(tensor=name, share=Share(penalty=penalty)), dtypes[name])
 
     def measure(replaced: Mapping[str, Tensor]) -> float:
-        return change(network.outputs({name: tensor.numpy() for name, tensor in replaced.items()}), exact)
+        return change(network.outputs({name: tensor.numpy() for name, tensor in replaced.items()}), outputs)
 
-    units = {name: calibration.unit(name) for name in network.targets}
+    units = {name: calibration.unit(name) for name in names}
     # what the outputs do not depend on costs nothing at any penalty
     return Subject(tensors, {name: max(unit, 1e-30) for name, unit in units.items()}, fit, measure)
 
 
-def _without_data(tensors: Mapping[str, Tensor | Tie]) -> Subject:
+def _without_data(tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> Subject:
     """The change of the outputs is taken to be that of the weights, each tensor's relative to itself."""
-    own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
+    own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie) and name not in exact}
     names = [target.name for target in targets_of(own) if target.floating and len(target.shape) >= 2 and target.count]
     weights: dict[str, Floats] = {}
     for name in names:

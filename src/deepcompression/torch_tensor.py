@@ -33,7 +33,7 @@ def dtype_of(name: str, tensor: torch.Tensor) -> str:
     if hasattr(tensor, "__tensor_flatten__"):
         raise ValueError(
             f"{name} is a {type(tensor).__name__}, which is made of other tensors: make it dense first, or save "
-            "its parts (a model quantized by torchao: by its flatten_tensor_state_dict, as safetensors)"
+            "its parts (torchao's flatten_tensor_state_dict does so with those that it knows)"
         )
     dtype = DTYPE_NAMES.get(tensor.dtype)
     if dtype is None or tensor.layout != torch.strided or tensor.is_quantized:

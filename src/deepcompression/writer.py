@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +16,9 @@ from typing import IO
 
 from deepcompression.account import Part
 from deepcompression.encode import DEFAULT_PROFILE, encode_to
-from deepcompression.file import How, atomic_path, check_dimensions
+from deepcompression.file import How, atomic_path, check_dimensions, named_if_full
 from deepcompression.index import Entry, write_head
+from deepcompression.lock import WriteLock
 from deepcompression.tensor import Encodable
 from deepcompression.wire import checksum as crc
 
@@ -63,7 +65,7 @@ class FileWriter:
 
     A context manager. When its block fails for want of memory or disk, or by Ctrl-C, what is finished stays and the
     exception tells so; when it fails otherwise nothing stays. Raises ValueError if there is such work and `resume` is
-    not given, or it is of another fingerprint.
+    not given, or it is of another fingerprint; if another job writes the same file; and OSError.
     """
 
     def __init__(
@@ -76,18 +78,35 @@ class FileWriter:
         self._number = 0
         self._stopped = False
         head = json.dumps(dict(fingerprint or {})).encode() + b"\n"
-        parent = self.path.resolve().parent
-        if not parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, "no such folder", str(parent))
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if self.folder.exists():
-            self._take_up(head, resume)
-        self.folder.mkdir(exist_ok=True)
-        # written anew: a line that was torn goes
-        self._journal = (self.folder / _JOURNAL).open("wb")
-        self._journal.write(head + b"".join(done.to_line() for done in self.finished.values()))
-        self._journal.flush()
+        self._held = WriteLock(self.path)
+        try:
+            if self.folder.exists():
+                self._take_up(head, resume)
+            self.folder.mkdir(exist_ok=True)
+            self._begin_journal(head)
+        except BaseException:
+            self._held.release()
+            raise
+
+    def _begin_journal(self, head: bytes) -> None:
+        """Written anew: a line that was torn goes. What stood in it before stays until the new one is whole."""
+        path = self.folder / _JOURNAL
+        begun = path.with_name(f"{_JOURNAL}.new")
+        self._journal = begun.open("wb")
+        try:
+            with named_if_full(path):
+                self._journal.write(head + b"".join(done.to_line() for done in self.finished.values()))
+                self._journal.flush()
+            begun.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                self._journal.close()
+            begun.unlink(missing_ok=True)
+            if not self.finished:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def _take_up(self, head: bytes, resume: bool) -> None:
         journal = self.folder / _JOURNAL
@@ -146,7 +165,7 @@ class FileWriter:
                 other.path.unlink()
         entry = Entry(name, coder, tensor.dtype, tuple(tensor.shape), 0, payload.length, payload.checksum)
         finished = Finished(entry, payload.path.name, note)
-        with self._lock:
+        with self._lock, named_if_full(self.folder / _JOURNAL):
             self._journal.write(finished.to_line())
             self._journal.flush()
             self.finished[name] = finished
@@ -157,7 +176,7 @@ class FileWriter:
         path = self.folder / str(number)
         length = checksum = 0
         try:
-            with path.open("wb") as file:
+            with named_if_full(path), path.open("wb") as file:
                 for part in parts:
                     if self._stopped:
                         raise InterruptedError("stopped")
@@ -203,13 +222,16 @@ class FileWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._journal.close()
-        if error is None:
-            return
-        if self.finished and isinstance(error, _RESUMABLE):
-            error.add_note(f"{len(self.finished)} finished tensors are kept in {self.folder}: go on with --resume")
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with self._held:
+            # of a disk that is full; a line that is torn does not count
+            with suppress(OSError):
+                self._journal.close()
+            if error is None:
+                return
+            if self.finished and isinstance(error, _RESUMABLE):
+                error.add_note(f"{len(self.finished)} finished tensors are kept in {self.folder}: go on with --resume")
+            else:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _copy(file: IO[bytes], write: Callable[[bytes], object]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class ByteFile:
         self.path = Path(path)
         self._file = self.path.open("rb", buffering=0)
         self.size = os.fstat(self._file.fileno()).st_size
+        self._lock = threading.Lock()
 
     def read(self, offset: int, length: int) -> np.ndarray:
         """uint8 (length,), that can be written to. Raises FormatError if the file ends before."""
@@ -102,7 +104,7 @@ class ByteFile:
         view = data.data
         done = 0
         # the system gives at most 2 GB at once
-        while done < length and (count := os.preadv(self._file.fileno(), [view[done:]], offset + done)):
+        while done < length and (count := self._read_into(view[done:], offset + done)):
             done += count
         if done < length:
             raise FormatError(
@@ -110,6 +112,15 @@ class ByteFile:
                 "or changed while it was open"
             )
         return data
+
+    def _read_into(self, view: memoryview, offset: int) -> int:
+        """The number of bytes read, 0 at the end."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [view], offset)
+        # Windows has no such call
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.readinto(view)
 
     def close(self) -> None:
         self._file.close()

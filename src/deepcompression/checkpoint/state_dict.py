@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcompression.checkpoint.base import ByteFile, Opened, TensorEntry, some
+from deepcompression.checkpoint.archive import Archive, Memory
+from deepcompression.checkpoint.base import Opened, TensorEntry, some
+from deepcompression.checkpoint.parts import PACKAGE, Parts, allow_parts, parts_of
 from deepcompression.file import LIMIT_BYTES
 from deepcompression.tensor import DenseTensor
 from deepcompression.wire import FormatError
@@ -23,8 +24,6 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", 
 # pages of a file stay in memory once they were read, until it is mapped anew: after so many bytes
 _RENEW_BYTES = 64 << 20
 
-_ZIP = b"PK\x03\x04"
-
 _REMEDY = (
     "where you trust it, load it by the program that wrote it and save the weights alone: "
     "torch.save(model.state_dict(), ...) or safetensors.torch.save_file"
@@ -33,22 +32,43 @@ _REMEDY = (
 
 class StateDictCheckpoint(Opened):
     """A file of torch.save with a mapping from names to tensors, read with `weights_only`; mapped into memory a part at
-    a time, but read whole if it is in the format that torch wrote before version 1.6.
+    a time, but read whole if it is in the format that torch wrote before version 1.6. Checksums are looked at when a
+    tensor is read.
 
     Raises ValueError, with reason and remedy, for one that holds more than tensors, FormatError for a damaged one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.metadata: dict[str, str] = {}
         self._lock = threading.Lock()
         self._touched = 0
-        self._mapped = _is_zip(path)
-        tensors, self.notes = _state_in(path, _load(path, self._mapped))
-        self._tensors: dict[str, Tensor] | None = tensors
-        if not self._mapped:
+        self._archive = Archive.of(path)
+        if self._archive is not None and "constants.pkl" in self._archive.names:
+            raise ValueError(
+                f"{path}: is a TorchScript archive, code and all, which is not opened; {_REMEDY}; "
+                "here model is torch.jit.load(...)"
+            )
+        self._offsets: Mapping[Memory, int] = {}
+        self._tensors: dict[str, Tensor] | None = None
+        (tensors, metadata), self.notes = self._load()
+        self.metadata: dict[str, str] = metadata
+        if self._archive is None:
             self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
         self.entries = _entries(path, tensors)
+
+    def _load(self) -> tuple[Parts, tuple[str, ...]]:
+        parts, notes = _state_in(self.path, _load(self.path, self._archive is not None))
+        if self._archive is not None:
+            self._offsets = self._archive.offsets(_memory(tensor) for tensor in parts.tensors.values())
+        self._tensors = parts.tensors
+        return parts, notes
+
+    def _check(self, name: str, tensor: Tensor, offset: int) -> None:
+        """Raises FormatError if the bytes that a tensor is a part of are not those that were written."""
+        import torch
+
+        assert self._archive is not None
+        self._archive.check(offset, torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy(), name)
 
     def read(self, name: str) -> DenseTensor:
         from deepcompression.torch_tensor import from_torch
@@ -56,18 +76,22 @@ class StateDictCheckpoint(Opened):
         entry = self.entries[name]
         with self._lock:
             if self._tensors is None:
-                self._tensors, _ = _state_in(self.path, _load(self.path, self._mapped))
-            tensor = self._tensors.get(name)
+                self._load()
+            assert self._tensors is not None
+            tensor, offsets = self._tensors.get(name), self._offsets
         if tensor is None or tuple(tensor.shape) != entry.shape:
             raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
+        memory = _memory(tensor)
+        if (offset := offsets.get(memory)) is not None:
+            self._check(name, tensor, offset)
         tensor = tensor.detach().resolve_conj().resolve_neg()
         found = from_torch(name, tensor)
         if tensor.is_contiguous():
             # it is still in the mapped file
             found = DenseTensor(found.dtype, found.elements.copy())
         with self._lock:
-            self._touched += entry.nbytes
-            if self._mapped and self._touched > _RENEW_BYTES:
+            self._touched += max(entry.nbytes, memory.length)
+            if self._archive is not None and self._touched > _RENEW_BYTES:
                 # the last thread that still reads from this mapping lets go of it
                 self._tensors, self._touched = None, 0
         return found
@@ -76,28 +100,15 @@ class StateDictCheckpoint(Opened):
         self._tensors = {}
 
 
-def _is_zip(path: Path) -> bool:
-    """Whether torch can map it. Raises ValueError for TorchScript, FormatError for a damaged archive."""
-    file = ByteFile(path)
-    start = file.read(0, min(len(_ZIP), file.size)).tobytes()
-    file.close()
-    if start != _ZIP:
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = {name.partition("/")[2] for name in archive.namelist()}
-    # the third: what zipfile raises for a version of the format that it does not know
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
-        raise FormatError(f"{path}: not a sound file of torch.save: {error}; it is cut off or damaged") from None
-    if "constants.pkl" in names:
-        raise ValueError(
-            f"{path}: is a TorchScript archive, code and all, which is not opened; {_REMEDY}; "
-            "here model is torch.jit.load(...)"
-        )
-    return True
+def _memory(tensor: Tensor) -> Memory:
+    """Without length for one that `_entries` refuses."""
+    if tensor.is_meta or str(tensor.layout) != "torch.strided" or hasattr(tensor, "__tensor_flatten__"):
+        return Memory(0, 0)
+    storage = tensor.untyped_storage()
+    return Memory(storage.data_ptr(), storage.nbytes())
 
 
-def _load(path: Path, mapped: bool) -> object:
+def _load(path: Path, mapped: bool, again: bool = False) -> object:
     try:
         import torch
     except ImportError:
@@ -111,10 +122,15 @@ def _load(path: Path, mapped: bool) -> object:
         raise
     # whatever a damaged pickle may come upon
     except Exception as error:
-        if needed := _needed(path, str(error), mapped):
+        needed = _needed(path, str(error), mapped)
+        if not again and allow_parts(needed):
+            return _load(path, mapped, again=True)
+        if needed:
             kind = "a whole module" if any(name.startswith("torch.nn.") for name in needed) else "objects"
+            packed = not again and all(name.startswith(f"{PACKAGE}.") for name in needed)
+            remedy = f"these are read where {PACKAGE} is installed: pip install {PACKAGE}" if packed else _REMEDY
             raise ValueError(
-                f"{path}: holds {kind} that only code can make, and none is executed: {some(needed)}; {_REMEDY}"
+                f"{path}: holds {kind} that only code can make, and none is executed: {some(needed)}; {remedy}"
             ) from None
         reason = re.sub(r"(?s).*WeightsUnpickler error: ", "", str(error)).strip().partition("\n")[0]
         raise FormatError(
@@ -135,8 +151,8 @@ def _needed(path: Path, error: str, mapped: bool) -> set[str]:
     return names
 
 
-def _state_in(path: Path, found: object) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state_dict in what was loaded, and notes on what is left out.
+def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
+    """The state_dict in what was loaded, made of plain tensors, and notes on what is left out.
 
     A mapping in which one of `WRAPPERS` is a mapping with tensors is but a wrapper: that one is taken, again and again.
     What stands beside it (an optimizer, settings) is left out; so are values in the state_dict that are no tensors.
@@ -165,11 +181,19 @@ def _state_in(path: Path, found: object) -> tuple[dict[str, Tensor], tuple[str, 
         raise ValueError(f"{path}: tensors{where} are named by texts; found {odd[0]!r}")
     if nested := [str(name) for name, value in found.items() if _has_tensors(value)]:
         raise ValueError(f"{path}: holds mappings with tensors{where}, {some(nested)}: save the one you mean alone")
+    if hidden := [str(name) for name, value in found.items() if _hides_tensors(value)]:
+        raise ValueError(
+            f"{path}: holds tensors{where} inside of lists or tuples, {some(hidden)} (as torch's own quantized modules "
+            "pack weights), which have no names: save them by names of their own"
+        )
     if not tensors and len(found):
         raise ValueError(f"{path}: there are no tensors in it, but {some(map(str, found))}; {_REMEDY}")
     if others := [str(name) for name in found if name not in tensors]:
         notes.append(f"What is no tensor is left out: {some(others)}.")
-    return tensors, tuple(notes)
+    try:
+        return parts_of(tensors), tuple(notes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _has_tensors(value: Any) -> bool:
@@ -178,6 +202,14 @@ def _has_tensors(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
     return any(isinstance(inner, torch.Tensor) or _has_tensors(inner) for inner in value.values())
+
+
+def _hides_tensors(value: Any) -> bool:
+    """Whether tensors stand anywhere inside of what is none."""
+    import torch
+
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple | set) else ()
+    return any(isinstance(inner, torch.Tensor) or _hides_tensors(inner) for inner in inside)
 
 
 def _entries(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, TensorEntry]:

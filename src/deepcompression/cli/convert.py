@@ -37,6 +37,7 @@ from deepcompression.cli.plan import (
 from deepcompression.encode import DEFAULT_PROFILE, PROFILES
 from deepcompression.file import LIMIT_BYTES, DczFile
 from deepcompression.grid import LIMITS
+from deepcompression.lock import WriteLock
 from deepcompression.recipe import Prune, Recipe, Rule, Share
 from deepcompression.streaming import compress_checkpoint
 from deepcompression.tensor import DenseTensor
@@ -82,10 +83,14 @@ def compress(
             if targeted == (chosen is not None):
                 raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
             if resume or workers is not None:
-                raise ValueError("--resume and --workers do not go with --calibration or a target")
-            whole = Source(model, calibration, model_factory)
-            found = chosen or whole.plan(profile, target_size, target_ratio, max_change).recipe
-            whole.compress(output, found, profile)
+                raise ValueError(
+                    "--resume and --workers do not go with --calibration or a target: such work is done in memory, "
+                    "as a whole"
+                )
+            with WriteLock(output):
+                whole = Source(model, calibration, model_factory)
+                found = chosen or whole.plan(profile, target_size, target_ratio, max_change).recipe
+                whole.compress(output, found, profile)
             _tell(output, whole.notes, quiet, as_json)
             return
         with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:

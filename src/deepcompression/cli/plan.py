@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import re
 import sys
+import traceback
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,11 +58,25 @@ def read_inputs(path: Path) -> dict[str, Array]:
     """The arrays of an .npz file, by name. Raises ValueError for what is no such file, or holds none or objects."""
     if not path.exists():
         raise FileNotFoundError(f"no calibration inputs {path}")
+    what = f"{path}: calibration inputs are arrays by name in an .npz file (numpy.savez)"
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{what}, which this is not")
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    except (ValueError, OSError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: calibration inputs are arrays in an .npz file (numpy.savez): {error}") from None
+    # whatever a damaged archive may come upon
+    except (
+        ValueError,
+        OSError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as error:
+        raise ValueError(f"{what}: {error}") from None
+    if odd := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+        raise ValueError(f"{what}; {odd[0]} is no array")
     if not found:
         raise ValueError(f"{path}: holds no arrays")
     return found
@@ -80,11 +98,7 @@ class Source:
             raise ValueError("--model goes with --calibration, whose inputs it is given")
         inputs = None if calibration is None else read_inputs(calibration)
         with recognise(open_checkpoint(model)) as source:
-            if source.exact:
-                raise ValueError(
-                    f"{model}: other tools have packed {len(source.exact)} of its tensors, which stay as they are: "
-                    "compress it without a target"
-                )
+            self.exact = source.exact
             self.notes, self.metadata = list(source.notes), dict(source.metadata)
             ties = {name: Tie(entry.tied_to) for name, entry in source.entries.items() if entry.tied_to}
             self.tensors: dict[str, Tensor | Tie] = {**tensors_of(source), **ties}
@@ -110,12 +124,14 @@ class Source:
             max_change=most_change,
             profile=profile,
             metadata=self.metadata,
+            exact=self.exact,
         )
 
     def sensitivity(self, profile: str) -> list[Line]:
-        return sensitivity(self.subject, self.batches, profile=profile)
+        return sensitivity(self.subject, self.batches, profile=profile, exact=self.exact)
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
+        recipe = self._keeping(recipe)
         if self.batches is not None:
             calibrate(self.subject, recipe, self.batches)
             save(self.subject, output, recipe, self.metadata, profile)
@@ -126,6 +142,11 @@ class Source:
         else:
             compressed = self._by_inputs(self.subject, own, recipe)
         save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, own), profile)
+
+    def _keeping(self, recipe: Recipe) -> Recipe:
+        """The recipe with what is exact taken out of the way of its rules."""
+        keep = tuple(Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
+        return recipe.model_copy(update={"rules": (*keep, *recipe.rules)})
 
     def _by_inputs(self, network: OnnxNetwork, tensors: Mapping[str, Tensor], recipe: Recipe) -> dict[str, Tensor]:
         rules: dict[str, Rule] = {}
@@ -151,14 +172,24 @@ def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> An
 
     from deepcompression.torch_tensor import to_torch
 
-    module, _, function = factory.partition(":")
+    module, colon, function = factory.partition(":")
+    what = f"--model is package.module:factory, which {factory} is not"
+    if not (module and colon and function):
+        raise ValueError(f"{what}: name the module and its function, with a colon between them")
     # as `python -m` does, so that a user's own file is found
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        made = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"--model is package.module:factory, which {factory} is not: {error}") from None
+        make = getattr(importlib.import_module(module), function)
+    # a user's own code may raise anything
+    except Exception as error:
+        raise ValueError(f"{what}: {_said(error)}") from error
+    if not callable(make):
+        raise ValueError(f"{what}: {function} is a {type(make).__name__}, expected a function without arguments")
+    try:
+        made = make()
+    except Exception as error:
+        raise ValueError(f"--model {factory} failed when it was called without arguments: {_said(error)}") from error
     if not isinstance(made, torch.nn.Module):
         raise ValueError(f"--model {factory} gave a {type(made).__name__}, not a torch.nn.Module")
     try:
@@ -168,6 +199,14 @@ def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> An
     except RuntimeError as error:
         raise ValueError(f"{where} does not fit the model of {factory}: {error}") from None
     return made
+
+
+def _said(error: Exception) -> str:
+    """With the place where a user's own code raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def _batches(inputs: Mapping[str, Array]) -> list[Any]:
