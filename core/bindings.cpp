@@ -29,6 +29,7 @@
 #include "mask.hpp"
 #include "mix.hpp"
 #include "recognise.hpp"
+#include "rounding.hpp"
 #include "shape.hpp"
 
 namespace nb = nanobind;
@@ -273,6 +274,34 @@ Out<std::uint8_t> assign(const In<float>& values, const In<float>& centroids) {
   return codes.release();
 }
 
+std::span<const float> view_or_none(const std::optional<In<float>>& array) {
+  return array ? view(*array) : std::span<const float>{};
+}
+
+double round_columns(const In<float>& centroids, std::size_t zero, const std::optional<In<float>>& prices,
+                     const std::vector<std::size_t>& shape, std::size_t first, std::size_t width,
+                     const In<float>& weights, const std::optional<In<float>>& upper, const In<float>& importance,
+                     const In<float>& row_weights, const std::optional<In<std::uint8_t>>& survives,
+                     const InOut<float>& targets, const InOut<std::int16_t>& codes, const InOut<float>& errors,
+                     const InOut<double>& counts, const InOut<double>& sums_of_weights, const InOut<double>& sums,
+                     unsigned threads) {
+  if (shape.size() != 3) throw std::invalid_argument("the shape is (groups, rows, columns)");
+  const auto out = [](const auto& array) { return std::span{array.data(), array.size()}; };
+  const dcz::Columns columns{shape[0],
+                             shape[1],
+                             shape[2],
+                             first,
+                             width,
+                             view(weights),
+                             view_or_none(upper),
+                             view(importance),
+                             view(row_weights),
+                             survives ? view(*survives) : std::span<const std::uint8_t>{}};
+  const dcz::Rounded rounded{out(targets), out(codes), out(errors), out(counts), out(sums_of_weights), out(sums)};
+  return unlocked(
+      [&] { return dcz::round_columns({view(centroids), zero, view_or_none(prices)}, columns, rounded, threads); });
+}
+
 nb::bytes mix_encode(const std::vector<std::uint64_t>& shape, std::uint64_t survivors,
                      const In<std::uint64_t>& codebook, unsigned width, const In<std::uint8_t>& bitmap,
                      const In<std::uint8_t>& codes) {
@@ -341,6 +370,11 @@ NB_MODULE(_core, m) {
   m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
   m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(), "weights"_a.noconvert() = nb::none());
   m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a, "weights"_a.noconvert() = nb::none());
+  m.def("round_columns", &round_columns, "centroids"_a.noconvert(), "zero"_a, "prices"_a.noconvert().none(), "shape"_a,
+        "first"_a, "width"_a, "weights"_a.noconvert(), "upper"_a.noconvert().none(), "importance"_a.noconvert(),
+        "row_weights"_a.noconvert(), "survives"_a.noconvert().none(), "targets"_a.noconvert(), "codes"_a.noconvert(),
+        "errors"_a.noconvert(), "counts"_a.noconvert(), "sums_of_weights"_a.noconvert(), "sums"_a.noconvert(),
+        "threads"_a = 1);
   m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
         "bitmap"_a.noconvert(), "codes"_a.noconvert());
   m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a);

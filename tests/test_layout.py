@@ -35,7 +35,7 @@ ORDER = [
     *("ranks", "sharded", "parametrizations", "parametrize", "model", "state", "prune", "share", "budget"),
     *("streaming", "compress"),
     *("plain_many", "plain", "operators", "attention", "functions", "stand_in", "packed", "recurrent"),
-    *("network", "watch", "torch_network", "onnx_network", "calibrate", "subject", "search", "plan"),
+    *("network", "watch", "torch_network", "onnx_parts", "onnx_network", "calibrate", "subject", "search", "plan"),
     *("uses", "sources", "assemble"),
     *("explanation", "inspection", "run"),
     *("integrations.stage", "integrations.transformers", "integrations.lightning", "integrations"),
@@ -117,7 +117,7 @@ def test_torch_is_imported_only_where_a_model_is_taken(module):
 
 def test_the_core_is_told_only_where_it_is_needed():
     users = {m for m in MODULES for found in imports_of(FILES[m]) if own(found.module) == "_core"}
-    coders = {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "criteria"}
+    coders = {"wire", "tensor", "positions", "paper", "fast", "small", "codebook", "criteria", "fit"}
     assert users <= coders | {"packing", "convolve", "bench.measure", "operators", "packed"}
 
 

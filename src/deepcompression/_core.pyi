@@ -78,6 +78,33 @@ def optimal_centroids(
 def assign(values: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Index of the nearest of 1 to 256 ascending centroids, the lower of two equally near. Values are not NaN."""
 
+def round_columns(
+    centroids: NDArray[np.float32],
+    zero: int,
+    prices: NDArray[np.float32] | None,
+    shape: list[int],
+    first: int,
+    width: int,
+    weights: NDArray[np.float32],
+    upper: NDArray[np.float32] | None,
+    importance: NDArray[np.float32],
+    row_weights: NDArray[np.float32],
+    survives: NDArray[np.uint8] | None,
+    targets: NDArray[np.float32],
+    codes: NDArray[np.int16],
+    errors: NDArray[np.float32],
+    counts: NDArray[np.float64],
+    sums_of_weights: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    threads: int = 1,
+) -> float:
+    """Rounds columns `first` to `first` + `width` of weights (groups, rows, columns), flat, to centroids: see
+    core/rounding.hpp.
+
+    targets  (groups, rows, width), the weights with the errors of earlier columns, of which those of these are taken
+             over. Codes and errors of these columns are set; counts and sums by code are added to. Gives the cost.
+    """
+
 def pack_ascending(values: NDArray[np.uint64], width: int) -> bytes:
     """The codebook of docs/format.md: strictly ascending integers of `width` bits."""
 

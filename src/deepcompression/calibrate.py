@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from deepcompression.fit import Fitted, fit_penalty, fit_share, prune_mask
 from deepcompression.metric import Floats, Metric
-from deepcompression.network import Layout, Moments, Network, metric_of
+from deepcompression.network import Layout, Network, metric_of
 from deepcompression.prune import recipe_digest
 from deepcompression.recipe import Prune, Recipe, Rule
 from deepcompression.targets import targets_of
@@ -38,10 +39,42 @@ class Calibrated(NamedTuple):
         return {name: self.tensor, **bias}
 
 
-class Calibration:
-    """The metrics of a network's weights, measured once.
+class Measured(NamedTuple):
+    """What errors of a network's weights cost, by name; the means of the inputs of those whose bias makes up for them."""
 
-    names  the weights to be measured
+    metrics: dict[str, Metric]
+    means: dict[str, Array]
+
+
+# Of networks that are still in use, so that what carries out a plan need not measure again.
+_MEASURED: WeakKeyDictionary[Network, Measured] = WeakKeyDictionary()
+
+
+def _measured(network: Network, names: list[str]) -> Measured:
+    """Of these weights at least."""
+    before = _MEASURED.get(network)
+    if before is not None and before.metrics.keys() >= set(names):
+        return before
+    found = Measured({}, {})
+    layouts = {name: network.targets[name].layout for name in names}
+    gains = network.gains(names)
+    # by parts, so that the second moments of all layers are not held at once
+    for part in _parts(layouts):
+        moments = network.moments(part)
+        for name in part:
+            own = moments.pop(name, None)
+            centered = own is not None and network.targets[name].bias is not None
+            if own is not None and centered:
+                found.means[name] = own.first / max(own.count, 1)
+            found.metrics[name] = metric_of(layouts[name], own, gains[name], centered)
+    _MEASURED[network] = found
+    return found
+
+
+class Calibration:
+    """A network's weights fitted by what was measured of it.
+
+    names  the weights to be fitted
     """
 
     def __init__(self, network: Network, names: Iterable[str]) -> None:
@@ -49,21 +82,7 @@ class Calibration:
         names = list(names)
         self._layouts = {name: network.targets[name].layout for name in names}
         self._biases = {name: network.targets[name].bias for name in names}
-        gains = network.gains(names)
-        self._means: dict[str, Array] = {}
-        self.metrics: dict[str, Metric] = {}
-        # by parts, so that the second moments of all layers are not held at once
-        for part in _parts(self._layouts):
-            moments = network.moments(part)
-            for name in part:
-                found = moments.pop(name, None)
-                self.metrics[name] = self._metric(name, found, gains[name])
-
-    def _metric(self, name: str, moments: Moments | None, gain: Floats) -> Metric:
-        centered = moments is not None and self._biases[name] is not None
-        if moments is not None and centered:
-            self._means[name] = moments.first / max(moments.count, 1)
-        return metric_of(self._layouts[name], moments, gain, centered)
+        self.metrics, self._means = _measured(network, names)
 
     def matrices(self, name: str) -> Floats:
         """A weight as (groups, rows, columns). Raises ValueError if it is not finite."""
@@ -88,6 +107,7 @@ class Calibration:
         if share is None:
             assert survives is not None
             kept = np.where(survives, weight, np.float32(0))
+            cost = metric.cost(weight - kept)
             values = np.where(layout.tensor(survives), self.network.weight(name), 0)
             tensor: CompressedTensor | DenseTensor = DenseTensor.from_numpy(values)
         else:
@@ -96,9 +116,9 @@ class Calibration:
             else:
                 assert share.bits is not None
                 fitted = fit_share(weight, metric, share.bits, density)
-            kept = fitted.values()
+            kept, cost = fitted.values(), fitted.cost
             tensor = fitted.compressed(layout.shape, dtype, layout.tensor(fitted.codes))
-        return Calibrated(tensor, self._bias(name, layout, weight - kept), metric.cost(weight - kept))
+        return Calibrated(tensor, self._bias(name, layout, weight - kept), cost)
 
     def _bias(self, name: str, layout: Layout, error: Floats) -> tuple[str, Floats] | None:
         bias, mean = self._biases[name], self._means.get(name)

@@ -9,11 +9,13 @@ update for a whole column: OBQ, GPTQ, LDLQ).
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcompression import _core
 from deepcompression.criteria import largest, survivor_count
 from deepcompression.metric import Floats, Metric
 from deepcompression.slices import Weights, unpacked
@@ -31,11 +33,14 @@ _LLOYD = 30
 
 
 class Fitted(NamedTuple):
-    """Codes int16 (groups, rows, columns) into centroids float32, ascending, of which number `zero` is 0."""
+    """Codes int16 (groups, rows, columns) into centroids float32, ascending, of which number `zero` is 0; what their
+    errors cost.
+    """
 
     codes: NDArray[np.int16]
     centroids: Floats
     zero: int
+    cost: float
 
     def values(self) -> Floats:
         return self.centroids[self.codes]
@@ -50,93 +55,70 @@ class Fitted(NamedTuple):
         return CompressedTensor(shape, positions, codebook, number.astype(np.uint8), dtype).canonical()
 
 
-class _Rounding:
-    """Values -> codes: those of the least cost, a value's importance times its squared error plus `price` a bit.
-
-    Without a price the nearest centroid but for zero, which is kept for what is pruned.
+class _Sweep(NamedTuple):
+    """What a sweep gave: codes, in the order of rounding; what their errors cost; by code, how many weights it has, and
+    the mean of what was rounded to it, weighted by importance.
     """
 
-    def __init__(self, centroids: Floats, zero: int, price: float, counts: NDArray[np.float64]) -> None:
-        self.centroids, self.zero, self.priced = centroids, zero, price > 0
-        self.numbers = np.arange(len(centroids), dtype=np.int16)
-        if not self.priced:
-            self.numbers = np.delete(self.numbers, zero)
-        near = centroids[self.numbers]
-        self.middles = (near[1:] + near[:-1]) / 2
-        self.inward = (self.numbers - np.sign(self.numbers - zero)).astype(np.int16)
-        # what lies between neighbours is as frequent as they are: rare codes would otherwise die out by chance
-        smooth = np.convolve(np.pad(counts, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 0.5
-        smooth[zero] = counts[zero] + 0.5
-        self.prices = (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
-
-    def __call__(self, values: Floats, importance: Floats) -> NDArray[np.int16]:
-        codes = (
-            self.numbers[np.searchsorted(self.middles, values)]
-            if len(self.numbers)
-            else np.full_like(values, self.zero, np.int16)
-        )
-        if not self.priced:
-            return codes
-        best = importance * np.square(values - self.centroids[codes]) + self.prices[codes]
-        inward = self.inward[codes]
-        cost = importance * np.square(values - self.centroids[inward]) + self.prices[inward]
-        codes = np.where(cost < best, inward, codes)
-        zeroed = importance * np.square(values) + self.prices[self.zero]
-        return np.where(zeroed < np.minimum(best, cost), np.int16(self.zero), codes)
+    codes: NDArray[np.int16]
+    cost: float
+    counts: NDArray[np.float64]
+    means: Floats
 
 
-class _Sums:
-    """By code: how many, and the weighted mean of what was rounded to it."""
-
-    def __init__(self, count: int) -> None:
-        self.counts, self.weights, self.values = np.zeros((3, count))
-
-    def add(self, codes: NDArray[np.int16], values: Floats, importance: Floats) -> None:
-        flat, n = codes.reshape(-1), len(self.counts)
-        weight = np.broadcast_to(importance, values.shape).reshape(-1)
-        self.counts += np.bincount(flat, minlength=n)
-        self.weights += np.bincount(flat, weight, n)
-        self.values += np.bincount(flat, weight * values.reshape(-1), n)
-
-    def means(self, centroids: Floats) -> Floats:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(self.weights > 0, self.values / self.weights, centroids).astype(np.float32)
+def _prices(counts: NDArray[np.float64], zero: int, price: float) -> Floats:
+    """Of each code, when so many weights have it."""
+    # what lies between neighbours is as frequent as they are: rare codes would otherwise die out by chance
+    smooth = np.convolve(np.pad(counts, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 0.5
+    smooth[zero] = counts[zero] + 0.5
+    return (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
 
 
 def _sweep(
-    ordered: Floats, metric: Metric, rounding: _Rounding, survives: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.int16], _Sums]:
-    """Rounds all columns, in order, each after it has taken over the errors before it."""
-    groups, rows, columns = ordered.shape
-    codes = np.empty((groups, rows, columns), np.int16)
-    sums = _Sums(len(rounding.centroids))
-    width = _BLOCK if metric.upper is not None else columns
-    errors = np.zeros((groups, rows, columns), np.float32) if metric.upper is not None else None
+    ordered: Floats,
+    metric: Metric,
+    centroids: Floats,
+    zero: int,
+    prices: Floats | None,
+    survives: NDArray[np.bool_] | None,
+) -> _Sweep:
+    """Rounds all columns, in order, each after it has taken over the errors before it: to the code of the least cost
+    and price or, without prices, to the nearest centroid but for zero, which is kept for what is pruned.
+    """
+    _, _, columns = ordered.shape
+    upper = metric.upper
+    codes = np.empty(ordered.shape, np.int16)
+    errors = np.empty(ordered.shape, np.float32)
+    counts, weights, sums = np.zeros((3, len(centroids)))
+    width = _BLOCK if upper is not None else max(1, columns)
+    cost = 0.0
     for start in range(0, columns, width):
         end = min(columns, start + width)
         targets = ordered[:, :, start:end].copy()
-        importance = metric.rows[:, :, None] * metric.importance[:, None, start:end]
-        if errors is None or metric.upper is None:
-            codes[:, :, start:end] = rounding(targets, importance)
-        else:
-            if start:
-                targets += errors[:, :, :start] @ metric.upper[:, :start, start:end]
-            inside = metric.upper[:, start:end, start:end]
-            for j in range(end - start):
-                column = targets[:, :, j]
-                code = rounding(column, importance[:, :, j])
-                if survives is not None:
-                    code = np.where(survives[:, :, start + j], code, np.int16(rounding.zero))
-                codes[:, :, start + j] = code
-                # by rounding, and by what this column took over
-                error = ordered[:, :, start + j] - rounding.centroids[code]
-                errors[:, :, start + j] = error
-                if j + 1 < end - start:
-                    targets[:, :, j + 1 :] += error[:, :, None] * inside[:, None, j, j + 1 :]
-        if survives is not None and errors is None:
-            codes[:, :, start:end][~survives[:, :, start:end]] = rounding.zero
-        sums.add(codes[:, :, start:end], targets, importance)
-    return codes, sums
+        if upper is not None and start:
+            targets = targets + errors[:, :, :start] @ upper[:, :start, start:end]
+        cost += _core.round_columns(
+            centroids,
+            zero,
+            prices,
+            list(ordered.shape),
+            start,
+            end - start,
+            ordered.reshape(-1),
+            None if upper is None else upper.reshape(-1),
+            metric.importance.reshape(-1),
+            metric.rows.reshape(-1),
+            None if survives is None else survives.view(np.uint8).reshape(-1),
+            targets.reshape(-1),
+            codes.reshape(-1),
+            errors.reshape(-1),
+            counts,
+            weights,
+            sums,
+            os.cpu_count() or 1,
+        )
+    means = np.where(weights > 0, sums / np.where(weights > 0, weights, 1), centroids).astype(np.float32)
+    return _Sweep(codes, cost, counts, means)
 
 
 def fit_penalty(weight: Floats, metric: Metric, penalty: float, survives: NDArray[np.bool_] | None = None) -> Fitted:
@@ -149,7 +131,7 @@ def fit_penalty(weight: Floats, metric: Metric, penalty: float, survives: NDArra
     price = penalty * metric.unit(weight)
     ordered = _ordered(weight, metric)
     if not price or not weight.size:
-        return Fitted(np.zeros(weight.shape, np.int16), np.zeros(1, np.float32), 0)
+        return Fitted(np.zeros(weight.shape, np.int16), np.zeros(1, np.float32), 0, 0.0)
     centroids, zero = _lattice(ordered, metric, price)
     return _settle(ordered, metric, centroids, zero, price, None if survives is None else _ordered(survives, metric))
 
@@ -216,28 +198,25 @@ def _settle(
     survives: NDArray[np.bool_] | None,
 ) -> Fitted:
     """Sweeps; after each, centroids move to the mean of what was rounded to them. The best of all sweeps."""
-    nearest = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, ordered)
-    counts = np.bincount(nearest.reshape(-1), minlength=len(centroids)).astype(np.float64)
-    best: tuple[float, NDArray[np.int16], Floats, int] | None = None
+    nearest = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, ordered.reshape(-1))
+    counts = np.bincount(nearest, minlength=len(centroids)).astype(np.float64)
+    best: tuple[float, _Sweep, Floats, int] | None = None
     for _ in range(_SWEEPS):
-        rounding = _Rounding(centroids, zero, price, counts)
-        codes, sums = _sweep(ordered, metric, rounding, survives)
-        counts = sums.counts
-        error = ordered - centroids[codes]
-        through = error if metric.upper is None else error @ metric.upper
-        cost = float(np.einsum("grc,gr,gc->", np.square(through, dtype=np.float64), metric.rows, metric.importance))
+        swept = _sweep(ordered, metric, centroids, zero, _prices(counts, zero, price) if price else None, survives)
+        counts = swept.counts
         used = counts[counts > 0]
-        cost += price * float(-(used * np.log2(used / used.sum())).sum())
+        cost = swept.cost + price * float(-(used * np.log2(used / used.sum())).sum())
         if best is None or cost < best[0]:
-            best = cost, codes, centroids, zero
-        centroids = sums.means(centroids)
+            best = cost, swept, centroids, zero
+        centroids = swept.means
         centroids[zero] = 0
         centroids.sort()
         zero = int(np.searchsorted(centroids, 0))
     assert best is not None
-    back = np.empty_like(best[1])
-    np.put_along_axis(back, np.broadcast_to(metric.order[:, None, :], back.shape), best[1], 2)
-    return Fitted(back, best[2], best[3])
+    _, swept, centroids, zero = best
+    back = np.empty_like(swept.codes)
+    np.put_along_axis(back, np.broadcast_to(metric.order[:, None, :], back.shape), swept.codes, 2)
+    return Fitted(back, centroids, zero, swept.cost)
 
 
 def _lattice(ordered: Floats, metric: Metric, price: float) -> tuple[Floats, int]:

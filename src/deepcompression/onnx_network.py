@@ -12,6 +12,7 @@ import numpy as np
 from deepcompression.checkpoint import open_checkpoint, read_tensors
 from deepcompression.metric import Floats
 from deepcompression.network import Layout, Moments, Target, change
+from deepcompression.onnx_parts import Parts
 from deepcompression.tensor import Array, DenseTensor, Tensor
 
 # So many inputs are run at once, where the model takes any number.
@@ -164,15 +165,7 @@ class OnnxNetwork:
 
     def outputs(self, replaced: Mapping[str, Array]) -> Floats:
         names = [output.name for output in self.model.graph.output]
-        found = [
-            array.astype(np.float32).reshape(-1)
-            for arrays in self._run(self._session, names, replaced)
-            for array in arrays
-            if np.issubdtype(array.dtype, np.floating)
-        ]
-        if not found:
-            raise ValueError("the model gives no floating-point output")
-        return np.concatenate(found)
+        return _floats(self._run(self._session, names, replaced))
 
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
         uses = {name: self._uses[name] for name in names if self._uses[name].source}
@@ -189,17 +182,33 @@ class OnnxNetwork:
         return {name: each for name, each in found.items() if each.count}
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
-        """By nudging one weight at a time at random."""
-        exact = self.outputs({})
+        """By nudging one weight at a time at random; only what comes behind it is run again."""
+        parts = Parts(self.model, self.inputs)
+        numbers = {name: number for number, name in enumerate(names)}
+        exact = _floats(parts.outputs({}))
         gains = {}
-        for number, name in enumerate(names):
+        for name in sorted(numbers, key=parts.first_use):
             weight = self._array(name).astype(np.float64)
             size = _NUDGE * float(np.sqrt(np.square(weight).mean())) if weight.size else 0.0
-            error = np.random.default_rng(number).standard_normal(weight.shape) * size
-            found = change(self.outputs({name: (weight + error).astype(self._array(name).dtype)}), exact)
+            error = np.random.default_rng(numbers[name]).standard_normal(weight.shape) * size
+            parts.advance(parts.first_use(name))
+            found = change(_floats(parts.outputs({name: (weight + error).astype(self._array(name).dtype)})), exact)
             energy = float(np.square(error).sum())
             gains[name] = np.float32(found**2 / energy if energy else 0.0) * np.ones((), np.float32)
         return gains
+
+
+def _floats(batches: Iterable[list[Array]]) -> Floats:
+    """The floating-point outputs of all batches, flat. Raises ValueError if there are none."""
+    found = [
+        array.astype(np.float32).reshape(-1)
+        for arrays in batches
+        for array in arrays
+        if np.issubdtype(array.dtype, np.floating)
+    ]
+    if not found:
+        raise ValueError("the model gives no floating-point output")
+    return np.concatenate(found)
 
 
 def _lift_constants(graph: Any, names: Container[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,10 +15,10 @@ from deepcompression.encode import encode
 from deepcompression.file import Tie
 from deepcompression.index import Entry, write_head
 from deepcompression.subject import Subject
-from deepcompression.tensor import CompressedTensor, Tensor
+from deepcompression.tensor import CompressedTensor, Tensor, narrow
 
 # Penalties beyond these change nothing: above, all weights are zero; below, 256 centroids are not enough.
-LEAST_PENALTY, MOST_PENALTY = 4.0**-16, 16.0
+LEAST_PENALTY, MOST_PENALTY = 4.0**-16, 4.0**8
 
 # A file is at most as large as the target, and at least this part of it.
 _LEAST_FILLED = 0.985
@@ -83,19 +84,31 @@ class Sizes:
 
 def _attempt(subject: Subject, price: float, sizes: Sizes) -> Attempt:
     """All weights at one price of a bit, in squared change of the outputs."""
-    lines: list[Line] = []
+    found: dict[str, Calibrated] = {}
+    penalties = {name: float(np.clip(price / unit, LEAST_PENALTY, MOST_PENALTY)) for name, unit in subject.units.items()}
+    waiting: dict[str, Future[Entry]] = {}
+    # while the core encodes one weight, the next is fitted
+    with ThreadPoolExecutor(1) as pool:
+        for name, penalty in penalties.items():
+            found[name] = subject.fit(name, penalty)
+            for each, tensor in found[name].replaced(name).items():
+                waiting[each] = pool.submit(sizes.entry, each, tensor)
+        entries = {each: entry.result() for each, entry in waiting.items()}
+    lines = tuple(line_of(name, penalties[name], each, entries[name].length) for name, each in found.items())
     tensors: dict[str, Tensor] = {}
-    entries: dict[str, Entry] = {}
-    cost = 0.0
-    for name, unit in subject.units.items():
-        penalty = float(np.clip(price / unit, LEAST_PENALTY, MOST_PENALTY))
-        found = subject.fit(name, penalty)
-        cost += found.cost
-        replaced = found.replaced(name)
-        tensors |= replaced
-        entries |= {each: sizes.entry(each, tensor) for each, tensor in replaced.items()}
-        lines.append(line_of(name, penalty, found, entries[name].length))
-    return Attempt(tuple(lines), tensors, sizes.of(entries), math.sqrt(max(cost, 0.0)))
+    for name, each in found.items():
+        tensors |= each.replaced(name)
+    cost = sum(each.cost for each in found.values())
+    return Attempt(lines, tensors, sizes.of(entries), math.sqrt(max(cost, 0.0)))
+
+
+def _least(subject: Subject, sizes: Sizes) -> int:
+    """Bytes of the file with all weights zero."""
+    zeros: dict[str, Entry] = {}
+    for name, tensor in subject.weights().items():
+        nothing = np.zeros(0, np.int64), narrow(np.zeros(0, np.float32), tensor.dtype), np.zeros(0, np.uint8)
+        zeros[name] = sizes.entry(name, CompressedTensor(tensor.shape, *nothing, tensor.dtype))
+    return sizes.of(zeros)
 
 
 def _prices(subject: Subject) -> tuple[float, float]:
@@ -106,24 +119,24 @@ def _prices(subject: Subject) -> tuple[float, float]:
 
 def reach_size(subject: Subject, most: int, sizes: Sizes) -> Attempt:
     """The largest file of at most so many bytes, to a per cent or two."""
-    low, high = (math.log(price) for price in _prices(subject))
-    attempt = _attempt(subject, math.exp(high), sizes)
-    if attempt.file_bytes > most:
+    fixed = _least(subject, sizes)
+    if fixed > most:
         raise ValueError(
-            f"{most:,} bytes cannot be reached: the best reachable is {attempt.file_bytes:,}, with all weights zero, "
+            f"{most:,} bytes cannot be reached: the best reachable is {fixed:,}, with all weights zero, "
             "for what is stored as it is"
         )
-    fixed = attempt.file_bytes
-    count = sum(line.weights for line in attempt.lines)
-    best = attempt
+    low, high = (math.log(price) for price in _prices(subject))
+    counts = {name: math.prod(tensor.shape) for name, tensor in subject.weights().items()}
+    count = sum(counts.values())
+    best: Attempt | None = None
     # a bit of each weight for a factor of four, from a start at so many bits
     bits = min(8.0, 8 * (most - fixed) / count)
-    mean = sum(line.weights * math.log(subject.units[line.tensor]) for line in attempt.lines) / count
+    mean = sum(counts[name] * math.log(unit) for name, unit in subject.units.items()) / count
     at = float(np.clip(mean - math.log(4) * bits, low, high))
     tried: list[tuple[float, float]] = []
     for _ in range(_ROUNDS):
         attempt = _attempt(subject, math.exp(at), sizes)
-        if best.file_bytes <= attempt.file_bytes <= most:
+        if attempt.file_bytes <= most and (best is None or best.file_bytes <= attempt.file_bytes):
             best = attempt
         if _LEAST_FILLED * most <= attempt.file_bytes <= most:
             break
@@ -135,6 +148,10 @@ def reach_size(subject: Subject, most: int, sizes: Sizes) -> Attempt:
             high = min(high, at)
         tried.append((at, math.log(max(1, attempt.file_bytes - fixed))))
         at = _next(tried, math.log(max(1.0, 0.993 * most - fixed)), low, high, -0.2)
+    if best is None:
+        best = _attempt(subject, math.exp(high), sizes)
+        if best.file_bytes > most:
+            raise ValueError(f"{most:,} bytes cannot be reached: the best reachable is {best.file_bytes:,}")
     return best
 
 

@@ -44,6 +44,11 @@ class Subject(NamedTuple):
     fit: Callable[[str, float], Calibrated]
     measure: Callable[[Mapping[str, Tensor]], float]
 
+    def weights(self) -> dict[str, Tensor]:
+        """Those that are shared, as they are now."""
+        found = {name: self.tensors[name] for name in self.units}
+        return {name: tensor for name, tensor in found.items() if not isinstance(tensor, Tie)}
+
 
 def subject_of(
     model: Module | OwnTensors | Mapping[str, Tensor | Tie], batches: Iterable[Any] | None, exact: Container[str] = ()
@@ -105,8 +110,7 @@ def _without_data(tensors: Mapping[str, Tensor | Tie], exact: Container[str]) ->
 
     def fit(name: str, penalty: float) -> Calibrated:
         fitted = fit_penalty(weights[name], metric(name), penalty)
-        cost = metric(name).cost(weights[name] - fitted.values())
-        return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), None, cost)
+        return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), None, fitted.cost)
 
     def measure(replaced: Mapping[str, Tensor]) -> float:
         errors = [

@@ -1,0 +1,41 @@
+// Weights rounded to centroids column by column, each after it has taken over what those before it did wrong.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace dcz {
+
+// Values -> codes: those of the least importance x squared error + price; of the nearest centroid, its neighbour
+// towards zero, and zero. Without prices the nearest centroid that is not zero's own, if there is any.
+struct Rounding {
+  std::span<const float> centroids;  // strictly ascending, finite
+  std::size_t zero;                  // which of them is 0
+  std::span<const float> prices;     // one for each centroid, or none
+};
+
+// Some columns, `first` to `first` + `width`, of matrices (groups, rows, columns), in the order of rounding.
+struct Columns {
+  std::size_t groups, rows, columns, first, width;
+  std::span<const float> weights;           // (groups, rows, columns)
+  std::span<const float> upper;             // (groups, columns, columns), or none if columns are independent
+  std::span<const float> importance;        // (groups, columns)
+  std::span<const float> row_weights;       // (groups, rows)
+  std::span<const std::uint8_t> survives;   // (groups, rows, columns), or none if all may
+};
+
+// What is made of them. `targets` (groups, rows, width) are the weights with what earlier columns did wrong, and take
+// over what these do. For each code `counts`, and `sums_of_weights` and `sums` of importance and of importance x target,
+// are added to.
+struct Rounded {
+  std::span<float> targets;
+  std::span<std::int16_t> codes;  // (groups, rows, columns)
+  std::span<float> errors;        // the same: weights - centroids
+  std::span<double> counts, sums_of_weights, sums;
+};
+
+// The sum of importance x (target - centroid)^2. The same for any number of threads.
+double round_columns(const Rounding& rounding, const Columns& columns, const Rounded& rounded, unsigned threads);
+
+}  // namespace dcz

@@ -1,0 +1,102 @@
+"""An ONNX graph run in parts: up to where a weight is used, and from there to the outputs with that weight replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from deepcompression.tensor import Array
+
+
+class Parts:
+    """A graph that is walked through once, from the inputs to the outputs.
+
+    model   an onnx.ModelProto, which is not changed
+    inputs  batches by name
+
+    What is held of all batches are the values that nodes from `at` on need of those before it.
+    """
+
+    def __init__(self, model: Any, inputs: Iterable[Mapping[str, Array]]) -> None:
+        self.model = model
+        self.nodes = list(model.graph.node)
+        self.values = [dict(batch) for batch in inputs]
+        self.at = 0
+        self._initializers = {each.name: each for each in model.graph.initializer}
+        self._outputs = [output.name for output in model.graph.output]
+        self._taken = [set(_taken(node)) for node in self.nodes]
+
+    def first_use(self, name: str) -> int:
+        """The number of the first node that takes a weight."""
+        return next(number for number, taken in enumerate(self._taken) if name in taken)
+
+    def advance(self, to: int) -> None:
+        """To another node behind `at`. Stays where it is if what is needed from there on is no plain array."""
+        made = {name for node in self.nodes[self.at : to] for name in node.output if name}
+        needed = set(self._outputs).union(*self._taken[to:])
+        wanted = sorted(made & needed)
+        kept = needed & set(self.values[0])
+        found = [dict(zip(wanted, arrays, strict=True)) for arrays in self._run(self.at, to, wanted, {})]
+        if any(not isinstance(value, np.ndarray) for batch in found for value in batch.values()):
+            return
+        for before, batch in zip(self.values, found, strict=True):
+            batch.update((name, before[name]) for name in kept)
+        self.values, self.at = found, to
+
+    def outputs(self, replaced: Mapping[str, Array]) -> Iterator[list[Array]]:
+        """Of each batch, with some weights replaced that are not used before `at`."""
+        own = [name for name in self._outputs if name not in self.values[0]]
+        for batch, arrays in zip(self.values, self._run(self.at, len(self.nodes), own, replaced), strict=True):
+            found = dict(zip(own, arrays, strict=True))
+            yield [found[name] if name in found else batch[name] for name in self._outputs]
+
+    def _run(self, start: int, end: int, wanted: list[str], replaced: Mapping[str, Array]) -> Iterator[list[Array]]:
+        """Nodes start to end. Weights are constants of it, which ONNX Runtime brings into the order it likes best."""
+        import onnxruntime
+
+        if not wanted:
+            yield from ([] for _ in self.values)
+            return
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        model = self._part(start, end, wanted, replaced).SerializeToString()
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        names = [each.name for each in session.get_inputs()]
+        for batch in self.values:
+            yield session.run(wanted, {name: batch[name] for name in names})
+
+    def _part(self, start: int, end: int, wanted: list[str], replaced: Mapping[str, Array]) -> Any:
+        import onnx
+
+        part = onnx.ModelProto()
+        part.ir_version = self.model.ir_version
+        part.opset_import.extend(self.model.opset_import)
+        part.functions.extend(self.model.functions)
+        taken = set(wanted).union(*self._taken[start:end])
+        part.graph.name = self.model.graph.name or "part"
+        part.graph.node.extend(self.nodes[start:end])
+        part.graph.sparse_initializer.extend(self.model.graph.sparse_initializer)
+        for name in sorted(taken & self._initializers.keys()):
+            if name in replaced:
+                part.graph.initializer.append(onnx.numpy_helper.from_array(replaced[name], name))
+            elif name not in self.values[0]:
+                part.graph.initializer.append(self._initializers[name])
+        for name in sorted(taken & self.values[0].keys()):
+            shapes = [batch[name].shape for batch in self.values]
+            kind = onnx.helper.np_dtype_to_tensor_dtype(self.values[0][name].dtype)
+            alike = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*shapes, strict=True)]
+            part.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, alike))
+        part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+        return part
+
+
+def _taken(node: Any) -> Iterator[str]:
+    """The names of values that a node takes, in graphs inside of it too."""
+    yield from (name for name in node.input if name)
+    for option in node.attribute:
+        for graph in (*([option.g] if option.HasField("g") else []), *option.graphs):
+            yield from (output.name for output in graph.output)
+            for inner in graph.node:
+                yield from _taken(inner)
