@@ -79,8 +79,9 @@ class Options:
         return self.name if self.seed == 0 else f"{self.name}-seed-{self.seed}"
 
 
-def run(options: Options) -> Path:
-    """The whole job; writes `<name>.dcz`, `<name>.json` and `<name>-dense.safetensors` and returns the first.
+def run(options: Options) -> Path | None:
+    """The whole job; writes `<name>.dcz`, `<name>.json` and `<name>-dense.safetensors` and returns the first, to the main
+    process alone.
 
     Called again after it was killed, it goes on from `<name>.checkpoint`, and ends with the same file. Raises
     FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that will not do.
@@ -168,7 +169,7 @@ def run(options: Options) -> Path:
     if means.accelerator.is_main_process:
         path.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     means.accelerator.wait_for_everyone()
-    return path
+    return path if means.accelerator.is_main_process else None
 
 
 def _settings(options: Options, pictures: Pictures, means: Means) -> dict[str, Any]:
