@@ -102,6 +102,8 @@ def _large(name: str) -> Callable[..., None]:
         size: Annotated[
             int | None, typer.Option(min=32, help="Rows and columns of the images; the network's own.")
         ] = None,
+        images: Annotated[int | None, typer.Option(min=1, help="Train on the first so many pictures only.")] = None,
+        normalisation: Annotated[str, typer.Option(help="imagenet (torchvision's), or caffe.")] = "imagenet",
         precision: Annotated[str, typer.Option(help="float32, bf16, fp16, or auto.")] = "auto",
         workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures, beside each that trains.")] = 2,
         save_minutes: Annotated[float, typer.Option(min=0, help="Between checkpoints.")] = 10,
@@ -128,6 +130,8 @@ def _large(name: str) -> Callable[..., None]:
             classes,
             width,
             size,
+            images,
+            normalisation,
             precision,
             workers,
             save_minutes,

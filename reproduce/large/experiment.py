@@ -7,11 +7,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from accelerate.utils import broadcast_object_list
@@ -23,12 +24,12 @@ from reproduce.large.networks import LARGE, Large
 from reproduce.large.phases import Phase, Rates, check_recipe, schedule, without_compression
 from reproduce.large.pictures import Pictures, check_pictures, open_pictures
 from reproduce.large.samples import PictureSamples, held_back
-from reproduce.large.training import IMAGENET, Data, Means, Trainer, accelerator_for, errors
+from reproduce.large.training import NORMALISATIONS, Data, Errors, Means, Trainer, accelerator_for, errors
 from reproduce.large.weights import load_weights
 
+# figures of the paper's table 1
 PAPER = {
     "alexnet": {
-        "data": "ImageNet",
         "error_percent": 42.78,
         "reference_error_percent": 42.78,
         "top5_error_percent": 19.70,
@@ -37,7 +38,6 @@ PAPER = {
         "ratio": 35,
     },
     "vgg-16": {
-        "data": "ImageNet",
         "error_percent": 31.17,
         "reference_error_percent": 31.50,
         "top5_error_percent": 10.91,
@@ -46,7 +46,6 @@ PAPER = {
         "ratio": 49,
     },
 }
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,141 +63,191 @@ class Options:
     classes: int
     width: float
     size: int | None
+    images: int | None
+    normalisation: str
     precision: str
     workers: int
     save_minutes: float
     longer: bool
 
     def model(self) -> Large:
+        """The network, built anew: the same weights whenever it is called."""
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return LARGE[self.name](self.classes, self.width, self.size)
 
+
+class Job:
+    """What every way to a file has in common: data and settings, checked before any training; files; the test."""
+
+    def __init__(self, options: Options) -> None:
+        self.options, self._started_in = options, environment()
+        if options.normalisation not in NORMALISATIONS:
+            raise ValueError(f"unknown normalisation {options.normalisation}; known are {', '.join(NORMALISATIONS)}")
+        accelerator = accelerator_for(options.precision)
+        self.means = Means(accelerator, options.batch, options.seed, options.workers, options.save_minutes)
+        self.recipe = dc.Recipe.load(options.recipe or HERE / "recipes" / f"{options.name}.yaml")
+        options.out.mkdir(parents=True, exist_ok=True)
+        self.stem = options.name if options.seed == 0 else f"{options.name}-seed-{options.seed}"
+        self.training, self.test = open_pictures(options.data)
+        if len(self.training.classes) > options.classes:
+            raise ValueError(
+                f"{options.data} has {len(self.training.classes)} classes, the network {options.classes} outputs; "
+                f"give --classes {len(self.training.classes)}"
+            )
+        model = options.model()
+        check_recipe(self.recipe, model)
+        self.phases = schedule(self.recipe, model, options.rates)
+        self.size = model.size
+        self.chosen, self.validation = held_back(len(self.training.labels))
+        self.chosen = self.chosen[: options.images]
+        self.together(lambda: check_pictures([self.training, self.test]))
+
+    def path(self, ending: str) -> Path:
+        return self.options.out / f"{self.stem}{ending}"
+
     @property
-    def stem(self) -> str:
-        return self.name if self.seed == 0 else f"{self.name}-seed-{self.seed}"
+    def settings(self) -> dict[str, Any]:
+        """What must be the same when a job goes on, beside its phases; not the number of processes."""
+        options, labels = self.options, hashlib.sha256(self.training.labels.tobytes())
+        labels.update(repr(self.training.classes).encode())
+        return {
+            "network": options.name,
+            "classes": options.classes,
+            "width": options.width,
+            "size": self.size,
+            "seed": options.seed,
+            "batch": options.batch,
+            "precision": self.means.accelerator.mixed_precision,
+            "normalisation": options.normalisation,
+            "weights": None if options.weights is None else options.weights.name,
+            "data": f"{len(self.chosen)} of {len(self.training.labels)} pictures, labels {labels.hexdigest()[:16]}",
+        }
+
+    def pictures(self, pictures: Pictures) -> PictureSamples:
+        return PictureSamples(pictures, self.size)
+
+    def data(self) -> Data:
+        normalisation = NORMALISATIONS[self.options.normalisation]
+        return Data(self.pictures(self.training), self.chosen, self.validation, normalisation)
+
+    def together(self, action: Callable[[], object]) -> None:
+        """Done by the main process alone; what it raises is raised by all, so that none waits for ever."""
+        problem: list[str | None] = [None]
+        accelerator = self.means.accelerator
+        if accelerator.is_main_process:
+            try:
+                action()
+            except (ValueError, OSError) as error:
+                if accelerator.num_processes == 1:
+                    raise
+                problem = [str(error)]
+        if accelerator.num_processes > 1:
+            broadcast_object_list(problem)
+        if problem[0] is not None:
+            raise ValueError(problem[0])
+
+    def keep_dense(self, model: Large) -> None:
+        """Writes a network that is not yet pruned."""
+        if self.means.accelerator.is_main_process:
+            tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+            partial = self.path("-dense.partial")
+            save_file(tensors, partial)
+            partial.replace(self.path("-dense.safetensors"))
+
+    def dense(self) -> Large:
+        model = self.options.model()
+        load_weights(model, self.path("-dense.safetensors"))
+        return model
+
+    def save(self, model: Large) -> None:
+        """Writes the file, which tells what images it wants."""
+        metadata = {
+            "network": self.options.name,
+            "width": str(self.options.width),
+            "size": str(self.size),
+            "normalisation": self.options.normalisation,
+        }
+        self.together(lambda: dc.save(model, self.path(".dcz"), self.recipe, metadata, profile="small"))
+
+    def tested(self, model: Large) -> Errors:
+        model.to(self.means.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        indices = np.arange(len(self.test.labels))
+        normalisation = NORMALISATIONS[self.options.normalisation]
+        return errors(model, self.pictures(self.test), indices, normalisation, self.means)
+
+    def finish(
+        self, networks: Mapping[str, Callable[[], Large]], stages: Sequence[dict[str, Any]], more: dict[str, Any]
+    ) -> Path | None:
+        """Tests the file, and other networks by the prefix of their error's name, and writes the result: here the test
+        pictures are looked at for the first time. Gives the file's path to the main process.
+        """
+        path = self.path(".dcz")
+        found: dict[str, float] = {}
+        for prefix, network in {"": lambda: dc.load(path, into=self.options.model()), **networks}.items():
+            error = self.tested(network())
+            found |= {f"{prefix}test_error_percent": error.top1, f"{prefix}test_top5_error_percent": error.top5}
+        if not self.means.accelerator.is_main_process:
+            return None
+        result = {
+            "network": self.options.name,
+            "seed": self.options.seed,
+            "data": {
+                "name": self.options.data.resolve().name,
+                "training": len(self.chosen),
+                "validation": len(self.validation),
+                "test": len(self.test.labels),
+                "classes": len(self.training.classes),
+            },
+            **found,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "paper": PAPER[self.options.name],
+            "stages": list(stages),
+            "training": self.settings | {"rates": asdict(self.options.rates)} | more,
+            "recipe": yaml.safe_load(self.recipe.to_yaml()),
+            "report": dc.Report.of(path).to_dict(),
+            "command": " ".join(["python -m reproduce", *sys.argv[1:]]),
+            "environment": self._started_in,
+        }
+        self.path(".json").write_text(json.dumps(result, indent=1) + "\n")
+        return path
 
 
 def run(options: Options) -> Path | None:
-    """The whole job; writes `<name>.dcz`, `<name>.json` and `<name>-dense.safetensors` and returns the first, to the main
-    process alone.
+    """The whole job; writes `<name>.dcz`, `<name>.json` and `<name>-dense.safetensors`, and gives the path of the first
+    to the main process.
 
     Called again after it was killed, it goes on from `<name>.checkpoint`, and ends with the same file. Raises
     FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that will not do.
     """
-    started_in = environment()
-    means = Means(
-        accelerator_for(options.precision), options.batch, options.seed, options.workers, options.save_minutes
-    )
-    recipe = dc.Recipe.load(options.recipe or HERE / "recipes" / f"{options.name}.yaml")
-    options.out.mkdir(parents=True, exist_ok=True)
-    path = options.out / f"{options.stem}.dcz"
-    training, test = open_pictures(options.data)
-    if len(training.classes) > options.classes:
-        raise ValueError(
-            f"{options.data} has {len(training.classes)} classes, the network {options.classes} outputs; "
-            f"give --classes {len(training.classes)}"
-        )
-    model = options.model()
-    check_recipe(recipe, model)
-    phases = schedule(recipe, model, options.rates)
+    job = Job(options)
     if options.weights is not None:
-        load_weights(model, options.weights)
-    _together(means, lambda: check_pictures([training, test]))
-    source = PictureSamples(training, model.size)
-    chosen, validation = held_back(len(training.labels))
-    data = Data(source, chosen, validation)
-    settings = _settings(options, training, means)
-    dense_path = options.out / f"{options.stem}-dense.safetensors"
+        # a file that does not fit is refused at once
+        load_weights(options.model(), options.weights)
+
+    def start(model: Large) -> None:
+        if options.weights is not None:
+            load_weights(model, options.weights)
+
+    compressing = next(phase for phase in job.phases if phase.prunes or phase.shares)
 
     def keep_dense(phase: Phase) -> None:
-        first = next(each for each in phases if each.prunes or each.shares)
-        if phase == first and means.accelerator.is_main_process:
-            tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-            partial = dense_path.with_suffix(".partial")
-            save_file(tensors, partial)
-            partial.replace(dense_path)
+        if phase == compressing:
+            job.keep_dense(model)
 
-    job = Trainer(model, recipe, phases, data, means, settings, path.with_suffix(".checkpoint"), keep_dense)
-    job.run()
-    _together(means, lambda: dc.save(model, path, recipe, profile="small"))
-
-    dense = options.model()
-    load_weights(dense, dense_path)
-    longer_stages = []
+    model, data = options.model(), job.data()
+    trainer = Trainer(
+        model, job.recipe, job.phases, data, job.means, job.settings, job.path(".checkpoint"), start, keep_dense
+    )
+    trainer.run()
+    job.save(model)
+    stages = trainer.progress.stages
+    others: dict[str, Callable[[], Large]] = {"dense_": job.dense}
     if options.longer:
-        longer_phases = without_compression(phases, options.rates)
-        longer_model = options.model()
-        load_weights(longer_model, dense_path)
-        longer = Trainer(
-            longer_model, recipe, longer_phases, data, means, settings, path.with_suffix(".longer.checkpoint")
-        )
+        phases = without_compression(job.phases, options.rates)
+        dense = job.dense()
+        longer = Trainer(dense, job.recipe, phases, data, job.means, job.settings, job.path(".longer.checkpoint"))
         longer.run()
-        longer_stages = longer.progress.stages
-
-    # From here on the file alone counts, and the test pictures are looked at for the first time.
-    measured = {"": dc.load(path, into=options.model()), "dense_": dense}
-    if options.longer:
-        measured["longer_dense_"] = longer_model
-    tested = PictureSamples(test, dense.size)
-    found: dict[str, float] = {}
-    for prefix, network in measured.items():
-        network.to(means.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        error = errors(network, tested, torch.arange(len(test.labels)).numpy(), IMAGENET, means)
-        found |= {f"{prefix}test_error_percent": error.top1, f"{prefix}test_top5_error_percent": error.top5}
-    result = {
-        "network": options.name,
-        "seed": options.seed,
-        "data": {
-            "name": options.data.resolve().name,
-            "training": len(chosen),
-            "validation": len(validation),
-            "test": len(test.labels),
-            "classes": len(training.classes),
-        },
-        **found,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "paper": PAPER[options.name],
-        "stages": job.progress.stages + longer_stages,
-        "training": settings | {"phases": [phase.described() for phase in phases], "rates": asdict(options.rates)},
-        "recipe": yaml.safe_load(recipe.to_yaml()),
-        "report": dc.Report.of(path).to_dict(),
-        "command": " ".join(["python -m reproduce", *sys.argv[1:]]),
-        "environment": started_in,
-    }
-    if means.accelerator.is_main_process:
-        path.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    means.accelerator.wait_for_everyone()
-    return path if means.accelerator.is_main_process else None
-
-
-def _settings(options: Options, pictures: Pictures, means: Means) -> dict[str, Any]:
-    """What must be the same when a job goes on, beside its phases; not the number of processes."""
-    labels = hashlib.sha256(pictures.labels.tobytes() + repr(pictures.classes).encode()).hexdigest()
-    return {
-        "network": options.name,
-        "classes": options.classes,
-        "width": options.width,
-        "size": options.size,
-        "seed": options.seed,
-        "batch": options.batch,
-        "precision": means.accelerator.mixed_precision,
-        "weights": None if options.weights is None else options.weights.name,
-        "data": f"{len(pictures.labels)} pictures, labels {labels[:16]}",
-    }
-
-
-def _together(means: Means, action: Callable[[], object]) -> None:
-    """Done by the main process alone; what it raises is raised by all, so that none waits for ever."""
-    problem: list[str | None] = [None]
-    if means.accelerator.is_main_process:
-        try:
-            action()
-        except (ValueError, OSError) as error:
-            if means.accelerator.num_processes == 1:
-                raise
-            problem = [str(error)]
-    if means.accelerator.num_processes > 1:
-        broadcast_object_list(problem)
-    if problem[0] is not None:
-        raise ValueError(problem[0])
+        stages = stages + longer.progress.stages
+        others["longer_dense_"] = lambda: dense
+    return job.finish(others, stages, {"phases": [phase.described() for phase in job.phases]})

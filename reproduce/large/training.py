@@ -31,7 +31,11 @@ class Normalisation(NamedTuple):
     deviation: tuple[float, float, float]
 
 
-IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NORMALISATIONS = {
+    "imagenet": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # of Caffe's networks: the mean is subtracted from bytes
+    "caffe": Normalisation((122.67892 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255, 1 / 255, 1 / 255)),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Data:
     source: Source
     training: np.ndarray
     validation: np.ndarray
-    normalisation: Normalisation = IMAGENET
+    normalisation: Normalisation
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def errors(model: Large, source: Source, indices: np.ndarray, normalisation: Nor
     training = model.training
     model.eval()
     wrong = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), accelerator.autocast():
         for samples, labels in batches(source, order, means.workers):
             logits = model(inputs_of(samples, accelerator.device, normalisation))
             best = logits.topk(min(5, logits.shape[1]), 1).indices == labels.to(accelerator.device)[:, None]
@@ -119,6 +123,7 @@ class Trainer:
 
     settings     what a checkpoint must have been made with, beside the phases
     checkpoint   its path; a folder that all processes see
+    start        fills the model, built anew, where there is no checkpoint
     before       is called before a phase begins, while the model is still as the last one left it
     """
 
@@ -129,6 +134,7 @@ class Trainer:
     means: Means
     settings: Settings
     checkpoint: Path
+    start: Callable[[Large], object] = lambda model: None
     before: Callable[[Phase], None] = lambda phase: None
     progress: Progress = field(default_factory=Progress)
 
@@ -154,7 +160,9 @@ class Trainer:
     def _resume(self) -> Checkpoint | None:
         accelerator = self.means.accelerator
         found = Checkpoint.read(self.checkpoint) if self.checkpoint.exists() else None
-        if found is not None:
+        if found is None:
+            self.start(self.model)
+        else:
             found.check(self.checkpoint, self.settings, [phase.described() for phase in self.phases])
             dc.resume(self.model, found.model)
             self.progress = found.progress
