@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -29,7 +30,10 @@ Out = Annotated[Path, typer.Option(help="Folder of the .dcz and the .json.")]
 
 
 def _job(name: str, seed: int, data: Path | None, out: Path) -> None:
-    path = run(name, seed, data, out)
+    _show(run(name, seed, data, out))
+
+
+def _show(path: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in dc.Report.of(path).tables():
         console.print(table)
@@ -47,6 +51,113 @@ def lenet_300_100(seed: Seed = 0, data: Data = None, out: Out = RESULTS) -> None
 def lenet_5(seed: Seed = 0, data: Data = None, out: Out = RESULTS) -> None:
     """Train, prune, share and encode LeNet-5 (the paper's table 3)."""
     _job("lenet-5", seed, data, out)
+
+
+class _Default(NamedTuple):
+    """Batch, epochs and rates for ImageNet, unless a user gives others."""
+
+    epochs: float
+    retrain_epochs: float
+    share_epochs: float
+    rate: float = 0.01
+    batch: int = 256
+
+
+_LARGE = {"alexnet": _Default(90, 20, 3), "vgg-16": _Default(74, 4, 2)}
+
+
+def _large(name: str) -> Callable[..., None]:
+    default = _LARGE[name]
+
+    def command(
+        data: Annotated[
+            Path,
+            typer.Option(
+                help="Folder with train/CLASS/*.jpg and val/CLASS/*.jpg, or with the four files of MNIST's likes."
+            ),
+        ],
+        out: Annotated[
+            Path, typer.Option(help="Folder of the .dcz, the .json and the checkpoint; shared by nodes.")
+        ] = Path("build/reproduce"),
+        weights: Annotated[
+            Path | None, typer.Option(help="Pretrained: .pt, .pth, .safetensors; torchvision's names are understood.")
+        ] = None,
+        recipe: Annotated[Path | None, typer.Option(help="Densities and bits; the paper's if not given.")] = None,
+        epochs: Annotated[
+            float | None, typer.Option(min=0, help="Of the dense network: 90 or 74, as published; with --weights none.")
+        ] = None,
+        retrain_epochs: Annotated[
+            float, typer.Option(min=0, help="After each pruning of the convolutions or fully connected layers.")
+        ] = default.retrain_epochs,
+        share_epochs: Annotated[float, typer.Option(min=0, help="Of the centroids.")] = default.share_epochs,
+        rate: Annotated[float, typer.Option(min=0, help="Learning rate of the dense network.")] = default.rate,
+        retrain_rate: Annotated[float, typer.Option(min=0, help="After pruning.")] = default.rate / 10,
+        share_rate: Annotated[float, typer.Option(min=0, help="Of the centroids, by Adam.")] = 3e-5,
+        batch: Annotated[int, typer.Option(min=1, help="Of all processes together.")] = default.batch,
+        seed: Seed = 0,
+        classes: Annotated[int, typer.Option(min=2, help="Outputs; the data may have fewer classes.")] = 1000,
+        width: Annotated[
+            float, typer.Option(min=0.001, max=1, help="Part of the channels and neurons; the whole network is 1.")
+        ] = 1.0,
+        size: Annotated[
+            int | None, typer.Option(min=32, help="Rows and columns of the images; the network's own.")
+        ] = None,
+        images: Annotated[int | None, typer.Option(min=1, help="Train on the first so many pictures only.")] = None,
+        normalisation: Annotated[str, typer.Option(help="imagenet (torchvision's), or caffe.")] = "imagenet",
+        precision: Annotated[str, typer.Option(help="float32, bf16, fp16, or auto.")] = "auto",
+        workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures, beside each that trains.")] = 2,
+        save_minutes: Annotated[float, typer.Option(min=0, help="Between checkpoints.")] = 10,
+        longer: Annotated[
+            bool, typer.Option(help="Train the dense network, too, for as long as the compressed one, and test it.")
+        ] = False,
+    ) -> None:
+        # what few need, and not everybody has
+        from reproduce.large.experiment import Options, run
+        from reproduce.large.phases import Rates
+
+        if epochs is None:
+            epochs = default.epochs if weights is None else 0.0
+        rates = Rates(epochs, rate, retrain_epochs, retrain_rate, share_epochs, share_rate)
+        options = Options(
+            name,
+            data,
+            out,
+            weights,
+            recipe,
+            rates,
+            batch,
+            seed,
+            classes,
+            width,
+            size,
+            images,
+            normalisation,
+            precision,
+            workers,
+            save_minutes,
+            longer,
+        )
+        path = run(options)
+        if path is not None:
+            _show(path)
+
+    return command
+
+
+for _name, _table in (("alexnet", 4), ("vgg-16", 5)):
+    app.command(
+        _name, help=f"Train, prune, share and encode {_name} (the paper's table {_table}); goes on where it was killed."
+    )(_large(_name))
+
+
+@app.command("check")
+def check(data: Annotated[Path, typer.Argument(help="A folder as alexnet and vgg-16 take.")]) -> None:
+    """Read every picture of a folder, and name those that are broken."""
+    from reproduce.large.pictures import check_pictures, open_pictures
+
+    parts = open_pictures(data)
+    check_pictures(parts, whole=True)
+    print(f"{data}: {len(parts[0].labels):,} training and {len(parts[1].labels):,} test pictures can be read")
 
 
 @app.command("evaluate")

@@ -58,17 +58,17 @@ def load_training(folder: Path | None = None) -> tuple[Images, Images]:
 
 
 def _load(part: str, folder: Path | None) -> Images:
-    pixels = _read_idx(f"{part}-images-idx3-ubyte", folder, (28, 28))
-    labels = _read_idx(f"{part}-labels-idx1-ubyte", folder, ())
+    pixels = read_idx(f"{part}-images-idx3-ubyte", folder, (28, 28))
+    labels = read_idx(f"{part}-labels-idx1-ubyte", folder, ())
     if len(pixels) != len(labels):
         raise ValueError(f"{len(pixels)} images do not go with {len(labels)} labels in {folder or BUNDLED}")
     scaled = (torch.from_numpy(pixels).float() / 255 - MEAN) / DEVIATION
     return Images(scaled.unsqueeze(1), torch.from_numpy(labels).long())
 
 
-def _read_idx(name: str, folder: Path | None, item: tuple[int, ...]) -> np.ndarray:
+def read_idx(name: str, folder: Path | None, item: tuple[int, ...]) -> np.ndarray:
     """One file in the idx format: two zeros, 8 for bytes, the number of axes, each axis as big-endian uint32, the
-    bytes.
+    bytes. Its first axis counts items of the shape `item`. Raises FileNotFoundError, or ValueError if it is damaged.
     """
     path, content = _content(name, folder)
     if folder is None and (found := hashlib.md5(content).hexdigest()) != MD5[name]:

@@ -1,0 +1,253 @@
+"""A large network from pictures to a `.dcz` file: trained or given, pruned in turn, shared, encoded, and measured from
+the file alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from accelerate.utils import broadcast_object_list
+from safetensors.torch import save_file
+
+import deepcompression as dc
+from reproduce.experiment import HERE, environment
+from reproduce.large.networks import LARGE, Large
+from reproduce.large.phases import Phase, Rates, check_recipe, schedule, without_compression
+from reproduce.large.pictures import Pictures, check_pictures, open_pictures
+from reproduce.large.samples import PictureSamples, held_back
+from reproduce.large.training import NORMALISATIONS, Data, Errors, Means, Trainer, accelerator_for, errors
+from reproduce.large.weights import load_weights
+
+# figures of the paper's table 1
+PAPER = {
+    "alexnet": {
+        "error_percent": 42.78,
+        "reference_error_percent": 42.78,
+        "top5_error_percent": 19.70,
+        "reference_top5_error_percent": 19.73,
+        "file_bytes": 6_900_000,
+        "ratio": 35,
+    },
+    "vgg-16": {
+        "error_percent": 31.17,
+        "reference_error_percent": 31.50,
+        "top5_error_percent": 10.91,
+        "reference_top5_error_percent": 11.32,
+        "file_bytes": 11_300_000,
+        "ratio": 49,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user chooses, as `python -m reproduce alexnet --help` explains."""
+
+    name: str
+    data: Path
+    out: Path
+    weights: Path | None
+    recipe: Path | None
+    rates: Rates
+    batch: int
+    seed: int
+    classes: int
+    width: float
+    size: int | None
+    images: int | None
+    normalisation: str
+    precision: str
+    workers: int
+    save_minutes: float
+    longer: bool
+
+    def model(self) -> Large:
+        """The network, built anew: the same weights whenever it is called."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return LARGE[self.name](self.classes, self.width, self.size)
+
+
+class Job:
+    """What every way to a file has in common: data and settings, checked before any training; files; the test."""
+
+    def __init__(self, options: Options) -> None:
+        self.options, self._started_in = options, environment()
+        if options.normalisation not in NORMALISATIONS:
+            raise ValueError(f"unknown normalisation {options.normalisation}; known are {', '.join(NORMALISATIONS)}")
+        accelerator = accelerator_for(options.precision)
+        self.means = Means(accelerator, options.batch, options.seed, options.workers, options.save_minutes)
+        self.recipe = dc.Recipe.load(options.recipe or HERE / "recipes" / f"{options.name}.yaml")
+        options.out.mkdir(parents=True, exist_ok=True)
+        self.stem = options.name if options.seed == 0 else f"{options.name}-seed-{options.seed}"
+        self.training, self.test = open_pictures(options.data)
+        if len(self.training.classes) > options.classes:
+            raise ValueError(
+                f"{options.data} has {len(self.training.classes)} classes, the network {options.classes} outputs; "
+                f"give --classes {len(self.training.classes)}"
+            )
+        model = options.model()
+        check_recipe(self.recipe, model)
+        self.phases = schedule(self.recipe, model, options.rates)
+        self.size = model.size
+        self.chosen, self.validation = held_back(len(self.training.labels))
+        self.chosen = self.chosen[: options.images]
+        self.together(lambda: check_pictures([self.training, self.test]))
+
+    def path(self, ending: str) -> Path:
+        return self.options.out / f"{self.stem}{ending}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be the same when a job goes on, beside its phases; not the number of processes."""
+        options, labels = self.options, hashlib.sha256(self.training.labels.tobytes())
+        labels.update(repr(self.training.classes).encode())
+        return {
+            "network": options.name,
+            "classes": options.classes,
+            "width": options.width,
+            "size": self.size,
+            "seed": options.seed,
+            "batch": options.batch,
+            "precision": self.means.accelerator.mixed_precision,
+            "normalisation": options.normalisation,
+            "weights": None if options.weights is None else options.weights.name,
+            "data": f"{len(self.chosen)} of {len(self.training.labels)} pictures, labels {labels.hexdigest()[:16]}",
+        }
+
+    def pictures(self, pictures: Pictures) -> PictureSamples:
+        return PictureSamples(pictures, self.size)
+
+    def data(self) -> Data:
+        normalisation = NORMALISATIONS[self.options.normalisation]
+        return Data(self.pictures(self.training), self.chosen, self.validation, normalisation)
+
+    def together(self, action: Callable[[], object]) -> None:
+        """Done by the main process alone; what it raises is raised by all, so that none waits for ever."""
+        problem: list[str | None] = [None]
+        accelerator = self.means.accelerator
+        if accelerator.is_main_process:
+            try:
+                action()
+            except (ValueError, OSError) as error:
+                if accelerator.num_processes == 1:
+                    raise
+                problem = [str(error)]
+        if accelerator.num_processes > 1:
+            broadcast_object_list(problem)
+        if problem[0] is not None:
+            raise ValueError(problem[0])
+
+    def keep_dense(self, model: Large) -> None:
+        """Writes a network that is not yet pruned."""
+        if self.means.accelerator.is_main_process:
+            tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+            partial = self.path("-dense.partial")
+            save_file(tensors, partial)
+            partial.replace(self.path("-dense.safetensors"))
+
+    def dense(self) -> Large:
+        model = self.options.model()
+        load_weights(model, self.path("-dense.safetensors"))
+        return model
+
+    def save(self, model: Large) -> None:
+        """Writes the file, which tells what images it wants."""
+        metadata = {
+            "network": self.options.name,
+            "width": str(self.options.width),
+            "size": str(self.size),
+            "normalisation": self.options.normalisation,
+        }
+        self.together(lambda: dc.save(model, self.path(".dcz"), self.recipe, metadata, profile="small"))
+
+    def tested(self, model: Large) -> Errors:
+        model.to(self.means.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        indices = np.arange(len(self.test.labels))
+        normalisation = NORMALISATIONS[self.options.normalisation]
+        return errors(model, self.pictures(self.test), indices, normalisation, self.means)
+
+    def finish(
+        self, networks: Mapping[str, Callable[[], Large]], stages: Sequence[dict[str, Any]], more: dict[str, Any]
+    ) -> Path | None:
+        """Tests the file, and other networks by the prefix of their error's name, and writes the result: here the test
+        pictures are looked at for the first time. Gives the file's path to the main process.
+        """
+        path = self.path(".dcz")
+        found: dict[str, float] = {}
+        for prefix, network in {"": lambda: dc.load(path, into=self.options.model()), **networks}.items():
+            error = self.tested(network())
+            found |= {f"{prefix}test_error_percent": error.top1, f"{prefix}test_top5_error_percent": error.top5}
+        if not self.means.accelerator.is_main_process:
+            return None
+        result = {
+            "network": self.options.name,
+            "seed": self.options.seed,
+            "data": {
+                "name": self.options.data.resolve().name,
+                "training": len(self.chosen),
+                "validation": len(self.validation),
+                "test": len(self.test.labels),
+                "classes": len(self.training.classes),
+            },
+            **found,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "paper": PAPER[self.options.name],
+            "stages": list(stages),
+            "training": self.settings | {"rates": asdict(self.options.rates)} | more,
+            "recipe": yaml.safe_load(self.recipe.to_yaml()),
+            "report": dc.Report.of(path).to_dict(),
+            "command": " ".join(["python -m reproduce", *sys.argv[1:]]),
+            "environment": self._started_in,
+        }
+        self.path(".json").write_text(json.dumps(result, indent=1) + "\n")
+        return path
+
+
+def run(options: Options) -> Path | None:
+    """The whole job; writes `<name>.dcz`, `<name>.json` and `<name>-dense.safetensors`, and gives the path of the first
+    to the main process.
+
+    Called again after it was killed, it goes on from `<name>.checkpoint`, and ends with the same file. Raises
+    FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that will not do.
+    """
+    job = Job(options)
+    if options.weights is not None:
+        # a file that does not fit is refused at once
+        load_weights(options.model(), options.weights)
+
+    def start(model: Large) -> None:
+        if options.weights is not None:
+            load_weights(model, options.weights)
+
+    compressing = next(phase for phase in job.phases if phase.prunes or phase.shares)
+
+    def keep_dense(phase: Phase) -> None:
+        if phase == compressing:
+            job.keep_dense(model)
+
+    model, data = options.model(), job.data()
+    trainer = Trainer(
+        model, job.recipe, job.phases, data, job.means, job.settings, job.path(".checkpoint"), start, keep_dense
+    )
+    trainer.run()
+    job.save(model)
+    stages = trainer.progress.stages
+    others: dict[str, Callable[[], Large]] = {"dense_": job.dense}
+    if options.longer:
+        phases = without_compression(job.phases, options.rates)
+        dense = job.dense()
+        longer = Trainer(dense, job.recipe, phases, data, job.means, job.settings, job.path(".longer.checkpoint"))
+        longer.run()
+        stages = stages + longer.progress.stages
+        others["longer_dense_"] = lambda: dense
+    return job.finish(others, stages, {"phases": [phase.described() for phase in job.phases]})
