@@ -13,6 +13,7 @@ import scripts
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import deepcompression as dc
 
@@ -174,3 +175,25 @@ def test_a_compiled_model_is_compiled_once_a_stage():
     assert pruner.done
     dc.share(model, RECIPE)
     assert train() == 1
+
+
+def test_an_average_of_weights_follows_masks_and_is_saved_as_such(tmp_path):
+    model, x = small(), torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    pruner = dc.prune(model, RECIPE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    average, slow = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5)), None
+    for _ in range(8):
+        model(x).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        pruner.step()
+        average.update_parameters(model)
+        trained = model[0].parametrizations.weight.original.detach()
+        slow = trained.clone() if slow is None else 0.5 * slow + 0.5 * trained
+        survives = model[0].weight != 0
+        assert torch.equal(average.module[0].weight, torch.where(survives, slow, 0))
+    dc.share(average.module, RECIPE)
+    dc.save(average.module, tmp_path / "model.dcz")
+    back = dc.load(tmp_path / "model.dcz", into=small())
+    assert torch.equal(back[0].weight, average.module[0].weight)
+    assert (back[0].weight != 0).float().mean() == 0.25
