@@ -121,6 +121,8 @@ def _misfits(found: Found) -> list[str]:
     """What is wrong with shapes, dtypes and values of a tensor's parts."""
     target, parts = found
     dtype = original(target).dtype
+    if original(target).is_meta:
+        return ["it has no memory in the model (it is on the device meta): call model.to_empty(device=...) first"]
     if "0.codes" in parts:
         if parts["original"].dtype != dtype:
             return [f"its centroids are {_describe(parts['original'])}, its weights in the model of {dtype}"]
