@@ -150,3 +150,21 @@ def test_masks_move_in_compiled_models_on_several_ranks(wrap, order):
     for counts in results(on_ranks_compiled, wrap, order):
         assert counts[0] > 0
         assert counts[1:] == [counts[1]] * (STEPS - 1)
+
+
+def shared_compiled(rank, wrap):
+    warnings.filterwarnings("ignore", ".*autograd.function.Function.* should not be", DeprecationWarning)
+    model, twin = make("mlp"), make("mlp")
+    for net in (model, twin):
+        dc.share(net, recipe("int8"))
+    compiled, x = wrap(model), example("mlp")
+    for net in (compiled, twin):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+        for _ in range(2):
+            train_step(net, optimizer, x)
+    torch.testing.assert_close(compiled(x), twin(x))
+
+
+@pytest.mark.parametrize("wrap", [inside_ddp, sharded])
+def test_shared_models_are_compiled_on_several_ranks(wrap):
+    results(shared_compiled, wrap)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from models import assert_same, dense, example, make, train_step
-from processes import results
+from processes import die, on_ranks, results
 from test_ranks import RECIPE, inputs, message, numbers, train
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -245,3 +245,17 @@ def test_a_file_that_fails_while_weights_are_gathered_is_an_error_on_all_ranks(t
     assert other == one.replace("ValueError: ", "ValueError: rank 0: ")
     assert "2.odd is a torch.strided tensor of torch.complex128" in one
     assert [path.name for path in tmp_path.iterdir()] == ["model.dcz"]
+
+
+def one_dies(rank):
+    model = shard(make("mlp"))
+    pruner = dc.prune(model, RECIPE)
+    if rank == 1:
+        die()
+    return message(pruner.step, model, lambda model: {name: t.to_local() for name, t in model.named_parameters()})
+
+
+def test_when_a_rank_dies_while_weights_are_gathered_the_others_end_with_an_error():
+    one, other = on_ranks(one_dies)
+    assert other.exit_code == -9
+    assert one.result.startswith("RuntimeError: another rank has ended or cannot be reached: nothing was changed here")
