@@ -143,6 +143,7 @@ def shared_and_sharded_anew(rank, path):
     plain = shard(make("mlp"))
     said.append(message(lambda: dc.resume(plain, alone.state_dict()), plain, full))
     torch.testing.assert_close(numbers(full(new)), numbers(alone.state_dict()))
+    assert message(lambda: dc.run(new), new, full).startswith("ValueError: the model is sharded (fully_shard): save it")
     return said, numbers(full(model)), numbers(dense(dc.finalize(alone)))
 
 
