@@ -48,9 +48,11 @@ def home(tensor: Tensor) -> torch.device:
 
 def settle(model: nn.Module) -> None:
     """Lets `fully_shard` put the sharded parameters back where a forward has left full ones (perhaps of lower
-    precision).
+    precision). Raises ValueError for the older FullyShardedDataParallel, which has no weights in their own shape.
     """
     for module in unwrapped(model).modules():
+        if any(base.__name__ == "FullyShardedDataParallel" for base in type(module).__mro__):
+            raise ValueError("the model is inside of FullyShardedDataParallel, which is not supported: use fully_shard")
         if hasattr(module, "_get_fsdp_state"):
             cast(Any, module).reshard()
 
