@@ -72,6 +72,15 @@ def test_what_wraps_a_model_and_copies_of_it_are_guarded_too():
             guarded.load_state_dict(plain, strict=False)
 
 
+def test_models_of_which_a_part_is_compiled_are_guarded_too():
+    model = in_stage("pruned")
+    model[0] = torch.compile(model[0], backend="eager")
+    refuse_other_stages(model)
+    model.load_state_dict(model.state_dict())
+    with pytest.raises(ValueError, match=r"recipe: 0\.weight is plain in the checkpoint, pruned in the model"):
+        model.load_state_dict(net().state_dict(), strict=False)
+
+
 def test_parts_of_a_checkpoint_are_loaded():
     model, other = in_stage("pruned"), in_stage("pruned")
     refuse_other_stages(model)

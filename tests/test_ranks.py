@@ -69,6 +69,8 @@ def all_stages_under_ddp(rank, path):
 def test_all_stages_under_ddp_are_the_same_on_every_rank(tmp_path):
     one, other = results(all_stages_under_ddp, tmp_path / "model.dcz")
     assert [path.name for path in tmp_path.iterdir()] == ["model.dcz"]
+    run = dc.run(nn.DataParallel(torch.compile(make("mlp"), backend="eager")), tmp_path / "model.dcz")
+    assert [row.names for row in dc.explain(run).rows] == [("0.weight",), ("2.weight",), ("4.weight",)]
     loaded = dense(dc.load(tmp_path / "model.dcz", into=make("mlp", seed=1)))
     for name, weight in loaded.items():
         assert (one[name] == other[name]).all()

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import torch
+from processes import results
+from torch.nn.parallel import DistributedDataParallel
 
 import deepcompression as dc
 from deepcompression import runtime
@@ -38,6 +40,28 @@ def test_example_and_recipe_run_as_printed(tmp_path, monkeypatch):
     assert (names["arrays"]["fc1.weight"] == names["model"].fc1.weight.detach().numpy()).all()
     assert dc.Report.of("model.dcz").ratio > 15
     assert "prune by magnitude" in dc.Recipe.load("recipe.yaml").describe(LeNet5())
+
+
+def several_processes(rank, code):
+    model, other = [], DistributedDataParallel
+    rule = dc.Rule(module="*", prune=dc.Prune(density=0.3))
+    names = {
+        "dc": dc,
+        "Net": LeNet5,
+        "DistributedDataParallel": other,
+        "state": None,
+        "recipe": dc.Recipe(rules=[rule]),
+    }
+    names["train"] = lambda net, step: (step(), model.append(net))
+    torch.manual_seed(0)
+    exec(code, names)
+    names["state"] = names["model"].state_dict()
+    exec(code, names)
+    return [type(net).__name__ for net in model], names["pruner"].steps
+
+
+def test_several_processes_run_as_printed():
+    assert results(several_processes, block("python", "dc.resume")) == [(["DistributedDataParallel"] * 2, 2)] * 2
 
 
 def test_running_runs_as_printed(monkeypatch):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
-from models import assert_same, dense, make, train_step
-from processes import results
+from models import assert_same, dense, example, make, train_step
+from processes import die, on_ranks, results
 from test_ranks import RECIPE, inputs, message, numbers, train
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -25,8 +27,9 @@ FULL = StateDictOptions(full_state_dict=True)
 def shard(model, **options):
     """Each layer on its own, and the rest of the model."""
     mesh = init_device_mesh("cpu", (torch.distributed.get_world_size(),))
-    for module in [*model.children(), model]:
-        if isinstance(module, nn.Linear) or module is model:
+    tied = len(list(model.parameters())) < len(list(model.named_parameters(remove_duplicate=False)))
+    for module in [*([] if tied else model.children()), model]:
+        if isinstance(module, nn.Linear | nn.Conv2d) or module is model:
             fully_shard(module, mesh=mesh, **options)
     return model
 
@@ -140,6 +143,7 @@ def shared_and_sharded_anew(rank, path):
     plain = shard(make("mlp"))
     said.append(message(lambda: dc.resume(plain, alone.state_dict()), plain, full))
     torch.testing.assert_close(numbers(full(new)), numbers(alone.state_dict()))
+    assert message(lambda: dc.run(new), new, full).startswith("ValueError: the model is sharded (fully_shard): save it")
     return said, numbers(full(model)), numbers(dense(dc.finalize(alone)))
 
 
@@ -153,3 +157,106 @@ def test_sharing_a_sharded_model_is_refused_and_the_remedy_works(tmp_path):
     for name, weight in dc.load_tensors(tmp_path / "pruned.dcz").items():
         key = name.replace(".weight", ".parametrizations.weight.original")
         assert (weight == pruned.get(name, pruned.get(key))).all()
+
+
+def resumed_in_pieces(rank):
+    """A state in full and one in pieces, given to models that are sharded already, one of them built without memory."""
+    model = shard(make("mlp"))
+    pruner = dc.prune(model, RECIPE)
+    train(model, 0, 2, pruner.step)
+    pieces = model.state_dict()
+    with torch.device("meta"):
+        empty = shard(make("mlp"))
+    said = message(lambda: dc.prune(empty, RECIPE), empty, lambda model: {})
+    said += message(lambda: dc.resume(empty, pieces), empty, lambda model: {})
+    pruners = []
+    for state in (full(model), pieces):
+        empty.to_empty(device="cpu") if not pruners else None
+        resumed = shard(make("mlp", seed=1)) if pruners else empty
+        other = dc.resume(resumed, state, RECIPE)
+        assert_same(full(resumed), full(model))
+        train(resumed, 0, 1, other.step)
+        pruners.append((resumed, other))
+    train(model, 0, 1, pruner.step)
+    for resumed, other in pruners:
+        assert other.steps == 3
+        assert_same(full(resumed), full(model))
+    return said
+
+
+def test_states_are_given_to_sharded_models_also_to_those_without_memory():
+    one, other = results(resumed_in_pieces)
+    assert one == other
+    prune, resume = one.split("ValueError: ")[1:]
+    assert prune.startswith("0.weight has no memory (it is on the device meta): call model.to_empty(device=...)")
+    assert "0.weight: it has no memory in the model (it is on the device meta)" in resume
+
+
+def uneven_and_tied(rank, path):
+    """Rows that do not divide, ranks without any, a weight in two places, buffers; the file of each model."""
+    single = nn.Sequential(nn.Linear(12, 7), nn.ReLU(), nn.Linear(7, 1))
+    with torch.no_grad():
+        for parameter in single.parameters():
+            parameter.copy_(torch.linspace(-1, 2, parameter.numel()).view_as(parameter))
+    models = {"single": (single, inputs(0)), **{kind: (make(kind), example(kind)) for kind in ("tied", "conv-net")}}
+    said = {}
+    for name, (model, x) in models.items():
+        # torch warns of outputs that are views, such as those of a linear layer of more than two dimensions
+        x = x[0] if name == "tied" else x
+        alone = copy.deepcopy(model)
+        dc.prune(alone, Recipe(rules=RECIPE.rules))
+        shard(model)
+        dc.prune(model, Recipe(rules=RECIPE.rules))
+        for net in (alone, model):
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+            for _ in range(2):
+                train_step(net, optimizer, x)
+        dc.save(model, path / f"{name}.dcz")
+        said[name] = numbers(dense(dc.finalize(alone)))
+        assert_same(full(dc.finalize(model)), full(model))
+        before = full(model)
+        dc.load(path / f"{name}.dcz", into=model)
+        assert_same(full(model), before)
+    return said
+
+
+def test_rows_that_do_not_divide_ties_and_buffers(tmp_path):
+    said = results(uneven_and_tied, tmp_path)[0]
+    for name, weights in said.items():
+        loaded = dc.load_tensors(tmp_path / f"{name}.dcz")
+        assert list(loaded) == list(weights)
+        for key, values in loaded.items():
+            np.testing.assert_allclose(values, weights[key], rtol=1e-4, atol=1e-6)
+
+
+def failing_file(rank, path):
+    """Rank 0 fails amidst the gathering of weights."""
+    model = make("mlp")
+    model[2].register_buffer("odd", torch.zeros(2, dtype=torch.complex128))
+    shard(model)
+    dc.prune(model, Recipe(rules=RECIPE.rules))
+    said = message(lambda: dc.save(model, path), model, full)
+    del model[2].odd
+    dc.save(model, path)
+    return said
+
+
+def test_a_file_that_fails_while_weights_are_gathered_is_an_error_on_all_ranks(tmp_path):
+    one, other = results(failing_file, tmp_path / "model.dcz")
+    assert other == one.replace("ValueError: ", "ValueError: rank 0: ")
+    assert "2.odd is a torch.strided tensor of torch.complex128" in one
+    assert [path.name for path in tmp_path.iterdir()] == ["model.dcz"]
+
+
+def one_dies(rank):
+    model = shard(make("mlp"))
+    pruner = dc.prune(model, RECIPE)
+    if rank == 1:
+        die()
+    return message(pruner.step, model, lambda model: {name: t.to_local() for name, t in model.named_parameters()})
+
+
+def test_when_a_rank_dies_while_weights_are_gathered_the_others_end_with_an_error():
+    one, other = on_ranks(one_dies)
+    assert other.exit_code == -9
+    assert one.result.startswith("RuntimeError: another rank has ended or cannot be reached: nothing was changed here")

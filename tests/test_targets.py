@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from models import MODELS, make
+from models import MODELS, assert_same, bits, dense, example, make
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.nn.utils import parametrizations, parametrize
 
 import deepcompression as dc
-from deepcompression.targets import module_name, plain_modules, targets_of
+from deepcompression.targets import module_name, plain_modules, targets_of, unwrapped
 from deepcompression.tensor import STORAGE, WEIGHT_DTYPES, DenseTensor
 
 EVERYTHING = dc.Recipe(rules=[dc.Rule(tensor="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2))])
@@ -48,6 +49,44 @@ def test_the_order_stays_when_some_tensors_of_a_module_are_parametrized(kind, st
     before = names(model)
     stage(model, dc.Recipe(rules=[dc.Rule(module="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2))]))
     assert names(model) == before
+
+
+def inside(wrap):
+    def change(model):
+        model.conv1, model.fc = wrap(model.conv1), wrap(model.fc)
+        return model
+
+    return change
+
+
+def compiled(module):
+    return torch.compile(module, backend="eager")
+
+
+WRAPPED = {
+    "compiled": compiled,
+    "in parallel": lambda model: nn.DataParallel(compiled(model)),
+    "checkpointed": checkpoint_wrapper,
+    "compiled parts": inside(compiled),
+    "checkpointed parts": inside(checkpoint_wrapper),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+def test_what_others_put_around_a_model_or_its_parts_does_not_change_names_or_places(wrap):
+    model = make("conv-net")
+    before = targets_of(model)
+    wrapped = WRAPPED[wrap](model)
+    assert targets_of(wrapped) == before
+    assert unwrapped(wrapped) is model
+    dc.prune(wrapped, EVERYTHING)
+    resumed = make("conv-net", seed=1)
+    dc.resume(resumed, wrapped.state_dict())
+    assert_same(dense(resumed), dense(model))
+    x = example("conv-net")
+    dc.share(wrapped, EVERYTHING)
+    with torch.no_grad():
+        assert bits(dc.run(wrapped).eval()(x)) == bits(wrapped.eval()(x))
 
 
 def test_a_tied_weight_is_one_target_with_two_places():

@@ -13,6 +13,7 @@ import scripts
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import deepcompression as dc
 
@@ -56,7 +57,7 @@ def test_a_script_killed_in_each_stage_ends_with_the_same_file(name, script, fol
     report = dc.Report.of(whole / "model.dcz")
     assert report.ratio > 2
 
-    job = scripts.run(path, broken, kill_at=7)
+    job = scripts.run(path, broken, kill_at=5)
     assert killed(job), job.printed
     assert list(broken.glob("pruned*"))
     assert not list(broken.glob("shared*"))
@@ -79,22 +80,36 @@ def free_port():
         return found.getsockname()[1]
 
 
-def test_two_processes_killed_in_each_stage_end_with_the_file_of_the_launcher(script, folder):
-    path, whole, broken = script("accelerate"), folder / "launched", folder / "ranks"
-    whole.mkdir()
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
-    environment = {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        [*launch, str(path)], cwd=whole, env=os.environ | environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    for kill_at in (3, 9):
+LAUNCHER = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+
+
+@pytest.mark.parametrize("name", ["accelerate", "transformers", "lightning"])
+def test_two_processes_of_which_one_is_killed_end_with_the_same_file(name, script, folder):
+    path, whole, broken = script(name), folder / f"{name}-ranks-whole", folder / f"{name}-ranks-broken"
+    if name == "lightning":
+        text = path.read_text().replace("max_epochs=4,", 'max_epochs=4, accelerator="cpu", devices=2, strategy="ddp",')
+        path = path.with_name("train_lightning_ddp.py")
+        path.write_text(text)
+    if name == "accelerate":
+        # by a launcher, of which the others have the environment
+        whole.mkdir()
+        launch = [sys.executable, *LAUNCHER, "--master-port", str(free_port()), str(path)]
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        done = subprocess.run(launch, cwd=whole, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    else:
+        jobs = scripts.run_ranks(path, whole, 2, free_port())
+        assert [job.code for job in jobs] == [0, 0], "\n".join(job.printed for job in jobs)
+        assert jobs[0].pruner_steps == list(range(1, STEPS // 2 + 1))
+    for kill_at in (5, 9):
         jobs = scripts.run_ranks(path, broken, 2, free_port(), kill_at)
         assert killed(jobs[1]), jobs[1].printed
-        # the other ends, too
+        # the other one does not wait for it
         assert jobs[0].code == 1, jobs[0].printed
+        assert bool(list(broken.glob("shared*"))) == (kill_at == 9)
     jobs = scripts.run_ranks(path, broken, 2, free_port())
     assert [job.code for job in jobs] == [0, 0], "\n".join(job.printed for job in jobs)
+    assert jobs[0].optimizer_steps < STEPS // 2
     assert (broken / "model.dcz").read_bytes() == (whole / "model.dcz").read_bytes()
 
 
@@ -160,3 +175,25 @@ def test_a_compiled_model_is_compiled_once_a_stage():
     assert pruner.done
     dc.share(model, RECIPE)
     assert train() == 1
+
+
+def test_an_average_of_weights_follows_masks_and_is_saved_as_such(tmp_path):
+    model, x = small(), torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    pruner = dc.prune(model, RECIPE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    average, slow = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5)), None
+    for _ in range(8):
+        model(x).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        pruner.step()
+        average.update_parameters(model)
+        trained = model[0].parametrizations.weight.original.detach()
+        slow = trained.clone() if slow is None else 0.5 * slow + 0.5 * trained
+        survives = model[0].weight != 0
+        assert torch.equal(average.module[0].weight, torch.where(survives, slow, 0))
+    dc.share(average.module, RECIPE)
+    dc.save(average.module, tmp_path / "model.dcz")
+    back = dc.load(tmp_path / "model.dcz", into=small())
+    assert torch.equal(back[0].weight, average.module[0].weight)
+    assert (back[0].weight != 0).float().mean() == 0.25

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,7 +16,7 @@ from deepcompression.packed import PackedLinear, PackedParts, PackedWeight
 from deepcompression.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.sources import Source, rows_apart
 from deepcompression.stand_in import StandIn
-from deepcompression.targets import Target, module_name, targets_of
+from deepcompression.targets import Target, targets_of
 from deepcompression.tensor import BitmapTensor
 from deepcompression.uses import Use, use_of, why_dense, why_large, why_small, why_unknown
 
@@ -60,7 +60,7 @@ def assemble(model: nn.Module, source: Source, options: Options) -> nn.Module:
             memo[id(module._flat_weights)] = []
     small = copy.deepcopy(model, memo)
     for plan in plans:
-        for place, module, local in _places(plan.target, model, small):
+        for place, module, local in _places(plan.target, memo):
             if parametrize.chain(Target((plan.target.name,), plan.target.shape, True, None, ((module, local),))):
                 parametrize.strip(module, local)
             if plan.stand_ins:
@@ -164,17 +164,10 @@ def _put_in_memo(memo: dict[int, Any], target: Target, source: Source, is_packed
         memo[id(original)] = nn.Parameter(loaded, original.requires_grad) if is_parameter else loaded
 
 
-def _places(
-    target: Target, model: nn.Module, small: nn.Module
-) -> Iterator[tuple[tuple[nn.Module, str], nn.Module, str]]:
+def _places(target: Target, copies: Mapping[int, Any]) -> Iterator[tuple[tuple[nn.Module, str], nn.Module, str]]:
     """(module and tensor name in the model, module in the copy, tensor name), each once."""
-    done: set[tuple[int, str]] = set()
-    for name in target.names:
-        path, local = module_name(name), name.rpartition(".")[2]
-        module = small.get_submodule(path)
-        if (id(module), local) not in done:
-            done.add((id(module), local))
-            yield (model.get_submodule(path), local), module, local
+    for module, local in target.places:
+        yield (module, local), copies[id(module)], local
 
 
 def _replace(module: nn.Module, local: str, stand_in: StandIn) -> None:

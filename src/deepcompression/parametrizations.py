@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepcompression.grid import LIMITS, Grid, grid_of
-from deepcompression.sharded import is_sharded, piece
+from deepcompression.sharded import is_sharded, shard_of
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -42,13 +42,13 @@ _masked = cast(Callable[[Tensor, Tensor], Tensor], _Masked.apply)
 
 
 def masked(weight: Tensor, mask: Tensor) -> Tensor:
-    """The weight with zeros where the mask is False; of a sharded weight each rank's piece."""
+    """The weight with zeros where the mask is False; of a sharded weight each rank's shard."""
     if not is_sharded(weight):
         return _masked(weight, mask)
     from torch.distributed.tensor import DTensor
 
     placed = cast(DTensor, weight)
-    own = _masked(placed.to_local(), piece(mask, weight))
+    own = _masked(placed.to_local(), shard_of(mask, weight))
     return DTensor.from_local(own, placed.device_mesh, placed.placements, shape=weight.shape, stride=weight.stride())
 
 

@@ -88,6 +88,11 @@ def dense(target: Target) -> Tensor:
                 raise ValueError(f"{target.name}_mask has values other than 0 and 1: apply it first (prune.remove)")
             return masked(weight.detach(), mask)
         parameter = None if _is_by_others(target) else original(target)
+        if parameter is not None and parameter.is_meta:
+            raise ValueError(
+                f"{target.name} has no memory (it is on the device meta): call model.to_empty(device=...) and give it "
+                "weights first"
+            )
         if parameter is None or not is_sharded(parameter):
             return cast(Tensor, getattr(module, local)).detach()
         found = parametrization(target)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from deepcompression.explanation import Explanation
 from deepcompression.file import LIMIT_BYTES, DczFile
 from deepcompression.packing import check_activations
+from deepcompression.targets import unwrapped
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -34,12 +35,14 @@ def run(
     dense        globs of names of weights that shall stay dense
 
     Layers that pay compute packed, all others as before; `explain` says which and why. For inference only: gradients
-    do not go through packed layers. Raises FormatError for a bad file, ValueError, naming the tensors, for one that
-    does not fit the model and for patterns that match nothing.
+    do not go through packed layers. DistributedDataParallel and torch.compile around the model are left out. Raises
+    FormatError for a bad file, ValueError, naming the tensors, for one that does not fit the model, for patterns that
+    match nothing, and for a model that is sharded.
     """
     import torch
 
     from deepcompression.assemble import Options, assemble
+    from deepcompression.sharded import is_sharded
     from deepcompression.sources import FileSource, ModelSource
 
     check_activations(activations)
@@ -49,6 +52,11 @@ def run(
         raise TypeError("linear and dense are lists of patterns, not a single text")
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"run takes a torch.nn.Module; found {type(model).__name__}")
+    if any(map(is_sharded, model.parameters())):
+        raise ValueError(
+            "the model is sharded (fully_shard): save it on all ranks, then run a model built anew by the file"
+        )
+    model = unwrapped(model)
     options = Options(activations, batch, tuple(linear), tuple(dense))
     with torch.no_grad():
         if path is None:

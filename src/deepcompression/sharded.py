@@ -1,4 +1,4 @@
-"""Tensors of which each rank holds a piece: torch's DTensor, and what `fully_shard` knows of a module's parameters."""
+"""Tensors of which each rank holds a shard: torch's DTensor, and what `fully_shard` knows of a module's parameters."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def whole(tensor: Tensor) -> Tensor:
     return cast(Tensor, cast(Any, tensor.detach()).full_tensor()) if is_sharded(tensor) else tensor.detach()
 
 
-def piece(tensor: Tensor, like: Tensor) -> Tensor:
-    """This rank's piece of a full tensor that every rank has, cut as `like` is and where it is; nothing is sent."""
+def shard_of(tensor: Tensor, like: Tensor) -> Tensor:
+    """This rank's shard of a full tensor that every rank has, cut as `like` is and where it is; nothing is sent."""
     from torch.distributed.tensor import distribute_tensor
 
     placed = cast(Any, like)
@@ -36,21 +36,23 @@ def fill(tensor: Tensor, values: Tensor) -> None:
     """Copies full values, or a DTensor's, into a tensor, sharded or not."""
     with torch.no_grad():
         if is_sharded(tensor):
-            cast(Any, tensor).to_local().copy_(piece(whole(values), tensor))
+            cast(Any, tensor).to_local().copy_(shard_of(whole(values), tensor))
         else:
             tensor.copy_(whole(values))
 
 
 def home(tensor: Tensor) -> torch.device:
-    """Where a module computes with a parameter: not always where its piece waits for that."""
+    """Where a module computes with a parameter: not always where its shard waits for that."""
     return torch.device(cast(Any, tensor).device_mesh.device_type) if is_sharded(tensor) else tensor.device
 
 
 def settle(model: nn.Module) -> None:
     """Lets `fully_shard` put the sharded parameters back where a forward has left full ones (perhaps of lower
-    precision).
+    precision). Raises ValueError for the older FullyShardedDataParallel, which has no weights in their own shape.
     """
     for module in unwrapped(model).modules():
+        if any(base.__name__ == "FullyShardedDataParallel" for base in type(module).__mro__):
+            raise ValueError("the model is inside of FullyShardedDataParallel, which is not supported: use fully_shard")
         if hasattr(module, "_get_fsdp_state"):
             cast(Any, module).reshard()
 

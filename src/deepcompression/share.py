@@ -86,8 +86,10 @@ def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
     import torch
 
     from deepcompression.parametrize import attach_codebook
+    from deepcompression.sharded import settle
     from deepcompression.torch_tensor import to_torch
 
+    settle(model)
     ranks = Ranks.of(model)
     for target, shared, grid in ranks.agree(lambda: _changes(model, Recipe.of(recipe)), _digests):
         centroids = to_torch(DenseTensor(shared.dtype, shared.codebook))

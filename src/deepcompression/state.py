@@ -13,7 +13,7 @@ from deepcompression.grid import LIMITS, grid_of
 from deepcompression.parametrize import attach_codebook, attach_mask, check_replaceable, original, parametrization
 from deepcompression.ranks import digest
 from deepcompression.sharded import fill
-from deepcompression.targets import Target, module_name, targets_of
+from deepcompression.targets import Target, module_name, plain_name, targets_of
 from deepcompression.tensor import CompressedTensor
 from deepcompression.torch_tensor import from_torch
 
@@ -94,11 +94,11 @@ def attach(found: Found) -> None:
 
 
 def _plain_names(model: nn.Module, state: State) -> State:
-    """The state without what DistributedDataParallel or torch.compile puts before all names."""
+    """The state without what DistributedDataParallel, torch.compile or checkpointing put into its names."""
     own = [name for target in targets_of(model) for name in target.names]
-    for prefix in ("_orig_mod.", "module.", "_orig_mod."):
-        if state and all(key.startswith(prefix) for key in state) and not all(n.startswith(prefix) for n in own):
-            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    state = {plain_name(key): tensor for key, tensor in state.items()}
+    if all(key.startswith("module.") for key in state) and not all(name.startswith("module.") for name in own):
+        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     return state
 
 
@@ -121,6 +121,8 @@ def _misfits(found: Found) -> list[str]:
     """What is wrong with shapes, dtypes and values of a tensor's parts."""
     target, parts = found
     dtype = original(target).dtype
+    if original(target).is_meta:
+        return ["it has no memory in the model (it is on the device meta): call model.to_empty(device=...) first"]
     if "0.codes" in parts:
         if parts["original"].dtype != dtype:
             return [f"its centroids are {_describe(parts['original'])}, its weights in the model of {dtype}"]

@@ -100,8 +100,14 @@ def _described(module: Module, local: str) -> tuple[Any, Any]:
     return tensor.shape, tensor.dtype
 
 
-# class of what is put around a model -> its attribute that holds it
-_WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
+# class of what is put around a module -> its attribute that holds it
+_WRAPPERS = {
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+    "ActivationWrapper": "_checkpoint_wrapped_module",
+}
+_WITHIN = ("_orig_mod", "_checkpoint_wrapped_module")
 
 
 def wrappers(model: Module) -> Iterator[Module]:
@@ -119,16 +125,21 @@ def unwrapped(model: Module) -> Module:
     return model
 
 
-def _inside(model: Module) -> Any:
-    names = (_WRAPPERS[base.__name__] for base in type(model).__mro__ if base.__name__ in _WRAPPERS)
-    return next((model._modules.get(name) for name in names), None)
+def _inside(module: Module) -> Any:
+    names = (_WRAPPERS[base.__name__] for base in type(module).__mro__ if base.__name__ in _WRAPPERS)
+    return next((module._modules.get(name) for name in names), None)
+
+
+def plain_name(name: str) -> str:
+    """The name without what torch.compile and checkpointing of activations put into it."""
+    return ".".join(part for part in name.split(".") if part not in _WITHIN)
 
 
 def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
-    """Modules under every name they have, but not the insides of parametrizations."""
+    """Modules under every name they have, but neither wrappers nor the insides of parametrizations."""
     for name, module in unwrapped(model).named_modules(remove_duplicate=False):
-        if "parametrizations" not in name.split("."):
-            yield name, module
+        if "parametrizations" not in name.split(".") and _inside(module) is None:
+            yield plain_name(name), module
 
 
 def pruned_by_torch(module: Module) -> set[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from torch import nn
@@ -18,7 +18,7 @@ from deepcompression.parametrizations import Codebook, Mask
 from deepcompression.parametrize import chain
 from deepcompression.prune import Pruner
 from deepcompression.recipe import Recipe
-from deepcompression.targets import module_name, targets_of
+from deepcompression.targets import module_name, plain_name, targets_of
 
 
 class Stage:
@@ -103,10 +103,11 @@ def refuse_other_stages(model: nn.Module) -> RemovableHandle:
 
 def _refuse(model: nn.Module, state: Mapping[str, Any], prefix: str, *rest: object) -> None:
     problems = []
+    keys = {plain_name(key).removeprefix(plain_name(prefix)) for key in state if key.startswith(prefix)}
     for target in targets_of(model):
         present = _stage_of(chain(target))
         for name in target.names:
-            found = _stage_in(state, prefix, name)
+            found = _stage_in(keys, name)
             if present and found and found != present:
                 problems.append(f"{name} is {found} in the checkpoint, {present} in the model")
     if problems:
@@ -125,12 +126,12 @@ def _stage_of(parametrizations: list[nn.Module]) -> str | None:
     return names.get(type(parametrizations[0])) if len(parametrizations) == 1 else None
 
 
-def _stage_in(state: Mapping[str, Any], prefix: str, name: str) -> str | None:
+def _stage_in(keys: Set[str], name: str) -> str | None:
     """What a tensor is in a state, or None if it is not there: a state may be a part, or hold one of tied names."""
     head, local = module_name(name), name.rpartition(".")[2]
-    parts = prefix + f"{head}.parametrizations.{local}.0.".removeprefix(".")
-    if parts + "codes" in state:
+    parts = f"{head}.parametrizations.{local}.0.".removeprefix(".")
+    if parts + "codes" in keys:
         return "shared"
-    if parts + "mask" in state:
+    if parts + "mask" in keys:
         return "pruned"
-    return "plain" if prefix + name in state else None
+    return "plain" if name in keys else None
