@@ -94,15 +94,12 @@ class FileWriter:
         """Written anew: a line that was torn goes. What stood in it before stays until the new one is whole."""
         path = self.folder / _JOURNAL
         begun = path.with_name(f"{_JOURNAL}.new")
-        self._journal = begun.open("wb")
         try:
             with named_if_full(path):
-                self._journal.write(head + b"".join(done.to_line() for done in self.finished.values()))
-                self._journal.flush()
-            begun.replace(path)
+                begun.write_bytes(head + b"".join(done.to_line() for done in self.finished.values()))
+                begun.replace(path)
+                self._journal = path.open("ab")
         except BaseException:
-            with suppress(OSError):
-                self._journal.close()
             begun.unlink(missing_ok=True)
             if not self.finished:
                 shutil.rmtree(self.folder, ignore_errors=True)
