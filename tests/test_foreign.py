@@ -8,7 +8,6 @@ from cases import content, dense
 from onnx import helper
 from onnx_models import model_of, raw, save, weights
 
-import deepcompression as dc
 from deepcompression.checkpoint import open_checkpoint, recognise, write_tensors
 from deepcompression.checkpoint.foreign import UNKNOWN
 
