@@ -89,6 +89,20 @@ def test_a_model_is_saved_in_its_parts(ao, kind, tied, tmp_path):
     assert ties.get("3._weight_qdata") == ("0._weight_qdata" if tied else None)
 
 
+@pytest.mark.parametrize("data", [False, True])
+def test_a_plan_leaves_quantized_weights_alone(ao, data):
+    model = quantized(ao, "Int8WeightOnlyConfig")
+    batches = [torch.randn(64, 128, dtype=torch.bfloat16)] if data else None
+    model[1] = nn.Sequential(nn.ReLU(), ToFloat())
+    found = dc.plan(model, batches, target_ratio=1.3)
+    assert [line.tensor for line in found.lines] == ["2.weight"]
+
+
+class ToFloat(nn.Module):
+    def forward(self, x):
+        return x.float()
+
+
 READ = """
 import sys, warnings
 from deepcompression.checkpoint import open_checkpoint, recognise
