@@ -2,7 +2,10 @@
 
 import threading
 
-from deepcompression.budget import Budget
+import pytest
+
+from deepcompression.budget import Budget, Need
+from deepcompression.checkpoint import TensorEntry
 
 
 def test_no_more_is_at_work_than_there_is_room_for_but_the_largest_alone_always_is():
@@ -22,3 +25,11 @@ def test_no_more_is_at_work_than_there_is_room_for_but_the_largest_alone_always_
     thread.join()
     budget.take(0)
     budget.give_back(60)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16"])
+def test_coders_that_take_positions_are_given_room_for_them(dtype):
+    entry = TensorEntry("a", dtype, (1 << 20,))
+    plain, paper = Need.of(entry), Need.of(entry, positions=True)
+    assert paper.shared - plain.shared == 14 << 20
+    assert paper.first >= paper.shared

@@ -1,6 +1,7 @@
 """What torchao has quantized: taken apart without loss, in a file and in a model, and put together by torchao again."""
 
 import json
+import subprocess
 import sys
 import warnings
 
@@ -86,6 +87,35 @@ def test_a_model_is_saved_in_its_parts(ao, kind, tied, tmp_path):
     state = model.state_dict()
     assert {name: bits(found[name]) for name in state} == {name: bits(state[name]) for name in state}
     assert ties.get("3._weight_qdata") == ("0._weight_qdata" if tied else None)
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_a_plan_leaves_quantized_weights_alone(ao, data):
+    model = quantized(ao, "Int8WeightOnlyConfig")
+    batches = [torch.randn(64, 128, dtype=torch.bfloat16)] if data else None
+    model[1] = nn.Sequential(nn.ReLU(), ToFloat())
+    found = dc.plan(model, batches, target_ratio=1.3)
+    assert [line.tensor for line in found.lines] == ["2.weight"]
+
+
+class ToFloat(nn.Module):
+    def forward(self, x):
+        return x.float()
+
+
+READ = """
+import sys, warnings
+from deepcompression.checkpoint import open_checkpoint, recognise
+assert "torchao" not in sys.modules
+with recognise(open_checkpoint(sys.argv[1])) as source:
+    print(len(source.exact))
+"""
+
+
+def test_a_process_that_has_not_imported_torchao_reads_its_files(ao, tmp_path):
+    torch.save(quantized(ao, "Int8WeightOnlyConfig").state_dict(), tmp_path / "m.pt")
+    done = subprocess.run([sys.executable, "-c", READ, tmp_path / "m.pt"], capture_output=True, text=True, check=True)
+    assert done.stdout == "3\n"
 
 
 def test_tied_quantized_weights_of_a_file_stay_tied(ao, tmp_path):

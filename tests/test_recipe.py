@@ -13,6 +13,7 @@ from torch import nn
 import deepcompression as dc
 from deepcompression import Encode, Gradual, Prune, Recipe, Rounds, Rule, Share
 from deepcompression.codebook import CODEBOOKS
+from deepcompression.compress import compress_tensors
 from deepcompression.criteria import CRITERIA
 from deepcompression.encode import CODERS
 from deepcompression.tensor import DenseTensor
@@ -98,7 +99,9 @@ def test_every_preset_loads_and_applies(name, kind):
 
 
 def test_a_name_that_is_neither_file_nor_preset_lists_the_presets(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no recipe file .*nothing\.yaml.*presets are paper, share-8bit"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no recipe file .*nothing\.yaml.*are paper, share-8bit, share-smaller"
+    ):
         Recipe.load(tmp_path / "nothing.yaml")
 
 
@@ -356,6 +359,21 @@ def test_explain_raises_what_matches_raises():
 def test_presets_are_valid_yaml_with_their_own_name():
     for name, file in Recipe.presets().items():
         assert yaml.safe_load(file.read_text())["name"] == name
+
+
+def test_safe_presets_change_weights_little_and_the_smaller_one_takes_fewer_bytes(tmp_path):
+    """The relative squared error of weights as networks have them, many small and few large."""
+    weights = np.random.Generator(np.random.PCG64(0)).laplace(size=(200, 300)).astype(np.float32)
+    tensors = {"fc.weight": DenseTensor.from_numpy(weights)}
+    found = {}
+    for name in ("share-8bit", "share-smaller"):
+        shared = compress_tensors(tensors, Recipe.load(name))
+        dc.save_tensors(tmp_path / "m.dcz", shared)
+        error = np.square(shared["fc.weight"].numpy() - weights).sum() / np.square(weights).sum()
+        found[name] = float(error), (tmp_path / "m.dcz").stat().st_size
+    (exact, large), (rough, small) = found["share-8bit"], found["share-smaller"]
+    assert exact < rough < 0.002
+    assert small < 0.85 * large < weights.nbytes / 4
 
 
 def test_rules_by_type_are_refused_on_a_checkpoint_even_if_optional():

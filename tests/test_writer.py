@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +208,30 @@ def test_two_jobs_do_not_write_one_file(tmp_path):
         writer.finish({"a": None, "b": None}, {})
     write(path, TENSORS)
     assert [file.name for file in tmp_path.iterdir()] == ["m.dcz"]
+
+
+def test_a_process_killed_while_the_file_is_put_together_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "m.dcz"
+    code = f"""
+import os, pickle, sys
+from deepcompression.writer import FileWriter
+os.fsync = lambda file: os._exit(9)
+with FileWriter({str(path)!r}, {FINGERPRINT!r}) as writer:
+    for name, tensor in pickle.load(sys.stdin.buffer).items():
+        writer.write(name, tensor)
+    writer.finish(dict.fromkeys("abc"), {{}})
+"""
+    assert subprocess.run([sys.executable, "-c", code], input=pickle.dumps(TENSORS)).returncode == 9
+    assert not path.exists()
+    write(path, TENSORS, resume=True)
+    save_tensors(tmp_path / "whole.dcz", TENSORS)
+    assert path.read_bytes() == (tmp_path / "whole.dcz").read_bytes()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.dcz", "whole.dcz"]
+
+
+def test_what_a_link_points_to_is_written(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "m.dcz").symlink_to(tmp_path / "far" / "real.dcz")
+    write(tmp_path / "m.dcz", TENSORS)
+    assert (tmp_path / "m.dcz").is_symlink()
+    assert [file.name for file in (tmp_path / "far").iterdir()] == ["real.dcz"]

@@ -51,10 +51,14 @@ class Need(NamedTuple):
     shared: int
 
     @classmethod
-    def of(cls, entry: TensorEntry) -> Need:
+    def of(cls, entry: TensorEntry, positions: bool = False) -> Need:
+        """`positions`: it is encoded by a coder that takes them, as those of the paper do."""
         size = entry.nbytes // max(STORAGE[entry.dtype].itemsize, 1)
         fixed = min(_FIXED_BYTES, 24 * entry.nbytes)
         # codes, what they are encoded to, and a copy; bitmaps
         shared = 7 * size // 2
+        if positions:
+            # of 8 bytes, if all survive; gaps, symbols, and which are fillers
+            shared += 14 * size
         # or the elements, codes or a byte of each element encoded, and bitmaps
         return cls(max(entry.nbytes + 5 * size // 4, shared) + fixed, shared + fixed)

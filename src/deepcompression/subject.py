@@ -66,6 +66,9 @@ def subject_of(
 
     module = cast("Module", model)
     tensors = read_model(module)
+    # what quantized weights are made of
+    parts = tensors.keys() - {name for target in targets_of(module) for name in target.names}
+    exact = parts | {name for name in tensors if name in exact}
     return (
         _without_data(tensors, exact) if batches is None else _with_data(TorchNetwork(module, batches), tensors, exact)
     )

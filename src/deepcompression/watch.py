@@ -42,7 +42,10 @@ class Watch(TorchFunctionMode, ABC):
         return function(*args, **kwargs)
 
     def _name(self, tensor: torch.Tensor | None) -> str | None:
-        return None if tensor is None else self.names.get(tensor.untyped_storage().data_ptr())
+        # one that is made of others has no memory of its own
+        if tensor is None or hasattr(tensor, "__tensor_flatten__"):
+            return None
+        return self.names.get(tensor.untyped_storage().data_ptr())
 
     def _linear(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         name = self._name(weight)

@@ -16,13 +16,14 @@ from typing import IO
 
 from deepcompression.account import Part
 from deepcompression.encode import DEFAULT_PROFILE, encode_to
-from deepcompression.file import How, atomic_path, check_dimensions, named_if_full
+from deepcompression.file import How, check_dimensions, named_if_full
 from deepcompression.index import Entry, write_head
 from deepcompression.lock import WriteLock
 from deepcompression.tensor import Encodable
 from deepcompression.wire import checksum as crc
 
 _JOURNAL = "journal"
+_WHOLE = "whole"
 _COPY_BYTES = 1 << 20
 # What is worth going on with: the tensors were not to blame.
 _RESUMABLE = (OSError, MemoryError, KeyboardInterrupt)
@@ -72,7 +73,9 @@ class FileWriter:
         self, path: str | os.PathLike[str], fingerprint: Mapping[str, str] | None = None, resume: bool = False
     ) -> None:
         self.path = Path(path)
-        self.folder = self.path.with_name(f"{self.path.name}.partial")
+        # what a link points to is written, and the folder lies beside it
+        self._target = self.path.resolve() if self.path.is_symlink() else self.path
+        self.folder = self._target.with_name(f"{self._target.name}.partial")
         self.finished: dict[str, Finished] = {}
         self._lock = threading.Lock()
         self._number = 0
@@ -80,7 +83,7 @@ class FileWriter:
         head = json.dumps(dict(fingerprint or {})).encode() + b"\n"
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        self._held = WriteLock(self.path)
+        self._held = WriteLock(self._target)
         try:
             if self.folder.exists():
                 self._take_up(head, resume)
@@ -94,15 +97,12 @@ class FileWriter:
         """Written anew: a line that was torn goes. What stood in it before stays until the new one is whole."""
         path = self.folder / _JOURNAL
         begun = path.with_name(f"{_JOURNAL}.new")
-        self._journal = begun.open("wb")
         try:
             with named_if_full(path):
-                self._journal.write(head + b"".join(done.to_line() for done in self.finished.values()))
-                self._journal.flush()
-            begun.replace(path)
+                begun.write_bytes(head + b"".join(done.to_line() for done in self.finished.values()))
+                begun.replace(path)
+                self._journal = path.open("ab")
         except BaseException:
-            with suppress(OSError):
-                self._journal.close()
             begun.unlink(missing_ok=True)
             if not self.finished:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -202,7 +202,18 @@ class FileWriter:
         for name, tied_to in order.items():
             own = self.finished[tied_to or name].entry
             entries.append(own if tied_to is None else replace(own, name=name, tied_to=tied_to))
-        with atomic_path(self.path) as partial, partial.open("wb") as file:
+        # within the folder, so that it goes with it, or is made anew, where this process is killed
+        whole = self.folder / _WHOLE
+        try:
+            with named_if_full(self.path):
+                self._write_whole(whole, entries, metadata)
+            whole.replace(self._target)
+        finally:
+            whole.unlink(missing_ok=True)
+        self._remove()
+
+    def _write_whole(self, path: Path, entries: list[Entry], metadata: Mapping[str, str]) -> None:
+        with path.open("wb") as file:
             file.write(write_head(entries, metadata))
             for entry in entries:
                 if entry.tied_to is not None:
@@ -210,7 +221,8 @@ class FileWriter:
                 with (self.folder / self.finished[entry.name].file).open("rb") as payload:
                     if _copy(payload, file.write) != (entry.length, entry.checksum):
                         raise OSError(f"{payload.name} has changed since it was written")
-        self._remove()
+            file.flush()
+            os.fsync(file.fileno())
 
     def _remove(self) -> None:
         self._journal.close()

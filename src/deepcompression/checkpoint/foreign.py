@@ -206,7 +206,17 @@ def _gptq(parts: Parts) -> set[str]:
 
 
 def _awq(parts: Parts) -> set[str]:
-    return {"qweight", "qzeros", "scales"} if "g_idx" not in parts and _packed_columns(parts) == 8 else set()
+    """In the layout of its kernel GEMM, or of GEMV and GEMVFast, which keep outputs in rows."""
+    own = {"qweight", "qzeros", "scales"}
+    if "g_idx" in parts or not parts.keys() >= own:
+        return set()
+    weight, zeros, scales = parts["qweight"], parts["qzeros"], parts["scales"]
+    if len(weight.shape) != 2 or len(zeros.shape) != 2 or len(scales.shape) != 2:
+        return set()
+    (rows, _), (outputs, columns) = weight.shape, scales.shape
+    gemv = weight.dtype == zeros.dtype == "I32" and zeros.shape == (rows, -(-columns // 8)) and outputs == rows
+    fast = weight.dtype == "I16" and zeros.shape == scales.shape and zeros.dtype == scales.dtype and columns == 4 * rows
+    return own if gemv or fast or _packed_columns(parts) == 8 else set()
 
 
 # names that only quantizers give: those above where the rest does not fit, bitsandbytes, HQQ, EXL2
