@@ -71,7 +71,8 @@ def _prices(counts: NDArray[np.float64], zero: int, price: float) -> Floats:
     # what lies between neighbours is as frequent as they are: rare codes would otherwise die out by chance
     smooth = np.convolve(np.pad(counts, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 0.5
     smooth[zero] = counts[zero] + 0.5
-    return (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
+    prices: Floats = (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
+    return prices
 
 
 def _sweep(

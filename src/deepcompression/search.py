@@ -25,6 +25,9 @@ _LEAST_FILLED = 0.985
 _LEAST_CHANGED = 0.9
 _ROUNDS = 12
 
+# So little more, relatively, for a price e times lower is nothing; what is not full yet gives some 9 % and more.
+_FLAT = 3e-3
+
 
 class Line(NamedTuple):
     """One weight at one penalty; at 0 it is stored as it is.
@@ -230,7 +233,7 @@ def _is_flat(tried: list[tuple[float, float]]) -> bool:
     if len(tried) < 2:
         return False
     (before, larger), (after, largest) = tried[-2:]
-    return after < before - 1 and largest < larger + 1e-3 * (before - after)
+    return after < before - 0.5 and largest < larger + _FLAT * (before - after)
 
 
 def _next(tried: list[tuple[float, float]], wanted: float, low: float, high: float, slope: float) -> float:
