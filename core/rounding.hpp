@@ -18,16 +18,16 @@ struct Rounding {
 // Some columns, `first` to `first` + `width`, of matrices (groups, rows, columns), in the order of rounding.
 struct Columns {
   std::size_t groups, rows, columns, first, width;
-  std::span<const float> weights;           // (groups, rows, columns)
-  std::span<const float> upper;             // (groups, columns, columns), or none if columns are independent
-  std::span<const float> importance;        // (groups, columns)
-  std::span<const float> row_weights;       // (groups, rows)
-  std::span<const std::uint8_t> survives;   // (groups, rows, columns), or none if all may
+  std::span<const float> weights;          // (groups, rows, columns)
+  std::span<const float> upper;            // (groups, columns, columns), or none if columns are independent
+  std::span<const float> importance;       // (groups, columns)
+  std::span<const float> row_weights;      // (groups, rows)
+  std::span<const std::uint8_t> survives;  // (groups, rows, columns), or none if all may
 };
 
 // What is made of them. `targets` (groups, rows, width) are the weights with what earlier columns did wrong, and take
-// over what these do. For each code `counts`, and `sums_of_weights` and `sums` of importance and of importance x target,
-// are added to.
+// over what these do. For each code `counts`, and `sums_of_weights` and `sums` of importance and of importance x
+// target, are added to.
 struct Rounded {
   std::span<float> targets;
   std::span<std::int16_t> codes;  // (groups, rows, columns)

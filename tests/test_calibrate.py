@@ -89,7 +89,8 @@ def test_biases_take_over_the_mean_error():
     exact = outputs(model[0], x)
     dc.calibrate(model, BY_PENALTY, batches)
     error = outputs(model[0], x) - exact
-    assert float(error.mean(0).norm()) < 0.01 * float(error.norm() / len(x) ** 0.5)
+    # all but what may be the choice of these inputs
+    assert float(error.mean(0).norm()) < float(error.norm()) / len(x)
 
 
 BAD = {
@@ -150,3 +151,35 @@ def test_a_penalty_shares_without_inputs_too():
 def test_sharing_is_by_bits_or_by_a_penalty(options):
     with pytest.raises(ValueError, match=r"bits|penalty"):
         Share(**options)
+
+
+def independent(seed):
+    """A network whose inputs tell nothing about each other: (model, inputs)."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4)).eval()
+    return model, torch.randn(400, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def related(seed):
+    model, batches, fresh = trained_like(seed)
+    return model, torch.cat([*batches, fresh])
+
+
+@pytest.mark.parametrize("recipe", [BY_BITS, PRUNED])
+@pytest.mark.parametrize("kind", [independent, related])
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_few_inputs_do_no_harm(count, kind, recipe):
+    ratios = []
+    for seed in range(8):
+        model, inputs = kind(seed)
+        plain = kind(seed)[0]
+        fresh = inputs[count:]
+        exact = outputs(model, fresh)
+        dc.calibrate(model, recipe, [inputs[:count]])
+        if recipe is PRUNED:
+            dc.prune(plain, recipe)
+        dc.share(plain, recipe)
+        ratios.append(change_of(model, exact, fresh) / change_of(plain, exact, fresh))
+    # one network's errors happen to be larger or smaller by a third, whatever made them
+    assert np.exp(np.mean(np.log(ratios))) < 1.05, ratios

@@ -209,6 +209,6 @@ def test_the_compressed_tensor_has_the_values(dtype):
 def test_few_large_weights_do_not_take_the_centroids_of_all_others():
     weight = np.random.default_rng(0).standard_t(2, (1, 100, 200)).astype(np.float32)
     fitted = fit_penalty(weight, Metric.diagonal(ones(weight), weight.shape[2]), 4.0**-12)
-    codebook, codes = share_values(weight.reshape(-1), 6, "optimal")
-    assert entropy_bits(fitted.codes) / weight.size > 5
-    assert np.square(weight - fitted.values()).sum() < np.square(weight.reshape(-1) - codebook[codes]).sum()
+    codebook, codes = share_values(weight.reshape(-1), 7, "optimal")
+    assert entropy_bits(fitted.codes) / weight.size > 6
+    assert np.square(weight - fitted.values()).sum() < 0.6 * np.square(weight.reshape(-1) - codebook[codes]).sum()

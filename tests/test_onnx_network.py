@@ -13,6 +13,7 @@ from deepcompression.calibrate import calibrate_network
 from deepcompression.codebook import share_values
 from deepcompression.network import change
 from deepcompression.onnx_network import OnnxNetwork
+from deepcompression.onnx_parts import Parts
 
 RNG = np.random.default_rng(0)
 
@@ -167,3 +168,46 @@ def test_inputs_that_are_not_sound_are_refused(inputs, message, network_of):
     nodes, tensors, shape = MODELS["gemm"]()
     with pytest.raises(ValueError, match=message):
         network_of(model_of(nodes, tensors, shape), inputs)
+
+
+def branching():
+    """A value of the first nodes is needed by the last, in a branch too, and is an output."""
+    tensors = weights(a=(8, 24), b=(24, 24), c=(24, 10))
+    branch = [
+        helper.make_graph([node(kind, ["h"], [out])], out, [], [helper.make_tensor_value_info(out, 1, None)])
+        for kind, out in (("Relu", "then"), ("Neg", "else"))
+    ]
+    nodes = [
+        node("MatMul", ["x", "a"], ["h"]),
+        node("MatMul", ["h", "b"], ["i"]),
+        node("ReduceSum", ["h"], ["s"], keepdims=0),
+        node("Greater", ["s", "zero"], ["positive"]),
+        node("If", ["positive"], ["j"], then_branch=branch[0], else_branch=branch[1]),
+        node("Add", ["i", "j"], ["k"]),
+        node("Add", ["k", "h"], ["l"]),
+        node("MatMul", ["l", "c"], ["y"]),
+    ]
+    model = model_of(nodes, tensors | {"zero": np.zeros((), np.float32)}, (8,), ("h", "y"))
+    return model, tensors, RNG.standard_normal((20, 8)).astype(np.float32)
+
+
+@pytest.mark.parametrize("make", [deep, branching])
+def test_what_comes_behind_a_weight_gives_what_the_whole_graph_gives(make, network_of):
+    model, tensors, x = make()
+    network = network_of(model, {"x": x})
+    parts = Parts(network.model, network.inputs)
+    for name in sorted(network.targets, key=parts.first_use):
+        parts.advance(parts.first_use(name))
+        assert parts.at == parts.first_use(name)
+        changed = {name: tensors[name] * 1.5}
+        found = np.concatenate([array.reshape(-1) for arrays in parts.outputs(changed) for array in arrays])
+        assert np.allclose(found, network.outputs(changed), rtol=1e-4, atol=1e-5)
+
+
+def test_what_carries_out_a_plan_measures_nothing_again(network_of, monkeypatch):
+    model, _, x = deep()
+    network = network_of(model, {"x": x})
+    plan = dc.plan(network, target_size=3000)
+    monkeypatch.setattr(network, "gains", None)
+    monkeypatch.setattr(network, "moments", None)
+    assert calibrate_network(network, {rule.tensor: rule for rule in plan.recipe.rules})

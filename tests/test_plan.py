@@ -150,8 +150,25 @@ def test_a_target_is_met_where_few_inputs_are_much_larger_than_the_others(tmp_pa
     assert 0.98 * plan.dense_bytes / 4 <= plan.file_bytes <= plan.dense_bytes / 4
 
 
-def test_a_target_larger_than_needed_is_met_too():
+@pytest.mark.parametrize("batched", [True, False])
+def test_bytes_that_centroids_cannot_use_keep_weights_as_they_are(batched, tmp_path):
     model, batches, _ = trained_like()
-    plan = dc.plan(model, batches, target_size=20_000)
-    assert plan.file_bytes < 20_000
+    inputs = batches if batched else None
+    dense = model[2].weight.detach().clone()
+    plan = dc.plan(model, inputs, target_size=20_000)
+    exact = {line.tensor for line in plan.lines if not line.penalty}
+    assert "2.weight" in exact
+    assert len(plan.lines) == 3
+    assert "stored as it is" in str(plan)
+    assert 12_000 < size_of(model, plan.recipe, inputs, tmp_path) == plan.file_bytes <= 20_000
+    assert torch.equal(model[2].weight, dense)
     assert plan.change < 0.01
+
+
+def test_a_target_beyond_all_weights_changes_nothing(tmp_path):
+    model, batches, _ = trained_like()
+    before = snapshot(model)
+    plan = dc.plan(model, batches, target_size=10**6)
+    assert plan.change == 0
+    assert size_of(model, plan.recipe, batches, tmp_path) == plan.file_bytes
+    assert_same(snapshot(model), before)

@@ -40,7 +40,7 @@ class Calibrated(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What errors of a network's weights cost, by name; the means of the inputs of those whose bias makes up for them."""
+    """What errors of a network's weights cost, by name; the means of the inputs of those that have a bias."""
 
     metrics: dict[str, Metric]
     means: dict[str, Array]
@@ -65,7 +65,7 @@ def _measured(network: Network, names: list[str]) -> Measured:
             own = moments.pop(name, None)
             centered = own is not None and network.targets[name].bias is not None
             if own is not None and centered:
-                found.means[name] = own.first / max(own.count, 1)
+                found.means[name] = own.trust() * own.mean()
             found.metrics[name] = metric_of(layouts[name], own, gains[name], centered)
     _MEASURED[network] = found
     return found
@@ -131,11 +131,12 @@ class Calibration:
         return bias, (before + shift.reshape(before.shape)).astype(before.dtype)
 
 
-_MOST_MOMENTS = 1 << 28
+# Elements: half a gigabyte.
+_MOST_MOMENTS = 1 << 27
 
 
 def _parts(layouts: Mapping[str, Layout]) -> Iterable[list[str]]:
-    """Names, together as many as have moments of some hundred million elements."""
+    """Names, together as many as have moments of half a gigabyte."""
     part: list[str] = []
     size = 0
     for name, layout in layouts.items():
@@ -151,6 +152,8 @@ def _parts(layouts: Mapping[str, Layout]) -> Iterable[list[str]]:
 
 def calibrate_network(network: Network, rules: Mapping[str, Rule]) -> dict[str, CompressedTensor | DenseTensor]:
     """The weights named, pruned and shared as their rules say, and the biases that make up for them, by name."""
+    if not rules:
+        return {}
     calibration = Calibration(network, rules)
     tensors: dict[str, CompressedTensor | DenseTensor] = {}
     for name, rule in rules.items():

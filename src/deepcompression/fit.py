@@ -71,7 +71,8 @@ def _prices(counts: NDArray[np.float64], zero: int, price: float) -> Floats:
     # what lies between neighbours is as frequent as they are: rare codes would otherwise die out by chance
     smooth = np.convolve(np.pad(counts, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 0.5
     smooth[zero] = counts[zero] + 0.5
-    return (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
+    prices: Floats = (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
+    return prices
 
 
 def _sweep(
@@ -226,36 +227,50 @@ def _lattice(ordered: Floats, metric: Metric, price: float) -> tuple[Floats, int
     step = max(1, len(sizes) // _SAMPLE)
     sizes, weights = sizes[::step], weights[::step]
     by_size = np.argsort(sizes, kind="stable")
-    parts = np.array_split(by_size, min(32, len(by_size)))
+    parts = _by_size(by_size)
     limits = np.array([sizes[part[-1]] for part in parts], np.float64)
     distances = np.array([STEP * (price / max(float(weights[part].mean()), 1e-30)) ** 0.5 for part in parts])
     largest = float(np.abs(ordered).max(initial=0))
     limits[-1] = largest
     # so many steps lie below each limit
     widths = np.diff(limits, prepend=0)
-    heights = np.concatenate([[0], np.cumsum(widths * _densities(1 / distances, widths))])
+    counts = np.array([len(part) for part in parts])
+    heights = np.concatenate([[0], np.cumsum(widths * _densities(1 / distances, widths, counts))])
     at = np.arange(1, max(1, round(heights[-1])) + 1)
     side = np.interp(at, heights, np.concatenate([[0], limits]))
     side = np.unique(side[side > 0].astype(np.float32))
     return np.concatenate([-side[::-1], np.zeros(1, np.float32), side]), len(side)
 
 
-def _densities(wanted: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
+def _by_size(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Numbers of weights, the smallest first, in parts of equally many; the last again and again in halves, since few
+    weights may be much larger than all others.
+    """
+    parts = np.array_split(order, min(32, len(order)))
+    while len(parts[-1]) > 1:
+        parts[-1:] = np.array_split(parts[-1], 2)
+    return parts
+
+
+def _densities(
+    wanted: NDArray[np.float64], widths: NDArray[np.float64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Of centroids, in parts of so many weights each: what is wanted, or, where that takes too many centroids, the best
-    that there is room for: with a price k of each centroid, k * width * density^3 + density^2 = wanted^2.
+    that there is room for: with a price k of each centroid, k * width / count * density^3 + density^2 = wanted^2.
     """
     if wanted @ widths <= _MAX_SIDE:
         return wanted
+    thinness = widths / counts
 
     def at(k: float) -> NDArray[np.float64]:
         found = wanted.copy()
         # by Newton's method, from above; each step divides by 3/2 at least until it is near
         for _ in range(50):
-            cube = k * widths * found
+            cube = k * thinness * found
             found -= (found * found * (cube + 1) - wanted * wanted) / (found * (3 * cube + 2))
         return found
 
-    scale = 1 / float(wanted @ widths)
+    scale = 1 / float(wanted @ thinness)
     low, high = -40.0, 80.0
     for _ in range(50):
         middle = (low + high) / 2

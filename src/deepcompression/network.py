@@ -19,8 +19,8 @@ MOST_COLUMNS = 4096
 SAMPLES_PER_COLUMN = 4
 LEAST_SAMPLES = 8192
 
-# How much of the weight of a row is its own, and not the mean of all rows: it is measured by few draws. Rows of an
-# embedding are seen by chance: those that were not will be.
+# How much of the weight of a row is its own, at most, and not the mean of all rows: it is measured by few draws. Rows
+# of an embedding are seen by chance: those that were not will be.
 _OWN_ROW = 0.9
 _OWN_EMBEDDED_ROW = 0.5
 
@@ -98,6 +98,20 @@ class Moments:
         self.first += parts.sum(axis=1, dtype=np.float64)
         self.count += len(inputs)
 
+    def mean(self) -> NDArray[np.float64]:
+        """Of the inputs, (groups, columns)."""
+        return self.first / max(self.count, 1)
+
+    def trust(self) -> NDArray[np.float64]:
+        """(groups, 1): which part of their mean is not to be put down to the choice of these few samples (James and
+        Stein 1961). A bias that made up for all of it would do harm: that of three samples is mostly noise.
+        """
+        size = np.square(self.mean()).sum(axis=1)
+        spread = np.trace(self.second, axis1=1, axis2=2, dtype=np.float64) / max(self.count, 1) - size
+        noise = spread / (self.count - 1) if self.count > 1 else size
+        trust: NDArray[np.float64] = np.clip(1 - noise / np.maximum(size, 1e-300), 0, 1)[:, None]
+        return trust
+
 
 class Target(NamedTuple):
     """A weight that can be fitted: how it lies in matrices, and the name of the bias that its layer adds, if any."""
@@ -144,16 +158,23 @@ def change(outputs: Floats, exact: Floats) -> float:
 def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bool = False) -> Metric:
     """What errors of a weight cost, in units of the squared relative change of the network's outputs.
 
+    moments   are used up: their memory is the metric's
     gain      as of `Network.gains`
     centered  whether the bias makes up for the mean of an error
     """
     if moments is None or not moments.count:
-        return Metric.diagonal(_row_weights(layout, gain, None), layout.columns)
-    second = moments.second / np.float32(moments.count)
-    rows = _row_weights(layout, gain, np.trace(second, axis1=1, axis2=2, dtype=np.float64))
+        return Metric.diagonal(_row_weights(layout, gain, None, _OWN_EMBEDDED_ROW), layout.columns)
+    trust, mean = moments.trust(), moments.mean()
+    second = moments.second
+    second /= np.float32(moments.count)
+    # one draw's square varies by twice its own: rows that differ as much as that are told apart by two
+    own = _OWN_ROW * moments.count / (moments.count + 2)
+    rows = _row_weights(layout, gain, np.trace(second, axis1=1, axis2=2, dtype=np.float64), own)
     if centered:
-        mean = (moments.first / moments.count).astype(np.float32)
-        second -= mean[:, :, None] * mean[:, None, :]
+        # about the part of the mean that the bias makes up for
+        part = (mean * np.sqrt(trust * (2 - trust))).astype(np.float32)
+        for each, own in zip(second, part, strict=True):
+            each -= np.outer(own, own)
     _shrink(second, moments.count)
     return Metric.of(second, rows)
 
@@ -174,12 +195,13 @@ def _shrink(second: Floats, count: int) -> None:
         part[np.diag_indices(columns)] += np.float32(share * trace / columns)
 
 
-def _row_weights(layout: Layout, gain: Array, traces: NDArray[np.float64] | None) -> Floats:
-    """(groups, rows): so that independent errors of the weights of a row cost what they change the outputs by."""
+def _row_weights(layout: Layout, gain: Array, traces: NDArray[np.float64] | None, share: float) -> Floats:
+    """(groups, rows): so that independent errors of the weights of a row cost what they change the outputs by; of this
+    a share is the row's own, the rest the mean of all rows.
+    """
     parts = layout.matrices(np.broadcast_to(np.asarray(gain, np.float64), layout.shape))
     count = parts.shape[2]
     sums = parts.sum(axis=2)
-    share = _OWN_EMBEDDED_ROW if traces is None else _OWN_ROW
     traces = np.full(len(parts), float(count)) if traces is None else traces
     mean = sums.sum() / max(float(traces.sum()) * parts.shape[1], 1e-300)
     own = np.where(traces[:, None] > 0, sums / np.maximum(traces, 1e-300)[:, None], mean)

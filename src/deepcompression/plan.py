@@ -26,7 +26,8 @@ LADDER = tuple(4.0**-bits for bits in (1, 2, 3, 4, 5, 6))
 class Plan:
     """What reaches a target.
 
-    recipe       a rule for each tensor; `calibrate` with the same model and inputs gives just what was measured
+    recipe       a rule for each tensor that is shared: where bytes are left over when codebooks can grow no more, some
+                 stay as they are; `calibrate` with the same model and inputs gives just what was measured
     file_bytes   of the whole file, in the profile that was planned for
     dense_bytes  of all its tensors as they are
     change       of the outputs on the calibration inputs, relative, measured; without data, of all weights
@@ -69,9 +70,9 @@ def table(lines: Iterable[Line]) -> str:
             (
                 line.tensor,
                 f"{line.weights:,}",
-                f"{line.penalty:.3g}",
+                f"{line.penalty:.3g}" if line.penalty else "stored as it is",
                 f"{line.density:.3f}",
-                str(line.centroids),
+                str(line.centroids) if line.penalty else "-",
                 f"{line.file_bytes:,}",
                 f"{8 * line.file_bytes / max(1, line.weights):.2f}",
                 f"{line.change:.4f}",
@@ -150,7 +151,8 @@ def plan(
         most = target_size if target_size is not None else math.floor(dense_bytes / (target_ratio or 1))
         attempt = reach_size(subject, most, sizes)
     found = subject.measure(attempt.tensors)
-    rules = [Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in attempt.lines]
+    shared = [line for line in attempt.lines if line.penalty]
+    rules = [Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in shared]
     recipe = Recipe(name="plan", rules=tuple(rules))
     return Plan(recipe, attempt.lines, attempt.file_bytes, dense_bytes, found, attempt.predicted)
 

@@ -25,9 +25,12 @@ _LEAST_FILLED = 0.985
 _LEAST_CHANGED = 0.9
 _ROUNDS = 12
 
+# So little more, relatively, for a price e times lower is nothing; what is not full yet gives some 9 % and more.
+_FLAT = 3e-3
+
 
 class Line(NamedTuple):
-    """One weight at one penalty.
+    """One weight at one penalty; at 0 it is stored as it is.
 
     change  of the network's outputs if this weight alone were replaced, relative; without data, of the weight
     """
@@ -48,12 +51,20 @@ def line_of(name: str, penalty: float, found: Calibrated, size: int) -> Line:
 
 
 class Attempt(NamedTuple):
-    """All weights at one price."""
+    """All weights at one price. `entries` are those of all tensors that were replaced, by the name of the weight."""
 
     lines: tuple[Line, ...]
-    tensors: dict[str, Tensor]
+    replaced: dict[str, dict[str, Tensor]]
+    entries: dict[str, Entry]
     file_bytes: int
-    predicted: float
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: tensor for each in self.replaced.values() for name, tensor in each.items()}
+
+    @property
+    def predicted(self) -> float:
+        return math.sqrt(sum(line.change**2 for line in self.lines))
 
 
 class Sizes:
@@ -85,7 +96,9 @@ class Sizes:
 def _attempt(subject: Subject, price: float, sizes: Sizes) -> Attempt:
     """All weights at one price of a bit, in squared change of the outputs."""
     found: dict[str, Calibrated] = {}
-    penalties = {name: float(np.clip(price / unit, LEAST_PENALTY, MOST_PENALTY)) for name, unit in subject.units.items()}
+    penalties = {
+        name: float(np.clip(price / unit, LEAST_PENALTY, MOST_PENALTY)) for name, unit in subject.units.items()
+    }
     waiting: dict[str, Future[Entry]] = {}
     # while the core encodes one weight, the next is fitted
     with ThreadPoolExecutor(1) as pool:
@@ -95,11 +108,35 @@ def _attempt(subject: Subject, price: float, sizes: Sizes) -> Attempt:
                 waiting[each] = pool.submit(sizes.entry, each, tensor)
         entries = {each: entry.result() for each, entry in waiting.items()}
     lines = tuple(line_of(name, penalties[name], each, entries[name].length) for name, each in found.items())
-    tensors: dict[str, Tensor] = {}
-    for name, each in found.items():
-        tensors |= each.replaced(name)
-    cost = sum(each.cost for each in found.values())
-    return Attempt(lines, tensors, sizes.of(entries), math.sqrt(max(cost, 0.0)))
+    replaced = {name: dict(each.replaced(name)) for name, each in found.items()}
+    return Attempt(lines, replaced, entries, sizes.of(entries))
+
+
+def _with_exact(subject: Subject, attempt: Attempt, most: int, sizes: Sizes) -> Attempt:
+    """Some weights stored as they are where there is room left: those first whose errors cost most for their bytes."""
+    exact = {name: sizes.entry(name, tensor) for name, tensor in subject.weights().items()}
+    worth = {
+        line.tensor: line.change**2 / max(1, exact[line.tensor].length - line.file_bytes) for line in attempt.lines
+    }
+    for name in sorted(worth, key=worth.__getitem__, reverse=True):
+        replaced = {each: tensors for each, tensors in attempt.replaced.items() if each != name}
+        kept = {each for tensors in replaced.values() for each in tensors}
+        entries = {each: entry for each, entry in attempt.entries.items() if each in kept}
+        file_bytes = sizes.of(entries)
+        if file_bytes > most or not worth[name]:
+            continue
+        own = Line(
+            name,
+            next(line.weights for line in attempt.lines if line.tensor == name),
+            0.0,
+            1.0,
+            0,
+            exact[name].length,
+            0.0,
+        )
+        lines = tuple(own if line.tensor == name else line for line in attempt.lines)
+        attempt = Attempt(lines, replaced, entries, file_bytes)
+    return attempt
 
 
 def _least(subject: Subject, sizes: Sizes) -> int:
@@ -142,17 +179,17 @@ def reach_size(subject: Subject, most: int, sizes: Sizes) -> Attempt:
             break
         if attempt.file_bytes > most:
             low = max(low, at)
-        elif at <= low + 1e-9:
-            break
         else:
             high = min(high, at)
         tried.append((at, math.log(max(1, attempt.file_bytes - fixed))))
+        if attempt.file_bytes < most and (at <= low + 1e-9 or _is_flat(tried)):
+            break
         at = _next(tried, math.log(max(1.0, 0.993 * most - fixed)), low, high, -0.2)
     if best is None:
         best = _attempt(subject, math.exp(high), sizes)
         if best.file_bytes > most:
             raise ValueError(f"{most:,} bytes cannot be reached: the best reachable is {best.file_bytes:,}")
-    return best
+    return _with_exact(subject, best, most, sizes) if best.file_bytes < _LEAST_FILLED * most else best
 
 
 def reach_change(subject: Subject, most: float, sizes: Sizes) -> Attempt:
@@ -189,6 +226,14 @@ def reach_change(subject: Subject, most: float, sizes: Sizes) -> Attempt:
             f"with {attempt.file_bytes:,} bytes"
         )
     return best
+
+
+def _is_flat(tried: list[tuple[float, float]]) -> bool:
+    """Whether lower prices buy nothing any more: codebooks are full."""
+    if len(tried) < 2:
+        return False
+    (before, larger), (after, largest) = tried[-2:]
+    return after < before - 0.5 and largest < larger + _FLAT * (before - after)
 
 
 def _next(tried: list[tuple[float, float]], wanted: float, low: float, high: float, slope: float) -> float:
