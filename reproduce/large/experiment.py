@@ -80,7 +80,7 @@ class Options:
 class Job:
     """What every way to a file has in common: data and settings, checked before any training; files; the test."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, frozen: tuple[str, ...] = ()) -> None:
         self.options, self._started_in = options, environment()
         if options.normalisation not in NORMALISATIONS:
             raise ValueError(f"unknown normalisation {options.normalisation}; known are {', '.join(NORMALISATIONS)}")
@@ -97,7 +97,7 @@ class Job:
             )
         model = options.model()
         check_recipe(self.recipe, model)
-        self.phases = schedule(self.recipe, model, options.rates)
+        self.phases = schedule(self.recipe, model, options.rates, frozen)
         self.size = model.size
         self.chosen, self.validation = held_back(len(self.training.labels))
         self.chosen = self.chosen[: options.images]
@@ -177,15 +177,16 @@ class Job:
         return errors(model, self.pictures(self.test), indices, normalisation, self.means)
 
     def finish(
-        self, networks: Mapping[str, Callable[[], Large]], stages: Sequence[dict[str, Any]], more: dict[str, Any]
+        self, others: Mapping[str, Callable[[], Errors]], stages: Sequence[dict[str, Any]], more: dict[str, Any]
     ) -> Path | None:
-        """Tests the file, and other networks by the prefix of their error's name, and writes the result: here the test
-        pictures are looked at for the first time. Gives the file's path to the main process.
+        """Tests the file, then other networks, by the prefix of their errors' names, and writes the result: here the
+        test pictures are looked at for the first time. Gives the file's path to the main process.
         """
         path = self.path(".dcz")
         found: dict[str, float] = {}
-        for prefix, network in {"": lambda: dc.load(path, into=self.options.model()), **networks}.items():
-            error = self.tested(network())
+        tests = {"": lambda: self.tested(dc.load(path, into=self.options.model())), **others}
+        for prefix, test in tests.items():
+            error = test()
             found |= {f"{prefix}test_error_percent": error.top1, f"{prefix}test_top5_error_percent": error.top5}
         if not self.means.accelerator.is_main_process:
             return None
@@ -242,12 +243,29 @@ def run(options: Options) -> Path | None:
     trainer.run()
     job.save(model)
     stages = trainer.progress.stages
-    others: dict[str, Callable[[], Large]] = {"dense_": job.dense}
+    others: dict[str, Callable[[], Errors]] = {"dense_": lambda: job.tested(job.dense())}
     if options.longer:
         phases = without_compression(job.phases, options.rates)
         dense = job.dense()
         longer = Trainer(dense, job.recipe, phases, data, job.means, job.settings, job.path(".longer.checkpoint"))
         longer.run()
         stages = stages + longer.progress.stages
-        others["longer_dense_"] = lambda: dense
+        others["longer_dense_"] = lambda: job.tested(dense)
     return job.finish(others, stages, {"phases": [phase.described() for phase in job.phases]})
+
+
+def evaluate(file: Path, data: Path, limit: int | None, precision: str = "float32") -> tuple[Errors, int]:
+    """The test error of a file that `run` wrote, decoded into a new network, and on how many pictures."""
+    with dc.DczFile(file) as opened:
+        said, classes = opened.metadata, opened.entries["fc8.bias"].shape[0]
+    missing = {"network", "width", "size", "normalisation"} - said.keys()
+    if missing:
+        raise ValueError(f"{file} does not say its {', '.join(sorted(missing))}: it was not written by this job")
+    model = LARGE[said["network"]](classes, float(said["width"]), int(said["size"]))
+    dc.load(file, into=model)
+    _, test = open_pictures(data)
+    means = Means(accelerator_for(precision), 64, 0, 0, 0)
+    indices = np.arange(len(test.labels))[:limit]
+    model.to(means.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    samples = PictureSamples(test, model.size)
+    return errors(model, samples, indices, NORMALISATIONS[said["normalisation"]], means), len(indices)

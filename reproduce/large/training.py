@@ -94,9 +94,10 @@ def errors(model: Large, source: Source, indices: np.ndarray, normalisation: Nor
     training = model.training
     model.eval()
     wrong = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    with torch.inference_mode(), accelerator.autocast():
+    with torch.inference_mode():
         for samples, labels in batches(source, order, means.workers):
-            logits = model(inputs_of(samples, accelerator.device, normalisation))
+            with accelerator.autocast():
+                logits = model(inputs_of(samples, accelerator.device, normalisation))
             best = logits.topk(min(5, logits.shape[1]), 1).indices == labels.to(accelerator.device)[:, None]
             wrong += torch.stack([(~best[:, 0]).sum(), (~best.any(1)).sum()])
     model.train(training)

@@ -1,0 +1,124 @@
+"""AlexNet from a folder of pictures to a file by two processes: killed and taken up again, and ended by bad input."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import deepcompression as dc
+from reproduce.__main__ import app
+from test_reproduce_pictures import write_pictures
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = "--width 0.02 --size 67 --classes 5 --batch 8 --epochs 2 --retrain-epochs 1 --share-epochs 1 --workers 0 --rate 0.05"
+SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("data") / "pictures", training=12, side=80)
+
+
+def start(folder, out, more="--save-minutes 0"):
+    """`accelerate launch` of two processes, which speak through gloo; its output a line at a time."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launch = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    command = [sys.executable, "-m", "accelerate.commands.launch", *launch.split(), "--main_process_port", str(port)]
+    command += ["-m", "reproduce", "alexnet", "--data", str(folder), "--out", str(out), *OPTIONS.split(), *more.split()]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def lines_until(process, text):
+    """What a job says until a line with `text`, at which it is killed with all its processes; all if it is None."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text is not None and text in line:
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    process.communicate(timeout=SECONDS)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    """The folder of a job that was not killed, and what it said."""
+    out = tmp_path_factory.mktemp("whole")
+    process = start(folder, out)
+    lines = lines_until(process, None)
+    assert process.returncode == 0, "".join(lines)
+    return out, lines
+
+
+def test_two_processes_make_a_file_that_is_what_its_result_says(whole, folder):
+    out, lines = whole
+    # one of them speaks
+    assert sum("train: done" in line for line in lines) == 1
+    result = json.loads((out / "alexnet.json").read_text())
+    file = out / "alexnet.dcz"
+    assert result["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert result["report"] == json.loads(json.dumps(dc.Report.of(file).to_dict()))
+    assert [stage["stage"] for stage in result["stages"]] == ["train", "prune conv 1/1", "prune fc 1/1", "share"]
+    assert result["data"] == {"name": "pictures", "training": 33, "validation": 3, "test": 9, "classes": 3}
+    densities = {row["name"]: row["density"] for row in result["report"]["rows"]}
+    assert densities["fc7.weight"] == pytest.approx(0.09, abs=0.005)
+    # by one process, in float32: one picture in nine may change sides
+    called = CliRunner().invoke(app, ["evaluate", "alexnet", str(file), "--data", str(folder)])
+    assert called.exit_code == 0, called.output
+    found = float(re.search(r"([\d.]+) % of 9 test images wrong", called.output)[1])
+    assert found == pytest.approx(result["test_error_percent"], abs=12)
+
+
+def test_a_job_that_is_killed_goes_on_and_ends_with_the_same_file(whole, folder, tmp_path):
+    for moment in ("train: 3 of", "prune conv 1/1: 2 of", "share: 1 of"):
+        lines = lines_until(start(folder, tmp_path), moment)
+        assert moment in lines[-1], "".join(lines)
+        assert not (tmp_path / "alexnet.dcz").exists()
+    process = start(folder, tmp_path)
+    lines = lines_until(process, None)
+    assert process.returncode == 0, "".join(lines)
+    assert any("goes on from" in line for line in lines)
+    assert (tmp_path / "alexnet.dcz").read_bytes() == (whole[0] / "alexnet.dcz").read_bytes()
+    first, second = (json.loads((out / "alexnet.json").read_text()) for out in (whole[0], tmp_path))
+    assert second["stages"] == first["stages"]
+    assert second["test_error_percent"] == first["test_error_percent"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [("--rate 0.01", "train: rate was 0.05, is 0.01"), ("--batch 7", "batch of 7 cannot be divided among 2")],
+)
+def test_other_settings_end_all_processes_with_a_message(whole, folder, more, message):
+    process = start(folder, whole[0], more)
+    lines = "".join(lines_until(process, None))
+    assert process.returncode != 0
+    assert message in lines
+
+
+def test_a_broken_picture_ends_all_processes_before_training(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", side=80)
+    (folder / "train" / "red" / "1.jpg").write_bytes(b"nothing")
+    process = start(folder, tmp_path / "out")
+    lines = "".join(lines_until(process, None))
+    assert process.returncode != 0
+    assert "train/red/1.jpg" in lines
+    assert "steps, loss" not in lines
