@@ -29,33 +29,21 @@ def folder(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("data") / "pictures", training=12, side=80)
 
 
-def start(folder, out, more="--save-minutes 0"):
-    """`accelerate launch` of two processes, which speak through gloo; its output a line at a time."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    launch = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
-    command = [sys.executable, "-m", "accelerate.commands.launch", *launch.split(), "--main_process_port", str(port)]
-    command += [
-        "-m",
-        "reproduce",
-        "alexnet",
-        "--data",
-        str(folder),
-        "--out",
-        str(out),
-        *OPTIONS.split(),
-        *EPOCHS.split(),
-        *more.split(),
-    ]
+def start(folder, out, more="--save-minutes 0", processes=2):
+    """A job of one process, or `accelerate launch` of several, which speak through gloo."""
+    command = [sys.executable, "-m"]
+    if processes > 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        launch = "--multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no"
+        command += ["accelerate.commands.launch", *launch.split(), "--num_processes", str(processes)]
+        command += ["--main_process_port", str(port), "-m"]
+    command += ["reproduce", "alexnet", "--data", str(folder), "--out", str(out)]
+    command += [*OPTIONS.split(), *EPOCHS.split(), *more.split()]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
@@ -115,6 +103,20 @@ def test_a_job_that_is_killed_goes_on_and_ends_with_the_same_file(whole, folder,
     first, second = (json.loads((out / "alexnet.json").read_text()) for out in (whole[0], tmp_path))
     assert second["stages"] == first["stages"]
     assert second["test_error_percent"] == first["test_error_percent"]
+
+
+def test_one_process_goes_on_in_mixed_precision_too(folder, tmp_path):
+    files = []
+    for name, moments in (("whole", []), ("killed", ["prune conv 1/1: 2 of", "share: 2 of"])):
+        out = tmp_path / name
+        for moment in moments:
+            lines = lines_until(start(folder, out, processes=1), moment)
+            assert moment in lines[-1], "".join(lines)
+        process = start(folder, out, processes=1)
+        lines = lines_until(process, None)
+        assert process.returncode == 0, "".join(lines)
+        files.append((out / "alexnet.dcz").read_bytes())
+    assert files[0] == files[1]
 
 
 def test_two_jobs_do_not_write_into_one_folder(folder, tmp_path):

@@ -107,7 +107,8 @@ class Job:
         self.size = model.size
         self.chosen, self.validation = held_back(len(self.training.labels))
         self.chosen = self.chosen[: options.images]
-        self.together(lambda: check_pictures([self.training, self.test]))
+        if not any(options.out.glob(f"{self.stem}*.checkpoint")):
+            self.together(lambda: check_pictures([self.training, self.test]))
         self._locked: IO[str] | None = None
         self.together(self._lock)
 
