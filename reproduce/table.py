@@ -15,13 +15,15 @@ README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADINGS = (
     "network",
+    "data",
     "seed",
     "parameters",
     "dense error",
     "error",
     "file",
     "smaller",
-    "paper: error",
+    "paper: data",
+    "error",
     "file",
     "smaller",
 )
@@ -29,14 +31,19 @@ HEADINGS = (
 
 def _cells(result: dict[str, Any]) -> tuple[str, ...]:
     report, paper = result["report"], result["paper"]
+    dense = f"{result['dense_test_error_percent']:.2f} %"
+    if "longer_dense_test_error_percent" in result:
+        dense += f" (trained for as long as the file: {result['longer_dense_test_error_percent']:.2f} %)"
     return (
         result["network"],
+        result.get("data", {}).get("name", "mnist"),
         str(result["seed"]),
         f"{report['dense_bytes']:,} B",
-        f"{result['dense_test_error_percent']:.2f} %",
+        dense,
         f"{result['test_error_percent']:.2f} %",
         f"{report['file_bytes']:,} B",
         f"{report['ratio']:.0f}x",
+        paper.get("data", "mnist"),
         f"{paper['error_percent']:.2f} %",
         f"{paper['file_bytes']:,} B",
         f"{paper['ratio']}x",

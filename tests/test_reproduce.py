@@ -179,7 +179,8 @@ def test_table_in_the_readme_is_that_of_the_results():
 
 
 def test_only_public_names_are_used():
-    for path in table.README.parent.glob("reproduce/*.py"):
+    public = ("import deepcompression as dc", "from deepcompression.checkpoint import open_checkpoint")
+    for path in table.README.parent.glob("reproduce/**/*.py"):
         for line in path.read_text().splitlines():
             if "deepcompression" in line and "import" in line:
-                assert line.strip() == "import deepcompression as dc", f"{path}: {line}"
+                assert line.strip() in public, f"{path}: {line}"

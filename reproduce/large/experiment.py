@@ -4,13 +4,15 @@ the file alone.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ from reproduce.large.weights import load_weights
 # figures of the paper's table 1
 PAPER = {
     "alexnet": {
+        "data": "imagenet",
         "error_percent": 42.78,
         "reference_error_percent": 42.78,
         "top5_error_percent": 19.70,
@@ -38,6 +41,7 @@ PAPER = {
         "ratio": 35,
     },
     "vgg-16": {
+        "data": "imagenet",
         "error_percent": 31.17,
         "reference_error_percent": 31.50,
         "top5_error_percent": 10.91,
@@ -78,9 +82,11 @@ class Options:
 
 
 class Job:
-    """What every way to a file has in common: data and settings, checked before any training; files; the test."""
+    """What every way to a file has in common: data and settings, checked before any training; files; the test. To be
+    closed.
+    """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, frozen: tuple[str, ...] = ()) -> None:
         self.options, self._started_in = options, environment()
         if options.normalisation not in NORMALISATIONS:
             raise ValueError(f"unknown normalisation {options.normalisation}; known are {', '.join(NORMALISATIONS)}")
@@ -97,11 +103,32 @@ class Job:
             )
         model = options.model()
         check_recipe(self.recipe, model)
-        self.phases = schedule(self.recipe, model, options.rates)
+        self.phases = schedule(self.recipe, model, options.rates, frozen)
         self.size = model.size
         self.chosen, self.validation = held_back(len(self.training.labels))
         self.chosen = self.chosen[: options.images]
-        self.together(lambda: check_pictures([self.training, self.test]))
+        if not any(options.out.glob(f"{self.stem}*.checkpoint")):
+            self.together(lambda: check_pictures([self.training, self.test]))
+        self._locked: IO[str] | None = None
+        self.together(self._lock)
+
+    def close(self) -> None:
+        """Lets other jobs work in the folder."""
+        if self._locked is not None:
+            self._locked.close()
+
+    def _lock(self) -> None:
+        """Held as long as the job lives: of one whose launcher was killed, processes may still be at work."""
+        self._locked = self.path(".lock").open("w")
+        try:
+            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another job is at work on {self.path('.dcz')}: end it first, or give another --out"
+            ) from None
+        except OSError:
+            # some file systems of clusters know no locks
+            pass
 
     def path(self, ending: str) -> Path:
         return self.options.out / f"{self.stem}{ending}"
@@ -177,15 +204,16 @@ class Job:
         return errors(model, self.pictures(self.test), indices, normalisation, self.means)
 
     def finish(
-        self, networks: Mapping[str, Callable[[], Large]], stages: Sequence[dict[str, Any]], more: dict[str, Any]
+        self, others: Mapping[str, Callable[[], Errors]], stages: Sequence[dict[str, Any]], more: dict[str, Any]
     ) -> Path | None:
-        """Tests the file, and other networks by the prefix of their error's name, and writes the result: here the test
-        pictures are looked at for the first time. Gives the file's path to the main process.
+        """Tests the file, then other networks, by the prefix of their errors' names, and writes the result: here the
+        test pictures are looked at for the first time. Gives the file's path to the main process.
         """
         path = self.path(".dcz")
         found: dict[str, float] = {}
-        for prefix, network in {"": lambda: dc.load(path, into=self.options.model()), **networks}.items():
-            error = self.tested(network())
+        tests = {"": lambda: self.tested(dc.load(path, into=self.options.model())), **others}
+        for prefix, test in tests.items():
+            error = test()
             found |= {f"{prefix}test_error_percent": error.top1, f"{prefix}test_top5_error_percent": error.top5}
         if not self.means.accelerator.is_main_process:
             return None
@@ -220,7 +248,12 @@ def run(options: Options) -> Path | None:
     Called again after it was killed, it goes on from `<name>.checkpoint`, and ends with the same file. Raises
     FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that will not do.
     """
-    job = Job(options)
+    with closing(Job(options)) as job:
+        return _run(job)
+
+
+def _run(job: Job) -> Path | None:
+    options = job.options
     if options.weights is not None:
         # a file that does not fit is refused at once
         load_weights(options.model(), options.weights)
@@ -242,12 +275,29 @@ def run(options: Options) -> Path | None:
     trainer.run()
     job.save(model)
     stages = trainer.progress.stages
-    others: dict[str, Callable[[], Large]] = {"dense_": job.dense}
+    others: dict[str, Callable[[], Errors]] = {"dense_": lambda: job.tested(job.dense())}
     if options.longer:
         phases = without_compression(job.phases, options.rates)
         dense = job.dense()
         longer = Trainer(dense, job.recipe, phases, data, job.means, job.settings, job.path(".longer.checkpoint"))
         longer.run()
         stages = stages + longer.progress.stages
-        others["longer_dense_"] = lambda: dense
+        others["longer_dense_"] = lambda: job.tested(dense)
     return job.finish(others, stages, {"phases": [phase.described() for phase in job.phases]})
+
+
+def evaluate(file: Path, data: Path, limit: int | None, precision: str = "float32") -> tuple[Errors, int]:
+    """The test error of a file that `run` wrote, decoded into a new network, and on how many pictures."""
+    with dc.DczFile(file) as opened:
+        said, classes = opened.metadata, opened.entries["fc8.bias"].shape[0]
+    missing = {"network", "width", "size", "normalisation"} - said.keys()
+    if missing:
+        raise ValueError(f"{file} does not say its {', '.join(sorted(missing))}: it was not written by this job")
+    model = LARGE[said["network"]](classes, float(said["width"]), int(said["size"]))
+    dc.load(file, into=model)
+    _, test = open_pictures(data)
+    means = Means(accelerator_for(precision), 64, 0, 0, 0)
+    indices = np.arange(len(test.labels))[:limit]
+    model.to(means.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    samples = PictureSamples(test, model.size)
+    return errors(model, samples, indices, NORMALISATIONS[said["normalisation"]], means), len(indices)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -94,15 +94,27 @@ def errors(model: Large, source: Source, indices: np.ndarray, normalisation: Nor
     training = model.training
     model.eval()
     wrong = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    with torch.inference_mode(), accelerator.autocast():
+    with torch.inference_mode():
         for samples, labels in batches(source, order, means.workers):
-            logits = model(inputs_of(samples, accelerator.device, normalisation))
+            with accelerator.autocast():
+                logits = model(inputs_of(samples, accelerator.device, normalisation))
             best = logits.topk(min(5, logits.shape[1]), 1).indices == labels.to(accelerator.device)[:, None]
             wrong += torch.stack([(~best[:, 0]).sum(), (~best.any(1)).sum()])
     model.train(training)
     total = accelerator.reduce(wrong.float(), "sum")
     top1, top5 = (100 * total.double() / max(1, len(indices))).tolist()
     return Errors(top1, top5)
+
+
+class _Wrapped(torch.nn.Module):
+    """A model for one phase: Accelerate changes what it prepares, and would not prepare it a second time."""
+
+    def __init__(self, model: Large) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.model(x))
 
 
 def _optimizer(model: Large, phase: Phase) -> torch.optim.Optimizer:
@@ -197,22 +209,20 @@ class Trainer:
             optimizer = _optimizer(model, phase)
             if found is not None and found.optimizer is not None:
                 optimizer.load_state_dict(found.optimizer)
-            wrapped, optimizer = accelerator.prepare(model, optimizer)
+            wrapped, optimizer = accelerator.prepare(_Wrapped(model), optimizer)
             if found is not None and found.scaler is not None and accelerator.scaler is not None:
                 accelerator.scaler.load_state_dict(found.scaler)
-            loss = self._steps(phase, wrapped, optimizer)
+            self._steps(phase, wrapped, optimizer)
             error = errors(model, self.data.source, self.data.validation, self.data.normalisation, self.means)
-            # takes wrappers, and mixed precision, off again
-            accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
             accelerator.free_memory()
-        stage = {"stage": phase.name, "loss": loss, "validation_error_percent": error.top1}
-        accelerator.print(f"{phase.name}: done, loss {loss:.4f}, validation {error.top1:.2f} %")
+        stage = {"stage": phase.name, "validation_error_percent": error.top1}
+        accelerator.print(f"{phase.name}: done, validation {error.top1:.2f} %", flush=True)
         self.progress = Progress(self.progress.phase + 1, 0, [*self.progress.stages, stage])
         self._save(None)
         accelerator.wait_for_everyone()
 
-    def _steps(self, phase: Phase, wrapped: torch.nn.Module, optimizer: Any) -> float:
-        """Takes the steps that are left; the mean loss of the last of them."""
+    def _steps(self, phase: Phase, wrapped: torch.nn.Module, optimizer: Any) -> None:
+        """Takes the steps that are left."""
         accelerator, means = self.means.accelerator, self.means
         in_epoch = len(self.data.training) // means.batch
         steps = max(1, round(phase.epochs * in_epoch)) if phase.epochs else 0
@@ -235,8 +245,10 @@ class Trainer:
                 self._save(optimizer)
             if (step + 1) % in_epoch == 0 and step + 1 < steps:
                 error = errors(self.model, self.data.source, self.data.validation, self.data.normalisation, means)
-                accelerator.print(f"{phase.name}: {step + 1} of {steps} steps, validation {error.top1:.2f} %")
-        return watch.loss()
+                accelerator.print(
+                    f"{phase.name}: {step + 1} of {steps} steps, validation {error.top1:.2f} %", flush=True
+                )
+        watch.loss()
 
     def _save(self, optimizer: Any) -> None:
         accelerator = self.means.accelerator
