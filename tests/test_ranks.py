@@ -208,6 +208,8 @@ def refused_inside_ddp(rank):
     model = make("mlp")
     inside = DistributedDataParallel(model)
     said = [message(lambda: dc.share(inside, RECIPE), model)]
+    # before any training
+    said.append(message(lambda: dc.compress(inside, RECIPE, train=lambda model, step: 1 / 0), model))
     shared = make("mlp")
     dc.share(shared, RECIPE)
     said.append(message(lambda: dc.resume(inside, shared.state_dict()), model))
@@ -219,7 +221,7 @@ def refused_inside_ddp(rank):
 def test_parameters_that_ddp_holds_are_not_replaced():
     one, other = results(refused_inside_ddp)
     assert one == other
-    for said, change in zip(one, ("share", "resume", "finalize"), strict=True):
+    for said, change in zip(one, ("share", "share", "resume", "finalize"), strict=True):
         assert said.startswith(f"ValueError: DistributedDataParallel holds the parameters that dc.{change} replaces")
         assert "DistributedDataParallel(model.module)" in said
 

@@ -13,7 +13,7 @@ from test_ranks import RECIPE, inputs, message, numbers, train
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
 
 import deepcompression as dc
 from deepcompression import Prune, Recipe, Rule
@@ -246,6 +246,19 @@ def test_a_file_that_fails_while_weights_are_gathered_is_an_error_on_all_ranks(t
     assert other == one.replace("ValueError: ", "ValueError: rank 0: ")
     assert "2.odd is a torch.strided tensor of torch.complex128" in one
     assert [path.name for path in tmp_path.iterdir()] == ["model.dcz"]
+
+
+def older_sharding(rank):
+    model = FullyShardedDataParallel(make("mlp"), device_id=torch.device("cpu"))
+    changes = {"prune": dc.prune, "share": dc.share, "save": lambda model, recipe: dc.save(model, "never.dcz")}
+    return [
+        message(lambda change=change: change(model, RECIPE), model, lambda model: {}) for change in changes.values()
+    ]
+
+
+def test_the_older_sharding_is_refused():
+    for said in results(older_sharding)[0]:
+        assert said.startswith("ValueError: the model is inside of FullyShardedDataParallel, which is not supported")
 
 
 def one_dies(rank):

@@ -46,9 +46,14 @@ def compress(
     written to `path`, in the `profile` that `save` describes; without a path it is only measured. The model is left
     shared; `finalize` makes it plain. Raises what `prune`, `share` and `save` raise.
     """
+    from deepcompression.parametrize import check_replaceable
+
     ranks = Ranks.of(model)
     ranks.first(lambda: _check_folder(path))
     recipe = Recipe.of(recipe)
+    shared = [target for target, rule in recipe.matches(model) if rule is not None and rule.share is not None]
+    if shared:
+        check_replaceable(model, shared, "share")
     before = evaluate(model) if evaluate else None
     run = train or (lambda model, step: None)
     if any(rule.prune for rule in recipe.rules):

@@ -25,11 +25,12 @@ def whole(tensor: Tensor) -> Tensor:
 
 def shard_of(tensor: Tensor, like: Tensor) -> Tensor:
     """This rank's shard of a full tensor that every rank has, cut as `like` is and where it is; nothing is sent."""
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, Replicate
 
-    placed = cast(Any, like)
-    cut: Any = distribute_tensor(tensor, placed.device_mesh, placed.placements, src_data_rank=None)
-    return cast(Tensor, cut.to_local()).to(placed.to_local().device)
+    placed = cast(DTensor, like)
+    mesh = placed.device_mesh
+    full = DTensor.from_local(tensor.detach().to(home(like)), mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return full.redistribute(placements=placed.placements).to_local().to(placed.to_local().device)
 
 
 def fill(tensor: Tensor, values: Tensor) -> None:
