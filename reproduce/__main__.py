@@ -128,7 +128,8 @@ def _large(name: str) -> Callable[..., None]:
         ] = False,
     ) -> None:
         # what few need, and not everybody has
-        from reproduce.large.experiment import Options, run
+        from reproduce.large.experiment import run
+        from reproduce.large.job import Options
         from reproduce.large.phases import Rates
 
         if convolutions is not None and (name != "vgg-16" or weights is not None):

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 import deepcompression as dc
 from reproduce.experiment import HERE
 from reproduce.large import frozen, hed
-from reproduce.large.experiment import Options, evaluate
+from reproduce.large.experiment import evaluate
+from reproduce.large.job import Options
 from reproduce.large.networks import VGG16
 from reproduce.large.phases import Rates
 from reproduce.large.weights import load_weights
@@ -48,7 +49,7 @@ def test_convolutions_of_the_package_are_turned_as_torch_has_them(package):
     with torch.no_grad():
         found = F.conv2d(rgb, model.conv1_1.weight, model.conv1_1.bias)
     assert np.allclose(found.flatten().numpy(), expected, atol=1e-5)
-    assert np.array_equal(model.conv5_3.weight.detach().numpy()[7, 5], last[:, :, 5, 7])
+    assert np.array_equal(16 * model.conv5_3.weight.detach().numpy()[7, 5], last[:, :, 5, 7])
     with pytest.raises(ValueError, match="width must be 1"):
         hed.load_convolutions(VGG16(2, 0.02, 32), package)
 

@@ -1,6 +1,8 @@
 """The paper's large networks: architectures, the order of phases, pretrained weights, checkpoints that are refused."""
 
 import dataclasses
+import hashlib
+import json
 import re
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 from torch import nn
 
 import deepcompression as dc
-from reproduce.experiment import HERE
+from reproduce.experiment import HERE, RESULTS
 from reproduce.large.checkpoint import Checkpoint, Progress
 from reproduce.large.networks import LARGE, VGG16, AlexNet, ResponseNorm
 from reproduce.large.phases import Rates, check_recipe, rules_of, schedule, without_compression
@@ -246,3 +248,18 @@ def test_damaged_checkpoints_are_refused(damage, tmp_path):
     torch.save({"weights": 1}, path)
     with pytest.raises(ValueError, match="no checkpoint of this job"):
         Checkpoint.read(path)
+
+
+def committed():
+    return [path for name in LARGE for path in RESULTS.glob(f"{name}*.json")]
+
+
+@pytest.mark.parametrize("path", committed(), ids=lambda path: path.stem)
+def test_committed_result_is_what_its_file_holds_and_as_small_as_the_papers(path):
+    result, file = json.loads(path.read_text()), path.with_suffix(".dcz")
+    assert result["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert result["report"] == json.loads(json.dumps(dc.Report.of(file).to_dict()))
+    assert result["report"]["dense_bytes"] == 4 * PARAMETERS[result["network"]]
+    assert result["report"]["ratio"] >= result["paper"]["ratio"]
+    assert result["test_error_percent"] <= result["dense_test_error_percent"]
+    assert not result["environment"]["changed"]

@@ -10,11 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from reproduce.__main__ import app
+from reproduce.large.evaluation import NORMALISATIONS, Means, accelerator_for, errors, inputs_of
 from reproduce.large.features import FeatureSamples, features
 from reproduce.large.networks import VGG16
 from reproduce.large.pictures import FolderPictures, check_pictures, open_pictures
 from reproduce.large.samples import InOrder, Key, Order, PictureSamples, batches, held_back
-from reproduce.large.training import NORMALISATIONS, Means, accelerator_for, errors, inputs_of
 
 COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 40), "red": (220, 40, 30)}
 

