@@ -197,7 +197,7 @@ def network(layers: dict[str, tuple[tuple[int, ...], float]]) -> dict[str, Tenso
 def lenets(folder: Path = ROOT / "reproduce" / "results") -> dict[str, dict[str, Tensor]]:
     """The networks of `reproduce/`, trained: name of the file -> its tensors."""
     networks = {}
-    for path in sorted(folder.glob("*.dcz")):
+    for path in sorted(folder.glob("lenet-*.dcz")):
         with DczFile(path) as file:
             networks[path.stem] = {name: file.read(name) for name in file}
     return networks
