@@ -179,6 +179,14 @@ def test_a_value_that_numpy_cannot_hold_may_cross_where_a_graph_is_cut(network_o
     assert min(gains.values()) > 0
 
 
+def test_weights_that_no_layer_multiplies_by_are_named(network_of):
+    network = network_of(
+        model_of([node("Mul", ["x", "w"], ["m"]), node("ReduceSum", ["m"], ["y"])], [raw("w", weights((8, 8)))])
+    )
+    with pytest.raises(ValueError, match="no layer is known to multiply by w; go without calibration inputs"):
+        dc.plan(network, target_ratio=4)
+
+
 REFUSED = {
     "cannot run the model on the CPU: .*MatMul.* compute in float32": (
         [
