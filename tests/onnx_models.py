@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from deepcompression.checkpoint import open_checkpoint, write_checkpoint
 
 OPSETS = [helper.make_opsetid("", 17)]
-FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
+FLOAT, FLOAT16, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 
 
 def weights(shape, seed=0, dtype=np.float32):
@@ -152,7 +152,59 @@ def loop():
     )
 
 
-MODELS = {made.__name__: made for made in (chain, branches, large, function, loop)}
+def narrow(data_type, early=False):
+    """Weights and biases of a dtype that is too narrow to compute in, behind Cast, Identity and Transpose.
+
+    early  the Cast nodes come before all others, not each before its reader
+    """
+    shapes = {"w1": (8, 48), "b1": (48,), "w2": (40, 48), "w3": (40, 40), "b3": (40,), "w4": (8, 10, 2)}
+    shapes |= {"w5": (1, 48, 8), "r5": (1, 48, 16)}
+    tensors = [
+        fields(name, weights(shape, seed) / np.sqrt(shape[-1]), data_type)
+        for seed, (name, shape) in enumerate(shapes.items())
+    ]
+    casts = {name: helper.make_node("Cast", [name], [f"{name}.wide"], to=FLOAT) for name in shapes}
+    casts["w2"] = [
+        helper.make_node("Identity", ["w2"], ["w2.same"]),
+        helper.make_node("Transpose", ["w2.same"], ["w2.turned"], perm=[1, 0]),
+        helper.make_node("Cast", ["w2.turned"], ["w2.wide"], to=FLOAT),
+    ]
+    nodes = [
+        *("w1", "b1"),
+        helper.make_node("MatMul", ["x", "w1.wide"], ["a1"]),
+        helper.make_node("Add", ["b1.wide", "a1"], ["a2"]),
+        helper.make_node("Relu", ["a2"], ["a3"]),
+        "w2",
+        helper.make_node("MatMul", ["a3", "w2.wide"], ["a4"]),
+        helper.make_node("Tanh", ["a4"], ["a5"]),
+        *("w3", "b3"),
+        helper.make_node("Gemm", ["a5", "w3.wide", "b3.wide"], ["a6"], transB=1),
+        helper.make_node("Reshape", ["a6", "places"], ["a7"]),
+        "w4",
+        helper.make_node("Conv", ["a7", "w4.wide"], ["a8"]),
+        helper.make_node("Transpose", ["a8"], ["a9"], perm=[2, 0, 1]),
+        *("w5", "r5"),
+        helper.make_node("GRU", ["a9", "w5.wide", "r5.wide"], ["", "a10"], hidden_size=16),
+        helper.make_node("Slice", ["a10", "starts", "ends", "last"], ["a11"]),
+        helper.make_node("Squeeze", ["a11", "first"], ["y"]),
+    ]
+    made = [casts.get(each, each) if isinstance(each, str) else each for each in nodes]
+    flat = [node for each in made for node in (each if isinstance(each, list) else [each])]
+    if early:
+        flat.sort(key=lambda node: node.op_type not in ("Cast", "Identity") and node.input[0] != "w2.same")
+    numbers = {"places": [1, 10, 4], "starts": [0], "ends": [8], "last": [2], "first": [0]}
+    return model_of(flat, [*tensors, *(raw(name, np.array(each)) for name, each in numbers.items())])
+
+
+def narrow_f16():
+    return narrow(FLOAT16)
+
+
+def narrow_bf16():
+    return narrow(BFLOAT16)
+
+
+MODELS = {made.__name__: made for made in (chain, branches, large, function, loop, narrow_f16, narrow_bf16)}
 
 
 def run(model, count=4):

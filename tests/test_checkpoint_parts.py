@@ -155,6 +155,20 @@ def test_without_torchao_what_is_needed_is_said(ao, tmp_path, monkeypatch):
         dc.save(quantized_already(state), tmp_path / "m.dcz")
 
 
+@pytest.mark.parametrize("stage", ["prune", "share", "compress", "calibrate"])
+def test_a_rule_that_selects_a_quantized_weight_is_refused_with_the_remedy(ao, stage):
+    def act(recipe):
+        model = quantized(ao, "Int8WeightOnlyConfig")
+        recipe = dc.Recipe.model_validate({"rules": recipe})
+        inputs = [[torch.ones(4, 128, dtype=torch.bfloat16)]] if stage == "calibrate" else []
+        getattr(dc, stage)(model.to(torch.bfloat16) if inputs else model, recipe, *inputs)
+
+    rule = {"module": "*", "prune": {"density": 0.5}} | ({} if stage == "prune" else {"share": {"bits": 4}})
+    with pytest.raises(ValueError, match=r"0\.weight is a Int8Tensor, .* or let no rule select it"):
+        act([rule])
+    act([{"tensor": "0.weight"}, rule])
+
+
 def quantized_already(state):
     model = nn.Module()
     model.add_module("0", nn.Module())

@@ -104,6 +104,33 @@ def test_packed_weights_stay_bit_for_bit_whatever_the_recipe():
     ]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "compress m.safetensors -o m.dcz --recipe share-8bit",
+        "compress m.safetensors -o m.dcz --bits 4",
+        "compress m.safetensors -o m.dcz --target-ratio 2",
+        "plan m.safetensors --target-ratio 2",
+        "sensitivity m.safetensors",
+    ],
+)
+def test_a_checkpoint_of_packed_weights_alone_leaves_nothing_to_a_recipe(line):
+    tensors = {"a.weight": dense("I8", (30, 40)), "a.weight_scale": dense("F32", ()), "n.weight": dense("F32", (40,))}
+    write_tensors("m.safetensors", tensors, {})
+    code, _, complaint = run(line)
+    assert code == 2
+    assert complaint == (
+        "dcz: m.safetensors: its weights are packed already, by compressed-tensors, and are kept bit for bit, so that "
+        "nothing is left to be pruned or shared: compress it without recipe and target"
+    )
+    assert not Path("m.dcz").exists()
+    done("compress m.safetensors -o m.dcz")
+    done("decompress m.dcz -o back.safetensors")
+    assert {name: content(found) for name, found in read_tensors("back.safetensors")[0].items()} == {
+        name: content(tensor) for name, tensor in tensors.items()
+    }
+
+
 def test_unfinished_pruning_becomes_small():
     torch.manual_seed(0)
     layer = nn.Linear(100, 100)

@@ -109,6 +109,28 @@ def test_quantized_layers_are_recognised_and_kept(path, kind, parts):
     assert recognised(path, tensors) == ({kind: expected}, expected)
 
 
+@pytest.mark.parametrize(
+    ("parts", "free", "said"),
+    [
+        ({"f": PACKED}, {}, "packed already, by compressed-tensors, and are kept bit for bit"),
+        ({"f": PACKED}, layer("norm", weight=(FLOAT, (8,))), "packed already, by compressed-tensors, and"),
+        (
+            {"f": PACKED, "g": {"SCB": (FLOAT, (8,))}},
+            {},
+            "by compressed-tensors and in a way that is not",
+        ),
+        ({"f": PACKED}, PLAIN, ""),
+        ({}, layer("norm", weight=(FLOAT, (8,))), ""),
+    ],
+)
+def test_that_all_weights_are_packed_is_said_with_the_tools(path, parts, free, said):
+    tensors = free | {name: tensor for layer_, own in parts.items() for name, tensor in layer(layer_, **own).items()}
+    write_tensors(path, tensors, {})
+    with recognise(open_checkpoint(path)) as source:
+        assert said in source.packed
+        assert bool(said) == bool(source.packed)
+
+
 def test_bitsandbytes_in_four_bits_is_said_as_not_recognised(path):
     parts = {
         "fc.weight.absmax": dense("U8", (8,)),

@@ -15,7 +15,7 @@ from deepcompression.network import Layout, Network, metric_of
 from deepcompression.prune import recipe_digest
 from deepcompression.recipe import Prune, Recipe, Rule
 from deepcompression.targets import targets_of
-from deepcompression.tensor import Array, CompressedTensor, DenseTensor
+from deepcompression.tensor import Array, CompressedTensor, DenseTensor, narrow
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -25,18 +25,17 @@ class Calibrated(NamedTuple):
     """What became of one weight.
 
     tensor  shared, or dense with zeros if it is only pruned
-    bias    the name of the bias that makes up for the mean error, and its new values; None if there is none
+    bias    the name of the bias that makes up for the mean error, and what it is then; None if there is none
     cost    what its error changes the outputs by, squared, relative to them, as far as its metric knows
     """
 
     tensor: CompressedTensor | DenseTensor
-    bias: tuple[str, Floats] | None
+    bias: tuple[str, DenseTensor] | None
     cost: float
 
     def replaced(self, name: str) -> dict[str, CompressedTensor | DenseTensor]:
         """What takes the place of the weight of that name, and of its bias."""
-        bias = {} if self.bias is None else {self.bias[0]: DenseTensor.from_numpy(self.bias[1])}
-        return {name: self.tensor, **bias}
+        return {name: self.tensor, **({} if self.bias is None else dict([self.bias]))}
 
 
 class Measured(NamedTuple):
@@ -109,7 +108,7 @@ class Calibration:
             kept = np.where(survives, weight, np.float32(0))
             cost = metric.cost(weight - kept)
             values = np.where(layout.tensor(survives), self.network.weight(name), 0)
-            tensor: CompressedTensor | DenseTensor = DenseTensor.from_numpy(values)
+            tensor: CompressedTensor | DenseTensor = DenseTensor(dtype, narrow(values, dtype))
         else:
             if share.penalty is not None:
                 fitted: Fitted = fit_penalty(weight, metric, share.penalty, survives)
@@ -120,15 +119,15 @@ class Calibration:
             tensor = fitted.compressed(layout.shape, dtype, layout.tensor(fitted.codes))
         return Calibrated(tensor, self._bias(name, layout, weight - kept), cost)
 
-    def _bias(self, name: str, layout: Layout, error: Floats) -> tuple[str, Floats] | None:
+    def _bias(self, name: str, layout: Layout, error: Floats) -> tuple[str, DenseTensor] | None:
         bias, mean = self._biases[name], self._means.get(name)
         if bias is None or mean is None:
             return None
         # (groups x blocks, rows), of which blocks add up
         shift = np.einsum("grc,gc->gr", error.astype(np.float64), mean)
         shift = shift.reshape(layout.groups, layout.blocks, -1).sum(axis=1).reshape(-1)
-        before = self.network.weight(bias)
-        return bias, (before + shift.reshape(before.shape)).astype(before.dtype)
+        before, dtype = self.network.weight(bias), self.network.dtype(bias)
+        return bias, DenseTensor(dtype, narrow(before + shift.reshape(before.shape), dtype))
 
 
 # Elements: half a gigabyte.

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from deepcompression.checkpoint import open_checkpoint, read_tensors
+from deepcompression.checkpoint.onnx_graph import DTYPES
 from deepcompression.metric import Floats
-from deepcompression.network import Layout, Moments, Target, change
-from deepcompression.onnx_parts import Parts
-from deepcompression.tensor import Array, DenseTensor, Tensor
+from deepcompression.network import Moments, Target, change
+from deepcompression.onnx_parts import Parts, session_of
+from deepcompression.onnx_uses import lift_constants, uses_of
+from deepcompression.tensor import STORAGE, Array, Tensor, narrow, widen
 
 # So many inputs are run at once, where the model takes any number.
 _BATCH = 8
 
 # Errors by which gains are measured, in parts of the root mean square of a weight.
 _NUDGE = 0.05
-
-_HIDDEN = ("GRU", "LSTM", "RNN")
-
-
-class _Use(NamedTuple):
-    """Where a weight is used.
-
-    node    whose weight it is
-    source  the tensor that it is multiplied by
-    hidden  the weight is that of a recurrent layer's own states: `source` are its outputs
-    """
-
-    node: Any
-    layout: Layout
-    source: str
-    bias: str | None = None
-    hidden: bool = False
 
 
 class OnnxNetwork:
@@ -45,7 +30,8 @@ class OnnxNetwork:
     model   its path
     inputs  by name: arrays whose first axis counts inputs
 
-    Raises ValueError for inputs that are missing, too many, not finite, or of another shape or dtype than the model's.
+    Raises ValueError for inputs that are missing, too many, not finite, or of another shape or dtype than the model's,
+    and for a model that ONNX Runtime cannot run.
     """
 
     def __init__(self, model: str | os.PathLike[str], inputs: Mapping[str, Array]) -> None:
@@ -56,17 +42,11 @@ class OnnxNetwork:
         graph = self.model.graph
         with open_checkpoint(self._path) as source:
             # small tensors stay in the graph, which is kept as it is
-            self._stored = set(source.entries)
-        _lift_constants(graph, self._stored)
+            stored = set(source.entries)
+        lift_constants(graph, stored)
         self._initializers = {each.name: each for each in graph.initializer}
         self.inputs = _checked(graph, self._initializers, inputs)
-        self._uses: dict[str, _Use] = {}
-        for name, use in self._found(graph):
-            if name in self._uses:
-                # used twice: known by its gain alone
-                self._uses[name] = use._replace(source="", bias=None)
-            else:
-                self._uses[name] = use
+        self._uses = uses_of(graph, stored)
         self.targets: Mapping[str, Target] = {n: Target(use.layout, use.bias) for n, use in self._uses.items()}
         self._session = self._open([output.name for output in graph.output])
 
@@ -75,67 +55,19 @@ class OnnxNetwork:
         return read_tensors(self._path)[0]
 
     def dtype(self, name: str) -> str:
-        return DenseTensor.from_numpy(self._array(name)).dtype
+        return DTYPES[self._initializers[name].data_type]
 
     def weight(self, name: str) -> Array:
-        return self._array(name)
-
-    def _array(self, name: str) -> Array:
         from onnx import numpy_helper
 
-        return np.asarray(numpy_helper.to_array(self._initializers[name]))
-
-    def _weight_like(self, name: str) -> bool:
-        found = self._initializers.get(name)
-        return name in self._stored and found is not None and found.data_type in (1, 10, 11) and len(found.dims) >= 2
-
-    def _found(self, graph: Any) -> Iterator[tuple[str, _Use]]:
-        """Weights by the operators that multiply by them, or take rows of them."""
-        readers: dict[str, list[Any]] = {}
-        for node in graph.node:
-            for name in node.input:
-                readers.setdefault(name, []).append(node)
-        outputs = {output.name for output in graph.output}
-        for node in graph.node:
-            given = list(node.input)
-            weights = [(at, name) for at, name in enumerate(given) if self._weight_like(name)]
-            options = {each.name: each for each in node.attribute}
-            for at, name in weights:
-                shape = tuple(self._initializers[name].dims)
-                if node.op_type == "MatMul" and at == 1 and len(shape) == 2:
-                    only = readers.get(node.output[0], [])
-                    alone = len(only) == 1 and only[0].op_type == "Add" and node.output[0] not in outputs
-                    bias = self._bias(only[0].input, node.output[0], shape[1]) if alone else None
-                    yield name, _Use(node, Layout.of(shape, transposed=True), given[0], bias)
-                elif node.op_type == "Gemm" and at == 1 and not _number(options, "transA", 0):
-                    ordinary = all(_number(options, key, 1.0) == 1.0 for key in ("alpha", "beta"))
-                    turned = not _number(options, "transB", 0)
-                    rows = shape[1] if turned else shape[0]
-                    bias = self._bias(given[2:], "", rows) if ordinary else None
-                    yield name, _Use(node, Layout.of(shape, transposed=turned), given[0], bias)
-                elif node.op_type == "Conv" and at == 1:
-                    bias = self._bias(given[2:], "", shape[0])
-                    yield name, _Use(node, Layout.of(shape, groups=_number(options, "group", 1)), given[0], bias)
-                elif node.op_type in _HIDDEN and at in (1, 2) and not _number(options, "layout", 0):
-                    layout = Layout.of(shape, groups=shape[0], leading=2)
-                    if at == 2 and not node.output[0]:
-                        node.output[0] = f"{name}.states"
-                    yield name, _Use(node, layout, given[0] if at == 1 else node.output[0], None, at == 2)
-                elif node.op_type == "Gather" and at == 0:
-                    yield name, _Use(node, Layout.of(shape), "")
-
-    def _bias(self, names: Iterable[str], besides: str, rows: int) -> str | None:
-        for name in names:
-            found = self._initializers.get(name)
-            fits = found is not None and list(found.dims) == [rows] and found.data_type in (1, 10, 11)
-            if name != besides and name in self._stored and fits:
-                return name
-        return None
+        dtype = self.dtype(name)
+        elements = np.ascontiguousarray(numpy_helper.to_array(self._initializers[name]))
+        # bfloat16 is no dtype of NumPy's own
+        return widen(elements.view(STORAGE[dtype]), dtype)
 
     def _open(self, outputs: list[str]) -> Any:
         """A session whose weights are inputs, so that they can be replaced, with these outputs."""
         import onnx
-        import onnxruntime
 
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
@@ -150,13 +82,19 @@ class OnnxNetwork:
         graph.initializer.extend(kept)
         own = {each.name for each in graph.output}
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in own)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._changing = {name: self._array(name) for name in changing}
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        self._changing = {name: self._fed(name, self.weight(name)) for name in changing}
+        return session_of(model)
+
+    def _fed(self, name: str, values: Array) -> Any:
+        """Values of a weight as a session takes them: in the weight's own dtype."""
+        from onnxruntime import OrtValue
+
+        kind, dtype = self._initializers[name].data_type, self.dtype(name)
+        elements = np.ascontiguousarray(narrow(values, dtype))
+        return OrtValue.ortvalue_from_numpy_with_onnx_type(elements, kind) if dtype == "BF16" else elements
 
     def _run(self, session: Any, names: list[str], replaced: Mapping[str, Array]) -> Iterator[list[Array]]:
-        weights = self._changing | {name: np.asarray(values) for name, values in replaced.items()}
+        weights = self._changing | {name: self._fed(name, np.asarray(values)) for name, values in replaced.items()}
         for number, batch in enumerate(self.inputs):
             try:
                 yield session.run(names, {**batch, **weights})
@@ -178,7 +116,7 @@ class OnnxNetwork:
         for batch, arrays in zip(self.inputs, self._run(session, names_of_outputs, {}), strict=True):
             sources = dict(zip(names_of_outputs, arrays, strict=True)) | batch
             for name, use in uses.items():
-                _add(found[name], use, sources[use.source], len(self.inputs))
+                use.add(found[name], sources[use.source], len(self.inputs))
         return {name: each for name, each in found.items() if each.count}
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
@@ -188,11 +126,11 @@ class OnnxNetwork:
         exact = _floats(parts.outputs({}))
         gains = {}
         for name in sorted(numbers, key=parts.first_use):
-            weight = self._array(name).astype(np.float64)
+            weight = self.weight(name).astype(np.float64)
             size = _NUDGE * float(np.sqrt(np.square(weight).mean())) if weight.size else 0.0
             error = np.random.default_rng(numbers[name]).standard_normal(weight.shape) * size
             parts.advance(parts.first_use(name))
-            found = change(_floats(parts.outputs({name: (weight + error).astype(self._array(name).dtype)})), exact)
+            found = change(_floats(parts.outputs({name: weight + error})), exact)
             energy = float(np.square(error).sum())
             gains[name] = np.float32(found**2 / energy if energy else 0.0) * np.ones((), np.float32)
         return gains
@@ -209,69 +147,6 @@ def _floats(batches: Iterable[list[Array]]) -> Floats:
     if not found:
         raise ValueError("the model gives no floating-point output")
     return np.concatenate(found)
-
-
-def _lift_constants(graph: Any, names: Container[str]) -> None:
-    """Makes initializers of Constant nodes of those names."""
-    outputs = {each.name for each in graph.output}
-    for node in [each for each in graph.node if each.op_type == "Constant"]:
-        name = node.output[0]
-        if name in names and name not in outputs and node.attribute[0].name == "value":
-            graph.initializer.add().CopyFrom(node.attribute[0].t)
-            graph.initializer[-1].name = name
-            graph.node.remove(node)
-
-
-def _number(options: Mapping[str, Any], name: str, default: Any) -> Any:
-    if name not in options:
-        return default
-    return options[name].f if isinstance(default, float) else options[name].i
-
-
-def _add(moments: Moments, use: _Use, source: Array, batches: int) -> None:
-    """The inputs of a layer, from the tensor that its weight is multiplied by."""
-    source = source.astype(np.float32)
-    directions = use.layout.groups
-    if use.node.op_type == "Conv":
-        kernel = use.layout.shape[2:]
-        patches = _patches(use.node, source, kernel)
-        leading = patches.shape[: 1 + len(kernel)]
-        wanted = moments.wanted(int(np.prod(leading)), batches)
-        moments.add(patches[np.unravel_index(wanted, leading)].reshape(len(wanted), -1))
-        return
-    if use.hidden:
-        # states (time, directions, batch, hidden): those before each step, which the last direction sees from the end
-        before = np.zeros_like(source)
-        before[1:] = source[:-1]
-        if directions == 2:
-            before[:-1, 1], before[-1, 1] = source[1:, 1], 0
-        rows = before.swapaxes(1, 2).reshape(-1, directions * source.shape[-1])
-    else:
-        rows = source.reshape(-1, source.shape[-1])
-        if use.node.op_type in _HIDDEN:
-            rows = np.tile(rows, (1, directions))
-    moments.add(rows[moments.wanted(len(rows), batches)])
-
-
-def _patches(node: Any, source: Array, kernel: tuple[int, ...]) -> Array:
-    """A view (batch, places..., channels, kernel...) of what a convolution multiplies its weights by."""
-    options = {each.name: each for each in node.attribute}
-    count = len(kernel)
-    strides = list(options["strides"].ints) if "strides" in options else [1] * count
-    spread = list(options["dilations"].ints) if "dilations" in options else [1] * count
-    pads = list(options["pads"].ints) if "pads" in options else [0] * (2 * count)
-    whole = [(size - 1) * each + 1 for size, each in zip(kernel, spread, strict=True)]
-    auto = options["auto_pad"].s.decode() if "auto_pad" in options else "NOTSET"
-    if auto.startswith("SAME"):
-        for at, size in enumerate(source.shape[2:]):
-            missing = max(0, (-(-size // strides[at]) - 1) * strides[at] + whole[at] - size)
-            first = missing // 2 if auto == "SAME_UPPER" else missing - missing // 2
-            pads[at], pads[count + at] = first, missing - first
-    padded = np.pad(source, [(0, 0), (0, 0), *((pads[at], pads[count + at]) for at in range(count))])
-    views = np.lib.stride_tricks.sliding_window_view(padded, whole, tuple(range(2, 2 + count)))
-    places = tuple(slice(None, None, each) for each in strides)
-    inside = tuple(slice(None, None, each) for each in spread)
-    return np.moveaxis(views[(slice(None), slice(None), *places, *inside)], 1, 1 + count)
 
 
 def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, Array]) -> list[dict[str, Array]]:

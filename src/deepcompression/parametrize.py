@@ -55,9 +55,20 @@ def original(target: Target) -> nn.Parameter:
     return cast(nn.Parameter, getattr(module, local))
 
 
+def check_one_tensor(target: Target) -> None:
+    """Raises ValueError for a weight that is made of other tensors, as torchao quantizes them."""
+    found = original(target)
+    if hasattr(found, "__tensor_flatten__") and not is_sharded(found):
+        raise ValueError(
+            f"{target.name} is a {type(found).__name__}, which is made of other tensors: it can be neither pruned nor "
+            "shared; make it dense first, or let no rule select it (a rule before the others that names it, and says "
+            "nothing else, keeps it)"
+        )
+
+
 def check_replaceable(model: nn.Module, targets: Iterable[Target], change: str) -> None:
     """Raises ValueError where parameters cannot take another shape, because DistributedDataParallel or `fully_shard`
-    holds them, and for parametrizations of somebody else.
+    holds them, for parametrizations of somebody else, and for weights that are made of other tensors.
     """
     if any(hasattr(each, "process_group") for each in wrappers(model)):
         raise ValueError(
@@ -66,6 +77,7 @@ def check_replaceable(model: nn.Module, targets: Iterable[Target], change: str) 
         )
     for target in targets:
         parametrization(target)
+        check_one_tensor(target)
         if is_sharded(original(target)):
             raise ValueError(
                 f"{target.name} is sharded (fully_shard), and dc.{change} changes its shape: on all ranks take the "

@@ -12,7 +12,7 @@ from deepcompression.encode import DEFAULT_PROFILE, check_profile, encode
 from deepcompression.file import Tie
 from deepcompression.recipe import Recipe, Rule, Share
 from deepcompression.search import Line, Sizes, line_of, reach_change, reach_size
-from deepcompression.subject import NO_WEIGHT, OwnTensors, subject_of
+from deepcompression.subject import OwnTensors, subject_of
 from deepcompression.tensor import Tensor, size_bytes
 
 if TYPE_CHECKING:
@@ -141,8 +141,6 @@ def plan(
         raise ValueError(f"a target is a positive number; found {wanted}")
     check_profile(profile)
     subject = subject_of(model, batches, exact)
-    if not subject.units:
-        raise ValueError(NO_WEIGHT)
     dense_bytes = sum(_dense_bytes(tensor) for tensor in subject.tensors.values())
     sizes = Sizes(subject.tensors, profile, metadata or {})
     if max_change is not None:

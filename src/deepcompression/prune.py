@@ -214,13 +214,14 @@ def prune(model: Module, recipe: Recipe | str | os.PathLike[str]) -> Pruner:
 
     def plan() -> Pruner:
         from deepcompression.parametrizations import Codebook
-        from deepcompression.parametrize import parametrization
+        from deepcompression.parametrize import check_one_tensor, parametrization
 
         pruner = Pruner(model, Recipe.of(recipe))
         for group in pruner.groups:
             for target in group.targets:
                 if isinstance(parametrization(target), Codebook):
                     raise ValueError(f"{target.name} is shared already: prune before sharing, or call finalize first")
+                check_one_tensor(target)
         return pruner
 
     settle(model)

@@ -134,7 +134,10 @@ class _Plan:
         self._selects: dict[str, Select] = {}
         if recipe is None:
             return
-        self.matches = {match.target.name: match for match in recipe.matches(source.entries)}
+        try:
+            self.matches = {match.target.name: match for match in recipe.matches(source.entries)}
+        except ValueError as error:
+            raise ValueError(getattr(source, "packed", "") or str(error)) from None
         exact: frozenset[str] = getattr(source, "exact", frozenset())
         for target, _ in self.matches.values():
             if exact.isdisjoint(target.names):

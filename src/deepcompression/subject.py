@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 import numpy as np
 
 from deepcompression.calibrate import Calibrated, Calibration
+from deepcompression.checkpoint.base import some
 from deepcompression.file import Tie
 from deepcompression.fit import fit_penalty
 from deepcompression.metric import Floats, Metric
@@ -19,8 +20,6 @@ from deepcompression.tensor import Tensor
 
 if TYPE_CHECKING:
     from torch.nn import Module
-
-NO_WEIGHT = "there is no weight of two or more dimensions to be shared"
 
 
 class OwnTensors(Network, Protocol):
@@ -54,7 +53,8 @@ def subject_of(
     model: Module | OwnTensors | Mapping[str, Tensor | Tie], batches: Iterable[Any] | None, exact: Container[str] = ()
 ) -> Subject:
     """A model with calibration inputs; or, without them, a model or the tensors of a checkpoint; or a network that has
-    its own. Those named in `exact` are not to be shared. Raises what `calibrate` does.
+    its own. Those named in `exact` are not to be shared. Raises what `calibrate` does, and ValueError if no weight is
+    left.
     """
     if isinstance(model, Mapping):
         return _without_data(model, exact)
@@ -74,14 +74,29 @@ def subject_of(
     )
 
 
+def _check_some(names: list[str], tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> None:
+    """Raises ValueError, with the reason, if there are no names of weights to be shared."""
+    if names:
+        return
+    found = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
+    targets = [target for target in targets_of(found) if target.floating and len(target.shape) >= 2 and target.count]
+    unknown = [target.name for target in targets if target.name not in exact]
+    kept = [name for name in found if name in exact]
+    why = ""
+    if unknown:
+        why = f": no layer is known to multiply by {some(unknown)}; go without calibration inputs"
+    elif kept:
+        why = f": what is packed already is kept bit for bit ({some(kept)})"
+    raise ValueError(f"there is no weight of two or more dimensions to be shared{why}")
+
+
 def _is_module(model: object) -> bool:
     return hasattr(model, "state_dict")
 
 
 def _with_data(network: Network, tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> Subject:
     names = [name for name in network.targets if name not in exact]
-    if not names:
-        raise ValueError(NO_WEIGHT)
+    _check_some(names, tensors, exact)
     calibration = Calibration(network, names)
     outputs = network.outputs({})
     dtypes = {name: network.dtype(name) for name in names}
@@ -101,6 +116,7 @@ def _without_data(tensors: Mapping[str, Tensor | Tie], exact: Container[str]) ->
     """The change of the outputs is taken to be that of the weights, each tensor's relative to itself."""
     own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie) and name not in exact}
     names = [target.name for target in targets_of(own) if target.floating and len(target.shape) >= 2 and target.count]
+    _check_some(names, tensors, exact)
     weights: dict[str, Floats] = {}
     for name in names:
         weights[name] = own[name].numpy().astype(np.float32).reshape(1, 1, -1)

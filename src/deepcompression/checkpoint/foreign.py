@@ -60,6 +60,20 @@ class RecognisedCheckpoint(Opened):
             root = roots.setdefault(_Part(_root(source, part.name), mask), name)
             self.entries[name] = TensorEntry(name, entry.dtype, entry.shape, None if root == name else root)
 
+    @property
+    def packed(self) -> str:
+        """Why nothing can be pruned or shared: all weights are exact, and by whom; empty if some are not."""
+        entries = self.entries.values()
+        free = (each for each in entries if each.dtype in WEIGHT_DTYPES and each.name not in self.exact)
+        if not self.exact or any(len(each.shape) >= 2 and each.nbytes for each in free):
+            return ""
+        kinds = [found.kind for found in self.recognised if found.kind != PRUNE]
+        tools = [f"by {kind}" if kind != UNKNOWN else "in a way that is not recognised" for kind in kinds]
+        return (
+            f"{self.path}: its weights are packed already, {' and '.join(tools)}, and are kept bit for bit, so that "
+            "nothing is left to be pruned or shared: compress it without recipe and target"
+        )
+
     def read(self, name: str) -> DenseTensor:
         part = self._parts[name]
         tensor = self._source.read(part.name)

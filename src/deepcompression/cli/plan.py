@@ -98,6 +98,8 @@ class Source:
             raise ValueError("--model goes with --calibration, whose inputs it is given")
         inputs = None if calibration is None else read_inputs(calibration)
         with recognise(open_checkpoint(model)) as source:
+            if source.packed:
+                raise ValueError(source.packed)
             self.exact = source.exact
             self.notes, self.metadata = list(source.notes), dict(source.metadata)
             ties = {name: Tie(entry.tied_to) for name, entry in source.entries.items() if entry.tied_to}
