@@ -15,7 +15,7 @@ demo: .venv/installed
 	$(BIN)/python -m reproduce lenet-300-100 --out build/demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 check: .venv/installed
 	$(BIN)/ruff check .
