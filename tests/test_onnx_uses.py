@@ -183,7 +183,7 @@ def test_weights_that_no_layer_multiplies_by_are_named(network_of):
     network = network_of(
         model_of([node("Mul", ["x", "w"], ["m"]), node("ReduceSum", ["m"], ["y"])], [raw("w", weights((8, 8)))])
     )
-    with pytest.raises(ValueError, match="no layer is known to multiply by w; go without calibration inputs"):
+    with pytest.raises(ValueError, match=r"no layer is known to multiply by w \(without calibration"):
         dc.plan(network, target_ratio=4)
 
 

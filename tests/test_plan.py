@@ -131,7 +131,7 @@ def test_targets_that_cannot_be_reached_are_named(target, message):
 def test_a_model_without_weights_has_no_plan():
     with pytest.raises(ValueError, match="no weight"):
         dc.plan(nn.LayerNorm(4), [torch.ones(2, 4)], target_ratio=2)
-    with pytest.raises(ValueError, match=r"no weight .*: what is packed already is kept bit for bit \(q\)"):
+    with pytest.raises(ValueError, match=r"no weight .*; what is packed or exact is kept bit for bit \(q\)"):
         dc.plan({"q": DenseTensor.from_numpy(np.ones((4, 8), np.float32))}, target_ratio=2, exact=["q"])
 
 

@@ -82,12 +82,14 @@ def _check_some(names: list[str], tensors: Mapping[str, Tensor | Tie], exact: Co
     targets = [target for target in targets_of(found) if target.floating and len(target.shape) >= 2 and target.count]
     unknown = [target.name for target in targets if target.name not in exact]
     kept = [name for name in found if name in exact]
-    why = ""
+    why = []
     if unknown:
-        why = f": no layer is known to multiply by {some(unknown)}; go without calibration inputs"
-    elif kept:
-        why = f": what is packed already is kept bit for bit ({some(kept)})"
-    raise ValueError(f"there is no weight of two or more dimensions to be shared{why}")
+        why.append(
+            f"no layer is known to multiply by {some(unknown)} (without calibration inputs such are shared, too)"
+        )
+    if kept:
+        why.append(f"what is packed or exact is kept bit for bit ({some(kept)})")
+    raise ValueError("; ".join(["there is no weight of two or more dimensions to be shared", *why]))
 
 
 def _is_module(model: object) -> bool:
