@@ -248,6 +248,23 @@ def test_a_file_that_fails_while_weights_are_gathered_is_an_error_on_all_ranks(t
     assert [path.name for path in tmp_path.iterdir()] == ["model.dcz"]
 
 
+def refused_saving(rank, folder):
+    model = shard(make("mlp"))
+    said = {"folder": message(lambda: dc.save(model, folder / "none" / "model.dcz"), model, full)}
+    said["paths"] = message(lambda: dc.save(model, folder / f"{rank}.dcz"), model, full)
+    said["profile"] = message(lambda: dc.save(model, folder / "model.dcz", profile="best"), model, full)
+    return said
+
+
+def test_a_file_that_cannot_be_written_is_an_error_on_all_ranks_and_leaves_nothing(tmp_path):
+    one, other = results(refused_saving, tmp_path)
+    assert {name: text.replace("rank 0: ", "") for name, text in other.items()} == one
+    assert "no such folder" in one["folder"]
+    assert "1.dcz: rank 1 would change otherwise" in one["paths"]
+    assert "profile" in one["profile"]
+    assert not list(tmp_path.iterdir())
+
+
 def older_sharding(rank):
     model = FullyShardedDataParallel(make("mlp"), device_id=torch.device("cpu"))
     changes = {"prune": dc.prune, "share": dc.share, "save": lambda model, recipe: dc.save(model, "never.dcz")}
@@ -261,15 +278,18 @@ def test_the_older_sharding_is_refused():
         assert said.startswith("ValueError: the model is inside of FullyShardedDataParallel, which is not supported")
 
 
-def one_dies(rank):
+def one_dies(rank, change):
     model = shard(make("mlp"))
     pruner = dc.prune(model, RECIPE)
     if rank == 1:
         die()
-    return message(pruner.step, model, lambda model: {name: t.to_local() for name, t in model.named_parameters()})
+    changes = {"step": pruner.step, "save": lambda: dc.save(model, "model.dcz")}
+    return message(changes[change], model, lambda model: {name: t.to_local() for name, t in model.named_parameters()})
 
 
-def test_when_a_rank_dies_while_weights_are_gathered_the_others_end_with_an_error():
-    one, other = on_ranks(one_dies)
+@pytest.mark.parametrize("change", ["step", "save"])
+def test_when_a_rank_dies_the_others_do_not_wait_for_it(change, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = on_ranks(one_dies, change)
     assert other.exit_code == -9
     assert one.result.startswith("RuntimeError: another rank has ended or cannot be reached: nothing was changed here")

@@ -77,7 +77,7 @@ def compress(
     with tempfile.TemporaryDirectory() as folder:
         # only the first rank writes and reads it
         target = Path(path) if path is not None else Path(folder) / "model.dcz"
-        _write(ranks, model, target, recipe, None, profile)
+        save_together(ranks, model, target, recipe, None, profile)
         return ranks.first(lambda: Report.of(target, before=before, after=after))
 
 
@@ -134,15 +134,18 @@ def save(
 
     `profile` is `fast`, for files that decode at full speed, `small`, for the smallest, or `paper`, for the paper's
     own layout. Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. With
-    several ranks call it on all of them: the first writes, the others wait until it has. Raises ValueError for a tensor
-    that cannot be stored, OSError if writing fails.
+    several ranks call it on one of them, as `torch.save`; but a sharded model (`fully_shard`) on all: the first writes,
+    the others wait until it has. Raises ValueError for a tensor that cannot be stored, OSError if writing fails.
     """
-    ranks = Ranks.of(model)
+    from deepcompression.sharded import has_shards
+
+    # of ranks that hold whole models, scripts have one write: to wait for the others would be to wait for ever
+    ranks = Ranks.of(model) if has_shards(model) else Ranks()
     ranks.agree(lambda: os.fspath(path), lambda path: {f"the path {path}": b""})
-    _write(ranks, model, path, recipe, metadata, profile)
+    save_together(ranks, model, path, recipe, metadata, profile)
 
 
-def _write(
+def save_together(
     ranks: Ranks,
     model: Module,
     path: str | os.PathLike[str],
@@ -150,6 +153,7 @@ def _write(
     metadata: Mapping[str, str] | None,
     profile: str,
 ) -> None:
+    """`save` by ranks that all call this: the first writes, the others wait until it has."""
     from deepcompression.model import ModelTensors, metadata_of
     from deepcompression.sharded import settle
 

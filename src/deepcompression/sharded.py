@@ -18,6 +18,10 @@ def is_sharded(tensor: Tensor) -> bool:
     return hasattr(tensor, "full_tensor")
 
 
+def has_shards(model: nn.Module) -> bool:
+    return any(is_sharded(parameter) for parameter in model.parameters())
+
+
 def whole(tensor: Tensor) -> Tensor:
     """The tensor in full on every rank, without gradient. All ranks must call it, in the same order."""
     return cast(Tensor, cast(Any, tensor.detach()).full_tensor()) if is_sharded(tensor) else tensor.detach()

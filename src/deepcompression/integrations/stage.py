@@ -12,11 +12,12 @@ from typing import Any
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from deepcompression.compress import save
+from deepcompression.compress import save_together
 from deepcompression.encode import DEFAULT_PROFILE
 from deepcompression.parametrizations import Codebook, Mask
 from deepcompression.parametrize import chain
 from deepcompression.prune import Pruner
+from deepcompression.ranks import Ranks
 from deepcompression.recipe import Recipe
 from deepcompression.targets import module_name, plain_name, targets_of
 
@@ -74,9 +75,9 @@ class Stage:
         return self.pruner.recipe.schedule.due(self.pruner.steps)
 
     def end(self, model: nn.Module) -> None:
-        """Writes the file, if one was asked for."""
+        """Writes the file, if one was asked for; to be called on every rank."""
         if self.path is not None:
-            save(model, self.path, self.recipe, profile=self.profile)
+            save_together(Ranks.of(model), model, self.path, self.recipe, None, self.profile)
 
 
 def density(model: nn.Module) -> float:
