@@ -1,10 +1,14 @@
 """Options of the tests."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from deepcompression import _core
+
+# what prints tables obeys it, and a process that shares out tests sets it
+os.environ.pop("COLUMNS", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 
@@ -40,6 +41,32 @@ def test_a_file_takes_what_was_asked_for_and_just_what_was_planned(ratio, profil
     assert 0.98 * plan.dense_bytes / ratio <= size <= plan.dense_bytes / ratio
     assert change_of(model, exact, torch.cat(batches)) == pytest.approx(plan.change, rel=1e-4)
     assert plan.predicted == pytest.approx(plan.change, rel=1)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_plan_that_is_applied_gives_what_its_recipe_gives(batched, tmp_path):
+    model, batches, _ = trained_like()
+    other, inputs = copy.deepcopy(model), batches if batched else None
+    plan = dc.plan(model, inputs, target_size=4000)
+    plan.apply(model)
+    size = size_of(other, plan.recipe, inputs, tmp_path)
+    assert_same(snapshot(model), snapshot(other))
+    dc.save(model, tmp_path / "applied.dcz")
+    assert (tmp_path / "applied.dcz").stat().st_size == size == plan.file_bytes
+
+
+def test_a_plan_is_for_one_model():
+    model, batches, _ = trained_like()
+    plan = dc.plan(model, batches, target_size=4000)
+    with torch.no_grad():
+        next(iter(model.parameters())).mul_(2)
+    before = snapshot(model)
+    shared, _, _ = trained_like()
+    plan.apply(shared)
+    for other in (model, nn.Linear(2, 2), shared):
+        with pytest.raises(ValueError, match=r"the model has others than were planned for: 0\."):
+            plan.apply(other)
+    assert_same(snapshot(model), before)
 
 
 @pytest.mark.parametrize("batched", [True, False])

@@ -36,20 +36,17 @@ def _torch(model: RealModel, inputs: Inputs, size: int, path: Path) -> str:
     module = model.module()
     batches = [{name: torch.from_numpy(array) for name, array in batch.items()} for batch in inputs.batches]
     plan = dc.plan(module, batches, target_size=size, profile=PROFILE)
-    dc.calibrate(module, plan.recipe, batches)
+    plan.apply(module)
     dc.save(module, path, profile=PROFILE)
     return f"predicted {plan.file_bytes:,} bytes"
 
 
 def _onnx(model: OnnxModel, inputs: Inputs, size: int, path: Path) -> str:
-    from deepcompression.calibrate import calibrate_network
     from deepcompression.onnx_network import OnnxNetwork
 
     together = {name: np.concatenate([batch[name] for batch in inputs.batches]) for name in inputs.batches[0]}
     network = OnnxNetwork(model.path(), together)
     # the graph, and what else is stored as it is, counts too
     plan = dc.plan(network, target_size=size, profile=PROFILE)
-    tensors = dict(network.tensors())
-    rules = {target.name: rule for target, rule in plan.recipe.matches(tensors) if rule is not None}
-    dc.save_tensors(path, tensors | calibrate_network(network, rules), profile=PROFILE)
+    dc.save_tensors(path, {**network.tensors(), **plan.tensors}, profile=PROFILE)
     return f"predicted {plan.file_bytes:,} bytes"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from deepcompression.fit import Fitted, fit_penalty, fit_share, prune_mask
 from deepcompression.metric import Floats, Metric
 from deepcompression.network import Layout, Network, metric_of
 from deepcompression.prune import recipe_digest
-from deepcompression.recipe import Prune, Recipe, Rule
+from deepcompression.recipe import Recipe, Rule
 from deepcompression.targets import targets_of
 from deepcompression.tensor import Array, CompressedTensor, DenseTensor, narrow
 
@@ -38,23 +37,15 @@ class Calibrated(NamedTuple):
         return {name: self.tensor, **({} if self.bias is None else dict([self.bias]))}
 
 
-class Measured(NamedTuple):
+class _Measured(NamedTuple):
     """What errors of a network's weights cost, by name; the means of the inputs of those that have a bias."""
 
     metrics: dict[str, Metric]
     means: dict[str, Array]
 
 
-# Of networks that are still in use, so that what carries out a plan need not measure again.
-_MEASURED: WeakKeyDictionary[Network, Measured] = WeakKeyDictionary()
-
-
-def _measured(network: Network, names: list[str]) -> Measured:
-    """Of these weights at least."""
-    before = _MEASURED.get(network)
-    if before is not None and before.metrics.keys() >= set(names):
-        return before
-    found = Measured({}, {})
+def _measured(network: Network, names: list[str]) -> _Measured:
+    found = _Measured({}, {})
     layouts = {name: network.targets[name].layout for name in names}
     gains = network.gains(names)
     # by parts, so that the second moments of all layers are not held at once
@@ -66,7 +57,6 @@ def _measured(network: Network, names: list[str]) -> Measured:
             if own is not None and centered:
                 found.means[name] = own.trust() * own.mean()
             found.metrics[name] = metric_of(layouts[name], own, gains[name], centered)
-    _MEASURED[network] = found
     return found
 
 
@@ -185,11 +175,8 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
     ValueError, before anything has changed, for a rule that matches nothing, a model that is pruned or shared already,
     weights, inputs or outputs that are not finite, and inputs that do not fit the model.
     """
-    import torch
-
-    from deepcompression.parametrize import attach_codebook, attach_mask, check_replaceable, original
+    from deepcompression.parametrize import check_replaceable
     from deepcompression.torch_network import TorchNetwork
-    from deepcompression.torch_tensor import to_torch
 
     recipe = Recipe.of(recipe)
     matches = [
@@ -205,7 +192,23 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
         if target.name not in network.targets:
             raise ValueError(f"{target.name} has fewer than two dimensions: calibrate takes weights of layers only")
         rules[target.name] = rule
-    tensors = calibrate_network(network, rules)
+    digests = {
+        target.name: recipe_digest(recipe, rule.prune, [target]) for target, rule in matches if rule.prune is not None
+    }
+    attach_fitted(model, calibrate_network(network, rules), digests)
+
+
+def attach_fitted(
+    model: Module, tensors: Mapping[str, CompressedTensor | DenseTensor], digests: Mapping[str, int]
+) -> None:
+    """Puts fitted tensors in the place of a model's, in place: codebooks; masks, where a dense tensor has the digest of
+    its recipe; else what it is.
+    """
+    import torch
+
+    from deepcompression.parametrize import attach_codebook, attach_mask, original
+    from deepcompression.torch_tensor import to_torch
+
     targets = {target.name: target for target in targets_of(model)}
     for name, tensor in tensors.items():
         target = targets[name]
@@ -214,8 +217,8 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
             attach_codebook(target, torch.from_numpy(tensor.positions), torch.from_numpy(tensor.codes), centroids)
             continue
         dense = torch.from_numpy(np.array(tensor.numpy()))
-        if name in rules:
-            attach_mask(target, dense != 0, 0, recipe_digest(recipe, cast(Prune, rules[name].prune), [target]))
+        if name in digests:
+            attach_mask(target, dense != 0, 0, digests[name])
         else:
             with torch.no_grad():
                 original(target).copy_(dense)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from deepcompression.calibrate import attach_fitted
+from deepcompression.checkpoint.base import some
 from deepcompression.encode import DEFAULT_PROFILE, check_profile, encode
 from deepcompression.file import Tie
+from deepcompression.ranks import digest
 from deepcompression.recipe import Recipe, Rule, Share
 from deepcompression.search import Line, Sizes, line_of, reach_change, reach_size
 from deepcompression.subject import OwnTensors, subject_of
-from deepcompression.tensor import Tensor, size_bytes
+from deepcompression.targets import targets_of
+from deepcompression.tensor import CompressedTensor, DenseTensor, Tensor, size_bytes
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -28,6 +34,7 @@ class Plan:
 
     recipe       a rule for each tensor that is shared: where bytes are left over when codebooks can grow no more, some
                  stay as they are; `calibrate` with the same model and inputs gives just what was measured
+    tensors      the same as `apply` puts them on the model: what takes the place of weights and biases, by name
     file_bytes   of the whole file, in the profile that was planned for
     dense_bytes  of all its tensors as they are
     change       of the outputs on the calibration inputs, relative, measured; without data, of all weights
@@ -40,6 +47,29 @@ class Plan:
     dense_bytes: int
     change: float
     predicted: float
+    tensors: Mapping[str, CompressedTensor | DenseTensor] = field(repr=False, compare=False)
+    digests: Mapping[str, bytes] = field(repr=False, compare=False)  # of what they replace
+
+    def apply(self, model: Module) -> None:
+        """Puts the planned weights on the model that was planned for, in place: what `calibrate` by the recipe gives,
+        without measuring again. The model is left as `share` leaves it.
+
+        Raises ValueError, before anything has changed, for a model that is pruned or shared, or has other weights than
+        those that were planned for.
+        """
+        from deepcompression.model import read_model
+        from deepcompression.parametrize import check_replaceable
+
+        targets = {target.name: target for target in targets_of(model)}
+        check_replaceable(model, [targets[name] for name in self.tensors if name in targets], "calibrate")
+        present = read_model(model)
+        others = [name for name, planned in self.digests.items() if _digest(present.get(name)) != planned]
+        if others:
+            raise ValueError(
+                f"the model has others than were planned for: {some(others)}; plan for this model, or calibrate it by "
+                "the plan's recipe"
+            )
+        attach_fitted(model, self.tensors, {})
 
     @property
     def ratio(self) -> float:
@@ -152,7 +182,18 @@ def plan(
     shared = [line for line in attempt.lines if line.penalty]
     rules = [Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in shared]
     recipe = Recipe(name="plan", rules=tuple(rules))
-    return Plan(recipe, attempt.lines, attempt.file_bytes, dense_bytes, found, attempt.predicted)
+    tensors = attempt.tensors
+    digests = {name: _digest(subject.tensors[name]) for name in tensors}
+    return Plan(recipe, attempt.lines, attempt.file_bytes, dense_bytes, found, attempt.predicted, tensors, digests)
+
+
+def _digest(tensor: Tensor | Tie | None) -> bytes:
+    """Nothing for what is not there."""
+    if tensor is None or isinstance(tensor, Tie):
+        return b""
+    dense = tensor.dense()
+    told = f"{dense.dtype} {list(dense.shape)}".encode()
+    return digest(told, np.ascontiguousarray(dense.elements).reshape(-1).view(np.uint8).data)
 
 
 def _dense_bytes(tensor: Tensor | Tie) -> int:

@@ -89,8 +89,10 @@ def compress(
                 )
             with WriteLock(output):
                 whole = Source(model, calibration, model_factory)
-                found = chosen or whole.plan(profile, target_size, target_ratio, max_change).recipe
-                whole.compress(output, found, profile)
+                if chosen is not None:
+                    whole.compress(output, chosen, profile)
+                else:
+                    whole.carry_out(whole.plan(profile, target_size, target_ratio, max_change), output, profile)
             _tell(output, whole.notes, quiet, as_json)
             return
         with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:

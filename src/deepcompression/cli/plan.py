@@ -145,6 +145,14 @@ class Source:
             compressed = self._by_inputs(self.subject, own, recipe)
         save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, own), profile)
 
+    def carry_out(self, plan: Plan, output: Path, profile: str) -> None:
+        """Writes what was planned for this."""
+        if self.batches is not None:
+            plan.apply(self.subject)
+            save(self.subject, output, metadata=self.metadata, profile=profile)
+        else:
+            save_tensors(output, {**self.tensors, **plan.tensors}, self.metadata, profile=profile)
+
     def _keeping(self, recipe: Recipe) -> Recipe:
         """The recipe with what is exact taken out of the way of its rules."""
         keep = tuple(Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
