@@ -133,7 +133,8 @@ def test_tied_weights_stay_tied_and_come_back_plain(tmp_path):
     job, _ = pruned(bert, "pruned")
     job.train()
     with safe_open("pruned/checkpoint-2/model.safetensors", "pt") as file:
-        masks = [name for name in file.keys() if name.endswith("weight.0.mask") and "attention" not in name]  # noqa: SIM118
+        names: list[str] = file.keys()
+    masks = [name for name in names if name.endswith("weight.0.mask") and "attention" not in name]
     assert sum("decoder" in name or "word_embeddings" in name for name in masks) == 1
     whole = Path("model.dcz").read_bytes()
     job, pruner = pruned(bert, "pruned")

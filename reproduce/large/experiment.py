@@ -79,6 +79,6 @@ def evaluate(file: Path, data: Path, limit: int | None, precision: str = "float3
     _, test = open_pictures(data)
     means = Means(accelerator_for(precision), 64, 0, 0, 0)
     indices = np.arange(len(test.labels))[:limit]
-    model.to(means.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(means.accelerator.device, memory_format=torch.channels_last)
     samples = PictureSamples(test, model.size)
     return errors(model, samples, indices, NORMALISATIONS[said["normalisation"]], means), len(indices)

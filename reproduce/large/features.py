@@ -38,7 +38,7 @@ def features(
     convolutions, and for features beyond float16.
     """
     accelerator = means.accelerator
-    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(accelerator.device, memory_format=torch.channels_last)
     model.eval()
     labels = np.asarray(source.labels)[indices]
     width = model.fc6.in_features

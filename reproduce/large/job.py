@@ -196,7 +196,7 @@ class Job:
         self.together(lambda: dc.save(model, self.path(".dcz"), self.recipe, metadata, profile="small"))
 
     def tested(self, model: Large) -> Errors:
-        model.to(self.means.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(self.means.accelerator.device, memory_format=torch.channels_last)
         indices = np.arange(len(self.test.labels))
         normalisation = NORMALISATIONS[self.options.normalisation]
         return errors(model, self.pictures(self.test), indices, normalisation, self.means)

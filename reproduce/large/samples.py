@@ -131,7 +131,7 @@ class InOrder(Sampler[list[Key]]):
 def batches(source: Source, order: Order | InOrder, workers: int) -> DataLoader[tuple[Tensor, int]]:
     """Inputs and labels, batch after batch, prepared by so many processes beside this one."""
     return DataLoader(
-        source,  # type: ignore[arg-type]
+        source,
         batch_sampler=order,
         num_workers=workers,
         # drawn from by nobody, but else torch would draw from the generator that dropout uses

@@ -130,7 +130,7 @@ class Trainer:
         model, accelerator = self.model, self.means.accelerator
         if self.progress.step == 0:
             self._begin(phase)
-        model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(accelerator.device, memory_format=torch.channels_last)
         model.drop6.p, model.drop7.p = phase.dropout
         model.train()
         with dc.freeze(model, *(f"{kind}*" for kind in phase.frozen)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -73,7 +74,6 @@ def allow_parts(needed: set[str]) -> bool:
     if not needed or not all(name.startswith(f"{PACKAGE}.") for name in needed):
         return False
     with suppress(ImportError):
-        import torchao.quantization  # noqa: F401
-
+        importlib.import_module(f"{PACKAGE}.quantization")
         return True
     return False
