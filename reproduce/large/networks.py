@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
 
@@ -62,7 +63,7 @@ class ResponseNorm(nn.Module):
         return _normalised(x, self.band)
 
 
-class Large(nn.Module):
+class Large(nn.Module, ABC):
     """What AlexNet and VGG-16 have in common: convolutions, then fc6, fc7 and fc8 with dropout after the first two.
 
     classes  outputs of fc8
@@ -96,9 +97,9 @@ class Large(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if name == "fc8" else "relu")
                 nn.init.zeros_(cast(Tensor, module.bias))
 
+    @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """What the convolutions make of images: (count, inputs of fc6)."""
-        raise NotImplementedError
 
     def classify(self, features: Tensor) -> Tensor:
         """What the fully connected layers make of features: (count, classes)."""

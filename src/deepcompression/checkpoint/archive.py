@@ -65,8 +65,8 @@ class Archive:
             return cls(path)
         except FormatError:
             raise
-        # the third: what zipfile raises for a version of the format that it does not know
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        # the third: what zipfile raises for members that are encrypted, or of a version that it does not know
+        except (zipfile.BadZipFile, ValueError, RuntimeError, EOFError) as error:
             raise FormatError(f"{path}: not a sound file of torch.save: {error}; it is cut off or damaged") from None
 
     def offsets(self, storages: Iterable[Memory]) -> Mapping[Memory, int]:

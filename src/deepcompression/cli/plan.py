@@ -64,7 +64,7 @@ def read_inputs(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
-    # whatever a damaged archive may come upon
+    # whatever a damaged archive may come upon; the last: members that are encrypted, or of an unknown version
     except (
         ValueError,
         OSError,
@@ -72,7 +72,7 @@ def read_inputs(path: Path) -> dict[str, Array]:
         TypeError,
         zipfile.BadZipFile,
         zlib.error,
-        NotImplementedError,
+        RuntimeError,
     ) as error:
         raise ValueError(f"{what}: {error}") from None
     if odd := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
