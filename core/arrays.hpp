@@ -10,6 +10,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -86,6 +87,14 @@ inline Out<std::uint8_t> own_aligned(std::vector<std::uint8_t>&& bytes) {
 }
 
 inline nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }
+
+// Raises std::invalid_argument for bytes that are no elements of this size.
+inline void check_items(std::size_t bytes, unsigned item_bytes) {
+  if (item_bytes != 1 && item_bytes != 2 && item_bytes != 4 && item_bytes != 8) {
+    throw std::invalid_argument("elements have 1, 2, 4 or 8 bytes");
+  }
+  if (bytes % item_bytes != 0) throw std::invalid_argument("the bytes are no whole number of elements");
+}
 
 // Runs without the GIL.
 template <typename Work>
