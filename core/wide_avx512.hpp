@@ -11,9 +11,9 @@
 namespace dcz::avx512 {
 
 // The places and codes of a pair, as with `window`. `fifths`: of this pair.
-template <unsigned kCodeBits>
+template <unsigned kCodeBits, bool kApart = false>
 inline Steps read_wide(const std::uint8_t* pair, const std::uint8_t* fifths) {
-  Steps s = read_steps<kCodeBits == 5 ? 4 : kCodeBits, false>(pair);
+  Steps s = read_steps<kCodeBits == 5 ? 4 : kCodeBits, false, kApart>(pair);
   if constexpr (kCodeBits == 5) {
     for (unsigned half = 0; half < 2; ++half) {
       std::uint64_t fifth;
@@ -25,14 +25,26 @@ inline Steps read_wide(const std::uint8_t* pair, const std::uint8_t* fifths) {
   return s;
 }
 
-// 64 bytes of a plane of a window, its blocks so far apart.
-template <bool kTwoWindows>
-inline V look_up_window(const std::uint8_t* window, std::size_t block_bytes, V places) {
-  const V low = _mm512_permutex2var_epi8(load(window), places, load(window + block_bytes));
-  if constexpr (kTwoWindows) return low;
-  const V high = _mm512_permutex2var_epi8(load(window + 2 * block_bytes), places, load(window + 3 * block_bytes));
-  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(places), low, high);
-}
+// A plane of a window: its blocks, so many bytes apart.
+template <bool kTwoWindows, bool kApart = false>
+struct Window {
+  static constexpr unsigned kBlocks = kTwoWindows ? 2 : 4;
+  V blocks[kBlocks];
+
+  Window(const std::uint8_t* plane, std::size_t block_bytes) {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kBlocks; ++i) blocks[i] = load<kApart>(plane + i * block_bytes);
+  }
+  V look_up(V places) const {
+    const V low = _mm512_permutex2var_epi8(blocks[0], places, blocks[1]);
+    if constexpr (kTwoWindows) {
+      return low;
+    } else {
+      const V high = _mm512_permutex2var_epi8(blocks[2], places, blocks[3]);
+      return _mm512_mask_blend_epi8(_mm512_movepi8_mask(places), low, high);
+    }
+  }
+};
 
 // The pairs of a view and x in planes of bytes, by what kernels read in their innermost loop.
 struct Pairs {
@@ -48,8 +60,8 @@ struct Pairs {
         last_start(task.view->last_start()) {}
 };
 
-// add(bytes of a pair, the windows of its steps, its fifths) for pairs from `pair` on while they are before `last` and,
-// about, begin before the block `limit`; returns the next.
+// add(bytes of a pair, the windows of its steps, its fifths, a number that neighbours differ in) for pairs from `pair`
+// on while they are before `last` and, about, begin before the block `limit`; returns the next.
 //
 // Where four windows begin is one load: four would cost more than all else in a pair. What it reads behind the last
 // start still lies within the packed bytes, since the stream follows.
@@ -68,7 +80,7 @@ template <unsigned kCodeBits, bool kTwoWindows, std::size_t kBlockBytes, typenam
   const auto visit = [&](std::size_t i, std::uint64_t starts) __attribute__((always_inline)) {
     prefetch_pair(bytes + i * kPairBytes, kPairBytes);
     add(bytes + i * kPairBytes, pairs.x + (starts & 0xffff) * kBlockBytes,
-        pairs.x + (starts >> kSecond & 0xffff) * kBlockBytes, fifths + i * 16);
+        pairs.x + (starts >> kSecond & 0xffff) * kBlockBytes, fifths + i * 16, i);
   };
   for (; pair + kAtOnce <= last; pair += kAtOnce, bytes += kAtOnce * kPairBytes, fifths += kAtOnce * 16) {
     const std::uint64_t starts = four_starts();
@@ -87,7 +99,7 @@ template <unsigned kCodeBits, bool kTwoWindows, std::size_t kBlockBytes, typenam
   return last;
 }
 
-// sums + bias -> the group's rows of y, one by one: a scatter holds up the pairs of the next group.
+// A group's sums + bias -> its rows of y, one by one: a scatter takes longer.
 inline void put_group(const WideTask& task, std::size_t group, __m512 sums) {
   if (task.bias) {
     const V rows = load(task.view->order + group * kGroupRows);

@@ -21,7 +21,7 @@ __m512 sum_of_group(const WideTask& task, std::size_t group, const Weights<kCode
     const std::size_t end = last - pair < kPairsPerSum ? last : pair + kPairsPerSum;
     __m512 sums[4] = {};
     const auto add = [&](const std::uint8_t* bytes, const std::uint8_t* window0, const std::uint8_t* window1,
-                         const std::uint8_t* fifths) {
+                         const std::uint8_t* fifths, std::size_t) {
       const Steps steps = read_wide<kCodeBits>(bytes, fifths);
 #pragma GCC unroll 2
       for (unsigned half = 0; half < 2; ++half) {
@@ -30,7 +30,7 @@ __m512 sum_of_group(const WideTask& task, std::size_t group, const Weights<kCode
         V planes[kFloatPlanes];
 #pragma GCC unroll 4
         for (unsigned i = 0; i < kFloatPlanes; ++i) {
-          planes[i] = look_up_window<kTwoWindows>(window + i * kBlockElements, kBlockBytes, places);
+          planes[i] = Window<kTwoWindows>(window + i * kBlockElements, kBlockBytes).look_up(places);
         }
         __m512 slot_weights[4], columns[4];
         join_planes(planes, columns);

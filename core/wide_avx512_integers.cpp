@@ -6,8 +6,11 @@
 namespace dcz::avx512 {
 namespace {
 
-// So many groups take turns at a part of x that stays in the first cache.
-constexpr std::size_t kGroups = 8, kPartBytes = 32 << 10;
+// So many groups take turns at a part of x that stays in the first cache, beside what is read of the weights.
+constexpr std::size_t kGroups = 8, kPartBytes = 16 << 10;
+
+// Results of so many groups are brought to their rows together.
+constexpr std::size_t kTogether = 64;
 
 template <unsigned kCodeBits, bool kTwoWindows, unsigned kPlanes, unsigned kDigits>
 class Run {
@@ -18,12 +21,7 @@ class Run {
 
   void groups(std::size_t first, std::size_t last) const {
     if (kBlockBytes * view_.blocks <= kPartBytes + kPartBytes / 2) {
-      V sums[kPowers];
-      for (std::size_t group = first; group < last; ++group) {
-        for (V& sum : sums) sum = _mm512_setzero_si512();
-        add_pairs(view_.first_pair(group), view_.last_pair(group), view_.blocks, sums);
-        put_group(task_, group, total(group, sums));
-      }
+      for (; first < last; first += kTogether) one_by_one(first, last - first < kTogether ? last : first + kTogether);
       return;
     }
     for (; first < last; first += kGroups) by_turns(first, last - first < kGroups ? last : first + kGroups);
@@ -33,8 +31,25 @@ class Run {
   static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
   // The products of the plane i of x with the plane j of digits have the power i + j of 256.
   static constexpr unsigned kFirstPower = counts(kDigits, 0, 0) ? 0 : 1, kPowers = kPlanes + kDigits - 1 - kFirstPower;
-  // Two sets, so that a step need not wait for the one before.
-  using Sums = V[2][kPlanes][kDigits];
+  // One plane is looked up about as often as there is something to load.
+  static constexpr bool kOnePlane = kPlanes == 1;
+  // Several sets, so that a step need not wait for the one before.
+  static constexpr unsigned kSets = kOnePlane ? 4 : 2;
+  using Sums = V[kSets][kPlanes][kDigits];
+
+  // Results are kept until there are many: between the pairs of two groups, 16 stores to rows here and there take
+  // twice as long.
+  void one_by_one(std::size_t first, std::size_t last) const {
+    alignas(64) float results[kTogether][kGroupRows];
+    V sums[kPowers];
+    for (std::size_t group = first; group < last; ++group) {
+      for (V& sum : sums) sum = _mm512_setzero_si512();
+      add_pairs(view_.first_pair(group), view_.last_pair(group), view_.blocks, sums);
+      _mm512_store_ps(results[group - first], total(group, sums));
+    }
+    for (std::size_t group = first; group < last; ++group)
+      put_group(task_, group, _mm512_load_ps(results[group - first]));
+  }
 
   void by_turns(std::size_t first, std::size_t last) const {
     V sums[kGroups][kPowers] = {};
@@ -52,7 +67,7 @@ class Run {
   // Adds to the sums what visit_pairs visits, and gives what it gives.
   [[gnu::always_inline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
                                                V (&memory)[kPowers]) const {
-    if constexpr (kPlanes == 1) {
+    if constexpr (kOnePlane) {
       return add_pairs_here(pair, last, limit, memory);
     } else {
       return add_pairs_apart(pair, last, limit, memory);
@@ -70,25 +85,38 @@ class Run {
     Sums sums;
 #pragma GCC unroll 9
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
-      sums[0][i / kDigits][i % kDigits] = sums[1][i / kDigits][i % kDigits] = _mm512_setzero_si512();
+      for (auto& set : sums) set[i / kDigits][i % kDigits] = _mm512_setzero_si512();
     }
     pair = visit_pairs<kCodeBits, kTwoWindows, kBlockBytes>(
         pairs_, pair, last, limit,
         [&](const std::uint8_t* bytes, const std::uint8_t* window0, const std::uint8_t* window1,
-            const std::uint8_t* fifths)
-            __attribute__((always_inline)) { add_pair(read_wide<kCodeBits>(bytes, fifths), window0, window1, sums); });
+            const std::uint8_t* fifths, std::size_t number)
+            __attribute__((always_inline)) { add_pair(bytes, window0, window1, fifths, number, sums); });
 #pragma GCC unroll 9
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
       const unsigned plane = i / kDigits, digit = i % kDigits;
       if (!counts(kDigits, plane, digit)) continue;
       V& sum = memory[plane + digit - kFirstPower];
-      sum = _mm512_add_epi32(sum, _mm512_add_epi32(sums[0][plane][digit], sums[1][plane][digit]));
+      for (const auto& set : sums) sum = _mm512_add_epi32(sum, set[plane][digit]);
     }
     return pair;
   }
 
-  [[gnu::always_inline]] void add_pair(const Steps& steps, const std::uint8_t* window0, const std::uint8_t* window1,
+  [[gnu::always_inline]] void add_pair(const std::uint8_t* bytes, const std::uint8_t* window0,
+                                       const std::uint8_t* window1, const std::uint8_t* fifths, std::size_t number,
                                        Sums& sums) const {
+    const Steps steps = read_wide<kCodeBits, kOnePlane>(bytes, fifths);
+    if constexpr (kOnePlane) {
+      const Window<kTwoWindows, true> first(window0, kBlockBytes);
+      const Window<kTwoWindows, true> second = kTwoWindows ? Window<kTwoWindows, true>(window1, kBlockBytes) : first;
+      const V columns[2] = {first.look_up(steps.places[0]), second.look_up(steps.places[1])};
+#pragma GCC unroll 2
+      for (unsigned half = 0; half < 2; ++half) {
+        V& sum = sums[(2 * number + half) % kSets][0][0];
+        sum = _mm512_dpbusd_epi32(sum, columns[half], tables_[0].look_up(steps.codes[half]));
+      }
+      return;
+    }
 #pragma GCC unroll 2
     for (unsigned half = 0; half < 2; ++half) {
       const std::uint8_t* const window = half == 0 ? window0 : window1;
@@ -97,7 +125,8 @@ class Run {
       for (unsigned i = 0; i < kDigits; ++i) digits[i] = tables_[i].look_up(steps.codes[half]);
 #pragma GCC unroll 3
       for (unsigned plane = 0; plane < kPlanes; ++plane) {
-        const V columns = look_up_window<kTwoWindows>(window + plane * kBlockElements, kBlockBytes, steps.places[half]);
+        const Window<kTwoWindows> x(window + plane * kBlockElements, kBlockBytes);
+        const V columns = x.look_up(steps.places[half]);
 #pragma GCC unroll 3
         for (unsigned i = 0; i < kDigits; ++i) {
           if (!counts(kDigits, plane, i)) continue;
@@ -123,11 +152,12 @@ class Run {
     const double unit = static_cast<double>(task_.step) * static_cast<double>(digits_.scale);
     __m256 halves[2];
     for (int half = 0; half < 2; ++half) {
-      __m512d all = _mm512_setzero_pd();
-      for (unsigned i = kPowers; i-- > 0;) {
-        const __m256i part = half == 0 ? _mm512_castsi512_si256(powers[i]) : _mm512_extracti64x4_epi64(powers[i], 1);
-        all = _mm512_fmadd_pd(all, _mm512_set1_pd(256), _mm512_cvtepi32_pd(part));
-      }
+      const auto part = [&](unsigned power) {
+        const V sum = powers[power];
+        return _mm512_cvtepi32_pd(half == 0 ? _mm512_castsi512_si256(sum) : _mm512_extracti64x4_epi64(sum, 1));
+      };
+      __m512d all = part(kPowers - 1);
+      for (unsigned i = kPowers - 1; i-- > 0;) all = _mm512_fmadd_pd(all, _mm512_set1_pd(256), part(i));
       halves[half] = _mm512_cvtpd_ps(_mm512_mul_pd(all, _mm512_set1_pd(kFirstPower == 0 ? unit : 256 * unit)));
     }
     return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
