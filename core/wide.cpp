@@ -127,7 +127,7 @@ std::vector<std::uint8_t> pack_wide(const Matrix& matrix, const Digits& digits, 
       header.slots |= kDigits24;
     }
   }
-  const SortedRows rows = sort_rows(matrix);
+  const RowOrder rows = order_rows(matrix);
   Packer packer(header);
   for (std::size_t group = 0; group * kGroupRows < rows.order.size(); ++group) packer.add_group({matrix, rows, group});
   return put_sections(header, shape_of(header), matrix, rows, planes, packer.packed);

@@ -2,9 +2,9 @@
 // four blocks, for all its eight slots a row. More slots find a survivor, and x is loaded once for both steps; but each
 // plane of x takes three look-ups instead of one, so that it pays where few planes of x and of digits make up the time.
 //
-// Rows are sorted, and groups, blocks of 63 columns and places within a block are, as in window.hpp. The two steps of a
-// pair have slots 0 to 3 and 4 to 7 of each row. Their windows: with kTwoWindows one of two blocks a step, else one of
-// four for both. A place is 64 * block of the window + column, or kNothing.
+// Groups of rows, blocks of 63 columns and places within a block are as in window.hpp. The two steps of a pair have
+// slots 0 to 3 and 4 to 7 of each row. Their windows: with kTwoWindows one of two blocks a step, else one of four for
+// both. A place is 64 * block of the window + column, or kNothing.
 //
 // Sections: codebook f32[1 << code_bits]; digits i8[planes][1 << code_bits]; ends u32[groups], the pairs up to the end
 // of each group; order u32[16 * groups], the row of each lane; sums i32[planes][16 * groups], of the digits of each

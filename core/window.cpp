@@ -68,7 +68,7 @@ std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits
   check_matrix(matrix, digits, "window");
   PackedHeader header = window_header(Form::window, matrix, digits);
   header.slots = static_cast<std::uint8_t>(slots);
-  const SortedRows rows = sort_rows(matrix);
+  const RowOrder rows = order_rows(matrix);
   Packer packer(header.code_bits, slots);
   for (std::size_t group = 0; group * kGroupRows < rows.order.size(); ++group) packer.add_group({matrix, rows, group});
   const auto planes = planes_from(digits, std::size_t{1} << header.code_bits);

@@ -1,9 +1,9 @@
 // The form `window`, for multiplying by few vectors: windowed permute-ELL.
 //
-// Rows are sorted by their number of survivors, the most first, and taken in groups of 16. A step has four slots for
-// each row of its group: a survivor each, whose columns lie in one window, or nothing. Vectors are cut into blocks of
-// 63 columns and a zero: 64 elements, of which a window is two neighbours, so that 7 bits tell the place of a column in
-// its window, and slots with nothing point at a zero. Steps come in pairs.
+// Rows are taken in groups of 16 that are alike (row_order.hpp). A step has four slots for each row of its group: a
+// survivor each, whose columns lie in one window, or nothing. Vectors are cut into blocks of 63 columns and a zero: 64
+// elements, of which a window is two neighbours, so that 7 bits tell the place of a column in its window, and slots with
+// nothing point at a zero. Steps come in pairs.
 //
 // Sections: codebook f32[1 << code_bits]; digits i8[planes][1 << code_bits]; ends u32[groups], the pairs up to the end
 // of each group; order u32[16 * groups], the row of each lane; sums i32[planes][16 * groups], of the digits of each

@@ -1,5 +1,4 @@
-// How the AVX-512 kernels of the form `window` bring results into y. Rows come sorted by their survivors, so that
-// neighbours in a group are apart in y.
+// How the AVX-512 kernels of the form `window` bring results into y. Neighbours in a group are apart in y.
 #pragma once
 
 #include "window_avx512.hpp"

@@ -1,39 +1,13 @@
 // What the forms `window` and `wide` share when they are packed and checked.
 #include "window_rows.hpp"
 
-#include <numeric>
 #include <stdexcept>
 #include <string>
 
-#include "bits.hpp"
+#include "row_bits.hpp"
 
 namespace dcz {
 namespace {
-
-// Calls take(bit) for each set bit among `count` from bit `first` on.
-template <typename Take>
-void visit_bits(std::span<const std::uint8_t> bitmap, std::uint64_t first, std::uint64_t count, const Take& take) {
-  for (std::uint64_t done = 0; done < count;) {
-    const std::uint64_t at = first + done, byte = at / 8;
-    std::uint64_t word = 0;
-    if (byte + 8 <= bitmap.size()) {
-      word = load_le64(bitmap.data() + byte);
-    } else {
-      for (std::uint64_t i = byte; i < bitmap.size(); ++i) word |= std::uint64_t{bitmap[i]} << (8 * (i - byte));
-    }
-    word >>= at % 8;
-    const std::uint64_t here = std::min<std::uint64_t>(64 - at % 8, count - done);
-    if (here < 64) word &= (std::uint64_t{1} << here) - 1;
-    for (; word != 0; word &= word - 1) take(done + static_cast<std::uint64_t>(std::countr_zero(word)));
-    done += here;
-  }
-}
-
-std::uint32_t count_bits(std::span<const std::uint8_t> bitmap, std::uint64_t first, std::uint64_t count) {
-  std::uint32_t bits = 0;
-  visit_bits(bitmap, first, count, [&](std::uint64_t) { ++bits; });
-  return bits;
-}
 
 // A digit of 16 bits splits into two signed bytes up to 127 * 256 + 127, and kernels negate those of 8 bits.
 constexpr std::int16_t kMostInt8 = 127, kMostInt16 = 32639;
@@ -49,20 +23,7 @@ void check_range(const std::vector<std::int16_t>& digits, std::int16_t most, con
 
 }  // namespace
 
-SortedRows sort_rows(const Matrix& matrix) {
-  const auto rows = static_cast<std::size_t>(matrix.rows);
-  SortedRows sorted{std::vector<std::uint64_t>(rows + 1, 0), std::vector<std::uint32_t>(rows)};
-  auto& [before, order] = sorted;
-  std::iota(order.begin(), order.end(), 0);
-  for (std::size_t row = 0; row < rows; ++row) {
-    before[row + 1] = before[row] + count_bits(matrix.bitmap, row * matrix.columns, matrix.columns);
-  }
-  const auto count = [&sorted](std::uint32_t row) { return sorted.before[row + 1] - sorted.before[row]; };
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return count(a) > count(b); });
-  return sorted;
-}
-
-GroupRows::GroupRows(const Matrix& matrix, const SortedRows& rows, std::size_t group) {
+GroupRows::GroupRows(const Matrix& matrix, const RowOrder& rows, std::size_t group) {
   for (std::size_t lane = 0; lane < kGroupRows && group * kGroupRows + lane < rows.order.size(); ++lane) {
     const std::uint32_t row = rows.order[group * kGroupRows + lane];
     lanes[lane].codes = matrix.codes.data() + rows.before[row];
@@ -98,8 +59,7 @@ DigitPlanes planes_from(const Digits& digits, std::size_t centroids) {
   return planes;
 }
 
-std::vector<std::int32_t> row_sums(const Matrix& matrix, const SortedRows& rows,
-                                   const std::vector<std::int8_t>& plane) {
+std::vector<std::int32_t> row_sums(const Matrix& matrix, const RowOrder& rows, const std::vector<std::int8_t>& plane) {
   std::vector<std::int32_t> sums(round_up(rows.order.size(), kGroupRows));
   for (std::size_t lane = 0; lane < rows.order.size(); ++lane) {
     const std::uint32_t row = rows.order[lane];
@@ -110,7 +70,7 @@ std::vector<std::int32_t> row_sums(const Matrix& matrix, const SortedRows& rows,
   return sums;
 }
 
-std::vector<std::uint32_t> lanes_of(const SortedRows& rows) {
+std::vector<std::uint32_t> lanes_of(const RowOrder& rows) {
   std::vector<std::uint32_t> lanes = rows.order;
   lanes.resize(round_up(lanes.size(), kGroupRows), kNoRow);
   return lanes;

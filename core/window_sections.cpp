@@ -91,7 +91,7 @@ PackedHeader window_header(Form form, const Matrix& matrix, const Digits& digits
 }
 
 std::vector<std::uint8_t> put_sections(PackedHeader header, const WindowShape& shape, const Matrix& matrix,
-                                       const SortedRows& rows, const DigitPlanes& planes, const PackedGroups& groups) {
+                                       const RowOrder& rows, const DigitPlanes& planes, const PackedGroups& groups) {
   header.units = static_cast<std::uint32_t>(groups.ends.size());
   header.length = groups.starts.size() / shape.starts;
   const Layout layout = layout_of(header, shape);

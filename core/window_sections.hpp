@@ -41,7 +41,7 @@ PackedHeader window_header(Form form, const Matrix& matrix, const Digits& digits
 
 // Header and sections, with all numbers of the header that follow from them filled in.
 std::vector<std::uint8_t> put_sections(PackedHeader header, const WindowShape& shape, const Matrix& matrix,
-                                       const SortedRows& rows, const DigitPlanes& planes, const PackedGroups& groups);
+                                       const RowOrder& rows, const DigitPlanes& planes, const PackedGroups& groups);
 
 // Whether columns and groups go with the rows and columns of the header.
 bool groups_fit(const PackedHeader& header);
