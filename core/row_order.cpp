@@ -9,7 +9,6 @@
 #include <span>
 
 #include "row_bits.hpp"
-#include "window.hpp"
 
 namespace dcz {
 namespace {
@@ -27,8 +26,9 @@ using Profile = std::array<std::int32_t, kMostParts>;
 
 class Profiles {
  public:
-  Profiles(const Matrix& matrix, RowOrder& rows)
-      : parts_(std::bit_floor(std::clamp<std::uint64_t>(matrix.columns / kPartColumns, 1, kMostParts))),
+  Profiles(const Matrix& matrix, std::size_t group_rows, RowOrder& rows)
+      : group_rows_(group_rows),
+        parts_(std::bit_floor(std::clamp<std::uint64_t>(matrix.columns / kPartColumns, 1, kMostParts))),
         profiles_(rows.order.size()) {
     for (std::size_t row = 0; row < profiles_.size(); ++row) {
       profiles_[row] = profile_of(matrix, row);
@@ -38,14 +38,14 @@ class Profiles {
 
   // Brings rows into groups, the ones with the most survivors first.
   void split(std::span<std::uint32_t> rows) const {
-    const std::size_t groups = (rows.size() + kGroupRows - 1) / kGroupRows;
+    const std::size_t groups = (rows.size() + group_rows_ - 1) / group_rows_;
     const std::size_t by = groups > 1 ? most_different(rows) : 0;
     const auto before = [&](std::uint32_t a, std::uint32_t b) {
       const std::int32_t first = profiles_[a][by], second = profiles_[b][by];
       return first != second ? first > second : a < b;
     };
     if (groups <= 1) return std::sort(rows.begin(), rows.end(), before);
-    const std::size_t middle = groups / 2 * kGroupRows;
+    const std::size_t middle = groups / 2 * group_rows_;
     std::nth_element(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(middle), rows.end(), before);
     split(rows.first(middle));
     split(rows.subspan(middle));
@@ -86,17 +86,18 @@ class Profiles {
     return found;
   }
 
+  const std::size_t group_rows_;
   const std::uint64_t parts_;
   std::vector<Profile> profiles_;
 };
 
 }  // namespace
 
-RowOrder order_rows(const Matrix& matrix) {
+RowOrder order_rows(const Matrix& matrix, std::size_t group_rows) {
   const auto rows = static_cast<std::size_t>(matrix.rows);
   RowOrder found{std::vector<std::uint64_t>(rows + 1, 0), std::vector<std::uint32_t>(rows)};
   std::iota(found.order.begin(), found.order.end(), 0);
-  Profiles(matrix, found).split(found.order);
+  Profiles(matrix, group_rows, found).split(found.order);
   return found;
 }
 

@@ -15,7 +15,8 @@ std::size_t windows_of(const PackedHeader& header) { return (header.slots & kTwo
 
 WindowShape shape_of(const PackedHeader& header) {
   const bool digits24 = (header.slots & kDigits24) != 0, fifths = header.code_bits == 5;
-  return {.planes = digits24 ? std::size_t{4} : 1,
+  return {.group_rows = kGroupRows * 2 / windows_of(header),
+          .planes = digits24 ? std::size_t{4} : 1,
           .starts = windows_of(header),
           .fifth_words = fifths ? std::size_t{2} : 0};
 }
@@ -37,7 +38,7 @@ class Packer {
     while (rows.earliest() != GroupRows::kNoColumn) {
       packed.add_pair(code_bits_);
       packed.fifths.resize(packed.fifths.size() + 2, 0);
-      for (std::size_t window = 0; window < windows_; ++window) add_window(rows, window * 8 / windows_);
+      for (std::size_t window = 0; window < windows_; ++window) add_window(rows, window);
     }
     packed.ends.push_back(static_cast<std::uint32_t>(packed.starts.size() / windows_));
   }
@@ -45,19 +46,19 @@ class Packer {
   PackedGroups packed;
 
  private:
-  // The slots of the last pair from `slot` on, as far as one window goes.
-  void add_window(GroupRows& rows, std::size_t slot) {
+  // Four slots a row of the last pair, as far as one window goes.
+  void add_window(GroupRows& rows, std::size_t window) {
     const bool any = rows.earliest() != GroupRows::kNoColumn;
     const std::uint32_t block = any ? std::min(rows.earliest() / std::uint32_t{kBlockColumns}, last_start_)
                                     : packed.starts.back();  // the second window of a last pair
     const std::size_t columns = 4 / windows_ * kBlockColumns;
     packed.starts.push_back(static_cast<std::uint16_t>(block));
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
+    for (std::size_t lane = 0; lane < rows.lanes.size(); ++lane) {
       GroupRows::Lane& row = rows.lanes[lane];
-      for (std::size_t k = slot; k < slot + 8 / windows_ && row.pending(); ++k, ++row.next) {
+      for (std::size_t k = 0; k < 4 && row.pending(); ++k, ++row.next) {
         const std::size_t local = row.columns[row.next] - block * kBlockColumns;
         if (local >= columns) break;
-        put_slot(k / 4, 4 * lane + k % 4, local, row.codes[row.next]);
+        put_slot(window + lane / kGroupRows, 4 * (lane % kGroupRows) + k, local, row.codes[row.next]);
       }
     }
   }
@@ -127,10 +128,13 @@ std::vector<std::uint8_t> pack_wide(const Matrix& matrix, const Digits& digits, 
       header.slots |= kDigits24;
     }
   }
-  const RowOrder rows = order_rows(matrix);
+  const WindowShape shape = shape_of(header);
+  const RowOrder rows = order_rows(matrix, shape.group_rows);
   Packer packer(header);
-  for (std::size_t group = 0; group * kGroupRows < rows.order.size(); ++group) packer.add_group({matrix, rows, group});
-  return put_sections(header, shape_of(header), matrix, rows, planes, packer.packed);
+  for (std::size_t group = 0; group * shape.group_rows < rows.order.size(); ++group) {
+    packer.add_group({matrix, rows, shape.group_rows, group});
+  }
+  return put_sections(header, shape, matrix, rows, planes, packer.packed);
 }
 
 WideView wide_view(std::span<const std::uint8_t> packed) {
@@ -138,7 +142,7 @@ WideView wide_view(std::span<const std::uint8_t> packed) {
   const bool slots = header.slots == 0 || header.slots == kTwoWindows ||
                      (header.slots == (kTwoWindows | kDigits24) && header.grid != Grid::int8);
   // rows that 31 bits tell, so that they can be scattered to
-  if (header.form != Form::wide || !slots || header.rows >> 31 != 0 || !groups_fit(header)) {
+  if (header.form != Form::wide || !slots || header.rows >> 31 != 0 || !groups_fit(header, shape_of(header))) {
     throw std::invalid_argument("packed weights of the form wide that contradict themselves");
   }
   WideView view{find_sections(packed, header, shape_of(header))};

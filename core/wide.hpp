@@ -1,19 +1,21 @@
 // The form `wide`, for multiplying by one vector with AVX-512: like `window`, but that a pair may have one window, of
-// four blocks, for all its eight slots a row. More slots find a survivor, and x is loaded once for both steps; but each
-// plane of x takes three look-ups instead of one, so that it pays where few planes of x and of digits make up the time.
+// four blocks. Its steps are then of other rows, 16 each, of a group of 32. More slots find a survivor, and x is loaded
+// once for both steps; but each plane of x takes three look-ups instead of one, so that it pays where few planes of x
+// and of digits make up the time.
 //
-// Groups of rows, blocks of 63 columns and places within a block are as in window.hpp. The two steps of a pair have
-// slots 0 to 3 and 4 to 7 of each row. Their windows: with kTwoWindows one of two blocks a step, else one of four for
-// both. A place is 64 * block of the window + column, or kNothing.
+// Groups of rows, blocks of 63 columns and places within a block are as in window.hpp. With kTwoWindows groups have
+// 16 rows, and both steps of a pair four slots for each, and a window of two blocks. Else groups have 32 rows, the
+// first 16 the slots of step 0, the others those of step 1, and both one window of four blocks. A place is 64 * block
+// of the window + column, or kNothing.
 //
 // Sections: codebook f32[1 << code_bits]; digits i8[planes][1 << code_bits]; ends u32[groups], the pairs up to the end
-// of each group; order u32[16 * groups], the row of each lane; sums i32[planes][16 * groups], of the digits of each
-// row; starts u16[windows * pairs], the first block of each window; fifths u64[2 * pairs] with 5 bits a code, else
-// none; stream u8[pairs][stream_bytes].
+// of each group; order u32[lanes], the row of each lane; sums i32[planes][lanes], of the digits of each row; starts
+// u16[windows * pairs], the first block of each window; fifths u64[2 * pairs] with 5 bits a code, else none; stream
+// u8[pairs][stream_bytes].
 //
 // A pair's stream: the places of step 0 (64 bytes), those of step 1, then the codes. With 4 or 5 bits a code these are
-// 64 bytes, step 0 in the low half of a byte; with 8 bits 128 bytes, step 0 first. Place and code of slot k of lane l
-// are byte 4 * l + k, and so is the bit of a code in `fifths`, a word a step.
+// 64 bytes, step 0 in the low half of a byte; with 8 bits 128 bytes, step 0 first. Place and code of slot k of row r
+// of a step are byte 4 * r + k, and so is the bit of a code in `fifths`, a word a step.
 //
 // Planes of digits: of the grid int8, or nearest to it (plane 0). With two windows, off that grid, where 24 bits hold
 // the codebook well enough (kDigits24), three more, each between -128 and 127: centroid = about scale16 * (65536 *

@@ -99,15 +99,17 @@ template <unsigned kCodeBits, bool kTwoWindows, std::size_t kBlockBytes, typenam
   return last;
 }
 
-// A group's sums + bias -> its rows of y, one by one: a scatter takes longer.
-inline void put_group(const WideTask& task, std::size_t group, __m512 sums) {
+// The sums of 16 rows in order, the ones with this number, + bias -> their rows of y, one by one: a scatter takes
+// longer.
+inline void put_sixteen(const WideTask& task, std::size_t sixteen, __m512 sums) {
   if (task.bias) {
-    const V rows = load(task.view->order + group * kGroupRows);
-    sums = _mm512_add_ps(sums, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), rows_of(task, group), rows, task.bias, 4));
+    const V rows = load(task.view->order + sixteen * kGroupRows);
+    sums =
+        _mm512_add_ps(sums, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), rows_of(task, sixteen), rows, task.bias, 4));
   }
   alignas(64) float results[kGroupRows];
   _mm512_store_ps(results, sums);
-  put_rows(task, group, results, task.y);
+  put_rows(task, sixteen, results, task.y);
 }
 
 // In wide_avx512_integers.cpp and wide_avx512_floats.cpp.

@@ -11,22 +11,28 @@ constexpr std::size_t kBlockBytes = kFloatPlanes * kBlockElements;
 // Sums of so many pairs go into totals: long float32 sums would lose digits.
 constexpr std::size_t kPairsPerSum = 64;
 
+// The sums of a group, by 16 rows: with one window of a pair each step has its own.
 template <unsigned kCodeBits, bool kTwoWindows>
-__m512 sum_of_group(const WideTask& task, std::size_t group, const Weights<kCodeBits>& weights) {
+void put_group(const WideTask& task, std::size_t group, const Weights<kCodeBits>& weights) {
+  constexpr unsigned kHalves = kTwoWindows ? 1 : 2;
   const WideView& view = *task.view;
   const Pairs pairs(task);
-  __m512 total = _mm512_setzero_ps();
+  __m512 totals[kHalves];
+  for (__m512& total : totals) total = _mm512_setzero_ps();
   const std::size_t last = view.last_pair(group);
   for (std::size_t pair = view.first_pair(group); pair < last;) {
     const std::size_t end = last - pair < kPairsPerSum ? last : pair + kPairsPerSum;
-    __m512 sums[4] = {};
+    __m512 sums[kHalves][4];
+    for (auto& half : sums) {
+      for (__m512& sum : half) sum = _mm512_setzero_ps();
+    }
     const auto add = [&](const std::uint8_t* bytes, const std::uint8_t* window0, const std::uint8_t* window1,
                          const std::uint8_t* fifths, std::size_t) {
       const Steps steps = read_wide<kCodeBits>(bytes, fifths);
 #pragma GCC unroll 2
-      for (unsigned half = 0; half < 2; ++half) {
-        const std::uint8_t* const window = half == 0 ? window0 : window1;
-        const V places = transpose(steps.places[half]);
+      for (unsigned step = 0; step < 2; ++step) {
+        const std::uint8_t* const window = step == 0 ? window0 : window1;
+        const V places = transpose(steps.places[step]);
         V planes[kFloatPlanes];
 #pragma GCC unroll 4
         for (unsigned i = 0; i < kFloatPlanes; ++i) {
@@ -34,23 +40,27 @@ __m512 sum_of_group(const WideTask& task, std::size_t group, const Weights<kCode
         }
         __m512 slot_weights[4], columns[4];
         join_planes(planes, columns);
-        weights.look_up(steps.codes[half], slot_weights);
-        for (unsigned i = 0; i < 4; ++i) sums[i] = _mm512_fmadd_ps(slot_weights[i], columns[i], sums[i]);
+        weights.look_up(steps.codes[step], slot_weights);
+        __m512(&own)[4] = sums[step % kHalves];
+        for (unsigned i = 0; i < 4; ++i) own[i] = _mm512_fmadd_ps(slot_weights[i], columns[i], own[i]);
       }
     };
     pair = visit_pairs<kCodeBits, kTwoWindows, kBlockBytes>(pairs, pair, end, view.blocks, add);
-    total = _mm512_add_ps(total, _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
+    for (unsigned half = 0; half < kHalves; ++half) {
+      const __m512(&own)[4] = sums[half];
+      const __m512 sum = _mm512_add_ps(_mm512_add_ps(own[0], own[1]), _mm512_add_ps(own[2], own[3]));
+      totals[half] = _mm512_add_ps(totals[half], sum);
+    }
   }
-  return total;
+  for (unsigned half = 0; half < kHalves; ++half) put_sixteen(task, group * kHalves + half, totals[half]);
 }
 
 template <unsigned kCodeBits>
 void run_groups(const WideTask& task, std::size_t first, std::size_t last) {
   const Weights<kCodeBits> weights(task.view->codebook);
   for (std::size_t group = first; group < last; ++group) {
-    put_group(task, group,
-              task.view->two_windows() ? sum_of_group<kCodeBits, true>(task, group, weights)
-                                       : sum_of_group<kCodeBits, false>(task, group, weights));
+    task.view->two_windows() ? put_group<kCodeBits, true>(task, group, weights)
+                             : put_group<kCodeBits, false>(task, group, weights);
   }
 }
 

@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kGroups = 8, kPartBytes = 16 << 10;
 
 // Results of so many groups are brought to their rows together.
-constexpr std::size_t kTogether = 64;
+constexpr std::size_t kTogether = 32;
 
 template <unsigned kCodeBits, bool kTwoWindows, unsigned kPlanes, unsigned kDigits>
 class Run {
@@ -33,40 +33,56 @@ class Run {
   static constexpr unsigned kFirstPower = counts(kDigits, 0, 0) ? 0 : 1, kPowers = kPlanes + kDigits - 1 - kFirstPower;
   // One plane is looked up about as often as there is something to load.
   static constexpr bool kOnePlane = kPlanes == 1;
-  // Several sets, so that a step need not wait for the one before.
+  // Several sets, so that a step need not wait for the one before; with one window of a pair, each step's own.
   static constexpr unsigned kSets = kOnePlane ? 4 : 2;
   using Sums = V[kSets][kPlanes][kDigits];
+  // The sums of a group, by 16 rows.
+  static constexpr unsigned kHalves = kTwoWindows ? 1 : 2;
+  using Powers = V[kHalves][kPowers];
 
-  // Results are kept until there are many: between the pairs of two groups, 16 stores to rows here and there take
-  // twice as long.
-  void one_by_one(std::size_t first, std::size_t last) const {
-    alignas(64) float results[kTogether][kGroupRows];
-    V sums[kPowers];
-    for (std::size_t group = first; group < last; ++group) {
-      for (V& sum : sums) sum = _mm512_setzero_si512();
-      add_pairs(view_.first_pair(group), view_.last_pair(group), view_.blocks, sums);
-      _mm512_store_ps(results[group - first], total(group, sums));
+  static void clear(Powers& sums) {
+    for (auto& half : sums) {
+      for (V& sum : half) sum = _mm512_setzero_si512();
     }
-    for (std::size_t group = first; group < last; ++group)
-      put_group(task_, group, _mm512_load_ps(results[group - first]));
+  }
+
+  // Results are kept until there are many: between the pairs of two groups, stores to rows here and there take twice as
+  // long.
+  void one_by_one(std::size_t first, std::size_t last) const {
+    __m512 results[kTogether][kHalves];
+    Powers sums;
+    for (std::size_t group = first; group < last; ++group) {
+      clear(sums);
+      add_pairs(view_.first_pair(group), view_.last_pair(group), view_.blocks, sums);
+      for (unsigned i = 0; i < kHalves; ++i) results[group - first][i] = total(group * kHalves + i, sums[i]);
+    }
+    for (std::size_t group = first; group < last; ++group) {
+      for (unsigned i = 0; i < kHalves; ++i) put_sixteen(task_, group * kHalves + i, results[group - first][i]);
+    }
   }
 
   void by_turns(std::size_t first, std::size_t last) const {
-    V sums[kGroups][kPowers] = {};
+    Powers sums[kGroups];
     std::size_t pairs[kGroups];
-    for (std::size_t group = first; group < last; ++group) pairs[group - first] = view_.first_pair(group);
+    for (std::size_t group = first; group < last; ++group) {
+      clear(sums[group - first]);
+      pairs[group - first] = view_.first_pair(group);
+    }
     for (std::size_t limit = 0; limit < view_.blocks;) {
       limit += kPartBytes / kBlockBytes;
       for (std::size_t i = 0; i < last - first; ++i) {
         pairs[i] = add_pairs(pairs[i], view_.last_pair(first + i), limit, sums[i]);
       }
     }
-    for (std::size_t group = first; group < last; ++group) put_group(task_, group, total(group, sums[group - first]));
+    for (std::size_t i = 0; i < (last - first) * kHalves; ++i) {
+      const std::size_t sixteen = first * kHalves + i;
+      put_sixteen(task_, sixteen, total(sixteen, sums[i / kHalves][i % kHalves]));
+    }
   }
 
   // Adds to the sums what visit_pairs visits, and gives what it gives.
   [[gnu::always_inline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
-                                               V (&memory)[kPowers]) const {
+                                               Powers& memory) const {
     if constexpr (kOnePlane) {
       return add_pairs_here(pair, last, limit, memory);
     } else {
@@ -76,12 +92,12 @@ class Run {
 
   // Inlined, its registers do not suffice for more than one plane.
   [[gnu::noinline]] std::size_t add_pairs_apart(std::size_t pair, std::size_t last, std::size_t limit,
-                                                V (&memory)[kPowers]) const {
+                                                Powers& memory) const {
     return add_pairs_here(pair, last, limit, memory);
   }
 
   [[gnu::always_inline]] std::size_t add_pairs_here(std::size_t pair, std::size_t last, std::size_t limit,
-                                                    V (&memory)[kPowers]) const {
+                                                    Powers& memory) const {
     Sums sums;
 #pragma GCC unroll 9
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
@@ -96,8 +112,11 @@ class Run {
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
       const unsigned plane = i / kDigits, digit = i % kDigits;
       if (!counts(kDigits, plane, digit)) continue;
-      V& sum = memory[plane + digit - kFirstPower];
-      for (const auto& set : sums) sum = _mm512_add_epi32(sum, set[plane][digit]);
+#pragma GCC unroll 4
+      for (unsigned set = 0; set < kSets; ++set) {
+        V& sum = memory[set % kHalves][plane + digit - kFirstPower];
+        sum = _mm512_add_epi32(sum, sums[set][plane][digit]);
+      }
     }
     return pair;
   }
@@ -138,10 +157,10 @@ class Run {
   }
 
   // The exact sums of 16 rows -> floats. Only the last of the additions rounds.
-  __m512 total(std::size_t group, const V (&sums)[kPowers]) const {
+  __m512 total(std::size_t sixteen, const V (&sums)[kPowers]) const {
     V balance[kDigits], powers[kPowers];
     for (unsigned i = 0; i < kDigits; ++i) {
-      balance[i] = _mm512_slli_epi32(load(view_.sum_plane(digits_.first + i) + group * kGroupRows), 7);
+      balance[i] = _mm512_slli_epi32(load(view_.sum_plane(digits_.first + i) + sixteen * kGroupRows), 7);
     }
     for (unsigned i = 0; i < kPowers; ++i) powers[i] = sums[i];
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {

@@ -34,6 +34,9 @@ void prepare(const WideTask& task) {
   }
 }
 
+// The most rows of a group.
+constexpr std::size_t kMostRows = 2 * kGroupRows;
+
 // take(lane, step, place, code) for each slot of a pair.
 template <typename Take>
 void visit_slots(const WideView& view, std::size_t pair, const Take& take) {
@@ -45,18 +48,18 @@ void visit_slots(const WideView& view, std::size_t pair, const Take& take) {
     for (std::size_t i = 0; i < kStepSlots; ++i) {
       const std::size_t code = code_bits == 8 ? std::size_t{codes[step * kStepSlots + i]}
                                               : (codes[i] >> (4 * step) & 15u) | (fifths >> i & 1) << 4;
-      take(i / 4, step, places[step * kStepSlots + i] & mask, code);
+      take(i / 4 + (view.two_windows() ? 0 : step * kGroupRows), step, places[step * kStepSlots + i] & mask, code);
     }
   }
 }
 
 // The sums of a group's lanes, in whatever type does not lose them.
 template <typename Value, typename Sum, typename Product>
-std::array<Sum, kGroupRows> sums_of(const WideTask& task, std::size_t group, const Product& product) {
+std::array<Sum, kMostRows> sums_of(const WideTask& task, std::size_t group, const Product& product) {
   const WideView& view = *task.view;
-  std::array<Sum, kGroupRows> totals{};
+  std::array<Sum, kMostRows> totals{};
   for (std::size_t pair = view.first_pair(group); pair < view.last_pair(group);) {
-    std::array<std::array<Sum, kGroupRows>, 2> sums{};
+    std::array<std::array<Sum, kMostRows>, 2> sums{};
     for (const std::size_t settled = std::min(pair + kSettle, view.last_pair(group)); pair < settled; ++pair) {
       const Value* const windows[] = {blocks_of<Value>(task) + view.start(pair, 0) * kBlockElements,
                                       blocks_of<Value>(task) + view.start(pair, 1) * kBlockElements};
@@ -64,15 +67,15 @@ std::array<Sum, kGroupRows> sums_of(const WideTask& task, std::size_t group, con
         sums[step][lane] += product(windows[step][place], code);
       });
     }
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) totals[lane] += sums[0][lane] + sums[1][lane];
+    for (std::size_t lane = 0; lane < kMostRows; ++lane) totals[lane] += sums[0][lane] + sums[1][lane];
   }
   return totals;
 }
 
 template <typename Sum, typename Finish>
-void put_rows(const WideTask& task, std::size_t group, const std::array<Sum, kGroupRows>& sums, const Finish& finish) {
-  for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-    const std::uint32_t row = task.view->order[group * kGroupRows + lane];
+void put_rows(const WideTask& task, std::size_t group, const std::array<Sum, kMostRows>& sums, const Finish& finish) {
+  for (std::size_t lane = 0; lane < task.view->group_rows; ++lane) {
+    const std::uint32_t row = task.view->order[group * task.view->group_rows + lane];
     if (row < task.view->header.rows) task.y[row] = finish(sums[lane], task.bias ? task.bias[row] : 0);
   }
 }

@@ -10,7 +10,10 @@ namespace dcz {
 namespace {
 
 WindowShape shape_of(const PackedHeader& header) {
-  return {.planes = header.grid == Grid::int16 ? std::size_t{3} : 1, .starts = 2, .fifth_words = 0};
+  return {.group_rows = kGroupRows,
+          .planes = header.grid == Grid::int16 ? std::size_t{3} : 1,
+          .starts = 2,
+          .fifth_words = 0};
 }
 
 // Packs one group after the other.
@@ -38,7 +41,7 @@ class Packer {
     std::uint8_t* const pair = packed.stream.data() + packed.stream.size() - pair_bytes(code_bits_);
     std::uint8_t* const places = pair + half * kStepSlots;
     std::uint8_t* const codes = pair + 2 * kStepSlots;
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
+    for (std::size_t lane = 0; lane < rows.lanes.size(); ++lane) {
       GroupRows::Lane& row = rows.lanes[lane];
       for (std::size_t slot = 0; slot < 4 && row.pending() && row.columns[row.next] - first < 2 * kBlockColumns;
            ++slot, ++row.next) {
@@ -68,16 +71,17 @@ std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits
   check_matrix(matrix, digits, "window");
   PackedHeader header = window_header(Form::window, matrix, digits);
   header.slots = static_cast<std::uint8_t>(slots);
-  const RowOrder rows = order_rows(matrix);
+  const RowOrder rows = order_rows(matrix, kGroupRows);
   Packer packer(header.code_bits, slots);
-  for (std::size_t group = 0; group * kGroupRows < rows.order.size(); ++group) packer.add_group({matrix, rows, group});
+  for (std::size_t group = 0; group * kGroupRows < rows.order.size(); ++group)
+    packer.add_group({matrix, rows, kGroupRows, group});
   const auto planes = planes_from(digits, std::size_t{1} << header.code_bits);
   return put_sections(header, shape_of(header), matrix, rows, planes, packer.packed);
 }
 
 WindowView window_view(std::span<const std::uint8_t> packed) {
   const PackedHeader header = read_packed_header(packed);
-  if (header.form != Form::window || header.slots > 1 || !groups_fit(header)) {
+  if (header.form != Form::window || header.slots > 1 || !groups_fit(header, shape_of(header))) {
     throw std::invalid_argument("packed weights of the form window that contradict themselves");
   }
   WindowView view = find_sections(packed, header, shape_of(header));

@@ -2,8 +2,8 @@
 //
 // Rows are taken in groups of 16 that are alike (row_order.hpp). A step has four slots for each row of its group: a
 // survivor each, whose columns lie in one window, or nothing. Vectors are cut into blocks of 63 columns and a zero: 64
-// elements, of which a window is two neighbours, so that 7 bits tell the place of a column in its window, and slots with
-// nothing point at a zero. Steps come in pairs.
+// elements, of which a window is two neighbours, so that 7 bits tell the place of a column in its window, and slots
+// with nothing point at a zero. Steps come in pairs.
 //
 // Sections: codebook f32[1 << code_bits]; digits i8[planes][1 << code_bits]; ends u32[groups], the pairs up to the end
 // of each group; order u32[16 * groups], the row of each lane; sums i32[planes][16 * groups], of the digits of each
@@ -43,8 +43,9 @@ constexpr std::size_t place_of(SlotOrder order, std::size_t lane, std::size_t sl
 // and end that they read.
 struct WindowView {
   PackedHeader header;
-  std::size_t blocks;        // of a vector, the last of them empty: windows begin at those before it
-  std::size_t planes;        // of digits
+  std::size_t blocks;  // of a vector, the last of them empty: windows begin at those before it
+  std::size_t planes;  // of digits
+  std::size_t group_rows;
   std::size_t stream_bytes;  // of a pair
   const float* codebook;
   const std::int8_t* digits;
@@ -65,7 +66,7 @@ struct WindowView {
     return starts[step] < last ? starts[step] : last;
   }
   const std::int8_t* digit_plane(std::size_t plane) const { return digits + (plane << header.code_bits); }
-  const std::int32_t* sum_plane(std::size_t plane) const { return sums + plane * kGroupRows * groups(); }
+  const std::int32_t* sum_plane(std::size_t plane) const { return sums + plane * group_rows * groups(); }
 };
 
 // Throws std::invalid_argument if they are no window form, or its sections do not fill them.

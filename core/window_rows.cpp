@@ -23,9 +23,10 @@ void check_range(const std::vector<std::int16_t>& digits, std::int16_t most, con
 
 }  // namespace
 
-GroupRows::GroupRows(const Matrix& matrix, const RowOrder& rows, std::size_t group) {
-  for (std::size_t lane = 0; lane < kGroupRows && group * kGroupRows + lane < rows.order.size(); ++lane) {
-    const std::uint32_t row = rows.order[group * kGroupRows + lane];
+GroupRows::GroupRows(const Matrix& matrix, const RowOrder& rows, std::size_t group_rows, std::size_t group)
+    : lanes(std::min(group_rows, rows.order.size() - group_rows * group)) {
+  for (std::size_t lane = 0; lane < lanes.size(); ++lane) {
+    const std::uint32_t row = rows.order[group * group_rows + lane];
     lanes[lane].codes = matrix.codes.data() + rows.before[row];
     lanes[lane].columns.reserve(static_cast<std::size_t>(rows.before[row + 1] - rows.before[row]));
     visit_bits(matrix.bitmap, row * matrix.columns, matrix.columns,
@@ -59,8 +60,9 @@ DigitPlanes planes_from(const Digits& digits, std::size_t centroids) {
   return planes;
 }
 
-std::vector<std::int32_t> row_sums(const Matrix& matrix, const RowOrder& rows, const std::vector<std::int8_t>& plane) {
-  std::vector<std::int32_t> sums(round_up(rows.order.size(), kGroupRows));
+std::vector<std::int32_t> row_sums(const Matrix& matrix, const RowOrder& rows, const std::vector<std::int8_t>& plane,
+                                   std::size_t group_rows) {
+  std::vector<std::int32_t> sums(round_up(rows.order.size(), group_rows));
   for (std::size_t lane = 0; lane < rows.order.size(); ++lane) {
     const std::uint32_t row = rows.order[lane];
     std::int64_t sum = 0;
@@ -70,9 +72,9 @@ std::vector<std::int32_t> row_sums(const Matrix& matrix, const RowOrder& rows, c
   return sums;
 }
 
-std::vector<std::uint32_t> lanes_of(const RowOrder& rows) {
+std::vector<std::uint32_t> lanes_of(const RowOrder& rows, std::size_t group_rows) {
   std::vector<std::uint32_t> lanes = rows.order;
-  lanes.resize(round_up(lanes.size(), kGroupRows), kNoRow);
+  lanes.resize(round_up(lanes.size(), group_rows), kNoRow);
   return lanes;
 }
 

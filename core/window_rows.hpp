@@ -1,4 +1,4 @@
-// What the forms `window` and `wide` share: how a group of 16 rows is packed, and how codebooks become digits.
+// What the forms `window` and `wide` share: how a group of rows is packed, and how codebooks become digits.
 #pragma once
 
 #include <algorithm>
@@ -24,12 +24,12 @@ class GroupRows {
     bool pending() const { return next < columns.size(); }
   };
 
-  GroupRows(const Matrix& matrix, const RowOrder& rows, std::size_t group);
+  GroupRows(const Matrix& matrix, const RowOrder& rows, std::size_t group_rows, std::size_t group);
   // The first column that is not packed yet, or kNoColumn.
   std::uint32_t earliest() const;
 
   static constexpr std::uint32_t kNoColumn = 0xffffffff;
-  std::array<Lane, kGroupRows> lanes{};
+  std::vector<Lane> lanes;
 };
 
 // Throws std::invalid_argument for digits that do not fit the codebook, or kernels.
@@ -41,10 +41,11 @@ using DigitPlanes = std::vector<std::vector<std::int8_t>>;
 DigitPlanes planes_from(const Digits& digits, std::size_t centroids);
 
 // For each row in order, and those that the last group lacks, the sum of its digits.
-std::vector<std::int32_t> row_sums(const Matrix& matrix, const RowOrder& rows, const std::vector<std::int8_t>& plane);
+std::vector<std::int32_t> row_sums(const Matrix& matrix, const RowOrder& rows, const std::vector<std::int8_t>& plane,
+                                   std::size_t group_rows);
 
 // The row of each lane, kNoRow where the last group lacks one.
-std::vector<std::uint32_t> lanes_of(const RowOrder& rows);
+std::vector<std::uint32_t> lanes_of(const RowOrder& rows, std::size_t group_rows);
 
 // The groups at which `parts` threads of equal work begin.
 inline std::size_t first_group(const WindowView& view, std::size_t part, std::size_t parts) {

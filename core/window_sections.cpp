@@ -23,8 +23,8 @@ Layout layout_of(const PackedHeader& header, const WindowShape& shape) {
   layout.codebook = sections.next(sizeof(float) * centroids);
   layout.digits = sections.next(shape.planes * centroids);
   layout.ends = sections.next(sizeof(std::uint32_t) * groups);
-  layout.order = sections.next(sizeof(std::uint32_t) * kGroupRows * groups);
-  layout.sums = sections.next(sizeof(std::int32_t) * kGroupRows * groups * shape.planes);
+  layout.order = sections.next(sizeof(std::uint32_t) * shape.group_rows * groups);
+  layout.sums = sections.next(sizeof(std::int32_t) * shape.group_rows * groups * shape.planes);
   layout.starts = sections.next(sizeof(std::uint16_t) * shape.starts * pairs);
   layout.fifths = sections.next(sizeof(std::uint64_t) * shape.fifth_words * pairs);
   layout.stream = sections.next(pair_bytes(header.code_bits) * pairs);
@@ -48,7 +48,7 @@ void check_groups(const WindowView& view) {
   }
   if (end != view.pairs()) throw std::invalid_argument("packed weights whose groups do not fill the stream");
   std::vector<bool> seen(view.header.rows);
-  for (std::size_t lane = 0; lane < kGroupRows * view.groups(); ++lane) {
+  for (std::size_t lane = 0; lane < view.group_rows * view.groups(); ++lane) {
     const std::uint32_t row = view.order[lane];
     if (lane >= view.header.rows ? row != kNoRow : row >= view.header.rows || seen[row]) {
       throw std::invalid_argument("packed weights whose lanes are not the rows, each once");
@@ -102,19 +102,19 @@ std::vector<std::uint8_t> put_sections(PackedHeader header, const WindowShape& s
               packed.data() + layout.codebook);
   for (std::size_t plane = 0; plane < planes.size(); ++plane) {
     put(packed, layout.digits + plane * planes[plane].size(), planes[plane]);
-    const auto sums = row_sums(matrix, rows, planes[plane]);
+    const auto sums = row_sums(matrix, rows, planes[plane], shape.group_rows);
     put(packed, layout.sums + plane * sums.size() * sizeof(std::int32_t), sums);
   }
   put(packed, layout.ends, groups.ends);
-  put(packed, layout.order, lanes_of(rows));
+  put(packed, layout.order, lanes_of(rows, shape.group_rows));
   put(packed, layout.starts, groups.starts);
   if (shape.fifth_words != 0) put(packed, layout.fifths, groups.fifths);
   put(packed, layout.stream, groups.stream);
   return packed;
 }
 
-bool groups_fit(const PackedHeader& header) {
-  return header.columns <= kMostColumns && header.units == (header.rows + kGroupRows - 1) / kGroupRows;
+bool groups_fit(const PackedHeader& header, const WindowShape& shape) {
+  return header.columns <= kMostColumns && header.units == (header.rows + shape.group_rows - 1) / shape.group_rows;
 }
 
 WindowView find_sections(std::span<const std::uint8_t> packed, const PackedHeader& header, const WindowShape& shape) {
@@ -123,6 +123,7 @@ WindowView find_sections(std::span<const std::uint8_t> packed, const PackedHeade
   WindowView view{};
   view.header = header;
   view.planes = shape.planes;
+  view.group_rows = shape.group_rows;
   view.stream_bytes = pair_bytes(header.code_bits);
   const std::uint8_t* const data = packed.data();
   view.codebook = reinterpret_cast<const float*>(data + layout.codebook);

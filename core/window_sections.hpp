@@ -13,6 +13,7 @@ namespace dcz {
 
 // What a form, or a variant of one, has of each.
 struct WindowShape {
+  std::size_t group_rows;
   std::size_t planes;       // of digits
   std::size_t starts;       // of a pair
   std::size_t fifth_words;  // of a pair
@@ -44,7 +45,7 @@ std::vector<std::uint8_t> put_sections(PackedHeader header, const WindowShape& s
                                        const RowOrder& rows, const DigitPlanes& planes, const PackedGroups& groups);
 
 // Whether columns and groups go with the rows and columns of the header.
-bool groups_fit(const PackedHeader& header);
+bool groups_fit(const PackedHeader& header, const WindowShape& shape);
 
 // All parts but `blocks`. Throws std::invalid_argument unless the sections fill the bytes.
 WindowView find_sections(std::span<const std::uint8_t> packed, const PackedHeader& header, const WindowShape& shape);

@@ -34,16 +34,17 @@ def read(packed):
     bits, units, pairs = facts.code_bits, facts.units, facts.length
     windows, planes = 2 if facts.slots & TWO_WINDOWS else 1, 4 if facts.slots & DIGITS24 else 1
     stream_bytes = 256 if bits == 8 else 192
-    sizes = [4 << bits, planes << bits, 4 * units, 64 * units, 64 * units * planes, 2 * windows * pairs]
+    lanes = units * 32 // windows
+    sizes = [4 << bits, planes << bits, 4 * units, 4 * lanes, 4 * lanes * planes, 2 * windows * pairs]
     sizes += [16 * pairs * (bits == 5), stream_bytes * pairs]
     codebook, digits, ends, order, sums, starts, fifths, stream = window_twin.sections(packed, sizes)
-    ends, order = np.frombuffer(ends, np.uint32), np.frombuffer(order, np.uint32).reshape(-1, 16)
+    ends, order = np.frombuffer(ends, np.uint32), np.frombuffer(order, np.uint32).reshape(units, 32 // windows)
     starts = np.frombuffer(starts, np.uint16).reshape(pairs, windows)
     fifths = np.unpackbits(np.frombuffer(fifths, np.uint8), bitorder="little").reshape(-1, 2, 64)
     stream = np.frombuffer(stream, np.uint8).reshape(-1, stream_bytes)
     codes, filled = np.full((facts.rows, facts.columns), -1, np.int64), 0
-    for group, (pair, step, lane, slot) in slots_of(ends):
-        byte = 4 * lane + slot
+    for group, (pair, step, row, slot) in slots_of(ends):
+        byte, lane = 4 * row + slot, row if windows == 2 else 16 * step + row
         place = int(stream[pair, 64 * step + byte])
         if place == window_twin.NOTHING:
             continue

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from deepcompression.packing import FORMS, Header
 from deepcompression.plain_many import Panel, Quad, sections, unsigned16
 
-_GROUP_ROWS, _STEP_SLOTS, _BLOCK_COLUMNS, _BLOCK_ELEMENTS = 16, 64, 63, 64
+_STEP_ROWS, _STEP_SLOTS, _BLOCK_COLUMNS, _BLOCK_ELEMENTS = 16, 64, 63, 64
 
 # Products held at once: bounds the memory of a call at about 12 bytes each.
 _CHUNK_PRODUCTS = 1 << 20
@@ -51,22 +51,27 @@ class _Window(NamedTuple):
     codebook: Tensor  # float32 (1 << code_bits,)
     digits: Tensor  # int8 (1 << code_bits,), of the plane 0
     ends: Tensor  # int32 (groups,)
-    order: Tensor  # int32 (16 * groups,)
+    order: Tensor  # int32 (rows of a group * groups,)
     starts: Tensor  # int32 (pairs, windows of a pair)
     fifths: Tensor  # uint8 (16 * pairs,) in the form wide with 5 bits a code
     stream: Tensor  # uint8 (pairs, bytes of a pair)
 
 
 def _windows(facts: Header) -> int:
-    """Of a pair."""
+    """Of a pair of steps; with one, each step is of rows of its own."""
     return 1 if facts.form == "wide" and not facts.slots & 2 else 2
+
+
+def _group_rows(facts: Header) -> int:
+    return 2 * _STEP_ROWS // _windows(facts)
 
 
 def _window(packed: Tensor, facts: Header) -> _Window:
     groups, pairs, centroids = facts.units, facts.length, 1 << facts.code_bits
     pair_bytes, windows, wide = 256 if facts.code_bits == 8 else 192, _windows(facts), facts.form == "wide"
     planes = (4 if facts.slots & 1 else 1) if wide else 3 if facts.grid_bits == 16 else 1
-    sizes = [4 * centroids, planes * centroids, 4 * groups, 64 * groups, 64 * groups * planes, 2 * windows * pairs]
+    lanes = groups * _group_rows(facts)
+    sizes = [4 * centroids, planes * centroids, 4 * groups, 4 * lanes, 4 * lanes * planes, 2 * windows * pairs]
     sizes += [16 * pairs if wide and facts.code_bits == 5 else 0, pair_bytes * pairs]
     codebook, digits, ends, order, _, starts, fifths, stream = sections(packed, sizes)
     return _Window(
@@ -124,13 +129,14 @@ def _window_sums(window: _Window, facts: Header, x: Tensor, weights: Tensor) -> 
     """(vectors, rows): sums over survivors of x, (vectors, columns), times the weight of its code, in x's dtype."""
     vectors = len(x)
     blocks = _in_blocks(x, facts)
-    lanes = x.new_zeros(vectors, facts.units, _GROUP_ROWS)
+    lanes = x.new_zeros(vectors, facts.units, _group_rows(facts))
     chunk = max(1, _CHUNK_PRODUCTS // max(1, vectors * 2 * _STEP_SLOTS))
     for first in range(0, facts.length, chunk):
         last = min(first + chunk, facts.length)
         places, codes = _slots(window, facts, first, last)
         products = blocks[:, places.long()] * weights[codes.long()]
-        sums = products.view(vectors, last - first, 2, _GROUP_ROWS, 4).sum((2, 4), dtype=x.dtype)
+        sums = products.view(vectors, last - first, 2, _STEP_ROWS, 4).sum(4, dtype=x.dtype)
+        sums = sums.sum(2, dtype=x.dtype) if _windows(facts) == 2 else sums.flatten(2)
         pairs = torch.arange(first, last, dtype=torch.int32, device=x.device)
         lanes.index_add_(1, torch.searchsorted(window.ends, pairs, right=True), sums)
     rows = window.order[: facts.rows].long()
