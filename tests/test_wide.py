@@ -46,11 +46,20 @@ def test_packed_bytes_are_as_described(centroids, two_windows):
 
 
 @pytest.mark.parametrize(
-    ("density", "two_windows", "share"), [(0.09, False, 0.89), (0.04, False, 0.72), (0.09, True, 0.77), (0.25, 0, 0.96)]
+    ("density", "two_windows", "share"), [(0.09, False, 0.89), (0.04, False, 0.77), (0.09, True, 0.78), (0.25, 0, 0.96)]
 )
 def test_slots_find_survivors(density, two_windows, share):
     packed, _ = pack(random_mask((64, 4096), density), 16, 0, bool(two_windows))
     assert read(packed).filled >= share
+
+
+@pytest.mark.parametrize("two_windows", [False, True])
+def test_rows_whose_survivors_lie_alike_are_packed_together(two_windows):
+    mask = random_mask((128, 2520), 0.3)
+    mask[::2, 1260:] = mask[1::2, :1260] = False
+    packed, _ = pack(mask, 16, 0, two_windows)
+    # of rows of either kind, mixed, one half would wait for the other
+    assert read(packed).filled >= 0.85
 
 
 @pytest.mark.parametrize("centroids", CENTROIDS)
