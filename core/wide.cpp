@@ -15,7 +15,7 @@ std::size_t windows_of(const PackedHeader& header) { return (header.slots & kTwo
 
 WindowShape shape_of(const PackedHeader& header) {
   const bool digits24 = (header.slots & kDigits24) != 0, fifths = header.code_bits == 5;
-  return {.group_rows = kGroupRows * 2 / windows_of(header),
+  return {.group_rows = kStepRows * 2 / windows_of(header),
           .planes = digits24 ? std::size_t{4} : 1,
           .starts = windows_of(header),
           .fifth_words = fifths ? std::size_t{2} : 0};
@@ -58,7 +58,7 @@ class Packer {
       for (std::size_t k = 0; k < 4 && row.pending(); ++k, ++row.next) {
         const std::size_t local = row.columns[row.next] - block * kBlockColumns;
         if (local >= columns) break;
-        put_slot(window + lane / kGroupRows, 4 * (lane % kGroupRows) + k, local, row.codes[row.next]);
+        put_slot(window + lane / kStepRows, 4 * (lane % kStepRows) + k, local, row.codes[row.next]);
       }
     }
   }

@@ -103,11 +103,11 @@ template <unsigned kCodeBits, bool kTwoWindows, std::size_t kBlockBytes, typenam
 // longer.
 inline void put_sixteen(const WideTask& task, std::size_t sixteen, __m512 sums) {
   if (task.bias) {
-    const V rows = load(task.view->order + sixteen * kGroupRows);
+    const V rows = load(task.view->order + sixteen * kStepRows);
     sums =
         _mm512_add_ps(sums, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), rows_of(task, sixteen), rows, task.bias, 4));
   }
-  alignas(64) float results[kGroupRows];
+  alignas(64) float results[kStepRows];
   _mm512_store_ps(results, sums);
   put_rows(task, sixteen, results, task.y);
 }

@@ -160,7 +160,7 @@ class Run {
   __m512 total(std::size_t sixteen, const V (&sums)[kPowers]) const {
     V balance[kDigits], powers[kPowers];
     for (unsigned i = 0; i < kDigits; ++i) {
-      balance[i] = _mm512_slli_epi32(load(view_.sum_plane(digits_.first + i) + sixteen * kGroupRows), 7);
+      balance[i] = _mm512_slli_epi32(load(view_.sum_plane(digits_.first + i) + sixteen * kStepRows), 7);
     }
     for (unsigned i = 0; i < kPowers; ++i) powers[i] = sums[i];
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {

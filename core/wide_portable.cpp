@@ -35,7 +35,7 @@ void prepare(const WideTask& task) {
 }
 
 // The most rows of a group.
-constexpr std::size_t kMostRows = 2 * kGroupRows;
+constexpr std::size_t kMostRows = 2 * kStepRows;
 
 // take(lane, step, place, code) for each slot of a pair.
 template <typename Take>
@@ -48,7 +48,7 @@ void visit_slots(const WideView& view, std::size_t pair, const Take& take) {
     for (std::size_t i = 0; i < kStepSlots; ++i) {
       const std::size_t code = code_bits == 8 ? std::size_t{codes[step * kStepSlots + i]}
                                               : (codes[i] >> (4 * step) & 15u) | (fifths >> i & 1) << 4;
-      take(i / 4 + (view.two_windows() ? 0 : step * kGroupRows), step, places[step * kStepSlots + i] & mask, code);
+      take(i / 4 + (view.two_windows() ? 0 : step * kStepRows), step, places[step * kStepSlots + i] & mask, code);
     }
   }
 }

@@ -10,7 +10,7 @@ namespace dcz {
 namespace {
 
 WindowShape shape_of(const PackedHeader& header) {
-  return {.group_rows = kGroupRows,
+  return {.group_rows = kStepRows,
           .planes = header.grid == Grid::int16 ? std::size_t{3} : 1,
           .starts = 2,
           .fifth_words = 0};
@@ -71,10 +71,10 @@ std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits
   check_matrix(matrix, digits, "window");
   PackedHeader header = window_header(Form::window, matrix, digits);
   header.slots = static_cast<std::uint8_t>(slots);
-  const RowOrder rows = order_rows(matrix, kGroupRows);
+  const RowOrder rows = order_rows(matrix, kStepRows);
   Packer packer(header.code_bits, slots);
-  for (std::size_t group = 0; group * kGroupRows < rows.order.size(); ++group)
-    packer.add_group({matrix, rows, kGroupRows, group});
+  for (std::size_t group = 0; group * kStepRows < rows.order.size(); ++group)
+    packer.add_group({matrix, rows, kStepRows, group});
   const auto planes = planes_from(digits, std::size_t{1} << header.code_bits);
   return put_sections(header, shape_of(header), matrix, rows, planes, packer.packed);
 }

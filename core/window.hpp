@@ -26,7 +26,7 @@
 
 namespace dcz {
 
-inline constexpr std::size_t kGroupRows = 16, kStepSlots = 64, kBlockColumns = 63, kBlockElements = 64;
+inline constexpr std::size_t kStepRows = 16, kStepSlots = 64, kBlockColumns = 63, kBlockElements = 64;
 inline constexpr std::uint8_t kNothing = 63;  // a place with a zero
 inline constexpr std::uint32_t kNoRow = 0xffffffff;
 

@@ -133,8 +133,8 @@ template <typename Kernel, unsigned kCodeBits, SlotOrder kFound, std::size_t kVe
     }
     for (std::size_t v = 0; v < vectors; ++v) Kernel::settle(sums[v], totals[v]);
   }
-  for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-    const std::uint32_t row = view.order[group * kGroupRows + lane];
+  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+    const std::uint32_t row = view.order[group * kStepRows + lane];
     if (row >= view.header.rows) continue;
     const float bias = task.bias ? task.bias[row] : 0;
     for (std::size_t v = 0; v < vectors; ++v) {

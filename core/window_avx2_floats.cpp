@@ -57,7 +57,7 @@ class Floats {
     }
   }
 
-  using Totals = std::array<float, kGroupRows>;
+  using Totals = std::array<float, kStepRows>;
 
   static void settle(Sums& sums, Totals& totals) {
     for (std::size_t i = 0; i < kHalves; ++i) {

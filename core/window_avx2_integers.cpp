@@ -4,7 +4,7 @@
 namespace dcz::avx2 {
 namespace {
 
-using Integers = std::array<std::int64_t, kGroupRows>;
+using Integers = std::array<std::int64_t, kStepRows>;
 
 // 32 bytes as 16 bits each: of rows 0, 1, 4 and 5 and of rows 2, 3, 6 and 7.
 struct Halfwords {

@@ -73,7 +73,7 @@ void run_pass(const WindowTask& task, std::size_t vector, std::size_t first, std
     add_group<kCodeBits, kTransposed, kVectors>(view, group, weights, x, totals);
     const __m512 bias = bias_of(task, group);
     for (unsigned v = 0; v < kVectors; ++v) {
-      alignas(64) float results[kGroupRows];
+      alignas(64) float results[kStepRows];
       _mm512_store_ps(results, _mm512_add_ps(totals[v], bias));
       put_rows(task, group, results, task.y + (vector + v) * view.header.rows);
     }

@@ -137,14 +137,14 @@ void run_pass(const WindowTask& task, std::size_t vector, std::size_t width, std
     const __m512 bias = bias_of(task, group);
     V row_sums[kDigits];
     for (unsigned i = 0; i < kDigits; ++i) {
-      row_sums[i] = load(view.sum_plane(kWide ? 1 + i : 0) + group * kGroupRows);
+      row_sums[i] = load(view.sum_plane(kWide ? 1 + i : 0) + group * kStepRows);
     }
     const auto total = [&](std::size_t v) {
       const V* const parts = sums[group - first] + v * kPerVector * kDigits;
       return _mm512_add_ps(exact_sums<kPerVector, kDigits>(parts, row_sums, task.steps[vector + v], scale), bias);
     };
     if constexpr (kWidth == 1) {
-      alignas(64) float out[kGroupRows];
+      alignas(64) float out[kStepRows];
       _mm512_store_ps(out, total(0));
       put_rows(task, group, out, task.y + vector * view.header.rows);
     } else {

@@ -10,16 +10,16 @@ template <typename Task>
 __mmask16 rows_of(const Task& task, std::size_t group) {
   const std::uint64_t rows = task.view->header.rows;
   if (rows > 0xffffffffu) return 0xffff;
-  const V order = load(task.view->order + group * kGroupRows);
+  const V order = load(task.view->order + group * kStepRows);
   return _mm512_cmplt_epu32_mask(order, _mm512_set1_epi32(static_cast<int>(rows)));
 }
 
 // What is added to the sums of a group.
 inline __m512 bias_of(const WindowTask& task, std::size_t group) {
-  alignas(64) float bias[kGroupRows] = {};
+  alignas(64) float bias[kStepRows] = {};
   const __mmask16 there = task.bias ? rows_of(task, group) : __mmask16{0};
   for (std::size_t lane = 0; there >> lane != 0; ++lane) {
-    if (there >> lane & 1) bias[lane] = task.bias[task.view->order[group * kGroupRows + lane]];
+    if (there >> lane & 1) bias[lane] = task.bias[task.view->order[group * kStepRows + lane]];
   }
   return _mm512_load_ps(bias);
 }
@@ -27,13 +27,13 @@ inline __m512 bias_of(const WindowTask& task, std::size_t group) {
 // The results of a group's lanes -> their rows of y.
 template <typename Task>
 void put_rows(const Task& task, std::size_t group, const float* results, float* y) {
-  const std::uint32_t* const rows = task.view->order + group * kGroupRows;
+  const std::uint32_t* const rows = task.view->order + group * kStepRows;
   const __mmask16 there = rows_of(task, group);
   if (there == 0xffff) {
 #pragma GCC unroll 16
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) y[rows[lane]] = results[lane];
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) y[rows[lane]] = results[lane];
   } else {
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) {
       if (there >> lane & 1) y[rows[lane]] = results[lane];
     }
   }
@@ -79,9 +79,9 @@ inline void put_side_by_side(const WindowTask& task, std::size_t group, __m512 (
   const auto some = static_cast<__mmask16>((1u << vectors) - 1);
   const __mmask16 there = rows_of(task, group);
 #pragma GCC unroll 16
-  for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
+  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
     if (there >> lane & 1) {
-      _mm512_mask_storeu_ps(by_row + task.view->order[group * kGroupRows + lane] * vectors, some, results[lane]);
+      _mm512_mask_storeu_ps(by_row + task.view->order[group * kStepRows + lane] * vectors, some, results[lane]);
     }
   }
 }

@@ -211,7 +211,7 @@ void add_quarter(const std::uint8_t* stream, const float* window, const Weights&
   });
 }
 
-using Sums = std::array<float32x4_t, kGroupRows>;
+using Sums = std::array<float32x4_t, kStepRows>;
 
 // Pairs whose sums are added to the totals at once: they would lose digits in one long chain.
 constexpr std::size_t kSettle = 64;
@@ -223,7 +223,7 @@ template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
   const Codebook<kCodeBits> kept = codebook;  // in registers
   Sums totals{};
   for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last;) {
-    float32x4_t sums[kGroupRows]{};
+    float32x4_t sums[kStepRows]{};
     for (const std::size_t settled = pair + std::min(kSettle, last - pair); pair < settled; ++pair) {
       const std::uint8_t* const stream = view.stream + pair * view.stream_bytes;
       unrolled<2>([&](auto step) {
@@ -235,7 +235,7 @@ template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
         });
       });
     }
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) totals[lane] = vaddq_f32(totals[lane], sums[lane]);
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) totals[lane] = vaddq_f32(totals[lane], sums[lane]);
   }
   return totals;
 }
@@ -245,8 +245,8 @@ void run_tile(const WindowTask& task, const Codebook<kCodeBits>& codebook, std::
   const WindowView& view = *task.view;
   const Sums sums = sums_of<kCodeBits, kOrder, kWidth>(view, codebook, group, tile_of(task, vector));
   const std::size_t vectors = std::min(kWidth, task.vectors - vector);
-  for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-    const std::uint32_t row = view.order[group * kGroupRows + lane];
+  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+    const std::uint32_t row = view.order[group * kStepRows + lane];
     if (row >= view.header.rows) continue;
     std::array<float, kTile> found{vaddvq_f32(sums[lane])};
     if constexpr (kWidth != 1) vst1q_f32(found.data(), sums[lane]);

@@ -94,8 +94,8 @@ inline void add_integer_step(const IntegerStep<kDigits>& step, const std::uint8_
 template <typename Products, std::size_t kX, std::size_t kDigits>
 inline void total_rows(const WindowView& view, std::size_t group, const IntegerSums<Products, kX, kDigits>& sums,
                        std::int64_t* totals) {
-  for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-    const std::size_t at = group * kGroupRows + lane;
+  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+    const std::size_t at = group * kStepRows + lane;
     totals[lane] = 0;
     if (kX == 1) continue;
     const std::int64_t digits =
@@ -131,10 +131,10 @@ template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCode
   }
   const float scale = kDigits == 1 ? view.header.scale8 : view.header.scale16;
   for (std::size_t v = 0; v < vectors; ++v) {
-    std::int64_t totals[kGroupRows];
+    std::int64_t totals[kStepRows];
     total_rows(view, group, sums[v], totals);
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-      const std::uint32_t row = view.order[group * kGroupRows + lane];
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+      const std::uint32_t row = view.order[group * kStepRows + lane];
       if (row >= view.header.rows) continue;
       const float bias = task.bias ? task.bias[row] : 0;
       task.y[v * view.header.rows + row] =

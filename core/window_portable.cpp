@@ -120,18 +120,18 @@ template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Sum>
 void run_group(const WindowTask& task, const Weights<Value>& weights, std::size_t group, std::size_t v) {
   const WindowView& view = *task.view;
   const Value* const x = vector_of<Value>(task, v);
-  std::array<Sum, kGroupRows> totals{};
+  std::array<Sum, kStepRows> totals{};
   const std::size_t last = view.last_pair(group);
   for (std::size_t pair = view.first_pair(group); pair < last;) {
-    std::array<Pair<Sum>, kGroupRows> sums{};
+    std::array<Pair<Sum>, kStepRows> sums{};
     for (const std::size_t settled = pair + std::min(kSettle, last - pair); pair < settled; ++pair) {
       add_pair<kCodeBits, kOrder>(view.stream + pair * view.stream_bytes, x + view.start(2 * pair) * kBlockElements,
                                   x + view.start(2 * pair + 1) * kBlockElements, weights, sums.data());
     }
-    for (std::size_t lane = 0; lane < kGroupRows; ++lane) totals[lane] += sums[lane].first + sums[lane].second;
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) totals[lane] += sums[lane].first + sums[lane].second;
   }
-  for (std::size_t lane = 0; lane < kGroupRows; ++lane) {
-    const std::uint32_t row = view.order[group * kGroupRows + lane];
+  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+    const std::uint32_t row = view.order[group * kStepRows + lane];
     if (row >= view.header.rows) continue;
     task.y[v * view.header.rows + row] = finish(task, v, totals[lane], task.bias ? task.bias[row] : 0);
   }
