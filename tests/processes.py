@@ -93,7 +93,7 @@ def _run(rank: int, ranks: int, folder: str, function: Callable[..., Any], argum
         if not isinstance(error, ValueError | RuntimeError | OSError):
             told = (None, (type(error).__name__, traceback.format_exc()))
     Path(folder, str(rank)).write_bytes(pickle.dumps(told))
-    if told[1] is None:
+    if told[1] is None and dist.is_initialized():
         dist.destroy_process_group()
     # no exit handlers: they wait for ranks that may have died
     os._exit(0)

@@ -5,7 +5,6 @@ the file alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ def run(options: Options) -> Path | None:
     Called again after it was killed, it goes on from `<name>.checkpoint`, and ends with the same file. Raises
     FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that will not do.
     """
-    with closing(Job(options)) as job:
+    with Job(options) as job:
         return _run(job)
 
 

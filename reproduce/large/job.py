@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 import torch
@@ -80,8 +80,8 @@ class Options:
 
 
 class Job:
-    """What every way to a file has in common: data and settings, checked before any training; files; the test. To be
-    closed.
+    """What every way to a file has in common: data and settings, checked before any training; files; the test. Used in
+    a `with`, after which other jobs may work in the folder, and the processes have left their group.
     """
 
     def __init__(self, options: Options, frozen: tuple[str, ...] = ()) -> None:
@@ -110,10 +110,16 @@ class Job:
         self._locked: IO[str] | None = None
         self.together(self._lock)
 
-    def close(self) -> None:
-        """Lets other jobs work in the folder."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._locked is not None:
             self._locked.close()
+        if kind is None:
+            # a thread of gloo that still holds a tensor while the interpreter ends would abort the process
+            self.means.accelerator.free_memory()
+            self.means.accelerator.end_training()
 
     def _lock(self) -> None:
         """Held as long as the job lives: of one whose launcher was killed, processes may still be at work."""
