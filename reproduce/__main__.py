@@ -105,9 +105,6 @@ def _large(name: str) -> Callable[..., None]:
         retrain_epochs: Annotated[
             float, typer.Option(min=0, help="After each pruning of the convolutions or fully connected layers.")
         ] = default.retrain_epochs,
-        last_retrain_epochs: Annotated[
-            float | None, typer.Option(min=0, help="In the last round, where most is pruned; else as in the others.")
-        ] = None,
         share_epochs: Annotated[float, typer.Option(min=0, help="Of the centroids.")] = default.share_epochs,
         rate: Annotated[float, typer.Option(min=0, help="Learning rate of the dense network.")] = default.rate,
         retrain_rate: Annotated[float, typer.Option(min=0, help="After pruning.")] = default.rate / 10,
@@ -139,7 +136,7 @@ def _large(name: str) -> Callable[..., None]:
             raise typer.BadParameter(f"{convolutions} has the convolutions of vgg-16, and does not go with --weights")
         if epochs is None:
             epochs = default.epochs if weights is None else 0.0
-        rates = Rates(epochs, rate, retrain_epochs, retrain_rate, share_epochs, share_rate, last_retrain_epochs)
+        rates = Rates(epochs, rate, retrain_epochs, retrain_rate, share_epochs, share_rate)
         options = Options(
             name,
             data,

@@ -95,13 +95,6 @@ def test_convolutions_and_connected_layers_take_turns():
     assert phases[2].dropout == pytest.approx((0.5 * 0.04**0.1,) * 2)
 
 
-def test_the_last_round_may_be_retrained_for_longer():
-    model, rates = small(VGG16), dataclasses.replace(RATES, last_retrain_epochs=9.0)
-    before, phases = schedule(recipe_of("vgg-16"), model, RATES), schedule(recipe_of("vgg-16"), model, rates)
-    assert [phase.epochs for phase in phases[-3:-1]] == [9.0, 9.0]
-    assert [*phases[:-3], phases[-1]] == [*before[:-3], before[-1]]
-
-
 def test_frozen_convolutions_and_given_weights_leave_phases_out():
     model = small(VGG16)
     frozen = schedule(recipe_of("vgg-16"), model, RATES, frozen=("conv",))

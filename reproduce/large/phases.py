@@ -17,7 +17,7 @@ _DROPOUT = 0.5
 @dataclass(frozen=True)
 class Rates:
     """How long and how fast each kind of phase trains: epochs, and learning rates at their beginning, of SGD (for
-    centroids, of Adam). `last_retrain_epochs` are those of the last round, if they are others.
+    centroids, of Adam).
     """
 
     epochs: float
@@ -26,7 +26,6 @@ class Rates:
     retrain_rate: float
     share_epochs: float
     share_rate: float
-    last_retrain_epochs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,19 +97,15 @@ def schedule(recipe: dc.Recipe, model: Large, rates: Rates, frozen: tuple[str, .
     phases = []
     if rates.epochs:
         phases.append(Phase("train", rates.epochs, rates.rate, frozen=frozen, warmup=500))
-    rounds = _rounds(recipe)
-    for turn in range(rounds):
-        epochs = rates.retrain_epochs
-        if turn + 1 == rounds and rates.last_retrain_epochs is not None:
-            epochs = rates.last_retrain_epochs
+    for turn in range(_rounds(recipe)):
         for kind, other in ((CONVOLUTIONS, CONNECTED), (CONNECTED, CONVOLUTIONS)):
             if kind in frozen:
                 continue
             pruned = turn + 1 if kind == CONNECTED else turn
             phases.append(
                 Phase(
-                    f"prune {kind} {turn + 1}/{rounds}",
-                    epochs,
+                    f"prune {kind} {turn + 1}/{_rounds(recipe)}",
+                    rates.retrain_epochs,
                     rates.retrain_rate,
                     prunes=kind,
                     turn=turn,
@@ -118,7 +113,7 @@ def schedule(recipe: dc.Recipe, model: Large, rates: Rates, frozen: tuple[str, .
                     dropout=_dropout(recipe, model, pruned),
                 )
             )
-    dropout = _dropout(recipe, model, rounds)
+    dropout = _dropout(recipe, model, _rounds(recipe))
     phases.append(Phase("share", rates.share_epochs, rates.share_rate, shares=True, frozen=frozen, dropout=dropout))
     return phases
 
