@@ -89,7 +89,7 @@ def test_only_connected_layers_are_trained_and_all_is_compressed(tmp_path, monke
     options = job(data, out)
     path = frozen.run_frozen(options, tmp_path)
     result = json.loads(path.with_suffix(".json").read_text())
-    assert [stage["stage"] for stage in result["stages"][:2]] == ["train", "prune fc 1/5"]
+    assert [stage["stage"] for stage in result["stages"][:3]] == ["train", "prune fc 1/1", "share"]
     assert {"test_error_percent", "dense_test_error_percent", "longer_dense_test_error_percent"} <= result.keys()
     assert result["data"]["training"] == 32
 
