@@ -134,7 +134,7 @@ def in_group(rank, data, out):
 
 
 def test_the_processes_of_a_job_leave_their_group(folder, tmp_path):
-    # a thread of gloo that outlives the interpreter aborts the process, one time in some hundred
+    # a thread of gloo that outlives the interpreter aborts the process now and then
     assert processes.results(in_group, folder, tmp_path) == [(True, False)] * 2
 
 
