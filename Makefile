@@ -41,13 +41,13 @@ fuzz: .venv/installed
 
 # Writes the golden files anew: only when the format changes on purpose.
 golden: .venv/installed
-	$(BIN)/python -m pytest tests/test_golden.py --write-golden
+	$(BIN)/python -m pytest tests/file/test_golden.py --write-golden
 
 # Sizes beside other coders', speeds beside other libraries', and the page of results. Downloads packages; an hour and a
 # half the first time.
 benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
-	missed=0; for each in file_size decode_speed read_speed small_speed layers convolutions models big_checkpoint real_models; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
+	missed=0; for each in file_size speed.decode speed.read speed.small layers layers.convolutions layers.models speed.big_checkpoint real_models; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
 	  $(BIN)/python -m benchmarks.page && exit $$missed
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)

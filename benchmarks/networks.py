@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import tensors
-from deepcompression import tensor
+from deepcompression.tensors import tensor
 from reproduce.models import LeNet5, LeNet300100
 
 # Channels of VGG-16's convolutions; a pooling ends each group.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import RESULTS, ROOT
-from benchmarks.file_size import COLUMNS
+from benchmarks.file_size.__main__ import COLUMNS
 from reproduce.table import markdown, read_results
 
 PAGE = ROOT / "docs" / "results.md"

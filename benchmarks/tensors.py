@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.packages import PACKAGES, Weights, layers
-from deepcompression.codebook import share_values
-from deepcompression.criteria import CRITERIA
-from deepcompression.file import DczFile
-from deepcompression.tensor import Array, CompressedTensor, DenseTensor, Tensor
+from deepcompression.file.reader import DczFile
+from deepcompression.pruning.criteria import CRITERIA
+from deepcompression.sharing.codebook import share_values
+from deepcompression.tensors.dtypes import Array
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "benchmarks"

@@ -10,21 +10,30 @@ small safe file.
 import it when called.
 """
 
-from deepcompression.calibrate import calibrate
-from deepcompression.compress import compress, compress_tensors, finalize, load, resume, save
-from deepcompression.explanation import Explanation
-from deepcompression.file import DczFile, Tie, load_tensors, save_tensors
-from deepcompression.plan import Plan, plan, sensitivity
-from deepcompression.prune import Pruner, prune
-from deepcompression.recipe import Encode, Prune, Recipe, Rule, Share
-from deepcompression.report import Report
-from deepcompression.retraining import DeadNeurons, dead_neurons, freeze, scaled_dropout
-from deepcompression.run import explain, run
-from deepcompression.schedule import Gradual, OneShot, Rounds
-from deepcompression.share import share
-from deepcompression.streaming import compress_checkpoint
-from deepcompression.tensor import CompressedTensor, DenseTensor
-from deepcompression.wire import FormatError
+from deepcompression.calibration.calibrate import calibrate
+from deepcompression.calibration.plan import Plan, plan, sensitivity
+from deepcompression.coding.coders import Encode
+from deepcompression.common.binary import FormatError
+from deepcompression.convert.tensors import compress_tensors
+from deepcompression.convert.to_dcz import compress_checkpoint
+from deepcompression.file.reader import DczFile, load_tensors
+from deepcompression.file.report import Report
+from deepcompression.file.writer import save_tensors
+from deepcompression.nn.explanation import Explanation
+from deepcompression.nn.run import explain, run
+from deepcompression.pruning.criteria import Prune
+from deepcompression.pruning.schedule import Gradual, OneShot, Rounds
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.rule import Rule
+from deepcompression.sharing.share_weights import Share
+from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
+from deepcompression.training.prune_model import Pruner, prune
+from deepcompression.training.resume import resume
+from deepcompression.training.retraining import DeadNeurons, dead_neurons, freeze, scaled_dropout
+from deepcompression.training.save_load import load, save
+from deepcompression.training.share_model import share
+from deepcompression.training.stages import compress, finalize
 
 __version__ = "0.1.0"
 

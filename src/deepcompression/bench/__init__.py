@@ -1,4 +1,7 @@
-"""What computing from the compressed form brings on this machine, measured layer by layer for a file."""
+"""A file's layers measured on this machine, dense and from their compressed form.
+
+Imports nn, runtime, packed, file and what those import.
+"""
 
 from deepcompression.bench.measure import bench
 from deepcompression.bench.results import BenchResult, LayerResult, Settings

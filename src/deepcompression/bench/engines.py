@@ -12,10 +12,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from deepcompression.bench.results import Settings
+from deepcompression.runtime.convolution import BoundConv, Conv, Conv1d, Conv2d, Conv3d
 from deepcompression.runtime.layers import BoundLinear, Step
 from deepcompression.runtime.weights import DenseWeight, Floats, Shape, TileWeight, Weight, matrix_weight, tile_weight
-from deepcompression.runtime.windows import BoundConv, Conv, Conv1d, Conv2d, Conv3d
-from deepcompression.tensor import BitmapTensor
+from deepcompression.tensors.tensor import BitmapTensor
 
 # by the dimensions of the weight
 CONVOLUTIONS: dict[int, type[Conv]] = {3: Conv1d, 4: Conv2d, 5: Conv3d}
@@ -91,7 +91,7 @@ def _torch_dense(dense: Floats, x: Floats, padding: Shape) -> Call:
 def _torch_tiles(weight: TileWeight, x: Floats, padding: Shape) -> Call:
     import torch
 
-    from deepcompression.convolve import convolve
+    from deepcompression.nn.convolve import convolve
 
     packed, given, ones = torch.from_numpy(weight.packed), torch.from_numpy(x), (1,) * len(padding)
     return lambda: convolve(given, packed, None, weight.shape, ones, padding, ones, 1)

@@ -14,12 +14,13 @@ import numpy as np
 
 from deepcompression import _core
 from deepcompression.bench import engines
+from deepcompression.bench.energy import Meter, UnmeasurableError
 from deepcompression.bench.engines import CONVOLUTIONS, Call
 from deepcompression.bench.results import BenchResult, LayerResult, Settings
-from deepcompression.energy import Meter, UnmeasurableError
-from deepcompression.file import LIMIT_BYTES, DczFile
-from deepcompression.index import Entry
-from deepcompression.tensor import WEIGHT_DTYPES
+from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.file.index import Entry
+from deepcompression.file.reader import DczFile
+from deepcompression.tensors.dtypes import WEIGHT_DTYPES
 
 # Calls are timed in blocks of about so many seconds, ours and the dense ones in turn.
 _BLOCK_SECONDS = 0.002

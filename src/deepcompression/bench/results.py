@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deepcompression import packing
+from deepcompression.packed import packing
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepcompression.bench.results import BenchResult, LayerResult
-from deepcompression.report import printable
+from deepcompression.common.messages import printable
 
 
 def tables(result: BenchResult) -> Iterator[Table]:

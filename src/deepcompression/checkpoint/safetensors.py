@@ -9,10 +9,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepcompression.checkpoint.base import ByteFile, Opened, TensorEntry, check_inside, some
-from deepcompression.index import MAX_DIMENSIONS
-from deepcompression.tensor import STORAGE, DenseTensor, size_bytes
-from deepcompression.wire import FormatError
+from deepcompression.checkpoint.checkpoint import Opened, check_inside
+from deepcompression.common.binary import MAX_DIMENSIONS, FormatError
+from deepcompression.common.files import ByteFile
+from deepcompression.common.messages import some
+from deepcompression.tensors.dtypes import STORAGE, size_bytes
+from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.tensor import DenseTensor
 
 LENGTH_BYTES = 8
 METADATA = "__metadata__"

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deepcompression.checkpoint.base import TensorEntry, raw_bytes
-from deepcompression.checkpoint.onnx_graph import FORMAT, GRAPH
-from deepcompression.checkpoint.onnx_graph import SUFFIX as ONNX_SUFFIX
-from deepcompression.checkpoint.onnx_write import write_onnx
+from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
+from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
+from deepcompression.checkpoint.onnx.write import write_onnx
 from deepcompression.checkpoint.safetensors import LENGTH_BYTES, METADATA, SUFFIX
-from deepcompression.file import atomic_path
-from deepcompression.tensor import STORAGE, DenseTensor
+from deepcompression.common.files import atomic_path
+from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.tensor import DenseTensor, raw_bytes
 
 Read = Callable[[str], DenseTensor]
 

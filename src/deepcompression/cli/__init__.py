@@ -1,4 +1,7 @@
-"""`dcz`: arguments -> the functions of the package, and their errors -> one line and an exit code."""
+"""`dcz`: arguments -> the functions of the package, and their errors -> one line and an exit code.
+
+Imports every room.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from typing import Any
 
 import typer
 
+from deepcompression.cli.bench import bench_file
 from deepcompression.cli.common import BAD_FILE, INTERRUPTED, MISMATCH, MISTAKE, SYSTEM, complain
-from deepcompression.cli.convert import compress, decompress
+from deepcompression.cli.compress import compress, decompress
 from deepcompression.cli.inspect import inspect, verify
-from deepcompression.cli.measure import bench_file
 from deepcompression.cli.plan import plan_command, sensitivity_command
 
 __all__ = ["BAD_FILE", "INTERRUPTED", "MISMATCH", "MISTAKE", "SYSTEM", "app", "main"]

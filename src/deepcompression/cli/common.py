@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 import deepcompression as dc
-from deepcompression.file import LIMIT_BYTES
-from deepcompression.report import Report, printable
+from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.messages import printable
+from deepcompression.file.report import Report
 
 MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED = 1, 3, 2, 4, 130
 

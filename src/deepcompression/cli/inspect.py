@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from deepcompression.checkpoint import GRAPH, open_checkpoint, recognise
+from deepcompression.checkpoint.onnx.graph import GRAPH
+from deepcompression.checkpoint.open import open_checkpoint
+from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.cli.common import (
     MISMATCH,
     FileArgument,
@@ -19,8 +21,9 @@ from deepcompression.cli.common import (
     print_json,
     print_report,
 )
-from deepcompression.file import LIMIT_BYTES, DczFile
-from deepcompression.tensor import DenseTensor
+from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.file.reader import DczFile
+from deepcompression.tensors.tensor import DenseTensor
 
 
 def inspect(file: FileArgument, as_json: JsonOption = False, limit_bytes: LimitOption = LIMIT_BYTES) -> None:

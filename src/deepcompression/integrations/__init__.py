@@ -1,3 +1,5 @@
-"""Callbacks for other people's trainers: `transformers` (Hugging Face) and `lightning`, each imported by itself, since
-each needs its library. Accelerate and plain loops need none: they call `pruner.step()`.
+"""Callbacks for other people's trainers: `transformers` (Hugging Face) and `lightning`, each imported by itself.
+
+Accelerate and plain loops need no callback: they call `pruner.step()`.
+Imports training, recipe, coding and what those import.
 """

@@ -8,10 +8,10 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from deepcompression.encode import DEFAULT_PROFILE
+from deepcompression.coding.coders import DEFAULT_PROFILE
 from deepcompression.integrations.stage import Stage, density, refuse_other_stages
-from deepcompression.prune import Pruner
-from deepcompression.recipe import Recipe
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.training.prune_model import Pruner
 
 
 class CompressionCallback(Callback):

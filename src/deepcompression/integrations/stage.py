@@ -12,14 +12,14 @@ from typing import Any
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from deepcompression.compress import save_together
-from deepcompression.encode import DEFAULT_PROFILE
-from deepcompression.parametrizations import Codebook, Mask
-from deepcompression.parametrize import chain
-from deepcompression.prune import Pruner
-from deepcompression.ranks import Ranks
-from deepcompression.recipe import Recipe
-from deepcompression.targets import module_name, plain_name, targets_of
+from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.targets import module_name, plain_name, targets_of
+from deepcompression.training.attach import chain
+from deepcompression.training.parametrizations import Codebook, Mask
+from deepcompression.training.prune_model import Pruner
+from deepcompression.training.ranks import Ranks
+from deepcompression.training.save_load import save_together
 
 
 class Stage:

@@ -8,12 +8,12 @@ from typing import Any
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from deepcompression.encode import DEFAULT_PROFILE
+from deepcompression.coding.coders import DEFAULT_PROFILE
 from deepcompression.integrations.stage import Stage, density, refuse_other_stages
-from deepcompression.parametrize import chain
-from deepcompression.prune import Pruner
-from deepcompression.recipe import Recipe
-from deepcompression.targets import targets_of
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.targets import targets_of
+from deepcompression.training.attach import chain
+from deepcompression.training.prune_model import Pruner
 
 
 class CompressionCallback(TrainerCallback):

@@ -1,13 +1,10 @@
-"""Runs a sequence of layers from a `.dcz` file with NumPy arrays, for services that do not want torch.
+"""Layers of a `.dcz` file run with NumPy alone: `Sequence.load("m.dcz", [Linear("fc1"), ReLU()])(x)`.
 
-    net = Sequence.load("lenet-5.dcz", [Conv2d("conv1"), MaxPool2d(2), Conv2d("conv2"), MaxPool2d(2),
-                                        Flatten(), Linear("fc1"), ReLU(), Linear("fc2")])
-    y = net(x)  # x float32 (count, 1, 28, 28) -> y float32 (count, 10)
-
-Weights stay compressed in memory: fully connected layers are computed straight from them, convolutions decode a few
-rows at a time. Layers take the arguments of torch's modules of the same name and give what those give.
+Weights stay compressed in memory.
+Imports file, packed and what those import.
 """
 
+from deepcompression.runtime.convolution import AdaptiveAvgPool2d, AvgPool2d, Conv1d, Conv2d, Conv3d, MaxPool2d
 from deepcompression.runtime.layers import (
     BatchNorm,
     Flatten,
@@ -21,7 +18,6 @@ from deepcompression.runtime.layers import (
     Tanh,
 )
 from deepcompression.runtime.sequence import LayerFacts, Sequence
-from deepcompression.runtime.windows import AdaptiveAvgPool2d, AvgPool2d, Conv1d, Conv2d, Conv3d, MaxPool2d
 
 __all__ = [
     "AdaptiveAvgPool2d",

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepcompression import packing
-from deepcompression.file import LIMIT_BYTES, DczFile
+from deepcompression.common.binary import LIMIT_BYTES, FormatError
+from deepcompression.file.reader import DczFile
+from deepcompression.packed import packing
 from deepcompression.runtime.layers import Layer, Step
 from deepcompression.runtime.weights import Floats, Shape, Source
-from deepcompression.wire import FormatError
 
 
 class LayerFacts(NamedTuple):

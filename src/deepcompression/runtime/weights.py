@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcompression import packing
-from deepcompression.file import DczFile
-from deepcompression.tensor import WEIGHT_DTYPES, BitmapTensor
+from deepcompression.file.reader import DczFile
+from deepcompression.packed import multiply, packing
+from deepcompression.tensors.dtypes import WEIGHT_DTYPES
+from deepcompression.tensors.tensor import BitmapTensor
 
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -94,7 +95,7 @@ class PackedWeight:
         raise TypeError("these weights are packed for products: convolutions take the form tile")
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:
-        return packing.matmul(self.packed, x, None, bias, self.activations, self.threads)
+        return multiply.matmul(self.packed, x, None, bias, self.activations, self.threads)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class TileWeight:
     def rows(self, first: int, count: int, scratch: Floats) -> Floats:
         columns = math.prod(self.shape[1:])
         out = scratch[: count * columns].reshape(count, columns)
-        return packing.rows(self.packed, first, count, out, self.threads)
+        return multiply.rows(self.packed, first, count, out, self.threads)
 
     def product(self, x: Floats, bias: Floats | None) -> Floats:
         raise TypeError("these weights are packed in the form tile, which does not multiply")

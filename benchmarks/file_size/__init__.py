@@ -1,0 +1,1 @@
+"""Sizes of files beside what other coders make of the same tensors."""

@@ -1,0 +1,199 @@
+"""Bytes of our profiles beside those of others, on the same tensors; says which demands on size are met.
+
+`make benchmarks` installs what it needs and runs it. Exit code 1 if a demand is not met.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import tensors as measured
+from benchmarks.environment import command, conclude, demand, environment, write_result
+from benchmarks.file_size.nncodec_size import RELEASE
+from benchmarks.file_size.peers import Peers, dense_size
+from benchmarks.packages import PACKAGES, UnavailableError
+from deepcompression.file.reader import DczFile
+from deepcompression.file.writer import save_tensors
+from deepcompression.tensors.dtypes import nonzero_bits
+from deepcompression.tensors.tensor import CompressedTensor, Tensor
+
+PROFILES = ("fast", "small", "paper")
+COLUMNS = {
+    "fast": "fast",
+    "small": "small",
+    "bound": "order-0 bound",
+    "paper": "paper's layout",
+    "zstd": "zstd -19",
+    "xz": "xz -9e",
+    "deepcabac": "DeepCABAC",
+}
+NOTES = (
+    "Bytes. A row holds a tensor's positions, codes and centroids; raw float32 centroids are added to zstd, xz and "
+    "DeepCABAC, none to the bound N * H(density) + survivors * H(codes).",
+    "A row `whole` holds all that a file needs: ours and the paper's layout are `.dcz` files with biases, index and "
+    "checksums; the others get no container, and for biases the least of raw, zstd and xz.",
+    "The paper's layout is the profile `paper`: Huffman codes, and the gap width that gives the smallest payload. zstd "
+    "and xz get a byte for each element (0: pruned, else code + 1); with 256 centroids, the mask's bits and a "
+    "byte a survivor.",
+    "DeepCABAC gets the settings of nncodec that make each tensor smallest; its headers are not counted.",
+    "The pretrained layers are pruned by magnitude and shared without retraining. Of MiniLM's six equal blocks, 0, 3 "
+    "and 5 are measured.",
+)
+
+Group = dict[str, Tensor]
+Sizes = dict[str, int]
+
+
+def groups() -> dict[str, Callable[[], Group]]:
+    """The name of each group and what makes its tensors; may raise UnavailableError."""
+
+    def synthetic() -> Group:
+        return {
+            "AlexNet fc6": measured.alexnet_fc6(),
+            "VGG-16 fc6": measured.vgg16_fc6(),
+            "conv 512x512x3x3": measured.convolution(),
+        }
+
+    made: dict[str, Callable[[], Group]] = {"squeezenet": measured.squeezenet, "synthetic": synthetic}
+    for name, network in measured.lenets().items():
+        made[name] = partial(dict, network)
+    for name in PACKAGES:
+        made[name] = partial(_package, name)
+    return made
+
+
+def _package(name: str) -> Group:
+    return {layer.removeprefix(f"{name}/"): tensor for layer, tensor in measured.pretrained(name)}
+
+
+def check_exact(file: DczFile, tensors: Group) -> None:
+    """Raises ValueError if a tensor comes back with other bits."""
+    for name, tensor in tensors.items():
+        saved, found = tensor.dense().elements, file.read(name).dense().elements
+        if saved.shape != found.shape or saved.tobytes() != found.tobytes():
+            raise ValueError(f"{file.path}: {name} came back changed")
+
+
+def measure(tensors: Group, peers: Peers) -> dict[str, Any]:
+    """The `layers` of a group, and the `whole`."""
+    shared = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, CompressedTensor)}
+    sizes: dict[str, Sizes] = {name: {} for name in shared}
+    coders: dict[str, dict[str, str]] = {name: {} for name in shared}
+    whole: Sizes = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for profile in PROFILES:
+            path = Path(folder) / f"{profile}.dcz"
+            save_tensors(path, tensors, profile=profile)
+            whole[profile] = path.stat().st_size
+            with DczFile(path) as file:
+                check_exact(file, tensors)
+                for name in shared:
+                    sizes[name][profile] = file.entries[name].length
+                    coders[name][profile] = file.entries[name].coder
+    others = sum(dense_size(tensor.elements) for tensor in tensors.values() if not isinstance(tensor, CompressedTensor))
+    for name, tensor in shared.items():
+        sizes[name] |= peers.sizes(tensor)
+    for peer in set(COLUMNS) - set(whole):
+        whole[peer] = sum(each[peer] for each in sizes.values()) + others
+    layers = [
+        {
+            "name": name,
+            "shape": list(tensor.shape),
+            "survivors": int(nonzero_bits(tensor.codebook)[tensor.codes].sum()),
+            "centroids": len(np.unique(tensor.codes)),
+            "bytes": {column: sizes[name][column] for column in COLUMNS},
+            "coders": coders[name],
+            "deepcabac": peers.deepcabac(tensor)["settings"],
+        }
+        for name, tensor in shared.items()
+    ]
+    return {"layers": layers, "whole": {column: whole[column] for column in COLUMNS}}
+
+
+def demands(found: dict[str, Any], skipped: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """What the sizes must show."""
+    for profile, limit in (("fast", 545_000), ("small", 515_000)):
+        size = found["squeezenet"]["whole"][profile]
+        yield demand(f"squeezenet: `{profile}` at most {limit:,} B", f"{size:,} B", size <= limit)
+    for layer in found["synthetic"]["layers"][:2]:
+        for profile, permille in (("fast", 15), ("small", 6)):
+            size, bound = layer["bytes"][profile], layer["bytes"]["bound"]
+            text = f"{layer['name']}: `{profile}` at most {permille / 10} % over the bound"
+            yield demand(text, f"{100 * (size / bound - 1):+.2f} %", 1000 * size <= bound * (1000 + permille))
+    for ours, theirs in (("fast", "paper"), ("small", "deepcabac")):
+        for name in (*found, *skipped):
+            if name in ("squeezenet", "synthetic"):
+                continue
+            what = f"{name}: `{ours}` smaller than {COLUMNS[theirs]}"
+            if name in skipped:
+                yield demand(f"{what} on every layer", f"not measured: {skipped[name]}", False)
+                continue
+            layers = {layer["name"]: layer["bytes"] for layer in found[name]["layers"]}
+            if name in PACKAGES:
+                ratios = {layer: each[ours] / each[theirs] for layer, each in layers.items()}
+                larger = [layer for layer, ratio in ratios.items() if ratio >= 1]
+                text = f"{_percent(min(ratios.values()))} to {_percent(max(ratios.values()))}"
+                text += f", not on {', '.join(larger)}" if larger else ""
+                yield demand(f"{what} on every layer", text, not larger)
+            else:
+                ratio = sum(each[ours] for each in layers.values()) / sum(each[theirs] for each in layers.values())
+                yield demand(f"{what}, all layers together", _percent(ratio), ratio < 1)
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
+def print_result(result: dict[str, Any], console: Console) -> None:
+    table = Table("tensor", "shape", "survivors", *COLUMNS.values(), title="bytes")
+    for name, group in result["groups"].items():
+        for layer in group["layers"]:
+            shape = "x".join(map(str, layer["shape"]))
+            table.add_row(
+                layer["name"], shape, str(layer["survivors"]), *(f"{size:,}" for size in layer["bytes"].values())
+            )
+        table.add_row(f"{name}, whole", "", "", *(f"{size:,}" for size in group["whole"].values()), end_section=True)
+    console.print(table)
+    for note in NOTES:
+        console.print(note)
+    for name, reason in result["skipped"].items():
+        console.print(f"SKIPPED {name}: {reason}", style="bold red")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("groups", nargs="*", help="Only these groups; nothing is written, no demand checked.")
+    chosen = parser.parse_args().groups
+    started_in = environment(["zstandard", "onnx", "torch"])
+    started_in["versions"]["nncodec"] = RELEASE.partition("==")[2]
+    peers = Peers(measured.CACHE)
+    found: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    for name, make in groups().items():
+        if chosen and name not in chosen:
+            continue
+        try:
+            found[name] = measure(make(), peers)
+        except UnavailableError as error:
+            skipped[name] = str(error)
+    result = {"command": command("benchmarks.file_size")} | started_in
+    result |= {"notes": NOTES, "groups": found, "skipped": skipped, "demands": []}
+    if not chosen:
+        result["demands"] = list(demands(found, skipped))
+        write_result("file_size", result)
+    print_result(result, Console(width=200))
+    return conclude(result)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

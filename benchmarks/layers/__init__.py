@@ -1,0 +1,1 @@
+"""Layers, convolutions and whole models computed from packed weights, beside other libraries."""

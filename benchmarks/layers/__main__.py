@@ -1,0 +1,192 @@
+"""Times y = x W^T from compressed weights beside everyone else, for the nine fully connected layers of the paper.
+
+Batch 1, 8 and 64, one and two threads, hot and cold caches (96 MB are streamed between calls). All in one process but
+DeepSparse, which needs an environment of its own; they take turns, and medians count. Every result is held against
+float64. A run that leaves something out is not written as the result: `--result NAME` keeps it in build/benchmarks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import itertools
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+import torch
+from numpy.typing import NDArray
+
+from benchmarks import timing
+from benchmarks.environment import RESULTS, ROOT, command, conclude, environment, write_result
+from benchmarks.layers import deepsparse_peer, onnx_peers, sparse_peers
+from benchmarks.layers import ours as layer_ours
+from benchmarks.layers import peers as layer_peers
+from benchmarks.layers.deepsparse_peer import Worker
+from benchmarks.layers.ours import LAYERS
+from benchmarks.layers.peers import Layer, MissingError
+from benchmarks.layers.ratios import AGAINST, case, demands, means
+
+BATCHES, THREADS, CACHES = (1, 8, 64), (1, 2), ("hot", "cold")
+PEERS = layer_peers.PEERS | sparse_peers.PEERS | onnx_peers.PEERS
+KINDS = {name: peer.kind for name, peer in PEERS.items()}
+KINDS |= {name: kind for name, (kind, _) in deepsparse_peer.PEERS.items()}
+PACKAGES = ("torch", "onnxruntime", "onnx", "mkl", "sparse-dot-mkl", "scipy", "threadpoolctl")
+Found = dict[str, Any]
+
+
+def shape(name: str) -> dict[str, Any]:
+    rows, columns, density = LAYERS[name]
+    return {"rows": rows, "columns": columns, "density": density}
+
+
+def set_threads(threads: int) -> None:
+    """Of every library that has a number of its own."""
+    threadpoolctl.threadpool_limits(threads)
+    torch.set_num_threads(threads)
+    with contextlib.suppress(MissingError):
+        sparse_peers.load_mkl().mkl_set_num_threads(ctypes.byref(ctypes.c_int(threads)))
+
+
+class Measurement:
+    """One layer: makes every task for a batch and a number of threads, checks it and lets them take turns."""
+
+    def __init__(self, name: str, centroids: int, worker: Worker | None, only: Iterable[str]) -> None:
+        self.worker, self.only = worker, tuple(only)
+        tensor = layer_ours.weights(name, centroids)
+        self.layer = Layer(tensor.numpy())
+        self.ours = list(layer_ours.tasks(tensor))
+        self.x = np.random.default_rng(7).standard_normal((max(BATCHES), self.layer.columns), np.float32)
+        exact = self.x.astype(np.float64)
+        self.reference = {id(tensor): exact @ tensor.numpy().astype(np.float64).T}
+        for each in self.ours:
+            if id(each.tensor) not in self.reference:
+                self.reference[id(each.tensor)] = exact @ each.tensor.numpy().astype(np.float64).T
+        self.y = self.reference[id(tensor)]
+        if worker is not None:
+            worker.give(self.layer.weight)
+
+    def wanted(self, name: str) -> bool:
+        return not self.only or any(part in name for part in self.only)
+
+    def make(self, batch: int, threads: int, found: Found) -> dict[str, timing.Task]:
+        """The tasks by name; errors, bytes and what is missing go into `found`."""
+        tasks: dict[str, timing.Task] = {}
+        x, flush = np.ascontiguousarray(self.x[:batch]), timing.flush_of(threads)
+
+        def add(name: str, task: timing.Task, y: Any, reference: NDArray[np.float64], held: int | None) -> None:
+            tasks[name] = task
+            worst = found["errors"].get(name, 0.0)
+            found["errors"][name] = max(worst, layer_ours.error(y, reference[:batch]))
+            if held is not None:
+                found["bytes"][name] = held
+
+        for name, peer in PEERS.items():
+            if self.wanted(name):
+                try:
+                    call, held = peer.make(self.layer, x, threads)
+                    add(name, timing.Call(call, flush), call(), self.y, held)
+                except Exception as error:
+                    found["missing"][name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        for each in self.ours:
+            if self.wanted(each.name):
+                try:
+                    call, held = each.make(x, threads)
+                    each.force()
+                    add(each.name, timing.Call(call, flush, each.force), call(), self.reference[id(each.tensor)], held)
+                except MissingError as error:
+                    found["missing"][each.name] = str(error)
+        for name in deepsparse_peer.PEERS:
+            if self.worker is not None and self.wanted(name):
+                try:
+                    task, y = self.worker.make(name, x, threads)
+                    add(name, task, y, self.y, None)
+                except MissingError as error:
+                    found["missing"][name] = str(error)
+        return tasks
+
+
+def measure(name: str, arguments: argparse.Namespace, worker: Worker | None, seconds: float) -> Found:
+    """Of one layer: milliseconds by case and task, rounds, errors, bytes, what is missing."""
+    found: Found = shape(name) | {"ms": {}, "rounds": {}, "errors": {}, "bytes": {}, "missing": {}}
+    one = Measurement(name, arguments.centroids, worker, arguments.only)
+    for threads, batch in itertools.product(arguments.threads, arguments.batch):
+        set_threads(threads)
+        with torch.inference_mode():
+            start = time.perf_counter()
+            tasks = one.make(batch, threads, found)
+            print(f"{name}, batch {batch}: made in {time.perf_counter() - start:.0f} s", flush=True)
+            for cache in arguments.cache:
+                pause = timing.PAUSE_SECONDS if threads > 1 else 0
+                medians, rounds = timing.interleave(tasks, seconds, cache == "cold", pause)
+                key = case(batch, threads, cache)
+                found["ms"][key] = {each: float(f"{1e3 * median:.4g}") for each, median in medians.items()}
+                found["rounds"][key] = rounds
+                print(f"{name}, {key}: {rounds} rounds", flush=True)
+    return found
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, nargs="+", choices=BATCHES, default=BATCHES)
+    parser.add_argument("--threads", type=int, nargs="+", choices=THREADS, default=THREADS)
+    parser.add_argument("--cache", nargs="+", choices=CACHES, default=CACHES)
+    parser.add_argument("--layers", nargs="+", choices=LAYERS, default=tuple(LAYERS), metavar="NAME")
+    parser.add_argument("--only", nargs="+", default=(), help="parts of the names of what takes part")
+    parser.add_argument("--centroids", type=int, choices=(16, 32), default=16)
+    parser.add_argument("--budget", type=float, default=540, help="seconds of all turns; making everything takes more")
+    parser.add_argument("--result", help="name that a restricted run is kept by")
+    arguments = parser.parse_args()
+    whole = all(
+        getattr(arguments, name) == parser.get_default(name)
+        for name in ("batch", "threads", "cache", "layers", "only", "centroids")
+    )
+    arguments.result = arguments.result or ("layers" if whole else None)
+    return arguments
+
+
+def main() -> int:
+    arguments = parse()
+    timing.clean_environment()
+    missing = dict(layer_peers.NOT_MEASURED)
+    worker = None
+    if not arguments.only or any(part in name for part in arguments.only for name in deepsparse_peer.PEERS):
+        try:
+            worker = Worker()
+        except MissingError as error:
+            missing |= dict.fromkeys(deepsparse_peer.PEERS, str(error))
+    cases = len(arguments.batch) * len(arguments.threads) * len(arguments.cache)
+    share = arguments.budget / cases / len(arguments.layers)
+    layers = {name: measure(name, arguments, worker, share) for name in arguments.layers}
+    for name in arguments.layers:
+        for who, reason in layers[name].pop("missing").items():
+            missing.setdefault(who, f"{name}: {reason}")
+    if worker is not None:
+        worker.close()
+    versions = environment(PACKAGES)
+    versions["versions"]["deepsparse"] = deepsparse_peer.RELEASE.partition("==")[2] if worker else None
+    result = {
+        "command": command("benchmarks.layers"),
+        **versions,
+        "centroids": arguments.centroids,
+        "kinds": KINDS,
+        "against": AGAINST,
+        "layers": layers,
+        "missing": missing,
+        "times": means(layers, KINDS),
+        "demands": demands(layers, KINDS),
+    }
+    if arguments.result:
+        write_result(arguments.result, result, RESULTS if arguments.result == "layers" else ROOT / "build/benchmarks")
+    for key, ours in result["times"].items():
+        for name, ratios in ours.items():
+            if name.endswith(("avx512", layer_ours.MODULE)):
+                print(f"{key}: {name}: " + ", ".join(f"{ratio:.2f} x {against}" for against, ratio in ratios.items()))
+    return conclude(result)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,144 @@
+"""Our side of the layers: the nine weights, and tasks that compute from them packed. Quantizing x is part of a call."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import deepcompression as dc
+from benchmarks.layers.peers import Made, MissingError
+from deepcompression import _core
+from deepcompression.packed import multiply, packing
+from deepcompression.pruning.criteria import CRITERIA
+from deepcompression.sharing.codebook import share_values
+from deepcompression.tensors.tensor import CompressedTensor
+
+Floats = NDArray[np.float32]
+
+# Rows, columns and density of the paper's layers; NeuralTalk's are those of its pruning companion.
+LAYERS = {
+    "AlexNet fc6": (4096, 9216, 0.09),
+    "AlexNet fc7": (4096, 4096, 0.09),
+    "AlexNet fc8": (1000, 4096, 0.25),
+    "VGG-16 fc6": (4096, 25088, 0.04),
+    "VGG-16 fc7": (4096, 4096, 0.04),
+    "VGG-16 fc8": (1000, 4096, 0.23),
+    "NeuralTalk We": (600, 4096, 0.10),
+    "NeuralTalk Wd": (8791, 600, 0.11),
+    "NeuralTalk LSTM": (2400, 1201, 0.10),
+}
+FLOAT32, GRID, INT8 = "ours float32", "ours float32, int8 grid", "ours int8"
+# max|error| / max|y| against the weights as they are shared, the first two by the issue.
+BOUNDS = {FLOAT32: 1e-6, GRID: 1e-6, INT8: 3e-2}
+MODULE = "module"
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A task of ours: `kind` is a key of `BOUNDS`, `way` an instruction set or `MODULE`."""
+
+    kind: str
+    way: str
+    tensor: CompressedTensor
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}, {self.way}"
+
+    @property
+    def activations(self) -> str:
+        return "int8" if self.kind == INT8 else "float32"
+
+    def force(self) -> None:
+        """Before each turn."""
+        _core.force_instruction_set("" if self.way == MODULE else self.way)
+
+    def make(self, x: Floats, threads: int) -> Made:
+        """As a peer's, but that the weights are this one's own. Raises MissingError."""
+        self.force()
+        try:
+            made = self._module(x) if self.way == MODULE else self._packed(x, threads)
+        except MissingError:
+            raise
+        except Exception as error:
+            raise MissingError(f"{type(error).__name__}: {error}") from error
+        finally:
+            _core.force_instruction_set("")
+        return made
+
+    def _packed(self, x: Floats, threads: int) -> Made:
+        activations, out = self.activations, np.empty((len(x), self.tensor.shape[0]), np.float32)
+        packed = packing.pack(self.tensor, batch=len(x), activations=activations)
+        multiply.matmul(packed, x, out, activations=activations, threads=threads)
+        # as with the peers, what can be done once is: addresses and checks
+        addresses = (packed.ctypes.data, packed.nbytes, x.ctypes.data, len(x), 0, out.ctypes.data)
+        kept = (packed, x, out)
+
+        def run() -> Floats:
+            _core.multiply(*addresses, activations == "int8", threads)
+            return kept[2]
+
+        return run, packed.nbytes
+
+    def _module(self, x: Floats) -> Made:
+        run = getattr(dc, "run", None)
+        if run is None:
+            raise MissingError("there is no deepcompression.run")
+        rows, columns = self.tensor.shape
+        # on no device: what is run never needs the dense weights
+        linear = torch.nn.Linear(columns, rows, bias=False, device="meta")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "layer.dcz"
+            dc.save_tensors(path, {"weight": self.tensor})
+            small = run(linear, path, batch=len(x), activations=self.activations)
+        given = torch.from_numpy(x)
+        held = sum(each.nbytes for each in (*small.parameters(), *small.buffers()))
+        return lambda: small(given), held
+
+
+def weights(name: str, centroids: int = 16) -> CompressedTensor:
+    """A layer's weights: normal, the largest kept (an exact number), shared; the same every time."""
+    rows, columns, density = LAYERS[name]
+    generator = np.random.Generator(np.random.PCG64(list(LAYERS).index(name)))
+    dense = generator.standard_normal((rows, columns), np.float32)
+    positions = np.flatnonzero(CRITERIA["magnitude"].masks([dense], density, 0)[0])
+    codebook, codes = share_values(dense.reshape(-1)[positions], centroids.bit_length() - 1)
+    return CompressedTensor((rows, columns), positions, codebook, codes)
+
+
+def on_grid(tensor: CompressedTensor) -> CompressedTensor:
+    """The same with each centroid moved to the nearest of 255 multiples of a step that has 8 significant bits, so that
+    each product of a step is exact.
+    """
+    step = np.abs(tensor.codebook).max() / 127
+    mantissa, exponent = np.frexp(step)
+    step = np.ldexp(np.ceil(mantissa * 256) / 256, exponent)
+    codebook = (np.rint(tensor.codebook / step) * step).astype(np.float32)
+    return CompressedTensor(tensor.shape, tensor.positions, codebook, tensor.codes)
+
+
+def tasks(tensor: CompressedTensor, module: bool = True) -> Iterator[Ours]:
+    """All of ours for one layer."""
+    grid = on_grid(tensor)
+    for kind, each in ((FLOAT32, tensor), (GRID, grid), (INT8, tensor)):
+        for way in (*_core.instruction_sets(), *((MODULE,) if module else ())):
+            yield Ours(kind, way, each)
+
+
+def values(result: Any) -> NDArray[np.float64]:
+    """What a call gave, whatever it is, as an array."""
+    found = result.detach() if isinstance(result, torch.Tensor) else result
+    return np.asarray(found.numpy() if hasattr(found, "numpy") else found, np.float64)
+
+
+def error(result: Any, reference: NDArray[np.float64]) -> float:
+    """max|error| / max|y|; NaN counts as infinity."""
+    found = np.abs(values(result).reshape(reference.shape) - reference).max() / np.abs(reference).max()
+    return float(found) if np.isfinite(found) else float("inf")

@@ -1,0 +1,122 @@
+"""What the layers' times come to: how many times as fast as others, and whether that is what was demanded."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benchmarks.environment import demand
+from benchmarks.layers import ours as layer_ours
+from benchmarks.layers import peers as layer_peers
+from benchmarks.layers.ours import LAYERS
+
+Found = dict[str, Any]
+Times = dict[str, float]
+# Name of a peer -> its kind.
+Kinds = Mapping[str, str]
+
+# Whom a ratio is against: the quickest of these kinds on each layer, or one peer.
+AGAINST: dict[str, tuple[str, ...]] = {
+    "torch fp32": ("torch fp32",),
+    "best dense fp32": (layer_peers.FP32,),
+    "best dense bf16": (layer_peers.BF16,),
+    "best int8": (layer_peers.INT8,),
+    "best int4": (layer_peers.INT4,),
+    "int4, block 32": ("ONNX Runtime int4, block 32, accuracy 4", "torch int4 weights, block 32"),
+    "best int8 / int4": (layer_peers.INT8, layer_peers.INT4),
+    "best sparse": (layer_peers.SPARSE,),
+    "MKL sparse": ("oneMKL", "oneMKL, row major", "sparse-dot-mkl"),
+    "DeepSparse fp32": ("DeepSparse fp32",),
+    "DeepSparse int8": ("DeepSparse int8",),
+}
+# The issue's table: batch, ours, whom against -> times at least; one thread, hot caches.
+DEMANDED: dict[tuple[int, str, str], dict[str, float]] = {
+    (1, layer_ours.FLOAT32, "avx512"): {
+        "torch fp32": 15,
+        "best dense fp32": 12,
+        "best int8 / int4": 2.2,
+        "best sparse": 5,
+    },
+    (1, layer_ours.INT8, "avx512"): {
+        "torch fp32": 33,
+        "best dense fp32": 25,
+        "best int8 / int4": 5,
+        "best sparse": 11,
+    },
+    (8, layer_ours.INT8, "avx512"): {"best dense fp32": 15, "best int8 / int4": 2.5, "best sparse": 6},
+    (64, layer_ours.FLOAT32, "avx512"): {
+        "torch fp32": 12,
+        "best dense fp32": 5.5,
+        "best int8 / int4": 1.3,
+        "best sparse": 3.5,
+    },
+    (64, layer_ours.INT8, "avx512"): {"best dense fp32": 12, "best int8 / int4": 3, "best sparse": 7},
+    (1, layer_ours.FLOAT32, "avx2"): {"best dense fp32": 2},
+    (1, layer_ours.INT8, "avx2"): {"best int8": 1.5},
+    (1, layer_ours.FLOAT32, "portable"): {"MKL sparse": 1},
+}
+# The one demand that is made of some layers only.
+SPARSEST = ("avx2", "best int8", [name for name, (_, _, density) in LAYERS.items() if 0.04 <= density <= 0.11])
+
+
+def case(batch: int, threads: int, cache: str) -> str:
+    return f"batch {batch}, {threads} thread{'s' if threads > 1 else ''}, {cache} caches"
+
+
+def best(times: Mapping[str, float], against: str, kinds: Kinds) -> tuple[str, float] | None:
+    """The quickest task of those that a key of `AGAINST` means, with its time."""
+    members = AGAINST[against]
+    chosen = {name: time for name, time in times.items() if name in members or kinds.get(name) in members}
+    return min(chosen.items(), key=lambda item: item[1]) if chosen else None
+
+
+def mean(
+    layers: Mapping[str, Found], key: str, ours: str, against: str, kinds: Kinds, names: Iterable[str]
+) -> float | None:
+    """How many times as fast as others ours is: the geometric mean over layers; None unless all have both."""
+    ratios = []
+    for name in names:
+        times = layers.get(name, {}).get("ms", {}).get(key, {})
+        other = best(times, against, kinds)
+        if ours not in times or other is None:
+            return None
+        ratios.append(other[1] / times[ours])
+    return statistics.geometric_mean(ratios) if ratios else None
+
+
+def means(layers: Mapping[str, Found], kinds: Kinds) -> dict[str, dict[str, Times]]:
+    """Case -> ours -> against -> geometric mean over the layers that were measured."""
+    found: dict[str, dict[str, Times]] = {}
+    for key in next(iter(layers.values()))["ms"]:
+        ours = [name for name in next(iter(layers.values()))["ms"][key] if name.startswith("ours")]
+        for name, against in itertools.product(ours, AGAINST):
+            ratio = mean(layers, key, name, against, kinds, layers)
+            if ratio is not None:
+                found.setdefault(key, {}).setdefault(name, {})[against] = round(ratio, 3)
+    return found
+
+
+def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
+    """The issue's table, and that everyone computes the right thing."""
+    rows = []
+    for (batch, kind, way), limits in DEMANDED.items():
+        key = case(batch, 1, "hot")
+        for against, least in limits.items():
+            part = (way, against) == SPARSEST[:2]
+            ratio = mean(layers, key, f"{kind}, {way}", against, kinds, SPARSEST[2] if part else LAYERS)
+            where = ", layers at 4-11 %" if part else ""
+            text = f"batch {batch}, {kind}, {way}: at least {least} times {against}{where}"
+            found = "not measured" if ratio is None else round(ratio, 2)
+            rows.append(demand(text, found, ratio is not None and ratio >= least))
+    bounds = {name: layer_peers.BOUNDS[kind] for name, kind in kinds.items()}
+    worst: dict[tuple[str, float], tuple[float, str]] = {}
+    for layer, name in ((layer, name) for layer, found in layers.items() for name in found["errors"]):
+        kind = kinds.get(name, name.rpartition(", ")[0])
+        bound = bounds.get(name, layer_ours.BOUNDS.get(kind, 0.0))
+        found_error = layers[layer]["errors"][name]
+        worst[kind, bound] = max(worst.get((kind, bound), (0.0, "")), (found_error, f"{name}, {layer}"))
+    for (kind, bound), (value, who) in worst.items():
+        rows.append(demand(f"{kind}: max|error| / max|y| at most {bound:g}", f"{value:.2g} ({who})", value <= bound))
+    return rows

@@ -1,0 +1,52 @@
+"""What this package makes of a model and its calibration inputs at a given size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import deepcompression as dc
+from benchmarks.packages import UnavailableError
+from benchmarks.real_models.baselines import Made
+from benchmarks.real_models.network import Inputs, OnnxModel, RealModel, TorchModel
+from deepcompression.tensors.tensor import Tensor
+
+PROFILE = "small"
+
+
+def calibrated(model: RealModel, inputs: Inputs, size: int, folder: Path) -> Made:
+    """A plan for `size` bytes, carried out; what comes back from its file is what is run.
+
+    Raises UnavailableError if this version of the package cannot plan.
+    """
+    if not (hasattr(dc, "plan") and hasattr(dc, "calibrate")):
+        raise UnavailableError(f"deepcompression {dc.__version__} as installed has no plan and no calibrate")
+    path = folder / "calibrated.dcz"
+    how = _onnx(model, inputs, size, path) if isinstance(model, OnnxModel) else _torch(model, inputs, size, path)
+    with dc.DczFile(path) as file:
+        tensors: dict[str, Tensor] = {name: file.read(name) for name in file}
+    return Made(tensors, path.stat().st_size, how)
+
+
+def _torch(model: RealModel, inputs: Inputs, size: int, path: Path) -> str:
+    import torch
+
+    assert isinstance(model, TorchModel)
+    module = model.module()
+    batches = [{name: torch.from_numpy(array) for name, array in batch.items()} for batch in inputs.batches]
+    plan = dc.plan(module, batches, target_size=size, profile=PROFILE)
+    plan.apply(module)
+    dc.save(module, path, profile=PROFILE)
+    return f"predicted {plan.file_bytes:,} bytes"
+
+
+def _onnx(model: OnnxModel, inputs: Inputs, size: int, path: Path) -> str:
+    from deepcompression.calibration.onnx_network import OnnxNetwork
+
+    together = {name: np.concatenate([batch[name] for batch in inputs.batches]) for name in inputs.batches[0]}
+    network = OnnxNetwork(model.path(), together)
+    # the graph, and what else is stored as it is, counts too
+    plan = dc.plan(network, target_size=size, profile=PROFILE)
+    dc.save_tensors(path, {**network.tensors(), **plan.tensors}, profile=PROFILE)
+    return f"predicted {plan.file_bytes:,} bytes"

@@ -1,0 +1,1 @@
+"""How long coding, reading and clustering take, beside other libraries."""

@@ -1,0 +1,210 @@
+"""What data-aware compression asks of a network, of whatever framework; how the weights of a layer lie in matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression.sharing.error_cost import Floats, Metric
+from deepcompression.tensors.dtypes import Array
+
+# Moments of more columns than these are taken in blocks, which are held to be independent.
+MOST_COLUMNS = 4096
+
+# How many samples the moments of a layer are made of, times its columns, but no fewer than LEAST_SAMPLES.
+SAMPLES_PER_COLUMN = 4
+LEAST_SAMPLES = 8192
+
+# How much of the weight of a row is its own, at most, and not the mean of all rows: it is measured by few draws. Rows
+# of an embedding are seen by chance: those that were not will be.
+_OWN_ROW = 0.9
+_OWN_EMBEDDED_ROW = 0.5
+
+
+class Layout(NamedTuple):
+    """How a weight lies in matrices (groups, rows, columns): rows are outputs, columns inputs.
+
+    shape       of the weight
+    transposed  the weight is (inputs, outputs)
+    groups      the outputs in so many parts, each with inputs of its own
+    blocks      the inputs of a group in so many parts; each is then a group of its own
+    leading     of how many of the shape's axes rows are made
+    """
+
+    shape: tuple[int, ...]
+    transposed: bool = False
+    groups: int = 1
+    blocks: int = 1
+    leading: int = 1
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], transposed: bool = False, groups: int = 1, leading: int = 1) -> Layout:
+        columns = math.prod(shape[:leading] if transposed else shape[leading:])
+        blocks = 1
+        while columns % blocks or columns // blocks > MOST_COLUMNS:
+            blocks += 1
+        return cls(shape, transposed, groups, blocks, leading)
+
+    @property
+    def columns(self) -> int:
+        """Of each block."""
+        return math.prod(self.shape[: self.leading] if self.transposed else self.shape[self.leading :]) // self.blocks
+
+    def matrices(self, weight: Array) -> Array:
+        """A weight -> (groups x blocks, rows, columns)."""
+        flat = weight.reshape(math.prod(self.shape[: self.leading]), math.prod(self.shape[self.leading :]))
+        flat = flat.T if self.transposed else flat
+        parts = flat.reshape(self.groups, len(flat) // self.groups, self.blocks, self.columns)
+        return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(
+            self.groups * self.blocks, parts.shape[1], self.columns
+        )
+
+    def tensor(self, matrices: Array) -> Array:
+        """The inverse of `matrices`."""
+        rows = matrices.shape[1]
+        parts = matrices.reshape(self.groups, self.blocks, rows, self.columns).swapaxes(1, 2)
+        flat = parts.reshape(self.groups * rows, self.blocks * self.columns)
+        return np.ascontiguousarray(flat.T if self.transposed else flat).reshape(self.shape)
+
+
+class Moments:
+    """Sums over the inputs of a layer.
+
+    second  float64 (groups, columns, columns); first (groups, columns): their means are the moments
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        groups, columns = layout.groups * layout.blocks, layout.columns
+        self.layout, self.count = layout, 0
+        self.second = np.zeros((groups, columns, columns), np.float32)
+        self.first = np.zeros((groups, columns), np.float64)
+
+    def wanted(self, samples: int, batches: int) -> NDArray[np.int64]:
+        """Which of a batch's samples to take: drawn alike each time."""
+        whole = self.layout.columns * self.layout.blocks
+        most = max(LEAST_SAMPLES, SAMPLES_PER_COLUMN * whole) // batches + 1
+        if samples <= most:
+            return np.arange(samples)
+        return np.sort(np.random.default_rng(samples).choice(samples, most, replace=False))
+
+    def add(self, inputs: Floats) -> None:
+        """inputs  float32 (samples, groups x columns of all blocks)."""
+        parts = inputs.reshape(len(inputs), len(self.second), self.layout.columns).transpose(1, 0, 2)
+        self.second += parts.transpose(0, 2, 1) @ parts
+        self.first += parts.sum(axis=1, dtype=np.float64)
+        self.count += len(inputs)
+
+    def mean(self) -> NDArray[np.float64]:
+        """Of the inputs, (groups, columns)."""
+        return self.first / max(self.count, 1)
+
+    def trust(self) -> NDArray[np.float64]:
+        """(groups, 1): which part of their mean is not to be put down to the choice of these few samples (James and
+        Stein 1961). A bias that made up for all of it would do harm: that of three samples is mostly noise.
+        """
+        size = np.square(self.mean()).sum(axis=1)
+        spread = np.trace(self.second, axis1=1, axis2=2, dtype=np.float64) / max(self.count, 1) - size
+        noise = spread / (self.count - 1) if self.count > 1 else size
+        trust: NDArray[np.float64] = np.clip(1 - noise / np.maximum(size, 1e-300), 0, 1)[:, None]
+        return trust
+
+
+class Target(NamedTuple):
+    """A weight that can be fitted: how it lies in matrices, and the name of the bias that its layer adds, if any."""
+
+    layout: Layout
+    bias: str | None = None
+
+
+class Network(Protocol):
+    """A network with its calibration inputs.
+
+    targets  the weights that can be fitted, in the order of execution; those of unknown use last
+    """
+
+    targets: Mapping[str, Target]
+
+    def weight(self, name: str) -> Array:
+        """A weight or bias, as an ordinary array of its floating dtype."""
+
+    def dtype(self, name: str) -> str:
+        """Of a weight or bias: one of `WEIGHT_DTYPES`."""
+
+    def moments(self, names: Iterable[str]) -> dict[str, Moments]:
+        """Of the inputs of those layers whose inputs are known."""
+
+    def outputs(self, replaced: Mapping[str, Array]) -> Floats:
+        """All outputs for the calibration inputs, flat, with some weights replaced."""
+
+    def gains(self, names: Iterable[str]) -> dict[str, Floats]:
+        """The mean square of what the outputs change by, relative to them, per squared error of a weight: float32 in
+        the weight's shape, or () where it is only known for the whole weight.
+        """
+
+
+def change(outputs: Floats, exact: Floats) -> float:
+    """||outputs - exact|| / ||exact||; infinite if either is not finite."""
+    size = float(np.linalg.norm(exact.astype(np.float64)))
+    found = float(np.linalg.norm(outputs.astype(np.float64) - exact))
+    if not math.isfinite(found) or not math.isfinite(size):
+        return math.inf
+    return found / size if size else (0.0 if not found else math.inf)
+
+
+def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bool = False) -> Metric:
+    """What errors of a weight cost, in units of the squared relative change of the network's outputs.
+
+    moments   are used up: their memory is the metric's
+    gain      as of `Network.gains`
+    centered  whether the bias makes up for the mean of an error
+    """
+    if moments is None or not moments.count:
+        return Metric.diagonal(_row_weights(layout, gain, None, _OWN_EMBEDDED_ROW), layout.columns)
+    trust, mean = moments.trust(), moments.mean()
+    second = moments.second
+    second /= np.float32(moments.count)
+    # one draw's square varies by twice its own: rows that differ as much as that are told apart by two
+    own = _OWN_ROW * moments.count / (moments.count + 2)
+    rows = _row_weights(layout, gain, np.trace(second, axis1=1, axis2=2, dtype=np.float64), own)
+    if centered:
+        # about the part of the mean that the bias makes up for
+        part = (mean * np.sqrt(trust * (2 - trust))).astype(np.float32)
+        for each, own in zip(second, part, strict=True):
+            each -= np.outer(own, own)
+    _shrink(second, moments.count)
+    return Metric.of(second, rows)
+
+
+def _shrink(second: Floats, count: int) -> None:
+    """Draws second moments of so few samples towards a multiple of the identity, in place, as far as their noise asks
+    for (oracle approximating shrinkage: Chen, Wiesel, Eldar, Hero 2010): where there are fewer samples than columns,
+    errors would else go where no sample happened to lie.
+    """
+    columns = second.shape[1]
+    for part in second:
+        trace = float(np.trace(part, dtype=np.float64))
+        squares = float(np.square(part, dtype=np.float64).sum())
+        spread = (count + 1 - 2 / columns) * (squares - trace**2 / columns)
+        wanted = (1 - 2 / columns) * squares + trace**2
+        share = 1.0 if wanted >= spread else wanted / spread
+        part *= np.float32(1 - share)
+        part[np.diag_indices(columns)] += np.float32(share * trace / columns)
+
+
+def _row_weights(layout: Layout, gain: Array, traces: NDArray[np.float64] | None, share: float) -> Floats:
+    """(groups, rows): so that independent errors of the weights of a row cost what they change the outputs by; of this
+    a share is the row's own, the rest the mean of all rows.
+    """
+    parts = layout.matrices(np.broadcast_to(np.asarray(gain, np.float64), layout.shape))
+    count = parts.shape[2]
+    sums = parts.sum(axis=2)
+    traces = np.full(len(parts), float(count)) if traces is None else traces
+    mean = sums.sum() / max(float(traces.sum()) * parts.shape[1], 1e-300)
+    own = np.where(traces[:, None] > 0, sums / np.maximum(traces, 1e-300)[:, None], mean)
+    floor = 1e-30 if mean == 0 else 0.0
+    weights: Floats = (share * own + (1 - share) * mean + floor).astype(np.float32)
+    return weights

@@ -1,0 +1,184 @@
+"""An ONNX model with calibration inputs, as data-aware compression sees it; run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepcompression.calibration.network import Moments, Target, change
+from deepcompression.calibration.onnx_layers import lift_constants, uses_of
+from deepcompression.calibration.onnx_parts import Parts, session_of
+from deepcompression.checkpoint.onnx.graph import DTYPES
+from deepcompression.checkpoint.open import open_checkpoint, read_tensors
+from deepcompression.sharing.error_cost import Floats
+from deepcompression.tensors.dtypes import STORAGE, Array, narrow, widen
+from deepcompression.tensors.tensor import Tensor
+
+# So many inputs are run at once, where the model takes any number.
+_BATCH = 8
+
+# Errors by which gains are measured, in parts of the root mean square of a weight.
+_NUDGE = 0.05
+
+
+class OnnxNetwork:
+    """`Network` of an ONNX model. Needs `onnx` and `onnxruntime`.
+
+    model   its path
+    inputs  by name: arrays whose first axis counts inputs
+
+    Raises ValueError for inputs that are missing, too many, not finite, or of another shape or dtype than the model's,
+    and for a model that ONNX Runtime cannot run.
+    """
+
+    def __init__(self, model: str | os.PathLike[str], inputs: Mapping[str, Array]) -> None:
+        import onnx
+
+        self._path = Path(model)
+        self.model = onnx.load(self._path)
+        graph = self.model.graph
+        with open_checkpoint(self._path) as source:
+            # small tensors stay in the graph, which is kept as it is
+            stored = set(source.entries)
+        lift_constants(graph, stored)
+        self._initializers = {each.name: each for each in graph.initializer}
+        self.inputs = _checked(graph, self._initializers, inputs)
+        self._uses = uses_of(graph, stored)
+        self.targets: Mapping[str, Target] = {n: Target(use.layout, use.bias) for n, use in self._uses.items()}
+        self._session = self._open([output.name for output in graph.output])
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Those of the model as a checkpoint, its graph among them."""
+        return read_tensors(self._path)[0]
+
+    def dtype(self, name: str) -> str:
+        return DTYPES[self._initializers[name].data_type]
+
+    def weight(self, name: str) -> Array:
+        from onnx import numpy_helper
+
+        dtype = self.dtype(name)
+        elements = np.ascontiguousarray(numpy_helper.to_array(self._initializers[name]))
+        # bfloat16 is no dtype of NumPy's own
+        return widen(elements.view(STORAGE[dtype]), dtype)
+
+    def _open(self, outputs: list[str]) -> Any:
+        """A session whose weights are inputs, so that they can be replaced, with these outputs."""
+        import onnx
+
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        graph = model.graph
+        changing = set(self.targets) | {t.bias for t in self.targets.values() if t.bias is not None}
+        kept = [each for each in graph.initializer if each.name not in changing]
+        present = {each.name for each in graph.input}
+        for name in changing - present:
+            found = self._initializers[name]
+            graph.input.append(onnx.helper.make_tensor_value_info(name, found.data_type, list(found.dims)))
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
+        own = {each.name for each in graph.output}
+        graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in own)
+        self._changing = {name: self._fed(name, self.weight(name)) for name in changing}
+        return session_of(model)
+
+    def _fed(self, name: str, values: Array) -> Any:
+        """Values of a weight as a session takes them: in the weight's own dtype."""
+        from onnxruntime import OrtValue
+
+        kind, dtype = self._initializers[name].data_type, self.dtype(name)
+        elements = np.ascontiguousarray(narrow(values, dtype))
+        return OrtValue.ortvalue_from_numpy_with_onnx_type(elements, kind) if dtype == "BF16" else elements
+
+    def _run(self, session: Any, names: list[str], replaced: Mapping[str, Array]) -> Iterator[list[Array]]:
+        weights = self._changing | {name: self._fed(name, np.asarray(values)) for name, values in replaced.items()}
+        for number, batch in enumerate(self.inputs):
+            try:
+                yield session.run(names, {**batch, **weights})
+            except Exception as error:  # ONNX Runtime's own classes are not public
+                raise ValueError(f"calibration batch {number} does not fit the model: {error}") from error
+
+    def outputs(self, replaced: Mapping[str, Array]) -> Floats:
+        names = [output.name for output in self.model.graph.output]
+        return _floats(self._run(self._session, names, replaced))
+
+    def moments(self, names: Iterable[str]) -> dict[str, Moments]:
+        uses = {name: self._uses[name] for name in names if self._uses[name].source}
+        found = {name: Moments(use.layout) for name, use in uses.items()}
+        wanted = list(dict.fromkeys(use.source for use in uses.values()))
+        constant = {each for each in wanted if each in {i.name for i in self.model.graph.input}}
+        computed = [each for each in wanted if each not in constant]
+        session = self._open(computed)
+        names_of_outputs = computed or [self.model.graph.output[0].name]
+        for batch, arrays in zip(self.inputs, self._run(session, names_of_outputs, {}), strict=True):
+            sources = dict(zip(names_of_outputs, arrays, strict=True)) | batch
+            for name, use in uses.items():
+                use.add(found[name], sources[use.source], len(self.inputs))
+        return {name: each for name, each in found.items() if each.count}
+
+    def gains(self, names: Iterable[str]) -> dict[str, Floats]:
+        """By nudging one weight at a time at random; only what comes behind it is run again."""
+        parts = Parts(self.model, self.inputs)
+        numbers = {name: number for number, name in enumerate(names)}
+        exact = _floats(parts.outputs({}))
+        gains = {}
+        for name in sorted(numbers, key=parts.first_use):
+            weight = self.weight(name).astype(np.float64)
+            size = _NUDGE * float(np.sqrt(np.square(weight).mean())) if weight.size else 0.0
+            error = np.random.default_rng(numbers[name]).standard_normal(weight.shape) * size
+            parts.advance(parts.first_use(name))
+            found = change(_floats(parts.outputs({name: weight + error})), exact)
+            energy = float(np.square(error).sum())
+            gains[name] = np.float32(found**2 / energy if energy else 0.0) * np.ones((), np.float32)
+        return gains
+
+
+def _floats(batches: Iterable[list[Array]]) -> Floats:
+    """The floating-point outputs of all batches, flat. Raises ValueError if there are none."""
+    found = [
+        array.astype(np.float32).reshape(-1)
+        for arrays in batches
+        for array in arrays
+        if np.issubdtype(array.dtype, np.floating)
+    ]
+    if not found:
+        raise ValueError("the model gives no floating-point output")
+    return np.concatenate(found)
+
+
+def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """The inputs in batches, checked against what the graph says of them."""
+    import onnx
+
+    expected = {each.name: each.type.tensor_type for each in graph.input if each.name not in initializers}
+    if not inputs:
+        raise ValueError(f"there are no calibration inputs; the model takes {', '.join(expected)}")
+    if set(inputs) != set(expected):
+        raise ValueError(f"calibration inputs are {', '.join(sorted(inputs))}; the model takes {', '.join(expected)}")
+    lengths, size = {}, _BATCH
+    for name, kind in expected.items():
+        array = inputs[name]
+        shape = [each.dim_value if each.HasField("dim_value") else None for each in kind.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        fits = array.ndim == len(shape) and all(
+            want is None or want == found for want, found in zip(shape[1:], array.shape[1:], strict=True)
+        )
+        if not fits or array.dtype != dtype or not array.ndim:
+            wanted = ", ".join("any" if each is None else str(each) for each in [None, *shape[1:]])
+            raise ValueError(
+                f"calibration input {name} is {array.dtype} {list(array.shape)}; expected {dtype} [{wanted}]"
+            )
+        if np.issubdtype(array.dtype, np.floating) and (bad := np.count_nonzero(~np.isfinite(array))):
+            raise ValueError(f"calibration input {name} has {bad} values that are not finite: mend the inputs")
+        lengths[name] = len(array)
+        if shape[0] is not None:
+            size = shape[0]
+    if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):
+        raise ValueError(f"calibration inputs need one number of rows, and some: found {lengths}")
+    if length % size and size != _BATCH:
+        raise ValueError(f"the model takes {size} inputs at once, of which {length} is no multiple")
+    return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, length, size)]

@@ -1,0 +1,203 @@
+"""A recipe for a size or a quality: one price of a bit for all weights of a network, found by fitting and measuring."""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deepcompression.calibration.calibrate import attach_fitted
+from deepcompression.calibration.plan_problem import OwnTensors, subject_of
+from deepcompression.calibration.price_search import Line, Sizes, line_of, reach_change, reach_size
+from deepcompression.coding.coders import DEFAULT_PROFILE, check_profile, encode
+from deepcompression.common.binary import digest
+from deepcompression.common.messages import some
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.rule import Rule
+from deepcompression.recipe.targets import targets_of
+from deepcompression.sharing.share_weights import Share
+from deepcompression.tensors.dtypes import size_bytes
+from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+# The penalties of sensitivity curves: about a bit apart.
+LADDER = tuple(4.0**-bits for bits in (1, 2, 3, 4, 5, 6))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What reaches a target.
+
+    recipe       a rule for each tensor that is shared: where bytes are left over when codebooks can grow no more, some
+                 stay as they are; `calibrate` with the same model and inputs gives just what was measured
+    tensors      the same as `apply` puts them on the model: what takes the place of weights and biases, by name
+    file_bytes   of the whole file, in the profile that was planned for
+    dense_bytes  of all its tensors as they are
+    change       of the outputs on the calibration inputs, relative, measured; without data, of all weights
+    predicted    what the weights' own changes add up to
+    """
+
+    recipe: Recipe
+    lines: tuple[Line, ...]
+    file_bytes: int
+    dense_bytes: int
+    change: float
+    predicted: float
+    tensors: Mapping[str, CompressedTensor | DenseTensor] = field(repr=False, compare=False)
+    digests: Mapping[str, bytes] = field(repr=False, compare=False)  # of what they replace
+
+    def apply(self, model: Module) -> None:
+        """Puts the planned weights on the model that was planned for, in place: what `calibrate` by the recipe gives,
+        without measuring again. The model is left as `share` leaves it.
+
+        Raises ValueError, before anything has changed, for a model that is pruned or shared, or has other weights than
+        those that were planned for.
+        """
+        from deepcompression.training.attach import check_replaceable
+        from deepcompression.training.model_tensors import read_model
+
+        targets = {target.name: target for target in targets_of(model)}
+        check_replaceable(model, [targets[name] for name in self.tensors if name in targets], "calibrate")
+        present = read_model(model)
+        others = [name for name, planned in self.digests.items() if _digest(present.get(name)) != planned]
+        if others:
+            raise ValueError(
+                f"the model has others than were planned for: {some(others)}; plan for this model, or calibrate it by "
+                "the plan's recipe"
+            )
+        attach_fitted(model, self.tensors, {})
+
+    @property
+    def ratio(self) -> float:
+        return self.dense_bytes / self.file_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "file_bytes": self.file_bytes,
+            "dense_bytes": self.dense_bytes,
+            "ratio": self.ratio,
+            "change": self.change,
+            "predicted_change": self.predicted,
+            "tensors": [line._asdict() for line in self.lines],
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{table(self.lines)}\n{self.file_bytes:,} bytes of {self.dense_bytes:,} ({self.ratio:.2f}x smaller); "
+            f"change {self.change:.4g}, by the sum of its parts {self.predicted:.4g}"
+        )
+
+
+def table(lines: Iterable[Line]) -> str:
+    """Lines as a table."""
+    rows = [("tensor", "weights", "penalty", "density", "centroids", "bytes", "bits/weight", "change")]
+    for line in lines:
+        rows.append(
+            (
+                line.tensor,
+                f"{line.weights:,}",
+                f"{line.penalty:.3g}" if line.penalty else "stored as it is",
+                f"{line.density:.3f}",
+                str(line.centroids) if line.penalty else "-",
+                f"{line.file_bytes:,}",
+                f"{8 * line.file_bytes / max(1, line.weights):.2f}",
+                f"{line.change:.4f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+
+
+def sensitivity(
+    model: Module | OwnTensors | Mapping[str, Tensor | Tie],
+    batches: Iterable[Any] | None = None,
+    *,
+    penalties: Iterable[float] = LADDER,
+    profile: str = DEFAULT_PROFILE,
+    exact: Container[str] = (),
+) -> list[Line]:
+    """For each weight, alone, at each penalty: its bytes, encoded, and the change of the outputs, measured.
+
+    Without batches the change is that of the weights. Those named in `exact` are left out. Raises what `calibrate`
+    does.
+    """
+    check_profile(profile)
+    subject = subject_of(model, batches, exact)
+    lines = []
+    for name in subject.units:
+        for penalty in penalties:
+            found = subject.fit(name, penalty)
+            size = len(encode(found.tensor, profile=profile)[1])
+            line = line_of(name, penalty, found, size)
+            lines.append(line._replace(change=subject.measure(found.replaced(name))))
+    return lines
+
+
+def plan(
+    model: Module | OwnTensors | Mapping[str, Tensor | Tie],
+    batches: Iterable[Any] | None = None,
+    *,
+    target_size: int | None = None,
+    target_ratio: float | None = None,
+    max_change: float | None = None,
+    profile: str = DEFAULT_PROFILE,
+    metadata: Mapping[str, str] | None = None,
+    exact: Container[str] = (),
+) -> Plan:
+    """A recipe for one target, solved over all weights: the same price of a byte in each, as its own bytes and its own
+    effect on the outputs are measured.
+
+    batches       calibration inputs, as `calibrate` takes them; without them errors of the weights are what counts
+    target_size   bytes of the whole file, which is never larger and at most 2 % smaller
+    target_ratio  the same as bytes of all tensors / bytes of the file
+    metadata      what the file will say besides its tensors: its bytes count
+    exact         names of tensors that stay as they are: their bytes count
+    max_change    ||y - y'|| / ||y|| of all outputs over the calibration inputs
+
+    Raises ValueError for no target or two, for one that cannot be reached, naming the best that can, and what
+    `calibrate` raises. Nothing is changed.
+    """
+    if [target_size, target_ratio, max_change].count(None) != 2:
+        raise ValueError("a plan has one target: target_size, target_ratio or max_change")
+    wanted = next(value for value in (target_size, target_ratio, max_change) if value is not None)
+    if not (math.isfinite(wanted) and wanted > 0):
+        raise ValueError(f"a target is a positive number; found {wanted}")
+    check_profile(profile)
+    subject = subject_of(model, batches, exact)
+    dense_bytes = sum(_dense_bytes(tensor) for tensor in subject.tensors.values())
+    sizes = Sizes(subject.tensors, profile, metadata or {})
+    if max_change is not None:
+        attempt = reach_change(subject, max_change, sizes)
+    else:
+        most = target_size if target_size is not None else math.floor(dense_bytes / (target_ratio or 1))
+        attempt = reach_size(subject, most, sizes)
+    found = subject.measure(attempt.tensors)
+    shared = [line for line in attempt.lines if line.penalty]
+    rules = [Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in shared]
+    recipe = Recipe(name="plan", rules=tuple(rules))
+    tensors = attempt.tensors
+    digests = {name: _digest(subject.tensors[name]) for name in tensors}
+    return Plan(recipe, attempt.lines, attempt.file_bytes, dense_bytes, found, attempt.predicted, tensors, digests)
+
+
+def _digest(tensor: Tensor | Tie | None) -> bytes:
+    """Nothing for what is not there."""
+    if tensor is None or isinstance(tensor, Tie):
+        return b""
+    dense = tensor.dense()
+    told = f"{dense.dtype} {list(dense.shape)}".encode()
+    return digest(told, np.ascontiguousarray(dense.elements).reshape(-1).view(np.uint8).data)
+
+
+def _dense_bytes(tensor: Tensor | Tie) -> int:
+    return 0 if isinstance(tensor, Tie) else size_bytes(tensor.dtype, tensor.shape)

@@ -1,0 +1,161 @@
+"""The tensors of an ONNX model: where they stand in its graphs, what they are called, and the marks in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+from deepcompression.common.binary import FormatError
+from deepcompression.common.messages import some
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+
+# the name and the metadata by which a graph travels among other tensors
+GRAPH, FORMAT = "onnx.graph", {"format": "onnx"}
+
+SUFFIX = ".onnx"
+
+# of a file, or of any message within it
+MAX_BYTES = (1 << 31) - 1
+
+# the key of the entry by which a tensor without data tells its name here
+MARK = "deepcompression"
+
+# the fields that may hold a tensor's elements
+DATA = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "external_data")
+
+# number of ONNX -> dtype; strings, 4-bit integers and dtypes that are rarer still stay in the graph
+DTYPES = {
+    **{1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16", 11: "F64"},
+    **{12: "U32", 13: "U64", 14: "C64", 16: "BF16", 17: "F8_E4M3", 19: "F8_E5M2"},
+}
+
+
+class Place(NamedTuple):
+    """A tensor of a model.
+
+    scope  the number of the graph or function it stands in; 0 is the main graph
+    under  names of the nodes and attributes that lead to the graph, with what separates them; empty for the main graph
+    name   of an initializer or of what a Constant node gives; None for what belongs to the graph: attributes of other
+           nodes, and the parts of sparse tensors
+    """
+
+    scope: int
+    under: str
+    name: str | None
+    tensor: TensorProto
+
+
+def import_onnx() -> ModuleType:
+    """Raises ValueError where the package is missing."""
+    try:
+        import onnx
+    except ImportError:
+        raise ValueError("ONNX models are read and written through the package onnx: pip install onnx") from None
+    return onnx
+
+
+def parse_model(onnx: ModuleType, data: bytes) -> ModelProto:
+    """Raises FormatError for what is no model."""
+    from google.protobuf.message import DecodeError
+
+    model: ModelProto = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise FormatError(f"it does not parse: {error}") from None
+    if not model.HasField("graph"):
+        raise FormatError("there is no graph in it")
+    return model
+
+
+class _Walk:
+    """Numbers the graphs as they are met."""
+
+    def __init__(self) -> None:
+        self._scopes = 0
+
+    def model(self, model: ModelProto) -> Iterator[Place]:
+        yield from self._graph(model.graph, "")
+        for function in model.functions:
+            under = f"{function.domain}.{function.name}/".removeprefix(".")
+            yield from self._nodes(function.node, under)
+            for attribute in function.attribute_proto:
+                yield from self._attribute(attribute, 0, under, None, "")
+
+    def _graph(self, graph: GraphProto, under: str) -> Iterator[Place]:
+        scope = self._scopes
+        yield from self._nodes(graph.node, under)
+        for tensor in graph.initializer:
+            yield Place(scope, under, tensor.name or None, tensor)
+        for sparse in graph.sparse_initializer:
+            yield Place(scope, under, None, sparse.values)
+            yield Place(scope, under, None, sparse.indices)
+
+    def _nodes(self, nodes: Iterable[NodeProto], under: str) -> Iterator[Place]:
+        scope = self._scopes
+        self._scopes += 1
+        for node in nodes:
+            constant = node.op_type == "Constant" and node.domain in ("", "ai.onnx") and len(node.output) == 1
+            called = node.name or (node.output[0] if node.output else node.op_type)
+            for attribute in node.attribute:
+                name = node.output[0] if constant and attribute.name == "value" else None
+                yield from self._attribute(attribute, scope, under, name or None, called)
+
+    def _attribute(
+        self, attribute: AttributeProto, scope: int, under: str, name: str | None, node: str
+    ) -> Iterator[Place]:
+        if attribute.HasField("t"):
+            yield Place(scope, under, name, attribute.t)
+        for tensor in attribute.tensors:
+            yield Place(scope, under, None, tensor)
+        for sparse in [attribute.sparse_tensor] * attribute.HasField("sparse_tensor") + [*attribute.sparse_tensors]:
+            yield Place(scope, under, None, sparse.values)
+            yield Place(scope, under, None, sparse.indices)
+        for graph in [attribute.g] * attribute.HasField("g") + [*attribute.graphs]:
+            yield from self._graph(graph, f"{under}{node}.{attribute.name}/")
+
+
+def places_of(model: ModelProto) -> list[Place]:
+    """Every tensor that stands in a model, in the order of its nodes and initializers."""
+    return list(_Walk().model(model))
+
+
+def names_of(places: list[Place]) -> list[str]:
+    """A name for each place that has one, no two the same: its own in the main graph, and in others with the way there.
+
+    Raises FormatError where one graph has two tensors of one name.
+    """
+    seen: set[tuple[int, str]] = set()
+    for place in places:
+        key = place.scope, str(place.name)
+        if key in seen:
+            raise FormatError(f"a graph in it has two tensors of the name {some([key[1]])}")
+        seen.add(key)
+    taken = {GRAPH} | {str(place.name) for place in places if place.scope == 0}
+    names = []
+    for place in places:
+        name = wanted = f"{place.under}{place.name}"
+        if place.scope or name == GRAPH:
+            number = 1
+            while name in taken:
+                number += 1
+                name = f"{wanted}#{number}"
+            taken.add(name)
+        names.append(name)
+    return names
+
+
+def mark(tensor: TensorProto, name: str) -> None:
+    """Takes the data out of a tensor and leaves its name."""
+    for field in DATA:
+        tensor.ClearField(field)
+    tensor.data_location = tensor.EXTERNAL
+    tensor.external_data.add(key=MARK, value=name)
+
+
+def marked(tensor: TensorProto) -> str | None:
+    """The name that a mark tells, or None for a tensor without mark."""
+    return next((entry.value for entry in tensor.external_data if entry.key == MARK), None)

@@ -1,0 +1,92 @@
+"""The graph of an ONNX model and its tensors -> a model file, and beyond 2 GB a file of data beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepcompression.checkpoint.onnx.graph import DTYPES, MAX_BYTES, import_onnx, marked, parse_model, places_of
+from deepcompression.checkpoint.onnx.protobuf import LENGTH_DELIMITED, Hole, Piece, Source, length_of, rewrite
+from deepcompression.common.binary import FormatError, varint
+from deepcompression.common.files import atomic_path
+from deepcompression.common.messages import some
+from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.tensor import DenseTensor, raw_bytes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TensorProto
+
+_RAW_DATA = 9
+
+# of the data of each tensor in a file beside the model, so that pages of it can be mapped
+_ALIGNMENT = 4096
+
+
+def write_onnx(
+    path: Path, entries: Mapping[str, TensorEntry], read: Callable[[str], DenseTensor], graph: bytes
+) -> None:
+    """Puts each tensor where its mark stands, as raw data. A model over 2 GB, which no ONNX file can hold, gets its
+    data in `path`.data, as external data.
+
+    Raises FormatError for a graph that is none, ValueError for tensors that are not those of the graph.
+    """
+    onnx = import_onnx()
+    try:
+        model = parse_model(onnx, graph)
+    except FormatError as error:
+        raise FormatError(f"not the graph of an ONNX model: {error}") from None
+    tensors = {name: place.tensor for place in places_of(model) if (name := marked(place.tensor)) is not None}
+    _check(entries, {name: (DTYPES.get(t.data_type), tuple(t.dims)) for name, t in tensors.items()})
+    source = Source(graph)
+
+    def filled(begin: int, end: int) -> list[Piece] | None:
+        tensor = onnx.TensorProto.FromString(source.bytes(begin, end))
+        name = marked(tensor)
+        if name is None:
+            return None
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+        length = entries[name].nbytes
+        head = varint(_RAW_DATA << 3 | LENGTH_DELIMITED) + varint(length)
+        return [tensor.SerializeToString() + head, Hole(name, length)]
+
+    pieces = rewrite(source, filled)
+    if length_of(pieces) > MAX_BYTES:
+        _write_beside(path, model, tensors, entries, read)
+        return
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        for piece in pieces:
+            file.write(raw_bytes(read(piece.name)) if isinstance(piece, Hole) else piece)
+
+
+def _check(entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[str | None, tuple[int, ...]]]) -> None:
+    if missing := expected.keys() - entries.keys():
+        raise ValueError(f"the graph has a place for {some(missing)}, of which there is no tensor")
+    if unknown := entries.keys() - expected.keys():
+        raise ValueError(f"the graph has no place for {some(unknown)}")
+    for name, (dtype, shape) in expected.items():
+        entry = entries[name]
+        if (entry.dtype, entry.shape) != (dtype, shape):
+            raise ValueError(f"{name} is {list(entry.shape)} of {entry.dtype}, in the graph {list(shape)} of {dtype}")
+
+
+def _write_beside(
+    path: Path,
+    model: ModelProto,
+    tensors: Mapping[str, TensorProto],
+    entries: Mapping[str, TensorEntry],
+    read: Callable[[str], DenseTensor],
+) -> None:
+    data = path.with_name(f"{path.name}.data")
+    # the data are there before the model that names them
+    with atomic_path(path) as partial, atomic_path(data) as partial_data:
+        with partial_data.open("wb") as file:
+            for name, tensor in tensors.items():
+                file.write(bytes(-file.tell() % _ALIGNMENT))
+                place = {"location": data.name, "offset": str(file.tell()), "length": str(entries[name].nbytes)}
+                file.write(raw_bytes(read(name)))
+                tensor.ClearField("external_data")
+                for key, value in place.items():
+                    tensor.external_data.add(key=key, value=value)
+        partial.write_bytes(model.SerializeToString())

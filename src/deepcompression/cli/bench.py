@@ -1,0 +1,57 @@
+"""`dcz bench`: a file's layers measured on this machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+
+from deepcompression.bench import Settings, bench, lines, tables
+from deepcompression.bench.energy import meter_of
+from deepcompression.cli.common import FileArgument, JsonOption, LimitOption, console, errors_in_one_line, print_json
+from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.messages import printable
+
+
+def bench_file(
+    file: FileArgument,
+    batch: Annotated[int, typer.Option(help="Vectors or images of a call.")] = 1,
+    threads: Annotated[int, typer.Option(help="Of everything that computes.")] = 1,
+    activations: Annotated[str, typer.Option(help="float32, or int8 for fully connected layers.")] = "float32",
+    size: Annotated[int, typer.Option(help="Extent of the images that convolutions are given.")] = 14,
+    seconds: Annotated[float, typer.Option(help="About how long each layer is measured.")] = 1.0,
+    instruction_set: Annotated[str | None, typer.Option(help="Force one: portable, avx2, avx512, ...")] = None,
+    energy: Annotated[bool, typer.Option("--energy", help="Count joules, too, where the machine can.")] = False,
+    as_json: JsonOption = False,
+    limit_bytes: LimitOption = LIMIT_BYTES,
+) -> None:
+    """Measure each layer on this machine, dense and computed from its compressed form: time, bytes, energy."""
+    with errors_in_one_line():
+        settings = Settings(batch, threads, activations, size, seconds)
+        meter = (lambda: meter_of("cpu")) if energy else None
+        with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("")
+
+            def tell(name: str, number: int, count: int) -> None:
+                progress.update(task, description=escape(printable(name)), completed=number, total=count)
+
+            result = bench(
+                file,
+                settings,
+                instruction_set=instruction_set,
+                meter=meter,
+                limit_bytes=limit_bytes,
+                progress=tell,
+            )
+        if as_json:
+            print_json(result.to_dict())
+            return
+        output = console()
+        for columns in tables(result):
+            output.print(columns)
+        for line in lines(result):
+            output.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,177 @@
+"""`dcz compress` and `dcz decompress`: checkpoints <-> .dcz files, tensor by tensor."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import deepcompression as dc
+from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
+from deepcompression.checkpoint.open import open_checkpoint
+from deepcompression.checkpoint.other_tools import recognise
+from deepcompression.checkpoint.write import write_checkpoint
+from deepcompression.cli.common import (
+    FileArgument,
+    JsonOption,
+    LimitOption,
+    ModelArgument,
+    OutOption,
+    QuietOption,
+    check_suffix,
+    complain,
+    errors_in_one_line,
+    print_json,
+    print_report,
+    progress_of_bytes,
+)
+from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, has_target
+from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
+from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.lock import WriteLock
+from deepcompression.convert.to_dcz import compress_checkpoint
+from deepcompression.convert.with_inputs import Source
+from deepcompression.file.reader import DczFile
+from deepcompression.pruning.criteria import Prune
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.rule import Rule
+from deepcompression.sharing.grid import LIMITS
+from deepcompression.sharing.share_weights import Share
+from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.tensor import DenseTensor
+
+
+def compress(
+    model: ModelArgument,
+    output: OutOption,
+    recipe: Annotated[str | None, typer.Option(help="A recipe's YAML file, or a preset's name.")] = None,
+    density: Annotated[
+        float | None, typer.Option(help="Survivors / weights in every tensor of two or more dimensions.")
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="Share such tensors among 2^BITS centroids, 1 to 8.")] = None,
+    codebook_grid: Annotated[
+        str | None, typer.Option(help="int8 or int16: with --bits, centroids are such integers times one scale.")
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.")
+    ] = DEFAULT_PROFILE,
+    calibration: CalibrationOption = None,
+    model_factory: FactoryOption = None,
+    target_size: SizeOption = None,
+    target_ratio: RatioOption = None,
+    max_change: ChangeOption = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Tensors worked on at once.", show_default="as many as CPUs")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with work that was broken off.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Prune, share and encode a checkpoint. Without recipe, density and bits nothing is changed: tensors that are
+    pruned or shared already become small, exactly."""
+    with errors_in_one_line():
+        check_suffix(output, ".dcz")
+        if profile not in PROFILES:
+            raise ValueError(f"--profile is one of {', '.join(PROFILES)}; found {profile}")
+        if workers is not None and workers < 1:
+            raise ValueError(f"--workers is from 1 on; found {workers}")
+        chosen = _recipe(recipe, density, bits, codebook_grid)
+        targeted = has_target(target_size, target_ratio, max_change)
+        if targeted or calibration is not None or model_factory is not None:
+            if targeted == (chosen is not None):
+                raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
+            if resume or workers is not None:
+                raise ValueError(
+                    "--resume and --workers do not go with --calibration or a target: such work is done in memory, "
+                    "as a whole"
+                )
+            with WriteLock(output):
+                whole = Source(model, calibration, model_factory)
+                if chosen is not None:
+                    whole.compress(output, chosen, profile)
+                else:
+                    whole.carry_out(whole.plan(profile, target_size, target_ratio, max_change), output, profile)
+            _tell(output, whole.notes, quiet, as_json)
+            return
+        with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:
+            notes = [
+                *source.notes,
+                *compress_checkpoint(
+                    source, output, chosen, profile=profile, workers=workers, progress=tell, resume=resume
+                ),
+            ]
+        _tell(output, notes, quiet, as_json)
+
+
+def _tell(output: Path, notes: list[str], quiet: bool, as_json: bool) -> None:
+    for note in [] if as_json else notes:
+        complain(f"note: {note}")
+    if not quiet:
+        print_report(output, as_json, notes=notes)
+
+
+def _recipe(recipe: str | None, density: float | None, bits: int | None, codebook_grid: str | None) -> Recipe | None:
+    if recipe is not None:
+        if density is not None or bits is not None or codebook_grid is not None:
+            raise ValueError("--recipe says all: it does not go with --density or --bits or --codebook-grid")
+        return Recipe.load(recipe)
+    if codebook_grid is not None and (codebook_grid not in LIMITS or bits is None):
+        raise ValueError(f"--codebook-grid is {' or '.join(LIMITS)} and goes with --bits; found {codebook_grid}")
+    if density is None and bits is None:
+        return None
+    if density is not None and not 0 <= density <= 1:
+        raise ValueError(f"--density is from 0 to 1; found {density}")
+    if bits is not None and not 1 <= bits <= 8:
+        raise ValueError(f"--bits is from 1 to 8; found {bits}")
+    prune = None if density is None else Prune(density=density)
+    options = {"bits": bits, "init": "optimal", "codebook_grid": codebook_grid}
+    share = None if bits is None else Share.model_validate(options)
+    return Recipe(rules=(Rule(module="*", prune=prune, share=share),))
+
+
+def decompress(
+    file: FileArgument,
+    output: OutOption,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    limit_bytes: LimitOption = LIMIT_BYTES,
+) -> None:
+    """Write the dense tensors of a .dcz file, bit for bit what was saved, as .safetensors, or as .onnx."""
+    with errors_in_one_line():
+        check_suffix(output, ".safetensors", ".onnx")
+        with DczFile(file, limit_bytes) as source:
+            total = sum(entry.dense_bytes for entry in source.entries.values())
+            if total > limit_bytes:
+                raise dc.FormatError(
+                    f"{file}: with its ties in full it takes {total} bytes, the limit is {limit_bytes}"
+                )
+            entries = {
+                name: TensorEntry(name, entry.dtype, entry.shape, entry.tied_to)
+                for name, entry in source.entries.items()
+            }
+            graph = None
+            if GRAPH in entries and source.metadata.items() >= FORMAT.items():
+                del entries[GRAPH]
+                graph = source.read_dense(GRAPH).elements.tobytes()
+            with progress_of_bytes(file.name, quiet or as_json) as tell:
+                done = 0
+                held: dict[str, DenseTensor] = {}
+
+                def read(name: str) -> DenseTensor:
+                    nonlocal done
+                    tell(done, total)
+                    done += entries[name].nbytes
+                    if name not in held:
+                        # the last one stays for those that are tied to it, and goes before there is another
+                        held.clear()
+                        held[name] = source.read_dense(name, os.cpu_count() or 1)
+                    return held[name]
+
+                write_checkpoint(output, entries, read, source.metadata, graph)
+        size, count = output.stat().st_size, len(entries)
+        if as_json:
+            print_json({"file": str(output), "tensors": count, "file_bytes": size})
+        elif not quiet:
+            print(f"{output}: {count} tensors, {size:,} bytes")

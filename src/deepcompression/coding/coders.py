@@ -1,0 +1,228 @@
+"""Stage 3: tensors <-> payload bytes, by the coders of docs/format.md; which of them a profile may use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from deepcompression.coding.coder import Account, Coder, Part
+from deepcompression.coding.deflate import decode_deflate, decode_deflate_dense, encode_deflate
+from deepcompression.coding.fast import decode_fast, decode_fast_bitmap, decode_fast_dense, encode_fast
+from deepcompression.coding.gaps import GAP_BITS
+from deepcompression.coding.paper import (
+    decode_huffman,
+    decode_huffman_bitmap,
+    decode_sparse,
+    encode_huffman,
+    encode_sparse,
+)
+from deepcompression.coding.raw import decode_raw, encode_raw
+from deepcompression.coding.small import decode_small, decode_small_bitmap, decode_small_dense, encode_small
+from deepcompression.common.binary import Cursor
+from deepcompression.common.settings import RecipePart, one_of
+from deepcompression.tensors.dtypes import WEIGHT_DTYPES, size_bytes
+from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, DenseTensor, Encodable, Tensor
+
+__all__ = [
+    "CODERS",
+    "DEFAULT_PROFILE",
+    "PROFILES",
+    "Account",
+    "Coder",
+    "Part",
+    "check_profile",
+    "decode",
+    "decode_bitmap",
+    "decode_dense",
+    "decode_lean",
+    "encode",
+    "encode_to",
+]
+
+
+def _whole(encode: Callable[..., bytes | None]) -> Callable[..., Iterable[Part] | None]:
+    """A coder that works on tensors with positions and makes its payload at once."""
+
+    def parts(tensor: Encodable, gap_bits: int | None = None) -> Iterable[Part] | None:
+        payload = encode(tensor.compressed() if isinstance(tensor, BitmapTensor) else tensor, gap_bits)
+        return None if payload is None else (payload,)
+
+    return parts
+
+
+CODERS: dict[str, Coder] = {
+    "raw": Coder(1, encode_raw, decode_raw),
+    "sparse": Coder(2, _whole(encode_sparse), decode_sparse, gaps=True),
+    "huffman": Coder(3, _whole(encode_huffman), decode_huffman, gaps=True, decode_bitmap=decode_huffman_bitmap),
+    "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense, decode_bitmap=decode_fast_bitmap),
+    "small": Coder(5, encode_small, decode_small, decode_small_dense, decode_bitmap=decode_small_bitmap),
+    "deflate": Coder(6, encode_deflate, decode_deflate, decode_deflate_dense),
+}
+
+# What a tensor may become, besides staying as it is.
+PROFILES: dict[str, tuple[str, ...]] = {
+    "fast": ("fast",),
+    "small": ("small", "fast"),
+    "paper": ("sparse", "huffman"),
+}
+
+DEFAULT_PROFILE = "fast"
+
+# Up to so many elements every profile may use the paper's layout: its fewer fields can win, and speed means nothing.
+_SMALL_SIZE = 1 << 16
+
+
+def check_profile(profile: str) -> None:
+    """Raises ValueError for an unknown one."""
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}; known are {', '.join(PROFILES)}")
+
+
+class Stored(Protocol):
+    """A payload that was kept: in memory, or in a file."""
+
+    def __len__(self) -> int: ...
+
+
+Kept = TypeVar("Kept", bound=Stored)
+
+
+def encode(
+    tensor: Encodable, coder: str | None = None, gap_bits: int | None = None, profile: str = DEFAULT_PROFILE
+) -> tuple[str, bytes]:
+    """The coder's name and the payload: of the coder demanded, or the smallest of the profile (the first of equals),
+    `raw` if none is smaller than the elements.
+
+    `gap_bits`, 2 to 16, fixes the width of the paper's gap field; without a coder it stands for the profile `paper`.
+    Raises ValueError if it is another, for an unknown coder or profile, and if the coder cannot hold the tensor.
+    """
+    return encode_to(_join, tensor, coder, gap_bits, profile)
+
+
+def _join(parts: Iterable[Part], below: int | None) -> bytes | None:
+    kept: list[Part] = []
+    left = below
+    for part in parts:
+        kept.append(part)
+        if left is not None and (left := left - memoryview(part).nbytes) <= 0:
+            return None
+    return b"".join(kept)
+
+
+def encode_to(
+    keep: Callable[[Iterable[Part], int | None], Kept | None],
+    tensor: Encodable,
+    coder: str | None = None,
+    gap_bits: int | None = None,
+    profile: str = DEFAULT_PROFILE,
+) -> tuple[str, Kept]:
+    """What `encode` chooses, each payload tried being given to `keep`: `keep(parts, below)` takes a payload's parts and
+    gives what stands for it, or None if it has as many bytes as `below` or more.
+    """
+    if coder is not None and coder not in CODERS:
+        raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
+    check_profile(profile)
+    if gap_bits is not None and gap_bits not in GAP_BITS:
+        raise ValueError(f"gap_bits is from {GAP_BITS[0]} to {GAP_BITS[-1]}; found {gap_bits}")
+    best: tuple[str, Kept] | None = None
+    below = None if coder is not None else size_bytes(tensor.dtype, tensor.shape)
+    for name in (coder,) if coder is not None else _names(tensor, gap_bits, profile):
+        parts = _encode(name, tensor, gap_bits)
+        kept = None if parts is None else keep(parts, below)
+        if kept is not None:
+            best, below = (name, kept), len(kept)
+    if best is None and coder is not None:
+        raise ValueError(f"the coder {coder} cannot hold a {tensor.dtype} tensor of shape {list(tensor.shape)}")
+    if best is None:
+        kept = keep(encode_raw(tensor), None)
+        assert kept is not None
+        best = "raw", kept
+    return best
+
+
+def _names(tensor: Encodable, gap_bits: int | None, profile: str) -> Iterable[str]:
+    """The coders to try, the first of equals first."""
+    if gap_bits is not None:
+        profile = "paper"
+    names = list(PROFILES[profile])
+    if profile != "paper" and (tensor.dtype not in WEIGHT_DTYPES or (profile == "small" and _is_plain(tensor))):
+        names.append("deflate")
+    if math.prod(tensor.shape) <= _SMALL_SIZE:
+        names += PROFILES["paper"]
+    return dict.fromkeys(names)
+
+
+def _is_plain(tensor: Encodable) -> bool:
+    """Whether it is neither shared nor, so far as zeros tell, pruned: of half of its weights at least."""
+    return isinstance(tensor, DenseTensor) and 2 * int(np.count_nonzero(tensor.elements)) > tensor.elements.size
+
+
+def _encode(name: str, tensor: Encodable, gap_bits: int | None) -> Iterable[Part] | None:
+    coder = CODERS[name]
+    return coder.encode(tensor, gap_bits) if coder.gaps else coder.encode(tensor)
+
+
+def decode(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+    """Payload -> the tensor and where its bytes went. Raises FormatError for malformed bytes."""
+    tensor, account = decode_lean(coder, payload, dtype, shape)
+    return tensor.compressed() if isinstance(tensor, BitmapTensor) else tensor, account
+
+
+def decode_lean(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
+    """The same, a shared tensor without its positions where the coder needs none."""
+    tensor, account = CODERS[coder].decode(payload, dtype, shape)
+    payload.end("the payload")
+    return tensor, account
+
+
+def decode_dense(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...], threads: int = 1) -> DenseTensor:
+    """Payload -> the dense tensor, in little more memory than it takes. Raises FormatError for malformed bytes."""
+    found = CODERS[coder]
+    if found.decode_dense is None:
+        return decode_lean(coder, payload, dtype, shape)[0].dense()
+    elements = found.decode_dense(payload, dtype, shape, threads)
+    payload.end("the payload")
+    return DenseTensor(dtype, elements)
+
+
+def decode_bitmap(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> BitmapTensor | None:
+    """Payload -> a shared tensor without its positions, in little more memory than it takes; None if it is not shared.
+
+    A small tensor is recognised as shared by its values. Raises FormatError for malformed bytes.
+    """
+    if dtype not in WEIGHT_DTYPES:
+        return None
+    found, start = CODERS[coder], payload.at
+    if found.decode_bitmap is not None:
+        tensor = found.decode_bitmap(payload, dtype, shape)
+        if tensor is not None:
+            payload.end("the payload")
+            return tensor
+        payload.at = start
+    if math.prod(shape) > _SMALL_SIZE:
+        return None
+    recognised = CompressedTensor.from_dense(decode_dense(coder, payload, dtype, shape))
+    return None if recognised is None else BitmapTensor.of(recognised)
+
+
+class How(NamedTuple):
+    """How a tensor is to be encoded; None leaves it to the size."""
+
+    coder: str | None = None
+    gap_bits: int | None = None
+
+
+class Encode(RecipePart):
+    """How to write the tensor; what is not said is chosen by size."""
+
+    coder: str | None = None
+    gap_bits: int | None = Field(default=None, ge=GAP_BITS[0], le=GAP_BITS[-1], strict=True)
+
+    @field_validator("coder")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return value if value is None else one_of("coder", value, CODERS)

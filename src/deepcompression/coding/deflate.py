@@ -1,0 +1,130 @@
+"""The coder `deflate`: byte planes compressed by zlib, for tensors that are no weights."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression.coding.coder import Account, Part
+from deepcompression.common.binary import Cursor, FormatError
+from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array
+from deepcompression.tensors.slices import spans
+from deepcompression.tensors.tensor import DenseTensor, Encodable, Tensor
+
+# "as in RFC 1951": no header and no checksum, which the index has already
+_WINDOW_BITS = -15
+_LEVEL = 9
+# Huffman codes alone are smaller where nothing repeats.
+_STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)
+_READ_BYTES = 1 << 16
+
+
+def _turned(elements: Array, dtype: str, left: bool) -> Array:
+    """As unsigned integers, those of weights turned by one bit (docs/format.md, "Values")."""
+    unsigned = elements.view(f"u{elements.itemsize}")
+    if dtype not in WEIGHT_DTYPES:
+        return unsigned
+    here, there = (1, 8 * elements.itemsize - 1) if left else (8 * elements.itemsize - 1, 1)
+    return (unsigned << here) | (unsigned >> there)
+
+
+def _planes(tensor: DenseTensor, spans: Iterable[slice]) -> Iterator[bytes]:
+    flat = tensor.elements.reshape(-1)
+    spans = list(spans)
+    for byte in reversed(range(flat.itemsize)):
+        for span in spans:
+            yield _turned(flat[span], tensor.dtype, True).view(np.uint8)[byte :: flat.itemsize].tobytes()
+
+
+def _deflated(planes: Iterable[bytes], strategy: int) -> Iterator[bytes]:
+    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS, zlib.DEF_MEM_LEVEL, strategy)
+    for plane in planes:
+        yield stream.compress(plane)
+    yield stream.flush()
+
+
+def encode_deflate(tensor: Encodable) -> Iterator[Part]:
+    """The payload of docs/format.md, "deflate", in parts, by the strategy that suits the first slice of each plane."""
+    dense = tensor.dense()
+    every = list(spans(dense.elements.size))
+
+    def sample_bytes(strategy: int) -> int:
+        return sum(map(len, _deflated(_planes(dense, every[:1]), strategy)))
+
+    yield from _deflated(_planes(dense, every), min(_STRATEGIES, key=sample_bytes))
+
+
+def decode_deflate_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> Array:
+    """The dense elements; what the stream gives beyond them is never made."""
+    elements = np.zeros(math.prod(shape), STORAGE[dtype])
+    stream = _Stream(cursor)
+    for byte in reversed(range(elements.itemsize)):
+        for span in spans(len(elements)):
+            elements[span].view(np.uint8)[byte :: elements.itemsize] = stream.read(span.stop - span.start)
+    stream.end()
+    if dtype in WEIGHT_DTYPES:
+        for span in spans(len(elements)):
+            elements[span] = _turned(elements[span], dtype, False).view(elements.dtype)
+    return elements.reshape(shape)
+
+
+def decode_deflate(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+    """The dense tensor; its values are all the bytes."""
+    length = cursor.left
+    tensor = DenseTensor(dtype, decode_deflate_dense(cursor, dtype, shape, 1))
+    size = math.prod(shape)
+    return tensor, Account({"values": length}, size, size)
+
+
+class _Stream:
+    """The bytes of a DEFLATE stream, of which no more are made than are asked for."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._stream = zlib.decompressobj(_WINDOW_BITS)
+        self._waiting = b""
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise FormatError(f"in the payload at offset {self._cursor.base}: a deflated stream {what}")
+
+    def _some(self, most: int) -> bytes | None:
+        """At least one byte and at most so many; None at the end of the stream, or of the payload."""
+        while not self._stream.eof:
+            fresh = not self._waiting
+            if fresh:
+                self._waiting = bytes(self._cursor.take(min(_READ_BYTES, self._cursor.left), "deflated bytes"))
+            last = fresh and not self._waiting
+            try:
+                found = self._stream.decompress(self._waiting, most)
+            except zlib.error as error:
+                self._refuse(f"is damaged: {error}")
+            self._waiting = self._stream.unconsumed_tail
+            if found:
+                return found
+            if last:
+                break
+        return None
+
+    def read(self, count: int) -> NDArray[np.uint8]:
+        parts, left = [], count
+        while left > 0:
+            found = self._some(left)
+            if found is None:
+                self._refuse(f"ends {left} bytes too early")
+            parts.append(found)
+            left -= len(found)
+        return np.frombuffer(b"".join(parts), np.uint8)
+
+    def end(self) -> None:
+        """The stream and the payload end here."""
+        if self._some(1) is not None:
+            self._refuse("holds more than the tensor")
+        if not self._stream.eof:
+            self._refuse("has no end")
+        if extra := len(self._stream.unused_data) + self._cursor.left:
+            raise FormatError(f"{extra} bytes are left over behind the payload at offset {self._cursor.base}")

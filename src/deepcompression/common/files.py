@@ -1,0 +1,83 @@
+"""Files read by range, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from deepcompression.common.binary import FormatError
+
+# of writing alone: the file that is read is not to blame
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Has the error of a disk that is full name the file, where the system does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new path to write to, which replaces `path` when the block ends well and is removed when it does not."""
+    target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
+    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with named_if_full(path):
+            yield partial
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class ByteFile:
+    """A file of which threads read ranges, without a common position."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file = self.path.open("rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, length: int) -> np.ndarray:
+        """uint8 (length,), that can be written to. Raises FormatError if the file ends before."""
+        data = np.empty(length, np.uint8)
+        view = data.data
+        done = 0
+        # the system gives at most 2 GB at once
+        while done < length and (count := self._read_into(view[done:], offset + done)):
+            done += count
+        if done < length:
+            raise FormatError(
+                f"{self.path}: {length} bytes at offset {offset} end at {offset + done}: the file is cut off, "
+                "or changed while it was open"
+            )
+        return data
+
+    def _read_into(self, view: memoryview, offset: int) -> int:
+        """The number of bytes read, 0 at the end."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [view], offset)
+        # Windows has no such call
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.readinto(view)
+
+    def close(self) -> None:
+        self._file.close()

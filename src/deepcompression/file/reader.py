@@ -1,0 +1,167 @@
+"""A `.dcz` file open for reading: nothing is believed before it is checked."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from deepcompression.coding.coder import Account
+from deepcompression.coding.coders import (
+    decode,
+    decode_bitmap,
+    decode_dense,
+    decode_lean,
+)
+from deepcompression.common.binary import LIMIT_BYTES, Cursor, FormatError, checksum
+from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header
+from deepcompression.tensors.dtypes import Array
+from deepcompression.tensors.tensor import BitmapTensor, DenseTensor, Encodable, Tensor
+
+_LARGE_BYTES = 16 << 20
+
+
+class DczFile(Mapping[str, Array]):
+    """A `.dcz` file open for reading: a mapping from names to dense NumPy arrays, each read when it is asked for.
+
+    entries     name -> `Entry`, in the file's order
+    metadata    texts by name
+    size_bytes  of the file; `head_bytes` of it are everything before the payloads, `index_bytes` the index
+
+    Opening reads and checks the index alone, `read` the bytes of its tensor alone; threads may share a `DczFile`.
+    Raises FormatError, naming file, tensor and offset, for anything that docs/format.md does not allow, and for a
+    file whose decoded tensors would take more than `limit_bytes`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> None:
+        self.path = Path(path)
+        self._file = self.path.open("rb")
+        self._lock = threading.Lock()
+        try:
+            self.size_bytes = os.fstat(self._file.fileno()).st_size
+            self._read_head(limit_bytes)
+        except FormatError as error:
+            self.close()
+            raise FormatError(f"{self.path}: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_head(self, limit_bytes: int) -> None:
+        start, self.index_bytes = read_header(self._bytes(0, min(self.size_bytes, HEADER_BYTES), "header"))
+        self.head_bytes = start + self.index_bytes + CHECKSUM_BYTES
+        self.entries, self.metadata = read_head(self._bytes(0, self.head_bytes, "index"), start)
+        own = [entry for entry in self.entries.values() if entry.tied_to is None]
+        end = own[-1].offset + own[-1].length if own else self.head_bytes
+        if end != self.size_bytes:
+            raise FormatError(f"the payloads end at {end}, the file at {self.size_bytes}: it is cut off or damaged")
+        decoded = sum(entry.dense_bytes for entry in own)
+        if decoded > limit_bytes:
+            raise FormatError(f"the tensors take {decoded} bytes when decoded, the limit is {limit_bytes}")
+
+    def _bytes(self, offset: int, length: int, what: str) -> bytearray:
+        if offset + length > self.size_bytes:
+            raise FormatError(
+                f"{what} at offset {offset} needs {length} bytes, the file ends at {self.size_bytes}: "
+                "it is cut off or damaged"
+            )
+        # unlike bytes, an array upon a bytearray can be written to
+        data = bytearray(length)
+        with self._lock:
+            self._file.seek(offset)
+            found = self._file.readinto(data)
+        if found != length:
+            raise FormatError(f"{what} at offset {offset} could not be read: the file changed while it was open")
+        return data
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, in the form it is stored in: a shared one of a few values may be stored dense. Raises KeyError
+        for an unknown name.
+        """
+        return self.read_with_account(name)[0]
+
+    def read_with_account(self, name: str) -> tuple[Tensor, Account]:
+        """One tensor, and where the bytes of its payload went."""
+        with self._checked(name) as (entry, payload):
+            return decode(entry.coder, payload, entry.dtype, entry.shape)
+
+    def read_lean(self, name: str) -> tuple[Encodable, Account]:
+        """The same, a shared tensor without its positions, but for one of the coder `huffman`."""
+        with self._checked(name) as (entry, payload):
+            return decode_lean(entry.coder, payload, entry.dtype, entry.shape)
+
+    def read_dense(self, name: str, threads: int = 1) -> DenseTensor:
+        """One tensor, dense, in little more memory than it takes; large ones are decoded by so many threads."""
+        with self._checked(name) as (entry, payload):
+            return decode_dense(entry.coder, payload, entry.dtype, entry.shape, threads)
+
+    def read_bitmap(self, name: str) -> BitmapTensor | None:
+        """One shared tensor, in little more memory than it is packed in; None for one that is not shared."""
+        with self._checked(name) as (entry, payload):
+            return decode_bitmap(entry.coder, payload, entry.dtype, entry.shape)
+
+    def check(self, name: str) -> None:
+        """Holds one tensor's payload against its checksum, without decoding it."""
+        with self._checked(name):
+            pass
+
+    @contextmanager
+    def _checked(self, name: str) -> Iterator[tuple[Entry, Cursor]]:
+        """A tensor's entry and its payload, whose checksum is right; errors name file and tensor."""
+        entry = self.entries[name]
+        try:
+            payload = self._bytes(entry.offset, entry.length, "payload")
+            if (found := checksum(payload)) != entry.checksum:
+                raise FormatError(
+                    f"the payload at offset {entry.offset} is damaged: its checksum is {found:08x}, "
+                    f"expected {entry.checksum:08x}"
+                )
+            yield entry, Cursor(payload, entry.offset)
+        except FormatError as error:
+            raise FormatError(f"{self.path}: tensor {name!r}: {error}") from None
+
+    def __getitem__(self, name: str) -> Array:
+        return self.read_dense(name).numpy()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> DczFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load_tensors(
+    path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES, threads: int | None = None
+) -> dict[str, Array]:
+    """Every tensor of a file as a dense NumPy array, by name; tied names share one array. Needs no torch.
+
+    BF16 is widened to float32, 8-bit floats are given as their bits. Raises FormatError; `limit_bytes` bounds the
+    bytes of all decoded tensors. `threads`, by default as many as there are CPUs, share the work.
+    """
+    workers = threads or os.cpu_count() or 1
+    with DczFile(path, limit_bytes) as file, ThreadPoolExecutor(workers) as pool:
+        own = [entry for entry in file.entries.values() if entry.tied_to is None]
+        # a large tensor is decoded by all threads together, small ones by one each
+        large = {entry.name for entry in own if entry.dense_bytes >= _LARGE_BYTES}
+        arrays = {entry.name: file.read_dense(entry.name, workers).numpy() for entry in own if entry.name in large}
+        small = [entry.name for entry in own if entry.name not in large]
+        arrays.update(zip(small, pool.map(file.__getitem__, small), strict=True))
+        return {name: arrays[entry.tied_to or name] for name, entry in file.entries.items()}

@@ -1,0 +1,257 @@
+"""Where every byte of a file went, and the columns of the paper's tables 2 and 3."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from deepcompression.coding.coder import Account
+from deepcompression.coding.gaps import fixed_layout
+from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.messages import printable
+from deepcompression.file.index import CHECKSUM_BYTES, Entry
+from deepcompression.file.reader import DczFile
+from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.slices import Bits, stored_bits
+from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, Encodable
+
+
+def code_bits(centroids: int) -> int:
+    """Bits of a code of fixed width."""
+    return max(1, math.ceil(math.log2(centroids))) if centroids else 0
+
+
+def bits_of(tensor: Encodable) -> Bits:
+    """The bitmap of the survivors."""
+    if isinstance(tensor, CompressedTensor):
+        return BitmapTensor.of(tensor).bits
+    return tensor.bits if isinstance(tensor, BitmapTensor) else stored_bits(tensor.elements)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor of a file. `weights` and `survivors` are counts, `dense_bytes` what the tensor takes as it is,
+    `stored_bytes` its payload, `parts` the payload's bytes by part. `gap_bits` and `entries` (survivors and fillers)
+    are those of the paper's layout before Huffman coding: as stored, or else as it would take the fewest bytes. A tie
+    takes no bytes of its own.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    coder: str
+    tied_to: str | None
+    weights: int
+    survivors: int
+    entries: int
+    centroids: int
+    gap_bits: int
+    dense_bytes: int
+    stored_bytes: int
+    parts: dict[str, int]
+
+    @classmethod
+    def of(cls, entry: Entry, tensor: Encodable, account: Account) -> Row:
+        weights = math.prod(entry.shape)
+        whole = entry.coder in ("raw", "deflate")
+        pruned = not whole and account.survivors < weights
+        gap_bits, entries = account.gap_bits, account.entries
+        if pruned and account.survivors and not gap_bits:
+            bits = code_bits(account.centroids) or 8 * STORAGE[entry.dtype].itemsize
+            gap_bits, entries = fixed_layout(bits_of(tensor), weights, account.survivors, bits)
+        return cls(
+            entry.name,
+            entry.shape,
+            entry.dtype,
+            entry.coder,
+            entry.tied_to,
+            weights,
+            weights if whole else account.survivors,
+            weights if whole else entries,
+            account.centroids,
+            gap_bits,
+            entry.dense_bytes,
+            entry.length,
+            dict(account.parts),
+        )
+
+    @property
+    def density(self) -> float:
+        return self.survivors / self.weights if self.weights else 0.0
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a code of fixed width (the paper's P+Q)."""
+        return code_bits(self.centroids)
+
+    @property
+    def coded_together(self) -> bool:
+        """One string holds codes and positions, and no byte of it is one's or the other's."""
+        return "codebook, mask and codes" in self.parts
+
+    @property
+    def _stored_entries(self) -> int:
+        """How many codes are stored: only the paper's layout has fillers."""
+        return self.entries if "gaps" in self.parts else self.survivors
+
+    @property
+    def weight_bits_coded(self) -> float:
+        """Bits a stored code takes (P+Q+H)."""
+        return 8 * self.parts.get("codes", 0) / self._stored_entries if self.entries else 0.0
+
+    @property
+    def gap_bits_coded(self) -> float:
+        """Bits a stored code takes for its position (P+Q+H)."""
+        positions = self.parts.get("gaps", 0) + self.parts.get("mask", 0)
+        return 8 * positions / self._stored_entries if self.entries else 0.0
+
+    @property
+    def fixed_bytes(self) -> float:
+        """Bytes before Huffman coding: codes or values and gaps of fixed width, with fillers, and the codebook."""
+        if self.tied_to:
+            return 0
+        item_bytes = STORAGE[self.dtype].itemsize
+        entry_bits = self.weight_bits or 8 * item_bytes
+        return self.entries * (entry_bits + self.gap_bits) / 8 + self.centroids * item_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        computed = ("density", "weight_bits", "weight_bits_coded", "gap_bits_coded", "fixed_bytes")
+        return asdict(self) | {name: getattr(self, name) for name in computed}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole file: its rows, its bytes by part (they add up to `file_bytes`), and what `compress` measured before
+    and after.
+    """
+
+    file_bytes: int
+    dense_bytes: int
+    rows: tuple[Row, ...]
+    parts: dict[str, int]
+    before: float | None = None
+    after: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        path: str | os.PathLike[str],
+        limit_bytes: int = LIMIT_BYTES,
+        before: float | None = None,
+        after: float | None = None,
+    ) -> Report:
+        """Reads and decodes the whole file. Raises FormatError."""
+        with DczFile(path, limit_bytes) as file:
+            rows_by_name: dict[str, Row] = {}
+            for name, entry in file.entries.items():
+                own = entry.tied_to or name
+                rows_by_name[name] = (
+                    replace(rows_by_name[own], name=name, tied_to=own, dense_bytes=0, stored_bytes=0, parts={})
+                    if entry.tied_to
+                    else Row.of(entry, *file.read_lean(name))
+                )
+            rows = tuple(rows_by_name.values())
+            checksums = CHECKSUM_BYTES * sum(row.tied_to is None for row in rows)
+            parts = Counter({"header": file.head_bytes - file.index_bytes - CHECKSUM_BYTES})
+            parts["index"] = file.index_bytes - checksums
+            parts["checksums"] = checksums + CHECKSUM_BYTES
+            for row in rows:
+                # a raw tensor and the values of a sparse one are the same kind of bytes
+                parts.update({("dense tensors" if name == "values" else name): n for name, n in row.parts.items()})
+            return cls(file.size_bytes, sum(row.dense_bytes for row in rows), rows, dict(parts), before, after)
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than the dense tensors; the file counted whole."""
+        return self.dense_bytes / self.file_bytes
+
+    @property
+    def fixed_bytes(self) -> float:
+        """Bytes of all tensors before Huffman coding (the paper's P+Q)."""
+        return sum(row.fixed_bytes for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        return asdict(self) | {
+            "ratio": self.ratio,
+            "fixed_bytes": self.fixed_bytes,
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def tables(self) -> Iterable[Table]:
+        """The paper's columns by tensor, and the bytes by part, for a rich console."""
+        table = Table(caption="P pruned, Q shared, H Huffman-coded; rates are parts of the dense size")
+        table.add_column("tensor")
+        for heading in (
+            *("shape", "weights", "W% (P)", "w bits P+Q", "w bits P+Q+H", "i bits P+Q", "i bits P+Q+H"),
+            *("rate P+Q", "rate P+Q+H", "bytes", "coder"),
+        ):
+            table.add_column(heading, justify="right")
+        for row in self.rows:
+            table.add_row(*_cells(row))
+        table.add_section()
+        survivors, weights = (
+            sum(getattr(row, name) for row in self.rows if not row.tied_to) for name in ("survivors", "weights")
+        )
+        table.add_row(
+            *("total", "", f"{weights:,}", _percent(survivors, weights)),
+            *(_mean_bits(self.rows, name, "centroids") for name in ("weight_bits", "weight_bits_coded")),
+            *(_mean_bits(self.rows, name, "gap_bits") for name in ("gap_bits", "gap_bits_coded")),
+            *(_percent(self.fixed_bytes, self.dense_bytes), _percent(self.file_bytes, self.dense_bytes)),
+            *(f"{self.file_bytes:,}", ""),
+        )
+        yield table
+        bytes_table = Table(
+            "part", "bytes", "share", caption=f"{self.ratio:.1f} times smaller than {self.dense_bytes:,} bytes"
+        )
+        for column in bytes_table.columns[1:]:
+            column.justify = "right"
+        for part, count in sorted(self.parts.items(), key=lambda item: -item[1]):
+            bytes_table.add_row(part, f"{count:,}", _percent(count, self.file_bytes))
+        bytes_table.add_section()
+        bytes_table.add_row("file", f"{self.file_bytes:,}", "100.00%")
+        yield bytes_table
+
+
+def _cells(row: Row) -> tuple[str | Text, ...]:
+    # a Text, since a name such as a[b] is no markup
+    name = Text(printable(row.name))
+    shape = "x".join(map(str, row.shape)) or "scalar"
+    if row.tied_to:
+        return (name, shape, *[""] * 8, "0", Text(f"= {printable(row.tied_to)}"))
+    shared, pruned = row.centroids > 0, row.gap_bits > 0
+    return (
+        name,
+        shape,
+        f"{row.weights:,}",
+        _percent(row.survivors, row.weights),
+        str(row.weight_bits) if shared else "-",
+        f"{row.weight_bits_coded:.1f}" if shared and not row.coded_together else "-",
+        str(row.gap_bits) if pruned else "-",
+        f"{row.gap_bits_coded:.1f}" if pruned and not row.coded_together else "-",
+        _percent(row.fixed_bytes, row.dense_bytes),
+        _percent(row.stored_bytes, row.dense_bytes),
+        f"{row.stored_bytes:,}",
+        row.coder,
+    )
+
+
+def _percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.2f}%" if whole else "-"
+
+
+def _mean_bits(rows: Iterable[Row], name: str, needed: str) -> str:
+    """The mean over all entries of the rows that have such bits: those where `needed` is not zero and, if coded bits
+    are asked for, codes and positions are coded apart.
+    """
+    coded = name.endswith("_coded")
+    having = [row for row in rows if getattr(row, needed) and not row.tied_to and not (coded and row.coded_together)]
+    entries = sum(row.entries for row in having)
+    return f"{sum(getattr(row, name) * row.entries for row in having) / entries:.1f}" if entries else "-"

@@ -1,0 +1,65 @@
+"""Named tensors -> one `.dcz` file, saved atomically."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from deepcompression.coding.coders import (
+    DEFAULT_PROFILE,
+    How,
+    check_profile,
+    encode,
+)
+from deepcompression.common.binary import MAX_DIMENSIONS, checksum
+from deepcompression.common.files import atomic_path
+from deepcompression.file.index import Entry, write_head
+from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, DenseTensor, Encodable
+
+
+def save_tensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Encodable | Tie],
+    metadata: Mapping[str, str] | None = None,
+    how: Mapping[str, How] | None = None,
+    profile: str = DEFAULT_PROFILE,
+) -> None:
+    """Writes named tensors, in their order, into a `.dcz` file.
+
+    The file appears under its name only when it is complete: a crash or a full disk leaves the old file, or none.
+    `profile` says which coders may be used: `fast` for those that decode at full speed, `small` for the smallest
+    file, `paper` for the paper's own layout. `how` fixes coder or gap width for tensors by name. Raises TypeError for
+    what is no tensor, ValueError for one that cannot be stored so, OSError if writing fails.
+    """
+    if unknown := set(how or {}) - set(tensors):
+        raise ValueError(f"no tensor is named {', '.join(sorted(unknown))}, whose encoding is given")
+    check_profile(profile)
+    payloads: list[bytes] = []
+    entries: dict[str, Entry] = {}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tie):
+            own = entries.get(tensor.to)
+            if own is None or own.tied_to is not None:
+                raise ValueError(f"{name} is tied to {tensor.to}, which is not an earlier tensor of its own")
+            entries[name] = replace(own, name=name, tied_to=own.name)
+            continue
+        if not isinstance(tensor, DenseTensor | CompressedTensor | BitmapTensor):
+            raise TypeError(f"{name} is of type {type(tensor).__name__}; make it a tensor by DenseTensor.from_numpy")
+        try:
+            check_dimensions(tensor)
+            coder, payload = encode(tensor, *(how or {}).get(name, How()), profile)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        payloads.append(payload)
+        entries[name] = Entry(name, coder, tensor.dtype, tensor.shape, 0, len(payload), checksum(payload))
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        file.write(write_head(entries.values(), metadata or {}))
+        file.writelines(payloads)
+
+
+def check_dimensions(tensor: Encodable) -> None:
+    """Raises ValueError for more than a file can hold."""
+    if len(tensor.shape) > MAX_DIMENSIONS:
+        raise ValueError(f"it has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")

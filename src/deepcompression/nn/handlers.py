@@ -1,0 +1,120 @@
+"""The functions of torch that take packed weights, as modules call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepcompression.nn.attention import attend
+
+Numbers = int | Sequence[int]
+
+
+def remedy(layer: str) -> str:
+    return f"keep it dense by dc.run(..., dense=[{layer!r}])"
+
+
+def refuse_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+    """Raises the TypeError for a function that cannot take a packed weight, or takes it for something else."""
+    flat = [part for each in (*args, *kwargs.values()) for part in (each if isinstance(each, list | tuple) else [each])]
+    layer = next((part.layer for part in flat if isinstance(part, nn.Module)), "a layer")
+    name = getattr(function, "__name__", str(function))
+    known = ", ".join(sorted(known.__name__ for known in HANDLERS))
+    raise TypeError(f"{layer} is packed, and torch's {name} cannot take it so (only {known}): {remedy(str(layer))}")
+
+
+def _stand_in(function: Callable[..., Any], weight: Any, *others: Any) -> Any:
+    """The packed weight, which stands where the function has its weight."""
+    if not isinstance(weight, nn.Module) or any(isinstance(other, nn.Module) for other in others):
+        refuse_function(function, (weight, *others), {})
+    return weight
+
+
+def _linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    return _stand_in(F.linear, weight, input, bias).linear(input, bias)
+
+
+def _convolution(function: Callable[..., Any]) -> Callable[..., Any]:
+    def convolution(
+        input: Any,
+        weight: Any,
+        bias: Any = None,
+        stride: Numbers = 1,
+        padding: Numbers | str = 0,
+        dilation: Numbers = 1,
+        groups: int = 1,
+    ) -> Any:
+        edges = padding if isinstance(padding, str) else _several(padding)
+        return _stand_in(function, weight, input, bias).convolve(
+            input, bias, _several(stride), edges, _several(dilation), groups
+        )
+
+    return convolution
+
+
+def _several(numbers: Numbers) -> list[int]:
+    return [numbers] if isinstance(numbers, int) else list(numbers)
+
+
+def _embedding(
+    input: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    if max_norm is not None:
+        refuse_function(F.embedding, (input, weight), {})
+    return _stand_in(F.embedding, weight, input).rows_of(input)
+
+
+def _embedding_bag(
+    input: Any,
+    weight: Any,
+    offsets: Tensor | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """Of the rows that are asked for, in their order, a table, and of that the bags."""
+    if max_norm is not None:
+        refuse_function(F.embedding_bag, (input, weight), {})
+    stand_in = _stand_in(F.embedding_bag, weight, input, offsets, per_sample_weights)
+    flat = input.reshape(-1)
+    # its first row stands for what is left out
+    table = F.pad(stand_in.rows_of(flat), (0, 0, 1, 0))
+    numbers = torch.arange(1, len(flat) + 1, device=flat.device, dtype=flat.dtype)
+    if padding_idx is not None:
+        absent = padding_idx + stand_in.shape[0] if padding_idx < 0 else padding_idx
+        numbers = torch.where(flat == absent, torch.zeros_like(numbers), numbers)
+    return F.embedding_bag(
+        numbers.view(input.shape),
+        table,
+        offsets,
+        mode=mode,
+        per_sample_weights=per_sample_weights,
+        include_last_offset=include_last_offset,
+        padding_idx=None if padding_idx is None else 0,
+    )
+
+
+HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.linear: _linear,
+    F.conv1d: _convolution(F.conv1d),
+    F.conv2d: _convolution(F.conv2d),
+    F.conv3d: _convolution(F.conv3d),
+    F.embedding: _embedding,
+    F.embedding_bag: _embedding_bag,
+    F.multi_head_attention_forward: attend,
+}

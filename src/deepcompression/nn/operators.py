@@ -1,0 +1,214 @@
+"""Custom operators of torch: what torch.compile and torch.export see of packed weights. Importing this module registers
+them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from deepcompression import _core
+from deepcompression.nn import convolve
+from deepcompression.packed import torch_reference
+from deepcompression.packed.packing import FORMS, Header
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def facts_of(header: Header) -> list[int]:
+    """A header as the integers that operators take: what lies in the bytes already is not read back from a device."""
+    scales = torch.tensor([header.scale8, header.scale16]).view(torch.int32).tolist()
+    return [FORMS.index(header.form), *(int(value) for value in header[1:10]), *scales]
+
+
+def header_of(facts: list[int]) -> Header:
+    """The inverse of `facts_of`."""
+    form, code_bits, grid_bits, slots, rows, columns, survivors, centroids, units, length = facts[:10]
+    scale8, scale16 = torch.tensor(facts[10:], dtype=torch.int32).view(torch.float32).tolist()
+    sizes = (rows, columns, survivors, centroids, units, length)
+    return Header(FORMS[form], code_bits, grid_bits, slots, *sizes, scale8, scale16)
+
+
+def refuse(layer: str) -> str:
+    return (
+        f"inference only: {layer} is computed from its packed form, which has no gradients; train the model that it "
+        "was made from, and call dc.run on it anew"
+    )
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _everywhere(operator: str) -> Callable[[_Function], _Function]:
+    """What is run, whatever the device."""
+
+    def register(function: _Function) -> _Function:
+        torch.library.impl(operator, "CompositeExplicitAutograd")(function)
+        return function
+
+    return register
+
+
+def _fake(operator: str) -> Callable[[_Function], _Function]:
+    """What a tensor of the result looks like, for compilers."""
+    return cast(Callable[[_Function], _Function], torch.library.register_fake(operator))
+
+
+torch.library.define(
+    "deepcompression::linear",
+    "(Tensor x, Tensor packed, Tensor? bias, int[] facts, str activations, str layer) -> Tensor",
+)
+torch.library.define(
+    "deepcompression::convolution",
+    "(Tensor x, Tensor packed, Tensor? bias, int[] facts, int[] shape, int[] stride, int[] padding, str padding_mode, "
+    "int[] dilation, int groups, str layer) -> Tensor",
+)
+torch.library.define(
+    "deepcompression::rows",
+    "(Tensor indices, Tensor packed, int[] facts, int[] shape, ScalarType dtype, str layer) -> Tensor",
+)
+torch.library.define("deepcompression::refuse_gradient", "(Tensor gradient, SymInt[] shape, str layer) -> Tensor")
+
+
+@_everywhere("deepcompression::linear")
+def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
+    """x (..., columns) of one of FLOATS -> (..., rows) of its dtype; computed in float32."""
+    rows, columns = facts[4:6]
+    shape = (*x.shape[:-1], rows)
+    vectors = x.to(torch.float32).reshape(-1, columns) if columns else x.new_zeros((math.prod(shape[:-1]), 0)).float()
+    floats = None if bias is None else bias.to(torch.float32).contiguous()
+    if vectors.is_cpu and not torch_reference.forced():
+        vectors = vectors.contiguous()
+        y = vectors.new_empty(len(vectors), rows)
+        bias_at = 0 if floats is None else floats.data_ptr()
+        _core.multiply(
+            packed.data_ptr(),
+            packed.numel(),
+            vectors.data_ptr(),
+            len(vectors),
+            bias_at,
+            y.data_ptr(),
+            activations == "int8",
+            torch.get_num_threads(),
+        )
+    else:
+        y = torch_reference.multiply(packed, header_of(facts), vectors, floats, activations)
+    return y.to(x.dtype).view(shape)
+
+
+@_fake("deepcompression::linear")
+def _linear_fake(
+    x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str
+) -> Tensor:
+    return x.new_empty((*x.shape[:-1], facts[4]))
+
+
+@_everywhere("deepcompression::convolution")
+def convolution(
+    x: Tensor,
+    packed: Tensor,
+    bias: Tensor | None,
+    facts: list[int],
+    shape: list[int],
+    stride: list[int],
+    padding: list[int],
+    padding_mode: str,
+    dilation: list[int],
+    groups: int,
+    layer: str,
+) -> Tensor:
+    """x (batch, channels, ...) or (channels, ...) -> a result in its dtype; computed in float32. `padding_mode` is
+    "same" or "valid", or empty for numbers.
+    """
+    numbers = x.to(torch.float32)
+    floats = None if bias is None else bias.to(torch.float32)
+    settings = (floats, tuple(shape), stride, padding_mode or padding, dilation, groups)
+    if x.is_cpu and not torch_reference.forced():
+        y = convolve.convolve(numbers, packed, *settings)
+    else:
+        y = torch_reference.convolve(packed, header_of(facts), numbers, *settings)
+    return y.to(x.dtype).contiguous()
+
+
+@_fake("deepcompression::convolution")
+def _convolution_fake(
+    x: Tensor,
+    packed: Tensor,
+    bias: Tensor | None,
+    facts: list[int],
+    shape: list[int],
+    stride: list[int],
+    padding: list[int],
+    padding_mode: str,
+    dilation: list[int],
+    groups: int,
+    layer: str,
+) -> Tensor:
+    function = (F.conv1d, F.conv2d, F.conv3d)[len(shape) - 3]
+    y = function(x, x.new_empty(shape), None, stride, padding_mode or padding, dilation, groups)
+    return torch.empty_like(y, memory_format=torch.contiguous_format)
+
+
+@_everywhere("deepcompression::rows")
+def rows(indices: Tensor, packed: Tensor, facts: list[int], shape: list[int], dtype: torch.dtype, layer: str) -> Tensor:
+    """Rows of an embedding by their numbers, of any shape: (*indices.shape, columns)."""
+    if indices.is_cpu and not torch_reference.forced():
+        return convolve.embed(indices, packed, shape).to(dtype)
+    found = torch_reference.decode_rows(packed, header_of(facts), indices.reshape(-1).long())
+    return found.view(*indices.shape, shape[1]).to(dtype)
+
+
+@_fake("deepcompression::rows")
+def _rows_fake(
+    indices: Tensor, packed: Tensor, facts: list[int], shape: list[int], dtype: torch.dtype, layer: str
+) -> Tensor:
+    return indices.new_empty((*indices.shape, shape[1]), dtype=dtype)
+
+
+@_everywhere("deepcompression::refuse_gradient")
+def _refuse_gradient(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
+    raise RuntimeError(refuse(layer))
+
+
+@_fake("deepcompression::refuse_gradient")
+def _refuse_gradient_fake(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
+    return gradient.new_empty(shape)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, _, bias, *_, layer = inputs
+    ctx.layer, ctx.x_shape, ctx.bias_shape = layer, x.shape, None if bias is None else bias.shape
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    # an operator, so that compilers can trace the backward of a model that nobody will run backward
+    wanted: list[Any] = [ctx.x_shape, None, ctx.bias_shape, *[None] * (len(ctx.needs_input_grad) - 3)]
+    return tuple(
+        refuse_operator(gradient, list(shape), ctx.layer) if needed and shape is not None else None
+        for needed, shape in zip(ctx.needs_input_grad, wanted, strict=True)
+    )
+
+
+for _name in ("linear", "convolution"):
+    torch.library.register_autograd(f"deepcompression::{_name}", _backward, setup_context=_remember)
+
+
+def _linear_vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, *others: Any) -> tuple[Tensor, int]:
+    """Vectors of a batch are vectors; a batch of weights there is not."""
+    dim, *rest = in_dims[:3]
+    if dim is None or any(other is not None for other in rest):
+        raise ValueError(f"{others[-1]}: packed weights take a batch of inputs, not of weights or biases")
+    return cast(Tensor, linear_operator(x.movedim(dim, 0), *others)), 0
+
+
+torch.library.register_vmap("deepcompression::linear", _linear_vmap)
+
+linear_operator = torch.ops.deepcompression.linear.default
+convolution_operator = torch.ops.deepcompression.convolution.default
+rows_operator = torch.ops.deepcompression.rows.default
+refuse_operator = torch.ops.deepcompression.refuse_gradient.default

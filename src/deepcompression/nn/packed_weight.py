@@ -1,0 +1,301 @@
+"""Packed weights in the place of a module's parameters, whose unchanged forward then computes from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+import torch
+from torch import Tensor, nn
+
+from deepcompression import _core
+from deepcompression.nn.handlers import remedy
+from deepcompression.nn.operators import (
+    FLOATS,
+    convolution,
+    convolution_operator,
+    facts_of,
+    linear_operator,
+    refuse,
+    rows,
+    rows_operator,
+)
+from deepcompression.nn.stand_in import StandIn
+from deepcompression.packed import torch_reference
+from deepcompression.packed.packing import Header, header
+
+_ALIGNMENT = 64
+
+# looked up once: a small layer takes a microsecond
+_float32, _strided, _CPU = torch.float32, torch.strided, torch.device("cpu")
+_empty, _multiply, _threads, _is_compiling = (
+    torch.empty,
+    _core.multiply,
+    torch.get_num_threads,
+    torch.compiler.is_compiling,
+)
+_autocast, _grad_enabled, _forced = torch.is_autocast_enabled, torch.is_grad_enabled, torch_reference.forced
+_dispatch_modes, _tracing = torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
+_functorch_level = torch._C._functorch.maybe_current_level
+
+
+def aligned(packed: Tensor) -> Tensor:
+    """Packed bytes where kernels want them: a copy of those that begin elsewhere, as parts of mapped files may."""
+    if packed.device.type == "cpu" and packed.data_ptr() % _ALIGNMENT:
+        return packed.clone()
+    return packed
+
+
+class PackedWeight(StandIn):
+    """A shared matrix, packed.
+
+    packed       uint8 buffer: the form that kernels compute from
+    activations  what it is multiplied by, `float32` or `int8`
+
+    Computes from float32, bfloat16 and float16 on any device, with results of the same dtype. Raises ValueError for
+    bytes that are no packed weight of this shape.
+    """
+
+    packed: Tensor
+
+    def __init__(
+        self, layer: str, packed: Tensor, shape: tuple[int, ...], dtype: torch.dtype, activations: str = "float32"
+    ) -> None:
+        super().__init__(layer, shape, dtype)
+        self.activations = activations
+        self.register_buffer("packed", None)
+        self._accept(packed)
+
+    def _accept(self, packed: Tensor) -> None:
+        """Takes other bytes, if they are a packed weight of this shape."""
+        try:
+            found = _checked(packed, self.shape)
+        except ValueError as error:
+            raise ValueError(f"{self.layer}: {error}") from None
+        self._buffers["packed"] = aligned(packed)
+        self.header, self.facts = found, facts_of(found)
+        self.rows, self.columns, self.int8 = found.rows, found.columns, self.activations == "int8"
+        self.multiplies = found.form != "tile"
+
+    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x (..., columns) -> x W^T + bias, (..., rows)."""
+        # A small layer takes less time than torch's dispatcher would: where nothing but the numbers is wanted, the core
+        # is called at once.
+        if (
+            not _is_compiling()
+            and type(x) is Tensor
+            and x.dtype is _float32
+            and x.is_cpu
+            and x.layout is _strided
+            and self.multiplies
+            and x.is_contiguous()
+            and (bias is None or (bias.dtype is _float32 and bias.is_cpu and bias.is_contiguous()))
+            and not (_autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level() or _forced())
+        ):
+            shape, rows, packed = x.shape, self.rows, cast(Tensor, self._buffers["packed"])
+            dimensions = len(shape)
+            if dimensions and shape[-1] == self.columns and packed.is_cpu and (bias is None or len(bias) == rows):
+                if dimensions == 2:
+                    vectors = shape[0]
+                    y = _empty(vectors, rows, dtype=_float32, device=_CPU)
+                else:
+                    vectors = math.prod(shape[:-1])
+                    y = _empty(*shape[:-1], rows, dtype=_float32, device=_CPU)
+                _multiply(
+                    packed.data_ptr(),
+                    packed.numel(),
+                    x.data_ptr(),
+                    vectors,
+                    0 if bias is None else bias.data_ptr(),
+                    y.data_ptr(),
+                    self.int8,
+                    _threads(),
+                )
+                if (x.requires_grad or (bias is not None and bias.requires_grad)) and _grad_enabled():
+                    return _inference_only(y, self.layer, x, bias)
+                return y
+        self._check(x, bias)
+        return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
+
+    def convolve(
+        self,
+        x: Tensor,
+        bias: Tensor | None,
+        stride: list[int],
+        padding: list[int] | str,
+        dilation: list[int],
+        groups: int,
+    ) -> Tensor:
+        """x (batch, channels, ...) or (channels, ...) -> its convolution."""
+        self._check_form("tile")
+        self._check_input(x, bias)
+        edges, mode = ([], padding) if isinstance(padding, str) else (padding, "")
+        settings = (stride, edges, mode, dilation, groups, self.layer)
+        wants = x.requires_grad or (bias is not None and bias.requires_grad)
+        if self._directly(x) and not (wants and torch.is_grad_enabled()):
+            return convolution(x, self.packed, bias, self.facts, list(self.shape), *settings)
+        return _as_autocast(convolution_operator(x, self.packed, bias, self.facts, self.shape, *settings))
+
+    def rows_of(self, indices: Tensor) -> Tensor:
+        """Rows by their numbers, int32 or int64 of any shape: (*indices.shape, columns)."""
+        self._check_form("tile")
+        if not isinstance(indices, Tensor) or indices.dtype not in (torch.int32, torch.int64):
+            found = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
+            raise TypeError(f"{self.layer}: indices are a tensor of int32 or int64; found {found}")
+        if indices.device != self.packed.device:
+            raise ValueError(
+                f"{self.layer}: indices are on {indices.device}, the packed weight on {self.packed.device}"
+            )
+        settings = (indices, self.packed, self.facts, list(self.shape), self.dtype, self.layer)
+        return rows(*settings) if self._directly(indices) else cast(Tensor, rows_operator(*settings))
+
+    def _directly(self, x: Tensor) -> bool:
+        """Whether no dispatcher is needed: the ordinary tensors of an ordinary call."""
+        if _is_compiling() or type(x) is not Tensor:
+            return False
+        return not (_autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level())
+
+    def _check_form(self, form: str) -> None:
+        if self.header.form != form:
+            raise TypeError(f"{self.layer} is packed in the form {self.header.form}; this takes {form}")
+
+    def _check(self, x: Tensor, bias: Tensor | None) -> None:
+        """Raises TypeError or ValueError, naming the layer, for what does not fit a product."""
+        if self.header.form == "tile":
+            raise TypeError(f"{self.layer} is packed in the form tile, which does not multiply: {remedy(self.layer)}")
+        self._check_input(x, bias)
+        if x.dim() < 1 or x.shape[-1] != self.columns:
+            raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
+
+    def _check_input(self, x: Tensor, bias: Tensor | None) -> None:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{self.layer}: x is a tensor; found {type(x).__name__}")
+        if x.dtype not in FLOATS:
+            raise TypeError(
+                f"{self.layer} is packed, and computes from float32, bfloat16 or float16; x is {x.dtype}: "
+                f"convert x, or {remedy(self.layer)}"
+            )
+        if x.device != self.packed.device:
+            raise ValueError(f"{self.layer}: x is on {x.device}, the packed weight on {self.packed.device}")
+        if bias is not None and (tuple(bias.shape) != (self.rows,) or bias.device != x.device):
+            raise ValueError(
+                f"{self.layer}: the bias has shape [{self.rows}], on {x.device}; "
+                f"found {list(bias.shape)}, on {bias.device}"
+            )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = self.packed
+        super()._apply(fn, recurse)
+        # Module.type converts all buffers, whatever they are
+        after = self.packed if self.packed.dtype == torch.uint8 else before.to(self.packed.device)
+        self._buffers["packed"] = aligned(after)
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # torch gives this method no types
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._buffers["packed"] = aligned(self.packed)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Another packed weight of this shape may have more or fewer bytes."""
+        key = prefix + "packed"
+        found = state_dict.get(key)
+        if found is None:
+            missing_keys.extend([key] * strict)
+        elif not isinstance(found, Tensor):
+            error_msgs.append(f"{self.layer}: {key} is a tensor; found {type(found).__name__}")
+        else:
+            try:
+                self._accept(
+                    found if local_metadata.get("assign_to_params_buffers") else found.to(self.device, copy=True)
+                )
+            except ValueError as error:
+                error_msgs.append(str(error))
+        if strict:
+            unexpected_keys.extend(name for name in state_dict if name.startswith(prefix) and name != key)
+
+    def extra_repr(self) -> str:
+        facts = self.header
+        weights = facts.rows * facts.columns
+        share = f"{100 * facts.survivors / weights:.3g} %" if weights else "none"
+        return f"{tuple(self.shape)}, {facts.form}, {self.activations}, {share} of weights, {facts.centroids} centroids"
+
+
+class PackedParts(StandIn):
+    """Several packed weights that are the rows of one: the projections of queries, keys and values, which attention
+    needs apart.
+    """
+
+    def __init__(self, layer: str, parts: list[PackedWeight]) -> None:
+        rows = sum(part.shape[0] for part in parts)
+        super().__init__(layer, (rows, *parts[0].shape[1:]), parts[0].dtype)
+        for number, part in enumerate(parts):
+            self.add_module(str(number), part)
+
+    def chunk(self, count: int) -> list[PackedWeight]:
+        """The parts; raises ValueError for another number of them."""
+        parts = [cast(PackedWeight, part) for part in self.children()]
+        if count != len(parts):
+            raise ValueError(f"{self.layer} is packed in {len(parts)} parts; asked for {count}")
+        return parts
+
+    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        parts = self.chunk(len(self._modules))
+        biases = [None] * len(parts) if bias is None else torch.split(bias, [part.shape[0] for part in parts])
+        return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer with a packed weight, as `F.linear` would compute it, but sooner."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight, bias = self._modules["weight"], self._parameters["bias"]
+        return cast(PackedWeight, weight).linear(input, bias)
+
+
+def _checked(packed: Tensor, shape: torch.Size) -> Header:
+    if packed.dtype != torch.uint8 or packed.dim() != 1 or not packed.is_contiguous():
+        raise ValueError(f"packed weights are contiguous bytes; found {packed.dtype} of shape {list(packed.shape)}")
+    array = aligned(packed.detach().cpu()).numpy()
+    _core.check_packed(array)
+    found = header(array)
+    rows, columns = shape[0], math.prod(shape[1:])
+    if (found.rows, found.columns) != (rows, columns):
+        raise ValueError(f"it is {rows} x {columns}; the packed weight is {found.rows} x {found.columns}")
+    return found
+
+
+class _InferenceOnly(torch.autograd.Function):
+    """A result through which no gradient comes."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, layer: str, x: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.layer = layer
+        # or else what was given and what comes back would be views of each other
+        ctx.mark_dirty(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> NoReturn:
+        raise RuntimeError(refuse(ctx.layer))
+
+
+_inference_only = cast(Callable[[Tensor, str, Tensor, Tensor | None], Tensor], _InferenceOnly.apply)
+
+
+def _as_autocast(y: Tensor) -> Tensor:
+    """The dtype that a dense layer would give; computed from x as it came."""
+    kind = y.device.type
+    if kind != "meta" and torch.is_autocast_enabled(kind):
+        return y.to(torch.get_autocast_dtype(kind))
+    return y

@@ -1,0 +1,73 @@
+"""Running from the compressed form: a model that computes from codebooks, codes and positions, and what of it does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.file.reader import DczFile
+from deepcompression.nn.explanation import Explanation
+from deepcompression.packed.packing import check_activations
+from deepcompression.recipe.targets import unwrapped
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+def run(
+    model: Module,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    activations: str = "float32",
+    batch: int = 1,
+    linear: Sequence[str] = (),
+    dense: Sequence[str] = (),
+    limit_bytes: int = LIMIT_BYTES,
+) -> Module:
+    """A new module that computes from the compressed weights: of a file, or of a model that was just shared.
+
+    model        stays untouched; what comes out of the file may be on the device meta
+    path         a `.dcz` file, every tensor of which goes into the new module
+    activations  `float32`, as exact as a dense layer, or `int8`: faster, each vector rounded to 255 steps
+    batch        how many vectors are mostly multiplied at once: what the packed form is chosen for
+    linear       globs of names of matrices that modules of one's own use in F.linear alone, so that they can be packed
+    dense        globs of names of weights that shall stay dense
+
+    Layers that pay compute packed, all others as before; `explain` says which and why. For inference only: gradients
+    do not go through packed layers. DistributedDataParallel and torch.compile around the model are left out. Raises
+    FormatError for a bad file, ValueError, naming the tensors, for one that does not fit the model, for patterns that
+    match nothing, and for a model that is sharded.
+    """
+    import torch
+
+    from deepcompression.nn.build import Options, assemble
+    from deepcompression.nn.weight_source import FileSource, ModelSource
+    from deepcompression.training.sharded import is_sharded
+
+    check_activations(activations)
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"batch is a number of vectors, 1 or more; found {batch!r}")
+    if isinstance(linear, str) or isinstance(dense, str):
+        raise TypeError("linear and dense are lists of patterns, not a single text")
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"run takes a torch.nn.Module; found {type(model).__name__}")
+    if any(map(is_sharded, model.parameters())):
+        raise ValueError(
+            "the model is sharded (fully_shard): save it on all ranks, then run a model built anew by the file"
+        )
+    model = unwrapped(model)
+    options = Options(activations, batch, tuple(linear), tuple(dense))
+    with torch.no_grad():
+        if path is None:
+            return assemble(model, ModelSource(), options)
+        with DczFile(path, limit_bytes) as file:
+            return assemble(model, FileSource(file, model), options)
+
+
+def explain(small: Module) -> Explanation:
+    """Every weight of two or more dimensions of a module that `run` made, or that has such parts."""
+    from deepcompression.nn.explain import kernels_of
+
+    return Explanation(tuple(kernels_of(small)))

@@ -1,0 +1,75 @@
+"""The tensors that one rule prunes together, and their masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression.common.binary import digest
+from deepcompression.pruning.criteria import CRITERIA, Prune
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.targets import Described, Target
+from deepcompression.tensors.dtypes import Array
+from deepcompression.tensors.slices import Weights, unpacked
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+class Group(NamedTuple):
+    """The tensors that one rule prunes."""
+
+    prune: Prune
+    targets: list[Target]
+
+
+def prune_groups(recipe: Recipe, model: Module | Mapping[str, Described]) -> list[Group]:
+    """Targets by the rule that prunes them. Raises ValueError for a rule that matches nothing."""
+    groups: dict[int, Group] = {}
+    for target, rule in recipe.matches(model):
+        if rule is not None and rule.prune is not None:
+            groups.setdefault(id(rule), Group(rule.prune, [])).targets.append(target)
+    return list(groups.values())
+
+
+def check_finite(name: str, weights: Weights) -> None:
+    """Raises ValueError for a tensor that cannot be pruned."""
+    if bad := weights.not_finite():
+        raise ValueError(f"{name} has {bad} weights that are NaN or infinite: it cannot be pruned; mend the training")
+
+
+def recipe_digest(recipe: Recipe, prune: Prune, targets: Iterable[Target]) -> int:
+    """64 bits that tell of all that masks depend on beside the weights: the schedule, the seed, the rule's `prune`, and
+    the tensors of the rule where their masks depend on each other.
+    """
+    together = CRITERIA[prune.criterion].together or prune.criterion == "random"
+    names = [target.name for target in targets] if together else []
+    said = [recipe.schedule.model_dump(mode="json"), recipe.seed, prune.model_dump(mode="json"), names]
+    return int.from_bytes(digest(json.dumps(said, sort_keys=True).encode())[:8], "little", signed=True)
+
+
+def masks_for(group: Group, read: Callable[[Target], Array], amount: float, seed: int) -> Iterator[NDArray[np.bool_]]:
+    """The masks of a group's weights at a density or quality.
+
+    `read` gives a target's weights, one at a time, and as often as it takes where tensors decide together. Raises
+    ValueError for weights that are not finite.
+    """
+    criterion = CRITERIA[group.prune.criterion]
+
+    def checked(target: Target) -> Weights:
+        weights = Weights.of(read(target))
+        check_finite(target.name, weights)
+        return weights
+
+    def again(target: Target) -> Weights:
+        # of weights that decide alone only the number is asked for
+        dtype = checked(target).dtype if criterion.together else np.dtype(np.float32)
+        return Weights(target.count, dtype, lambda: Weights.of(read(target)).slices())
+
+    selects = criterion.select([again(target) for target in group.targets], amount, seed)
+    for select, target in zip(selects, group.targets, strict=True):
+        yield unpacked(select(checked(target)), slice(0, target.count)).reshape(target.shape)

@@ -1,0 +1,175 @@
+"""Recipe: what to do to which tensor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import yaml
+from pydantic import Field, ValidationError
+
+from deepcompression.coding.coders import Encode
+from deepcompression.common.settings import RecipePart
+from deepcompression.pruning.criteria import Prune, survivor_count
+from deepcompression.pruning.schedule import OneShot, Schedule
+from deepcompression.recipe.rule import Rule
+from deepcompression.recipe.targets import Described, Target, targets_of
+from deepcompression.sharing.share_weights import Share
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+__all__ = ["Encode", "Match", "Prune", "Recipe", "Rule", "Share"]
+
+
+class Match(NamedTuple):
+    """A target and the rule that met it (None: stored as it is)."""
+
+    target: Target
+    rule: Rule | None
+
+
+class Recipe(RecipePart):
+    """Rules, of which the first that selects a tensor wins; what no rule selects is kept as it is.
+
+    Read from YAML by `Recipe.load`; unknown keys are errors. `seed` feeds whatever is drawn at random.
+    """
+
+    version: Literal[1] = 1
+    name: str = ""
+    seed: int = Field(default=0, ge=0, strict=True)
+    schedule: Schedule = OneShot()
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str]) -> Recipe:
+        """From a YAML file, or by the name of a preset (`Recipe.presets()`).
+
+        Raises ValueError that names the file and the place of every mistake, FileNotFoundError if there is neither.
+        """
+        presets = cls.presets()
+        if isinstance(source, str) and source in presets:
+            content, name = presets[source].read_bytes(), f"preset {source}"
+        else:
+            path = Path(source)
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"no recipe file {path}, nor a preset of that name; presets are {', '.join(presets)}"
+                )
+            content, name = path.read_bytes(), str(path)
+        try:
+            data = yaml.safe_load(content)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{name}: not YAML: {error}") from None
+        if not isinstance(data, dict):
+            raise ValueError(f"{name}: a recipe is a mapping with `rules`, found {type(data).__name__}")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ValueError(f"{name}: {_explain_errors(error)}") from None
+
+    @classmethod
+    def of(cls, recipe: Recipe | str | os.PathLike[str]) -> Recipe:
+        """A recipe as it is, or `load`ed from a path or by a preset's name."""
+        return recipe if isinstance(recipe, Recipe) else cls.load(recipe)
+
+    @staticmethod
+    def presets() -> dict[str, Any]:
+        """Name -> file of each preset."""
+        folder = resources.files("deepcompression.recipe") / "presets"
+        return {Path(file.name).stem: file for file in sorted(folder.iterdir(), key=lambda file: file.name)}
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML that `load` reads back. Raises ValueError if a rule has a callable."""
+        for number, rule in enumerate(self.rules, 1):
+            if rule.where is not None:
+                raise ValueError(f"rule {number} selects by a callable, which YAML cannot hold")
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+    def matches(self, model: Module | Mapping[str, Described]) -> list[Match]:
+        """Every tensor of a model or checkpoint with its rule. Raises ValueError for a rule that selects no tensor, or
+        none that earlier rules leave to it.
+        """
+        targets = targets_of(model)
+        selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
+        first = {numbers[0] for numbers in selected if numbers}
+        for number, rule in enumerate(self.rules):
+            # whether a rule by type may select nothing, only a model can tell
+            if number not in first and not (rule.optional and (rule.type is None or _has_modules(targets))):
+                taken = [target.name for target, numbers in zip(targets, selected, strict=True) if number in numbers]
+                raise ValueError(self._no_match(number, rule, targets, taken))
+        return [
+            Match(target, self.rules[numbers[0]] if numbers else None)
+            for target, numbers in zip(targets, selected, strict=True)
+        ]
+
+    def _no_match(self, number: int, rule: Rule, targets: list[Target], taken: list[str]) -> str:
+        if taken:
+            return f"rule {number + 1} ({rule}) comes too late: earlier rules took {_list(taken)}; put it before them"
+        if rule.type is not None and not _has_modules(targets):
+            return f"rule {number + 1} ({rule}) selects by type, which only a model can tell: use module or tensor"
+        names = [name for target in targets if target.floating and target.trained is not False for name in target.names]
+        hint = (
+            "" if rule.tensor else " (module and type select tensors of at least two dimensions; name others by tensor)"
+        )
+        return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {_list(names)}"
+
+    def explain(self, model: Module | Mapping[str, Described]) -> None:
+        """Prints `describe`."""
+        print(self.describe(model))
+
+    def describe(self, model: Module | Mapping[str, Described]) -> str:
+        """A table of every tensor: its shape, how many weights it has, the rule that met it, and what that will
+        do.
+        """
+        rows = [("tensor", "shape", "weights", "rule", "what is done")]
+        for target, rule in self.matches(model):
+            number = "-" if rule is None else str(self.rules.index(rule) + 1)
+            shape = "x".join(map(str, target.shape)) or "scalar"
+            rows.append((" = ".join(target.names), shape, f"{target.count:,}", number, _describe(rule, target)))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        )
+
+
+def _has_modules(targets: list[Target]) -> bool:
+    """Whether these are the tensors of a model, not of a checkpoint."""
+    return any(target.places for target in targets)
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "no weights"
+
+
+def _describe(rule: Rule | None, target: Target) -> str:
+    parts = []
+    if rule is not None and rule.prune is not None:
+        parts.append(f"prune by {rule.prune.criterion}")
+        if rule.prune.criterion == "global-magnitude":
+            parts[-1] += f" to {rule.prune.density:.4g} of all tensors of the rule"
+        elif rule.prune.density is not None:
+            parts[-1] += f" to {survivor_count(target.count, rule.prune.density):,}"
+        else:
+            parts[-1] += f" at {rule.prune.quality:g} deviations"
+    if rule is not None and rule.share is not None:
+        grid = f", {rule.share.codebook_grid} grid" if rule.share.codebook_grid else ""
+        if rule.share.bits is None:
+            parts.append(f"share with penalty {rule.share.penalty:.3g}")
+        else:
+            parts.append(f"share {1 << rule.share.bits} centroids ({rule.share.init}{grid})")
+    if rule is not None and rule.encode is not None:
+        parts.append("encode " + ", ".join(f"{k} {v}" for k, v in rule.encode.model_dump(exclude_none=True).items()))
+    return "; ".join(parts) or "keep"
+
+
+def _explain_errors(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part + 1) if isinstance(part, int) else part for part in item["loc"])
+        message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        lines.append(f"{where}: {message}" if where else message)
+    return "; ".join(lines)

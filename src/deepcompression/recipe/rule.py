@@ -1,0 +1,67 @@
+"""One rule of a recipe: which tensors it selects, and how they are pruned, shared and written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+from pydantic import ConfigDict, Field, model_validator
+
+from deepcompression.coding.coders import Encode
+from deepcompression.common.settings import RecipePart
+from deepcompression.pruning.criteria import Prune
+from deepcompression.recipe.targets import Target, module_name
+from deepcompression.sharing.share_weights import Share
+
+
+class Rule(RecipePart):
+    """What to do to the tensors that it selects. All selectors given must agree; patterns are globs (`fc*`,
+    `conv[12]`).
+
+    module   a module's name (`layers.0.fc1`); selects its weights: parameters of at least two dimensions
+    type     the name of a module's class or of a class it is derived from (`Linear`); selects weights likewise
+    tensor   a tensor's own name (`fc1.bias`); selects any floating-point parameter
+    where    a callable (Python only) that takes a `Target` and tells whether it is selected
+    optional the rule may select nothing that earlier rules leave, which is an error otherwise
+
+    A rule without prune, share or encode keeps its tensors as they are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    module: str | None = None
+    type: str | None = None
+    tensor: str | None = None
+    where: Callable[[Target], bool] | None = Field(default=None, exclude=True)
+    optional: bool = False
+    prune: Prune | None = None
+    share: Share | None = None
+    encode: Encode | None = None
+
+    @model_validator(mode="after")
+    def _selects(self) -> Rule:
+        if (self.module, self.type, self.tensor, self.where) == (None, None, None, None):
+            raise ValueError("a rule needs a selector: module, type, tensor or where")
+        return self
+
+    def selects(self, target: Target) -> bool:
+        if not target.floating or target.trained is False:
+            return False
+        if self.tensor is None and self.where is None and len(target.shape) < 2:
+            return False
+        if self.tensor is not None and not any(fnmatchcase(name, self.tensor) for name in target.names):
+            return False
+        if self.module is not None and not any(fnmatchcase(module_name(n), self.module) for n in target.names):
+            return False
+        if self.type is not None and not any(self.type in _class_names(module) for module, _ in target.places):
+            return False
+        return self.where is None or self.where(target)
+
+    def __str__(self) -> str:
+        selectors = self.model_dump(include={"module", "type", "tensor"}, exclude_none=True)
+        parts = [f"{key}: {value}" for key, value in selectors.items()]
+        return ", ".join(parts + [f"where: {self.where!r}"] * (self.where is not None))
+
+
+def _class_names(module: object) -> set[str]:
+    return {base.__name__ for base in type(module).__mro__}

@@ -1,0 +1,170 @@
+"""The tensors of a model, or of a checkpoint, by the names that users know: ties found, parametrizations looked
+through.
+
+Knows modules only by the attributes that torch.nn.Module documents, so that it needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deepcompression.tensors.dtypes import WEIGHT_DTYPES
+from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.tensor import Tensor
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+Described = Tensor | TensorEntry
+
+
+@dataclass(frozen=True)
+class Target:
+    """One tensor and every place it stands in.
+
+    names      its plain names, `module.tensor`; more than one for a tied weight
+    shape      of the dense tensor
+    floating   whether its dtype is one of `WEIGHT_DTYPES`: it can be pruned and shared
+    trained    whether it is a parameter (buffers are not), or None where that is not known
+    places     (module, tensor name), each once: a module with two names is one place; empty in a checkpoint
+    """
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    floating: bool
+    trained: bool | None = None
+    places: tuple[tuple[Module, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def count(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+
+# attribute of the class that torch makes for a parametrized module: its parameters in the order of the plain module
+PARAMETER_ORDER = "_parameter_order"
+
+_TORCH_WEIGHT_DTYPES = ("torch.float64", "torch.float32", "torch.float16", "torch.bfloat16")
+
+
+def module_name(name: str) -> str:
+    """`conv1.weight` -> `conv1`; the empty name for a tensor of the model itself."""
+    return name.rpartition(".")[0]
+
+
+def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
+    """The tensors of a model in the order of its modules, or of a mapping from names to tensors, or to entries of a
+    checkpoint, in its own order.
+
+    A model's are the parameters and persistent buffers of its `state_dict`, a module's parameters first. Of a model
+    inside of DistributedDataParallel or torch.compile the names are the plain ones.
+    """
+    if isinstance(model, Mapping):
+        tied: dict[str, list[str]] = {}
+        for name, tensor in model.items():
+            tied.setdefault(getattr(tensor, "tied_to", None) or name, []).append(name)
+        return [
+            Target(tuple(names), tuple(model[root].shape), model[root].dtype in WEIGHT_DTYPES)
+            for root, names in tied.items()
+        ]
+    names: dict[int, list[str]] = {}
+    places: dict[int, dict[tuple[Module, str], None]] = {}
+    trained: dict[int, bool] = {}
+    for name, module in plain_modules(model):
+        for local, original, is_parameter in _own_tensors(module):
+            names.setdefault(id(original), []).append(f"{name}.{local}" if name else local)
+            places.setdefault(id(original), {})[module, local] = None
+            trained[id(original)] = is_parameter
+    targets = []
+    for key, found in places.items():
+        shape, dtype = _described(*next(iter(found)))
+        floating = str(dtype) in _TORCH_WEIGHT_DTYPES
+        targets.append(Target(tuple(names[key]), tuple(shape), floating, trained[key], tuple(found)))
+    return targets
+
+
+def _described(module: Module, local: str) -> tuple[Any, Any]:
+    """Shape and dtype of a weight; a mask or codebook of ours tells them without being computed."""
+    found = getattr(module, "parametrizations", {})
+    ours = [p for p in found[local] if hasattr(p, "weight_shape")] if local in found else []
+    if len(ours) == 1 == len(found[local]):
+        return ours[0].weight_shape, found[local].original.dtype
+    tensor = getattr(module, local)
+    return tensor.shape, tensor.dtype
+
+
+# class of what is put around a module -> its attribute that holds it
+_WRAPPERS = {
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+    "ActivationWrapper": "_checkpoint_wrapped_module",
+}
+_WITHIN = ("_orig_mod", "_checkpoint_wrapped_module")
+
+
+def wrappers(model: Module) -> Iterator[Module]:
+    """What DistributedDataParallel and torch.compile have put around a model, from the outside to the inside."""
+    inside = _inside(model)
+    while inside is not None:
+        yield model
+        model, inside = inside, _inside(inside)
+
+
+def unwrapped(model: Module) -> Module:
+    """The model without its `wrappers`."""
+    while (inside := _inside(model)) is not None:
+        model = inside
+    return model
+
+
+def _inside(module: Module) -> Any:
+    names = (_WRAPPERS[base.__name__] for base in type(module).__mro__ if base.__name__ in _WRAPPERS)
+    return next((module._modules.get(name) for name in names), None)
+
+
+def plain_name(name: str) -> str:
+    """The name without what torch.compile and checkpointing of activations put into it."""
+    return ".".join(part for part in name.split(".") if part not in _WITHIN)
+
+
+def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
+    """Modules under every name they have, but neither wrappers nor the insides of parametrizations."""
+    for name, module in unwrapped(model).named_modules(remove_duplicate=False):
+        if "parametrizations" not in name.split(".") and _inside(module) is None:
+            yield plain_name(name), module
+
+
+def pruned_by_torch(module: Module) -> set[str]:
+    """The names of tensors that torch.nn.utils.prune makes anew from `x_orig` and `x_mask` before each forward."""
+    hooks = module._forward_pre_hooks.values()
+    return {str(hook._tensor_name) for hook in hooks if hasattr(hook, "_tensor_name") and hasattr(hook, "apply_mask")}
+
+
+def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
+    """(name, tensor that is the same object wherever it is tied, whether it is a parameter)."""
+    own: dict[str, tuple[Any, bool]] = {}
+    for local, parametrization in getattr(module, "parametrizations", {}).items():
+        original = getattr(parametrization, "original", None)
+        own[local] = parametrization if original is None else original, "original" not in parametrization._buffers
+    for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+        own[local] = parameter, True
+    masks: dict[str, Any] = {}
+    for local in sorted(pruned_by_torch(module)):
+        masks[f"{local}_mask"] = module._buffers[f"{local}_mask"]
+        # tied only where the masks are, too: a module with two names
+        own[local] = masks[f"{local}_mask"], own.pop(f"{local}_orig")[1]
+    first = [local for local in getattr(module, PARAMETER_ORDER, ()) if local in own]
+    for local in {**dict.fromkeys(first), **own}:
+        yield local, *own[local]
+    for local, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+        if local not in module._non_persistent_buffers_set and local not in masks:
+            yield local, buffer, False

@@ -1,0 +1,4 @@
+"""Stage 2 on arrays: codebooks, grids, and weights fitted to their layer's inputs.
+
+Imports pruning and what that imports.
+"""

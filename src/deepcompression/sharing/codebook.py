@@ -1,0 +1,177 @@
+"""Stage 2: survivors -> codebook and codes, by 1-D k-means (the paper's section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression import _core
+from deepcompression.sharing.grid import to_grid
+from deepcompression.tensors.slices import Weights
+
+Floats = NDArray[np.float32]
+Counts = NDArray[np.uint64]
+
+# More values than this are not sorted, but counted in so many bins.
+_MOST_SORTED = 1 << 19
+_MOST_BINS = 1 << 18
+_DIGIT_BITS = 16
+# Bits behind the first 16 of a float32 that values of a dtype can have set.
+_LOW_BITS = {"F64": 16, "F32": 16, "F16": 3, "BF16": 0}
+
+
+def linear(ordered: Floats, count: int, seed: int, times: Counts | None = None) -> Floats:
+    """Centroids spaced evenly between the smallest and the largest survivor: the paper's choice, since it keeps the
+    few large weights.
+    """
+    return np.linspace(ordered[0], ordered[-1], count, dtype=np.float64).astype(np.float32)
+
+
+def density(ordered: Floats, count: int, seed: int, times: Counts | None = None) -> Floats:
+    """Centroids at evenly spaced heights of the cumulative distribution."""
+    total = len(ordered) if times is None else int(times.sum())
+    at = ((np.arange(count) + 0.5) * total / count).astype(np.int64)
+    return ordered[at if times is None else np.searchsorted(np.cumsum(times), at, side="right")]
+
+
+def random(ordered: Floats, count: int, seed: int, times: Counts | None = None) -> Floats:
+    """Survivors drawn at random, no value twice (Forgy)."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    chosen = rng.choice(np.unique(ordered), count, replace=False)
+    return np.sort(chosen)
+
+
+def optimal(ordered: Floats, count: int, seed: int, times: Counts | None = None) -> Floats:
+    """The centroids of the smallest possible squared error; Lloyd's rounds leave them as they are."""
+    return _core.optimal_centroids(ordered, count, times)
+
+
+# (values ascending, number of centroids, seed, how often each value occurs) -> centroids to begin with, in any order
+CODEBOOKS: dict[str, Callable[[Floats, int, int, Counts | None], Floats]] = {
+    "linear": linear,
+    "density": density,
+    "random": random,
+    "optimal": optimal,
+}
+
+
+class Shared(NamedTuple):
+    """A codebook of float32 centroids, ascending, and the uint8 code of each value."""
+
+    codebook: Floats
+    codes: NDArray[np.uint8]
+
+
+def share_values(
+    values: Floats, bits: int, init: str = "linear", seed: int = 0, grid: str | None = None, dtype: str = "F32"
+) -> Shared:
+    """`share_slices` for values (survivors,) that are held as one array."""
+    return share_slices(Weights.of(values).slices, len(values), bits, init, seed, grid, dtype)
+
+
+def share_slices(
+    slices: Callable[[], Iterator[Floats]],
+    size: int,
+    bits: int,
+    init: str = "linear",
+    seed: int = 0,
+    grid: str | None = None,
+    dtype: str = "F32",
+) -> Shared:
+    """Shares values among at most 2^bits centroids: initial centroids by `init`, then Lloyd's k-means until nothing
+    changes.
+
+    slices  gives all `size` values (survivors), float32 and finite, in any order, as often as it is called
+    bits    1 to 8
+    init    a name of `CODEBOOKS`
+    grid    a name of `grid.LIMITS`: the centroids are rounded to it, and values go to the nearest rounded one
+    dtype   of the weights, for the grid
+
+    No centroid stays without a value. Where there are no more distinct values than centroids, the codebook is those
+    values, and without a grid nothing is lost. More than 2^19 values of F32 or F64 are not told apart beyond about 18
+    bits. Deterministic for a seed. Raises ValueError for a grid that the dtype cannot hold.
+    """
+    codebook = _codebook(slices, size, 1 << bits, init, seed, dtype)
+    codes = np.zeros(size, np.uint8)
+    while len(codebook):
+        if grid is not None:
+            codebook = np.unique(to_grid(codebook, grid, dtype))
+        used = _assign(slices, codebook, codes)
+        if used.all():
+            break
+        # on a grid the scale is another without the largest centroid
+        codebook = codebook[used]
+    return Shared(codebook, codes)
+
+
+def _assign(slices: Callable[[], Iterator[Floats]], codebook: Floats, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Fills in the codes; which centroids are used."""
+    used = np.zeros(len(codebook), bool)
+    at = 0
+    for values in slices():
+        found = codes[at : at + len(values)]
+        found[:] = _core.assign(values, codebook)
+        used |= np.bincount(found, minlength=len(codebook)) > 0
+        at += len(values)
+    return used
+
+
+def _codebook(
+    slices: Callable[[], Iterator[Floats]], size: int, count: int, init: str, seed: int, dtype: str
+) -> Floats:
+    if size <= _MOST_SORTED:
+        ordered = np.sort(np.concatenate([np.zeros(0, np.float32), *slices()]))
+        times = None
+        # distinct values, counted no further than needed to know that there are enough
+        steps = np.flatnonzero(ordered[1:] != ordered[:-1])
+        if len(steps) < count:
+            return ordered[np.concatenate([[0], steps + 1])] if len(ordered) else ordered
+    else:
+        ordered, times = _bins(slices, dtype)
+        if len(ordered) <= count:
+            ordered, times = _distinct(slices)
+        if len(ordered) <= count:
+            return ordered
+    return _core.lloyd(ordered, np.sort(CODEBOOKS[init](ordered, count, seed, times)), times)
+
+
+def _bins(slices: Callable[[], Iterator[Floats]], dtype: str) -> tuple[Floats, Counts]:
+    """Means and counts of the values' bins, ascending: each distinct value of F16 and BF16; of others, bins of one
+    width, as narrow as `_MOST_BINS` allow, wherever there are many values.
+    """
+    digits = np.zeros(1 << _DIGIT_BITS, np.uint64)
+    for values in slices():
+        _core.count_digits(values, digits)
+    occupied = np.flatnonzero(digits)
+    # a digit is a sign, an exponent and 7 bits more: below 2^15 that of a negative value, with all bits inverted
+    exponent = np.where(occupied < 1 << 15, (1 << 16) - 1 - occupied, occupied) >> 7 & 255
+    width = np.maximum(exponent, 1)
+    # few values need few bins
+    most = np.minimum(_LOW_BITS[dtype], 2 + np.ceil(np.log2(digits[occupied].astype(np.float64))).astype(np.int64))
+    split = most
+    for narrowest in range(1 - _DIGIT_BITS, 256):
+        split = np.clip(width - narrowest, 0, most)
+        if int((1 << split).sum()) <= _MOST_BINS:
+            break
+    ends = np.cumsum(1 << split)
+    first, splits = np.zeros(len(digits), np.uint64), np.zeros(len(digits), np.uint8)
+    first[occupied], splits[occupied] = ends - (1 << split), split
+    counts, sums = np.zeros(ends[-1], np.uint64), np.zeros(ends[-1], np.float64)
+    for values in slices():
+        _core.add_to_bins(values, first, splits, counts, sums)
+    full = counts > 0
+    return (sums[full] / counts[full]).astype(np.float32), counts[full]
+
+
+def _distinct(slices: Callable[[], Iterator[Floats]]) -> tuple[Floats, Counts]:
+    """The distinct values, ascending, and their counts."""
+    ordered = np.zeros(0, np.float32)
+    for values in slices():
+        ordered = np.union1d(ordered, values)
+    counts = np.zeros(len(ordered), np.uint64)
+    for values in slices():
+        counts += np.bincount(np.searchsorted(ordered, values), minlength=len(ordered)).astype(np.uint64)
+    return ordered, counts

@@ -1,0 +1,279 @@
+"""One weight fitted to its layer's inputs: which weights become zero and which centroid the others get, so that the
+layer's outputs change least.
+
+The error E of a weight costs, in each group of its columns, sum_r rows[r] * E[r] H E[r]^T, where H are the second
+moments of the inputs. With H = U D U^T, U unit upper triangular, that is a sum over columns j of D[j] * (E U)[:, j]^2:
+columns are rounded one by one, each after it has taken over what those before it did wrong (Optimal Brain Surgeon's
+update for a whole column: OBQ, GPTQ, LDLQ).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression import _core
+from deepcompression.pruning.criteria import largest, survivor_count
+from deepcompression.sharing.error_cost import Floats, Metric
+from deepcompression.tensors.dtypes import narrow
+from deepcompression.tensors.slices import Weights, unpacked
+from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor
+
+# The distance between centroids, in units of sqrt(penalty / importance): at high rates the entropy-coded uniform
+# quantizer with distance d errs by d^2 / 12 and pays 2 ln 2 of that for a bit, so that d^2 = 6 / ln 2 penalties.
+STEP = (6 / np.log(2)) ** 0.5
+
+_BLOCK = 64
+_SWEEPS = 3
+_MAX_SIDE = (MAX_CENTROIDS - 2) // 2
+_SAMPLE = 1 << 16
+_LLOYD = 30
+
+
+class Fitted(NamedTuple):
+    """Codes int16 (groups, rows, columns) into centroids float32, ascending, of which number `zero` is 0; what their
+    errors cost.
+    """
+
+    codes: NDArray[np.int16]
+    centroids: Floats
+    zero: int
+    cost: float
+
+    def values(self) -> Floats:
+        return self.centroids[self.codes]
+
+    def compressed(self, shape: tuple[int, ...], dtype: str, flat: NDArray[np.int16] | None = None) -> CompressedTensor:
+        """The tensor of these codes; `flat` are they in the tensor's own layout, where that is another."""
+        codes = (self.codes if flat is None else flat).reshape(-1)
+        positions = np.flatnonzero(codes != self.zero)
+        found, number = np.unique(codes[positions], return_inverse=True)
+        codebook = narrow(self.centroids[found], dtype)
+        # canonical, since rounded to a narrow dtype, centroids may fall together
+        return CompressedTensor(shape, positions, codebook, number.astype(np.uint8), dtype).canonical()
+
+
+class _Sweep(NamedTuple):
+    """What a sweep gave: codes, in the order of rounding; what their errors cost; by code, how many weights it has, and
+    the mean of what was rounded to it, weighted by importance.
+    """
+
+    codes: NDArray[np.int16]
+    cost: float
+    counts: NDArray[np.float64]
+    means: Floats
+
+
+def _prices(counts: NDArray[np.float64], zero: int, price: float) -> Floats:
+    """Of each code, when so many weights have it."""
+    # what lies between neighbours is as frequent as they are: rare codes would otherwise die out by chance
+    smooth = np.convolve(np.pad(counts, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 0.5
+    smooth[zero] = counts[zero] + 0.5
+    prices: Floats = (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
+    return prices
+
+
+def _sweep(
+    ordered: Floats,
+    metric: Metric,
+    centroids: Floats,
+    zero: int,
+    prices: Floats | None,
+    survives: NDArray[np.bool_] | None,
+) -> _Sweep:
+    """Rounds all columns, in order, each after it has taken over the errors before it: to the code of the least cost
+    and price or, without prices, to the nearest centroid but for zero, which is kept for what is pruned.
+    """
+    _, _, columns = ordered.shape
+    upper = metric.upper
+    codes = np.empty(ordered.shape, np.int16)
+    errors = np.empty(ordered.shape, np.float32)
+    counts, weights, sums = np.zeros((3, len(centroids)))
+    width = _BLOCK if upper is not None else max(1, columns)
+    cost = 0.0
+    for start in range(0, columns, width):
+        end = min(columns, start + width)
+        targets = ordered[:, :, start:end].copy()
+        if upper is not None and start:
+            targets = targets + errors[:, :, :start] @ upper[:, :start, start:end]
+        cost += _core.round_columns(
+            centroids,
+            zero,
+            prices,
+            list(ordered.shape),
+            start,
+            end - start,
+            ordered.reshape(-1),
+            None if upper is None else upper.reshape(-1),
+            metric.importance.reshape(-1),
+            metric.rows.reshape(-1),
+            None if survives is None else survives.view(np.uint8).reshape(-1),
+            targets.reshape(-1),
+            codes.reshape(-1),
+            errors.reshape(-1),
+            counts,
+            weights,
+            sums,
+            os.cpu_count() or 1,
+        )
+    means = np.where(weights > 0, sums / np.where(weights > 0, weights, 1), centroids).astype(np.float32)
+    return _Sweep(codes, cost, counts, means)
+
+
+def fit_penalty(weight: Floats, metric: Metric, penalty: float, survives: NDArray[np.bool_] | None = None) -> Fitted:
+    """The weight with the least sum of its cost and of `penalty` units a bit of entropy-coded codes, zeros included.
+
+    weight    float32 (groups, rows, columns), finite
+    penalty   in units of `Metric.unit`; at high rates a bit more each time it is divided by 4
+    survives  what may be other than zero, bool like the weight
+    """
+    price = penalty * metric.unit(weight)
+    ordered = _ordered(weight, metric)
+    if not price or not weight.size:
+        return Fitted(np.zeros(weight.shape, np.int16), np.zeros(1, np.float32), 0, 0.0)
+    centroids, zero = _lattice(ordered, metric, price)
+    return _settle(ordered, metric, centroids, zero, price, None if survives is None else _ordered(survives, metric))
+
+
+def fit_share(
+    weight: Floats, metric: Metric, bits: int, density: float = 1.0, survives: NDArray[np.bool_] | None = None
+) -> Fitted:
+    """The weight pruned to a density by the saliency of Optimal Brain Surgeon, one threshold for all of it, and shared
+    among at most 2^bits centroids.
+
+    weight    float32 (groups, rows, columns), finite
+    bits      1 to 8
+    survives  in place of the density: which weights do, bool like the weight
+    """
+    ordered = _ordered(weight, metric)
+    kept = prune_mask(weight, metric, density) if survives is None else survives
+    kept = _ordered(kept, metric)
+    importance = np.broadcast_to(metric.weights(), ordered.shape)[kept]
+    side = _weighted_centroids(ordered[kept], importance, 1 << bits)
+    zero = int(np.searchsorted(side, 0))
+    return _settle(ordered, metric, np.insert(side, zero, np.float32(0)), zero, 0.0, kept)
+
+
+def prune_mask(weight: Floats, metric: Metric, density: float) -> NDArray[np.bool_]:
+    """Which weights survive: those with the largest w^2 / [H^-1]_jj, an exact count, the first of equals."""
+    saliency = np.square(weight, dtype=np.float64) * metric.rows[:, :, None] / metric.inverse_diagonal()[:, None, :]
+    survives = largest(Weights.of(saliency), survivor_count(weight.size, density))
+    return unpacked(survives, slice(0, weight.size)).reshape(weight.shape)
+
+
+def _ordered(part: Any, metric: Metric) -> Any:
+    return np.take_along_axis(part, metric.order[:, None, :], 2)
+
+
+def _weighted_centroids(values: Floats, weights: Floats, count: int) -> Floats:
+    """Lloyd's k-means of values with weights, from centroids at equal heights of the cumulative weights^(1/3)."""
+    distinct = np.unique(values)
+    if len(distinct) <= count:
+        few: Floats = distinct[distinct != 0]
+        return few
+    step = max(1, len(values) // _SAMPLE)
+    by_value = np.argsort(values, kind="stable")[::step]
+    values, weights = values[by_value].astype(np.float64), weights[by_value].astype(np.float64)
+    # the best density of centroids goes with the cube root of that of the weighted values
+    density = np.cbrt(np.maximum(weights, 1e-30))
+    heights = np.cumsum(density) / density.sum()
+    centroids = values[np.minimum(np.searchsorted(heights, (np.arange(count) + 0.5) / count), len(values) - 1)]
+    for _ in range(_LLOYD):
+        codes = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
+        total = np.bincount(codes, weights, count)
+        sums = np.bincount(codes, weights * values, count)
+        centroids = np.where(total > 0, sums / np.maximum(total, 1e-300), centroids)
+    centroids = np.unique(centroids.astype(np.float32))
+    nonzero: Floats = centroids[centroids != 0]
+    return nonzero
+
+
+def _settle(
+    ordered: Floats,
+    metric: Metric,
+    centroids: Floats,
+    zero: int,
+    price: float,
+    survives: NDArray[np.bool_] | None,
+) -> Fitted:
+    """Sweeps; after each, centroids move to the mean of what was rounded to them. The best of all sweeps."""
+    nearest = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, ordered.reshape(-1))
+    counts = np.bincount(nearest, minlength=len(centroids)).astype(np.float64)
+    best: tuple[float, _Sweep, Floats, int] | None = None
+    for _ in range(_SWEEPS):
+        swept = _sweep(ordered, metric, centroids, zero, _prices(counts, zero, price) if price else None, survives)
+        counts = swept.counts
+        used = counts[counts > 0]
+        cost = swept.cost + price * float(-(used * np.log2(used / used.sum())).sum())
+        if best is None or cost < best[0]:
+            best = cost, swept, centroids, zero
+        centroids = swept.means
+        centroids[zero] = 0
+        centroids.sort()
+        zero = int(np.searchsorted(centroids, 0))
+    assert best is not None
+    _, swept, centroids, zero = best
+    back = np.empty_like(swept.codes)
+    np.put_along_axis(back, np.broadcast_to(metric.order[:, None, :], back.shape), swept.codes, 2)
+    return Fitted(back, centroids, zero, swept.cost)
+
+
+def _lattice(ordered: Floats, metric: Metric, price: float) -> tuple[Floats, int]:
+    """Centroids outward from zero, at each size as far apart as the importance of weights of that size allows."""
+    weights = np.broadcast_to(metric.weights(), ordered.shape).reshape(-1)
+    sizes = np.abs(ordered).reshape(-1)
+    step = max(1, len(sizes) // _SAMPLE)
+    sizes, weights = sizes[::step], weights[::step]
+    by_size = np.argsort(sizes, kind="stable")
+    parts = _by_size(by_size)
+    limits = np.array([sizes[part[-1]] for part in parts], np.float64)
+    distances = np.array([STEP * (price / max(float(weights[part].mean()), 1e-30)) ** 0.5 for part in parts])
+    largest = float(np.abs(ordered).max(initial=0))
+    limits[-1] = largest
+    # so many steps lie below each limit
+    widths = np.diff(limits, prepend=0)
+    counts = np.array([len(part) for part in parts])
+    heights = np.concatenate([[0], np.cumsum(widths * _densities(1 / distances, widths, counts))])
+    at = np.arange(1, max(1, round(heights[-1])) + 1)
+    side = np.interp(at, heights, np.concatenate([[0], limits]))
+    side = np.unique(side[side > 0].astype(np.float32))
+    return np.concatenate([-side[::-1], np.zeros(1, np.float32), side]), len(side)
+
+
+def _by_size(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Numbers of weights, the smallest first, in parts of equally many; the last again and again in halves, since few
+    weights may be much larger than all others.
+    """
+    parts = np.array_split(order, min(32, len(order)))
+    while len(parts[-1]) > 1:
+        parts[-1:] = np.array_split(parts[-1], 2)
+    return parts
+
+
+def _densities(
+    wanted: NDArray[np.float64], widths: NDArray[np.float64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Of centroids, in parts of so many weights each: what is wanted, or, where that takes too many centroids, the best
+    that there is room for: with a price k of each centroid, k * width / count * density^3 + density^2 = wanted^2.
+    """
+    if wanted @ widths <= _MAX_SIDE:
+        return wanted
+    thinness = widths / counts
+
+    def at(k: float) -> NDArray[np.float64]:
+        found = wanted.copy()
+        # by Newton's method, from above; each step divides by 3/2 at least until it is near
+        for _ in range(50):
+            cube = k * thinness * found
+            found -= (found * found * (cube + 1) - wanted * wanted) / (found * (3 * cube + 2))
+        return found
+
+    scale = 1 / float(wanted @ thinness)
+    low, high = -40.0, 80.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at(scale * np.exp(middle)) @ widths > _MAX_SIDE else (low, middle)
+    return at(scale * np.exp(high))

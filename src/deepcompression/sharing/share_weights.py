@@ -1,0 +1,95 @@
+"""Stage 2 on arrays: a weight's survivors replaced by codes of a codebook (the paper's section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from deepcompression.sharing.codebook import CODEBOOKS, Floats, share_slices
+from deepcompression.sharing.error_cost import Metric
+from deepcompression.sharing.fit import fit_penalty
+from deepcompression.sharing.grid import grid_of
+from deepcompression.tensors.dtypes import Array, narrow
+from deepcompression.tensors.slices import Bits, Weights, count_bits, spans, unpacked
+from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor
+
+if TYPE_CHECKING:
+    pass
+from deepcompression.common.settings import RecipePart, one_of
+
+
+class Share(RecipePart):
+    """A codebook of at most 2^bits centroids, initialised by `init` (linear is the paper's choice), then Lloyd's
+    k-means.
+
+    `codebook_grid` keeps the centroids, in training too, on a grid: integers of int8 or int16 times one scale.
+    `penalty`, in the place of bits, gives as many centroids as are worth their bytes: the squared error, in units of
+    the tensor's mean square, plus the penalty for each bit of entropy-coded codes is least. Small weights become zero.
+    """
+
+    bits: int | None = Field(default=None, ge=1, le=8, strict=True)
+    penalty: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    init: str = "linear"
+    codebook_grid: Literal["int8", "int16"] | None = None
+
+    @field_validator("init")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return one_of("init", value, CODEBOOKS)
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> Share:
+        if (self.bits is None) == (self.penalty is None):
+            raise ValueError("share takes either bits or a penalty")
+        if self.penalty is not None and self.codebook_grid is not None:
+            raise ValueError("a penalty chooses the centroids: it does not go with codebook_grid")
+        return self
+
+
+def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: str = "F32") -> CompressedTensor:
+    """A weight -> codebook, codes and positions.
+
+    weight    floats of any shape
+    survives  bool of that shape: what gets a centroid; all else is zero
+    dtype     of the tensor, to which the centroids are rounded
+
+    Raises ValueError for survivors that are not finite (as float32, in which centroids are found), and for a grid that
+    the dtype cannot hold.
+    """
+    bits = np.packbits(survives.reshape(-1), bitorder="little")
+    return share_weights(Weights.of(weight), weight.shape, bits, share, seed, dtype).compressed()
+
+
+def share_weights(
+    weights: Weights, shape: tuple[int, ...], bits: Bits, share: Share, seed: int, dtype: str = "F32"
+) -> BitmapTensor:
+    """The same for a bitmap of survivors, in little more memory than bitmap and codes take."""
+    if share.codebook_grid is not None:
+        grid_of(share.codebook_grid, dtype)
+
+    def slices() -> Iterator[Floats]:
+        with np.errstate(over="ignore"):
+            for values in weights.surviving(bits):
+                yield values.astype(np.float32, copy=False)
+
+    if bad := sum(len(values) - int(np.count_nonzero(np.isfinite(values))) for values in slices()):
+        raise ValueError(
+            f"it has {bad} weights that are NaN, infinite or beyond float32: it cannot be shared; mend the training"
+        )
+    if share.penalty is not None:
+        return _share_by_penalty(weights, shape, bits, share.penalty, dtype)
+    assert share.bits is not None
+    codebook, codes = share_slices(slices, count_bits(bits), share.bits, share.init, seed, share.codebook_grid, dtype)
+    return BitmapTensor(shape, bits, narrow(codebook, dtype), codes, dtype)
+
+
+def _share_by_penalty(weights: Weights, shape: tuple[int, ...], bits: Bits, penalty: float, dtype: str) -> BitmapTensor:
+    rows = np.zeros((1, 1, weights.size), np.float32)
+    for span, values in zip(spans(weights.size), weights.slices(), strict=True):
+        # what does not survive may be anything, NaN too
+        rows[0, 0, span] = np.where(unpacked(bits, span), values, np.float32(0))
+    metric = Metric.diagonal(np.ones((1, 1), np.float32), weights.size)
+    return BitmapTensor.of(fit_penalty(rows, metric, penalty).compressed(shape, dtype))

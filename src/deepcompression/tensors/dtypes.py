@@ -1,0 +1,87 @@
+"""Dtypes of stored tensors: their names, their elements in NumPy, their bits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+# safetensors' name of a dtype -> the NumPy dtype that holds its elements. NumPy knows no bfloat16 and no 8-bit floats:
+# those are held as the unsigned integers with the same bits. BOOL is held as bytes, since a NumPy bool other than
+# 0 or 1 is undefined.
+STORAGE: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+    "F8_E4M3": np.dtype("u1"),
+    "F8_E5M2": np.dtype("u1"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("u1"),
+    "C64": np.dtype("<c8"),
+}
+
+# What can be pruned and shared.
+WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
+
+
+def size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bytes of a dense tensor; Python integers, so that no shape overflows."""
+    return math.prod(shape) * STORAGE[dtype].itemsize
+
+
+def widen(elements: Array, dtype: str) -> Array:
+    """Elements as they are stored -> an ordinary NumPy array of the same values (BF16 as float32, F8 as its bits in
+    uint8).
+    """
+    # asarray, since NumPy makes a scalar of what it computes from an array without axes
+    if dtype == "BF16":
+        return np.asarray(elements.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(elements != 0) if dtype == "BOOL" else elements
+
+
+def narrow(values: Array, dtype: str) -> Array:
+    """Float values -> elements as they are stored, rounded to nearest even; the inverse of `widen` for
+    `WEIGHT_DTYPES`.
+    """
+    if dtype == "BF16":
+        bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return values.astype(STORAGE[dtype])
+
+
+def nonzero_bits(elements: Array) -> NDArray[np.bool_]:
+    """Where any bit of an element is set, in its shape: unlike `!= 0`, true for a negative zero."""
+    # ascontiguousarray would make a scalar one-dimensional
+    unsigned = np.array(elements, copy=None, order="C").view(f"u{elements.dtype.itemsize}")
+    return unsigned.astype(np.bool_)
+
+
+def ordered_bits(elements: Array, dtype: str) -> NDArray[np.uint64]:
+    """Elements of a dtype of `WEIGHT_DTYPES` -> integers in the order of their values, -0 below +0, NaN at the ends
+    (IEEE 754's totalOrder).
+    """
+    width = 8 * STORAGE[dtype].itemsize
+    bits = elements.view(f"u{elements.itemsize}").astype(np.uint64)
+    sign = np.uint64(1 << (width - 1))
+    return np.where(bits & sign, np.uint64((1 << width) - 1) - bits, bits | sign)
+
+
+def unordered_bits(ordered: NDArray[np.uint64], dtype: str) -> Array:
+    """The inverse of `ordered_bits`."""
+    storage = STORAGE[dtype]
+    width = 8 * storage.itemsize
+    sign = np.uint64(1 << (width - 1))
+    bits = np.where(ordered & sign, ordered ^ sign, np.uint64((1 << width) - 1) - ordered)
+    return bits.astype(f"<u{storage.itemsize}").view(storage)

@@ -1,0 +1,125 @@
+"""A torch model <-> its named tensors: what saving reads out of it and loading writes into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import nn
+
+from deepcompression.checkpoint.torchao import parts_of
+from deepcompression.file.index import Entry
+from deepcompression.recipe.targets import Target, targets_of, unwrapped
+from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.from_torch import DTYPE_NAMES, from_torch
+from deepcompression.tensors.tensor import CompressedTensor, Tensor
+from deepcompression.training.attach import dense, is_pruned_by_torch, original, parametrization
+from deepcompression.training.parametrizations import Codebook
+from deepcompression.training.sharded import whole
+
+
+class ModelTensors(Mapping[str, Tensor | Tie]):
+    """Every parameter and persistent buffer of a model by its plain name, read when it is asked for; tied ones once,
+    shared ones compressed, masked ones with their zeros; what torchao has quantized as the tensors that it is made of.
+
+    Sharded ones are gathered when they are read: all ranks must read them in the same order, or `gather_rest`. Raises
+    ValueError, naming the tensor, for what a file cannot hold.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        for name, value in unwrapped(model).state_dict(keep_vars=True).items():
+            if not isinstance(value, torch.Tensor) or name.endswith("_extra_state"):
+                raise ValueError(
+                    f"{name} is a {type(value).__name__} of a module's own: a .dcz file holds parameters and buffers "
+                    "only"
+                )
+        self._own: dict[str, Target] = {}
+        self._roots: dict[str, str] = {}
+        for target in targets_of(model):
+            if not is_pruned_by_torch(target):
+                parametrization(target)
+            roots = _names(target.name, target)
+            self._own |= dict.fromkeys(roots, target)
+            for name in target.names:
+                self._roots |= dict(zip(_names(name, target), roots, strict=True))
+        self._read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor | Tie:
+        root = self._roots[name]
+        if name != root:
+            return Tie(root)
+        self._read.add(name)
+        return _read(name, self._own[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._roots)
+
+    def __len__(self) -> int:
+        return len(self._roots)
+
+    def gather_rest(self) -> None:
+        """Takes part in the gathering of sharded tensors that were not read here."""
+        for name, target in self._own.items():
+            if name not in self._read and not is_pruned_by_torch(target):
+                whole(original(target))
+
+
+def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
+    """All of `ModelTensors` at once."""
+    return dict(ModelTensors(model))
+
+
+def metadata_of(model: nn.Module) -> dict[str, str]:
+    """What torchao needs to put the tensors together that it has quantized; nothing if there are none."""
+    return parts_of({name: original(target) for target in targets_of(model) for name in target.names}).metadata
+
+
+def _names(name: str, target: Target) -> list[str]:
+    """Of the tensors that one is made of."""
+    return list(parts_of({name: original(target)}).tensors)
+
+
+def _read(name: str, target: Target) -> Tensor:
+    codebook = None if is_pruned_by_torch(target) else parametrization(target)
+    if not isinstance(codebook, Codebook):
+        return from_torch(name, parts_of({target.name: dense(target)}).tensors[name])
+    centroids = from_torch(target.name, codebook.on_grid(whole(original(target))))
+    return CompressedTensor(
+        target.shape,
+        codebook.positions.cpu().numpy(),
+        centroids.elements,
+        codebook.codes.cpu().numpy(),
+        centroids.dtype,
+    )
+
+
+def check_fit(
+    model: nn.Module, entries: Mapping[str, Entry], where: str, written_to: bool = True
+) -> dict[str, torch.Tensor]:
+    """The plain tensors of a model that the tensors of a file belong into, by name.
+
+    Raises ValueError that lists every name, shape and dtype that does not fit, a tensor without memory if it is to be
+    written to, and for a model that is still pruned or shared.
+    """
+    places: dict[str, torch.Tensor] = {}
+    for target in targets_of(model):
+        if parametrization(target) is not None:
+            raise ValueError(f"{target.name} is still pruned or shared: load into a new model, or call finalize first")
+        for name in target.names:
+            places[name] = original(target)
+    problems = [f"{name} is missing in the file" for name in places if name not in entries]
+    for name, entry in entries.items():
+        place = places.get(name)
+        if place is None:
+            problems.append(f"{name} is not in the model")
+        elif tuple(place.shape) != entry.shape or DTYPE_NAMES.get(place.dtype) != entry.dtype:
+            problems.append(
+                f"{name} is {list(entry.shape)} of {entry.dtype} in the file, "
+                f"{list(place.shape)} of {DTYPE_NAMES.get(place.dtype, place.dtype)} in the model"
+            )
+        elif written_to and place.is_meta:
+            problems.append(f"{name} has no memory in the model (it is on the device meta)")
+    if problems:
+        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
+        raise ValueError(f"{where} does not fit the model: {'; '.join(problems[:8])}{more}")
+    return places

@@ -1,0 +1,59 @@
+"""A model built anew, brought to the stage of a `state_dict`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.training.prune_model import Pruner
+from deepcompression.training.ranks import Ranks
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import Module
+
+    from deepcompression.training.saved_state import Found
+
+
+def resume(
+    model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | str | os.PathLike[str] | None = None
+) -> Pruner | None:
+    """Brings a model built anew into the stage of a `state_dict` taken from a pruned or shared one, and loads it.
+
+    With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1. An
+    optimizer numbers parameters as it finds them: make it before `resume` if the one that was saved was made before
+    `prune`, and after `resume` otherwise. Raises ValueError, before anything has changed, for a state that does not
+    fit the model, and, naming the tensor, for one of another recipe, or that was put together of several; with several
+    ranks on all of them, also where their states differ.
+    """
+    from deepcompression.training.saved_state import attach, find
+    from deepcompression.training.sharded import follow, settle
+
+    def work() -> tuple[Pruner | None, list[Found]]:
+        pruner = Pruner(model, Recipe.of(recipe)) if recipe else None
+        found = find(model, state)
+        return pruner if pruner and _goes_on(pruner, found) else None, found
+
+    settle(model)
+    ranks = Ranks.of(model)
+    pruner, found = ranks.agree(work, lambda made: {each.target.name: each.digest() for each in made[1]})
+    for each in found:
+        attach(each)
+    follow(model)
+    ranks.spare_sending(model)
+    return pruner
+
+
+def _goes_on(pruner: Pruner, found: list[Found]) -> bool:
+    """Whether all that a recipe prunes has masks in a state. Raises ValueError for masks of another recipe."""
+    marks = {each.target.name: each.mark for each in found if not each.is_shared}
+    masked = {name: mark for name, mark in marks.items() if mark is not None}
+    pruner.check(masked)
+    for name in pruner.digests:
+        if masked and name in marks and name not in masked:
+            raise ValueError(
+                f"{name} is pruned by the recipe, but not in the checkpoint: give the checkpoint's own recipe"
+            )
+    return bool(pruner.digests) and pruner.digests.keys() == masked.keys()

@@ -1,0 +1,83 @@
+"""What the paper does besides, when a pruned model is retrained: dropout scaled, parts frozen, dead neurons found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepcompression.recipe.targets import plain_modules, targets_of
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+def scaled_dropout(rate: float, density: float) -> float:
+    """The dropout rate for retraining a layer pruned to a density: rate x sqrt(survivors / weights) (companion paper,
+    section 3.2).
+    """
+    if not (0 <= rate <= 1 and 0 <= density <= 1):
+        raise ValueError(f"rate and density are from 0 to 1; found {rate} and {density}")
+    return rate * math.sqrt(density)
+
+
+@contextmanager
+def freeze(model: Module, *modules: str) -> Iterator[None]:
+    """Within the block no parameter of the modules named (globs) is trained: freeze one part while another retrains.
+
+    Raises ValueError for a pattern that matches no module.
+    """
+    frozen = []
+    for pattern in modules:
+        found = [module for name, module in plain_modules(model) if fnmatchcase(name, pattern)]
+        if not found:
+            names = ", ".join(name for name, _ in plain_modules(model) if name)
+            raise ValueError(f"{pattern!r} matches no module; there are {names}")
+        frozen += [parameter for module in found for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+
+
+class DeadNeurons(NamedTuple):
+    """What a pruned weight no longer uses: indices of outputs, its rows, and of inputs, its columns, that have only
+    zeros (of a transposed convolution, outputs are the columns).
+    """
+
+    outputs: NDArray[np.int64]
+    inputs: NDArray[np.int64]
+
+
+def dead_neurons(model: Module) -> Mapping[str, DeadNeurons]:
+    """Rows and columns without any survivor, by tensor, for all weights of at least two dimensions that have some.
+
+    A neuron whose inputs are all pruned is a constant, one whose outputs are all pruned has no effect: both could be
+    removed (companion paper, section 3.5). Nothing is changed. Sharded weights are gathered: call it on all ranks.
+    """
+    from deepcompression.training.attach import dense
+    from deepcompression.training.sharded import settle
+
+    settle(model)
+    dead = {}
+    for target in targets_of(model):
+        if not (target.trained and target.floating and len(target.shape) >= 2):
+            continue
+        survives = (dense(target) != 0).cpu().numpy()
+        others = tuple(range(2, survives.ndim))
+        outputs = np.flatnonzero(~survives.any(axis=(1, *others)))
+        inputs = np.flatnonzero(~survives.any(axis=(0, *others)))
+        if getattr(target.places[0][0], "transposed", False):
+            outputs, inputs = inputs, outputs
+        if len(outputs) or len(inputs):
+            dead[target.name] = DeadNeurons(outputs, inputs)
+    return dead

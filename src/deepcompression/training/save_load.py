@@ -1,0 +1,104 @@
+"""A model in any stage -> a `.dcz` file, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from deepcompression.coding.coders import DEFAULT_PROFILE, How
+from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.file.reader import DczFile
+from deepcompression.file.writer import save_tensors
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.targets import targets_of
+from deepcompression.tensors.tensor import Tensor
+from deepcompression.training.ranks import Ranks
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+
+def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str, How]:
+    """How the recipe wants tensors encoded, by name."""
+    return {
+        target.name: How(rule.encode.coder, rule.encode.gap_bits)
+        for target, rule in recipe.matches(model)
+        if rule is not None and rule.encode is not None
+    }
+
+
+def save(
+    model: Module,
+    path: str | os.PathLike[str],
+    recipe: Recipe | str | os.PathLike[str] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    profile: str = DEFAULT_PROFILE,
+) -> None:
+    """Writes the whole model, in whatever stage, into one `.dcz` file: shared, pruned and plain tensors, biases and
+    buffers, exactly.
+
+    `profile` is `fast`, for files that decode at full speed, `small`, for the smallest, or `paper`, for the paper's
+    own layout. Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. With
+    several ranks call it on one of them, as `torch.save`; but a sharded model (`fully_shard`) on all: the first writes,
+    the others wait until it has. Raises ValueError for a tensor that cannot be stored, OSError if writing fails.
+    """
+    from deepcompression.training.sharded import has_shards
+
+    # of ranks that hold whole models, scripts have one write: to wait for the others would be to wait for ever
+    ranks = Ranks.of(model) if has_shards(model) else Ranks()
+    ranks.agree(lambda: os.fspath(path), lambda path: {f"the path {path}": b""})
+    save_together(ranks, model, path, recipe, metadata, profile)
+
+
+def save_together(
+    ranks: Ranks,
+    model: Module,
+    path: str | os.PathLike[str],
+    recipe: Recipe | str | os.PathLike[str] | None,
+    metadata: Mapping[str, str] | None,
+    profile: str,
+) -> None:
+    """`save` by ranks that all call this: the first writes, the others wait until it has."""
+    from deepcompression.training.model_tensors import ModelTensors, metadata_of
+    from deepcompression.training.sharded import settle
+
+    settle(model)
+    # what all ranks gather alike
+    tensors = ranks.agree(lambda: ModelTensors(model), lambda tensors: dict.fromkeys(tensors, b""))
+
+    def write() -> None:
+        how = encodings(Recipe.of(recipe), model) if recipe else None
+        save_tensors(path, tensors, {**metadata_of(model), **(metadata or {})}, how, profile)
+
+    ranks.first(write, beside=tensors.gather_rest)
+
+
+def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:
+    """Fills a plain model with the dense weights of a file, bit for bit what was saved, and gives the model back.
+
+    Raises FormatError for a bad file and ValueError, listing names and shapes, for one that does not fit the model,
+    which is then unchanged.
+    """
+    from deepcompression.tensors.from_torch import to_torch
+    from deepcompression.training.model_tensors import check_fit
+    from deepcompression.training.sharded import fill, settle
+
+    settle(into)
+    with DczFile(path, limit_bytes) as file:
+        places = check_fit(into, file.entries, str(path))
+        threads = os.cpu_count() or 1
+        own = [name for name, entry in file.entries.items() if entry.tied_to is None]
+        tensors = {name: file.read_dense(name, threads) for name in own}
+        roots = {name: entry.tied_to or name for name, entry in file.entries.items()}
+    for target in targets_of(into):
+        for name in target.names[1:]:
+            first, other = tensors[roots[target.name]], tensors[roots[name]]
+            if first is not other and first.elements.tobytes() != other.elements.tobytes():
+                raise ValueError(
+                    f"{target.name} and {name} are tied in the model, but differ in {path}: untie them first"
+                )
+    for name, root in roots.items():
+        if name == root or places[name] is not places[root]:
+            fill(places[name], to_torch(tensors[root]))
+    return into

@@ -1,0 +1,76 @@
+"""Stage 2, weight sharing: the weights of a model replaced by trainable codebooks (the paper's section 3)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from deepcompression.common.binary import digest
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.targets import Target
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
+from deepcompression.training.ranks import Ranks
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+from deepcompression.sharing.share_weights import share_array
+
+
+class _Change(NamedTuple):
+    target: Target
+    shared: CompressedTensor
+    grid: str | None
+
+
+def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
+    """Shares the weights of a model, in place, as its recipe says: the parameters are now the centroids.
+
+    Survivors are the weights under a mask, or those that are not zero where there is none; pruned weights stay zero.
+    The parameters change their shape, so that an optimizer must be made anew. Raises ValueError, before anything has
+    changed, for a rule that matches nothing, weights that are not finite, a grid that a tensor's dtype cannot hold, a
+    tensor that is shared already or parametrized by somebody else, and a model inside of DistributedDataParallel or
+    `fully_shard`; with several ranks on all of them, also where they would get different codebooks.
+    """
+    import torch
+
+    from deepcompression.tensors.from_torch import to_torch
+    from deepcompression.training.attach import attach_codebook
+    from deepcompression.training.sharded import settle
+
+    settle(model)
+    ranks = Ranks.of(model)
+    for target, shared, grid in ranks.agree(lambda: _changes(model, Recipe.of(recipe)), _digests):
+        centroids = to_torch(DenseTensor(shared.dtype, shared.codebook))
+        attach_codebook(target, torch.from_numpy(shared.positions), torch.from_numpy(shared.codes), centroids, grid)
+    ranks.spare_sending(model)
+
+
+def _changes(model: Module, recipe: Recipe) -> list[_Change]:
+    from deepcompression.tensors.from_torch import from_torch
+    from deepcompression.training.attach import check_replaceable, dense, parametrization
+    from deepcompression.training.parametrizations import Codebook, Mask
+
+    matches = [(target, rule.share) for target, rule in recipe.matches(model) if rule is not None and rule.share]
+    if matches:
+        check_replaceable(model, [target for target, _ in matches], "share")
+    changes: list[_Change] = []
+    for target, wanted in matches:
+        present = parametrization(target)
+        if isinstance(present, Codebook):
+            raise ValueError(f"{target.name} is shared already: call finalize first to share it anew")
+        weight = from_torch(target.name, dense(target))
+        values = weight.numpy()
+        survives = present.mask.cpu().numpy() if isinstance(present, Mask) else values != 0
+        try:
+            shared = share_array(values, survives, wanted, recipe.seed, weight.dtype)
+        except ValueError as error:
+            raise ValueError(f"{target.name}: {error}") from None
+        changes.append(_Change(target, shared, wanted.codebook_grid))
+    return changes
+
+
+def _digests(changes: list[_Change]) -> dict[str, bytes]:
+    return {
+        target.name: digest(shared.positions.data, shared.codes.data, shared.codebook.data, str(grid).encode())
+        for target, shared, grid in changes
+    }

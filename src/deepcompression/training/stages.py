@@ -1,0 +1,100 @@
+"""The order of the stages on a model: compress, finalize."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.file.report import Report
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.targets import targets_of
+from deepcompression.training.prune_model import prune
+from deepcompression.training.ranks import Ranks
+from deepcompression.training.share_model import share
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+from deepcompression.training.save_load import save_together
+
+
+def compress(
+    model: Module,
+    recipe: Recipe | str | os.PathLike[str],
+    *,
+    train: Callable[[Module, Callable[[], None]], object] | None = None,
+    evaluate: Callable[[Module], float] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    profile: str = DEFAULT_PROFILE,
+) -> Report:
+    """All three stages in one call: prunes, trains, shares, trains, saves.
+
+    `train(model, step)` is the caller's own training, called after each pruning and after sharing; with the schedule
+    `gradual` it calls `step()` once per optimizer step. `evaluate(model)` measures before and after. The file is
+    written to `path`, in the `profile` that `save` describes; without a path it is only measured. The model is left
+    shared; `finalize` makes it plain. Raises what `prune`, `share` and `save` raise.
+    """
+    from deepcompression.training.attach import check_replaceable
+
+    ranks = Ranks.of(model)
+    ranks.first(lambda: _check_folder(path))
+    recipe = Recipe.of(recipe)
+    shared = [target for target, rule in recipe.matches(model) if rule is not None and rule.share is not None]
+    if shared:
+        check_replaceable(model, shared, "share")
+    before = evaluate(model) if evaluate else None
+    run = train or (lambda model, step: None)
+    if any(rule.prune for rule in recipe.rules):
+        pruner = prune(model, recipe)
+        if recipe.schedule.kind == "rounds":
+            run(model, lambda: None)
+            while not pruner.done:
+                pruner.step()
+                run(model, lambda: None)
+        else:
+            run(model, pruner.step)
+            if not pruner.done:
+                raise ValueError(
+                    f"training called step() {pruner.steps} times, the schedule ends at {recipe.schedule.last_step}: "
+                    "train longer, or shorten the schedule"
+                )
+    if any(rule.share for rule in recipe.rules):
+        share(model, recipe)
+        run(model, lambda: None)
+    after = evaluate(model) if evaluate else None
+    with tempfile.TemporaryDirectory() as folder:
+        # only the first rank writes and reads it
+        target = Path(path) if path is not None else Path(folder) / "model.dcz"
+        save_together(ranks, model, target, recipe, None, profile)
+        return ranks.first(lambda: Report.of(target, before=before, after=after))
+
+
+def _check_folder(path: str | os.PathLike[str] | None) -> None:
+    if path is not None and not Path(path).resolve().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {Path(path).resolve().parent} to write {path} to")
+
+
+def finalize(model: Module) -> Module:
+    """Makes every pruned or shared weight an ordinary parameter again, with its present values; ties stay. Gives the
+    model back.
+
+    Raises ValueError, before anything has changed, if somebody else's parametrization stands on top, and for shared
+    weights inside of DistributedDataParallel or `fully_shard`.
+    """
+    from deepcompression.training.attach import chain, check_replaceable, detach, parametrization
+    from deepcompression.training.parametrizations import Codebook, Mask
+    from deepcompression.training.sharded import follow, settle
+
+    settle(model)
+    targets = [target for target in targets_of(model) if any(isinstance(p, Mask | Codebook) for p in chain(target))]
+    shared = [target for target in targets if isinstance(parametrization(target), Codebook)]
+    if shared:
+        check_replaceable(model, shared, "finalize")
+    for target in targets:
+        detach(target)
+    follow(model)
+    return model

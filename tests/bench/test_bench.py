@@ -1,0 +1,230 @@
+"""What `dcz bench` measures and says. Times are only held against 0: machines differ."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from cases import dense, shared
+from commands import refused, run
+
+import deepcompression as dc
+from deepcompression import _core, cli
+from deepcompression.bench import Settings, bench, engines, measure
+from deepcompression.bench.energy import Meter, UnmeasurableError
+from deepcompression.tensors.tensor import DenseTensor
+
+QUICK = Settings(seconds=0.001)
+
+
+def thinned(shape, step=3, centroids=5, dtype="F32"):
+    size = int(np.prod(shape))
+    return shared(size, list(range(0, size, step)), centroids, dtype, shape)
+
+
+MEASURED = {
+    "fc.weight": thinned((20, 30)),
+    "conv1.weight": thinned((4, 3, 5)),
+    "conv2.weight": thinned((4, 3, 3, 2), 2, dtype="BF16"),
+    "conv3.weight": thinned((2, 3, 1, 3, 3)),
+}
+STAYING = {
+    "fc.bias": (dense("F32", (20,)), "is no matrix"),
+    "scale": (DenseTensor("F32", np.array(2, "<f4")), "is no matrix"),
+    "ids": (dense("I64", (4, 5)), "I64 is no dtype of weights"),
+    "many": (DenseTensor.from_numpy(np.arange(1000, dtype="f4").reshape(20, 50)), "is not shared"),
+    "none": (dense("F32", (0, 5)), "has no elements"),
+    "deep": (dense("F32", (1,) * 6), "has 6 dimensions"),
+    "tied": (dc.Tie("fc.weight"), "is tied to fc.weight"),
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dc.save_tensors("m.dcz", MEASURED | {name: tensor for name, (tensor, _) in STAYING.items()})
+    return tmp_path
+
+
+@pytest.fixture
+def without_torch(monkeypatch):
+    monkeypatch.setattr(engines, "with_torch", lambda: False)
+
+
+def test_every_tensor_is_measured_or_told_why_not():
+    result = bench("m.dcz", QUICK)
+    assert [layer.name for layer in result.layers] == [*MEASURED, *STAYING]
+    for layer in result.layers:
+        if layer.name in MEASURED:
+            tensor = MEASURED[layer.name]
+            assert layer.stays is None
+            assert layer.density == tensor.density
+            assert layer.dense_bytes == 4 * tensor.size
+            assert min(layer.dense_ms, layer.compressed_ms, layer.held_bytes) > 0
+            assert layer.speed_up == layer.dense_ms / layer.compressed_ms
+        else:
+            assert layer.stays == STAYING[layer.name][1]
+            assert layer.dense_ms is layer.speed_up is None
+    assert result.dense_engine == f"torch {torch.__version__}"
+    assert result.energy is None
+
+
+def test_bytes_moved_are_weights_and_activations_in_and_out():
+    layers = {layer.name: layer for layer in bench("m.dcz", Settings(3, size=7, seconds=0.001)).layers}
+    fc, conv = layers["fc.weight"], layers["conv1.weight"]
+    assert fc.dense_moved - fc.dense_bytes == fc.moved_bytes - fc.held_bytes == 4 * 3 * (30 + 20)
+    assert conv.dense_moved - conv.dense_bytes == 4 * 3 * (3 * 7 + 4 * 7)
+
+
+def test_the_sum_is_that_of_what_was_measured_and_bytes_of_all():
+    result = bench("m.dcz", QUICK)
+    total, measured = result.total(), [layer for layer in result.layers if layer.stays is None]
+    assert total.dense_ms == pytest.approx(sum(layer.dense_ms for layer in measured))
+    assert total.held_bytes == sum(layer.held_bytes for layer in result.layers)
+    assert next(layer.held_bytes for layer in result.layers if layer.name == "tied") == 0
+
+
+def test_without_torch_dense_is_numpy_and_computes_the_same(without_torch, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        measure, "interleaved_medians", lambda calls, _: found.append([np.asarray(c()) for c in calls]) or [1, 1]
+    )
+    assert bench("m.dcz", Settings(2, 2, seconds=0.001)).dense_engine == f"NumPy {np.__version__}"
+    monkeypatch.setattr(engines, "with_torch", lambda: True)
+    bench("m.dcz", Settings(2, 2, seconds=0.001))
+    assert len(found) == 2 * len(MEASURED)
+    for (ours, compressed), (torchs, again) in zip(found[:4], found[4:], strict=True):
+        np.testing.assert_allclose(ours, torchs, atol=1e-5)
+        np.testing.assert_allclose(compressed, torchs, atol=1e-5)
+        np.testing.assert_allclose(again, torchs, atol=1e-5)
+
+
+def test_threads_and_instruction_set_are_as_before_afterwards():
+    threads, used = torch.get_num_threads(), _core.instruction_set()
+    result = bench("m.dcz", Settings(threads=2, seconds=0.001), instruction_set="portable")
+    assert result.instruction_set == "portable"
+    assert (torch.get_num_threads(), _core.instruction_set()) == (threads, used)
+
+
+def test_int8_is_measured_where_it_is_computed():
+    layers = {layer.name: layer for layer in bench("m.dcz", Settings(activations="int8", seconds=0.001)).layers}
+    assert "int8" in layers["fc.weight"].kernel
+    assert "int8" not in layers["conv2.weight"].kernel
+
+
+def test_calls_take_turns():
+    order = []
+    medians = measure.interleaved_medians((lambda: order.append("a"), lambda: order.append("b")), 0)
+    turns = re.findall(r"a+b+", "".join(order))
+    assert len(turns) >= 3
+    assert min(medians) > 0
+
+
+def test_the_command_prints_a_row_a_tensor_and_what_the_numbers_mean():
+    code, printed, _ = run("bench m.dcz --seconds 0.001 --size 9 --threads 2")
+    assert code == 0
+    words = (
+        "fc.weight",
+        "20x30",
+        "33.3%",
+        "window, float32",
+        "stays dense: is not shared",
+        "scalar",
+        "sum",
+        "speed-up",
+    )
+    for word in (*words, "batch 1, 2 threads", f"torch {torch.__version__}", "extent 9 (--size)", "Moved are"):
+        assert word in printed, word
+    assert "Energy" not in printed
+
+
+def test_the_command_speaks_json():
+    code, printed, _ = run("bench m.dcz --json --seconds 0.001 --batch 2 --instruction-set portable")
+    result = json.loads(printed)
+    assert code == 0
+    assert result["settings"] == {"batch": 2, "threads": 1, "activations": "float32", "size": 14, "seconds": 0.001}
+    assert [layer["name"] for layer in result["layers"]] == [*MEASURED, *STAYING]
+    assert result["instruction_set"] == "portable"
+    assert result["sum"]["speed_up"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--batch 0", "batch is from 1 on; found 0"),
+        ("--threads 0", "threads is from 1 on; found 0"),
+        ("--size -3", "size is from 1 on; found -3"),
+        ("--seconds 0", "seconds are above 0, at most 600; found 0"),
+        ("--seconds nan", "seconds are above 0, at most 600; found nan"),
+        ("--activations bf16", "activations are float32 or int8; found 'bf16'"),
+        ("--instruction-set mmx", "mmx"),
+    ],
+)
+def test_a_mistake_in_the_call_is_2(options, words):
+    refused(f"bench m.dcz {options}", cli.MISTAKE, words)
+
+
+def test_a_bad_file_is_3_and_a_missing_one_2(folder):
+    data = bytearray((folder / "m.dcz").read_bytes())
+    data[-1] ^= 1
+    (folder / "damaged.dcz").write_bytes(data[:-1])
+    refused("bench damaged.dcz", cli.BAD_FILE, "damaged")
+    refused("bench m.dcz --limit-bytes 100", cli.BAD_FILE, "the limit is 100")
+    refused("bench no.dcz", cli.MISTAKE, "no.dcz: No such file")
+
+
+def test_a_file_without_shared_weights_is_no_mistake():
+    dc.save_tensors("plain.dcz", {"odd[/b]\x1b[31m": dense("F32", (3,))})
+    code, printed, _ = run("bench plain.dcz")
+    assert code == 0
+    assert r"odd[/b]\x1b[31m" in printed
+
+
+def counting(step):
+    """A meter on which every reading is `step` microjoules after the last."""
+    readings = iter(range(0, 10**12, step))
+    return Meter("RAPL (package-0)", lambda: (next(readings),), (0,))
+
+
+def test_energy_is_given_by_layer(monkeypatch):
+    monkeypatch.setattr("deepcompression.cli.bench.meter_of", lambda device: counting(5_000_000))
+    code, printed, _ = run("bench m.dcz --energy --seconds 0.001")
+    assert code == 0
+    for word in ("energy", "of all that RAPL (package-0) counts", "doing nothing it counts"):
+        assert word in printed, word
+    result = bench("m.dcz", QUICK, meter=lambda: counting(5_000_000))
+    assert all(layer.joules > 0 and layer.energy_ratio > 0 for layer in result.layers if layer.stays is None)
+    assert result.total().energy_ratio > 0
+
+
+def test_where_energy_cannot_be_measured_one_line_says_so(monkeypatch):
+    def refuse(device):
+        raise UnmeasurableError("no RAPL counters in /sys")
+
+    monkeypatch.setattr("deepcompression.cli.bench.meter_of", refuse)
+    code, printed, _ = run("bench m.dcz --energy --seconds 0.001")
+    assert code == 0
+    assert printed.splitlines()[-1] == "Energy not measured: no RAPL counters in /sys."
+    assert "Moved are" in printed
+    result = json.loads(run("bench m.dcz --energy --seconds 0.001 --json")[1])
+    assert result["energy"] == "not measured: no RAPL counters in /sys"
+    assert result["layers"][0]["moved_bytes"] > 0
+
+
+def test_the_command_and_the_runtime_work_without_torch():
+    code = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from deepcompression.cli import app
+from deepcompression.runtime import Linear, Sequence
+assert app("bench m.dcz --seconds 0.001".split(), standalone_mode=False) in (None, 0)
+print(Sequence.load("m.dcz", [Linear("fc")], strict=False)(np.ones((2, 30), "f4")).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "NumPy" in done.stdout
+    assert done.stdout.splitlines()[-1] == "(2, 20)"

@@ -1,0 +1,164 @@
+"""Energy from counters of a made-up machine."""
+
+import errno
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deepcompression.bench import energy
+from deepcompression.bench.energy import Meter, UnmeasurableError, Use, meter_of, nvml, rapl
+
+
+def zone(root, folder, name, energy_uj, around=1_000_000):
+    path = root / folder
+    path.mkdir(parents=True)
+    (path / "name").write_text(f"{name}\n")
+    (path / "energy_uj").write_text(f"{energy_uj}\n")
+    (path / "max_energy_range_uj").write_text(f"{around}\n")
+    return path / "energy_uj"
+
+
+def test_packages_and_memory_are_counted_and_parts_of_packages_are_not(tmp_path):
+    zone(tmp_path, "intel-rapl:0", "package-0", 100)
+    zone(tmp_path, "intel-rapl:0:0", "core", 1)
+    zone(tmp_path, "intel-rapl:0:1", "dram", 20)
+    zone(tmp_path, "intel-rapl:1", "package-1", 3)
+    zone(tmp_path, "intel-rapl:2", "psys", 5)
+    zone(tmp_path, "intel-rapl-mmio:0", "package-0", 7)
+    meter = rapl(tmp_path)
+    assert meter.source == "RAPL (package-0, dram, package-1)"
+    assert meter.read() == (100, 20, 3)
+    assert meter.ranges == (1_000_000,) * 3
+
+
+def test_joules_of_calls_are_the_difference_also_around_the_end(tmp_path):
+    first = zone(tmp_path, "intel-rapl:0", "package-0", 999_000)
+    second = zone(tmp_path, "intel-rapl:1", "package-1", 0, 5_000_000)
+    meter = rapl(tmp_path)
+    called = []
+
+    def work():
+        called.append(1)
+        first.write_text("1000\n")
+        second.write_text("4000000\n")
+
+    use = meter.measure(work, 0)
+    assert len(called) == use.calls == 1
+    assert use.joules == use.joules_per_call == pytest.approx(4.002)
+    assert use.seconds > 0
+
+
+def test_work_is_repeated_for_the_time_asked_for(tmp_path):
+    zone(tmp_path, "intel-rapl:0", "package-0", 0)
+    use = rapl(tmp_path).measure(lambda: None, 0.01)
+    assert use.calls > 1
+    assert use.seconds >= 0.01
+
+
+def test_use_is_given_by_call_and_by_second():
+    use = Use(6.0, 2.0, 3)
+    assert (use.joules_per_call, use.watts) == (2.0, 3.0)
+
+
+def test_no_counters(tmp_path):
+    for root in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UnmeasurableError, match=f"no RAPL counters in {root}; .*modprobe"):
+            rapl(root)
+    zone(tmp_path, "intel-rapl:0:0", "core", 1)
+    with pytest.raises(UnmeasurableError, match="no RAPL counters"):
+        meter_of("cpu", tmp_path)
+
+
+def test_counters_that_may_not_be_read(tmp_path, monkeypatch):
+    # tests may run as root, whom no mode of a file stops
+    forbidden = zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    read_text = Path.read_text
+
+    def refuse(self, *rest):
+        if self == forbidden:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return read_text(self, *rest)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(UnmeasurableError, match=f"{forbidden} may not be read; sudo chmod a.r {tmp_path}/intel-rapl"):
+        rapl(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "many"])
+def test_counters_that_are_no_numbers(tmp_path, content):
+    zone(tmp_path, "intel-rapl:0", "package-0", 1).write_text(content)
+    with pytest.raises(UnmeasurableError, match="cannot be read: invalid literal"):
+        rapl(tmp_path)
+
+
+def test_counters_that_miss_a_file(tmp_path):
+    zone(tmp_path, "intel-rapl:0", "package-0", 1).unlink()
+    with pytest.raises(UnmeasurableError, match=r"cannot be read: .*No such file"):
+        rapl(tmp_path)
+
+
+def test_counters_that_stand_still_are_noticed(tmp_path):
+    zone(tmp_path, "intel-rapl:0", "package-0", 12)
+    with pytest.raises(UnmeasurableError, match=r"RAPL \(package-0\) stand still"):
+        rapl(tmp_path).idle(0.001)
+
+
+def test_idling_is_what_is_counted_while_nothing_is_done():
+    readings = iter([(0,), (3_000_000,)])
+    use = Meter("test", lambda: next(readings), (0,)).idle(0.001)
+    assert (use.joules, use.calls) == (3.0, 1)
+
+
+def gpus_of(*millijoules, broken=False):
+    """As much of pynvml as is used, under its names."""
+
+    class NvmlError(Exception):
+        pass
+
+    def begin():
+        if broken:
+            raise NvmlError("Driver Not Loaded")
+
+    def consumption(number):
+        if millijoules[number] is None:
+            raise NvmlError("Not Supported")
+        return millijoules[number]
+
+    return SimpleNamespace(
+        NVMLError=NvmlError,
+        nvmlInit=begin,
+        nvmlDeviceGetCount=lambda: len(millijoules),
+        nvmlDeviceGetHandleByIndex=lambda number: number,
+        nvmlDeviceGetTotalEnergyConsumption=consumption,
+    )
+
+
+def test_gpus_are_counted_in_millijoules():
+    meter = nvml(gpus_of(5, 7))
+    assert (meter.source, meter.read()) == ("NVML (2 GPUs)", (5000, 7000))
+    assert meter.joules((5000, 7000), (6000, 1_007_000)) == pytest.approx(1.001)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "words"),
+    [(gpus_of(broken=True), "Driver Not Loaded"), (gpus_of(), "finds no GPU"), (gpus_of(1, None), "Not Supported")],
+)
+def test_gpus_that_do_not_count(gpus, words):
+    with pytest.raises(UnmeasurableError, match=words):
+        nvml(gpus)
+
+
+def test_without_pynvml_its_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    with pytest.raises(UnmeasurableError, match="pip install nvidia-ml-py"):
+        meter_of("cuda")
+
+
+def test_this_machine_counts_or_says_why_not():
+    try:
+        found = rapl().source
+    except UnmeasurableError as error:
+        found = str(error)
+    assert found.startswith("RAPL (") or str(energy.POWERCAP) in found

@@ -1,0 +1,152 @@
+"""Torch models as data-aware compression sees them: inputs of layers, gains, and what is no sound input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from models import MODELS, assert_same, example, make, snapshot
+from torch import nn
+from torch.nn import functional as F
+
+from deepcompression.calibration.network import Layout, change, metric_of
+from deepcompression.calibration.torch_network import TorchNetwork
+from deepcompression.sharing.fit import fit_penalty
+
+LAYERS = {
+    "linear": (lambda: nn.Linear(6, 4), (9, 6)),
+    "sequences": (lambda: nn.Linear(6, 4), (2, 5, 6)),
+    "conv1d": (lambda: nn.Conv1d(4, 6, 3, stride=2, padding=1, groups=2), (3, 4, 9)),
+    "conv2d": (lambda: nn.Conv2d(4, 6, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)), (2, 4, 9, 8)),
+    "same": (lambda: nn.Conv2d(2, 3, 4, padding="same"), (2, 2, 7, 6)),
+    "depthwise": (lambda: nn.Conv2d(5, 5, 3, padding=1, groups=5, bias=False), (2, 5, 6, 6)),
+    "conv3d": (lambda: nn.Conv3d(2, 3, 2, stride=2), (2, 2, 4, 5, 4)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("kind", LAYERS)
+def test_moments_are_those_that_explain_outputs(kind):
+    """||outputs of an error||^2 is the error's cost under the second moments, times their count."""
+    layer, shape = LAYERS[kind][0](), LAYERS[kind][1]
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    network = TorchNetwork(layer, [x, x + 1])
+    found = network.moments(["weight"])["weight"]
+    error = np.random.default_rng(0).standard_normal(tuple(layer.weight.shape)).astype(np.float32)
+    parts = network.targets["weight"].layout.matrices(error).astype(np.float64)
+    cost = np.einsum("grc,gcd,grd->", parts, found.second, parts)
+    difference = network.outputs({"weight": network.weight("weight") + error}) - network.outputs({})
+    assert cost == pytest.approx(float(np.square(difference.astype(np.float64)).sum()), rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("kind", LAYERS)
+def test_gains_are_what_random_errors_change(kind):
+    layer, shape = LAYERS[kind][0](), LAYERS[kind][1]
+    x = torch.randn(64, *shape[1:], generator=torch.Generator().manual_seed(0))
+    network = TorchNetwork(layer, [x])
+    gain = network.gains(["weight"])["weight"]
+    exact = network.outputs({})
+    rng, expected = np.random.default_rng(0), 0.0
+    for _ in range(60):
+        error = rng.standard_normal(gain.shape).astype(np.float32) * 0.01
+        expected += change(network.outputs({"weight": network.weight("weight") + error}), exact) ** 2 / 0.01**2 / 60
+    assert float(gain.sum()) == pytest.approx(expected, rel=0.3)
+
+
+def test_a_weight_that_a_module_of_ones_own_gives_to_linear_is_seen():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(3, 6))
+            self.shift = nn.Parameter(torch.randn(3))
+
+        def forward(self, x):
+            return F.linear(x, self.table, self.shift)
+
+    network = TorchNetwork(Own(), [torch.randn(4, 6)])
+    assert network.targets["table"].bias == "shift"
+    assert network.moments(["table"])["table"].count == 4
+
+
+def test_projections_of_attention_are_seen():
+    network = TorchNetwork(make("attention"), [example("attention")])
+    found = network.moments(network.targets)
+    assert set(found) == {"attention.in_proj_weight", "attention.out_proj.weight"}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_looking_changes_nothing(kind):
+    model = make(kind).train()
+    before = snapshot(model)
+    flags = [p.requires_grad for p in model.parameters()]
+    network = TorchNetwork(model, [example(kind)])
+    network.moments(network.targets)
+    network.gains(network.targets)
+    network.outputs({name: network.weight(name) + 1 for name in network.targets})
+    assert_same(snapshot(model), before)
+    assert all(module.training for module in model.modules())
+    assert [p.requires_grad for p in model.parameters()] == flags
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "message"),
+    [
+        ([], ValueError, "there are no calibration batches"),
+        (torch.zeros(3, 12), TypeError, "put it into a list"),
+        ({"x": torch.zeros(3, 12)}, TypeError, "put it into a list"),
+        ([3], TypeError, "batch 0 is a int"),
+        ([torch.zeros(2, 12), torch.full((2, 12), math.nan)], ValueError, "batch 1 has 24 values"),
+        ([torch.zeros(2, 11)], ValueError, r"batch 0 \(float32 \[2, 11\]\) does not fit the model"),
+        ([torch.zeros(2, 12, dtype=torch.int64)], ValueError, r"batch 0 \(int64 \[2, 12\]\) does not fit"),
+        ([(torch.zeros(2, 12), torch.zeros(1))], ValueError, "does not fit the model"),
+        ([{"y": torch.zeros(2, 12)}], ValueError, "does not fit the model"),
+    ],
+)
+def test_inputs_that_are_not_sound_are_refused(batches, error, message):
+    with pytest.raises(error, match=message):
+        TorchNetwork(make("mlp"), batches)
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    class Root(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).sqrt()
+
+    with pytest.raises(ValueError, match=r"for calibration batch 0 the model gives .* not finite"):
+        TorchNetwork(Root(4, 4), [torch.linspace(-3, 3, 40).view(10, 4)])
+
+
+def test_fewer_inputs_than_columns_do_not_tell_what_never_matters():
+    """Fitted to 24 inputs, a layer of 96 columns errs on fresh ones hardly more than on those."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1024, 96, generator=generator) @ torch.diag(torch.linspace(0.5, 2, 96))
+    layer = nn.Linear(96, 64)
+    network = TorchNetwork(layer, [x[:24]])
+    weight = network.weight("weight")
+    layout = network.targets["weight"].layout
+    metric = metric_of(layout, network.moments(["weight"])["weight"], network.gains(["weight"])["weight"])
+    error = layout.tensor(fit_penalty(layout.matrices(weight), metric, 0.02).values()) - weight
+    seen, fresh = (float((part @ torch.from_numpy(error).T).square().mean()) for part in (x[:24], x[24:]))
+    assert fresh < 3 * seen
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 3, 2, 2)])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_matrices_and_back(shape, transposed):
+    weight = np.arange(math.prod(shape)).reshape(shape)
+    layout = Layout.of(shape, transposed, groups=2)
+    assert np.array_equal(layout.tensor(layout.matrices(weight)), weight)
+
+
+def test_many_columns_lie_in_blocks():
+    layout = Layout.of((2, 25088))
+    assert layout.blocks == 7
+    weight = np.arange(2 * 25088).reshape(2, 25088)
+    parts = layout.matrices(weight)
+    assert parts.shape == (7, 2, 3584)
+    assert parts[1, 0, 0] == 3584
+    assert np.array_equal(layout.tensor(parts), weight)

@@ -1,0 +1,181 @@
+"""What other tools pruned or quantized: recognised by what they write, applied or kept bit for bit."""
+
+import json
+
+import numpy as np
+import pytest
+from cases import content, dense
+from onnx import helper
+from onnx_models import model_of, raw, save, weights
+
+from deepcompression.checkpoint import open_checkpoint, recognise, write_tensors
+from deepcompression.checkpoint.other_tools import UNKNOWN
+
+HALF, FLOAT = "F16", "F32"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def recognised(path, tensors, metadata=None):
+    """(kind -> tensors, exact) of a checkpoint with these tensors, all of which it still has, bit for bit."""
+    write_tensors(path, tensors, metadata or {})
+    with recognise(open_checkpoint(path)) as source:
+        assert {name: content(source.read(name)) for name in source.entries} == {
+            name: content(tensor) for name, tensor in tensors.items()
+        }
+        assert source.notes == tuple(found.what for found in source.recognised)
+        assert all(found.what.endswith("kept bit for bit.") for found in source.recognised)
+        return {found.kind: set(found.tensors) for found in source.recognised}, source.exact
+
+
+def layer(name, **parts):
+    return {f"{name}.{local}": dense(dtype, shape) for local, (dtype, shape) in parts.items()}
+
+
+PLAIN = layer("head", weight=(FLOAT, (8, 8)), bias=(FLOAT, (8,))) | layer("norm", num_batches_tracked=("I64", ()))
+PACKED = {"weight_packed": ("I32", (8, 8)), "weight_scale": ("BF16", (8, 2)), "weight_shape": ("I64", (2,))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [
+        ("compressed-tensors", PACKED),
+        ("compressed-tensors", PACKED | {"weight_zero_point": ("I32", (1, 2)), "weight_g_idx": ("I32", (64,))}),
+        ("compressed-tensors", {"weight_packed": ("U8", (8, 8)), "weight_scale": ("F8_E4M3", (8, 1))}),
+        ("compressed-tensors", {"weight": ("I8", (8, 8)), "weight_scale": (FLOAT, (8, 1))}),
+        (
+            "compressed-tensors",
+            {"weight": ("F8_E4M3", (8, 8)), "weight_scale": (FLOAT, ()), "input_scale": (FLOAT, ())},
+        ),
+        (
+            "compressed-tensors",
+            {
+                "compressed": (HALF, (9,)),
+                "bitmask": ("U8", (8, 1)),
+                "shape": ("I64", (2,)),
+                "row_offsets": ("I64", (8,)),
+            },
+        ),
+        (
+            "GPTQ",
+            {
+                "qweight": ("I32", (8, 16)),
+                "qzeros": ("I32", (2, 2)),
+                "scales": (HALF, (2, 16)),
+                "g_idx": ("I32", (64,)),
+            },
+        ),
+        ("GPTQ", {"qweight": ("I32", (6, 16)), "qzeros": ("I32", (2, 2)), "scales": (HALF, (2, 16))}),
+        ("AWQ", {"qweight": ("I32", (64, 2)), "qzeros": ("I32", (2, 2)), "scales": (HALF, (2, 16))}),
+        # as the tools themselves write them (compressed-tensors 0.20, AutoGPTQ 0.7.1, AutoAWQ 0.2.9) for 256 inputs
+        ("compressed-tensors", {"weight_packed": ("U8", (64, 128)), "weight_scale": ("U8", (64, 8))}),
+        ("compressed-tensors", {"weight": ("F8_E4M3", (64, 256)), "weight_scale": ("U8", (64, 8))}),
+        (
+            "compressed-tensors",
+            {
+                "weight_packed": ("U8", (64, 128)),
+                "weight_scale": ("F8_E4M3", (64, 16)),
+                "weight_global_scale": (FLOAT, (1,)),
+                "input_global_scale": (FLOAT, (1,)),
+            },
+        ),
+        (
+            "GPTQ",
+            {
+                "qweight": ("I32", (24, 128)),
+                "qzeros": ("I32", (1, 12)),
+                "scales": (HALF, (1, 128)),
+                "g_idx": ("I32", (256,)),
+            },
+        ),
+        ("AWQ", {"qweight": ("I32", (256, 16)), "qzeros": ("I32", (4, 16)), "scales": (HALF, (4, 128))}),
+        ("AWQ", {"qweight": ("I32", (128, 32)), "qzeros": ("I32", (128, 2)), "scales": (HALF, (128, 16))}),
+        ("AWQ", {"qweight": ("I16", (32, 256)), "qzeros": (HALF, (16, 128)), "scales": (HALF, (16, 128))}),
+        (UNKNOWN, {"qweight": ("I16", (32, 256)), "qzeros": (HALF, (16, 128)), "scales": (HALF, (16, 64))}),
+        (UNKNOWN, {"qweight": ("I32", (128, 32)), "qzeros": ("I32", (128, 3)), "scales": (HALF, (128, 16))}),
+        (UNKNOWN, {"qweight": ("I32", (64, 3)), "qzeros": ("I32", (2, 2)), "scales": (HALF, (2, 16))}),
+        (UNKNOWN, {"weight": ("I8", (8, 8)), "SCB": (FLOAT, (8,)), "weight_format": ("U8", ())}),
+        (UNKNOWN, {"weight": ("F8_E4M3", (8, 8)), "weight_scale_inv": (FLOAT, (1, 1))}),
+        (UNKNOWN, {"weight_packed": ("I32", (8, 8)), "scale_packed": (HALF, (8, 8)), "meta": ("I16", (8, 8))}),
+        (UNKNOWN, {"W_q": ("U8", (8, 8)), "scale": (HALF, (8, 1)), "zero": (HALF, (8, 1))}),
+    ],
+)
+def test_quantized_layers_are_recognised_and_kept(path, kind, parts):
+    tensors = PLAIN | layer("a.fc", **parts) | layer("b.fc", **parts) | layer("b.fc", bias=(FLOAT, (8,)))
+    expected = {f"{name}.{local}" for name in ("a.fc", "b.fc") for local in parts}
+    assert recognised(path, tensors) == ({kind: expected}, expected)
+
+
+@pytest.mark.parametrize(
+    ("parts", "free", "said"),
+    [
+        ({"f": PACKED}, {}, "packed already, by compressed-tensors, and are kept bit for bit"),
+        ({"f": PACKED}, layer("norm", weight=(FLOAT, (8,))), "packed already, by compressed-tensors, and"),
+        (
+            {"f": PACKED, "g": {"SCB": (FLOAT, (8,))}},
+            {},
+            "by compressed-tensors and in a way that is not",
+        ),
+        ({"f": PACKED}, PLAIN, ""),
+        ({}, layer("norm", weight=(FLOAT, (8,))), ""),
+    ],
+)
+def test_that_all_weights_are_packed_is_said_with_the_tools(path, parts, free, said):
+    tensors = free | {name: tensor for layer_, own in parts.items() for name, tensor in layer(layer_, **own).items()}
+    write_tensors(path, tensors, {})
+    with recognise(open_checkpoint(path)) as source:
+        assert said in source.packed
+        assert bool(said) == bool(source.packed)
+
+
+def test_bitsandbytes_in_four_bits_is_said_as_not_recognised(path):
+    parts = {
+        "fc.weight.absmax": dense("U8", (8,)),
+        "fc.weight.nested_absmax": dense(FLOAT, (1,)),
+        "fc.weight.quant_map": dense(FLOAT, (16,)),
+        "fc.weight.quant_state.bitsandbytes__nf4": dense("U8", (80,)),
+    }
+    found, exact = recognised(path, PLAIN | parts | {"fc.weight": dense("U8", (256, 1))})
+    assert found == {UNKNOWN: set(parts)}
+    assert exact == set(parts)
+
+
+@pytest.mark.parametrize("name", ["fc.weight:{}", "fc._weight_{}"])
+def test_flattened_tensors_of_torchao_are_recognised(path, name):
+    told = {"fc.weight": {"_type": "Int4Tensor", "_data": {}}, "head.weight": {"_type": "Tensor"}}
+    metadata = {key: json.dumps(value) for key, value in told.items()} | {"tensor_names": json.dumps(list(told))}
+    parts = {name.format("qdata"): dense("I8", (8, 8)), name.format("scale"): dense(FLOAT, (8, 1))}
+    assert recognised(path, PLAIN | parts, metadata) == ({"torchao": set(parts)}, set(parts))
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", "{}", "[3]", '["head.weight", "no"]', "[" * 100_000])
+def test_odd_metadata_are_no_torchao(path, text):
+    assert recognised(path, PLAIN, {"tensor_names": text, "head.weight": text}) == ({}, set())
+
+
+def test_ordinary_layers_are_not_recognised(path):
+    tensors = PLAIN | layer("a", scale=(FLOAT, (8,)), scales=(FLOAT, (8, 8)), weight_scale=(FLOAT, (8,)))
+    tensors |= layer("b", weight_mask=(FLOAT, (8, 8)), other_orig=(FLOAT, (8,)), weight=(FLOAT, (8, 8)))
+    assert recognised(path, tensors) == ({}, set())
+
+
+def test_quantized_weights_of_onnx_runtime_are_recognised(tmp_path):
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w_quantized", "w_scale", "w_zero_point"], ["w"], axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["z"]),
+        helper.make_node("MatMul", ["z", "v"], ["y"]),
+    ]
+    initializers = [
+        raw("w_quantized", np.ones((8, 40), np.int8)),
+        raw("w_scale", np.ones(40, np.float32)),
+        raw("w_zero_point", np.zeros(40, np.int8)),
+        raw("v", weights((40, 8))),
+    ]
+    save(model_of(nodes, initializers), tmp_path / "m.onnx")
+    with recognise(open_checkpoint(tmp_path / "m.onnx")) as source:
+        assert source.exact == {"w_quantized", "w_scale", "w_zero_point"}
+        assert source.graph is not None
+        assert source.metadata == {"format": "onnx"}

@@ -1,0 +1,114 @@
+"""Spoilt packed weights are refused, or multiplied without harm; core/fuzz/packed.cpp looks at the memory meanwhile."""
+
+import struct
+
+import numpy as np
+import packed_matrices as matrices
+import pytest
+import window_twin as twin
+
+from deepcompression import _core
+from deepcompression.packed import packing
+
+pytestmark = pytest.mark.usefixtures("instruction_set")
+
+# offsets in the header, and the sections of a matrix of 20 x 130 with 16 centroids
+ROWS, COLUMNS, UNITS, LENGTH = 8, 16, 36, 40
+ENDS, ORDER = 64 + 64 + 64, 64 + 64 + 64 + 64
+
+
+def small(centroids=16, grid_bits=0, by_slot=True):
+    return twin.pack(np.random.default_rng(3).random((20, 130)) < 0.2, centroids, grid_bits, by_slot)[0]
+
+
+def spoilt(packed, at, form, value):
+    copy = packed.copy()
+    struct.pack_into("<" + form, memoryview(copy), at, value)
+    return copy
+
+
+def survives(packed):
+    return matrices.survives(packed, lambda columns: np.ones((2, columns), np.float32))
+
+
+def test_every_truncation_is_refused():
+    packed = small()
+    assert survives(packed)
+    for length in range(len(packed)):
+        with pytest.raises(ValueError, match="packed weights"):
+            packing.header(packed[:length])
+    with pytest.raises(ValueError, match="cut off or too long"):
+        packing.header(np.append(packed, packed[:64]))
+
+
+@pytest.mark.parametrize(("centroids", "grid_bits"), [(16, 0), (32, 8), (200, 16)])
+def test_no_byte_does_harm(centroids, grid_bits):
+    packed = small(centroids, grid_bits, by_slot=grid_bits == 0)
+    for at in range(len(packed)):
+        for mask in (0x01, 0x80, 0xFF):
+            copy = packed.copy()
+            copy[at] ^= mask
+            survives(copy)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nor_do_many(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(300):
+        packed = small(int(rng.choice([3, 20, 256])), int(rng.choice([0, 8, 16])), bool(rng.integers(2)))
+        at = rng.integers(64, len(packed), rng.integers(1, 200))
+        packed[at] = rng.integers(0, 256, len(at))
+        survives(packed)
+
+
+@pytest.mark.parametrize(
+    ("at", "form", "value", "said"),
+    [
+        (0, "4s", b"dcp2", "no packed weights"),
+        (4, "B", 0, "unknown form"),
+        (4, "B", 7, "unknown form"),
+        (5, "B", 6, "contradicts itself"),
+        (6, "B", 4, "contradicts itself"),
+        (7, "B", 2, "contradict themselves"),
+        (ROWS, "Q", 1 << 41, "contradicts itself"),
+        (ROWS, "Q", 33, "contradict themselves"),
+        (COLUMNS, "Q", 63 * 65535 + 1, "contradict themselves"),
+        (UNITS, "I", 3, "contradict themselves"),
+        (LENGTH, "Q", 99, "sections do not fill them"),
+        (ENDS, "I", 99, "a group outside of the stream"),
+        (ENDS + 4, "I", 0, "a group outside of the stream"),
+        (ORDER, "I", 20, "not the rows, each once"),
+        (ORDER + 4 * 31, "I", 3, "not the rows, each once"),
+    ],
+)
+def test_checking_says_what_is_wrong(at, form, value, said):
+    with pytest.raises(ValueError, match=said):
+        _core.check_packed(spoilt(small(), at, form, value))
+
+
+def test_checking_wants_each_row_once():
+    packed = small()
+    order = packed[ORDER : ORDER + 8].view(np.uint32)
+    order[1] = order[0]
+    with pytest.raises(ValueError, match="not the rows, each once"):
+        _core.check_packed(packed)
+
+
+def test_checking_wants_all_pairs_in_a_group():
+    packed = small()
+    ends = packed[ENDS : ENDS + 8].view(np.uint32)
+    ends[1] -= 1
+    with pytest.raises(ValueError, match="do not fill the stream"):
+        _core.check_packed(packed)
+
+
+def test_checking_wants_windows_of_columns():
+    packed = small()
+    facts = packing.header(packed)
+    # behind the sums of 2 groups; 130 columns are 3 blocks, so windows begin at 0 to 2
+    starts = packed[ORDER + 128 + 128 :][: 4 * facts.length].view(np.uint16)
+    starts[3] = 2
+    _core.check_packed(packed)
+    starts[3] = 3
+    with pytest.raises(ValueError, match="a window behind the last column"):
+        _core.check_packed(packed)

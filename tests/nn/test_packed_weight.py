@@ -1,0 +1,253 @@
+"""Packed weights in the place of parameters: what modules and people's code ask of them."""
+
+import copy
+import io
+
+import numpy as np
+import pytest
+import torch
+from running_models import assert_near, double, floats, linear
+from torch import nn
+from torch.nn import functional as F
+
+import deepcompression as dc
+from deepcompression.nn.packed_weight import PackedWeight, aligned
+from deepcompression.packed import packing
+from deepcompression.packed.torch_reference import plain_operations
+
+WEIGHT = "fc.weight"
+
+
+class Net(nn.Module):
+    """A layer with a name."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.fc = linear(**options)
+
+    def forward(self, x):
+        return self.fc(x)
+
+
+@pytest.fixture
+def dense():
+    return Net()
+
+
+@pytest.fixture
+def small(dense):
+    return dc.run(dense)
+
+
+SHAPES = [(80,), (1, 80), (7, 80), (2, 3, 80), (2, 1, 3, 80), (0, 80), (2, 0, 80)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_any_leading_shape_gives_what_the_dense_layer_gives(dense, small, shape, plain, grad):
+    x = floats(*shape)
+    with torch.set_grad_enabled(grad):
+        if plain:
+            with plain_operations():
+                found = small(x)
+        else:
+            found = small(x)
+    assert found.requires_grad == grad
+    assert_near(found.detach(), double(dense)(x.double()).detach())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_floats_are_computed_in_float32_and_given_back(dense, small, dtype):
+    x = floats(4, 80).to(dtype)
+    with torch.no_grad():
+        found = small(x)
+        expected = small(x.float()).to(dtype)
+    assert found.dtype == dtype
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.t().contiguous().t(),
+        lambda x: torch.cat([x, x], 1)[:, ::2],
+        lambda x: x[:1].expand(5, -1),
+        lambda x: x.flip(0)[::2],
+        lambda x: nn.Parameter(x),
+    ],
+)
+def test_inputs_need_not_be_contiguous(dense, small, change):
+    x = change(floats(5, 80))
+    assert_near(small(x).detach(), double(dense)(x.double()).detach())
+
+
+@pytest.mark.parametrize("x", [float("inf"), float("-inf"), float("nan")])
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+@pytest.mark.parametrize("plain", [False, True])
+def test_infinities_and_nans_reach_the_output_as_through_a_dense_layer(dense, activations, x, plain):
+    small = dc.run(dense, activations=activations)
+    batch = floats(3, 80)
+    batch[1, 5] = x
+    with torch.no_grad():
+        if plain:
+            with plain_operations():
+                found = small(batch)
+        else:
+            found = small(batch)
+        expected = dense(batch)
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert torch.equal(found.isinf(), expected.isinf())
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.zeros(2, 79), ValueError, "fc.weight: x has 80 columns"),
+        (torch.tensor(1.0), ValueError, "fc.weight: x has 80 columns"),
+        (torch.zeros(2, 80, dtype=torch.float64), TypeError, "fc.weight.*float64"),
+        (torch.zeros(2, 80, dtype=torch.int64), TypeError, "fc.weight.*int64"),
+        (torch.zeros(2, 80, device="meta"), ValueError, "fc.weight: x is on meta"),
+        (np.zeros((2, 80), np.float32), TypeError, "fc.weight: x is a tensor"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_with_the_layers_name(small, x, error, message):
+    with pytest.raises(error, match=message):
+        small.fc.weight.linear(x)
+    if isinstance(x, torch.Tensor):
+        with pytest.raises(error, match=message):
+            small(x)
+
+
+def test_a_bias_that_does_not_fit_is_refused(small):
+    with pytest.raises(ValueError, match=r"fc\.weight: the bias has shape"):
+        F.linear(torch.zeros(2, 80), small.fc.weight, torch.zeros(3))
+
+
+def test_it_has_what_code_asks_of_weights(dense, small):
+    weight, expected = small.fc.weight, dense.fc.weight
+    for name in ("shape", "dtype", "device", "ndim", "is_cuda", "is_sparse"):
+        assert getattr(weight, name) == getattr(expected, name), name
+    for method in ("size", "dim", "numel", "is_floating_point"):
+        assert getattr(weight, method)() == getattr(expected, method)()
+    assert weight.size(1) == 80
+    assert not weight.requires_grad
+    assert "96, 80" in repr(small)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda w: torch.zeros(2, 96) @ w,
+        lambda w: torch.matmul(torch.zeros(2, 96), w),
+        lambda w: torch.cat([w, w]),
+        lambda w: F.bilinear(torch.zeros(2, 3), torch.zeros(2, 4), w),
+        lambda w: F.linear(w, torch.zeros(3, 80)),
+    ],
+)
+def test_other_functions_are_refused_with_the_layers_name_and_a_remedy(small, use):
+    with pytest.raises(TypeError, match=r"fc\.weight is packed.*dense=\['fc.weight'\]"):
+        use(small.fc.weight)
+
+
+@pytest.mark.parametrize("name", ["t", "data", "T", "detach"])
+def test_attributes_of_tensors_that_it_lacks_are_refused_with_a_remedy(small, name):
+    with pytest.raises(AttributeError, match=rf"fc\.weight is packed, and has no attribute '{name}'.*dense="):
+        getattr(small.fc.weight, name)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("input_wants", [True, False])
+def test_backward_says_that_it_is_for_inference(bias, input_wants):
+    small = dc.run(Net(bias=bias))
+    x = floats(2, 80).requires_grad_(input_wants)
+    output = small(x).relu_().sum()
+    assert output.requires_grad == (bias or input_wants)
+    if output.requires_grad:
+        with pytest.raises(RuntimeError, match=r"inference only: fc\.weight"):
+            output.backward()
+    frozen = small.requires_grad_(False)
+    assert not frozen(x.detach()).requires_grad
+
+
+def test_the_number_of_threads_does_not_change_the_result(small):
+    x = floats(64, 80)
+    before = torch.get_num_threads()
+    with torch.no_grad():
+        try:
+            results = []
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                results.append(small(x))
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_autocast_gives_the_dtype_that_it_gives_of_dense_layers(dense, small):
+    x = floats(3, 80)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert small(x).dtype == dense(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("convert", [lambda m: m.half(), lambda m: m.bfloat16(), lambda m: m.type(torch.bfloat16)])
+def test_conversion_changes_what_is_dense_and_spoils_no_packed_bytes(small, convert):
+    before = small.fc.weight.packed.clone()
+    x = floats(2, 80)
+    expected = small(x).detach()
+    other = convert(copy.deepcopy(small))
+    assert torch.equal(other.fc.weight.packed, before)
+    assert other.fc.weight.dtype == other.fc.bias.dtype != torch.float32
+    found = other(x.to(other.fc.weight.dtype)).detach()
+    assert found.dtype == other.fc.bias.dtype
+    assert_near(found, expected, 2e-2)
+
+
+def test_copies_and_pickles_compute_the_same(small):
+    x = floats(2, 80)
+    file = io.BytesIO()
+    torch.save(small, file)
+    file.seek(0)
+    for other in (copy.deepcopy(small), torch.load(file, weights_only=False)):
+        assert torch.equal(other(x), small(x))
+        assert other.fc.weight.packed.data_ptr() != small.fc.weight.packed.data_ptr()
+
+
+def test_bytes_at_odd_addresses_are_copied(small):
+    packed = small.fc.weight.packed
+    odd = torch.zeros(len(packed) + 64, dtype=torch.uint8)
+    at = (-odd.data_ptr()) % 64 + 1
+    odd[at : at + len(packed)] = packed
+    view = odd[at : at + len(packed)]
+    assert aligned(view).data_ptr() % 64 == 0
+    assert aligned(packed) is packed
+    weight = PackedWeight(WEIGHT, view, (96, 80), torch.float32)
+    assert weight.packed.data_ptr() % 64 == 0
+
+
+@pytest.mark.parametrize("spoil", ["magic", "length", "shape", "dtype"])
+def test_bytes_that_are_no_packed_weight_of_the_shape_are_refused(small, spoil):
+    packed, shape = small.fc.weight.packed.clone(), (96, 80)
+    if spoil == "magic":
+        packed[0] = 0
+    elif spoil == "length":
+        packed = packed[:-64]
+    elif spoil == "dtype":
+        packed = packed.float()
+    else:
+        shape = (80, 96)
+    with pytest.raises(ValueError, match=r"^fc\.weight: "):
+        PackedWeight(WEIGHT, packed, shape, torch.float32)
+
+
+def test_vmap_and_dispatch_modes_see_what_is_computed(dense, small):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    x = floats(3, 80)
+    expected = double(dense)(x.double()).detach()
+    with torch.no_grad():
+        assert_near(torch.func.vmap(small)(x), expected)
+        assert_near(torch.func.vmap(small, in_dims=1, out_dims=1)(x.t()), expected.t())
+    with torch.no_grad(), FlopCounterMode(display=False):
+        assert_near(small(x), expected)

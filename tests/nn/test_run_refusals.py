@@ -1,0 +1,160 @@
+"""What dc.run keeps dense, and what it refuses: always with the name of the layer and a reason."""
+
+import json
+
+import pytest
+import torch
+from running_models import compressed, floats, linear, mlp, packed_names, saved
+from torch import nn
+
+import deepcompression as dc
+from deepcompression import _core
+from deepcompression.nn import what_pays
+
+
+class OwnForward(nn.Linear):
+    def forward(self, x):
+        return x @ self.weight.t()
+
+
+def kept(model, **options):
+    """The reason why the weight of a single layer is kept dense."""
+    small = dc.run(model, **options)
+    (row,) = dc.explain(small).rows
+    assert not row.packed
+    assert row.bytes == row.dense_bytes
+    return row.why
+
+
+def test_layers_that_do_not_pay_stay_dense_with_the_reason():
+    assert "fewer than 4,096" in kept(linear(50, 60))
+    assert "256 values" in kept(nn.Linear(80, 96))
+    assert "float64" in kept(linear().double())
+    assert "dense= names it" in kept(linear(), dense=["weight"])
+    assert "forward of its own" in kept(compressed(OwnForward(80, 96)))
+    assert "ConvTranspose2d" in kept(compressed(nn.ConvTranspose2d(32, 32, 3)))
+    assert "max_norm" in kept(compressed(nn.Embedding(100, 64, max_norm=1.0)))
+
+
+def test_dense_matrices_pay_where_kernels_are_fast(monkeypatch):
+    monkeypatch.setattr(what_pays, "MOST_DENSITY", dict.fromkeys(what_pays.MOST_DENSITY, 0.05))
+    assert "10 % of the weights survive: above 5 %" in kept(linear())
+    monkeypatch.setattr(what_pays, "MOST_DENSITY", dict.fromkeys(what_pays.MOST_DENSITY, 1.0))
+    assert packed_names(dc.run(linear(density=0.9))) == {"weight"}
+
+
+def test_what_would_take_more_bytes_packed_stays_dense():
+    uneven = nn.Linear(4096, 1)
+    with torch.no_grad():
+        uneven.weight.copy_(torch.arange(4096).remainder(3).view(1, -1) + 1)
+    assert "packed it would take" in kept(uneven.half())
+
+
+def test_every_instruction_set_has_a_limit():
+    assert set(_core.instruction_sets()) <= set(what_pays.MOST_DENSITY)
+
+
+def test_an_explanation_prints_and_is_json():
+    small = dc.run(mlp())
+    found = dc.explain(small)
+    text = str(found)
+    for part in ("0.weight", "window", "float32", "dense", _core.instruction_set(), "fewer than 4,096 weights"):
+        assert part in text
+    data = json.loads(json.dumps(found.to_dict()))
+    assert [row["names"] for row in data["rows"]] == [["0.weight"], ["3.weight"], ["5.weight"]]
+    assert data["bytes"] == sum(row["bytes"] for row in data["rows"]) < data["dense_bytes"]
+    first = found.rows[0]
+    assert first.bytes == small[0].weight.packed.numel()
+    assert first.dense_bytes == 96 * 80 * 4
+    assert first.density == pytest.approx(0.1, abs=0.01)
+    assert 1 <= first.centroids <= 16
+    assert first.module == "Linear"
+
+
+def test_weights_that_never_met_run_are_explained_too():
+    (row,) = dc.explain(nn.Linear(3, 4)).rows
+    assert row.why == "it was not given to dc.run"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"linear": ["nothing"]}, "linear='nothing' matches no parameter"),
+        ({"dense": ["0.bias*", "x"]}, "dense='x' matches no parameter"),
+        ({"linear": ["0.bias"]}, r"matches 0.bias, whose shape is \[96\]"),
+        ({"activations": "int4"}, "activations are float32 or int8"),
+        ({"batch": 0}, "batch is a number"),
+        ({"batch": True}, "batch is a number"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        dc.run(mlp(), **options)
+
+
+def test_things_of_another_type_are_refused():
+    with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
+        dc.run({"weight": torch.zeros(3)})
+    with pytest.raises(TypeError, match="lists of patterns"):
+        dc.run(mlp(), linear="*")
+
+
+def test_a_file_that_does_not_fit_is_refused(tmp_path):
+    path = saved(mlp(), tmp_path)
+    with pytest.raises(ValueError, match=r"0\.weight is \[96, 80\] of F32 in the file, \[96, 81\] of F32 in the model"):
+        dc.run(nn.Sequential(nn.Linear(81, 96)), path)
+    with pytest.raises(ValueError, match=r"0\.weight .* of BF16 in the model"):
+        dc.run(mlp().bfloat16(), path)
+    with pytest.raises(ValueError, match="not in the model"):
+        dc.run(nn.Sequential(nn.Linear(80, 96)), path)
+    with pytest.raises(dc.FormatError, match="limit"):
+        dc.run(mlp(), path, limit_bytes=10)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(dc.FormatError, match="cut off"):
+        dc.run(mlp(), path)
+
+
+def test_tensors_without_memory_that_come_out_of_no_file_are_named(tmp_path):
+    with pytest.raises(ValueError, match="weight has no memory"):
+        dc.run(nn.Linear(80, 96, device="meta"))
+    model = linear()
+    path = saved(model, tmp_path)
+    model.register_buffer("scratch", torch.zeros(2, device="meta"), persistent=False)
+    with pytest.raises(ValueError, match="scratch has no memory"):
+        dc.run(model, path)
+
+
+def test_ties_of_the_model_that_differ_in_the_file_are_refused(tmp_path):
+    path = saved(nn.Sequential(linear(80, 80), compressed(nn.Linear(80, 80))), tmp_path)
+    tied = nn.Sequential(nn.Linear(80, 80), nn.Linear(80, 80))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(ValueError, match=r"0\.weight and 1\.weight are tied in the model, but differ"):
+        dc.run(tied, path)
+
+
+def test_ties_of_the_file_alone_are_no_ties(tmp_path):
+    layer = linear(80, 80)
+    path = saved(nn.Sequential(layer, layer), tmp_path)
+    small = dc.run(nn.Sequential(nn.Linear(80, 80), nn.Linear(80, 80)), path)
+    x = floats(1, 80)
+    assert torch.equal(small[0](x), small[1](x))
+    assert small[0].weight is not small[1].weight
+
+
+def test_an_instruction_set_that_the_cpu_lacks_is_refused():
+    with pytest.raises(ValueError, match="no_such_set"):
+        _core.force_instruction_set("no_such_set")
+
+
+@pytest.mark.parametrize("name", _core.instruction_sets())
+def test_every_instruction_set_computes_and_is_named(name):
+    model = mlp()
+    x = floats(5, 80)
+    expected = model(x).detach()
+    _core.force_instruction_set(name)
+    try:
+        small = dc.run(model)
+        assert dc.explain(small).rows[0].instruction_set == name
+        assert torch.allclose(small(x).detach(), expected, atol=1e-5)
+    finally:
+        _core.force_instruction_set("")

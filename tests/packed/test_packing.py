@@ -1,0 +1,190 @@
+"""Packing and multiplying as callers see it: exactness, values that are no numbers, mistakes."""
+
+import numpy as np
+import pytest
+import window_twin as twin
+from packed_matrices import matrix
+
+from deepcompression import _core
+from deepcompression.packed import multiply, packing
+from deepcompression.tensors.tensor import CompressedTensor
+
+
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+def test_the_batch_decides_for_the_form(activations):
+    tensor = matrix(3, 4, 0.5, 2)
+    for batch in (2, 4, 5, 11, 12, 47, 48, 1000):
+        form = packing.FORM_FOR_MANY[activations] if batch >= packing.MANY_FROM[activations] else "window"
+        assert packing.header(packing.pack(tensor, activations, batch)).form == form
+    assert packing.header(packing.pack(tensor, activations)).form in ("window", "wide")
+
+
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (1, 1), (5, 7), (37, 131), (64, 126)])
+@pytest.mark.parametrize("centroids", [1, 16, 32, 33, 256])
+def test_a_product_is_that_of_the_dense_matrix(shape, centroids, activations, instruction_set):
+    tensor = matrix(*shape, 0.3, centroids)
+    packed = packing.pack(tensor, activations)
+    _core.check_packed(packed)
+    x = np.random.default_rng(1).standard_normal((3, shape[1])).astype(np.float32)
+    expected = x.astype(np.float64) @ tensor.numpy().astype(np.float64).T
+    found = multiply.matmul(packed, x, activations=activations)
+    bound = 1e-6 if activations == "float32" else 3e-2
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max(initial=0) <= bound * np.abs(expected).max(initial=0)
+
+
+def on_a_grid(grid_bits, rows=40, columns=300, density=0.2):
+    mask = np.random.default_rng(7).random((rows, columns)) < density
+    return twin.pack(mask, 16, grid_bits, by_slot=grid_bits == 0)
+
+
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+@pytest.mark.parametrize("grid_bits", [0, 8, 16])
+def test_infinities_and_nans_reach_y_as_through_a_dense_layer(grid_bits, activations, instruction_set):
+    rng = np.random.default_rng(8)
+    mask = rng.random((50, 90)) < 0.5
+    mask[:3] = True
+    packed, dense = twin.pack(mask, 16, grid_bits, by_slot=False)
+    bias = rng.standard_normal(50).astype(np.float32)
+    for values in ([np.inf], [-np.inf], [np.nan], [np.inf, np.inf], [np.inf, -np.inf], [np.inf, np.nan]):
+        x = rng.standard_normal((3, 90)).astype(np.float32)
+        x[1, rng.choice(90, len(values), replace=False)] = values
+        with np.errstate(invalid="ignore"):
+            expected = x @ dense.T + bias
+        found = multiply.matmul(packed, x, bias=bias, activations=activations)
+        np.testing.assert_array_equal(np.isnan(found[1]), np.isnan(expected[1]))
+        infinite = np.isinf(expected[1])
+        assert np.isnan(expected[1]).any()
+        assert infinite.any() or np.isnan(values).any()
+        np.testing.assert_array_equal(found[1, infinite], expected[1, infinite])
+        assert np.isfinite(found[::2]).all()
+
+
+@pytest.mark.parametrize("outlier", [1e2, 1e6, 1e20, 1e30])
+@pytest.mark.parametrize("grid_bits", [0, 8, 16])
+def test_an_outlier_does_not_drown_the_others(grid_bits, outlier, instruction_set):
+    packed, dense = on_a_grid(grid_bits)
+    assert (dense != 0).any(0).all()
+    x = np.random.default_rng(9).standard_normal(300).astype(np.float32)
+    x[5] = outlier
+    expected = x.astype(np.float64) @ dense.astype(np.float64).T
+    found = multiply.matmul(packed, x)
+    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("outlier", [1e2, 1e6, 1e20, 1e30])
+@pytest.mark.parametrize("grid_bits", [8, 16])
+def test_not_even_one_that_meets_no_weight(grid_bits, outlier, instruction_set):
+    mask = np.random.default_rng(7).random((40, 1000)) < 0.2
+    mask[:, 5] = False
+    packed, dense = twin.pack(mask, 16, grid_bits, by_slot=False)
+    x = np.random.default_rng(9).standard_normal(1000).astype(np.float32)
+    x[5] = outlier
+    expected = x.astype(np.float64) @ dense.astype(np.float64).T
+    assert np.abs(multiply.matmul(packed, x) - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+@pytest.mark.parametrize("grid_bits", [0, 8, 16])
+@pytest.mark.parametrize("size", [0.0, 1e-44, 1e-38, 1e-30, 1e-20, 1e20, 1e35])
+def test_vectors_of_any_size(grid_bits, activations, size, instruction_set):
+    packed, dense = on_a_grid(grid_bits)
+    x = (np.random.default_rng(10).standard_normal((2, 300)) * size).astype(np.float32)
+    expected = x.astype(np.float64) @ dense.astype(np.float64).T
+    found = multiply.matmul(packed, x, activations=activations)
+    bound = 1e-6 if activations == "float32" or size < 1e-30 else 3e-2
+    # products of denormals are off by as much as float32 has room for
+    assert np.abs(found - expected).max() <= bound * np.abs(expected).max() + 300 * 2.0**-149
+
+
+@pytest.mark.parametrize("activations", packing.ACTIVATIONS)
+@pytest.mark.parametrize("grid_bits", [0, 8, 16])
+def test_the_largest_float_is_a_number(grid_bits, activations, instruction_set):
+    packed, dense = on_a_grid(grid_bits)
+    x = np.zeros(300, np.float32)
+    x[17] = -np.finfo(np.float32).max
+    expected = x.astype(np.float64) @ dense.astype(np.float64).T
+    with np.errstate(over="ignore"):
+        expected = expected.astype(np.float32).astype(np.float64)
+    found = multiply.matmul(packed, x, activations=activations).astype(np.float64)
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(found[~finite], expected[~finite])
+    bound = 1e-6 if activations == "float32" else 1e-2
+    assert np.abs(found[finite] - expected[finite]).max(initial=0) <= bound * np.finfo(np.float32).max
+
+
+def test_y_goes_where_it_is_asked_to():
+    packed, dense = on_a_grid(0)
+    x = np.random.default_rng(1).standard_normal((2, 3, 300)).astype(np.float32)
+    out = np.empty((2, 3, 40), np.float32)
+    assert multiply.matmul(packed, x, out) is out
+    np.testing.assert_allclose(out, x @ dense.T, atol=1e-4)
+    np.testing.assert_array_equal(multiply.matmul(packed, x[..., ::-1][..., ::-1]), out)
+    np.testing.assert_array_equal(multiply.matmul(packed, np.asfortranarray(x)), out)
+
+
+WRONG = {
+    "float64": (TypeError, "x is float32; found float64", lambda x, y: (x.astype(np.float64),)),
+    "columns": (ValueError, r"x has 300 columns; found shape \[2, 299\]", lambda x, y: (x[:, 1:],)),
+    "scalar": (ValueError, r"x has 300 columns; found shape \[\]", lambda x, y: (x[0, 0].reshape(()),)),
+    "out of another shape": (ValueError, r"of shape \[2, 40\]; found float32, \[2, 39\]", lambda x, y: (x, y[:, 1:])),
+    "out of another dtype": (ValueError, "out is float32", lambda x, y: (x, y.astype(np.float64))),
+    "out that is not contiguous": (ValueError, "C-contiguous", lambda x, y: (x, np.asfortranarray(y))),
+    "bias of another shape": (ValueError, r"bias is float32 of shape \[40\]", lambda x, y: (x, y, y[0, 1:])),
+    "bias of another dtype": (ValueError, "found float64", lambda x, y: (x, y, y[0].astype(np.float64))),
+    "activations": (ValueError, "float32 or int8; found 'int4'", lambda x, y: (x, y, None, "int4")),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_mistakes_of_a_caller_are_told(mistake):
+    kind, said, arguments = WRONG[mistake]
+    packed, _ = on_a_grid(0)
+    with pytest.raises(kind, match=said):
+        multiply.matmul(packed, *arguments(np.ones((2, 300), np.float32), np.ones((2, 40), np.float32)))
+
+
+def test_out_may_not_be_x():
+    packed, _ = on_a_grid(0, 40, 40)
+    x = np.ones((2, 40), np.float32)
+    with pytest.raises(ValueError, match="out must not share memory with x"):
+        multiply.matmul(packed, x, x)
+
+
+def test_out_may_not_be_read_only():
+    packed, _ = on_a_grid(0)
+    out = np.ones(40, np.float32)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="out is float32"):
+        multiply.matmul(packed, np.ones(300, np.float32), out)
+
+
+def test_what_cannot_be_packed():
+    tensor = matrix(4, 5, 0.5, 3)
+    with pytest.raises(ValueError, match="activations are float32 or int8; found 'int4'"):
+        packing.pack(tensor, "int4")
+    vector = CompressedTensor((20,), tensor.positions, tensor.codebook, tensor.codes)
+    with pytest.raises(ValueError, match=r"two or more dimensions; found shape \[20\]"):
+        packing.pack(vector)
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 127), (16, 32639)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_digit_outside_of_its_grid_is_refused(bits, most, sign):
+    digits = {8: np.zeros(2, np.int16), 16: np.zeros(2, np.int16)}
+    digits[bits][1] = sign * (most + 1)
+    with pytest.raises(ValueError, match=f"a digit of {bits} bits lies between -{most} and {most}; found"):
+        _core.pack_window(
+            1,
+            8,
+            np.ones(1, np.uint8),
+            np.zeros(1, np.uint8),
+            np.ones(2, np.float32),
+            16,
+            1,
+            digits[8],
+            1,
+            digits[16],
+            False,
+        )

@@ -1,0 +1,179 @@
+"""A model's tensors: read out of it exactly, and checked against what a file has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from models import MODELS, assert_same, bits, dense, make
+from torch import nn
+from torch.nn.utils import parametrizations
+from torch.testing._internal.two_tensor import TwoTensor
+
+import deepcompression as dc
+from deepcompression.file.index import Entry
+from deepcompression.recipe.targets import targets_of
+from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.from_torch import from_torch, to_torch
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
+from deepcompression.training.attach import original, parametrization
+from deepcompression.training.model_tensors import check_fit, read_model
+
+RECIPE = dc.Recipe(rules=[dc.Rule(tensor="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2))])
+STAGES = {"dense": [], "pruned": [dc.prune], "shared": [dc.share], "both": [dc.prune, dc.share]}
+
+
+def entries(model):
+    """What the index of the model's file would say."""
+    found = {}
+    for name, tensor in read_model(model).items():
+        own = read_model(model)[tensor.to] if isinstance(tensor, Tie) else tensor
+        found[name] = Entry(name, "raw", own.dtype, own.shape, 0, 0, 0)
+    return found
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (5,), (2, 3, 4)])
+@pytest.mark.parametrize("dtype", STORAGE)
+def test_every_dtype_goes_to_torch_and_back_bit_for_bit(dtype, shape):
+    count = int(np.prod(shape)) * STORAGE[dtype].itemsize
+    raw = np.random.Generator(np.random.PCG64(1)).integers(0, 256, count, np.uint8)
+    elements = (raw % 2 if dtype == "BOOL" else raw).view(STORAGE[dtype]).reshape(shape)
+    there = to_torch(DenseTensor(dtype, elements))
+    assert tuple(there.shape) == shape
+    back = from_torch("x", there)
+    assert back.dtype == dtype
+    assert back.elements.tobytes() == elements.tobytes()
+    assert back.shape == shape
+    assert isinstance(back.numpy(), np.ndarray)
+
+
+def test_a_tensor_made_of_others_is_refused_with_a_remedy():
+    with pytest.raises(ValueError, match=r"x is a TwoTensor, which is made of other tensors: make it dense first"):
+        from_torch("x", TwoTensor(torch.ones(3), torch.ones(3)))
+
+
+def test_a_tensor_given_to_torch_has_memory_of_its_own():
+    elements = np.ones(3, np.float32)
+    to_torch(DenseTensor("F32", elements)).zero_()
+    assert elements.all()
+
+
+def test_strides_do_not_matter():
+    weight = torch.arange(24.0).reshape(2, 3, 4).permute(2, 0, 1)
+    np.testing.assert_array_equal(from_torch("x", weight).elements, weight.numpy())
+    image = torch.arange(24.0).reshape(1, 2, 3, 4).contiguous(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(from_torch("x", image).elements, image.numpy())
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(2, dtype=torch.complex128), torch.eye(3).to_sparse()])
+def test_what_no_file_can_hold_is_refused_by_name(tensor):
+    with pytest.raises(ValueError, match=r"fc\.weight is a torch\.\w+ tensor of torch\.\w+, which cannot be stored"):
+        from_torch("fc.weight", tensor)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("kind", MODELS)
+def test_reading_gives_every_tensor_bit_for_bit_in_the_form_of_its_stage(kind, stage):
+    model = make(kind)
+    order = list(model.state_dict())
+    for change in STAGES[stage]:
+        change(model, RECIPE)
+    tensors = read_model(model)
+    assert sorted(tensors) == sorted(order)
+    expected = dense(model)
+    for target in targets_of(model):
+        first = tensors[target.name]
+        assert all(tensors[name] == Tie(target.name) for name in target.names[1:])
+        shared = type(parametrization(target)).__name__ == "Codebook"
+        assert isinstance(first, CompressedTensor if shared else DenseTensor)
+        assert bits(to_torch(first.dense())) == bits(expected[target.name])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_model_is_read_in_the_same_order_in_every_stage(kind):
+    model = make(kind)
+    order = list(read_model(model))
+    for change in (dc.prune, dc.share):
+        change(model, RECIPE)
+        assert list(read_model(model)) == order
+    assert list(read_model(dc.finalize(model))) == order
+
+
+class WithState(nn.Linear):
+    """A module with a state of its own beside its parameters."""
+
+    def __init__(self, state):
+        super().__init__(2, 2)
+        self.state = state
+
+    def get_extra_state(self):
+        return self.state
+
+    def set_extra_state(self, state):
+        self.state = state
+
+
+@pytest.mark.parametrize("state", [{"a": 1}, torch.ones(2)])
+def test_a_state_of_a_modules_own_is_refused_not_lost(state):
+    with pytest.raises(ValueError, match=r"0\._extra_state is a \w+ of a module's own: a \.dcz file holds parameters"):
+        read_model(nn.Sequential(WithState(state)))
+
+
+def test_a_weight_parametrized_by_somebody_else_is_refused():
+    with pytest.raises(ValueError, match=r"0\.weight is parametrized by _WeightNorm: make it plain first"):
+        read_model(nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 2))))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_model_fits_its_own_index(kind):
+    model = make(kind)
+    places = check_fit(model, entries(model), "x.dcz")
+    for target in targets_of(model):
+        assert all(places[name] is original(target) for name in target.names)
+
+
+def test_all_that_does_not_fit_is_listed():
+    model, found = make("mlp"), entries(make("mlp"))
+    found["0.weight"] = Entry("0.weight", "raw", "F32", (20, 11), 0, 0, 0)
+    found["2.weight"] = Entry("2.weight", "raw", "F16", (16, 20), 0, 0, 0)
+    found["fc.bias"] = found.pop("4.bias")
+    with pytest.raises(ValueError, match=r"^x\.dcz does not fit the model: ") as error:
+        check_fit(model, found, "x.dcz")
+    assert str(error.value).split(": ", 1)[1].split("; ") == [
+        "4.bias is missing in the file",
+        "0.weight is [20, 11] of F32 in the file, [20, 12] of F32 in the model",
+        "2.weight is [16, 20] of F16 in the file, [16, 20] of F32 in the model",
+        "fc.bias is not in the model",
+    ]
+
+
+def test_a_long_list_of_misfits_is_cut():
+    with pytest.raises(ValueError, match=r"; and 4 more$"):
+        check_fit(make("mlp"), {f"x{i}": Entry(f"x{i}", "raw", "F32", (), 0, 0, 0) for i in range(6)}, "x.dcz")
+
+
+@pytest.mark.parametrize("stage", [dc.prune, dc.share])
+def test_a_model_that_is_still_in_a_stage_does_not_fit(stage):
+    model = make("mlp")
+    found = entries(model)
+    stage(model, RECIPE)
+    with pytest.raises(
+        ValueError, match=r"0\.weight is still pruned or shared: load into a new model, or call finalize"
+    ):
+        check_fit(model, found, "x.dcz")
+
+
+def test_a_model_without_memory_does_not_fit():
+    with torch.device("meta"):
+        model = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"weight has no memory in the model \(it is on the device meta\)"):
+        check_fit(model, entries(nn.Linear(2, 2)), "x.dcz")
+
+
+def test_reading_a_model_leaves_it_as_it_was():
+    model = make("conv-net")
+    dc.share(model, RECIPE)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    read_model(model)
+    assert_same(model.state_dict(), before)
