@@ -1,4 +1,4 @@
-"""The form window: its bytes are as core/packed/window/window.hpp says; every kernel multiplies as the slow twin does."""
+"""The form window: its bytes follow core/packed/window/window.hpp; every kernel multiplies as the slow twin does."""
 
 import itertools
 

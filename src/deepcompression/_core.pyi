@@ -231,7 +231,10 @@ def pack_window(
     int16: NDArray[np.int16],
     by_slot: bool,
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form window (core/packed/window/window.hpp). `int8` and `int16`: digits of the centroids."""
+    """Packed weights of the form window (core/packed/window/window.hpp).
+
+    `int8` and `int16` are the digits of the centroids.
+    """
 
 def pack_tile(
     rows: int,

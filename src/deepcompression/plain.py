@@ -148,8 +148,9 @@ def _window_sums(window: _Window, facts: Header, x: Tensor, weights: Tensor) -> 
 
 
 def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
-    """Dense rows of the form tile (core/packed/tile/tile.hpp), by their numbers, int64 (count,) on the device of packed:
-    float32 (count, columns), as they lie there.
+    """Dense rows of the form tile (core/packed/tile/tile.hpp), by their numbers.
+
+    The numbers are int64 (count,) on the device of packed. The rows are float32 (count, columns) on it.
     """
     if facts.form != "tile":
         raise ValueError(f"rows of packed weights of the form {facts.form} cannot be decoded")
