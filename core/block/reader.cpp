@@ -7,7 +7,6 @@
 
 #include "block/block.hpp"
 #include "block/layout.hpp"
-#include "common/cpu.hpp"
 #include "common/error.hpp"
 #include "common/parallel.hpp"
 #include "common/varint.hpp"
@@ -148,12 +147,7 @@ void BlockReader::read_lanes(Group wanted, std::size_t number, std::span<std::ui
     parts[i - first] = {data_.data() + segments_[i], data_.data() + segments_[i + 1],
                         symbols.data() + (from - wanted.first), segment_start(i + 1, segments, count_, round) - from};
   }
-  DecodeLanes decode = decode_lanes_portable;
-#if defined(DCZ_X86)
-  if (instruction_set() == InstructionSet::avx2) decode = decode_lanes_avx2;
-  if (instruction_set() == InstructionSet::avx512) decode = decode_lanes_avx512;
-#endif
-  if (!decode(*code_, {parts.data(), last - first}, data_.data() + data_.size())) {
+  if (!kDecodeLanes.in_use()(*code_, {parts.data(), last - first}, data_.data() + data_.size())) {
     refuse(segments_[first], "has segments " + std::to_string(first) + " to " + std::to_string(last - 1) +
                                  " whose bytes are not those of their symbols");
   }

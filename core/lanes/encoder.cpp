@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "common/bits.hpp"
-#include "common/cpu.hpp"
 
 namespace dcz {
 
@@ -32,13 +31,8 @@ LaneEncoder::LaneEncoder(const LaneCode& code, std::uint8_t stand_in, std::size_
 
 void LaneEncoder::append(std::span<const std::uint8_t> symbols, std::size_t first, std::vector<std::uint8_t>& out,
                          std::vector<std::size_t>& exceptions) {
-  WriteLanes write = write_lanes_portable;
-#if defined(DCZ_X86)
-  if (instruction_set() == InstructionSet::avx2) write = write_lanes_avx2;
-  if (instruction_set() == InstructionSet::avx512) write = write_lanes_avx512;
-#endif
   const LaneTable table{layout_, pieces_.data(), pairs_.empty() ? nullptr : pairs_.data(), symbols_below_};
-  write(table, symbols, {bytes_.get(), lane_bytes_, turns_.get()});
+  kWriteLanes.in_use()(table, symbols, {bytes_.get(), lane_bytes_, turns_.get()});
 
   const std::size_t turns = (symbols.size() + layout_.turn - 1) / layout_.turn;
   for (std::size_t turn = 0; turn < turns; ++turn) {

@@ -32,13 +32,12 @@ struct LaneBuffers {
 };
 inline constexpr std::uint8_t kOddTurn = 0x80;
 
-using WriteLanes = void (*)(const LaneTable&, std::span<const std::uint8_t> symbols, const LaneBuffers&);
+using WriteLanes = void(const LaneTable&, std::span<const std::uint8_t> symbols, const LaneBuffers&);
 
-void write_lanes_portable(const LaneTable&, std::span<const std::uint8_t>, const LaneBuffers&);
-#if defined(DCZ_X86)
-void write_lanes_avx2(const LaneTable&, std::span<const std::uint8_t>, const LaneBuffers&);
-void write_lanes_avx512(const LaneTable&, std::span<const std::uint8_t>, const LaneBuffers&);
-#endif
+WriteLanes write_lanes_portable, write_lanes_avx2, write_lanes_avx512;
+
+inline constexpr KernelTable<WriteLanes> kWriteLanes{
+    .portable = write_lanes_portable, .avx2 = DCZ_IF_X86(write_lanes_avx2), .avx512 = DCZ_IF_X86(write_lanes_avx512)};
 
 // Writes the segments of one block. Symbols without a code are written as `stand_in`, which has one.
 class LaneEncoder {

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <span>
 
+#include "common/kernels.hpp"
+
 namespace dcz {
 
 inline constexpr std::size_t kLanes = 64;
@@ -51,14 +53,13 @@ struct LaneState {
 };
 
 // True if each segment's bytes are exactly those of its symbols. Reads nothing at or behind `readable_end`.
-using DecodeLanes = bool (*)(const LaneCode& code, std::span<const LaneSegment> segments,
-                             const std::uint8_t* readable_end);
+using DecodeLanes = bool(const LaneCode& code, std::span<const LaneSegment> segments, const std::uint8_t* readable_end);
 
-bool decode_lanes_portable(const LaneCode&, std::span<const LaneSegment>, const std::uint8_t*);
-#if defined(DCZ_X86)
-bool decode_lanes_avx2(const LaneCode&, std::span<const LaneSegment>, const std::uint8_t*);
-bool decode_lanes_avx512(const LaneCode&, std::span<const LaneSegment>, const std::uint8_t*);
-#endif
+DecodeLanes decode_lanes_portable, decode_lanes_avx2, decode_lanes_avx512;
+
+inline constexpr KernelTable<DecodeLanes> kDecodeLanes{.portable = decode_lanes_portable,
+                                                       .avx2 = DCZ_IF_X86(decode_lanes_avx2),
+                                                       .avx512 = DCZ_IF_X86(decode_lanes_avx512)};
 
 // Begins a segment: false if it is too short for its first windows.
 bool start_lanes(const LaneSegment& segment, LaneState& state);

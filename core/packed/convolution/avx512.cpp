@@ -70,9 +70,7 @@ constexpr Add kAdd[kMostVectors + 1] = {
     add_survivors<18>, add_survivors<19>, add_survivors<20>, add_survivors<21>, add_survivors<22>, add_survivors<23>,
     add_survivors<24>, add_survivors<25>, add_survivors<26>, add_survivors<27>, add_survivors<28>};
 
-}  // namespace
-
-void make_stream_avx512(const StreamTask& task, std::size_t row, std::size_t number) {
+void make_stream(const StreamTask& task, std::size_t row, std::size_t number) {
   const TileView& view = *task.view;
   const std::size_t columns = view.header.columns;
   std::uint32_t* const offsets = task.stream.offsets + number * task.stream.stride;
@@ -93,7 +91,7 @@ void make_stream_avx512(const StreamTask& task, std::size_t row, std::size_t num
   }
 }
 
-bool all_finite_avx512(const float* x, std::size_t count) {
+bool all_finite(const float* x, std::size_t count) {
   constexpr int kNanOrInfinite = 0x99;
   __mmask16 found = 0;
   std::size_t i = 0;
@@ -103,9 +101,13 @@ bool all_finite_avx512(const float* x, std::size_t count) {
   return found == 0;
 }
 
-void add_survivors_avx512(const SurvivorSpan& from, const float* inputs, std::size_t vectors, const float* start,
-                          float* sums) {
+void add_some_survivors(const SurvivorSpan& from, const float* inputs, std::size_t vectors, const float* start,
+                        float* sums) {
   kAdd[vectors](from, inputs, start, sums);
 }
+
+}  // namespace
+
+constinit const ConvolutionKernel kConvolutionAvx512{all_finite, make_stream, add_some_survivors};
 
 }  // namespace dcz

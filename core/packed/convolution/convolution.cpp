@@ -6,14 +6,11 @@
 #include <initializer_list>
 #include <stdexcept>
 
-#include "common/cpu.hpp"
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
 #include "packed/convolution/kernel.hpp"
 
 namespace dcz {
-
-#if defined(DCZ_X86)
 
 namespace {
 
@@ -143,6 +140,7 @@ void copy_row(const float* row, std::size_t width, std::ptrdiff_t from, float* o
 
 // One image's outputs for some rows of the weights, tile by tile.
 struct Work {
+  const ConvolutionKernel& kernel;
   const ConvolutionShape& shape;
   const Plan& plan;
   const Memory& memory;
@@ -165,7 +163,7 @@ struct Work {
       copy_inputs(x + image * image_inputs, block, top, left, inputs);
       for (std::size_t row = 0; row < rows; ++row) {
         const float start = bias == nullptr ? 0.0f : bias[row];
-        add_survivors_avx512(survivors(row, block), inputs, plan.tile_vectors * down, block == 0 ? &start : nullptr,
+        kernel.add_survivors(survivors(row, block), inputs, plan.tile_vectors * down, block == 0 ? &start : nullptr,
                              out + row * apart);
       }
     }
@@ -210,7 +208,7 @@ struct Work {
 
 }  // namespace
 
-bool has_sparse_convolution() { return instruction_set() == InstructionSet::avx512; }
+bool has_sparse_convolution() { return kConvolution.find() != nullptr; }
 
 bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShape& shape, const float* x,
                      const float* bias, float* y, unsigned threads) {
@@ -218,8 +216,9 @@ bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShap
   check(shape, view);
   const std::size_t rows = view.header.rows / shape.groups;
   const std::size_t outputs = shape.out_height * shape.out_width, inputs = shape.channels * shape.height * shape.width;
-  if (!has_sparse_convolution()) throw std::invalid_argument("sparse convolutions need AVX-512");
-  if (!all_finite_avx512(x, shape.batch * shape.groups * inputs)) return false;
+  const ConvolutionKernel* const kernel = kConvolution.find();
+  if (!kernel) throw std::invalid_argument("sparse convolutions need AVX-512");
+  if (!kernel->all_finite(x, shape.batch * shape.groups * inputs)) return false;
   const Plan plan(shape, rows);
   const std::size_t tiles = shape.batch * plan.tiles();
   const auto parts = static_cast<unsigned>(std::min<std::size_t>(threads, tiles));
@@ -229,9 +228,10 @@ bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShap
   for (std::size_t first = 0; first < view.header.rows;) {
     const std::size_t group = first / rows, count = std::min(plan.rows_at_once, (group + 1) * rows - first);
     share_parts(parts, [&](unsigned part) {
-      for (std::size_t i = part; i < count; i += parts) make_stream_avx512(task, first + i, i);
+      for (std::size_t i = part; i < count; i += parts) kernel->make_stream(task, first + i, i);
     });
-    const Work work{shape,
+    const Work work{*kernel,
+                    shape,
                     plan,
                     memory,
                     x + group * inputs,
@@ -247,16 +247,5 @@ bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShap
   }
   return true;
 }
-
-#else
-
-bool has_sparse_convolution() { return false; }
-
-bool convolve_sparse(std::span<const std::uint8_t>, const ConvolutionShape&, const float*, const float*, float*,
-                     unsigned) {
-  throw std::invalid_argument("sparse convolutions need AVX-512");
-}
-
-#endif
 
 }  // namespace dcz

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/kernels.hpp"
 #include "packed/tile/tile.hpp"
 
 namespace dcz {
@@ -37,11 +38,6 @@ struct StreamTask {
   SurvivorStream stream;
 };
 
-bool all_finite_avx512(const float* x, std::size_t count);
-
-// Makes the stream of row `row` as its number `number`.
-void make_stream_avx512(const StreamTask& task, std::size_t row, std::size_t number);
-
 // Some survivors of a stream.
 struct SurvivorSpan {
   const float* values;
@@ -49,9 +45,18 @@ struct SurvivorSpan {
   std::size_t count;
 };
 
-// sums[i] = *start + the sum of value * inputs[offset + i], for all i of `vectors` vectors; without `start` it is added
-// to what sums[i] was. Inputs are aligned.
-void add_survivors_avx512(const SurvivorSpan& from, const float* inputs, std::size_t vectors, const float* start,
-                          float* sums);
+struct ConvolutionKernel {
+  bool (*all_finite)(const float* x, std::size_t count);
+  // Makes the stream of row `row` as its number `number`.
+  void (*make_stream)(const StreamTask& task, std::size_t row, std::size_t number);
+  // sums[i] = *start + the sum of value * inputs[offset + i], for all i of `vectors` vectors; without `start` it is
+  // added to what sums[i] was. Inputs are aligned.
+  void (*add_survivors)(const SurvivorSpan& from, const float* inputs, std::size_t vectors, const float* start,
+                        float* sums);
+};
+
+extern const ConvolutionKernel kConvolutionAvx512;
+
+inline constexpr KernelTable<const ConvolutionKernel> kConvolution{.avx512 = DCZ_IF_X86(&kConvolutionAvx512)};
 
 }  // namespace dcz

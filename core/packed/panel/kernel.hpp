@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/kernels.hpp"
 #include "packed/panel/panel.hpp"
 
 namespace dcz {
@@ -29,14 +30,12 @@ struct PanelKernel {
   void (*run)(const PanelTask& task, std::size_t first_panel, std::size_t last_panel, float* sums);
 };
 
-extern const PanelKernel kPanelPortable;
-#if defined(DCZ_X86)
-extern const PanelKernel kPanelAvx2;
-extern const PanelKernel kPanelAvx512;
-#endif
-#if defined(DCZ_NEON)
-extern const PanelKernel kPanelNeon;
-#endif
+extern const PanelKernel kPanelPortable, kPanelAvx2, kPanelAvx512, kPanelNeon;
+
+inline constexpr KernelTable<const PanelKernel> kPanel{.portable = &kPanelPortable,
+                                                       .avx2 = DCZ_IF_X86(&kPanelAvx2),
+                                                       .avx512 = DCZ_IF_X86(&kPanelAvx512),
+                                                       .neon = DCZ_IF_NEON(&kPanelNeon)};
 
 // The rows of a panel and the one that quartets name for rows they lack, in whole squares of 16 x 16.
 inline std::size_t sum_rows(const PanelView& view) { return round_up(view.shape.panel_rows + std::size_t{1}, 16); }

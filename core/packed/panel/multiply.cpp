@@ -5,7 +5,6 @@
 #include <atomic>
 #include <vector>
 
-#include "common/cpu.hpp"
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
 #include "packed/not_finite.hpp"
@@ -16,23 +15,6 @@ namespace {
 
 // Turns times vectors below which a second thread would come too late: some 20 microseconds.
 constexpr std::size_t kWorthAThread = 300'000;
-
-const PanelKernel& panel_kernel() {
-  switch (instruction_set()) {
-#if defined(DCZ_X86)
-    case InstructionSet::avx512:
-      return kPanelAvx512;
-    case InstructionSet::avx2:
-      return kPanelAvx2;
-#endif
-#if defined(DCZ_NEON)
-    case InstructionSet::neon:
-      return kPanelNeon;
-#endif
-    default:
-      return kPanelPortable;
-  }
-}
 
 // Computes a tile; the vectors that are not finite, a bit each.
 std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned threads) {
@@ -67,7 +49,7 @@ void spoil(const PanelKernel& kernel, const PanelTask& task, unsigned threads) {
 void multiply_panel(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                     float* y, unsigned threads) {
   const PanelView view = panel_view(packed);
-  const PanelKernel& kernel = panel_kernel();
+  const PanelKernel& kernel = kPanel.in_use();
   for (std::size_t first = 0; first < vectors; first += kernel.vectors) {
     const PanelTask task{&view,
                          std::min(kernel.vectors, vectors - first),

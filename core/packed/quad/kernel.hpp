@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/kernels.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/window/kernel.hpp"
 
@@ -30,10 +31,10 @@ struct QuadKernel {
   void (*run)(const QuadTask& task, std::size_t panel, std::uint8_t* sums);
 };
 
-extern const QuadKernel kQuadPortable;
-#if defined(DCZ_X86)
-extern const QuadKernel kQuadAvx512;  // of x8 alone
-#endif
+extern const QuadKernel kQuadPortable, kQuadAvx512;
+
+// Of x8; floats are the portable kernel's.
+inline constexpr KernelTable<const QuadKernel> kQuadX8{.portable = &kQuadPortable, .avx512 = DCZ_IF_X86(&kQuadAvx512)};
 
 // The rows of a panel in whole squares of 16 x 16.
 inline std::size_t sum_rows(const QuadView& view) { return round_up(view.shape.panel_rows, 16); }

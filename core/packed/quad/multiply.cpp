@@ -5,7 +5,6 @@
 #include <array>
 #include <vector>
 
-#include "common/cpu.hpp"
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
 #include "packed/not_finite.hpp"
@@ -18,13 +17,6 @@ namespace {
 constexpr std::size_t kWorthAThread = 600'000;
 
 constexpr std::size_t kMostVectors = 64;
-
-const QuadKernel& quad_kernel([[maybe_unused]] Arithmetic arithmetic) {
-#if defined(DCZ_X86)
-  if (arithmetic == Arithmetic::x8 && instruction_set() == InstructionSet::avx512) return kQuadAvx512;
-#endif
-  return kQuadPortable;
-}
 
 unsigned parts_for(const QuadView& view, std::size_t vectors, unsigned threads) {
   return view.parts_for(view.header.length * vectors, kWorthAThread, threads);
@@ -45,7 +37,7 @@ void multiply_tile(const QuadKernel& kernel, QuadTask task, unsigned threads) {
 
 // The vectors from `first` to `last` - 1 of a task, in one arithmetic.
 void multiply_tiles(const QuadTask& task, std::size_t first, std::size_t last, unsigned threads) {
-  const QuadKernel& kernel = quad_kernel(task.arithmetic);
+  const QuadKernel& kernel = task.arithmetic == Arithmetic::x8 ? kQuadX8.in_use() : kQuadPortable;
   for (; first < last; first += kernel.vectors) {
     QuadTask tile = task;
     tile.vectors = std::min(kernel.vectors, last - first);
@@ -87,7 +79,7 @@ void multiply_quad(std::span<const std::uint8_t> packed, const float* x, std::si
     const QuadTask task{&view,        Arithmetic::x8, count, x + begin * columns,
                         steps.data(), nullptr,        bias,  y + begin * rows};
     share_items(parts_for(view, count, threads), count, [&](std::size_t v, unsigned) {
-      scans[v] = window_kernel().scan(task.x + v * columns, columns);
+      scans[v] = kWindow.in_use().scan(task.x + v * columns, columns);
       steps[v] = step8(scans[v].largest);
     });
     const auto integers = [&](std::size_t v) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/kernels.hpp"
 #include "packed/tile/tile.hpp"
 
 namespace dcz {
@@ -17,12 +18,11 @@ struct TileTask {
 };
 
 // Decodes rows `begin` to `end` - 1 of the task. Reads codes from no further than the last one on, 64 bytes at a time.
-using DecodeTile = void (*)(const TileTask& task, std::size_t begin, std::size_t end);
+using DecodeTile = void(const TileTask& task, std::size_t begin, std::size_t end);
 
-void decode_tile_portable(const TileTask& task, std::size_t begin, std::size_t end);
-#if defined(DCZ_X86)
-void decode_tile_avx2(const TileTask& task, std::size_t begin, std::size_t end);
-void decode_tile_avx512(const TileTask& task, std::size_t begin, std::size_t end);
-#endif
+DecodeTile decode_tile_portable, decode_tile_avx2, decode_tile_avx512;
+
+inline constexpr KernelTable<DecodeTile> kDecodeTile{
+    .portable = decode_tile_portable, .avx2 = DCZ_IF_X86(decode_tile_avx2), .avx512 = DCZ_IF_X86(decode_tile_avx512)};
 
 }  // namespace dcz

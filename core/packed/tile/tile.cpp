@@ -8,7 +8,6 @@
 #include <string>
 
 #include "common/bitmap.hpp"
-#include "common/cpu.hpp"
 #include "common/pool.hpp"
 #include "packed/tile/kernel.hpp"
 
@@ -76,24 +75,11 @@ void put_codes(std::span<const std::uint8_t> codes, bool nibbles, std::uint8_t* 
   }
 }
 
-DecodeTile tile_kernel() {
-  switch (instruction_set()) {
-#if defined(DCZ_X86)
-    case InstructionSet::avx512:
-      return decode_tile_avx512;
-    case InstructionSet::avx2:
-      return decode_tile_avx2;
-#endif
-    default:
-      return decode_tile_portable;
-  }
-}
-
 // Its task must name rows that there are.
 void decode(const TileTask& task, std::size_t count, unsigned threads) {
   const std::size_t worth = 1 + count * task.view->header.columns / kElementsWorthAThread;
   const auto parts = static_cast<unsigned>(std::min({std::size_t{threads}, worth, count}));
-  const DecodeTile kernel = tile_kernel();
+  DecodeTile& kernel = kDecodeTile.in_use();
   share_parts(parts, [&](unsigned part) { kernel(task, count * part / parts, count * (part + 1) / parts); });
 }
 

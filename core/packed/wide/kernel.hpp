@@ -1,6 +1,7 @@
 // Kernels of the form `wide`, one set of functions for each instruction set.
 #pragma once
 
+#include "common/kernels.hpp"
 #include "packed/wide/wide.hpp"
 #include "packed/window/kernel.hpp"
 
@@ -29,10 +30,9 @@ struct WideKernel {
   void (*run)(const WideTask& task, std::size_t first_group, std::size_t last_group);
 };
 
-extern const WideKernel kWidePortable;
-#if defined(DCZ_X86)
-extern const WideKernel kWideAvx512;
-#endif
+extern const WideKernel kWidePortable, kWideAvx512;
+
+inline constexpr KernelTable<const WideKernel> kWide{.portable = &kWidePortable, .avx512 = DCZ_IF_X86(&kWideAvx512)};
 
 // Fixed point of x: round(x / step), x8 from -127 to 127, x24 from -kMost24 to kMost24, in balanced digits of 8 bits,
 // -128 to 127, of which the planes hold 128 more. A zero of padding is the byte 0, which stands for -128 in each plane:

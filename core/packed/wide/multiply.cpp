@@ -1,7 +1,6 @@
 // y = x W^T + bias from packed weights of the form `wide`: which arithmetic, which kernel, which thread.
 #include "packed/wide/multiply.hpp"
 
-#include "common/cpu.hpp"
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
 #include "packed/not_finite.hpp"
@@ -10,13 +9,6 @@
 
 namespace dcz {
 namespace {
-
-const WideKernel& wide_kernel() {
-#if defined(DCZ_X86)
-  if (instruction_set() == InstructionSet::avx512) return kWideAvx512;
-#endif
-  return kWidePortable;
-}
 
 // Brings the arithmetic and the step into the task.
 void choose(WideTask& task, const Scan& scan, Activations activations) {
@@ -69,7 +61,7 @@ void multiply_one(const WideKernel& kernel, WideTask& task, unsigned threads) {
 void multiply_wide(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                    float* y, Activations activations, unsigned threads) {
   const WideView view = wide_view(packed);
-  const WideKernel& kernel = wide_kernel();
+  const WideKernel& kernel = kWide.in_use();
   for (std::size_t v = 0; v < vectors; ++v, x += view.header.columns, y += view.header.rows) {
     WideTask task{&view, WideArithmetic::floats, x, 1, nullptr, bias, y};
     const Scan scan = kernel.scan(x, view.header.columns);

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/kernels.hpp"
 #include "packed/activations.hpp"
 #include "packed/window/window.hpp"
 
@@ -39,17 +40,12 @@ struct WindowKernel {
   void (*finish)(const WindowTask& task, std::size_t first_row, std::size_t last_row);
 };
 
-extern const WindowKernel kWindowPortable;
-#if defined(DCZ_X86)
-extern const WindowKernel kWindowAvx2;
-extern const WindowKernel kWindowAvx512;
-#endif
-#if defined(DCZ_NEON)
-extern const WindowKernel kWindowNeon;
-#endif
+extern const WindowKernel kWindowPortable, kWindowAvx2, kWindowAvx512, kWindowNeon;
 
-// The one for this CPU, or the one that is forced.
-const WindowKernel& window_kernel();
+inline constexpr KernelTable<const WindowKernel> kWindow{.portable = &kWindowPortable,
+                                                         .avx2 = DCZ_IF_X86(&kWindowAvx2),
+                                                         .avx512 = DCZ_IF_X86(&kWindowAvx512),
+                                                         .neon = DCZ_IF_NEON(&kWindowNeon)};
 
 // Pairs times vectors below which a second thread would come too late.
 inline constexpr std::size_t kPairsWorthAThread = 2048;

@@ -7,30 +7,12 @@
 #include <limits>
 #include <vector>
 
-#include "common/cpu.hpp"
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
 #include "packed/window/kernel.hpp"
 #include "packed/window/rows.hpp"
 
 namespace dcz {
-
-const WindowKernel& window_kernel() {
-  switch (instruction_set()) {
-#if defined(DCZ_X86)
-    case InstructionSet::avx512:
-      return kWindowAvx512;
-    case InstructionSet::avx2:
-      return kWindowAvx2;
-#endif
-#if defined(DCZ_NEON)
-    case InstructionSet::neon:
-      return kWindowNeon;
-#endif
-    default:
-      return kWindowPortable;
-  }
-}
 
 namespace {
 
@@ -109,7 +91,7 @@ void multiply_tile(const WindowKernel& kernel, WindowTask& task, unsigned thread
 void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                      float* y, Activations activations, unsigned threads) {
   const WindowView view = window_view(packed);
-  const WindowKernel& kernel = window_kernel();
+  const WindowKernel& kernel = kWindow.in_use();
   const std::size_t rows = view.header.rows, columns = view.header.columns;
   constexpr std::size_t kMost = 64;
   for (std::size_t first = 0; first < vectors;) {
