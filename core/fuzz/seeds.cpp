@@ -149,13 +149,13 @@ void masks() {
   }
 }
 
-void contents() {
+void values() {
   const Vector bytes = symbols_of(800, 256, 3);
   for (const unsigned exponent : {0u, 1u, 2u, 3u}) {
     const unsigned item_bytes = 1u << exponent;
-    std::vector<std::uint64_t> values;
-    for (std::uint64_t i = 0; i < 12; ++i) values.push_back(i * (i + 9));
-    write("values", {0, 12, 8 * item_bytes}, dcz::pack_ascending(values, 8 * item_bytes));
+    std::vector<std::uint64_t> ascending;
+    for (std::uint64_t i = 0; i < 12; ++i) ascending.push_back(i * (i + 9));
+    write("values", {0, 12, 8 * item_bytes}, dcz::pack_ascending(ascending, 8 * item_bytes));
     for (const unsigned is_float : {0u, 1u}) {
       const std::size_t survivors = bytes.size() / item_bytes;
       write("values", {1, survivors, 0, exponent, is_float}, dcz::encode_planes(bytes, item_bytes, is_float == 1));
@@ -183,7 +183,7 @@ void papers() {
   }
 }
 
-void mixes() {
+void adaptive() {
   const std::vector<std::vector<std::uint64_t>> shapes{{}, {0, 7}, {900}, {20, 30}, {4, 8, 3, 3}, {2, 3, 1, 5}};
   for (const auto& shape : shapes) {
     for (const unsigned centroids : {0u, 1u, 6u, 256u}) {
@@ -255,8 +255,8 @@ int main(int count, char** arguments) {
   folder = arguments[1];
   blocks();
   masks();
-  contents();
+  values();
   papers();
-  mixes();
+  adaptive();
   packed();
 }
