@@ -12,6 +12,7 @@ from cases import CASES, LARGE, content, dense, lenet5, numbers, pruned, shared
 
 import deepcompression as dc
 from deepcompression.coding.coders import CODERS, PROFILES, How
+from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.dtypes import narrow

@@ -10,10 +10,10 @@ import typer
 from deepcompression.calibration.plan import table
 from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_line, print_json
 from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.convert.with_inputs import Source
 
 if TYPE_CHECKING:
     pass
-from deepcompression.convert.with_inputs import Source
 
 CalibrationOption = Annotated[Path | None, typer.Option(help="Inputs of the model by name, an .npz file.")]
 

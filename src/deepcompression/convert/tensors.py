@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from deepcompression.pruning.criteria import CRITERIA, Select
 from deepcompression.recipe.groups import check_finite, prune_groups
 from deepcompression.recipe.recipe import Recipe
-from deepcompression.tensors.slices import Weights
-from deepcompression.tensors.tensor import BitmapTensor, Encodable, Tensor
+from deepcompression.recipe.rule import Rule
+from deepcompression.sharing.share_weights import share_weights
+from deepcompression.tensors.slices import Weights, packed, spans, unpacked
+from deepcompression.tensors.tensor import BitmapTensor, DenseTensor, Encodable, Tensor
 
 if TYPE_CHECKING:
     pass
-from deepcompression.recipe.rule import Rule
-from deepcompression.sharing.share_weights import share_weights
-from deepcompression.tensors.slices import packed, spans, unpacked
-from deepcompression.tensors.tensor import DenseTensor
 
 
 def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from deepcompression.common.settings import RecipePart, one_of
 from deepcompression.sharing.codebook import CODEBOOKS, Floats, share_slices
 from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import fit_penalty
@@ -18,7 +19,6 @@ from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor
 
 if TYPE_CHECKING:
     pass
-from deepcompression.common.settings import RecipePart, one_of
 
 
 class Share(RecipePart):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression.common.binary import digest
+from deepcompression.recipe.groups import masks_for, prune_groups, recipe_digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.targets import Target
 from deepcompression.tensors.dtypes import Array
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from deepcompression.training.parametrizations import Mask
-from deepcompression.recipe.groups import masks_for, prune_groups, recipe_digest
 
 
 class Pruner:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from deepcompression.common.binary import digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.targets import Target
+from deepcompression.sharing.share_weights import share_array
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 from deepcompression.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from torch.nn import Module
-from deepcompression.sharing.share_weights import share_array
 
 
 class _Change(NamedTuple):

@@ -14,12 +14,11 @@ from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.targets import targets_of
 from deepcompression.training.prune_model import prune
 from deepcompression.training.ranks import Ranks
+from deepcompression.training.save_load import save_together
 from deepcompression.training.share_model import share
 
 if TYPE_CHECKING:
     from torch.nn import Module
-
-from deepcompression.training.save_load import save_together
 
 
 def compress(
