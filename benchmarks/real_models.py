@@ -30,8 +30,8 @@ NOTES = (
     "inputs. These have another seed than the calibration inputs, and sentences share no templates and no words.",
     "The row int8 is rounded to nearest, symmetric by output channel, then packed by zstd -19 without a container.",
     "Magnitude + k-means takes one density and one width of codes for all weights of at least two dimensions. Of all "
-    "pairs that fit the size it takes the one with the least change of the calibration outputs. Its file is a `.dcz` of "
-    "the profile `small`, like ours.",
+    "pairs that fit the size it takes the one with the least change of the calibration outputs. Its file is a `.dcz` "
+    "of the profile `small`, like ours.",
 )
 
 

@@ -141,7 +141,7 @@ def links(page):
 
 def paths(page):
     """Code that is the path of one file or folder."""
-    for found in re.findall(r"`([^`\n]+)`", page.read_text()):
+    for found in sorted(set(re.findall(r"`([^`\n]+)`", page.read_text()))):
         if re.fullmatch(r"[a-z_][\w.-]*(/[\w.-]+)+/?", found) and re.search(r"\.(py|[ch]pp|md|yaml|json)$|/$", found):
             yield found
 
