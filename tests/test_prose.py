@@ -13,7 +13,7 @@ BANNED = ("what is", "of which", "gone on with", "tells", "is told", "are told",
 
 FENCE = re.compile(r"\s*(```|~~~)")
 ITEM = re.compile(r"(\s*)([-*]|\d+\.)\s+")
-SENTENCE = re.compile(r"(?<=[.!?])[)*_\"]*\s+(?=[A-Z(*\[`\"$])")
+SENTENCE = re.compile(r"(?<=[.!?])[)*_\"]*\s+(?=[A-Z0-9(*\[†])")
 # what takes a line of its own, however long, or has no words of ours
 WHOLE = re.compile(r"\s*(<!--.*-->|\[[^\]]+\]:.*|#+ .*)$")
 
@@ -78,7 +78,7 @@ def paragraphs(text):
 
 def plain(text):
     """Code and formulas as one word each, links as their text."""
-    text = re.sub(r"`[^`]+`|\$[^$]+\$", "x", text)
+    text = re.sub(r"`[^`]+`|\$[^$]+\$", "X", text)
     return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
 
 
@@ -135,6 +135,16 @@ def test_code_tables_and_links_are_no_prose(text):
     assert faults(text) == []
 
 
+# these name the rooms of the package and its tests, which the files move into
+MOVING = {"CONTRIBUTING.md", "decisions.md", "method.md"}
+
+
+def marked(page):
+    """The page's case: a page that names files before they have moved must fail, and must be taken out of MOVING then."""
+    moving = pytest.mark.xfail(page.name in MOVING, reason="the files have not moved yet", strict=True)
+    return pytest.param(page, marks=moving, id=str(page.relative_to(ROOT)))
+
+
 def links(page):
     return re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", page.read_text())
 
@@ -151,7 +161,7 @@ def test_every_link_leads_to_a_file(page):
     assert [link for link in links(page) if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", map(marked, PAGES))
 def test_every_path_that_is_named_exists(page):
     roots = (ROOT, ROOT / "src" / "deepcompression")
     assert [path for path in paths(page) if not any((root / path).exists() for root in roots)] == []
