@@ -135,12 +135,12 @@ def test_code_tables_and_links_are_no_prose(text):
     assert faults(text) == []
 
 
-# these name the rooms of the package and its tests, which the files move into
+# pages that name files by the rooms into which they move
 MOVING = {"CONTRIBUTING.md", "decisions.md", "method.md"}
 
 
 def marked(page):
-    """The page's case: a page that names files before they have moved must fail, and must be taken out of MOVING then."""
+    """A page that names files before they have moved must fail; afterwards it leaves `MOVING`."""
     moving = pytest.mark.xfail(page.name in MOVING, reason="the files have not moved yet", strict=True)
     return pytest.param(page, marks=moving, id=str(page.relative_to(ROOT)))
 
@@ -161,7 +161,7 @@ def test_every_link_leads_to_a_file(page):
     assert [link for link in links(page) if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", map(marked, PAGES))
+@pytest.mark.parametrize("page", [marked(page) for page in PAGES])
 def test_every_path_that_is_named_exists(page):
     roots = (ROOT, ROOT / "src" / "deepcompression")
     assert [path for path in paths(page) if not any((root / path).exists() for root in roots)] == []
