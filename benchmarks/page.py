@@ -50,7 +50,8 @@ Result = dict[str, Any]
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; all columns but the first are numbers and stand to the right."""
     marks = ("---", *("--:" for _ in headings[1:]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, marks, *rows))
+    escaped = ([cell.replace("|", "\\|") for cell in row] for row in (headings, marks, *rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
 
 def provenance(result: Result) -> str:
