@@ -27,6 +27,7 @@ def environment(packages: Iterable[str] = ()) -> dict[str, Any]:
                     ":(top,exclude)reproduce/results",
                     ":(top,exclude)benchmarks/results",
                     ":(top,exclude)docs/results.md",
+                    ":(top,exclude)docs/results",
                 ),
             )
         ),

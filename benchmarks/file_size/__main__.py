@@ -38,14 +38,14 @@ COLUMNS = {
     "deepcabac": "DeepCABAC",
 }
 NOTES = (
-    "Bytes. A row holds a tensor's positions, codes and centroids; raw float32 centroids are added to zstd, xz and "
-    "DeepCABAC, none to the bound N * H(density) + survivors * H(codes).",
-    "A row `whole` holds all that a file needs: ours and the paper's layout are `.dcz` files with biases, index and "
-    "checksums; the others get no container, and for biases the least of raw, zstd and xz.",
+    "All sizes are bytes. A row counts a tensor's positions, codes and centroids. zstd, xz and DeepCABAC get raw "
+    "float32 centroids. The bound N * H(density) + survivors * H(codes) has none.",
+    "A row `whole` counts a whole file. Ours and the paper's layout are `.dcz` files with biases, index and checksums. "
+    "The others get no container, and for biases the least of raw, zstd and xz.",
     "The paper's layout is the profile `paper`: Huffman codes, and the gap width that gives the smallest payload. zstd "
-    "and xz get a byte for each element (0: pruned, else code + 1); with 256 centroids, the mask's bits and a "
-    "byte a survivor.",
-    "DeepCABAC gets the settings of nncodec that make each tensor smallest; its headers are not counted.",
+    "and xz get a byte for each element (0: pruned, else code + 1). With 256 centroids they get the mask's bits and a "
+    "byte for each survivor.",
+    "DeepCABAC gets the settings of nncodec that make each tensor smallest. Its headers are not counted.",
     "The pretrained layers are pruned by magnitude and shared without retraining. Of MiniLM's six equal blocks, 0, 3 "
     "and 5 are measured.",
 )

@@ -26,11 +26,12 @@ RATIOS = (4, 8, 16)
 DEMANDED_RATIO, DEMANDED_CHANGE = 8, 0.75
 PLAIN, OURS = "magnitude + k-means", "calibrated"
 NOTES = (
-    "Bytes of all that is needed to have the network again. Change: ||y' - y|| / ||y|| of the outputs for test inputs, "
-    "which have another seed than the calibration inputs; sentences share no templates and no words with them.",
-    "int8: rounded to nearest, symmetric by output channel, then zstd -19 without a container. Magnitude + k-means: "
-    "one density and one width of codes for all weights of at least two dimensions, the best of all that fit the size "
-    "by the change of the calibration outputs, in a `.dcz` file of the profile `small` like ours.",
+    "The bytes count everything that restores the network. The change is ||y' - y|| / ||y|| of the outputs for test "
+    "inputs. These have another seed than the calibration inputs, and sentences share no templates and no words.",
+    "The row int8 is rounded to nearest, symmetric by output channel, then packed by zstd -19 without a container.",
+    "Magnitude + k-means takes one density and one width of codes for all weights of at least two dimensions. Of all "
+    "pairs that fit the size it takes the one with the least change of the calibration outputs. Its file is a `.dcz` "
+    "of the profile `small`, like ours.",
 )
 
 

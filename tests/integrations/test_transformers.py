@@ -177,11 +177,11 @@ def test_a_training_shorter_than_the_schedule_is_told_at_the_beginning(tmp_path)
 
 
 @scripts.apart
-def test_the_readme_runs_as_printed(tmp_path):
+def test_the_page_runs_as_printed(tmp_path):
     from transformers import Trainer, TrainingArguments
 
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (block,) = re.findall(r"```python\n(from deepcompression\.integrations.*?)```", readme, re.S)
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    (block,) = re.findall(r"```python\n(from deepcompression\.integrations.*?)```", text, re.S)
     model, data = Classifier(), trainer(Classifier(), "out").train_dataset
     names = {"dc": dc, "model": model, "recipe": RECIPE, "Trainer": Trainer, "data": data}
     names["arguments"] = TrainingArguments("out", max_steps=6, dataloader_pin_memory=False, report_to="none")

@@ -225,11 +225,30 @@ def test_environment_names_commit_versions_and_machine():
     assert named["machine"]["cores"] >= 1
 
 
-def test_committed_page_is_made_from_the_committed_results():
-    assert page.PAGE.read_text() == page.page()
+def test_committed_pages_are_made_from_the_committed_results():
+    made = page.pages()
+    assert {place: (page.DOCS / place).read_text() for place in made} == made
+    assert {str(path.relative_to(page.DOCS)) for path in page.DOCS.glob("results/*.md")} == made.keys() - {page.SUMMARY}
 
 
-def test_page_shows_each_result_and_refuses_an_unknown_one(tmp_path):
+def test_the_summary_begins_with_a_table_of_at_most_fifteen_lines():
+    lines = page.pages()[page.SUMMARY].partition("\n| ---")[2].partition("\n\n")[0].splitlines()
+    assert len(page.HEADLINES) <= len(lines) - 1 <= 13
+
+
+def test_forced_instruction_sets_are_marked():
+    assert page.shown(["ours int8, avx2", "ours int8, avx512", "ours int8, module"]) == {
+        "ours int8, avx2": "ours int8, avx2 †",
+        "ours int8, avx512": "ours int8, avx512",
+        "ours int8, module": "ours int8, module",
+    }
+    assert page.shown(["portable: two threads 1.8 times one", "avx2, shared"]) == {
+        "portable: two threads 1.8 times one": "portable: two threads 1.8 times one †",
+        "avx2, shared": "avx2, shared",
+    }
+
+
+def test_pages_show_each_result_and_refuse_an_unknown_one(tmp_path):
     result = {
         "command": "python -m benchmarks.file_size",
         "commit": "c" * 40,
@@ -237,17 +256,20 @@ def test_page_shows_each_result_and_refuses_an_unknown_one(tmp_path):
         "versions": {"xy": "1.2"},
     }
     result["machine"] = {"cpu": "Some CPU", "cores": 2, "system": "Linux"}
-    result |= {"notes": ["A note."], "groups": {"net": group(sizes(fast=900), whole=sizes())}}
+    result |= {"groups": {"net": group(sizes(fast=900), whole=sizes())}}
     result |= {"skipped": {"gone": "no network"}, "demands": [{"demand": "small", "found": "large", "met": False}]}
     (tmp_path / "file_size.json").write_text(json.dumps(result))
-    text = page.page(tmp_path)
-    assert "## Size" in text
-    assert "## Sharing" not in text
-    assert "commit cccccccccccc with changes; Some CPU, 2 cores, Linux; xy 1.2." in text
+    made = page.pages(tmp_path)
+    assert made.keys() == {"results.md", "results/file-size.md"}
+    assert "## [Size](results/file-size.md)" in made["results.md"]
+    assert "| small | **missed**: large |" in made["results.md"]
+    text = made["results/file-size.md"]
+    assert "| command | `python -m benchmarks.file_size`, commit cccccccccccc with changes |" in text
+    assert "| machine | Some CPU, 2 cores, Linux |" in text
+    assert "| versions | xy 1.2 |" in text
     assert "| layer0 | 7 | 900 |" in text
     assert "-10.0 %" in text
     assert "**Not measured:** gone: no network." in text
-    assert "- **missed**: small; found large" in text
     (tmp_path / "unknown.json").write_text("{}")
     with pytest.raises(ValueError, match="no section shows unknown"):
-        page.page(tmp_path)
+        page.pages(tmp_path)

@@ -159,7 +159,7 @@ def test_pages_of_layers_convolutions_and_networks(tmp_path):
     one = {"density": 0.35, "ms": {"torch fp32": 1.5}, "dense bytes": 4000, "missing": {"ours": "nothing runs"}}
     result = {"command": "c", "commit": "d" * 40, "machine": "m", "threads": 1, "layers": {"Net conv1": one}}
     (tmp_path / "convolutions.json").write_text(json.dumps(result))
-    text = page.page(tmp_path)
+    text = "".join(page.pages(tmp_path).values())
     assert "| fc, 2 x 3, 9% | 16 | 16 | 4 |" in text
     assert "**Not measured:** gone: no wheel." in text
     assert f"| {name} | compressed | 1 | 2.0e-07 | 1,234 |" in text

@@ -1,5 +1,6 @@
-"""What the README shows works as it stands there."""
+"""The README and the pages about running and training work as printed."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,12 +14,33 @@ from reproduce.models import LeNet5
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+RUNNING = (ROOT / "docs" / "running.md").read_text()
+TRAINING = (ROOT / "docs" / "training.md").read_text()
 
 
-def block(language, words=""):
+def block(language, words="", page=README):
     """The one that has these words in it."""
-    (found,) = (text for text in re.findall(rf"```{language}\n(.*?)```", README, re.S) if words in text)
+    (found,) = (text for text in re.findall(rf"```{language}\n(.*?)```", page, re.S) if words in text)
     return found
+
+
+def test_it_fits_on_few_screens():
+    assert len(README.splitlines()) <= 130
+
+
+def test_the_first_numbers_are_those_of_the_results():
+    lenet = json.loads((ROOT / "reproduce" / "results" / "lenet-5.json").read_text())
+    layers = json.loads((ROOT / "benchmarks" / "results" / "layers.json").read_text())
+    first = " ".join(README.partition("```python")[0].split())
+    report = lenet["report"]
+    assert f"takes {report['file_bytes']:,} bytes in place of {report['dense_bytes']:,}" in first
+    assert f"which is {report['ratio']:.0f} times smaller" in first
+    errors = lenet["test_error_percent"], lenet["dense_test_error_percent"]
+    assert "error of {:.2f} %, the dense network {:.2f} %".format(*errors) in first
+    (times,) = (found for case, found in layers["times"].items() if case.startswith("batch 1, 1 thread, hot"))
+    float32, int8 = (times[f"ours {kind}, module"]["torch fp32"] for kind in ("float32", "int8"))
+    assert f"in a {float32:.0f}th of `nn.Linear`'s time" in first
+    assert f"take a {float32:.0f}th of `nn.Linear`'s time, and a {int8:.0f}th with int8" in " ".join(RUNNING.split())
 
 
 def test_example_and_recipe_run_as_printed(tmp_path, monkeypatch):
@@ -61,7 +83,8 @@ def several_processes(rank, code):
 
 
 def test_several_processes_run_as_printed():
-    assert results(several_processes, block("python", "dc.resume")) == [(["DistributedDataParallel"] * 2, 2)] * 2
+    code = block("python", "dc.resume(model, state", TRAINING)
+    assert results(several_processes, code) == [(["DistributedDataParallel"] * 2, 2)] * 2
 
 
 def test_running_runs_as_printed(monkeypatch):
@@ -79,13 +102,13 @@ def test_running_runs_as_printed(monkeypatch):
 def test_the_runtime_runs_as_printed(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     names = {}
-    exec(block("python", "deepcompression.runtime"), names)
+    exec(block("python", "deepcompression.runtime", RUNNING), names)
     assert names["logits"].shape == (1, 10)
     assert "window, float32" in capsys.readouterr().out
 
 
 def test_the_layers_named_are_those_of_the_runtime():
-    section = README.split("## Running without torch")[1].split("##")[0]
+    section = RUNNING.split("## Without torch")[1].split("##")[0]
     layers = [name for name in runtime.__all__ if name not in ("Layer", "LayerFacts", "Sequence", "Step")]
     assert all(f"`{layer}`" in section or layer == "Conv2d" for layer in layers)
 

@@ -1,4 +1,4 @@
-"""The section "Mixed" of docs/format.md in plain Python: slow and obvious."""
+"""The section "Adaptive" of docs/format.md in plain Python: slow and obvious."""
 
 import math
 from collections import defaultdict
