@@ -1,0 +1,196 @@
+"""Instructions of products on 64-bit ARM, counted under emulation: `core/cross/count` builds what this runs.
+
+The nine layers of `benchmarks.layers`, full size, by every form and kernel that could serve them. Instructions are no
+cycles: how many are executed at once, how long each takes and how long memory takes is not in them. They are exact, and
+the same in every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks import layer_ours
+from benchmarks.environment import RESULTS, ROOT, environment, write_result
+from deepcompression import packing
+from deepcompression.tensor import CompressedTensor
+
+BUILD = ROOT / "build" / "cross" / "count"
+COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
+
+BATCHES = (1, 2, 4, 8, 12, 16, 64)
+CENTROIDS = (16, 32, 256)
+
+# kind of product -> the grid of its codebook, its activations
+KINDS = {
+    "float32": (None, "float32"),
+    "float32, int8 grid": ("int8", "float32"),
+    "float32, int16 grid": ("int16", "float32"),
+    "int8": (None, "int8"),
+}
+
+# An emulated CPU with `sdot`, and one without.
+SDOT, NO_SDOT = "neoverse-n1", "cortex-a72"
+
+LIMITS = (
+    "instructions, not cycles: how many a CPU executes at once, and what each takes, is not counted",
+    "caches and memory are not emulated",
+    "one thread; preparing x and writing y are counted, packing is not",
+    "one compiler; another one gives other counts",
+)
+
+
+class Candidate(NamedTuple):
+    """A form, and the instruction set and the CPU of the kernel that multiplies by it."""
+
+    form: str
+    instruction_set: str
+    cpu: str
+    kinds: tuple[str, ...] = tuple(KINDS)
+
+
+# `panel` and `factored` know no grid and no int8: they sum floats.
+CANDIDATES = {
+    "window, neon": Candidate("window", "neon", NO_SDOT),
+    "window, neon with sdot": Candidate("window", "neon", SDOT, tuple(KINDS)[1:]),
+    "window, portable": Candidate("window", "portable", NO_SDOT),
+    "panel, neon": Candidate("panel", "neon", NO_SDOT),
+    "panel, portable": Candidate("panel", "portable", NO_SDOT),
+    "factored": Candidate("factored", "portable", NO_SDOT),
+}
+
+Counts = dict[str, dict[str, dict[str, float]]]
+
+
+def tensor_of(layer: str, centroids: int, grid: str | None) -> CompressedTensor:
+    """A layer's weights, on a grid or on none."""
+    tensor = layer_ours.weights(layer, centroids)
+    return layer_ours.on_grid(tensor, grid) if grid else tensor
+
+
+def counted(lines: list[str], cpu: str) -> list[int]:
+    """The instructions of products, a line of counted.cpp each."""
+    ran = subprocess.run(
+        [EMULATOR, "-cpu", cpu, "-plugin", str(BUILD / "count.so"), str(BUILD / "counted")],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [int(line) for line in ran.stdout.split()]
+
+
+def measure(layer: str, centroids: int, pool: Executor) -> Counts:
+    """Instructions a survivor and vector: kind -> batch -> candidate."""
+    counts: Counts = {kind: {str(batch): {} for batch in BATCHES} for kind in KINDS}
+    with tempfile.TemporaryDirectory() as folder:
+        running = {}
+        for kind, (grid, activations) in KINDS.items():
+            tensor = tensor_of(layer, centroids, grid)
+            paths = {each.form: Path(folder) / f"{kind.replace(' ', '')}-{each.form}" for each in CANDIDATES.values()}
+            for form, path in paths.items():
+                packing.pack(tensor, activations, form=form).tofile(path)
+            for name, candidate in CANDIDATES.items():
+                if kind in candidate.kinds:
+                    product = f"{paths[candidate.form]} {candidate.instruction_set} {activations}"
+                    lines = [f"{product} {batch}" for batch in BATCHES]
+                    running[kind, name] = pool.submit(counted, lines, candidate.cpu)
+        for (kind, name), found in running.items():
+            for batch, count in zip(BATCHES, found.result(), strict=True):
+                counts[kind][str(batch)][name] = round(count / (batch * len(tensor.codes)), 3)
+    return counts
+
+
+def means(layers: dict[str, Counts]) -> Counts:
+    """The geometric mean over layers."""
+    first = next(iter(layers.values()))
+    return {
+        kind: {
+            batch: {
+                name: round(
+                    math.exp(sum(math.log(layer[kind][batch][name]) for layer in layers.values()) / len(layers)), 3
+                )
+                for name in names
+            }
+            for batch, names in batches.items()
+        }
+        for kind, batches in first.items()
+    }
+
+
+def fewest(layers: dict[str, Counts]) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
+    """On how many layers a candidate needs the fewest: CPU -> kind -> batch -> candidate."""
+    found: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
+    for cpu in (NO_SDOT, SDOT):
+        found[cpu] = {kind: {str(batch): {} for batch in BATCHES} for kind in KINDS}
+        for layer in layers.values():
+            for kind, batches in layer.items():
+                for batch, names in batches.items():
+                    able = {name: count for name, count in names.items() if runs_on(cpu, CANDIDATES[name], kind)}
+                    best, wins = min(able, key=lambda name: able[name]), found[cpu][kind][batch]
+                    wins[best] = wins.get(best, 0) + 1
+    return found
+
+
+def runs_on(cpu: str, candidate: Candidate, kind: str) -> bool:
+    """Whether this CPU would use the candidate's kernel: with `sdot`, integers are never multiplied without it."""
+    by_instructions = candidate.form == "window" and candidate.instruction_set == "neon" and kind != "float32"
+    return candidate.cpu == cpu or not by_instructions
+
+
+def show(centroids: int, mean: Counts) -> None:
+    """Prints the means, the fewest instructions first."""
+    for kind, batches in mean.items():
+        for batch, names in batches.items():
+            counts = ", ".join(f"{name} {count:.2f}" for name, count in sorted(names.items(), key=lambda n: n[1]))
+            print(f"{centroids} centroids, {kind}, batch {batch}: {counts}", flush=True)
+
+
+def version(program: str) -> str:
+    """The first line that a program prints about itself."""
+    ran = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return ran.stdout.splitlines()[0]
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="core/cross/count", description=__doc__)
+    parser.add_argument("--centroids", type=int, nargs="+", default=list(CENTROIDS), help="sizes of codebooks")
+    parser.add_argument("--layers", nargs="+", default=list(layer_ours.LAYERS), choices=layer_ours.LAYERS)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the result")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Measures, prints the means, writes the result."""
+    arguments = parse()
+    found = environment()
+    found["versions"] |= {"compiler": version(COMPILER), "emulator": version(EMULATOR)}
+    found["emulated"] = {"without sdot": NO_SDOT, "with sdot": SDOT}
+    codebooks = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for centroids in arguments.centroids:
+            layers = {layer: measure(layer, centroids, pool) for layer in arguments.layers}
+            mean = means(layers)
+            codebooks[str(centroids)] = {"means": mean, "fewest": fewest(layers), "layers": layers}
+            show(centroids, mean)
+    result = {
+        "command": " ".join(["core/cross/count", *sys.argv[1:]]),
+        **found,
+        "unit": "instructions a survivor and vector",
+        "limits": LIMITS,
+        "centroids": codebooks,
+    }
+    write_result("neon_instructions", result, arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
