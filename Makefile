@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORE := $(wildcard core/*.hpp core/*.cpp)
-FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.cpp)
+FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
 
 # how long `make fuzz` runs each of its targets
 SECONDS ?= 60

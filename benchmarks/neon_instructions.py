@@ -25,7 +25,9 @@ from deepcompression.tensor import CompressedTensor
 BUILD = ROOT / "build" / "cross" / "count"
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 
-BATCHES = (1, 2, 4, 8, 12, 16, 64)
+# More vectors are multiplied in tiles of 8 or 16, so that 16 stand for all that follow.
+BATCHES = (1, 2, 4, 8, 12, 16)
+MANY, WHERE_MANY = 64, "NeuralTalk We"
 CENTROIDS = (16, 32, 256)
 
 # kind of product -> the grid of its codebook, its activations
@@ -48,22 +50,23 @@ LIMITS = (
 
 
 class Candidate(NamedTuple):
-    """A form, and the instruction set and the CPU of the kernel that multiplies by it."""
+    """A form, the instruction set of the kernel that multiplies by it, the CPU, and the kinds that differ for it."""
 
     form: str
     instruction_set: str
     cpu: str
-    kinds: tuple[str, ...] = tuple(KINDS)
+    kinds: tuple[str, ...]
 
 
-# `panel` and `factored` know no grid and no int8: they sum floats.
+# `panel` and `factored` know no grid and no int8: they sum floats, with the same instructions for every kind.
+FLOATS, INTEGERS = tuple(KINDS)[:1], tuple(KINDS)[1:]
 CANDIDATES = {
-    "window, neon": Candidate("window", "neon", NO_SDOT),
-    "window, neon with sdot": Candidate("window", "neon", SDOT, tuple(KINDS)[1:]),
-    "window, portable": Candidate("window", "portable", NO_SDOT),
-    "panel, neon": Candidate("panel", "neon", NO_SDOT),
-    "panel, portable": Candidate("panel", "portable", NO_SDOT),
-    "factored": Candidate("factored", "portable", NO_SDOT),
+    "window, neon": Candidate("window", "neon", NO_SDOT, FLOATS + INTEGERS),
+    "window, neon with sdot": Candidate("window", "neon", SDOT, INTEGERS),
+    "window, portable": Candidate("window", "portable", NO_SDOT, FLOATS + INTEGERS),
+    "panel, neon": Candidate("panel", "neon", NO_SDOT, FLOATS),
+    "panel, portable": Candidate("panel", "portable", NO_SDOT, FLOATS),
+    "factored": Candidate("factored", "portable", NO_SDOT, FLOATS),
 }
 
 Counts = dict[str, dict[str, dict[str, float]]]
@@ -87,25 +90,39 @@ def counted(lines: list[str], cpu: str) -> list[int]:
     return [int(line) for line in ran.stdout.split()]
 
 
-def measure(layer: str, centroids: int, pool: Executor) -> Counts:
+def measure(layer: str, centroids: int, batches: tuple[int, ...], pool: Executor) -> Counts:
     """Instructions a survivor and vector: kind -> batch -> candidate."""
-    counts: Counts = {kind: {str(batch): {} for batch in BATCHES} for kind in KINDS}
+    counts: Counts = {kind: {str(batch): {} for batch in batches} for kind in KINDS}
     with tempfile.TemporaryDirectory() as folder:
         running = {}
         for kind, (grid, activations) in KINDS.items():
             tensor = tensor_of(layer, centroids, grid)
-            paths = {each.form: Path(folder) / f"{kind.replace(' ', '')}-{each.form}" for each in CANDIDATES.values()}
-            for form, path in paths.items():
-                packing.pack(tensor, activations, form=form).tofile(path)
             for name, candidate in CANDIDATES.items():
                 if kind in candidate.kinds:
-                    product = f"{paths[candidate.form]} {candidate.instruction_set} {activations}"
-                    lines = [f"{product} {batch}" for batch in BATCHES]
+                    path = Path(folder) / f"{len(running)}"
+                    packing.pack(tensor, activations, form=candidate.form).tofile(path)
+                    lines = [f"{path} {candidate.instruction_set} {activations} {batch}" for batch in batches]
                     running[kind, name] = pool.submit(counted, lines, candidate.cpu)
-        for (kind, name), found in running.items():
-            for batch, count in zip(BATCHES, found.result(), strict=True):
-                counts[kind][str(batch)][name] = round(count / (batch * len(tensor.codes)), 3)
+        for kind in KINDS:
+            for name, candidate in CANDIDATES.items():
+                found = running.get((kind, name))
+                if found is None and candidate.form != "window":
+                    found = running[FLOATS[0], name]
+                for batch, count in zip(batches, found.result() if found else (), strict=bool(found)):
+                    counts[kind][str(batch)][name] = round(count / (batch * len(tensor.codes)), 3)
     return counts
+
+
+def check_many(centroids: int, pool: Executor) -> None:
+    """Raises RuntimeError if a vector among many does not take the instructions that it takes among the most of
+    `BATCHES`, of each candidate.
+    """
+    found = measure(WHERE_MANY, centroids, (max(BATCHES), MANY), pool)
+    for kind, batches in found.items():
+        few, many = batches.values()
+        for name, count in few.items():
+            if abs(many[name] / count - 1) > 0.01:
+                raise RuntimeError(f"{name}, {kind}: {count} instructions, but {many[name]} in batch {MANY}")
 
 
 def means(layers: dict[str, Counts]) -> Counts:
@@ -177,7 +194,8 @@ def main() -> int:
     codebooks = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for centroids in arguments.centroids:
-            layers = {layer: measure(layer, centroids, pool) for layer in arguments.layers}
+            check_many(centroids, pool)
+            layers = {layer: measure(layer, centroids, BATCHES, pool) for layer in arguments.layers}
             mean = means(layers)
             codebooks[str(centroids)] = {"means": mean, "fewest": fewest(layers), "layers": layers}
             show(centroids, mean)

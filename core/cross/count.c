@@ -18,9 +18,9 @@ struct qemu_plugin_insn* qemu_plugin_tb_get_insn(const struct qemu_plugin_tb* bl
 void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn* instruction, enum qemu_plugin_op operation,
                                                 void* counter, uint64_t added);
 void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id,
-                                          void (*callback)(qemu_plugin_id_t id, unsigned cpu, int64_t number,
+                                          void (*callback)(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t,
                                                            uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
-                                                           uint64_t, uint64_t));
+                                                           uint64_t));
 
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
