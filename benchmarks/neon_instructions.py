@@ -1,6 +1,6 @@
 """Instructions of products on 64-bit ARM, counted under emulation: `core/cross/count` builds what this runs.
 
-The nine layers of `benchmarks.layers`, full size, by every form and kernel that could serve them. Instructions are no
+The nine layers of `benchmarks.layers`, in full, by every form and kernel that could serve them. Instructions are no
 cycles: how many are executed at once, how long each takes and how long memory takes is not in them. They are exact, and
 the same in every run.
 """
@@ -15,12 +15,11 @@ import sys
 import tempfile
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks import layer_ours
 from benchmarks.environment import RESULTS, ROOT, environment, write_result
 from deepcompression import packing
-from deepcompression.tensor import CompressedTensor
 
 BUILD = ROOT / "build" / "cross" / "count"
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
@@ -28,7 +27,9 @@ COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 # More vectors are multiplied in tiles of 8 or 16, so that 16 stand for all that follow.
 BATCHES = (1, 2, 4, 8, 12, 16)
 MANY, WHERE_MANY = 64, "NeuralTalk We"
-CENTROIDS = (16, 32, 256)
+# Codebooks of 5 and 8 bits take other instructions: small layers show them.
+SMALL = ("NeuralTalk We", "NeuralTalk Wd", "NeuralTalk LSTM")
+CODEBOOKS = {16: tuple(layer_ours.LAYERS), 32: SMALL, 256: SMALL}
 
 # kind of product -> the grid of its codebook, its activations
 KINDS = {
@@ -50,32 +51,30 @@ LIMITS = (
 
 
 class Candidate(NamedTuple):
-    """A form, the instruction set of the kernel that multiplies by it, the CPU, and the kinds that differ for it."""
+    """A form, the instruction set of the kernel that multiplies by it, the CPU, and the kinds that are counted.
+
+    A kind that is not counted takes the instructions of the one in `same`, or has no such kernel.
+    """
 
     form: str
     instruction_set: str
     cpu: str
     kinds: tuple[str, ...]
+    same: str | None = None
 
 
-# `panel` and `factored` know no grid and no int8: they sum floats, with the same instructions for every kind.
-FLOATS, INTEGERS = tuple(KINDS)[:1], tuple(KINDS)[1:]
+# `panel` and `factored` sum floats for every kind. The portable `window` sums integers of one width for all grids.
+FLOATS, INTEGERS = ("float32",), ("float32, int8 grid", "float32, int16 grid", "int8")
 CANDIDATES = {
     "window, neon": Candidate("window", "neon", NO_SDOT, FLOATS + INTEGERS),
     "window, neon with sdot": Candidate("window", "neon", SDOT, INTEGERS),
-    "window, portable": Candidate("window", "portable", NO_SDOT, FLOATS + INTEGERS),
-    "panel, neon": Candidate("panel", "neon", NO_SDOT, FLOATS),
-    "panel, portable": Candidate("panel", "portable", NO_SDOT, FLOATS),
-    "factored": Candidate("factored", "portable", NO_SDOT, FLOATS),
+    "window, portable": Candidate("window", "portable", NO_SDOT, ("float32", "int8"), same="int8"),
+    "panel, neon": Candidate("panel", "neon", NO_SDOT, FLOATS, same="float32"),
+    "panel, portable": Candidate("panel", "portable", NO_SDOT, FLOATS, same="float32"),
+    "factored": Candidate("factored", "portable", NO_SDOT, FLOATS, same="float32"),
 }
 
 Counts = dict[str, dict[str, dict[str, float]]]
-
-
-def tensor_of(layer: str, centroids: int, grid: str | None) -> CompressedTensor:
-    """A layer's weights, on a grid or on none."""
-    tensor = layer_ours.weights(layer, centroids)
-    return layer_ours.on_grid(tensor, grid) if grid else tensor
 
 
 def counted(lines: list[str], cpu: str) -> list[int]:
@@ -93,10 +92,11 @@ def counted(lines: list[str], cpu: str) -> list[int]:
 def measure(layer: str, centroids: int, batches: tuple[int, ...], pool: Executor) -> Counts:
     """Instructions a survivor and vector: kind -> batch -> candidate."""
     counts: Counts = {kind: {str(batch): {} for batch in batches} for kind in KINDS}
+    weights = layer_ours.weights(layer, centroids)
     with tempfile.TemporaryDirectory() as folder:
         running = {}
         for kind, (grid, activations) in KINDS.items():
-            tensor = tensor_of(layer, centroids, grid)
+            tensor = layer_ours.on_grid(weights, grid) if grid else weights
             for name, candidate in CANDIDATES.items():
                 if kind in candidate.kinds:
                     path = Path(folder) / f"{len(running)}"
@@ -105,11 +105,10 @@ def measure(layer: str, centroids: int, batches: tuple[int, ...], pool: Executor
                     running[kind, name] = pool.submit(counted, lines, candidate.cpu)
         for kind in KINDS:
             for name, candidate in CANDIDATES.items():
-                found = running.get((kind, name))
-                if found is None and candidate.form != "window":
-                    found = running[FLOATS[0], name]
-                for batch, count in zip(batches, found.result() if found else (), strict=bool(found)):
-                    counts[kind][str(batch)][name] = round(count / (batch * len(tensor.codes)), 3)
+                source = kind if kind in candidate.kinds else candidate.same
+                if source is not None:
+                    for batch, count in zip(batches, running[source, name].result(), strict=True):
+                        counts[kind][str(batch)][name] = round(count / (batch * len(weights.codes)), 3)
     return counts
 
 
@@ -179,8 +178,7 @@ def version(program: str) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="core/cross/count", description=__doc__)
-    parser.add_argument("--centroids", type=int, nargs="+", default=list(CENTROIDS), help="sizes of codebooks")
-    parser.add_argument("--layers", nargs="+", default=list(layer_ours.LAYERS), choices=layer_ours.LAYERS)
+    parser.add_argument("--centroids", type=int, nargs="+", default=list(CODEBOOKS), choices=CODEBOOKS)
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the result")
     return parser.parse_args()
 
@@ -188,25 +186,24 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Measures, prints the means, writes the result."""
     arguments = parse()
-    found = environment()
+    found: dict[str, Any] = environment()
     found["versions"] |= {"compiler": version(COMPILER), "emulator": version(EMULATOR)}
     found["emulated"] = {"without sdot": NO_SDOT, "with sdot": SDOT}
-    codebooks = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for centroids in arguments.centroids:
-            check_many(centroids, pool)
-            layers = {layer: measure(layer, centroids, BATCHES, pool) for layer in arguments.layers}
-            mean = means(layers)
-            codebooks[str(centroids)] = {"means": mean, "fewest": fewest(layers), "layers": layers}
-            show(centroids, mean)
-    result = {
+    result: dict[str, Any] = {
         "command": " ".join(["core/cross/count", *sys.argv[1:]]),
         **found,
         "unit": "instructions a survivor and vector",
         "limits": LIMITS,
-        "centroids": codebooks,
+        "centroids": {},
     }
-    write_result("neon_instructions", result, arguments.out)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for centroids in arguments.centroids:
+            check_many(centroids, pool)
+            layers = {layer: measure(layer, centroids, BATCHES, pool) for layer in CODEBOOKS[centroids]}
+            mean = means(layers)
+            result["centroids"][str(centroids)] = {"means": mean, "fewest": fewest(layers), "layers": layers}
+            show(centroids, mean)
+            write_result("neon_instructions", result, arguments.out)
     return 0
 
 

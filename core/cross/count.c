@@ -8,15 +8,13 @@
 
 typedef uint64_t qemu_plugin_id_t;
 struct qemu_plugin_tb;
-struct qemu_plugin_insn;
 enum qemu_plugin_op { QEMU_PLUGIN_INLINE_ADD_U64 };
 
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
                                            void (*callback)(qemu_plugin_id_t id, struct qemu_plugin_tb* block));
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb* block);
-struct qemu_plugin_insn* qemu_plugin_tb_get_insn(const struct qemu_plugin_tb* block, size_t index);
-void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn* instruction, enum qemu_plugin_op operation,
-                                                void* counter, uint64_t added);
+void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb* block, enum qemu_plugin_op operation,
+                                              void* counter, uint64_t added);
 void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id,
                                           void (*callback)(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t,
                                                            uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
@@ -29,12 +27,10 @@ enum { kBegin = 1000, kEnd = 1001 };
 
 static uint64_t executed, begun;
 
+// A block is executed as a whole: nothing interrupts the program, and a system call ends one.
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb* block) {
   (void)id;
-  for (size_t i = 0; i < qemu_plugin_tb_n_insns(block); ++i) {
-    qemu_plugin_register_vcpu_insn_exec_inline(qemu_plugin_tb_get_insn(block, i), QEMU_PLUGIN_INLINE_ADD_U64, &executed,
-                                               1);
-  }
+  qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64, &executed, qemu_plugin_tb_n_insns(block));
 }
 
 static void called(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2, uint64_t a3,
