@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +94,7 @@ def measure(layer: str, centroids: int, batches: tuple[int, ...], pool: Executor
     counts: Counts = {kind: {str(batch): {} for batch in batches} for kind in KINDS}
     weights = layer_ours.weights(layer, centroids)
     with tempfile.TemporaryDirectory() as folder:
-        running = {}
+        running: dict[tuple[str, str], Future[list[int]]] = {}
         for kind, (grid, activations) in KINDS.items():
             tensor = layer_ours.on_grid(weights, grid) if grid else weights
             for name, candidate in CANDIDATES.items():
