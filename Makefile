@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CORE := $(wildcard core/*.hpp core/*.cpp)
 FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
+CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp'))
 
 # how long `make fuzz` runs each of its targets
 SECONDS ?= 60

@@ -1,5 +1,5 @@
-"""The forms in segments, read from their bytes by the comments in core/segments.hpp and in each form's header: slow and
-obvious.
+"""The forms in segments, read from their bytes by the comments in core/packed/segments/segments.hpp and in each form's
+header: slow and obvious.
 """
 
 from __future__ import annotations

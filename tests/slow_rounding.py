@@ -1,4 +1,4 @@
-"""Rounding column by column as NumPy says it: the slow twin of core/rounding.cpp."""
+"""Rounding column by column as NumPy says it: the slow twin of core/sharing/column_rounding.cpp."""
 
 from __future__ import annotations
 

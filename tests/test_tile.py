@@ -36,7 +36,7 @@ def section(at):
 
 
 def slow_rows(packed):
-    """Every row, found bit by bit as core/tile.hpp says."""
+    """Every row, found bit by bit as core/packed/tile/tile.hpp says."""
     data = packed.tobytes()
     magic, form, code_bits, _, _, rows, columns, survivors, centroids, _, _, _, _, size = HEADER.unpack_from(data)
     assert (magic, form, size) == (b"dcp1", 3, len(data))

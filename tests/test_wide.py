@@ -1,4 +1,4 @@
-"""The form wide: its bytes mean what core/wide.hpp says; every kernel multiplies them as the slow twin does."""
+"""The form wide: its bytes mean what core/packed/wide/wide.hpp says; every kernel multiplies as the slow twin does."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The form window: its bytes are what core/window.hpp says, and every kernel multiplies them as the slow twin does."""
+"""The form window: its bytes follow core/packed/window/window.hpp; every kernel multiplies as the slow twin does."""
 
 import itertools
 

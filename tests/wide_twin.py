@@ -1,4 +1,4 @@
-"""The form wide read from its bytes by the description in core/wide.hpp, and multiplied: slow and obvious."""
+"""The form wide read from its bytes as core/packed/wide/wide.hpp describes it, and multiplied: slow and obvious."""
 
 import itertools
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The form window read from its bytes by the description in core/window.hpp, and multiplied: slow and obvious."""
+"""The form window read from its bytes as core/packed/window/window.hpp describes, and multiplied: slow and obvious."""
 
 from __future__ import annotations
 

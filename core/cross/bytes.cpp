@@ -7,11 +7,11 @@
 #include <span>
 #include <vector>
 
-#include "block.hpp"
-#include "content.hpp"
-#include "kmeans.hpp"
-#include "mask.hpp"
-#include "mix.hpp"
+#include "adaptive/model.hpp"
+#include "block/block.hpp"
+#include "mask/mask.hpp"
+#include "sharing/kmeans.hpp"
+#include "values/values.hpp"
 
 namespace {
 

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "cpu.hpp"
-#include "forms.hpp"
-#include "multiply.hpp"
+#include "common/cpu.hpp"
+#include "packed/dispatch/forms.hpp"
+#include "packed/dispatch/multiply.hpp"
 
 namespace {
 

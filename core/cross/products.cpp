@@ -11,13 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "bitmap.hpp"
-#include "cpu.hpp"
-#include "multiply.hpp"
-#include "panel.hpp"
-#include "tile.hpp"
-#include "wide.hpp"
-#include "window.hpp"
+#include "common/bitmap.hpp"
+#include "common/cpu.hpp"
+#include "packed/dispatch/multiply.hpp"
+#include "packed/panel/panel.hpp"
+#include "packed/tile/tile.hpp"
+#include "packed/wide/wide.hpp"
+#include "packed/window/window.hpp"
 
 namespace {
 

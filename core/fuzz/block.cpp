@@ -1,5 +1,5 @@
 // Fuzzes the decoder of blocks, by every instruction set.
-#include "every_set.hpp"
+#include "fuzz/every_set.hpp"
 
 using namespace dcz::fuzz;
 

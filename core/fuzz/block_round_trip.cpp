@@ -1,5 +1,5 @@
 // Fuzzes the encoder of blocks: every instruction set writes the same bytes, any symbols come back.
-#include "every_set.hpp"
+#include "fuzz/every_set.hpp"
 
 using namespace dcz::fuzz;
 

@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "block.hpp"
-#include "cpu.hpp"
-#include "fuzz.hpp"
+#include "block/block.hpp"
+#include "common/cpu.hpp"
+#include "fuzz/fuzz.hpp"
 
 namespace dcz::fuzz {
 

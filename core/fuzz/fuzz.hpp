@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "error.hpp"
+#include "common/error.hpp"
 
 namespace dcz::fuzz {
 

@@ -1,7 +1,7 @@
 // Fuzzes the decoder of masks.
-#include "mask.hpp"
+#include "mask/mask.hpp"
 
-#include "fuzz.hpp"
+#include "fuzz/fuzz.hpp"
 
 using namespace dcz::fuzz;
 

@@ -1,6 +1,6 @@
 // Fuzzes the encoder of masks: any bitmap of any shape comes back, and nothing else is read.
-#include "fuzz.hpp"
-#include "mask.hpp"
+#include "fuzz/fuzz.hpp"
+#include "mask/mask.hpp"
 
 using namespace dcz::fuzz;
 

@@ -2,11 +2,11 @@
 #include <limits>
 #include <stdexcept>
 
-#include "convolution.hpp"
-#include "every_set.hpp"
-#include "forms.hpp"
-#include "multiply.hpp"
-#include "tile.hpp"
+#include "fuzz/every_set.hpp"
+#include "packed/convolution/convolution.hpp"
+#include "packed/dispatch/forms.hpp"
+#include "packed/dispatch/multiply.hpp"
+#include "packed/tile/tile.hpp"
 
 using namespace dcz::fuzz;
 

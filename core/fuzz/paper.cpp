@@ -1,7 +1,7 @@
 // Fuzzes the decoders of the paper's layout: code tables, streams of symbols, positions.
-#include "fuzz.hpp"
-#include "gaps.hpp"
-#include "huffman.hpp"
+#include "fuzz/fuzz.hpp"
+#include "huffman/huffman.hpp"
+#include "mask/paper_gaps.hpp"
 
 using namespace dcz::fuzz;
 

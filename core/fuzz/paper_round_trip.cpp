@@ -1,9 +1,9 @@
 // Fuzzes the encoders of the paper's layout: symbols and positions come back.
 #include <memory>
 
-#include "fuzz.hpp"
-#include "gaps.hpp"
-#include "huffman.hpp"
+#include "fuzz/fuzz.hpp"
+#include "huffman/huffman.hpp"
+#include "mask/paper_gaps.hpp"
 
 using namespace dcz::fuzz;
 

@@ -5,21 +5,21 @@
 #include <string>
 #include <utility>
 
-#include "block.hpp"
-#include "content.hpp"
-#include "factored.hpp"
-#include "fuzz.hpp"
-#include "huffman.hpp"
-#include "lane_code.hpp"
-#include "lane_encoder.hpp"
-#include "mask.hpp"
-#include "mix.hpp"
-#include "panel.hpp"
-#include "quad.hpp"
-#include "tile.hpp"
-#include "varint.hpp"
-#include "wide.hpp"
-#include "window.hpp"
+#include "adaptive/model.hpp"
+#include "block/block.hpp"
+#include "common/varint.hpp"
+#include "fuzz/fuzz.hpp"
+#include "huffman/huffman.hpp"
+#include "lanes/code.hpp"
+#include "lanes/encoder.hpp"
+#include "mask/mask.hpp"
+#include "packed/factored/factored.hpp"
+#include "packed/panel/panel.hpp"
+#include "packed/quad/quad.hpp"
+#include "packed/tile/tile.hpp"
+#include "packed/wide/wide.hpp"
+#include "packed/window/window.hpp"
+#include "values/values.hpp"
 
 namespace {
 
@@ -149,24 +149,24 @@ void masks() {
   }
 }
 
-void contents() {
+void values() {
   const Vector bytes = symbols_of(800, 256, 3);
   for (const unsigned exponent : {0u, 1u, 2u, 3u}) {
     const unsigned item_bytes = 1u << exponent;
-    std::vector<std::uint64_t> values;
-    for (std::uint64_t i = 0; i < 12; ++i) values.push_back(i * (i + 9));
-    write("content", {0, 12, 8 * item_bytes}, dcz::pack_ascending(values, 8 * item_bytes));
+    std::vector<std::uint64_t> ascending;
+    for (std::uint64_t i = 0; i < 12; ++i) ascending.push_back(i * (i + 9));
+    write("values", {0, 12, 8 * item_bytes}, dcz::pack_ascending(ascending, 8 * item_bytes));
     for (const unsigned is_float : {0u, 1u}) {
       const std::size_t survivors = bytes.size() / item_bytes;
-      write("content", {1, survivors, 0, exponent, is_float}, dcz::encode_planes(bytes, item_bytes, is_float == 1));
-      write("content", {1, 2 * survivors, 0x55555555, exponent, is_float},
+      write("values", {1, survivors, 0, exponent, is_float}, dcz::encode_planes(bytes, item_bytes, is_float == 1));
+      write("values", {1, 2 * survivors, 0x55555555, exponent, is_float},
             dcz::encode_planes(bytes, item_bytes, is_float == 1));
-      write("content_round_trip", {exponent, is_float, is_float, 10, bytes.size()}, bytes);
+      write("values_round_trip", {exponent, is_float, is_float, 10, bytes.size()}, bytes);
     }
   }
   const Vector codes = symbols_of(500, 16, 8);
-  write("content", {2, 500, 0, 16}, dcz::encode_block(codes));
-  write("content", {2, 1000, 0x55555555, 16}, dcz::encode_block(codes));
+  write("values", {2, 500, 0, 16}, dcz::encode_block(codes));
+  write("values", {2, 1000, 0x55555555, 16}, dcz::encode_block(codes));
 }
 
 void papers() {
@@ -183,7 +183,7 @@ void papers() {
   }
 }
 
-void mixes() {
+void adaptive() {
   const std::vector<std::vector<std::uint64_t>> shapes{{}, {0, 7}, {900}, {20, 30}, {4, 8, 3, 3}, {2, 3, 1, 5}};
   for (const auto& shape : shapes) {
     for (const unsigned centroids : {0u, 1u, 6u, 256u}) {
@@ -200,9 +200,10 @@ void mixes() {
         numbers.insert(numbers.end(), shape.begin(), shape.end());
         auto known = numbers;
         known.insert(known.end(), {bitmap.count(), centroids, 4});  // 4 bytes a centroid
-        write("mix", known, dcz::mix_encode({shape, bitmap.count(), centroids, 32}, codebook, bitmap.bytes(), codes));
+        write("adaptive", known,
+              dcz::mix_encode({shape, bitmap.count(), centroids, 32}, codebook, bitmap.bytes(), codes));
         numbers.insert(numbers.end(), {density, centroids, 4});
-        write("mix_round_trip", numbers, codes);
+        write("adaptive_round_trip", numbers, codes);
       }
     }
   }
@@ -254,8 +255,8 @@ int main(int count, char** arguments) {
   folder = arguments[1];
   blocks();
   masks();
-  contents();
+  values();
   papers();
-  mixes();
+  adaptive();
   packed();
 }

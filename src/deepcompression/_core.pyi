@@ -1,4 +1,4 @@
-"""Types of the C++ core (core/bindings.cpp). Arrays are one-dimensional and C-contiguous; another dtype is a TypeError.
+"""Types of the C++ core (core/bindings/). Arrays are one-dimensional and C-contiguous; another dtype is a TypeError.
 
 `data` is bytes or anything of bytes that NumPy could view. Malformed data raises FormatError, a caller's mistake
 ValueError. Every function releases the GIL.
@@ -99,7 +99,7 @@ def round_columns(
     threads: int = 1,
 ) -> float:
     """Rounds columns `first` to `first` + `width` of weights (groups, rows, columns), flat, to centroids: see
-    core/rounding.hpp.
+    core/sharing/column_rounding.hpp.
 
     targets  (groups, rows, width), the weights with the errors of earlier columns, of which those of these are taken
              over. Codes and errors of these columns are set; counts and sums by code are added to. Gives the cost.
@@ -231,7 +231,10 @@ def pack_window(
     int16: NDArray[np.int16],
     by_slot: bool,
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form window (core/window.hpp). `int8` and `int16` are the digits of the centroids."""
+    """Packed weights of the form window (core/packed/window/window.hpp).
+
+    `int8` and `int16` are the digits of the centroids.
+    """
 
 def pack_tile(
     rows: int,
@@ -240,14 +243,14 @@ def pack_tile(
     codes: NDArray[np.uint8],
     codebook: NDArray[np.float32],
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form tile (core/tile.hpp)."""
+    """Packed weights of the form tile (core/packed/tile/tile.hpp)."""
 
 def has_sparse_convolution() -> bool:
     """Whether the instruction set in use has a kernel for `convolve_sparse`."""
 
 def convolve_sparse(packed: int, packed_bytes: int, shape: list[int], x: int, bias: int, y: int, threads: int) -> bool:
     """A convolution of stride 1 from the form tile: addresses of packed weights, float32 x, bias or 0, and y; `shape`
-    has the 13 numbers of core/convolution.hpp. False, and y as it was, if x is not finite.
+    has the 13 numbers of core/packed/convolution/convolution.hpp. False, and y as it was, if x is not finite.
     """
 
 def decode_rows(packed: int, packed_bytes: int, first: int, count: int, out: int, threads: int) -> None:
@@ -261,7 +264,7 @@ def gather_rows(packed: int, packed_bytes: int, rows: int, count: int, out: int,
 def pack_panel(
     rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form panel (core/panel.hpp)."""
+    """Packed weights of the form panel (core/packed/panel/panel.hpp)."""
 
 def pack_quad(
     rows: int,
@@ -273,12 +276,15 @@ def pack_quad(
     scale8: float,
     int8: NDArray[np.int16],
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form quad (core/quad.hpp); `on_grid`: scale8 * int8 is exactly the codebook."""
+    """Packed weights of the form quad (core/packed/quad/quad.hpp); `on_grid`: scale8 * int8 is exactly the codebook."""
 
 def pack_factored(
     rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form factored (core/factored.hpp). Raises ValueError for centroids that are not finite."""
+    """Packed weights of the form factored (core/packed/factored/factored.hpp).
+
+    Raises ValueError for centroids that are not finite.
+    """
 
 def pack_wide(
     rows: int,
@@ -293,7 +299,10 @@ def pack_wide(
     int16: NDArray[np.int16],
     two_windows: bool,
 ) -> NDArray[np.uint8]:
-    """Packed weights of the form wide (core/wide.hpp). Raises ValueError for centroids that are not finite."""
+    """Packed weights of the form wide (core/packed/wide/wide.hpp).
+
+    Raises ValueError for centroids that are not finite.
+    """
 
 def packed_header(packed: NDArray[np.uint8]) -> dict[str, Any]:
     """The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights."""

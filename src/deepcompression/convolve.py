@@ -1,7 +1,7 @@
 """Convolutions and embeddings from packed weights of the form `tile`.
 
-Where it pays, the survivors are computed with as they are (core/convolution.hpp). Elsewhere some rows at a time are
-decoded into one small scratch, just before torch computes from them.
+Where it pays, the survivors are computed with as they are (core/packed/convolution/convolution.hpp).
+Elsewhere some rows at a time are decoded into one small scratch, just before torch computes from them.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class Header(NamedTuple):
     form       one of FORMS
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
-    slots      window: 1 for places in the order that suits floats; wide: the bits of core/wide.hpp, 2 for two windows a
-               pair, 1 for digits of 24 bits
+    slots      window: 1 for places in the order that suits floats; wide: the bits of core/packed/wide/wide.hpp,
+               2 for two windows a pair, 1 for digits of 24 bits
     units      groups of rows or panels, which threads share; 0 in the form tile
     length     of the stream, in the form's measure; 0 in the form tile
     """

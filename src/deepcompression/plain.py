@@ -21,7 +21,8 @@ _STEP_ROWS, _STEP_SLOTS, _BLOCK_COLUMNS, _BLOCK_ELEMENTS = 16, 64, 63, 64
 # Products held at once: bounds the memory of a call at about 12 bytes each.
 _CHUNK_PRODUCTS = 1 << 20
 
-# As in core/multiply.cpp: beyond so many columns, or below this magnitude, int8 activations are computed as floats.
+# As in core/packed/activations.hpp: beyond so many columns, or below this magnitude, int8 activations are computed as
+# floats.
 _INTEGER_COLUMNS = 65536
 _LEAST_INTEGER = torch.finfo(torch.float32).tiny * 2.0**24
 
@@ -46,7 +47,10 @@ def forced() -> bool:
 
 
 class _Window(NamedTuple):
-    """The sections of core/window.hpp or core/wide.hpp as tensors that share the packed bytes."""
+    """The sections of the form window (core/packed/window/window.hpp) or wide (core/packed/wide/wide.hpp).
+
+    They are tensors that share the packed bytes.
+    """
 
     codebook: Tensor  # float32 (1 << code_bits,)
     digits: Tensor  # int8 (1 << code_bits,), of the plane 0
@@ -144,8 +148,9 @@ def _window_sums(window: _Window, facts: Header, x: Tensor, weights: Tensor) -> 
 
 
 def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
-    """Dense rows of the form tile (core/tile.hpp), by their numbers, int64 (count,) on the device of packed: float32
-    (count, columns), as they lie there.
+    """Dense rows of the form tile (core/packed/tile/tile.hpp), by their numbers.
+
+    The numbers are int64 (count,) on the device of packed. The rows are float32 (count, columns) on it.
     """
     if facts.form != "tile":
         raise ValueError(f"rows of packed weights of the form {facts.form} cannot be decoded")

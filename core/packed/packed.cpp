@@ -1,0 +1,46 @@
+// The packed forms of a matrix: their header and what they are made from.
+#include "packed/packed.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "common/survivors.hpp"
+
+namespace dcz {
+
+PackedHeader read_packed_header(std::span<const std::uint8_t> packed) {
+  PackedHeader header;
+  if (packed.size() < sizeof header) throw std::invalid_argument("packed weights of fewer bytes than their header");
+  std::memcpy(&header, packed.data(), sizeof header);
+  if (header.magic != kPackedMagic) throw std::invalid_argument("these bytes are no packed weights");
+  if (header.form < Form::window || header.form > Form::wide) {
+    throw std::invalid_argument("packed weights of an unknown form");
+  }
+  const bool width = header.code_bits == 4 || header.code_bits == 5 || header.code_bits == 8;
+  const bool grid = header.grid == Grid::none || header.grid == Grid::int8 || header.grid == Grid::int16;
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 40;
+  if (!width || !grid || header.centroids > (1u << header.code_bits) || header.rows > kMost || header.columns > kMost ||
+      header.length > kMost || header.survivors > kMost) {
+    throw std::invalid_argument("packed weights with a header that contradicts itself");
+  }
+  if (header.bytes != packed.size()) throw std::invalid_argument("packed weights that are cut off or too long");
+  return header;
+}
+
+void Matrix::check() const {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 31;
+  if (rows >= kMost || columns >= kMost) throw std::invalid_argument("a matrix has fewer than 2^31 rows and columns");
+  if (bitmap.size() != (rows * columns + 7) / 8)
+    throw std::invalid_argument("the bitmap does not have a bit an element");
+  if (rows * columns % 8 != 0 && bitmap.back() >> (rows * columns % 8) != 0) {
+    throw std::invalid_argument("the bitmap has bits behind its last element");
+  }
+  if (codebook.size() > 256) throw std::invalid_argument("a codebook has at most 256 centroids");
+  const std::size_t survivors = bitmap.empty() ? 0 : Survivors(bitmap, rows * columns).count();
+  if (codes.size() != survivors) throw std::invalid_argument("there must be one code a survivor");
+  if (!codes.empty() && *std::max_element(codes.begin(), codes.end()) >= codebook.size()) {
+    throw std::invalid_argument("a code is outside of the codebook");
+  }
+}
+
+}  // namespace dcz

@@ -1,0 +1,51 @@
+// The form `quad`, for multiplying by many vectors of int8: the survivors of a row four at a time.
+//
+// Segments (see packed/segments/segments.hpp) of groups of one row, runs, since kernels compute two of nearly equal
+// length side by side. A turn is four entries of the row, a four.
+//
+// An entry is 16 bits: the column within the block << code_bits | the code. Entries that fill the last four of a run
+// name the column of zeros, with a code whose centroid is finite, and so add zero. A zero there is the byte 0, as in
+// the form `window`: see kOffset8.
+//
+// Sections: shape, codebook; digits i8[1 << code_bits], of the grid int8 or nearest to it; sums i32[rows], of the
+// digits of each row; ends, rows, turns; entries u16[4 * turns].
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "packed/segments/segments.hpp"
+
+namespace dcz {
+
+inline constexpr std::size_t kFour = 4;
+// Products of a run, each at most 127 * 127, then add up to less than 2^24: exactly, in float32 too.
+inline constexpr std::size_t kMostQuadColumns = 1023;
+inline constexpr std::size_t kMostFours = (kMostQuadColumns + kFour - 1) / kFour;
+
+struct QuadView : Segments {
+  const std::int8_t* digits;
+  const std::int32_t* sums;
+  const std::uint16_t* entries;
+
+  std::size_t prepared_columns() const { return Segments::prepared_columns(std::size_t{0x10000} >> header.code_bits); }
+};
+
+// Throws std::invalid_argument if they are no quad form, or its sections do not fill them.
+QuadView quad_view(std::span<const std::uint8_t> packed);
+
+// Holds every end, row, number of fours and entry against its bounds; std::invalid_argument.
+void check_quad(const QuadView& view);
+
+// A digit a centroid, from -127 to 127, on the grid int8 or nearest to the centroids; centroid = about scale8 * digit.
+struct Digits8 {
+  Grid grid;  // none or int8
+  float scale8;
+  std::span<const std::int16_t> digits;
+};
+
+std::vector<std::uint8_t> pack_quad(const Matrix& matrix, const Digits8& digits);
+
+}  // namespace dcz

@@ -1,0 +1,104 @@
+// Rows into groups: the larger half of what differs most is split off, again and again.
+#include "packed/row_order.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <numeric>
+#include <span>
+
+#include "common/row_bits.hpp"
+
+namespace dcz {
+namespace {
+
+// Parts of the columns that are worth telling apart, and how many there are at most: the more there are, the less alike
+// are rows in each.
+constexpr std::uint64_t kPartColumns = 600, kMostParts = 4;
+
+// How often survivors are expected to differ between rows as much in sum as in halves, before that counts as much: one
+// more than others in all columns costs a row's group slots for certain, one more in a part may be made up for.
+constexpr double kSumCounts = 9;
+
+// The survivors of a row: all; what the left half has more than the right; the same of the halves of each half.
+using Profile = std::array<std::int32_t, kMostParts>;
+
+class Profiles {
+ public:
+  Profiles(const Matrix& matrix, std::size_t group_rows, RowOrder& rows)
+      : group_rows_(group_rows),
+        parts_(std::bit_floor(std::clamp<std::uint64_t>(matrix.columns / kPartColumns, 1, kMostParts))),
+        profiles_(rows.order.size()) {
+    for (std::size_t row = 0; row < profiles_.size(); ++row) {
+      profiles_[row] = profile_of(matrix, row);
+      rows.before[row + 1] = rows.before[row] + static_cast<std::uint64_t>(profiles_[row][0]);
+    }
+  }
+
+  // Brings rows into groups, the ones with the most survivors first.
+  void split(std::span<std::uint32_t> rows) const {
+    const std::size_t groups = (rows.size() + group_rows_ - 1) / group_rows_;
+    const std::size_t by = groups > 1 ? most_different(rows) : 0;
+    const auto before = [&](std::uint32_t a, std::uint32_t b) {
+      const std::int32_t first = profiles_[a][by], second = profiles_[b][by];
+      return first != second ? first > second : a < b;
+    };
+    if (groups <= 1) return std::sort(rows.begin(), rows.end(), before);
+    const std::size_t middle = groups / 2 * group_rows_;
+    std::nth_element(rows.begin(), rows.begin() + static_cast<std::ptrdiff_t>(middle), rows.end(), before);
+    split(rows.first(middle));
+    split(rows.subspan(middle));
+  }
+
+ private:
+  Profile profile_of(const Matrix& matrix, std::uint64_t row) const {
+    Profile sums{}, profile{};
+    for (std::uint64_t part = 0; part < parts_; ++part) {
+      const std::uint64_t first = matrix.columns * part / parts_, last = matrix.columns * (part + 1) / parts_;
+      sums[part] = static_cast<std::int32_t>(count_bits(matrix.bitmap, row * matrix.columns + first, last - first));
+    }
+    for (std::uint64_t half = parts_ / 2; half > 0; half /= 2) {
+      for (std::uint64_t i = 0; i < half; ++i) {
+        profile[half + i] = sums[2 * i] - sums[2 * i + 1];
+        sums[i] = sums[2 * i] + sums[2 * i + 1];
+      }
+    }
+    profile[0] = sums[0];
+    return profile;
+  }
+
+  // The number of what tells these rows apart best. Of random survivors differences vary as their columns' number.
+  std::size_t most_different(std::span<const std::uint32_t> rows) const {
+    std::size_t found = 0;
+    double most = -1;
+    for (std::size_t i = 0; i < parts_; ++i) {
+      double sum = 0, squares = 0;
+      for (const std::uint32_t row : rows) {
+        const double value = profiles_[row][i];
+        sum += value;
+        squares += value * value;
+      }
+      const double weight = i == 0 ? kSumCounts : static_cast<double>(std::bit_floor(i));
+      const double spread = weight * (squares - sum * sum / static_cast<double>(rows.size()));
+      if (spread > most) found = i, most = spread;
+    }
+    return found;
+  }
+
+  const std::size_t group_rows_;
+  const std::uint64_t parts_;
+  std::vector<Profile> profiles_;
+};
+
+}  // namespace
+
+RowOrder order_rows(const Matrix& matrix, std::size_t group_rows) {
+  const auto rows = static_cast<std::size_t>(matrix.rows);
+  RowOrder found{std::vector<std::uint64_t>(rows + 1, 0), std::vector<std::uint32_t>(rows)};
+  std::iota(found.order.begin(), found.order.end(), 0);
+  Profiles(matrix, group_rows, found).split(found.order);
+  return found;
+}
+
+}  // namespace dcz

@@ -1,0 +1,134 @@
+// What the AVX-512 kernels of the form `window` share. Only their files, all compiled for the same instructions, may
+// include this.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "packed/window/kernel.hpp"
+
+namespace dcz::avx512 {
+
+using V = __m512i;
+
+inline V load(const void* from) { return _mm512_loadu_si512(from); }
+inline void store(void* to, V value) { _mm512_storeu_si512(to, value); }
+
+// A load that stays an instruction of its own, where the code has it. Compilers make it part of the instruction that
+// uses it, and kernels that load about as often as they compute then wait more: by a fifth, on Zen 5.
+inline V load_apart(const void* from) {
+  V value;
+  asm("vmovdqu64 %1, %0" : "=v"(value) : "m"(*static_cast<const char (*)[64]>(from)));
+  return value;
+}
+
+template <bool kApart>
+inline V load(const void* from) {
+  return kApart ? load_apart(from) : load(from);
+}
+
+// Pairs are read one after the other, so many bytes ahead of need, and once a call: they need not push others out of
+// the second cache.
+inline constexpr std::size_t kAhead = 3072;
+
+inline void prefetch_pair(const std::uint8_t* pair, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += 64) {
+    _mm_prefetch(reinterpret_cast<const char*>(pair + kAhead + i), _MM_HINT_NTA);
+  }
+}
+
+// Exchanges slots and rows: 4 x 4 bytes within each 16. From one SlotOrder to the other, either way.
+inline V transpose(V places) {
+  return _mm512_shuffle_epi8(
+      places, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+}
+
+// The two steps of a pair. Of a code byte the low bits are the code; what stands above them is to be ignored.
+struct Steps {
+  V places[2], codes[2];
+};
+
+// `kTransposed`: the places are in the other order than the kernel's.
+template <unsigned kCodeBits, bool kTransposed, bool kApart = false>
+inline Steps read_steps(const std::uint8_t* pair) {
+  Steps s;
+  s.places[0] = load<kApart>(pair);
+  s.places[1] = load<kApart>(pair + kStepSlots);
+  s.codes[0] = load<kApart>(pair + 2 * kStepSlots);
+  if constexpr (kCodeBits == 8) {
+    s.codes[1] = load<kApart>(pair + 3 * kStepSlots);
+  } else {
+    s.codes[1] = _mm512_srli_epi16(s.codes[0], 4);
+  }
+  if constexpr (kCodeBits == 5) {
+    // where the first is 1 the second, else the third
+    constexpr int kSelect = 0xca;
+    const V low = _mm512_set1_epi8(15);
+    for (unsigned half = 0; half < 2; ++half) {
+      const V fifth = _mm512_srli_epi16(s.places[half], 3);
+      s.codes[half] = _mm512_ternarylogic_epi32(low, s.codes[half], fifth, kSelect);
+    }
+  }
+  if constexpr (kTransposed) {
+    for (V& places : s.places) places = transpose(places);
+  }
+  return s;
+}
+
+// A table of 256 bytes by 64 indices.
+inline V look_up_256(const std::uint8_t* table, V index) {
+  const V low = _mm512_permutex2var_epi8(load(table), index, load(table + 64));
+  const V high = _mm512_permutex2var_epi8(load(table + 128), index, load(table + 192));
+  return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), low, high);
+}
+
+// 64 numbers of 32 bits -> their lowest bytes, the next, and so on.
+inline void split_planes(const V (&numbers)[4], V (&planes)[4]) {
+  alignas(64) static constexpr auto kEven = [] {
+    struct {
+      std::uint8_t low[64], high[64];
+    } table{};
+    for (unsigned i = 0; i < 32; ++i) {
+      table.low[i] = static_cast<std::uint8_t>(4 * i);
+      table.low[32 + i] = static_cast<std::uint8_t>(4 * i + 1);
+      table.high[i] = static_cast<std::uint8_t>(4 * i + 2);
+      table.high[32 + i] = static_cast<std::uint8_t>(4 * i + 3);
+    }
+    return table;
+  }();
+  for (unsigned i = 0; i < 2; ++i) {
+    const V index = load(i == 0 ? kEven.low : kEven.high);
+    const V first = _mm512_permutex2var_epi8(numbers[0], index, numbers[1]);
+    const V second = _mm512_permutex2var_epi8(numbers[2], index, numbers[3]);
+    planes[2 * i] = _mm512_shuffle_i64x2(first, second, 0x44);
+    planes[2 * i + 1] = _mm512_shuffle_i64x2(first, second, 0xee);
+  }
+}
+
+// Which columns of a block there are.
+inline __mmask64 columns_of(const WindowView& view, std::size_t block) {
+  const std::size_t before = block * kBlockColumns, columns = view.header.columns;
+  if (before >= columns) return 0;
+  const std::size_t left = columns - before;
+  return (std::uint64_t{1} << (left < kBlockColumns ? left : kBlockColumns)) - 1;
+}
+
+// The columns of a block, zeros behind them.
+inline void load_block(const float* x, std::size_t block, __mmask64 columns, __m512 (&numbers)[4]) {
+  for (unsigned i = 0; i < 4; ++i) {
+    numbers[i] = _mm512_maskz_loadu_ps(static_cast<__mmask16>(columns >> (16 * i)), x + block * kBlockColumns + 16 * i);
+  }
+}
+
+// In avx512_floats.cpp, avx512_integers.cpp and avx512_vectors.cpp.
+std::size_t prepared_bytes_floats(const WindowTask& task);
+std::size_t prepared_bytes_integers(const WindowTask& task);
+void prepare_floats(const WindowTask& task, std::size_t first, std::size_t last);
+void prepare_integers(const WindowTask& task, std::size_t first, std::size_t last);
+void run_floats(const WindowTask& task, std::size_t first, std::size_t last);
+void run_integers(const WindowTask& task, std::size_t first, std::size_t last);
+void finish_integers(const WindowTask& task, std::size_t first_row, std::size_t last_row);
+
+}  // namespace dcz::avx512

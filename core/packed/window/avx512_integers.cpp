@@ -1,0 +1,219 @@
+// The form `window` with AVX-512 in integers: x as 1 or 3 unsigned byte planes of fixed-point numbers, the codebook as
+// 1 or 2 planes of signed digits, their products summed by `vpdpbusd`. A plane of x is a plane, whichever vector it is
+// of: the planes of several vectors share the places and digits of a step.
+#include "packed/window/avx512.hpp"
+#include "packed/window/avx512_digits.hpp"
+#include "packed/window/avx512_results.hpp"
+#include "packed/window/avx512_vectors.hpp"
+
+namespace dcz::avx512 {
+namespace {
+
+// The sums of a pass, kPlanes planes of x with kDigits planes of digits each, over the pairs of groups.
+template <unsigned kCodeBits, bool kTransposed, unsigned kPlanes, unsigned kDigits>
+class Pass {
+ public:
+  static constexpr unsigned kSums = kPlanes * kDigits;
+  static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
+
+  Pass(const WindowView& view, const std::uint8_t* x) : view_(view), x_(x), digits_{make_digits(view)} {}
+
+  // Adds pairs from `pair` on while they are before `last` and begin before the block `limit`; returns the next. The
+  // sums stay in `memory`, where there are none yet the first time.
+  std::size_t add(std::size_t pair, std::size_t last, std::size_t limit, bool first, V* memory) const {
+    V sums[kSets][kPlanes][kDigits];
+#pragma GCC unroll 24
+    for (unsigned i = 0; i < kSums; ++i) {
+      sums[0][i / kDigits][i % kDigits] = first ? _mm512_setzero_si512() : load(memory + i);
+    }
+    if constexpr (kSets == 2) {
+      for (unsigned i = 0; i < kSums; ++i) sums[1][i / kDigits][i % kDigits] = _mm512_setzero_si512();
+    }
+    for (; pair < last && view_.start(2 * pair) < limit; ++pair) add_pair(pair, sums);
+#pragma GCC unroll 24
+    for (unsigned i = 0; i < kSums; ++i) {
+      V sum = sums[0][i / kDigits][i % kDigits];
+      if constexpr (kSets == 2) sum = _mm512_add_epi32(sum, sums[1][i / kDigits][i % kDigits]);
+      store(memory + i, sum);
+    }
+    return pair;
+  }
+
+ private:
+  // Few sums: two sets, so that a step need not wait for the one before.
+  static constexpr unsigned kSets = kSums <= 3 ? 2 : 1;
+  static constexpr std::size_t kPairBytes = kCodeBits == 8 ? 256 : 192;
+  using Sums = V[kSets][kPlanes][kDigits];
+
+  struct DigitPlanes {
+    Digits<kCodeBits> planes[kDigits];
+  };
+  static DigitPlanes make_digits(const WindowView& view) {
+    if constexpr (kDigits == 1) {
+      return {{Digits<kCodeBits>(view.digit_plane(0))}};
+    } else {
+      return {{Digits<kCodeBits>(view.digit_plane(1)), Digits<kCodeBits>(view.digit_plane(2))}};
+    }
+  }
+
+  [[gnu::always_inline]] void add_pair(std::size_t pair, Sums& sums) const {
+    const std::uint8_t* const bytes = view_.stream + pair * kPairBytes;
+    prefetch_pair(bytes, kPairBytes);
+    const Steps steps = read_steps<kCodeBits, kTransposed>(bytes);
+    V digits[2][kDigits];
+    for (unsigned i = 0; i < 2 * kDigits; ++i) {
+      digits[i / kDigits][i % kDigits] = digits_.planes[i % kDigits].look_up(steps.codes[i / kDigits]);
+    }
+    const std::uint8_t* const x0 = x_ + view_.start(2 * pair) * kBlockBytes;
+    const std::uint8_t* const x1 = x_ + view_.start(2 * pair + 1) * kBlockBytes;
+#pragma GCC unroll 24
+    for (unsigned plane = 0; plane < kPlanes; ++plane) {
+      const std::size_t at = plane * kBlockElements;
+      const V columns[2] = {_mm512_permutex2var_epi8(load(x0 + at), steps.places[0], load(x0 + kBlockBytes + at)),
+                            _mm512_permutex2var_epi8(load(x1 + at), steps.places[1], load(x1 + kBlockBytes + at))};
+#pragma GCC unroll 4
+      for (unsigned i = 0; i < 2 * kDigits; ++i) {
+        V& sum = sums[i / kDigits % kSets][plane][i % kDigits];
+        sum = _mm512_dpbusd_epi32(sum, columns[i / kDigits], digits[i / kDigits][i % kDigits]);
+      }
+    }
+  }
+
+  const WindowView& view_;
+  const std::uint8_t* x_;
+  DigitPlanes digits_;
+};
+
+// The exact sums of one vector and 16 rows, from those of each plane of x and each of digits, -> y.
+template <unsigned kPlanes, unsigned kDigits>
+__m512 exact_sums(const V* sums, const V (&row_sums)[kDigits], float step, float scale) {
+  const __m512d unit = _mm512_set1_pd(static_cast<double>(step) * static_cast<double>(scale));
+  __m256 halves[2];
+  for (int half = 0; half < 2; ++half) {
+    V total = _mm512_setzero_si512();
+    for (unsigned digit = kDigits; digit-- > 0;) {
+      // the offset of x is 128 in its top plane
+      const V offset = _mm512_slli_epi32(row_sums[digit], 7);
+      V sum = _mm512_setzero_si512();
+      for (unsigned plane = kPlanes; plane-- > 0;) {
+        V part = sums[plane * kDigits + digit];
+        if (plane == kPlanes - 1) part = _mm512_sub_epi32(part, offset);
+        const __m256i lanes = half == 0 ? _mm512_castsi512_si256(part) : _mm512_extracti64x4_epi64(part, 1);
+        sum = _mm512_add_epi64(_mm512_slli_epi64(sum, 8), _mm512_cvtepi32_epi64(lanes));
+      }
+      total = _mm512_add_epi64(_mm512_slli_epi64(total, 8), sum);
+    }
+    halves[half] = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtepi64_pd(total), unit));
+  }
+  return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
+}
+
+// So many groups take turns at a part of x that stays in the first cache.
+constexpr std::size_t kGroups = 8, kPartBytes = 32 << 10;
+
+template <unsigned kCodeBits, bool kTransposed, Arithmetic kArithmetic, unsigned kWidth>
+void run_pass(const WindowTask& task, std::size_t vector, std::size_t width, std::size_t first, std::size_t last) {
+  constexpr unsigned kPerVector = planes_of(kArithmetic), kDigits = digits_of(kArithmetic);
+  using ThisPass = Pass<kCodeBits, kTransposed, kWidth * kPerVector, kDigits>;
+  const WindowView& view = *task.view;
+  const ThisPass pass(view, task.prepared + vector * kPerVector * view.blocks * kBlockElements);
+  V sums[kGroups][ThisPass::kSums];
+  std::size_t pairs[kGroups];
+  for (std::size_t group = first; group < last; ++group) pairs[group - first] = view.first_pair(group);
+  const std::size_t part =
+      ThisPass::kBlockBytes * view.blocks <= 2 * kPartBytes ? view.blocks : kPartBytes / ThisPass::kBlockBytes;
+  for (std::size_t limit = part;; limit += part) {
+    const bool all = limit >= view.blocks;
+    for (std::size_t group = first; group < last; ++group) {
+      std::size_t& pair = pairs[group - first];
+      pair = pass.add(pair, view.last_pair(group), all ? view.blocks : limit, limit == part, sums[group - first]);
+    }
+    if (all) break;
+  }
+  float* const results = results_of(task, vector);
+  constexpr bool kWide = kArithmetic == Arithmetic::x24w16;
+  const float scale = kWide ? view.header.scale16 : view.header.scale8;
+  for (std::size_t group = first; group < last; ++group) {
+    const __m512 bias = bias_of(task, group);
+    V row_sums[kDigits];
+    for (unsigned i = 0; i < kDigits; ++i) {
+      row_sums[i] = load(view.sum_plane(kWide ? 1 + i : 0) + group * kStepRows);
+    }
+    const auto total = [&](std::size_t v) {
+      const V* const parts = sums[group - first] + v * kPerVector * kDigits;
+      return _mm512_add_ps(exact_sums<kPerVector, kDigits>(parts, row_sums, task.steps[vector + v], scale), bias);
+    };
+    if constexpr (kWidth == 1) {
+      alignas(64) float out[kStepRows];
+      _mm512_store_ps(out, total(0));
+      put_rows(task, group, out, task.y + vector * view.header.rows);
+    } else {
+      __m512 totals[16];
+#pragma GCC unroll 16
+      for (unsigned v = 0; v < 16; ++v) totals[v] = v < kWidth && v < width ? total(v) : _mm512_setzero_ps();
+      put_side_by_side(task, group, totals, width, results);
+    }
+  }
+}
+
+template <unsigned kCodeBits, bool kTransposed, Arithmetic kArithmetic>
+void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
+  for (std::size_t vector = 0; vector < task.vectors;) {
+    const PassWidth pass = pass_width(kArithmetic, task.vectors - vector);
+    const auto run = [&]<unsigned kWidth>() {
+      run_pass<kCodeBits, kTransposed, kArithmetic, kWidth>(task, vector, pass.vectors, first, last);
+    };
+    switch (pass.width) {
+      case 1:
+        run.template operator()<1>();
+        break;
+      case 2:
+        run.template operator()<2>();
+        break;
+      case 4:
+        run.template operator()<4>();
+        break;
+      default:
+        if constexpr (kArithmetic == Arithmetic::x8) {
+          if (pass.width == 16) run.template operator()<16>();
+        }
+        if constexpr (kArithmetic != Arithmetic::x24w16) {
+          if (pass.width == 8) run.template operator()<8>();
+        }
+    }
+    vector += pass.vectors;
+  }
+}
+
+template <unsigned kCodeBits, bool kTransposed>
+void run_some(const WindowTask& task, std::size_t first, std::size_t last) {
+  switch (task.arithmetic) {
+    case Arithmetic::x8:
+      return run_groups<kCodeBits, kTransposed, Arithmetic::x8>(task, first, last);
+    case Arithmetic::x24w8:
+      return run_groups<kCodeBits, kTransposed, Arithmetic::x24w8>(task, first, last);
+    default:
+      return run_groups<kCodeBits, kTransposed, Arithmetic::x24w16>(task, first, last);
+  }
+}
+
+}  // namespace
+
+void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
+  const bool transposed = task.view->slots() != SlotOrder::by_row;
+  for (std::size_t group = first; group < last; group += kGroups) {
+    const std::size_t end = last - group < kGroups ? last : group + kGroups;
+    switch (task.view->header.code_bits) {
+      case 4:
+        transposed ? run_some<4, true>(task, group, end) : run_some<4, false>(task, group, end);
+        break;
+      case 5:
+        transposed ? run_some<5, true>(task, group, end) : run_some<5, false>(task, group, end);
+        break;
+      default:
+        transposed ? run_some<8, true>(task, group, end) : run_some<8, false>(task, group, end);
+    }
+  }
+}
+
+}  // namespace dcz::avx512

@@ -1,0 +1,299 @@
+// The form `window` with NEON: how vectors are brought into blocks, and sums of floats. neon_integers.hpp has
+// those of integers.
+//
+// Floats are found by ordinary loads, one a slot, at an address of which a place is the index; the centroids by `tbl`
+// in byte planes, 16 at once, and zipped together. By the published throughputs of a Cortex-A76 or Neoverse-N1 (nothing
+// was measured) 64 slots of one vector, some 260 instructions, take 65 cycles at four a cycle, the two pipes for
+// vectors 58 of them and loads 36. Looking up x in byte planes too would fill the pipes for vectors for 106 cycles, and
+// loading places, codes and centroids one by one the two of loads for 96. Up to four vectors lie side by side, so that
+// the load of a slot and its multiplication serve all of them.
+#include "packed/window/neon.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#if defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+namespace dcz {
+namespace {
+
+Scan scan(const float* x, std::size_t columns) {
+  float32x4_t largest = vdupq_n_f32(0), squares[2] = {largest, largest};
+  uint32x4_t all = vdupq_n_u32(~0u);
+  const auto take = [&](float32x4_t value, float32x4_t& sum) {
+    const float32x4_t magnitude = vabsq_f32(value);
+    largest = vmaxq_f32(largest, magnitude);
+    sum = vfmaq_f32(sum, value, value);
+    all = vandq_u32(all, vcleq_f32(magnitude, vdupq_n_f32(3.4028235e38f)));
+  };
+  std::size_t i = 0;
+  for (; i + 8 <= columns; i += 8) {
+    take(vld1q_f32(x + i), squares[0]);
+    take(vld1q_f32(x + i + 4), squares[1]);
+  }
+  for (; i < columns; i += 4) {
+    std::array<float, 4> rest{};
+    std::copy(x + i, x + std::min(i + 4, columns), rest.begin());
+    take(vld1q_f32(rest.data()), squares[0]);
+  }
+  return {vmaxvq_f32(largest), vaddvq_f32(vaddq_f32(squares[0], squares[1])), vminvq_u32(all) != 0};
+}
+
+// Preparing -----------------------------------------------------------------------------------------------------------
+
+// Vectors in floats are kept in tiles of four, element by element; one that is left over by itself.
+constexpr std::size_t kTile = 4;
+
+std::size_t tile_width(const WindowTask& task, std::size_t vector) {
+  return task.vectors - vector / kTile * kTile == 1 ? 1 : kTile;
+}
+
+float* tile_of(const WindowTask& task, std::size_t vector) {
+  return reinterpret_cast<float*>(task.prepared) + vector / kTile * kTile * elements_of(task);
+}
+
+std::size_t prepared_bytes(const WindowTask& task) {
+  if (task.arithmetic != Arithmetic::floats) return task.vectors * planes_of(task.arithmetic) * elements_of(task);
+  const std::size_t last = task.vectors - 1;
+  return (last / kTile * kTile + tile_width(task, last)) * elements_of(task) * sizeof(float);
+}
+
+// The elements of a block, 0 to count - 1, and zeros.
+struct BlockOfX {
+  alignas(64) std::array<float, kBlockElements> elements{};
+  std::size_t count;
+
+  BlockOfX(const WindowTask& task, std::size_t vector, std::size_t block) {
+    const std::size_t columns = task.view->header.columns, begin = std::min(block * kBlockColumns, columns);
+    const float* const x = task.x + vector * columns + begin;
+    count = std::min(kBlockColumns, columns - begin);
+    std::copy(x, x + count, elements.begin());
+  }
+};
+
+void prepare_floats(const WindowTask& task, std::size_t vector) {
+  const std::size_t width = tile_width(task, vector);
+  // the last vector of a tile fills the lanes behind it
+  const std::size_t lanes = vector + 1 == task.vectors ? width - vector % kTile : 1;
+  float* out = tile_of(task, vector) + vector % kTile;
+  for (std::size_t block = 0; block < task.view->blocks; ++block) {
+    const BlockOfX x(task, vector, block);
+    for (const float element : x.elements) {
+      for (std::size_t lane = 0; lane < lanes; ++lane) out[lane] = lane == 0 ? element : 0;
+      out += width;
+    }
+  }
+}
+
+void prepare_integers(const WindowTask& task, std::size_t vector) {
+  const std::size_t stride = elements_of(task), planes = planes_of(task.arithmetic);
+  std::uint8_t* const out = task.prepared + vector * planes * stride;
+  const float32x4_t per_step = vdupq_n_f32(1 / task.steps[vector]);
+  for (std::size_t block = 0; block < task.view->blocks; ++block) {
+    const BlockOfX x(task, vector, block);
+    std::array<std::int32_t, kBlockElements> fixed;
+    for (std::size_t i = 0; i < kBlockElements; i += 4) {
+      vst1q_s32(fixed.data() + i, vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x.elements.data() + i), per_step)));
+    }
+    for (std::size_t plane = 0; plane < planes; ++plane) {
+      std::uint8_t* const bytes = out + plane * stride + block * kBlockElements;
+      const std::int32_t offset = plane + 1 < planes ? 128 : 0;
+      for (std::size_t i = 0; i < kBlockElements; ++i) {
+        bytes[i] = static_cast<std::uint8_t>((fixed[i] >> (8 * plane)) - offset);
+      }
+      std::memset(bytes + x.count, 0, kBlockElements - x.count);
+    }
+  }
+}
+
+void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
+  for (std::size_t v = first; v < last; ++v) {
+    task.arithmetic == Arithmetic::floats ? prepare_floats(task, v) : prepare_integers(task, v);
+  }
+}
+
+// Floats --------------------------------------------------------------------------------------------------------------
+
+// The centroids of a quarter: lane k of value[l] is that of slot k of lane l.
+struct Weights {
+  float32x4_t value[kQuarterRows];
+};
+
+template <unsigned kCodeBits>
+class Codebook {
+ public:
+  explicit Codebook(const float* centroids) {
+    alignas(16) std::array<std::uint8_t, 4 * kCentroids> bytes;
+    for (std::size_t i = 0; i < kCentroids; ++i) {
+      const auto bits = std::bit_cast<std::uint32_t>(centroids[i]);
+      for (std::size_t plane = 0; plane < 4; ++plane) {
+        bytes[plane * kCentroids + i] = static_cast<std::uint8_t>(bits >> (8 * plane));
+      }
+    }
+    for (std::size_t plane = 0; plane < 4; ++plane) {
+      if constexpr (kCodeBits == 4) planes_[plane] = vld1q_u8(bytes.data() + plane * kCentroids);
+      if constexpr (kCodeBits == 5) planes_[plane] = vld1q_u8_x2(bytes.data() + plane * kCentroids);
+    }
+  }
+
+  Weights find(uint8x16_t codes) const {
+    const uint8x16x2_t low = vzipq_u8(look_up(0, codes), look_up(1, codes));
+    const uint8x16x2_t high = vzipq_u8(look_up(2, codes), look_up(3, codes));
+    Weights found;
+    unrolled<2>([&](auto half) {
+      const uint16x8x2_t both = vzipq_u16(vreinterpretq_u16_u8(low.val[half]), vreinterpretq_u16_u8(high.val[half]));
+      found.value[2 * half] = vreinterpretq_f32_u16(both.val[0]);
+      found.value[2 * half + 1] = vreinterpretq_f32_u16(both.val[1]);
+    });
+    return found;
+  }
+
+ private:
+  static constexpr std::size_t kCentroids = std::size_t{1} << kCodeBits;
+
+  uint8x16_t look_up(std::size_t plane, uint8x16_t codes) const {
+    if constexpr (kCodeBits == 4) return vqtbl1q_u8(planes_[plane], codes);
+    if constexpr (kCodeBits == 5) return vqtbl2q_u8(planes_[plane], codes);
+  }
+
+  std::conditional_t<kCodeBits == 4, uint8x16_t, uint8x16x2_t> planes_[4];
+};
+
+// 256 centroids, which would be 16 look-ups for 16 slots and each byte plane: found by loads.
+template <>
+class Codebook<8> {
+ public:
+  explicit Codebook(const float* centroids) : centroids_(centroids) {}
+
+  Weights find(uint8x16_t codes) const {
+    Weights found;
+    unrolled<kQuarterRows>([&](auto row) {
+      const auto centroid = [&](auto slot) { return centroids_[vgetq_lane_u8(codes, 4 * row() + slot)]; };
+      found.value[row] =
+          float32x4_t{centroid(std::integral_constant<int, 0>{}), centroid(std::integral_constant<int, 1>{}),
+                      centroid(std::integral_constant<int, 2>{}), centroid(std::integral_constant<int, 3>{})};
+    });
+    return found;
+  }
+
+ private:
+  const float* centroids_;
+};
+
+// The place of the slot at byte `at` of 16, below 128 whatever the top bit is.
+std::size_t place_at(const std::uint64_t (&places)[2], std::size_t at) {
+  return places[at / 8] >> (8 * (at % 8)) & 127;
+}
+
+// What a quarter of a step adds to the sums of its rows. With kWidth 1, a sum has a lane for each slot; with kWidth
+// kTile, one for each vector, and slots are summed before they are added, so that sums wait less for each other.
+template <SlotOrder kOrder, std::size_t kWidth>
+void add_quarter(const std::uint8_t* stream, const float* window, const Weights& weights, float32x4_t* sums) {
+  std::uint64_t places[2];
+  std::memcpy(places, stream, sizeof places);
+  unrolled<kQuarterRows>([&](auto row) {
+    const auto x = [&](std::size_t slot) { return window + kWidth * place_at(places, place_of(kOrder, row, slot)); };
+    const float32x4_t weight = weights.value[row];
+    if constexpr (kWidth == 1) {
+      sums[row] = vfmaq_f32(sums[row], float32x4_t{*x(0), *x(1), *x(2), *x(3)}, weight);
+    } else {
+      float32x4_t four = vmulq_laneq_f32(vld1q_f32(x(0)), weight, 0);
+      four = vfmaq_laneq_f32(four, vld1q_f32(x(1)), weight, 1);
+      four = vfmaq_laneq_f32(four, vld1q_f32(x(2)), weight, 2);
+      four = vfmaq_laneq_f32(four, vld1q_f32(x(3)), weight, 3);
+      sums[row] = vaddq_f32(sums[row], four);
+    }
+  });
+}
+
+using Sums = std::array<float32x4_t, kStepRows>;
+
+// Pairs whose sums are added to the totals at once: they would lose digits in one long chain.
+constexpr std::size_t kSettle = 64;
+
+// Sums of a group's rows for the vector, or the tile of vectors, at `x`.
+template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
+[[gnu::flatten]] Sums sums_of(const WindowView& view, const Codebook<kCodeBits>& codebook, std::size_t group,
+                              const float* x) {
+  const Codebook<kCodeBits> kept = codebook;  // in registers
+  Sums totals{};
+  for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last;) {
+    float32x4_t sums[kStepRows]{};
+    for (const std::size_t settled = pair + std::min(kSettle, last - pair); pair < settled; ++pair) {
+      const std::uint8_t* const stream = view.stream + pair * view.stream_bytes;
+      unrolled<2>([&](auto step) {
+        const float* const window = x + view.start(2 * pair + step) * kBlockElements * kWidth;
+        unrolled<kQuarters>([&](auto quarter) {
+          const std::uint8_t* const places = stream + step * kStepSlots + quarter * kQuarterSlots;
+          const Weights weights = kept.find(read_codes<kCodeBits>(stream, step, quarter, vld1q_u8(places)));
+          add_quarter<kOrder, kWidth>(places, window, weights, sums + quarter * kQuarterRows);
+        });
+      });
+    }
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) totals[lane] = vaddq_f32(totals[lane], sums[lane]);
+  }
+  return totals;
+}
+
+template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
+void run_tile(const WindowTask& task, const Codebook<kCodeBits>& codebook, std::size_t group, std::size_t vector) {
+  const WindowView& view = *task.view;
+  const Sums sums = sums_of<kCodeBits, kOrder, kWidth>(view, codebook, group, tile_of(task, vector));
+  const std::size_t vectors = std::min(kWidth, task.vectors - vector);
+  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+    const std::uint32_t row = view.order[group * kStepRows + lane];
+    if (row >= view.header.rows) continue;
+    std::array<float, kTile> found{vaddvq_f32(sums[lane])};
+    if constexpr (kWidth != 1) vst1q_f32(found.data(), sums[lane]);
+    const float bias = task.bias ? task.bias[row] : 0;
+    for (std::size_t v = 0; v < vectors; ++v) task.y[(vector + v) * view.header.rows + row] = found[v] + bias;
+  }
+}
+
+template <unsigned kCodeBits, SlotOrder kOrder>
+void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
+  const Codebook<kCodeBits> codebook(task.view->codebook);
+  for (std::size_t group = first; group < last; ++group) {
+    for (std::size_t vector = 0; vector < task.vectors; vector += kTile) {
+      if (tile_width(task, vector) == 1) {
+        run_tile<kCodeBits, kOrder, 1>(task, codebook, group, vector);
+      } else {
+        run_tile<kCodeBits, kOrder, kTile>(task, codebook, group, vector);
+      }
+    }
+  }
+}
+
+// Which
+// ------------------------------------------------------------------------------------------------------------------
+
+bool has_dot_products() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__APPLE__)
+  return true;  // every M1 and later
+#else
+  return false;
+#endif
+}
+
+void run(const WindowTask& task, std::size_t first, std::size_t last) {
+  if (task.arithmetic == Arithmetic::floats) {
+    return by_layout(*task.view,
+                     [&](auto code_bits, auto order) { run_floats<code_bits(), order()>(task, first, last); });
+  }
+  static const bool dot_products = has_dot_products();
+  return dot_products ? run_window_neon_dot(task, first, last) : run_window_neon_long(task, first, last);
+}
+
+}  // namespace
+
+constinit const WindowKernel kWindowNeon{
+    {kMostVectors, kMostVectors, kMostVectors, kMostVectors}, scan, prepared_bytes, prepare, run, nullptr};
+
+}  // namespace dcz

@@ -1,0 +1,28 @@
+// The form `window` in integers, with the instructions that every aarch64 has: products of bytes as 16 bits, two
+// neighbours of which are added to 32.
+#include "packed/window/neon_integers.hpp"
+
+namespace dcz {
+namespace {
+
+struct LongProducts {
+  // Of two rows each; two neighbouring lanes belong to one row.
+  struct Sums {
+    int32x4_t low, high;
+  };
+
+  static void add(Sums& sums, int8x16_t x, int8x16_t digits) {
+    sums.low = vpadalq_s16(sums.low, vmull_s8(vget_low_s8(x), vget_low_s8(digits)));
+    sums.high = vpadalq_s16(sums.high, vmull_high_s8(x, digits));
+  }
+
+  static int32x4_t rows(const Sums& sums) { return vpaddq_s32(sums.low, sums.high); }
+};
+
+}  // namespace
+
+void run_window_neon_long(const WindowTask& task, std::size_t first, std::size_t last) {
+  run_integers<LongProducts>(task, first, last);
+}
+
+}  // namespace dcz

@@ -1,0 +1,224 @@
+// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Content").
+#include "values/values.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "block/block.hpp"
+#include "common/bits.hpp"
+#include "common/error.hpp"
+#include "common/parallel.hpp"
+#include "huffman/elias_gamma.hpp"
+
+namespace dcz {
+namespace {
+
+// Each number a bit width; `previous` of the first one.
+constexpr int kFirstStepWidth = 20;
+
+void put_bits(BitWriter& writer, std::uint64_t value, unsigned width) {
+  for (; width > 32; width -= 32, value >>= 32) {
+    writer.put(value & 0xffffffff, 32);
+    writer.flush();
+  }
+  writer.put(value & ((std::uint64_t{1} << width) - 1), width);
+  writer.flush();
+}
+
+std::uint64_t take_bits(BitReader& reader, unsigned width) {
+  std::uint64_t value = 0;
+  for (unsigned at = 0; at < width;) {
+    const unsigned step = std::min(32u, width - at);
+    value |= (reader.peek() & ((std::uint64_t{1} << step) - 1)) << at;
+    reader.skip(step);
+    at += step;
+  }
+  return value;
+}
+
+template <typename Item>
+Item turn(Item item, bool left) {
+  if constexpr (sizeof(Item) == 1) return std::rotl(item, left ? 1 : -1);
+  return static_cast<Item>(std::rotl(item, left ? 1 : -1));
+}
+
+// Calls with the unsigned integer that has so many bytes.
+template <typename Call>
+void with_item(unsigned bytes, const Call& call) {
+  if (bytes == 1) {
+    call(std::uint8_t{});
+  } else if (bytes == 2) {
+    call(std::uint16_t{});
+  } else if (bytes == 4) {
+    call(std::uint32_t{});
+  } else if (bytes == 8) {
+    call(std::uint64_t{});
+  } else {
+    throw std::invalid_argument("elements have 1, 2, 4 or 8 bytes");
+  }
+}
+
+template <typename Item>
+Item load_item(const std::uint8_t* from) {
+  Item item = 0;
+  for (unsigned i = 0; i < sizeof(Item); ++i) item = static_cast<Item>(item | Item{from[i]} << (8 * i));
+  return item;
+}
+
+template <typename Item>
+void store_item(std::uint8_t* to, Item item) {
+  for (unsigned i = 0; i < sizeof(Item); ++i) to[i] = static_cast<std::uint8_t>(item >> (8 * i));
+}
+
+// Reads a block of one symbol a survivor; use(symbols, first survivor) for each group.
+template <typename Use>
+void each_group(const BlockReader& reader, unsigned threads, const Use& use) {
+  in_parallel(reader.groups(), threads, [&](std::size_t number) {
+    const auto group = reader.group(number);
+    const auto symbols = std::make_unique_for_overwrite<std::uint8_t[]>(group.count);
+    reader.read(number, {symbols.get(), group.count});
+    use(std::span<const std::uint8_t>{symbols.get(), group.count}, group.first);
+  });
+}
+
+}  // namespace
+
+std::vector<std::uint8_t> pack_ascending(std::span<const std::uint64_t> values, unsigned width) {
+  if (!values.empty() && static_cast<unsigned>(std::bit_width(values.back())) > width) {
+    throw std::invalid_argument(std::to_string(values.back()) + " does not fit " + std::to_string(width) + " bits");
+  }
+  BitWriter writer;
+  int previous = kFirstStepWidth;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (i == 0) {
+      put_bits(writer, values[0], width);
+      continue;
+    }
+    if (values[i] <= values[i - 1]) throw std::invalid_argument("a codebook ascends strictly");
+    const std::uint64_t step = values[i] - values[i - 1];
+    const int digits = static_cast<int>(std::bit_width(step)), change = digits - previous;
+    put_token(writer, static_cast<std::uint32_t>(change > 0 ? 2 * change - 1 : -2 * change));
+    put_bits(writer, step, static_cast<unsigned>(digits - 1));
+    previous = digits;
+  }
+  return writer.finish();
+}
+
+std::vector<std::uint64_t> unpack_ascending(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count,
+                                            unsigned width) {
+  const std::size_t begin = offset;
+  BitReader reader(data.subspan(std::min(offset, data.size())));
+  const std::uint64_t largest = ~std::uint64_t{0} >> (64 - width);
+  std::vector<std::uint64_t> values;
+  int digits = kFirstStepWidth;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i == 0) {
+      values.push_back(take_bits(reader, width));
+      continue;
+    }
+    const auto token = static_cast<int>(take_token(reader, "codebook", begin));
+    digits += token % 2 == 1 ? (token + 1) / 2 : -token / 2;
+    if (digits < 1 || digits > static_cast<int>(width)) {
+      throw FormatError("codebook at byte " + std::to_string(begin) + " has a step of " + std::to_string(digits) +
+                        " bits, expected 1 to " + std::to_string(width));
+    }
+    const std::uint64_t step = take_bits(reader, static_cast<unsigned>(digits - 1)) | std::uint64_t{1} << (digits - 1);
+    if (step > largest - values.back()) {
+      throw FormatError("codebook at byte " + std::to_string(begin) + " leaves its " + std::to_string(width) + " bits");
+    }
+    values.push_back(values.back() + step);
+  }
+  if (reader.overrun()) throw FormatError("codebook at byte " + std::to_string(begin) + " is truncated");
+  if (!reader.padding_is_zero()) {
+    throw FormatError("codebook at byte " + std::to_string(begin) + " has padding bits that are not zero");
+  }
+  offset += reader.size_bytes();
+  return values;
+}
+
+std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, const Survivors& survivors,
+                                       unsigned item_bytes, unsigned byte, bool is_float) {
+  std::vector<std::uint8_t> block, plane;
+  with_item(item_bytes, [&](auto zero) {
+    using Item = decltype(zero);
+    const auto source = [&](std::size_t first, std::size_t count) {
+      plane.resize(count);
+      survivors.visit(first, count, [&](std::size_t at, std::size_t i) {
+        const Item item = load_item<Item>(dense.data() + at * sizeof(Item));
+        plane[i] = static_cast<std::uint8_t>((is_float ? turn(item, true) : item) >> (8 * byte));
+      });
+      return std::span<const std::uint8_t>(plane);
+    };
+    block = encode_block(source, survivors.count());
+  });
+  return block;
+}
+
+std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float) {
+  std::vector<std::uint8_t> out;
+  const Survivors all({}, elements.size() / item_bytes);
+  for (unsigned byte = item_bytes; byte-- > 0;) {
+    const auto block = encode_plane(elements, all, item_bytes, byte, is_float);
+    out.insert(out.end(), block.begin(), block.end());
+  }
+  return out;
+}
+
+void decode_planes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,
+                   unsigned item_bytes, bool is_float, std::span<std::uint8_t> dense, unsigned threads) {
+  for (unsigned byte = item_bytes; byte-- > 0;) {
+    const BlockReader reader(data, offset, survivors.count(), 256);
+    each_group(reader, threads, [&](auto symbols, std::size_t first) {
+      std::uint8_t* const out = dense.data() + byte;
+      survivors.visit(first, symbols.size(), [&](std::size_t at, std::size_t i) { out[at * item_bytes] = symbols[i]; });
+    });
+  }
+  if (!is_float) return;
+  with_item(item_bytes, [&](auto zero) {
+    using Item = decltype(zero);
+    for (std::size_t at = 0; at < dense.size(); at += sizeof(Item)) {
+      store_item(dense.data() + at, turn(load_item<Item>(dense.data() + at), false));
+    }
+  });
+}
+
+namespace {
+
+// Calls with a function that puts codes of survivors, from number `first` on, to their places.
+template <typename Call>
+void with_placer(const Survivors& survivors, std::span<const std::uint8_t> codebook, unsigned item_bytes,
+                 std::span<std::uint8_t> dense, const Call& call) {
+  with_item(item_bytes, [&](auto zero) {
+    using Item = decltype(zero);
+    std::array<Item, 256> elements{};
+    std::memcpy(elements.data(), codebook.data(), codebook.size());
+    std::uint8_t* const out = dense.data();
+    call([&](std::span<const std::uint8_t> codes, std::size_t first) {
+      survivors.visit(first, codes.size(), [&](std::size_t at, std::size_t i) {
+        std::memcpy(out + at * sizeof(Item), &elements[codes[i]], sizeof(Item));
+      });
+    });
+  });
+}
+
+}  // namespace
+
+void decode_codes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,
+                  std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense,
+                  unsigned threads) {
+  const BlockReader reader(data, offset, survivors.count(), codebook.size() / item_bytes);
+  with_placer(survivors, codebook, item_bytes, dense, [&](const auto& place) { each_group(reader, threads, place); });
+}
+
+void place_codes(std::span<const std::uint8_t> codes, const Survivors& survivors,
+                 std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense) {
+  if (codes.size() != survivors.count()) throw std::invalid_argument("there is not one code for each survivor");
+  with_placer(survivors, codebook, item_bytes, dense, [&](const auto& place) { place(codes, 0); });
+}
+
+}  // namespace dcz

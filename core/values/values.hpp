@@ -1,0 +1,39 @@
+// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Content").
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/survivors.hpp"
+
+namespace dcz {
+
+// A codebook's elements as strictly ascending integers of `width` bits, 8 to 64.
+std::vector<std::uint8_t> pack_ascending(std::span<const std::uint64_t> values, unsigned width);
+std::vector<std::uint64_t> unpack_ascending(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count,
+                                            unsigned width);
+
+// Elements of `item_bytes` 1, 2, 4 or 8 as one block for each of their bytes, the most significant first. With
+// `is_float` an element is turned left by one bit, so that a float's exponent begins a byte.
+std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float);
+
+// The block of one of these bytes, 0 for the least significant, of the survivors in `dense`.
+std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, const Survivors& survivors,
+                                       unsigned item_bytes, unsigned byte, bool is_float);
+
+// Elements behind one another -> to their places in `dense`, which is all zero before.
+void decode_planes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,
+                   unsigned item_bytes, bool is_float, std::span<std::uint8_t> dense, unsigned threads);
+
+// A block of codes, each its centroid's element in `codebook` -> to their places in `dense`, which is all zero before.
+void decode_codes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,
+                  std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense,
+                  unsigned threads);
+
+// Codes of all survivors, each its centroid's element in `codebook` -> to their places in `dense`, all zero before.
+void place_codes(std::span<const std::uint8_t> codes, const Survivors& survivors,
+                 std::span<const std::uint8_t> codebook, unsigned item_bytes, std::span<std::uint8_t> dense);
+
+}  // namespace dcz
