@@ -129,10 +129,10 @@ def kmeans(result: Result) -> list[str]:
 def neon_instructions(result: Result) -> list[str]:
     text = (
         f"{result['unit'].capitalize()} on 64-bit ARM, under emulation: the geometric mean over the layers. The fewest "
-        f"are bold, on CPUs with `sdot` and on CPUs without. Larger batches take what 16 takes. The limits: "
-        f"{'; '.join(result['limits'])}."
+        f"are bold, on CPUs with `sdot` and on CPUs without. Larger batches take what 16 takes."
     )
-    blocks = [text]
+    limits = " ".join(f"{limit[0].upper()}{limit[1:]}." for limit in result["limits"])
+    blocks = [text, limits]
     for centroids, found in result["centroids"].items():
         names = list(found["means"]["int8"]["1"])
         rows = []
