@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompression.checkpoint.checkpoint import Opened
-from deepcompression.checkpoint.torch_zip import Archive, Memory
+from deepcompression.checkpoint.torch_zip import check_members, member_names
 from deepcompression.checkpoint.torchao import PACKAGE, Parts, allow_parts, parts_of
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
 from deepcompression.common.messages import some
@@ -33,8 +33,8 @@ _REMEDY = (
 
 class StateDictCheckpoint(Opened):
     """A file of torch.save with a mapping from names to tensors, read with `weights_only`; mapped into memory a part at
-    a time, but read whole if it is in the format that torch wrote before version 1.6. Checksums are looked at when a
-    tensor is read.
+    a time, but read whole if it is in the format that torch wrote before version 1.6. Opening compares the checksums of
+    an archive, so that its file is read twice.
 
     Raises ValueError, with reason and remedy, for one that holds more than tensors, FormatError for a damaged one.
     """
@@ -43,33 +43,26 @@ class StateDictCheckpoint(Opened):
         self.path = path
         self._lock = threading.Lock()
         self._touched = 0
-        self._archive = Archive.of(path)
-        if self._archive is not None and "constants.pkl" in self._archive.names:
+        members = member_names(path)
+        self._mapped = members is not None
+        if members is not None and "constants.pkl" in members:
             raise ValueError(
                 f"{path}: is a TorchScript archive, code and all, which is not opened; {_REMEDY}; "
                 "here model is torch.jit.load(...)"
             )
-        self._offsets: Mapping[Memory, int] = {}
+        if self._mapped:
+            check_members(path)
         self._tensors: dict[str, Tensor] | None = None
         (tensors, metadata), self.notes = self._load()
         self.metadata: dict[str, str] = metadata
-        if self._archive is None:
+        if not self._mapped:
             self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
         self.entries = _entries(path, tensors)
 
     def _load(self) -> tuple[Parts, tuple[str, ...]]:
-        parts, notes = _state_in(self.path, _load(self.path, self._archive is not None))
-        if self._archive is not None:
-            self._offsets = self._archive.offsets(_memory(tensor) for tensor in parts.tensors.values())
+        parts, notes = _state_in(self.path, _load(self.path, self._mapped))
         self._tensors = parts.tensors
         return parts, notes
-
-    def _check(self, name: str, tensor: Tensor, offset: int) -> None:
-        """Raises FormatError if the bytes that a tensor is a part of are not those that were written."""
-        import torch
-
-        assert self._archive is not None
-        self._archive.check(offset, torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy(), name)
 
     def read(self, name: str) -> DenseTensor:
         from deepcompression.tensors.from_torch import from_torch
@@ -79,34 +72,24 @@ class StateDictCheckpoint(Opened):
             if self._tensors is None:
                 self._load()
             assert self._tensors is not None
-            tensor, offsets = self._tensors.get(name), self._offsets
+            tensor = self._tensors.get(name)
         if tensor is None or tuple(tensor.shape) != entry.shape:
             raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
-        memory = _memory(tensor)
-        if (offset := offsets.get(memory)) is not None:
-            self._check(name, tensor, offset)
+        touched = max(entry.nbytes, tensor.untyped_storage().nbytes())
         tensor = tensor.detach().resolve_conj().resolve_neg()
         found = from_torch(name, tensor)
         if tensor.is_contiguous():
             # it is still in the mapped file
             found = DenseTensor(found.dtype, found.elements.copy())
         with self._lock:
-            self._touched += max(entry.nbytes, memory.length)
-            if self._archive is not None and self._touched > _RENEW_BYTES:
+            self._touched += touched
+            if self._mapped and self._touched > _RENEW_BYTES:
                 # the last thread that still reads from this mapping lets go of it
                 self._tensors, self._touched = None, 0
         return found
 
     def close(self) -> None:
         self._tensors = {}
-
-
-def _memory(tensor: Tensor) -> Memory:
-    """Without length for one that `_entries` refuses."""
-    if tensor.is_meta or str(tensor.layout) != "torch.strided" or hasattr(tensor, "__tensor_flatten__"):
-        return Memory(0, 0)
-    storage = tensor.untyped_storage()
-    return Memory(storage.data_ptr(), storage.nbytes())
 
 
 def _load(path: Path, mapped: bool, again: bool = False) -> object:
