@@ -1,4 +1,4 @@
-"""ONNX models: what is taken out, and that what is put back runs to the same bits."""
+"""ONNX models: the tensors taken out of them, and models put back that run to the same bits."""
 
 import tracemalloc
 

@@ -41,7 +41,7 @@ def test_data_that_do_not_fit_their_shape_are_refused(tensor, words, path):
 
 
 def test_every_truncation_is_refused_or_gives_tensors_of_the_model(path):
-    """A message that ends between two fields is a message: what is left of it may be read, and never more."""
+    """A message that ends between two fields is a message: its rest may be read, and never more."""
     save(chain(), path)
     whole = path.read_bytes()
     tensors, _ = read_tensors(path)
@@ -94,7 +94,7 @@ def test_tensors_that_are_not_those_of_the_graph_are_refused(path):
     tensors, metadata = read_tensors(path)
     out = path.with_name("out.onnx")
     less = {name: tensor for name, tensor in tensors.items() if name != "w1"}
-    with pytest.raises(ValueError, match="the graph has a place for w1, of which there is no tensor"):
+    with pytest.raises(ValueError, match="the graph has a place for w1, but there are no such tensors"):
         write_tensors(out, less, metadata)
     with pytest.raises(ValueError, match="the graph has no place for w9"):
         write_tensors(out, tensors | {"w9": tensors["w1"]}, metadata)

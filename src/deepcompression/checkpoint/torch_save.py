@@ -124,7 +124,7 @@ def _load(path: Path, mapped: bool, again: bool = False) -> object:
 
 
 def _needed(path: Path, error: str, mapped: bool) -> set[str]:
-    """What stands in the file beyond tensors and plain values."""
+    """The names of objects in the file beyond tensors and plain values."""
     from torch import serialization
 
     if "Weights only load failed" not in error:
@@ -136,10 +136,10 @@ def _needed(path: Path, error: str, mapped: bool) -> set[str]:
 
 
 def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
-    """The state_dict in what was loaded, made of plain tensors, and notes on what is left out.
+    """The state_dict in a loaded object, made of plain tensors, and notes on the parts that are left out.
 
     A mapping in which one of `WRAPPERS` is a mapping with tensors is but a wrapper: that one is taken, again and again.
-    What stands beside it (an optimizer, settings) is left out; so are values in the state_dict that are no tensors.
+    Objects beside it (an optimizer, settings) are left out, and values in the state_dict that are no tensors.
     """
     import torch
 
@@ -173,7 +173,7 @@ def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
     if not tensors and len(found):
         raise ValueError(f"{path}: there are no tensors in it, but {some(map(str, found))}; {_REMEDY}")
     if others := [str(name) for name in found if name not in tensors]:
-        notes.append(f"What is no tensor is left out: {some(others)}.")
+        notes.append(f"Values that are no tensors are left out: {some(others)}.")
     try:
         return parts_of(tensors), tuple(notes)
     except ValueError as error:
@@ -189,7 +189,7 @@ def _has_tensors(value: Any) -> bool:
 
 
 def _hides_tensors(value: Any) -> bool:
-    """Whether tensors stand anywhere inside of what is none."""
+    """Whether there are tensors anywhere inside of a value that is none."""
     import torch
 
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple | set) else ()

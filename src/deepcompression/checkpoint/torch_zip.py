@@ -46,7 +46,7 @@ def check_members(path: Path) -> None:
     """Raises FormatError for an archive with a member whose bytes do not have its checksum, or that is compressed.
 
     torch maps an archive without comparing checksums. So the file is read once more here, in chunks, and at most whole.
-    A member for which torch was told to compute no checksum is not compared.
+    Members without a checksum, which torch writes where it is asked to, are not compared.
     """
     with _opened(path) as archive:
         members = archive.infolist()

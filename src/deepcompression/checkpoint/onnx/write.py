@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Read = Callable[[str], DenseTensor]
 
-# of the data of each tensor in a file beside the model, so that pages of it can be mapped
+# the data of each tensor in a file beside the model begin at a multiple, so that pages can be mapped
 _ALIGNMENT = 4096
 
 
@@ -26,7 +26,7 @@ def write_onnx(path: Path, entries: Mapping[str, TensorEntry], read: Read, graph
     """Puts each tensor where its mark stands, as raw data. A model over 2 GB, which no ONNX file can hold, gets its
     data in `path`.data, as external data, written one tensor at a time.
 
-    Raises FormatError for a graph that is none, ValueError for tensors that are not those of the graph.
+    Raises FormatError for a graph that is none, ValueError for other tensors than the graph's.
     """
     onnx = import_onnx()
     try:
@@ -44,7 +44,7 @@ def write_onnx(path: Path, entries: Mapping[str, TensorEntry], read: Read, graph
 
 def _check(entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[str | None, tuple[int, ...]]]) -> None:
     if missing := expected.keys() - entries.keys():
-        raise ValueError(f"the graph has a place for {some(missing)}, of which there is no tensor")
+        raise ValueError(f"the graph has a place for {some(missing)}, but there are no such tensors")
     if unknown := entries.keys() - expected.keys():
         raise ValueError(f"the graph has no place for {some(unknown)}")
     for name, (dtype, shape) in expected.items():
