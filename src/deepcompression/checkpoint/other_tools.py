@@ -1,4 +1,4 @@
-"""What other tools have pruned or quantized, seen by names and dtypes: made plain, or kept as it is."""
+"""Tensors that other tools pruned or quantized, recognised by names and dtypes: made plain, or kept as they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRUNE, UNKNOWN = "torch.nn.utils.prune", "unknown"
 
 @dataclass(frozen=True)
 class Recognised:
-    """What one tool left in a checkpoint.
+    """The traces of one tool in a checkpoint.
 
     kind     its name, or `UNKNOWN`
     tensors  by their names in the file
@@ -41,9 +41,8 @@ class RecognisedCheckpoint(Opened):
     """A checkpoint in which unfinished pruning is finished: `x_orig` and `x_mask` are the one tensor `x`, zero (without
     a sign) where the mask is.
 
-    recognised  what was found, and what looks packed but is not known
-    exact       names of tensors that must stay bit for bit as they are, neither pruned nor shared: packed weights,
-                their scales and zero points
+    recognised  the traces of tools, and tensors that look packed by an unknown one
+    exact       packed weights, their scales and zero points
     """
 
     def __init__(self, source: Checkpoint) -> None:
@@ -62,10 +61,10 @@ class RecognisedCheckpoint(Opened):
             mask = None if part.mask is None else _root(source, part.mask)
             root = roots.setdefault(_Part(_root(source, part.name), mask), name)
             self.entries[name] = TensorEntry(name, entry.dtype, entry.shape, None if root == name else root)
+        self.packed = self._packed()
 
-    @property
-    def packed(self) -> str:
-        """Why nothing can be pruned or shared: all weights are exact, and by whom; empty if some are not."""
+    def _packed(self) -> str:
+        """The reason where all weights are exact; empty where some are not."""
         entries = self.entries.values()
         free = (each for each in entries if each.dtype in WEIGHT_DTYPES and each.name not in self.exact)
         if not self.exact or any(len(each.shape) >= 2 and each.nbytes for each in free):
@@ -141,7 +140,7 @@ def _quantized(source: Checkpoint) -> Iterator[Recognised]:
         tensors["torchao"] = dict.fromkeys(claimed)
         counts["torchao"] = len({name for names in claimed.values() for name in names})
     for parts in layers.values():
-        # one that torchao tells of is told of once
+        # a weight that torchao's metadata name counts once
         free = {local: entry for local, entry in parts.items() if entry.name not in claimed}
         for kind, rule in _RULES.items():
             if locals_ := rule(free):
@@ -249,7 +248,7 @@ _SCALES = {
 
 
 def _suspect(parts: Parts) -> set[str]:
-    """Those, and what is no ordinary float beside them."""
+    """Those, and the tensors beside them that are no ordinary floats."""
     codes = {local for local, entry in parts.items() if entry.dtype in _CODES and local != "num_batches_tracked"}
     found = _SUSPECT & parts.keys() | (_SCALES & parts.keys() if codes else set())
     return found | codes if found else set()
