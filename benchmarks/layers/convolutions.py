@@ -22,7 +22,7 @@ from torch import nn
 
 import deepcompression as dc
 from benchmarks import tensors, timing
-from benchmarks.environment import RESULTS, ROOT, command, conclude, demand, environment, write_result
+from benchmarks.environment import demand, main
 from benchmarks.layers import onnx_peers
 from benchmarks.layers.ours import error
 from benchmarks.networks import NETWORKS
@@ -152,13 +152,7 @@ def demands(found: dict[str, Found]) -> list[Found]:
     return rows
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="+", choices=TABLES, default=tuple(TABLES))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--budget", type=float, default=120, help="seconds of all turns")
-    parser.add_argument("--result", help="name that a restricted run is kept by, in build/benchmarks")
-    arguments = parser.parse_args()
+def measure_all(arguments: argparse.Namespace) -> Found:
     timing.clean_environment()
     threadpoolctl.threadpool_limits(arguments.threads)
     torch.set_num_threads(arguments.threads)
@@ -166,19 +160,15 @@ def main() -> int:
     share = arguments.budget / len(names)
     with torch.inference_mode():
         found = {f"{network} {name}": measure(network, name, arguments.threads, share) for network, name in names}
-    result = {
-        "command": command("benchmarks.layers.convolutions"),
-        **environment(["torch", "onnxruntime", "onnx"]),
-        "threads": arguments.threads,
-        "layers": found,
-        "demands": demands(found),
-    }
-    whole = tuple(arguments.networks) == tuple(TABLES) and arguments.threads == 1
-    name = arguments.result or ("convolutions" if whole else None)
-    if name:
-        write_result(name, result, RESULTS if name == "convolutions" else ROOT / "build" / "benchmarks")
-    return conclude(result)
+    return {"layers": found, "demands": demands(found)}
 
+
+OPTIONS = {
+    "--networks": {"nargs": "+", "choices": TABLES, "default": tuple(TABLES)},
+    "--threads": 1,
+    "--budget": {"type": float, "default": 120, "help": "seconds of all turns"},
+}
+PACKAGES = ("torch", "onnxruntime", "onnx")
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("convolutions", measure_all, OPTIONS, ["networks", "threads"], PACKAGES))
