@@ -25,7 +25,7 @@ from benchmarks import tensors, timing
 from benchmarks.environment import demand, main
 from benchmarks.layers import onnx_peers
 from benchmarks.layers.ours import error
-from benchmarks.networks import NETWORKS
+from benchmarks.networks import convolutions
 from deepcompression.tensors.tensor import CompressedTensor
 
 TABLES = {"AlexNet": tensors.ALEXNET, "VGG-16": tensors.VGG16}
@@ -35,25 +35,6 @@ DEMANDED, BOUND, DENSE_BOUND = 1.2, 1e-6, 1e-5
 HELD = 1 / 3
 
 Found = dict[str, Any]
-
-
-def layers(network: str) -> dict[str, tuple[nn.Conv2d, tuple[int, ...]]]:
-    """The convolutions, on no device, and the shape of what they are given."""
-    found: dict[str, tuple[nn.Conv2d, tuple[int, ...]]] = {}
-    with torch.device("meta"):
-        model = NETWORKS[network].build()
-        for name, module in model.named_children():
-            if isinstance(module, nn.Conv2d):
-
-                def note(each: nn.Module, given: Any, name: str = name) -> None:
-                    assert isinstance(each, nn.Conv2d)
-                    found[name] = (each, tuple(given[0].shape))
-
-                module.register_forward_pre_hook(note)
-        model(torch.empty(1, *NETWORKS[network].shape))
-    for module, _ in found.values():
-        module._forward_pre_hooks.clear()
-    return found
 
 
 def peers(module: nn.Conv2d, weight: torch.Tensor, x: torch.Tensor, threads: int) -> dict[str, Callable[[], Any]]:
@@ -104,7 +85,7 @@ def ours(module: nn.Conv2d, tensor: CompressedTensor, x: torch.Tensor) -> tuple[
 
 def measure(network: str, name: str, threads: int, seconds: float) -> Found:
     """Milliseconds and errors by task, bytes of weights dense and compressed."""
-    module, shape = layers(network)[name]
+    module, shape = convolutions(network)[name]
     size, density = TABLES[network][name]
     tensor = tensors.convolution(size, density)
     weight = torch.from_numpy(tensor.numpy())
@@ -156,7 +137,7 @@ def measure_all(arguments: argparse.Namespace) -> Found:
     timing.clean_environment()
     threadpoolctl.threadpool_limits(arguments.threads)
     torch.set_num_threads(arguments.threads)
-    names = [(network, name) for network in arguments.networks for name in layers(network)]
+    names = [(network, name) for network in arguments.networks for name in convolutions(network)]
     share = arguments.budget / len(names)
     with torch.inference_mode():
         found = {f"{network} {name}": measure(network, name, arguments.threads, share) for network, name in names}
