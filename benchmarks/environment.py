@@ -18,8 +18,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 # Where restricted runs are kept.
 KEPT = ROOT / "build" / "benchmarks"
 
-Option = Mapping[str, Any] | int
-
 
 def environment(packages: Iterable[str] = ()) -> dict[str, Any]:
     """Commit, whether the files differ from it, versions of `packages` (None if missing), machine."""
@@ -62,7 +60,7 @@ def cpu_name() -> str:
 def main(
     name: str,
     measure: Callable[[argparse.Namespace], dict[str, Any]],
-    options: Mapping[str, Option],
+    options: Mapping[str, Any],
     parts: Iterable[str] = (),
     packages: Iterable[str] = (),
 ) -> int:
