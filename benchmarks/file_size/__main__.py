@@ -120,7 +120,7 @@ def measure(tensors: Group, peers: Peers) -> dict[str, Any]:
 
 
 def demands(found: dict[str, Any], skipped: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """What the sizes must show."""
+    """The demands on sizes."""
     for profile, limit in (("fast", 545_000), ("small", 515_000)):
         size = found["squeezenet"]["whole"][profile]
         yield demand(f"squeezenet: `{profile}` at most {limit:,} B", f"{size:,} B", size <= limit)

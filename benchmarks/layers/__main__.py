@@ -73,7 +73,7 @@ class Measurement:
         return not self.only or any(part in name for part in self.only)
 
     def make(self, batch: int, threads: int, found: Found) -> dict[str, timing.Task]:
-        """The tasks by name; errors, bytes and what is missing go into `found`."""
+        """The tasks by name; errors, bytes and missing tasks go into `found`."""
         tasks: dict[str, timing.Task] = {}
         x, flush = np.ascontiguousarray(self.x[:batch]), timing.flush_of(threads)
 
@@ -110,7 +110,7 @@ class Measurement:
 
 
 def measure(name: str, arguments: argparse.Namespace, worker: Worker | None, seconds: float) -> Found:
-    """Of one layer: milliseconds by case and task, rounds, errors, bytes, what is missing."""
+    """One layer: milliseconds by case and task, rounds, errors, bytes, missing tasks."""
     found: Found = shape(name) | {"ms": {}, "rounds": {}, "errors": {}, "bytes": {}, "missing": {}}
     one = Measurement(name, arguments.centroids, worker, arguments.only)
     for threads, batch in itertools.product(arguments.threads, arguments.batch):

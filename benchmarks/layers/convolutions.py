@@ -1,6 +1,6 @@
 """Times the convolutions of AlexNet and VGG-16 from compressed weights beside the same ones dense in float32.
 
-Batch 1, hot caches, one thread unless told; synthetic weights at the paper's densities, 256 centroids. They take turns
+Batch 1, hot caches, one thread by default; synthetic weights at the paper's densities, 256 centroids. They take turns
 in one process, and every result is held against float64.
 """
 

@@ -53,7 +53,7 @@ class Worker(worker.Worker):
         np.save(Path(self.folder.name) / "weight.npy", weight)
 
     def make(self, name: str, x: Array, threads: int) -> tuple[worker.Task, Array]:
-        """What takes turns, and y."""
+        """A task that takes turns, and y."""
         paths = {each: str(Path(self.folder.name) / f"{each}.npy") for each in ("weight", "x", "y")}
         np.save(paths["x"], x)
         self.ask(make=name, threads=threads, int8=PEERS[name][1], **paths)

@@ -1,8 +1,8 @@
 """Times whole networks dense and compressed, their peak memory, and the first result from a file that no cache holds.
 
 The two LeNets as they were trained, AlexNet and VGG-16 with synthetic weights at the paper's densities. Each
-measurement has a process of its own, and the ways take turns. Memory is what is resident at the peak above what it is
-after the imports; only the file of the weights is cold, the libraries are not.
+measurement has a process of its own, and the ways take turns. Memory is the resident peak
+less the memory after the imports. Only the file of the weights is cold, the libraries are not.
 """
 
 from __future__ import annotations

@@ -28,11 +28,11 @@ from deepcompression.tensors.slices import spans
 
 MEGABYTE = 1 << 20
 
-# what is promised: bytes beyond twice the largest tensor, and beyond a network's weights
+# promises: bytes beyond twice the largest tensor, and beyond a network's weights
 SPARE_BYTES = 300 * MEGABYTE
 BEYOND_WEIGHTS_BYTES = 1000 * MEGABYTE
 
-# ru_maxrss of a new process counts what the one before it held; what the system tells of the memory itself does not
+# ru_maxrss of a new process counts the memory of the one before it; the system's VmHWM does not
 PEAK = """
 import resource, sys
 from pathlib import Path
@@ -127,7 +127,7 @@ def _elements(made: Made, rng: np.random.Generator) -> Iterator[bytes]:
 
 
 def compressed(source: Path, recipe: Recipe, workers: int, folder: Path) -> dict[str, Any]:
-    """What compressing takes, measured in a process of its own."""
+    """Seconds, memory and bytes of compressing, measured in a process of its own."""
     output = folder / "out.dcz"
     arguments = [sys.executable, "-c", PEAK + CHILD, str(source), str(output), recipe.model_dump_json(), str(workers)]
     done = subprocess.run(arguments, check=True, capture_output=True, text=True)

@@ -35,8 +35,8 @@ BATCH = 32
 
 
 def gaps(tensor: CompressedTensor) -> Symbols:
-    """How many pruned elements stand before each survivor, with the escape that takes the fewest bytes: a symbol that
-    skips so many of them and holds no survivor.
+    """The number of pruned elements before each survivor, with the escape that takes the fewest bytes. An escape is a
+    symbol that skips as many elements and holds no survivor.
     """
     skipped = np.diff(tensor.positions, prepend=-1) - 1
 

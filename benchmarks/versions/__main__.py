@@ -1,9 +1,9 @@
 """Times this version beside an older one: layers, convolutions, coding and reading, of the same weights.
 
 `--old DIR` is a checkout with its built extension in DIR/src/deepcompression: `git worktree add DIR COMMIT`, then
-build it there with CMake. Each version has a process of its own. They take strict turns, of which the first alternates.
-A ratio is that of the medians of two turns, one after the other; its median over the rounds counts. A ratio that noise
-may have moved beyond the bound is measured again with everything made anew, and all its rounds count.
+build it there with CMake. Each version has a process of its own. They take strict turns, and the first of them
+alternates. A round's ratio is that of the medians of two turns; the median over the rounds counts. A ratio that noise
+may have moved beyond the bound is measured again from new packed weights, and all its rounds count.
 """
 
 from __future__ import annotations
