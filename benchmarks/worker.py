@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,13 +33,15 @@ class Worker:
         self, name: str, command: Sequence[str], folder: str | os.PathLike[str], environment: Mapping[str, str]
     ) -> None:
         self.name = name
+        # its messages; closed with the worker
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command,
             cwd=folder,
             env=os.environ | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.said,
             text=True,
         )
 
@@ -48,16 +51,23 @@ class Worker:
         try:
             print(json.dumps(command), file=self.process.stdin, flush=True)
         except BrokenPipeError:
-            raise WorkerError(f"{self.name} has ended") from None
+            raise self._ended() from None
 
     def receive(self) -> Message:
         """The answer. Raises WorkerError."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        answer: Message = json.loads(line) if line else {"error": "has ended"}
+        if not line:
+            raise self._ended()
+        answer: Message = json.loads(line)
         if "error" in answer:
             raise WorkerError(f"{self.name} {answer['error']}")
         return answer
+
+    def _ended(self) -> WorkerError:
+        self.process.wait()
+        self.said.seek(0)
+        return WorkerError(f"{self.name} has ended: {(self.said.read().strip().splitlines() or ['no message'])[-1]}")
 
     def ask(self, **command: Any) -> Message:
         """Raises WorkerError."""
@@ -67,6 +77,7 @@ class Worker:
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
+        self.said.close()
 
 
 class Task:

@@ -100,8 +100,8 @@ def test_workers_of_two_versions_measure_every_kind_of_task(measured):
 def test_a_failed_command_and_an_ended_worker_are_errors(workers):
     with pytest.raises(WorkerError, match="old failed: FileNotFoundError"):
         workers["old"].ask(make="x", kind="decoding", file="no such file", threads=1)
-    ended = Worker("DeepSparse", [sys.executable, "-c", ""], ROOT, {})
-    with pytest.raises(WorkerError, match="DeepSparse has ended"):
+    ended = Worker("DeepSparse", [sys.executable, "-c", "import deepsparse_nowhere"], ROOT, {})
+    with pytest.raises(WorkerError, match=r"DeepSparse has ended: ModuleNotFoundError.*deepsparse_nowhere"):
         ended.ask(forget=True)
     ended.close()
 
