@@ -49,12 +49,13 @@ def compare(old: timing.Task, new: timing.Task, seconds: float) -> Rounds:
     """Seconds of a call, old and new, of each round: as many as the time allows."""
     end = time.perf_counter() + seconds
     known = max(statistics.median(task.turn(1, True)) for task in (old, new))
-    calls = max(1, min(timing.TURN_CALLS, int(timing.TURN_SECONDS / known)))
     rounds: Rounds = []
     while len(rounds) < timing.LEAST_ROUNDS or time.perf_counter() < end:
+        calls = max(1, min(timing.TURN_CALLS, int(timing.TURN_SECONDS / known)))
         order = (old, new) if len(rounds) % 2 else (new, old)
         found = {id(task): statistics.median(task.turn(calls, known > SLOW_SECONDS)) for task in order}
         rounds.append((found[id(old)], found[id(new)]))
+        known = max(rounds[-1])
     return rounds
 
 
