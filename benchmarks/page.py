@@ -360,6 +360,20 @@ def big_checkpoint(result: Result) -> list[str]:
     return [text, table(["", "bytes", "file", "peak memory", "seconds", "of CPU"], rows)]
 
 
+def versions(result: Result) -> list[str]:
+    """A table for each group, with the forms of both versions where they differ."""
+    blocks = [f"Milliseconds of a call beside those of commit {result['old']['commit'][:12]}, medians of strict turns."]
+    for name, group in result["groups"].items():
+        rows = []
+        for task, found in group.items():
+            forms = dict.fromkeys(found[f"{each} form"] for each in ("old", "new") if f"{each} form" in found)
+            numbers = (f"{found[key]:.3g}" for key in ("old ms", "new ms"))
+            ratios = (f"{found[key]:.3f}" for key in ("ratio", "lower quartile", "upper quartile"))
+            rows.append([f"{task} ({' -> '.join(forms)})" if forms else task, *numbers, *ratios])
+        blocks.append(table([name, "old", "new", "new / old", "lower quartile", "upper quartile"], rows))
+    return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
+
+
 # Name of a result file -> title of its page, and what to write below command and machine; in the summary's order.
 SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
@@ -374,6 +388,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "kmeans": ("Sharing", kmeans),
     "neon_instructions": ("Instructions on ARM", neon_instructions),
     "big_checkpoint": ("Checkpoints of any size", big_checkpoint),
+    "versions": ("Speed beside an older version", versions),
 }
 
 

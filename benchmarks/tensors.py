@@ -154,10 +154,10 @@ def _linear_rounds(values: Weights, count: int, rounds: int) -> Weights:
 
 
 def fully_connected(rows: int, columns: int, density: float, seed: int = 0) -> CompressedTensor:
-    """A synthetic fully connected layer with 32 centroids, of which those without a survivor are dropped.
+    """A synthetic fully connected layer with 32 centroids, less those without a survivor.
 
-    K-means stops after 120 rounds, where the codes have the entropy of the paper's table 4, 3.9 bits for fc6; going on
-    until nothing changes would spread the centroids to 4.4 bits.
+    K-means stops after 120 rounds, where the codes have the entropy of the paper's table 4, 3.9 bits for fc6.
+    K-means until nothing changes would spread the centroids to 4.4 bits.
     """
     positions, values = _pruned_laplace((rows, columns), density, seed)
     codebook = _linear_rounds(values, 1 << BITS["fully connected"], 120)

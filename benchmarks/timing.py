@@ -27,14 +27,14 @@ SLOW = 0.02
 
 
 class Task(Protocol):
-    """What takes turns."""
+    """A task that takes turns."""
 
     def turn(self, calls: int, cold: bool) -> list[float]:
         """Seconds of each call; with `cold` the caches are flushed before each, else a few calls go before."""
 
 
 def clean_environment() -> None:
-    """Starts this program anew without the variables that slow OpenBLAS down here (a library reads them when it is
+    """Restarts this program without the variables that slow OpenBLAS down here (a library reads them when it is
     loaded), and with threads of libiomp5 that fall asleep within the pause between turns.
     """
     wanted = {"KMP_BLOCKTIME": "5"}
@@ -97,7 +97,7 @@ def turn(call: Callable[[], Any], calls: int, flush: Callable[[], None] | None) 
 def interleave(
     tasks: Mapping[str, Task], budget_seconds: float, cold: bool = False, pause: float = PAUSE_SECONDS, seed: int = 0
 ) -> tuple[dict[str, float], int]:
-    """Median seconds of a call by task, and the number of rounds, of which as many are made as fit the budget."""
+    """Median seconds of a call by task, and the number of rounds: as many as fit the budget."""
     end = time.perf_counter() + budget_seconds
     order = list(tasks)
     shuffler = random.Random(seed)

@@ -57,7 +57,7 @@ def lenet_5(seed: Seed = 0, data: Data = None, out: Out = RESULTS) -> None:
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """What is wrong with a user's files or settings is said in one line."""
+    """Reports a user's wrong files or settings in one line."""
     try:
         yield
     except (ValueError, OSError, UnavailableError) as error:
@@ -171,7 +171,7 @@ def _large(name: str) -> Callable[..., None]:
 
 for _name, _table in (("alexnet", 4), ("vgg-16", 5)):
     app.command(
-        _name, help=f"Train, prune, share and encode {_name} (the paper's table {_table}); goes on where it was killed."
+        _name, help=f"Train, prune, share and encode {_name} (the paper's table {_table}); resumes a killed job."
     )(_large(_name))
 
 

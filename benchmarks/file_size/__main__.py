@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import tensors as measured
-from benchmarks.environment import command, conclude, demand, environment, write_result
+from benchmarks.environment import demand, main
 from benchmarks.file_size.nncodec_size import RELEASE
 from benchmarks.file_size.peers import Peers, dense_size
 from benchmarks.packages import PACKAGES, UnavailableError
@@ -121,7 +120,7 @@ def measure(tensors: Group, peers: Peers) -> dict[str, Any]:
 
 
 def demands(found: dict[str, Any], skipped: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """What the sizes must show."""
+    """The demands on sizes."""
     for profile, limit in (("fast", 545_000), ("small", 515_000)):
         size = found["squeezenet"]["whole"][profile]
         yield demand(f"squeezenet: `{profile}` at most {limit:,} B", f"{size:,} B", size <= limit)
@@ -170,12 +169,8 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         console.print(f"SKIPPED {name}: {reason}", style="bold red")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("groups", nargs="*", help="Only these groups; nothing is written, no demand checked.")
-    chosen = parser.parse_args().groups
-    started_in = environment(["zstandard", "onnx", "torch"])
-    started_in["versions"]["nncodec"] = RELEASE.partition("==")[2]
+def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    chosen = arguments.groups
     peers = Peers(measured.CACHE)
     found: dict[str, Any] = {}
     skipped: dict[str, str] = {}
@@ -186,14 +181,13 @@ def main() -> int:
             found[name] = measure(make(), peers)
         except UnavailableError as error:
             skipped[name] = str(error)
-    result = {"command": command("benchmarks.file_size")} | started_in
-    result |= {"notes": NOTES, "groups": found, "skipped": skipped, "demands": []}
-    if not chosen:
-        result["demands"] = list(demands(found, skipped))
-        write_result("file_size", result)
+    result = {"notes": NOTES, "groups": found, "skipped": skipped}
     print_result(result, Console(width=200))
-    return conclude(result)
+    versions = {"nncodec": RELEASE.partition("==")[2]}
+    return result | {"versions": versions, "demands": [] if chosen else list(demands(found, skipped))}
 
+
+OPTIONS = {"groups": {"nargs": "*", "default": (), "help": "only these groups; then no demand is checked"}}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main("file_size", measure_all, OPTIONS, ["groups"], ["zstandard", "onnx", "torch"]))

@@ -1,7 +1,7 @@
 """Codes integer levels by DeepCABAC with the settings that make them smallest; runs in nncodec's own environment.
 
 `python deepcabac.py LEVELS.npy` prints JSON: the bytes of the coded levels alone, without header or codebook, and the
-settings. What is not decoded to the same levels does not count.
+settings. A setting whose bytes do not decode to the same levels does not count.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Levels:
         decoder.initCtxModels(settings["unary"])
         codebook = self.codebook if settings["codebook"] else (0, 0)
         decoded = np.zeros_like(self.levels)
-        # blocks can be entered anywhere; without a list of the entries the decoder must be told to make one
+        # blocks can be entered anywhere; without a list of the entries the decoder must make one
         decode = decoder.decodeLayerAndCreateEPs if settings["scan"] else decoder.decodeLayer
         try:
             decode(decoded, 0, settings["scan"], 1, 0, *self.off, *codebook)

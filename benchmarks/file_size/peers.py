@@ -1,4 +1,4 @@
-"""What a pruned and shared tensor takes elsewhere: its entropy, general compressors, DeepCABAC."""
+"""Sizes of a pruned and shared tensor elsewhere: its entropy, general compressors, DeepCABAC."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def order0_bound(tensor: CompressedTensor) -> float:
 
 def byte_streams(tensor: CompressedTensor) -> list[bytes]:
     """A byte for each element, 0 where nothing survives, else code + 1; 256 centroids do not fit a byte with that zero:
-    then the bits of which element survives, and a byte for each survivor.
+    then a bit for each element, and a byte for each survivor.
     """
     if len(tensor.codebook) > 255:
         survives = np.zeros(tensor.size, bool)
@@ -55,7 +55,7 @@ def zstd(data: bytes) -> int:
 
 
 def dense_size(elements: Array) -> int:
-    """Bytes of what is not shared, by the best of raw, zstd and xz."""
+    """Bytes of an array that is not shared, by the best of raw, zstd and xz."""
     data = elements.tobytes()
     return min(len(data), zstd(data), xz(data))
 
@@ -72,7 +72,7 @@ class Peers:
         self.path = folder / "peers.json"
         self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.python = environment(folder / "nncodec")
-        # what is kept holds for one version of each peer
+        # kept sizes hold for one version of each peer
         search = (Path(__file__).parent / "deepcabac.py").read_bytes()
         self.versions = {
             "zstd": version("zstandard"),

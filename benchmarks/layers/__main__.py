@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks import timing
-from benchmarks.environment import RESULTS, ROOT, command, conclude, environment, write_result
+from benchmarks.environment import main
 from benchmarks.layers import deepsparse_peer, onnx_peers, sparse_peers
 from benchmarks.layers import ours as layer_ours
 from benchmarks.layers import peers as layer_peers
@@ -73,7 +73,7 @@ class Measurement:
         return not self.only or any(part in name for part in self.only)
 
     def make(self, batch: int, threads: int, found: Found) -> dict[str, timing.Task]:
-        """The tasks by name; errors, bytes and what is missing go into `found`."""
+        """The tasks by name; errors, bytes and missing tasks go into `found`."""
         tasks: dict[str, timing.Task] = {}
         x, flush = np.ascontiguousarray(self.x[:batch]), timing.flush_of(threads)
 
@@ -110,7 +110,7 @@ class Measurement:
 
 
 def measure(name: str, arguments: argparse.Namespace, worker: Worker | None, seconds: float) -> Found:
-    """Of one layer: milliseconds by case and task, rounds, errors, bytes, what is missing."""
+    """One layer: milliseconds by case and task, rounds, errors, bytes, missing tasks."""
     found: Found = shape(name) | {"ms": {}, "rounds": {}, "errors": {}, "bytes": {}, "missing": {}}
     one = Measurement(name, arguments.centroids, worker, arguments.only)
     for threads, batch in itertools.product(arguments.threads, arguments.batch):
@@ -129,27 +129,7 @@ def measure(name: str, arguments: argparse.Namespace, worker: Worker | None, sec
     return found
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, nargs="+", choices=BATCHES, default=BATCHES)
-    parser.add_argument("--threads", type=int, nargs="+", choices=THREADS, default=THREADS)
-    parser.add_argument("--cache", nargs="+", choices=CACHES, default=CACHES)
-    parser.add_argument("--layers", nargs="+", choices=LAYERS, default=tuple(LAYERS), metavar="NAME")
-    parser.add_argument("--only", nargs="+", default=(), help="parts of the names of what takes part")
-    parser.add_argument("--centroids", type=int, choices=(16, 32), default=16)
-    parser.add_argument("--budget", type=float, default=540, help="seconds of all turns; making everything takes more")
-    parser.add_argument("--result", help="name that a restricted run is kept by")
-    arguments = parser.parse_args()
-    whole = all(
-        getattr(arguments, name) == parser.get_default(name)
-        for name in ("batch", "threads", "cache", "layers", "only", "centroids")
-    )
-    arguments.result = arguments.result or ("layers" if whole else None)
-    return arguments
-
-
-def main() -> int:
-    arguments = parse()
+def measure_all(arguments: argparse.Namespace) -> Found:
     timing.clean_environment()
     missing = dict(layer_peers.NOT_MEASURED)
     worker = None
@@ -166,27 +146,32 @@ def main() -> int:
             missing.setdefault(who, f"{name}: {reason}")
     if worker is not None:
         worker.close()
-    versions = environment(PACKAGES)
-    versions["versions"]["deepsparse"] = deepsparse_peer.RELEASE.partition("==")[2] if worker else None
-    result = {
-        "command": command("benchmarks.layers"),
-        **versions,
-        "centroids": arguments.centroids,
+    times = means(layers, KINDS)
+    for key, ours in times.items():
+        for name, ratios in ours.items():
+            if name.endswith(("avx512", layer_ours.MODULE)):
+                print(f"{key}: {name}: " + ", ".join(f"{ratio:.2f} x {against}" for against, ratio in ratios.items()))
+    return {
+        "versions": {"deepsparse": deepsparse_peer.RELEASE.partition("==")[2] if worker else None},
         "kinds": KINDS,
         "against": AGAINST,
         "layers": layers,
         "missing": missing,
-        "times": means(layers, KINDS),
+        "times": times,
         "demands": demands(layers, KINDS),
     }
-    if arguments.result:
-        write_result(arguments.result, result, RESULTS if arguments.result == "layers" else ROOT / "build/benchmarks")
-    for key, ours in result["times"].items():
-        for name, ratios in ours.items():
-            if name.endswith(("avx512", layer_ours.MODULE)):
-                print(f"{key}: {name}: " + ", ".join(f"{ratio:.2f} x {against}" for against, ratio in ratios.items()))
-    return conclude(result)
 
+
+OPTIONS = {
+    "--batch": {"type": int, "nargs": "+", "choices": BATCHES, "default": BATCHES},
+    "--threads": {"type": int, "nargs": "+", "choices": THREADS, "default": THREADS},
+    "--cache": {"nargs": "+", "choices": CACHES, "default": CACHES},
+    "--layers": {"nargs": "+", "choices": LAYERS, "default": tuple(LAYERS), "metavar": "NAME"},
+    "--only": {"nargs": "+", "default": (), "help": "parts of the names of what takes part"},
+    "--centroids": {"type": int, "choices": (16, 32), "default": 16},
+    "--budget": {"type": float, "default": 540, "help": "seconds of all turns; making everything takes more"},
+}
+PARTS = ("batch", "threads", "cache", "layers", "only", "centroids")
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("layers", measure_all, OPTIONS, PARTS, PACKAGES))

@@ -1,6 +1,6 @@
 """Times the convolutions of AlexNet and VGG-16 from compressed weights beside the same ones dense in float32.
 
-Batch 1, hot caches, one thread unless told; synthetic weights at the paper's densities, 256 centroids. They take turns
+Batch 1, hot caches, one thread by default; synthetic weights at the paper's densities, 256 centroids. They take turns
 in one process, and every result is held against float64.
 """
 
@@ -22,10 +22,10 @@ from torch import nn
 
 import deepcompression as dc
 from benchmarks import tensors, timing
-from benchmarks.environment import RESULTS, ROOT, command, conclude, demand, environment, write_result
+from benchmarks.environment import demand, main
 from benchmarks.layers import onnx_peers
 from benchmarks.layers.ours import error
-from benchmarks.networks import NETWORKS
+from benchmarks.networks import convolutions
 from deepcompression.tensors.tensor import CompressedTensor
 
 TABLES = {"AlexNet": tensors.ALEXNET, "VGG-16": tensors.VGG16}
@@ -35,25 +35,6 @@ DEMANDED, BOUND, DENSE_BOUND = 1.2, 1e-6, 1e-5
 HELD = 1 / 3
 
 Found = dict[str, Any]
-
-
-def layers(network: str) -> dict[str, tuple[nn.Conv2d, tuple[int, ...]]]:
-    """The convolutions, on no device, and the shape of what they are given."""
-    found: dict[str, tuple[nn.Conv2d, tuple[int, ...]]] = {}
-    with torch.device("meta"):
-        model = NETWORKS[network].build()
-        for name, module in model.named_children():
-            if isinstance(module, nn.Conv2d):
-
-                def note(each: nn.Module, given: Any, name: str = name) -> None:
-                    assert isinstance(each, nn.Conv2d)
-                    found[name] = (each, tuple(given[0].shape))
-
-                module.register_forward_pre_hook(note)
-        model(torch.empty(1, *NETWORKS[network].shape))
-    for module, _ in found.values():
-        module._forward_pre_hooks.clear()
-    return found
 
 
 def peers(module: nn.Conv2d, weight: torch.Tensor, x: torch.Tensor, threads: int) -> dict[str, Callable[[], Any]]:
@@ -104,7 +85,7 @@ def ours(module: nn.Conv2d, tensor: CompressedTensor, x: torch.Tensor) -> tuple[
 
 def measure(network: str, name: str, threads: int, seconds: float) -> Found:
     """Milliseconds and errors by task, bytes of weights dense and compressed."""
-    module, shape = layers(network)[name]
+    module, shape = convolutions(network)[name]
     size, density = TABLES[network][name]
     tensor = tensors.convolution(size, density)
     weight = torch.from_numpy(tensor.numpy())
@@ -152,33 +133,23 @@ def demands(found: dict[str, Found]) -> list[Found]:
     return rows
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="+", choices=TABLES, default=tuple(TABLES))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--budget", type=float, default=120, help="seconds of all turns")
-    parser.add_argument("--result", help="name that a restricted run is kept by, in build/benchmarks")
-    arguments = parser.parse_args()
+def measure_all(arguments: argparse.Namespace) -> Found:
     timing.clean_environment()
     threadpoolctl.threadpool_limits(arguments.threads)
     torch.set_num_threads(arguments.threads)
-    names = [(network, name) for network in arguments.networks for name in layers(network)]
+    names = [(network, name) for network in arguments.networks for name in convolutions(network)]
     share = arguments.budget / len(names)
     with torch.inference_mode():
         found = {f"{network} {name}": measure(network, name, arguments.threads, share) for network, name in names}
-    result = {
-        "command": command("benchmarks.layers.convolutions"),
-        **environment(["torch", "onnxruntime", "onnx"]),
-        "threads": arguments.threads,
-        "layers": found,
-        "demands": demands(found),
-    }
-    whole = tuple(arguments.networks) == tuple(TABLES) and arguments.threads == 1
-    name = arguments.result or ("convolutions" if whole else None)
-    if name:
-        write_result(name, result, RESULTS if name == "convolutions" else ROOT / "build" / "benchmarks")
-    return conclude(result)
+    return {"layers": found, "demands": demands(found)}
 
+
+OPTIONS = {
+    "--networks": {"nargs": "+", "choices": TABLES, "default": tuple(TABLES)},
+    "--threads": 1,
+    "--budget": {"type": float, "default": 120, "help": "seconds of all turns"},
+}
+PACKAGES = ("torch", "onnxruntime", "onnx")
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("convolutions", measure_all, OPTIONS, ["networks", "threads"], PACKAGES))

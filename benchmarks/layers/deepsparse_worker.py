@@ -1,15 +1,9 @@
-"""Runs DeepSparse in its own environment: commands come as lines of JSON, times go back the same way.
+"""Runs DeepSparse in its own environment, as a worker (benchmarks/worker.py) that takes and leaves arrays in files.
 
-    {"make": NAME, "weight": PATH, "x": PATH, "y": PATH, "threads": N, "int8": BOOL}  -> {"bytes": N}, y is written
-    {"turn": NAME, "calls": N, "cold": BOOL}                                          -> {"seconds": [...]}
-    {"forget": true}                                                                  -> {}
-
-Imports benchmarks/timing.py by its path, since this environment has neither the package nor its dependencies.
+{"make": NAME, "weight": PATH, "x": PATH, "y": PATH, "threads": N, "int8": BOOL}  -> {}, y is written
 """
 
-import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -20,8 +14,8 @@ import deepsparse
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from timing import flush_of, turn
+from benchmarks import timing
+from benchmarks.worker import serve
 
 
 def model(weight, x, int8):
@@ -70,29 +64,8 @@ def make(command):
         return engine.run(given, val_inp=False)
 
     np.save(command["y"], call()[0])
-    return call
-
-
-def main():
-    # what the library prints must not come between the answers
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    calls, flush = {}, None
-    for line in sys.stdin:
-        command, answer = json.loads(line), {}
-        try:
-            if "make" in command:
-                calls[command["make"]] = make(command)
-                flush = flush_of(command["threads"])
-            elif "turn" in command:
-                chosen = flush if command["cold"] else None
-                answer = {"seconds": turn(calls[command["turn"]], command["calls"], chosen)}
-            else:
-                calls.clear()
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+    return timing.Call(call, timing.flush_of(command["threads"])), {}
 
 
 if __name__ == "__main__":
-    main()
+    serve(make)

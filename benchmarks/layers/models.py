@@ -1,8 +1,8 @@
 """Times whole networks dense and compressed, their peak memory, and the first result from a file that no cache holds.
 
 The two LeNets as they were trained, AlexNet and VGG-16 with synthetic weights at the paper's densities. Each
-measurement has a process of its own, and the ways take turns. Memory is what is resident at the peak above what it is
-after the imports; only the file of the weights is cold, the libraries are not.
+measurement has a process of its own, and the ways take turns. Memory is the resident peak
+less the memory after the imports. Only the file of the weights is cold, the libraries are not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 
 import deepcompression as dc
 from benchmarks import timing
-from benchmarks.environment import RESULTS, ROOT, command, conclude, demand, environment, write_result
+from benchmarks.environment import ROOT, demand, main
 from benchmarks.networks import NETWORKS
 from deepcompression.checkpoint import write_tensors
 
@@ -42,6 +42,12 @@ BOUNDS = {"dense, safetensors": 1e-6, "compressed, float32": 1e-5, "compressed, 
 # The issue's: three layers that are 494 MB dense load and run in less than this.
 CLASSIFIER, CLASSIFIER_BYTES = "VGG-16 fc6-8", 60_000_000
 REPEATS, LEAST_CALLS = 3, 3
+
+WORK = """
+import json, sys
+from benchmarks.layers.models import work
+print(json.dumps(work(*json.loads(sys.argv[1]))))
+"""
 
 Found = dict[str, Any]
 
@@ -94,8 +100,9 @@ def inputs(name: str, batch: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(7).standard_normal((batch, *NETWORKS[name].shape), np.float32))
 
 
-def work(name: str, way: str, batch: int, threads: int, seconds: float, folder: Path) -> Found:
+def work(name: str, way: str, batch: int, threads: int, seconds: float, place: str) -> Found:
     """In a process of its own: the first result from the cold file, then calls for some seconds; y is written."""
+    folder = Path(place)
     torch.set_num_threads(threads)
     ending, activations = WAYS[way]
     path, x = folder / f"model{ending}", inputs(name, batch)
@@ -133,7 +140,7 @@ def measure(
             if label in missing:
                 continue
             task = [name, way, batch, arguments.threads, arguments.seconds, str(folder)]
-            run = [sys.executable, "-m", "benchmarks.layers.models", "--task", json.dumps(task)]
+            run = [sys.executable, "-c", WORK, json.dumps(task)]
             done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
             if done.returncode:
                 missing[label] = (done.stderr.strip().splitlines() or ["?"])[-1][:200]
@@ -176,28 +183,7 @@ def demands(networks: dict[str, Found]) -> list[Found]:
     return rows
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=tuple(NETWORKS), metavar="NAME")
-    parser.add_argument("--batch", type=int, nargs="+", choices=BATCHES, default=BATCHES)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=tuple(WAYS), metavar="WAY")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="processes of each kind")
-    parser.add_argument("--seconds", type=float, default=3, help="of calls in each process")
-    parser.add_argument("--result", help="name that a restricted run is kept by, in build/benchmarks")
-    parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    whole = all(getattr(arguments, each) == parser.get_default(each) for each in ("networks", "batch", "ways"))
-    arguments.result = arguments.result or ("models" if whole else None)
-    return arguments
-
-
-def main() -> int:
-    arguments = parse()
-    if arguments.task:
-        *task, folder = arguments.task
-        print(json.dumps(work(*task, Path(folder))))
-        return 0
+def measure_all(arguments: argparse.Namespace) -> Found:
     timing.clean_environment()
     networks: dict[str, Found] = {}
     missing: dict[str, str] = {}
@@ -207,19 +193,17 @@ def main() -> int:
             sizes = write_files(name, folder)
             batches = {str(batch): measure(name, batch, arguments, folder, missing) for batch in arguments.batch}
         networks[name] = {"file bytes": sizes, "batch": batches}
-    result = {
-        "command": command("benchmarks.layers.models"),
-        **environment(["torch", "safetensors"]),
-        "threads": arguments.threads,
-        "repeats": arguments.repeats,
-        "networks": networks,
-        "missing": missing,
-        "demands": demands(networks),
-    }
-    if arguments.result:
-        write_result(arguments.result, result, RESULTS if arguments.result == "models" else ROOT / "build/benchmarks")
-    return conclude(result)
+    return {"networks": networks, "missing": missing, "demands": demands(networks)}
 
+
+OPTIONS = {
+    "--networks": {"nargs": "+", "choices": NETWORKS, "default": tuple(NETWORKS), "metavar": "NAME"},
+    "--batch": {"type": int, "nargs": "+", "choices": BATCHES, "default": BATCHES},
+    "--ways": {"nargs": "+", "choices": WAYS, "default": tuple(WAYS), "metavar": "WAY"},
+    "--threads": 2,
+    "--repeats": {"type": int, "default": REPEATS, "help": "processes of each kind"},
+    "--seconds": {"type": float, "default": 3, "help": "of calls in each process"},
+}
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("models", measure_all, OPTIONS, ["networks", "batch", "ways"], ["torch", "safetensors"]))

@@ -1,4 +1,4 @@
-"""ONNX Runtime's ways to compute y = x W^T: float32, int8, 8 and 4 bits in blocks. A table as in layer_peers.py."""
+"""ONNX Runtime's ways to compute y = x W^T: float32, int8, 8 and 4 bits in blocks. A table as in peers.py."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def fp32(layer: Layer, x: Array, threads: int, gemm: bool = False) -> Made:
 
 
 def dynamic_int8(layer: Layer, x: Array, threads: int) -> Made:
-    """What quantize_dynamic makes and the optimizer fuses; a scale for each row of W."""
+    """The operators that quantize_dynamic makes and the optimizer fuses; a scale for each row of W."""
     levels, scales = layer.int8
 
     def make() -> Any:

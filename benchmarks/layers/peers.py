@@ -41,7 +41,7 @@ class Layer:
         self._kept: dict[tuple[Any, ...], Any] = {}
 
     def keep(self, make: Callable[[], Any], *key: Any) -> Any:
-        """What `make` gave the first time for this key: weights that are packed once for every batch."""
+        """The result of `make`, called once for a key: weights that are packed once for every batch."""
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
@@ -101,7 +101,7 @@ def torch_dense(layer: Layer, x: Array, threads: int) -> Made:
 
 
 def torch_onednn(layer: Layer, x: Array, threads: int) -> Made:
-    """What inductor makes of a linear layer when it freezes the weights."""
+    """The operator that inductor makes of a linear layer when it freezes the weights."""
     weight, given = torch.from_numpy(layer.weight), torch.from_numpy(x)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, len(x))
     call = torch.ops.mkldnn._linear_pointwise.default
@@ -126,7 +126,7 @@ def torch_bf16(layer: Layer, x: Array, threads: int, packed: bool = False) -> Ma
 
 
 def torch_int8(layer: Layer, x: Array, threads: int, engine: str = "") -> Made:
-    """What torch.ao.nn.quantized.dynamic.Linear calls."""
+    """The operator that torch.ao.nn.quantized.dynamic.Linear calls."""
     if engine not in torch.backends.quantized.supported_engines:
         raise MissingError("this torch has no such engine")
 

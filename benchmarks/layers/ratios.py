@@ -1,4 +1,4 @@
-"""What the layers' times come to: how many times as fast as others, and whether that is what was demanded."""
+"""Ratios of the layers' times: how many times as fast as others, and whether the demands are met."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Times = dict[str, float]
 # Name of a peer -> its kind.
 Kinds = Mapping[str, str]
 
-# Whom a ratio is against: the quickest of these kinds on each layer, or one peer.
+# The rivals of a ratio: the quickest of these kinds on each layer, or one peer.
 AGAINST: dict[str, tuple[str, ...]] = {
     "torch fp32": ("torch fp32",),
     "best dense fp32": (layer_peers.FP32,),
@@ -31,7 +31,7 @@ AGAINST: dict[str, tuple[str, ...]] = {
     "DeepSparse fp32": ("DeepSparse fp32",),
     "DeepSparse int8": ("DeepSparse int8",),
 }
-# The issue's table: batch, ours, whom against -> times at least; one thread, hot caches.
+# The demands: batch, ours, rivals -> times at least; one thread, hot caches.
 DEMANDED: dict[tuple[int, str, str], dict[str, float]] = {
     (1, layer_ours.FLOAT32, "avx512"): {
         "torch fp32": 15,
@@ -99,7 +99,7 @@ def means(layers: Mapping[str, Found], kinds: Kinds) -> dict[str, dict[str, Time
 
 
 def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
-    """The issue's table, and that everyone computes the right thing."""
+    """The demands on speed, and that everyone's results are right."""
     rows = []
     for (batch, kind, way), limits in DEMANDED.items():
         key = case(batch, 1, "hot")

@@ -1,4 +1,4 @@
-"""Sparse matrices of others that compute y = x W^T: torch, oneMKL, SciPy. A table as in layer_peers.py."""
+"""Sparse matrices of others that compute y = x W^T: torch, oneMKL, SciPy. A table as in peers.py."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def load_mkl() -> ctypes.CDLL:
 
 
 def onemkl(layer: Layer, x: Array, threads: int, row_major: bool = False) -> Made:
-    """The inspector-executor: a handle made once, told what it is for, and optimized."""
+    """The inspector-executor: a handle made once and optimized for its use."""
     no_transpose, rows_first, columns_first, aggressive, many = 10, 101, 102, 81, 1_000_000
     mkl, batch = load_mkl(), len(x)
     row_major = row_major and batch > 1

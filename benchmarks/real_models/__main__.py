@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import command, conclude, demand, environment, write_result
+from benchmarks.environment import demand, main
 from benchmarks.packages import UnavailableError
 from benchmarks.real_models.baselines import Made, Plain, best_plain, change, int8, zipped
 from benchmarks.real_models.network import RealModel
@@ -144,12 +143,8 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         console.print(f"SKIPPED {name}: {reason}", style="bold red")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", help="Only these packages; nothing is written, no demand checked.")
-    chosen = parser.parse_args().models
-    result = {"command": command("benchmarks.real_models")}
-    result |= environment(["torch", "onnx", "onnxruntime", "zstandard", "tokenizers", "pillow"])
+def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
+    chosen = arguments.models
     console = Console(width=200)
     found: dict[str, Any] = {}
     skipped: dict[str, str] = {}
@@ -160,13 +155,13 @@ def main() -> int:
             found[name] = measure(model, console.print)
         except UnavailableError as error:
             skipped[name] = str(error)
-    result |= {"notes": NOTES, "ratios": RATIOS, "models": found, "skipped": skipped, "demands": []}
-    if not chosen:
-        result["demands"] = list(demands(found, skipped))
-        write_result("real_models", result)
+    result = {"notes": NOTES, "ratios": RATIOS, "models": found, "skipped": skipped}
     print_result(result, console)
-    return conclude(result)
+    return result | {"demands": [] if chosen else list(demands(found, skipped))}
 
+
+OPTIONS = {"models": {"nargs": "*", "default": (), "help": "only these packages; then no demand is checked"}}
+LIBRARIES = ("torch", "onnx", "onnxruntime", "zstandard", "tokenizers", "pillow")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main("real_models", measure_all, OPTIONS, ["models"], LIBRARIES))

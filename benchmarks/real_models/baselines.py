@@ -1,4 +1,4 @@
-"""What others make of a model: gzip and zstd of its file, int8 and zstd, magnitude and k-means at a given size."""
+"""Smaller models by others' ways: gzip and zstd of the file, int8 and zstd, magnitude and k-means at a given size."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ WIDTHS = np.array([90, 110, 170])
 
 
 class Scene(NamedTuple):
-    """Spectra (frames, 513) of speech alone and of what is heard."""
+    """Spectra (frames, 513) of speech alone and of speech in noise."""
 
     clean: Array
     heard: Array
@@ -100,7 +100,7 @@ class Denoiser(OnnxModel):
         return Inputs(batches, scenes)
 
     def score(self, outputs: Sequence[Array], original: Sequence[Array], truth: Any) -> float:
-        """The mean over the scenes of the error's fall, from what is heard to what the gains leave of it."""
+        """The mean over the scenes of the error's fall, from the noisy spectrum to the one with the gains."""
         gains = []
         for output, (clean, heard) in zip(outputs, truth, strict=True):
             before, after = np.sum(np.abs(heard - clean) ** 2), np.sum(np.abs(heard * output[0] - clean) ** 2)

@@ -1,4 +1,4 @@
-"""What a real model is: a checkpoint out of a package, how it runs, inputs of two kinds, and the score of its task."""
+"""A real model: a checkpoint out of a package, how it runs, inputs of two kinds, and the score of its task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Array = NDArray[Any]
 Batch = dict[str, Array]
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "benchmarks" / "packages"
-# The seeds of the inputs: what compression may see, and what is reported.
+# The seeds of the inputs for compression, and of those for the report.
 CALIBRATION_SEED, TEST_SEED = 1, 2
 # Operator -> which of its inputs are weights -> their axes that count output channels.
 _WEIGHTS: dict[str, dict[int, tuple[int, ...]]] = {

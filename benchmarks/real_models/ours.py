@@ -1,4 +1,4 @@
-"""What this package makes of a model and its calibration inputs at a given size."""
+"""This package's way: a model and its calibration inputs -> a model of a given size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROFILE = "small"
 
 
 def calibrated(model: RealModel, inputs: Inputs, size: int, folder: Path) -> Made:
-    """A plan for `size` bytes, carried out; what comes back from its file is what is run.
+    """A plan for `size` bytes, carried out; the tensors come from its file.
 
     Raises UnavailableError if this version of the package cannot plan.
     """

@@ -1,5 +1,5 @@
 """Compresses synthetic checkpoints that memory need not hold: a sharded one of 8 GB by sharing, AlexNet and VGG-16 by
-all three stages. Prints JSON and writes it: seconds until the file is written, peak resident memory, bytes.
+all three stages: seconds until the file is written, peak resident memory, bytes.
 
 Every checkpoint is made in a temporary folder, shard by shard, and compressed in a process of its own.
 """
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.environment import command, conclude, demand, environment, write_result
+from benchmarks.environment import demand, main
 from benchmarks.tensors import ALEXNET, BITS, VGG16
 from deepcompression.pruning.criteria import Prune
 from deepcompression.recipe.recipe import Recipe
@@ -28,11 +28,11 @@ from deepcompression.tensors.slices import spans
 
 MEGABYTE = 1 << 20
 
-# what is promised: bytes beyond twice the largest tensor, and beyond a network's weights
+# promises: bytes beyond twice the largest tensor, and beyond a network's weights
 SPARE_BYTES = 300 * MEGABYTE
 BEYOND_WEIGHTS_BYTES = 1000 * MEGABYTE
 
-# ru_maxrss of a new process counts what the one before it held; what the system tells of the memory itself does not
+# ru_maxrss of a new process counts the memory of the one before it; the system's VmHWM does not
 PEAK = """
 import resource, sys
 from pathlib import Path
@@ -127,7 +127,7 @@ def _elements(made: Made, rng: np.random.Generator) -> Iterator[bytes]:
 
 
 def compressed(source: Path, recipe: Recipe, workers: int, folder: Path) -> dict[str, Any]:
-    """What compressing takes, measured in a process of its own."""
+    """Seconds, memory and bytes of compressing, measured in a process of its own."""
     output = folder / "out.dcz"
     arguments = [sys.executable, "-c", PEAK + CHILD, str(source), str(output), recipe.model_dump_json(), str(workers)]
     done = subprocess.run(arguments, check=True, capture_output=True, text=True)
@@ -162,17 +162,7 @@ def network(layers: Mapping[str, tuple[tuple[int, ...], float]], seed: int, work
     return {"dense_bytes": sum(made.nbytes for made in tensors.values())} | found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=8192)
-    parser.add_argument("--columns", type=int, default=4096)
-    parser.add_argument("--rows", type=int, default=65536)
-    parser.add_argument("--shard-megabytes", type=int, default=2048)
-    parser.add_argument("--bits", type=int, default=4)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     networks = {
         "AlexNet": network(ALEXNET, arguments.seed, arguments.workers),
         "VGG-16": network(VGG16, arguments.seed, arguments.workers),
@@ -189,11 +179,18 @@ def main() -> int:
         beyond = max(0, found["peak_bytes"] - found["dense_bytes"])
         demands.append(demand(f"{name}: seconds, below {seconds}", found["seconds"], found["seconds"] < seconds))
         demands.append(demand(f"{name}: bytes beyond the weights, below 1 GB", beyond, beyond < BEYOND_WEIGHTS_BYTES))
-    result = {"command": command("benchmarks.speed.big_checkpoint")} | environment() | vars(arguments)
-    result |= {"networks": networks, "checkpoint": checkpoint | {"bound_bytes": bound}, "demands": demands}
-    print(write_result("big_checkpoint", result).read_text(), end="")
-    return conclude(result)
+    return {"networks": networks, "checkpoint": checkpoint | {"bound_bytes": bound}, "demands": demands}
 
+
+OPTIONS = {
+    "--megabytes": 8192,
+    "--columns": 4096,
+    "--rows": 65536,
+    "--shard-megabytes": 2048,
+    "--bits": 4,
+    "--workers": 2,
+    "--seed": 0,
+}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main("big_checkpoint", measure, OPTIONS))

@@ -19,7 +19,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from benchmarks.environment import command, conclude, demand, environment, write_result
+from benchmarks.environment import demand, main
 from benchmarks.tensors import alexnet_fc6, convolution, vgg16_fc6
 from deepcompression import _core
 from deepcompression.tensors.tensor import CompressedTensor
@@ -35,8 +35,8 @@ BATCH = 32
 
 
 def gaps(tensor: CompressedTensor) -> Symbols:
-    """How many pruned elements stand before each survivor, with the escape that takes the fewest bytes: a symbol that
-    skips so many of them and holds no survivor.
+    """The number of pruned elements before each survivor, with the escape that takes the fewest bytes. An escape is a
+    symbol that skips as many elements and holds no survivor.
     """
     skipped = np.diff(tensor.positions, prepend=-1) - 1
 
@@ -131,10 +131,7 @@ def measure(symbols: Symbols, rounds: int, pool: ThreadPoolExecutor) -> dict[str
     }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=31)
-    arguments = parser.parse_args()
+def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     with ThreadPoolExecutor(1) as pool:
         found = {name: measure(symbols, arguments.rounds, pool) for name, symbols in streams().items()}
 
@@ -165,18 +162,8 @@ def main() -> int:
         demands.append(
             demand(f"{name}: two threads {DEMANDED_THREADS} times one", round(gain, 3), gain >= DEMANDED_THREADS)
         )
-    result = {
-        "command": command("benchmarks.speed.decode"),
-        **environment(["zstandard"]),
-        "rounds": arguments.rounds,
-        "streams": found,
-        "times zstd": times,
-        "times one thread": threads,
-        "demands": demands,
-    }
-    write_result("decode_speed", result)
-    return conclude(result)
+    return {"streams": found, "times zstd": times, "times one thread": threads, "demands": demands}
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("decode_speed", measure_all, {"--rounds": 31}, packages=["zstandard"]))

@@ -1,18 +1,18 @@
 """Times sharing one layer's survivors, for each way to choose centroids, beside the package ckmeans if it is installed.
 
-One thread. Prints JSON and writes it: seconds are the least CPU time of the rounds, the error is the survivors'
-squared error.
+One thread. Seconds are the least CPU time of the rounds, the error is the survivors' squared error.
 """
 
 import argparse
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.environment import command, environment, write_result
+from benchmarks.environment import main
 from deepcompression.sharing.codebook import CODEBOOKS, share_values
 
 try:
@@ -53,15 +53,7 @@ def measure(values: Floats, rounds: int, share: Callable[[], Floats]) -> dict[st
     return {"seconds": round(min(seconds), 4), "squared_error": float(f"{error:.7g}")}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=int, default=38_000_000)
-    parser.add_argument("--density", type=float, default=0.09)
-    parser.add_argument("--bits", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
+def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     values = survivors(arguments.weights, arguments.density, arguments.seed)
     methods = {
         name: measure(values, arguments.rounds, lambda name=name: by_core(values, name, arguments.bits, arguments.seed))
@@ -71,10 +63,16 @@ def main() -> None:
     del methods["sort alone"]["squared_error"]
     if ckmeans is not None:
         methods[f"ckmeans {version('ckmeans')}"] = measure(values, 1, lambda: by_ckmeans(values, arguments.bits))
-    result = {"command": command("benchmarks.speed.kmeans")} | environment(["ckmeans"])
-    result |= vars(arguments) | {"survivors": len(values), "methods": methods}
-    print(write_result("kmeans", result).read_text(), end="")
+    return {"survivors": len(values), "methods": methods}
 
+
+OPTIONS = {
+    "--weights": 38_000_000,
+    "--density": {"type": float, "default": 0.09},
+    "--bits": 5,
+    "--rounds": 3,
+    "--seed": 0,
+}
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main("kmeans", measure_all, OPTIONS, packages=["ckmeans"]))

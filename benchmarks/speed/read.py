@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from benchmarks.environment import ROOT, command, conclude, demand, environment, write_result
+from benchmarks.environment import ROOT, demand, main
 from benchmarks.tensors import alexnet
 from deepcompression.checkpoint import write_tensors
 from deepcompression.file.reader import DczFile, load_tensors
@@ -86,10 +86,7 @@ def check_seconds(path: Path) -> tuple[float, float]:
         return checking, min(seconds(file.read_dense, name) for _ in range(5)) - checking
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    arguments = parser.parse_args()
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     tensors = alexnet()
     with tempfile.TemporaryDirectory() as folder:
         packed, plain, small = (Path(folder) / name for name in ("a.dcz", "a.safetensors", "small.dcz"))
@@ -126,10 +123,7 @@ def main() -> int:
             checking < decoding,
         ),
     ]
-    result = {
-        "command": command("benchmarks.speed.read"),
-        **environment(["safetensors"]),
-        "rounds": arguments.rounds,
+    return {
         "threads": THREADS,
         "bytes": sizes,
         "seconds": {
@@ -142,9 +136,7 @@ def main() -> int:
         "dense bytes": dense,
         "demands": demands,
     }
-    write_result("read_speed", result)
-    return conclude(result)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("read_speed", measure, {"--rounds": 15}, packages=["safetensors"]))

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from benchmarks.environment import command, conclude, demand, environment, write_result
+from benchmarks.environment import demand, main
 from benchmarks.tensors import alexnet_fc6, convolution, squeezenet, vgg16_fc6
 from deepcompression.coding.coders import decode_dense, encode
 from deepcompression.common.binary import Cursor
@@ -41,11 +42,8 @@ def seconds(rounds: int, work: Callable[[], object]) -> float:
     return min(times)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    found = {}
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    rounds, found = arguments.rounds, {}
     for name, tensors in measured().items():
         payloads = [encode(tensor, "small")[1] for tensor in tensors]
 
@@ -81,16 +79,8 @@ def main() -> int:
                 f"{way} by `small`: {DEMANDED} million weights a second", f"{speed:.1f} ({slowest})", speed >= DEMANDED
             )
         )
-    result = {
-        "command": command("benchmarks.speed.small"),
-        **environment(),
-        "rounds": rounds,
-        "tensors": found,
-        "demands": demands,
-    }
-    write_result("small_speed", result)
-    return conclude(result)
+    return {"tensors": found, "demands": demands}
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("small_speed", measure, {"--rounds": 5}))

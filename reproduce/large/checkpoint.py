@@ -1,6 +1,4 @@
-"""Where a job has come to, in a file that is replaced as a whole: it goes on from there, or refuses settings that are
-others.
-"""
+"""The state of a job in a file that is replaced as a whole; the job resumes from it, or refuses other settings."""
 
 from __future__ import annotations
 
@@ -21,8 +19,8 @@ _VERSION = 1
 
 @dataclass
 class Progress:
-    """`phase` is being trained, and `step` of its steps are done (0: it has not begun). `stages` tells of those that
-    are finished.
+    """`phase` is being trained, and `step` of its steps are done (0: it has not begun). `stages` are the results of the
+    finished ones.
     """
 
     phase: int = 0
@@ -83,7 +81,7 @@ class Checkpoint:
         ) as e:
             raise ValueError(
                 f"{path} is no checkpoint of this job, or damaged ({(str(e) or type(e).__name__).splitlines()[0]}); "
-                "delete it to begin anew"
+                "delete it to start over"
             ) from None
 
     def check(self, path: Path, settings: Settings, phases: list[Settings]) -> None:
@@ -98,8 +96,8 @@ class Checkpoint:
             differences += _differences(f"{was['name']}: ", was, now)
         if differences:
             raise ValueError(
-                f"{path} was made with other settings: {'; '.join(differences)}; give the same ones to go on, "
-                "or another --out to begin anew"
+                f"{path} was made with other settings: {'; '.join(differences)}; give the same ones to resume, "
+                "or another --out to start over"
             )
 
 

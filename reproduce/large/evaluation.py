@@ -1,4 +1,4 @@
-"""What training and tests have in common: processes and precision, inputs made of samples, errors of a network."""
+"""The parts that training and tests share: processes and precision, inputs made of samples, errors of a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reproduce.large.samples import InOrder, Source, batches
 
 
 class Normalisation(NamedTuple):
-    """What pixels from 0 to 1 are taken to, for each of red, green and blue: (pixel - mean) / deviation."""
+    """Mean and deviation of red, green and blue, from 0 to 1: a network's input is (pixel - mean) / deviation."""
 
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
@@ -30,7 +30,7 @@ NORMALISATIONS = {
 
 @dataclass(frozen=True)
 class Means:
-    """How training is done on this machine. `batch` is that of all processes together."""
+    """The means of training on this machine. `batch` is that of all processes together."""
 
     accelerator: Accelerator
     batch: int

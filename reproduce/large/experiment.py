@@ -14,10 +14,9 @@ import deepcompression as dc
 from reproduce.large.evaluation import NORMALISATIONS, Errors, Means, accelerator_for, errors
 from reproduce.large.job import Job, Options
 from reproduce.large.networks import LARGE, Large
-from reproduce.large.phases import Phase, without_compression
+from reproduce.large.phases import Phase
 from reproduce.large.pictures import open_pictures
 from reproduce.large.samples import PictureSamples
-from reproduce.large.training import Trainer
 from reproduce.large.weights import load_weights
 
 
@@ -25,7 +24,7 @@ def run(options: Options) -> Path | None:
     """The whole job; writes `<name>.dcz`, `<name>.json` and `<name>-dense.safetensors`, and gives the path of the first
     to the main process.
 
-    Called again after it was killed, it goes on from `<name>.checkpoint`, and ends with the same file. Raises
+    Called again after a kill, it resumes from `<name>.checkpoint` and ends with the same file. Raises
     FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that will not do.
     """
     with Job(options) as job:
@@ -49,19 +48,12 @@ def _run(job: Job) -> Path | None:
             job.keep_dense(model)
 
     model, data = options.model(), job.data()
-    trainer = Trainer(
-        model, job.recipe, job.phases, data, job.means, job.settings, job.path(".checkpoint"), start, keep_dense
-    )
-    trainer.run()
+    stages = job.train(model, job.phases, data, start=start, before=keep_dense)
     job.save(model)
-    stages = trainer.progress.stages
     others: dict[str, Callable[[], Errors]] = {"dense_": lambda: job.tested(job.dense())}
     if options.longer:
-        phases = without_compression(job.phases, options.rates)
-        dense = job.dense()
-        longer = Trainer(dense, job.recipe, phases, data, job.means, job.settings, job.path(".longer.checkpoint"))
-        longer.run()
-        stages = stages + longer.progress.stages
+        dense, more = job.train_longer(job.phases, data)
+        stages = stages + more
         others["longer_dense_"] = lambda: job.tested(dense)
     return job.finish(others, stages, {"phases": [phase.described() for phase in job.phases]})
 

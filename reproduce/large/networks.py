@@ -64,7 +64,7 @@ class ResponseNorm(nn.Module):
 
 
 class Large(nn.Module, ABC):
-    """What AlexNet and VGG-16 have in common: convolutions, then fc6, fc7 and fc8 with dropout after the first two.
+    """The base of AlexNet and VGG-16: convolutions, then fc6, fc7 and fc8 with dropout after the first two.
 
     classes  outputs of fc8
     width    the part of channels and neurons that is kept: 1 for the network itself, less for tests
@@ -77,7 +77,7 @@ class Large(nn.Module, ABC):
     def __init__(self, classes: int, width: float, size: int | None) -> None:
         super().__init__()
         self.classes, self.width, self.size = classes, width, size or self.SIZE
-        # torch.nn.Dropout, so that a rate may change while training goes on
+        # torch.nn.Dropout, so that a rate may change during training
         self.drop6, self.drop7 = nn.Dropout(0.5), nn.Dropout(0.5)
 
     def _channels(self, count: int) -> int:
@@ -99,10 +99,10 @@ class Large(nn.Module, ABC):
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """What the convolutions make of images: (count, inputs of fc6)."""
+        """The outputs of the convolutions: (count, inputs of fc6)."""
 
     def classify(self, features: Tensor) -> Tensor:
-        """What the fully connected layers make of features: (count, classes)."""
+        """The outputs of the fully connected layers: (count, classes)."""
         x = self.drop6(F.relu(self.fc6(features)))
         x = self.drop7(F.relu(self.fc7(x)))
         return cast(Tensor, self.fc8(x))

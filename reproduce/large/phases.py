@@ -119,7 +119,7 @@ def schedule(recipe: dc.Recipe, model: Large, rates: Rates, frozen: tuple[str, .
 
 
 def without_compression(phases: list[Phase], rates: Rates) -> list[Phase]:
-    """What a dense network trains for as long: the same phases, in which nothing is pruned or shared."""
+    """The same phases with nothing pruned or shared, for a dense network that trains as long."""
     return [
         replace(
             phase,

@@ -22,8 +22,10 @@ _MOST_NAMED = 8
 
 @dataclass(frozen=True)
 class Cut:
-    """What is cut out of pictures: in training a random part of at least `least_area`, as much as `aspect` times wider
-    than high or the other way round; in tests the centre, `centre` of the shorter side.
+    """The part that is cut out of pictures.
+
+    Training cuts a random part of at least `least_area`, up to `aspect` times wider than high or higher than wide. A
+    test cuts the centre, `centre` of the shorter side.
     """
 
     least_area: float
@@ -166,7 +168,7 @@ def _read_arrays(folder: Path, split: str) -> ArrayPictures:
 
 
 def broken(pictures: Pictures, indices: Iterable[int], whole: bool) -> list[str]:
-    """What is wrong with each picture that cannot be read: in its first bytes, or, with `whole`, anywhere."""
+    """The problem of each picture that cannot be read: in its first bytes, or, with `whole`, anywhere."""
     if not isinstance(pictures, FolderPictures):
         return []
 

@@ -22,9 +22,7 @@ _MOST_HELD_BACK = 5000
 
 
 class Key(NamedTuple):
-    """What one sample is made from: a picture's index, and numbers that all random choices follow from (none for a
-    test).
-    """
+    """The origin of one sample: a picture's index, and numbers that decide all random choices (none for a test)."""
 
     index: int
     seed: tuple[int, ...] = ()

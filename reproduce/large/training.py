@@ -63,7 +63,7 @@ class Trainer:
 
     settings     what a checkpoint must have been made with, beside the phases
     checkpoint   its path; a folder that all processes see
-    start        fills the model, built anew, where there is no checkpoint
+    start        fills the new model where there is no checkpoint
     before       is called before a phase begins, while the model is still as the last one left it
     """
 
@@ -89,8 +89,8 @@ class Trainer:
             )
 
     def run(self) -> None:
-        """All phases that are not done yet. Raises ValueError for a checkpoint that cannot be gone on with, and for a
-        loss that is not finite.
+        """All phases that are not done yet. Raises ValueError for a checkpoint that cannot be resumed, and for a loss
+        that is not finite.
         """
         found = self._resume()
         for number in range(self.progress.phase, len(self.phases)):
@@ -112,7 +112,7 @@ class Trainer:
                 f"processes found different checkpoints at {self.checkpoint}: --out must be a folder that all share"
             )
         if found is not None:
-            accelerator.print(f"goes on from {self.checkpoint}")
+            accelerator.print(f"resumes from {self.checkpoint}")
         return found
 
     def _begin(self, phase: Phase) -> None:
@@ -161,7 +161,7 @@ class Trainer:
         for step, (samples, labels) in enumerate(batches(self.data.source, order, means.workers), first):
             for group in optimizer.param_groups:
                 group["lr"] = _rate(phase, step, steps)
-            # what dropout draws follows from the step: a job that goes on draws the same
+            # the step decides what dropout draws: a resumed job draws the same
             torch.manual_seed(int(np.random.SeedSequence((means.seed, number, step, rank)).generate_state(1)[0]))
             logits = wrapped(inputs_of(samples, accelerator.device, self.data.normalisation))
             loss = F.cross_entropy(logits, labels.to(accelerator.device))

@@ -3,15 +3,18 @@
 import hashlib
 import json
 import math
+import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from cases import shared
 from safetensors.numpy import save
 
+from benchmarks import environment as environments
 from benchmarks import packages, page, tensors
-from benchmarks.environment import environment
+from benchmarks.environment import demand, environment
 from benchmarks.file_size import __main__ as file_size
 from benchmarks.file_size import deepcabac, peers
 from benchmarks.file_size.nncodec_size import levels
@@ -240,6 +243,44 @@ def test_instructions_are_compared_among_the_kernels_that_a_cpu_would_use():
         kind: {batch: {n: 4 * c for n, c in of.items()} for batch, of in each.items()} for kind, each in layer.items()
     }
     assert neon_instructions.means({"one": layer, "two": double})["int8"]["8"]["panel, neon"] == 4.0
+
+
+@pytest.fixture
+def benchmark(tmp_path, monkeypatch):
+    """Runs a benchmark with a command line; its exit code, and the files it wrote with their content."""
+    monkeypatch.setattr(environments, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(environments, "KEPT", tmp_path / "kept")
+    spec = SimpleNamespace(name="benchmarks.some.__main__")
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__doc__="Some.", __spec__=spec))
+
+    def measure(arguments):
+        met = arguments.rounds > 1
+        return {"layers": arguments.only, "versions": {"tool": "1"}, "demands": [demand("many", arguments.rounds, met)]}
+
+    def run(*line):
+        monkeypatch.setattr(sys, "argv", ["some", *line])
+        options = {"--rounds": 5, "--only": {"nargs": "+", "default": ()}}
+        code = environments.main("name", measure, options, ["only"], ["numpy"])
+        files = sorted(tmp_path.glob("*/*.json"))
+        return code, {str(path.relative_to(tmp_path)): json.loads(path.read_text()) for path in files}
+
+    return run
+
+
+def test_a_benchmark_writes_its_result_and_the_exit_code_says_whether_its_demands_are_met(benchmark):
+    code, files = benchmark("--rounds", "1")
+    assert (code, list(files)) == (1, ["results/name.json"])
+    found = files["results/name.json"]
+    assert found["command"] == "python -m benchmarks.some --rounds 1"
+    assert found["versions"] | {"tool": "1", "numpy": np.__version__} == found["versions"]
+    assert (found["rounds"], found["layers"], len(found["commit"])) == (1, [], 40)
+    assert benchmark()[0] == 0
+
+
+def test_a_restricted_run_is_written_only_where_it_is_named(benchmark):
+    assert benchmark("--only", "a") == (0, {})
+    assert list(benchmark("--only", "a", "--result", "mine")[1]) == ["kept/mine.json"]
+    assert list(benchmark("--result", "mine")[1]) == ["kept/mine.json"]
 
 
 def test_committed_pages_are_made_from_the_committed_results():

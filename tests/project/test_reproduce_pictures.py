@@ -243,7 +243,7 @@ def test_features_are_computed_once_and_gone_on_with(folder, means, tmp_path, mo
     assert torch.equal(values, torch.from_numpy(rows[:4]))
     assert labels.tolist() == training.labels[indices[:4]].tolist()
 
-    # broken off after the first block
+    # interrupted after the first block
     mark = path.with_suffix(".json")
     made = mark.read_text()
     mark.write_text(made.replace('"done": 10', '"done": 4'))

@@ -102,7 +102,7 @@ def test_a_job_that_is_killed_goes_on_and_ends_with_the_same_file(whole, folder,
     process = start(folder, tmp_path)
     lines = lines_until(process, None)
     assert process.returncode == 0, "".join(lines)
-    assert any("goes on from" in line for line in lines)
+    assert any("resumes from" in line for line in lines)
     assert (tmp_path / "alexnet.dcz").read_bytes() == (whole[0] / "alexnet.dcz").read_bytes()
     first, second = (json.loads((out / "alexnet.json").read_text()) for out in (whole[0], tmp_path))
     assert second["stages"] == first["stages"]

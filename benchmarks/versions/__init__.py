@@ -1,0 +1,1 @@
+"""This version beside an older one, task by task in one run."""
