@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import IO
 
 from deepcompression.coding.coder import Part
-from deepcompression.coding.coders import DEFAULT_PROFILE, How, encode_to
+from deepcompression.coding.coders import DEFAULT_PROFILE, Encode
 from deepcompression.common.binary import checksum as crc
 from deepcompression.common.files import named_if_full
 from deepcompression.common.lock import WriteLock
 from deepcompression.file.index import Entry, write_head
-from deepcompression.file.writer import check_dimensions
-from deepcompression.tensors.tensor import Encodable
+from deepcompression.file.writer import encode_named
+from deepcompression.tensors.tensor import Tensor
 
 _JOURNAL = "journal"
 _WHOLE = "whole"
@@ -145,7 +145,7 @@ class FileWriter:
         return (length, checksum) == (finished.entry.length, finished.entry.checksum)
 
     def write(
-        self, name: str, tensor: Encodable, how: How | None = None, profile: str = DEFAULT_PROFILE, note: str = ""
+        self, name: str, tensor: Tensor, how: Encode | None = None, profile: str = DEFAULT_PROFILE, note: str = ""
     ) -> None:
         """Encodes and keeps a tensor, as `save_tensors` does; threads may call it. Raises as that does."""
         tried: list[_Payload] = []
@@ -156,15 +156,13 @@ class FileWriter:
                 tried.append(payload)
             return payload
 
-        try:
-            check_dimensions(tensor)
-            coder, payload = encode_to(keep, tensor, *(how or How()), profile)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        coder, payload = encode_named(keep, name, tensor, how, profile)
         for other in tried:
             if other is not payload:
                 other.path.unlink()
-        entry = Entry(name, coder, tensor.dtype, tuple(tensor.shape), 0, payload.length, payload.checksum)
+        entry = Entry(
+            name, tensor.dtype, tuple(tensor.shape), coder=coder, length=payload.length, checksum=payload.checksum
+        )
         finished = Finished(entry, payload.path.name, note)
         with self._lock, named_if_full(self.folder / _JOURNAL):
             self._journal.write(finished.to_line())
