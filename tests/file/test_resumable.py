@@ -76,7 +76,7 @@ def test_the_file_appears_only_in_the_end_and_the_old_one_stays_until_then(tmp_p
 def test_work_that_is_broken_off_is_gone_on_with(error, tmp_path, monkeypatch):
     path = tmp_path / "m.dcz"
     caught = broken_off(path, TENSORS, ["b", "a"], error)
-    assert caught.__notes__ == [f"2 finished tensors are kept in {path}.partial: go on with --resume"]
+    assert caught.__notes__ == [f"2 finished tensors are kept in {path}.partial: continue with --resume"]
     written = []
     real = FileWriter.write
     monkeypatch.setattr(FileWriter, "write", lambda self, name, *rest: written.append(name) or real(self, name, *rest))
@@ -112,7 +112,7 @@ def test_resuming_what_never_began_begins(tmp_path):
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"recipe": "b", "profile": "fast"}, "another recipe; call it as it was begun, or remove that folder"),
+        ({"recipe": "b", "profile": "fast"}, "another recipe; give what it was started with, or remove that folder"),
         ({"recipe": "b", "profile": "small"}, "another recipe and another profile"),
         ({"recipe": "a"}, "another profile"),
     ],
