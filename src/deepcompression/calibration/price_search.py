@@ -77,7 +77,7 @@ class Sizes:
 
     def entry(self, name: str, tensor: Tensor) -> Entry:
         coder, payload = encode(tensor, profile=self.profile)
-        return Entry(name, coder, tensor.dtype, tensor.shape, 0, len(payload), 0)
+        return Entry(name, tensor.dtype, tensor.shape, coder=coder, length=len(payload), checksum=0)
 
     def of(self, replaced: Mapping[str, Entry]) -> int:
         entries: dict[str, Entry] = {}

@@ -142,15 +142,12 @@ def decompress(
     with errors_in_one_line():
         check_suffix(output, ".safetensors", ".onnx")
         with DczFile(file, limit_bytes) as source:
-            total = sum(entry.dense_bytes for entry in source.entries.values())
+            total = sum(entry.nbytes for entry in source.entries.values())
             if total > limit_bytes:
                 raise dc.FormatError(
                     f"{file}: with its ties in full it takes {total} bytes, the limit is {limit_bytes}"
                 )
-            entries = {
-                name: TensorEntry(name, entry.dtype, entry.shape, entry.tied_to)
-                for name, entry in source.entries.items()
-            }
+            entries: dict[str, TensorEntry] = dict(source.entries)
             graph = None
             if GRAPH in entries and source.metadata.items() >= FORMAT.items():
                 del entries[GRAPH]

@@ -16,7 +16,7 @@ import numpy as np
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
-from deepcompression.coding.coders import DEFAULT_PROFILE, How, check_profile
+from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, check_profile
 from deepcompression.convert.memory_budget import Budget, Need
 from deepcompression.convert.tensors import compress_tensor
 from deepcompression.file.index import VERSION
@@ -29,7 +29,7 @@ from deepcompression.recipe.targets import Target, module_name
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, widen
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.slices import Weights
-from deepcompression.tensors.tensor import BitmapTensor, DenseTensor, Encodable
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 
 def compress_checkpoint(
@@ -179,11 +179,11 @@ class _Plan:
         self.notes[name] = f"{name} {flaw}: stored as it is"
         return self.notes[name]
 
-    def made(self, name: str) -> Encodable:
+    def made(self, name: str) -> Tensor:
         """The tensor as it is to be stored."""
         tensor = self.source.read(name)
         match = self.matches.get(name)
-        made: Encodable = tensor
+        made: Tensor = tensor
         if match is not None and match.rule is not None and (match.rule.prune or match.rule.share):
             assert self.recipe is not None
             if self._flaw(tensor, match) is None:
@@ -192,13 +192,13 @@ class _Plan:
                 except ValueError as error:
                     raise ValueError(f"{name}: {error}") from None
         del tensor
-        return (BitmapTensor.from_dense(made) or made) if isinstance(made, DenseTensor) else made
+        return (CompressedTensor.from_dense(made) or made) if isinstance(made, DenseTensor) else made
 
-    def how(self, name: str) -> How:
+    def how(self, name: str) -> Encode:
         match = self.matches.get(name)
         if match is None or match.rule is None or match.rule.encode is None:
-            return How()
-        return How(match.rule.encode.coder, match.rule.encode.gap_bits)
+            return Encode()
+        return match.rule.encode
 
 
 def _names(rule: Rule, target: Target) -> bool:
@@ -229,7 +229,7 @@ class _Work:
         try:
             started = []
             for entry in self._todo:
-                need = Need.of(entry, self._profile == "paper" or self._plan.how(entry.name) != How())
+                need = Need.of(entry, self._profile == "paper" or self._plan.how(entry.name) != Encode())
                 self._budget.take(need.first)
                 if self._failure is not None:
                     break
@@ -249,7 +249,7 @@ class _Work:
         try:
             if self._failure is None:
                 made = self._plan.made(entry.name)
-                if isinstance(made, BitmapTensor):
+                if isinstance(made, CompressedTensor):
                     self._budget.give_back(held - need.shared)
                     held = need.shared
                 note = self._plan.notes.get(entry.name, "")

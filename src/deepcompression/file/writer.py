@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from deepcompression.coding.coders import (
-    DEFAULT_PROFILE,
-    How,
-    check_profile,
-    encode,
-)
+from deepcompression.coding.coder import Part
+from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, Kept, check_profile, encode_to, join
 from deepcompression.common.binary import MAX_DIMENSIONS, checksum
 from deepcompression.common.files import atomic_path
 from deepcompression.file.index import Entry, write_head
 from deepcompression.tensors.entry import Tie
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, DenseTensor, Encodable
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 
 def save_tensors(
     path: str | os.PathLike[str],
-    tensors: Mapping[str, Encodable | Tie],
+    tensors: Mapping[str, Tensor | Tie],
     metadata: Mapping[str, str] | None = None,
-    how: Mapping[str, How] | None = None,
+    how: Mapping[str, Encode] | None = None,
     profile: str = DEFAULT_PROFILE,
 ) -> None:
     """Writes named tensors, in their order, into a `.dcz` file.
@@ -45,21 +41,32 @@ def save_tensors(
                 raise ValueError(f"{name} is tied to {tensor.to}, which is not an earlier tensor of its own")
             entries[name] = replace(own, name=name, tied_to=own.name)
             continue
-        if not isinstance(tensor, DenseTensor | CompressedTensor | BitmapTensor):
+        if not isinstance(tensor, DenseTensor | CompressedTensor):
             raise TypeError(f"{name} is of type {type(tensor).__name__}; make it a tensor by DenseTensor.from_numpy")
-        try:
-            check_dimensions(tensor)
-            coder, payload = encode(tensor, *(how or {}).get(name, How()), profile)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        coder, payload = encode_named(join, name, tensor, (how or {}).get(name), profile)
         payloads.append(payload)
-        entries[name] = Entry(name, coder, tensor.dtype, tensor.shape, 0, len(payload), checksum(payload))
+        entries[name] = Entry(
+            name, tensor.dtype, tensor.shape, coder=coder, length=len(payload), checksum=checksum(payload)
+        )
     with atomic_path(path) as partial, partial.open("wb") as file:
         file.write(write_head(entries.values(), metadata or {}))
         file.writelines(payloads)
 
 
-def check_dimensions(tensor: Encodable) -> None:
-    """Raises ValueError for more than a file can hold."""
-    if len(tensor.shape) > MAX_DIMENSIONS:
-        raise ValueError(f"it has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
+def encode_named(
+    keep: Callable[[Iterable[Part], int | None], Kept | None],
+    name: str,
+    tensor: Tensor,
+    how: Encode | None,
+    profile: str,
+) -> tuple[str, Kept]:
+    """The coder and the payload of a tensor, as `encode_to` gives them. Raises ValueError, with the name, for a tensor
+    that a file cannot hold so.
+    """
+    how = how or Encode()
+    try:
+        if len(tensor.shape) > MAX_DIMENSIONS:
+            raise ValueError(f"it has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
+        return encode_to(keep, tensor, how.coder, how.gap_bits, profile)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
