@@ -1,13 +1,12 @@
-"""Joules that a piece of work takes, as the machine itself counts them: RAPL for CPUs, NVML for NVIDIA's GPUs."""
+"""Joules that a piece of work takes, as the CPU itself counts them (RAPL)."""
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -98,33 +97,3 @@ def rapl(root: Path = POWERCAP) -> Meter:
             "intel_rapl_msr may bring them"
         )
     return meter
-
-
-def nvml(library: Any = None) -> Meter:
-    """The counters of all NVIDIA GPUs, by pynvml (the package nvidia-ml-py).
-
-    Raises UnmeasurableError where it is not installed, or no GPU counts its energy.
-    """
-    try:
-        library = library or importlib.import_module("pynvml")
-    except ImportError:
-        raise UnmeasurableError("pynvml is not installed; pip install nvidia-ml-py") from None
-    try:
-        library.nvmlInit()
-        handles = [library.nvmlDeviceGetHandleByIndex(i) for i in range(library.nvmlDeviceGetCount())]
-        meter = Meter(
-            f"NVML ({len(handles)} GPU{'s' * (len(handles) != 1)})",
-            lambda: tuple(1000 * int(library.nvmlDeviceGetTotalEnergyConsumption(handle)) for handle in handles),
-            (0,) * len(handles),
-        )
-        meter.read()
-    except library.NVMLError as error:
-        raise UnmeasurableError(f"NVML does not count energy here: {error}") from None
-    if not handles:
-        raise UnmeasurableError("NVML finds no GPU")
-    return meter
-
-
-def meter_of(device: str, root: Path = POWERCAP) -> Meter:
-    """What counts the energy of a device, `cpu` or `cuda`. Raises UnmeasurableError."""
-    return rapl(root) if device == "cpu" else nvml()

@@ -35,7 +35,8 @@ def inspect(file: FileArgument, as_json: JsonOption = False, limit_bytes: LimitO
 def verify(
     file: FileArgument,
     against: Annotated[
-        Path | None, typer.Option(help="A .safetensors file that must hold the same tensors, bit for bit.")
+        Path | None,
+        typer.Option(help="A checkpoint, as `compress` takes it, that must hold the same tensors, bit for bit."),
     ] = None,
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
