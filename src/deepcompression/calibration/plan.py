@@ -15,7 +15,7 @@ from deepcompression.calibration.plan_problem import OwnTensors, subject_of
 from deepcompression.calibration.price_search import Line, Sizes, line_of, reach_change, reach_size
 from deepcompression.coding.coders import DEFAULT_PROFILE, check_profile, encode
 from deepcompression.common.binary import digest
-from deepcompression.common.messages import some
+from deepcompression.common.messages import aligned, some
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import targets_of
@@ -111,11 +111,7 @@ def table(lines: Iterable[Line]) -> str:
                 f"{line.change:.4f}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )
+    return aligned(rows, numbers=True)
 
 
 def sensitivity(

@@ -13,9 +13,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.common.messages import listed
 from deepcompression.recipe.recipe import Recipe
-from deepcompression.recipe.targets import module_name, plain_name, targets_of
-from deepcompression.training.attach import chain
+from deepcompression.recipe.targets import plain_name, targets_of
+from deepcompression.training.attach import chain, state_key
 from deepcompression.training.parametrizations import Codebook, Mask
 from deepcompression.training.prune_model import Pruner
 from deepcompression.training.ranks import Ranks
@@ -112,9 +113,8 @@ def _refuse(model: nn.Module, state: Mapping[str, Any], prefix: str, *rest: obje
             if present and found and found != present:
                 problems.append(f"{name} is {found} in the checkpoint, {present} in the model")
     if problems:
-        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(
-            f"the checkpoint is of another stage or recipe: {'; '.join(problems[:8])}{more}. Prune or share the "
+            f"the checkpoint is of another stage or recipe: {listed(problems, separator='; ')}. Prune or share the "
             "model by the recipe of the checkpoint before it is loaded, or begin in a new folder"
         )
 
@@ -129,10 +129,8 @@ def _stage_of(parametrizations: list[nn.Module]) -> str | None:
 
 def _stage_in(keys: Set[str], name: str) -> str | None:
     """What a tensor is in a state, or None if it is not there: a state may be a part, or hold one of tied names."""
-    head, local = module_name(name), name.rpartition(".")[2]
-    parts = f"{head}.parametrizations.{local}.0.".removeprefix(".")
-    if parts + "codes" in keys:
+    if state_key(name, "0.codes") in keys:
         return "shared"
-    if parts + "mask" in keys:
+    if state_key(name, "0.mask") in keys:
         return "pruned"
     return "plain" if name in keys else None

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from deepcompression.coding.coders import Encode
+from deepcompression.common.messages import aligned, listed
 from deepcompression.common.settings import RecipePart
 from deepcompression.pruning.criteria import Prune, survivor_count
 from deepcompression.pruning.schedule import OneShot, Schedule
@@ -108,14 +109,14 @@ class Recipe(RecipePart):
 
     def _no_match(self, number: int, rule: Rule, targets: list[Target], taken: list[str]) -> str:
         if taken:
-            return f"rule {number + 1} ({rule}) comes too late: earlier rules took {_list(taken)}; put it before them"
+            return f"rule {number + 1} ({rule}) comes too late: earlier rules took {listed(taken)}; put it before them"
         if rule.type is not None and not _has_modules(targets):
             return f"rule {number + 1} ({rule}) selects by type, which only a model can tell: use module or tensor"
         names = [name for target in targets if target.floating and target.trained is not False for name in target.names]
         hint = (
             "" if rule.tensor else " (module and type select tensors of at least two dimensions; name others by tensor)"
         )
-        return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {_list(names)}"
+        return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {listed(names) or 'no weights'}"
 
     def explain(self, model: Module | Mapping[str, Described]) -> None:
         """Prints `describe`."""
@@ -130,19 +131,12 @@ class Recipe(RecipePart):
             number = "-" if rule is None else str(self.rules.index(rule) + 1)
             shape = "x".join(map(str, target.shape)) or "scalar"
             rows.append((" = ".join(target.names), shape, f"{target.count:,}", number, _describe(rule, target)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        return aligned(rows)
 
 
 def _has_modules(targets: list[Target]) -> bool:
     """Whether these are the tensors of a model, not of a checkpoint."""
     return any(target.places for target in targets)
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "no weights"
 
 
 def _describe(rule: Rule | None, target: Target) -> str:

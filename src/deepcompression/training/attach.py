@@ -10,9 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from deepcompression.recipe.targets import PARAMETER_ORDER, Target, pruned_by_torch, wrappers
+from deepcompression.recipe.targets import PARAMETER_ORDER, Target, module_name, pruned_by_torch, wrappers
 from deepcompression.training.parametrizations import Codebook, Mask, masked
 from deepcompression.training.sharded import home, is_sharded, plain_class, whole
+
+# The parts of a tensor in a state_dict, as torch names them: what is trained, and the parametrization's buffers.
+MASK_PARTS = ("original", "0.mask", "0.step", "0.recipe")
+CODEBOOK_PARTS = ("original", "0.positions", "0.codes")
+
+
+def state_key(name: str, part: str) -> str:
+    """The key of a part of a tensor: `fc1.parametrizations.weight.0.mask`; the tensor's own name for no part."""
+    module, local = module_name(name), name.rpartition(".")[2]
+    return f"{module}.parametrizations.{local}.{part}".removeprefix(".") if part else name
 
 
 def _list_on(module: nn.Module, local: str) -> parametrize.ParametrizationList:
