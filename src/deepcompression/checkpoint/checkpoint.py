@@ -21,6 +21,8 @@ class Checkpoint(Protocol):
     entries   name -> `TensorEntry`, in the order of their bytes
     graph     of ONNX, the serialized ModelProto with the data of its tensors taken out; else None
     notes     what a person should know about what was read, and what was not: one sentence each
+    exact     names of tensors that must stay bit for bit as they are, neither pruned nor shared
+    packed    why nothing can be pruned or shared, since all weights are exact; else empty
     """
 
     @property
@@ -33,6 +35,10 @@ class Checkpoint(Protocol):
     def graph(self) -> bytes | None: ...
     @property
     def notes(self) -> tuple[str, ...]: ...
+    @property
+    def exact(self) -> frozenset[str]: ...
+    @property
+    def packed(self) -> str: ...
 
     def read(self, name: str) -> DenseTensor:
         """One tensor, with memory of its own; only its bytes are read. Raises KeyError for an unknown name, FormatError
@@ -54,6 +60,11 @@ class Opened(ABC):
 
     graph: bytes | None = None
     notes: tuple[str, ...] = ()
+    exact: frozenset[str] = frozenset()
+
+    @property
+    def packed(self) -> str:
+        return ""
 
     @abstractmethod
     def close(self) -> None:

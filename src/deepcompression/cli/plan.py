@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from deepcompression.calibration.plan import table
 from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_line, print_json
 from deepcompression.coding.coders import DEFAULT_PROFILE
 from deepcompression.convert.with_inputs import Source
-
-if TYPE_CHECKING:
-    pass
 
 CalibrationOption = Annotated[Path | None, typer.Option(help="Inputs of the model by name, an .npz file.")]
 
