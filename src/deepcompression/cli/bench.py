@@ -17,7 +17,7 @@ from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
 
 
-def bench_file(
+def bench_command(
     file: FileArgument,
     batch: Annotated[int, typer.Option(help="Vectors or images of a call.")] = 1,
     threads: Annotated[int, typer.Option(help="Of everything that computes.")] = 1,

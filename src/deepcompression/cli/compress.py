@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import deepcompression as dc
-from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
-from deepcompression.checkpoint.write import write_checkpoint
 from deepcompression.cli.common import (
     FileArgument,
     JsonOption,
@@ -31,19 +27,17 @@ from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOpt
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.lock import WriteLock
+from deepcompression.convert.from_dcz import decompress_file
 from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.convert.with_inputs import Source
-from deepcompression.file.reader import DczFile
 from deepcompression.pruning.criteria import Prune
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.sharing.grid import LIMITS
 from deepcompression.sharing.share_weights import Share
-from deepcompression.tensors.entry import TensorEntry
-from deepcompression.tensors.tensor import DenseTensor
 
 
-def compress(
+def compress_command(
     model: ModelArgument,
     output: OutOption,
     recipe: Annotated[str | None, typer.Option(help="A recipe's YAML file, or a preset's name.")] = None,
@@ -131,7 +125,7 @@ def _recipe(recipe: str | None, density: float | None, bits: int | None, codeboo
     return Recipe(rules=(Rule(module="*", prune=prune, share=share),))
 
 
-def decompress(
+def decompress_command(
     file: FileArgument,
     output: OutOption,
     quiet: QuietOption = False,
@@ -141,36 +135,9 @@ def decompress(
     """Write the dense tensors of a .dcz file, bit for bit what was saved, as .safetensors, or as .onnx."""
     with errors_in_one_line():
         check_suffix(output, ".safetensors", ".onnx")
-        with DczFile(file, limit_bytes) as source:
-            total = sum(entry.dense_bytes for entry in source.entries.values())
-            if total > limit_bytes:
-                raise dc.FormatError(
-                    f"{file}: with its ties in full it takes {total} bytes, the limit is {limit_bytes}"
-                )
-            entries = {
-                name: TensorEntry(name, entry.dtype, entry.shape, entry.tied_to)
-                for name, entry in source.entries.items()
-            }
-            graph = None
-            if GRAPH in entries and source.metadata.items() >= FORMAT.items():
-                del entries[GRAPH]
-                graph = source.read_dense(GRAPH).elements.tobytes()
-            with progress_of_bytes(file.name, quiet or as_json) as tell:
-                done = 0
-                held: dict[str, DenseTensor] = {}
-
-                def read(name: str) -> DenseTensor:
-                    nonlocal done
-                    tell(done, total)
-                    done += entries[name].nbytes
-                    if name not in held:
-                        # the last one stays for those that are tied to it, and goes before there is another
-                        held.clear()
-                        held[name] = source.read_dense(name, os.cpu_count() or 1)
-                    return held[name]
-
-                write_checkpoint(output, entries, read, source.metadata, graph)
-        size, count = output.stat().st_size, len(entries)
+        with progress_of_bytes(file.name, quiet or as_json) as tell:
+            count = decompress_file(file, output, limit_bytes=limit_bytes, progress=tell)
+        size = output.stat().st_size
         if as_json:
             print_json({"file": str(output), "tensors": count, "file_bytes": size})
         elif not quiet:
