@@ -25,7 +25,7 @@ NAMES = ["w1", "w2", "w3", "w4", "w5", "r5"]
 def network_of(tmp_path):
     def make(model, inputs=INPUTS):
         save(model, tmp_path / "m.onnx")
-        return OnnxNetwork(tmp_path / "m.onnx", inputs)
+        return OnnxNetwork.open(tmp_path / "m.onnx", inputs)
 
     return make
 

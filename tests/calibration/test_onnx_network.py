@@ -41,7 +41,7 @@ def network_of(tmp_path):
 
     def make(model, inputs):
         (tmp_path / "model.onnx").write_bytes(model)
-        return OnnxNetwork(tmp_path / "model.onnx", inputs)
+        return OnnxNetwork.open(tmp_path / "model.onnx", inputs)
 
     return make
 
@@ -147,7 +147,7 @@ def test_a_plan_counts_the_graph_too(tmp_path, network_of):
     model, _, x = deep()
     network = network_of(model, {"x": x})
     plan = dc.plan(network, target_size=3000)
-    tensors = network.tensors() | calibrate_network(network, {rule.tensor: rule for rule in plan.recipe.rules})
+    tensors = network.tensors | calibrate_network(network, {rule.tensor: rule for rule in plan.recipe.rules})
     dc.save_tensors(tmp_path / "m.dcz", tensors)
     assert 0.98 * 3000 <= (tmp_path / "m.dcz").stat().st_size == plan.file_bytes <= 3000
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import deepcompression as dc
 from deepcompression.cli import app
-from deepcompression.convert.with_inputs import parse_size, read_inputs
+from deepcompression.cli.plan import parse_size
+from deepcompression.convert.with_inputs import read_inputs
 from tests.calibration.test_calibrate import trained_like
 
 FACTORY = """

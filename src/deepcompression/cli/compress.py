@@ -23,13 +23,13 @@ from deepcompression.cli.common import (
     print_report,
     progress_of_bytes,
 )
-from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, has_target
+from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, goal_of
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.lock import WriteLock
 from deepcompression.convert.from_dcz import decompress_file
 from deepcompression.convert.to_dcz import compress_checkpoint
-from deepcompression.convert.with_inputs import Source
+from deepcompression.convert.with_inputs import open_whole
 from deepcompression.pruning.criteria import Prune
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
@@ -72,9 +72,10 @@ def compress_command(
         if workers is not None and workers < 1:
             raise ValueError(f"--workers is from 1 on; found {workers}")
         chosen = _recipe(recipe, density, bits, codebook_grid)
-        targeted = has_target(target_size, target_ratio, max_change)
-        if targeted or calibration is not None or model_factory is not None:
-            if targeted == (chosen is not None):
+        targets = target_size, target_ratio, max_change
+        goal = None if targets == (None, None, None) else goal_of(*targets)
+        if goal is not None or calibration is not None or model_factory is not None:
+            if (goal is None) == (chosen is None):
                 raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
             if resume or workers is not None:
                 raise ValueError(
@@ -82,11 +83,11 @@ def compress_command(
                     "as a whole"
                 )
             with WriteLock(output):
-                whole = Source(model, calibration, model_factory)
+                whole = open_whole(model, calibration, model_factory)
                 if chosen is not None:
                     whole.compress(output, chosen, profile)
-                else:
-                    whole.carry_out(whole.plan(profile, target_size, target_ratio, max_change), output, profile)
+                elif goal is not None:
+                    whole.carry_out(whole.plan(goal, profile), output)
             _tell(output, whole.notes, quiet, as_json)
             return
         with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:
