@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deepcompression.bench import energy
-from deepcompression.bench.energy import Meter, UnmeasurableError, Use, rapl
+from deepcompression.bench.energy import Consumption, Meter, UnmeasurableError, rapl
 
 
 def zone(root, folder, name, energy_uj, around=1_000_000):
@@ -56,7 +56,7 @@ def test_work_is_repeated_for_the_time_asked_for(tmp_path):
 
 
 def test_use_is_given_by_call_and_by_second():
-    use = Use(6.0, 2.0, 3)
+    use = Consumption(6.0, 2.0, 3)
     assert (use.joules_per_call, use.watts) == (2.0, 3.0)
 
 

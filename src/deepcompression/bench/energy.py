@@ -15,7 +15,7 @@ class UnmeasurableError(Exception):
     """Energy cannot be measured here; the text says why, and what helps."""
 
 
-class Use(NamedTuple):
+class Consumption(NamedTuple):
     """What some calls took: of everything that the counters see, other programs and idling included."""
 
     joules: float
@@ -49,7 +49,7 @@ class Meter:
         parts = zip(before, after, self.ranges, strict=True)
         return sum(b - a if b >= a else b - a + around for a, b, around in parts) / 1e6
 
-    def measure(self, call: Callable[[], object], seconds: float) -> Use:
+    def measure(self, call: Callable[[], object], seconds: float) -> Consumption:
         """Calls again and again, at least for so long: RAPL counts about every millisecond, so that half a second errs
         by less than a percent.
         """
@@ -58,9 +58,9 @@ class Meter:
             call()
             calls += 1
         after = self.read()
-        return Use(self.joules(before, after), time.perf_counter() - start, calls)
+        return Consumption(self.joules(before, after), time.perf_counter() - start, calls)
 
-    def idle(self, seconds: float) -> Use:
+    def idle(self, seconds: float) -> Consumption:
         """What the machine takes when this process does nothing. Raises UnmeasurableError if nothing is counted."""
         use = self.measure(lambda: time.sleep(seconds), 0)
         if use.joules <= 0:

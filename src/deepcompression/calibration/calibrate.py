@@ -48,14 +48,14 @@ class _Measured(NamedTuple):
 
 def _measured(network: Network, names: list[str]) -> _Measured:
     found = _Measured({}, {})
-    layouts = {name: network.targets[name].layout for name in names}
+    layouts = {name: network.roles[name].layout for name in names}
     gains = network.gains(names)
     # by parts, so that the second moments of all layers are not held at once
     for part in _parts(layouts):
         moments = network.moments(part)
         for name in part:
             own = moments.pop(name, None)
-            centered = own is not None and network.targets[name].bias is not None
+            centered = own is not None and network.roles[name].bias is not None
             if own is not None and centered:
                 found.means[name] = own.trust() * own.mean()
             found.metrics[name] = metric_of(layouts[name], own, gains[name], centered)
@@ -71,8 +71,8 @@ class Calibration:
     def __init__(self, network: Network, names: Iterable[str]) -> None:
         self.network = network
         names = list(names)
-        self._layouts = {name: network.targets[name].layout for name in names}
-        self._biases = {name: network.targets[name].bias for name in names}
+        self._layouts = {name: network.roles[name].layout for name in names}
+        self._biases = {name: network.roles[name].bias for name in names}
         self.metrics, self._means = _measured(network, names)
 
     def matrices(self, name: str) -> Floats:
@@ -191,7 +191,7 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
     rules = {}
     for target, rule in matches:
         check_rule(target.name, rule)
-        if target.name not in network.targets:
+        if target.name not in network.roles:
             raise ValueError(f"{target.name} has fewer than two dimensions: calibrate takes weights of layers only")
         rules[target.name] = rule
     digests = {

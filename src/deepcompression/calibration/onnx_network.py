@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from deepcompression.calibration.network import Moments, Target, change
+from deepcompression.calibration.network import Moments, Role, change
 from deepcompression.calibration.onnx_layers import lift_constants, uses_of
-from deepcompression.calibration.onnx_parts import Parts, session_of
+from deepcompression.calibration.onnx_parts import PartedGraph, session_of
 from deepcompression.checkpoint.onnx.graph import DTYPES, GRAPH, import_onnx, marked, parse_model, places_of
 from deepcompression.checkpoint.open import read_tensors
 from deepcompression.sharing.error_cost import Floats
@@ -43,7 +43,7 @@ class OnnxNetwork:
         self.inputs = _checked(graph, self._initializers, inputs)
         # small tensors stay in the graph, which is kept as it is
         self._uses = uses_of(graph, tensors)
-        self.targets: Mapping[str, Target] = {n: Target(use.layout, use.bias) for n, use in self._uses.items()}
+        self.roles: Mapping[str, Role] = {n: Role(use.layout, use.bias) for n, use in self._uses.items()}
         self._session = self._open([output.name for output in graph.output])
 
     @classmethod
@@ -69,7 +69,7 @@ class OnnxNetwork:
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         graph = model.graph
-        changing = set(self.targets) | {t.bias for t in self.targets.values() if t.bias is not None}
+        changing = set(self.roles) | {t.bias for t in self.roles.values() if t.bias is not None}
         kept = [each for each in graph.initializer if each.name not in changing]
         present = {each.name for each in graph.input}
         for name in changing - present:
@@ -118,7 +118,7 @@ class OnnxNetwork:
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
         """By nudging one weight at a time at random; only what comes behind it is run again."""
-        parts = Parts(self.model, self.inputs)
+        parts = PartedGraph(self.model, self.inputs)
         numbers = {name: number for number, name in enumerate(names)}
         exact = _floats(parts.outputs({}))
         gains = {}

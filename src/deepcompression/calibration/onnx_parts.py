@@ -17,7 +17,7 @@ VIEWS = ("Cast", "Identity", "Transpose")
 _NO_ARRAYS = ("bfloat16", "float8", "float4", "int4")
 
 
-class Parts:
+class PartedGraph:
     """A graph that is walked through once, from the inputs to the outputs.
 
     model   an onnx.ModelProto, which is not changed

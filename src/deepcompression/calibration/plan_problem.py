@@ -43,7 +43,7 @@ class Problem(NamedTuple):
 
         Raises what `calibrate` does, and ValueError if no weight is left.
         """
-        names = [name for name in network.targets if name not in exact]
+        names = [name for name in network.roles if name not in exact]
         _check_some(names, tensors, exact)
         calibration = Calibration(network, names)
         outputs = network.outputs({})

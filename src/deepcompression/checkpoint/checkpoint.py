@@ -22,7 +22,7 @@ class Checkpoint(Protocol):
     graph     of ONNX, the serialized ModelProto with the data of its tensors taken out; else None
     notes     what a person should know about what was read, and what was not: one sentence each
     exact     names of tensors that must stay bit for bit as they are, neither pruned nor shared
-    packed    why nothing can be pruned or shared, since all weights are exact; else empty
+    packed    why nothing can be pruned or shared; empty if something can
     """
 
     @property
@@ -56,15 +56,12 @@ class Checkpoint(Protocol):
 
 
 class Opened(ABC):
-    """The context manager that all checkpoints are."""
+    """A context manager with the parts that most checkpoints leave empty."""
 
     graph: bytes | None = None
     notes: tuple[str, ...] = ()
     exact: frozenset[str] = frozenset()
-
-    @property
-    def packed(self) -> str:
-        return ""
+    packed: str = ""
 
     @abstractmethod
     def close(self) -> None:

@@ -42,8 +42,7 @@ class RecognisedCheckpoint(Opened):
     a sign) where the mask is.
 
     recognised  what was found, and what looks packed but is not known
-    exact       names of tensors that must stay bit for bit as they are, neither pruned nor shared: packed weights,
-                their scales and zero points
+    exact       packed weights, their scales and zero points
     """
 
     def __init__(self, source: Checkpoint) -> None:
@@ -62,10 +61,10 @@ class RecognisedCheckpoint(Opened):
             mask = None if part.mask is None else _root(source, part.mask)
             root = roots.setdefault(_Part(_root(source, part.name), mask), name)
             self.entries[name] = TensorEntry(name, entry.dtype, entry.shape, None if root == name else root)
+        self.packed = self._packed()
 
-    @property
-    def packed(self) -> str:
-        """Why nothing can be pruned or shared: all weights are exact, and by whom; empty if some are not."""
+    def _packed(self) -> str:
+        """The reason where all weights are exact; empty where some are not."""
         entries = self.entries.values()
         free = (each for each in entries if each.dtype in WEIGHT_DTYPES and each.name not in self.exact)
         if not self.exact or any(len(each.shape) >= 2 and each.nbytes for each in free):

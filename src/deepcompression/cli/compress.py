@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,10 +25,9 @@ from deepcompression.cli.common import (
 from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, goal_of
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
-from deepcompression.common.lock import WriteLock
 from deepcompression.convert.from_dcz import decompress_file
 from deepcompression.convert.to_dcz import compress_checkpoint
-from deepcompression.convert.with_inputs import open_whole
+from deepcompression.convert.with_inputs import compress_whole
 from deepcompression.pruning.criteria import Prune
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
@@ -75,36 +73,27 @@ def compress_command(
         targets = target_size, target_ratio, max_change
         goal = None if targets == (None, None, None) else goal_of(*targets)
         if goal is not None or calibration is not None or model_factory is not None:
-            if (goal is None) == (chosen is None):
+            wanted = goal if chosen is None else chosen
+            if wanted is None or (goal is not None and chosen is not None):
                 raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
             if resume or workers is not None:
                 raise ValueError(
                     "--resume and --workers do not go with --calibration or a target: such work is done in memory, "
                     "as a whole"
                 )
-            with WriteLock(output):
-                whole = open_whole(model, calibration, model_factory)
-                if chosen is not None:
-                    whole.compress(output, chosen, profile)
-                elif goal is not None:
-                    whole.carry_out(whole.plan(goal, profile), output)
-            _tell(output, whole.notes, quiet, as_json)
-            return
-        with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:
-            notes = [
-                *source.notes,
-                *compress_checkpoint(
-                    source, output, chosen, profile=profile, workers=workers, progress=tell, resume=resume
-                ),
-            ]
-        _tell(output, notes, quiet, as_json)
-
-
-def _tell(output: Path, notes: list[str], quiet: bool, as_json: bool) -> None:
-    for note in [] if as_json else notes:
-        complain(f"note: {note}")
-    if not quiet:
-        print_report(output, as_json, notes=notes)
+            notes = compress_whole(model, output, wanted, profile, calibration, model_factory)
+        else:
+            with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:
+                notes = [
+                    *source.notes,
+                    *compress_checkpoint(
+                        source, output, chosen, profile=profile, workers=workers, progress=tell, resume=resume
+                    ),
+                ]
+        for note in [] if as_json else notes:
+            complain(f"note: {note}")
+        if not quiet:
+            print_report(output, as_json, notes=notes)
 
 
 def _recipe(recipe: str | None, density: float | None, bits: int | None, codebook_grid: str | None) -> Recipe | None:

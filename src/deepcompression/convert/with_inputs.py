@@ -17,6 +17,7 @@ from deepcompression.calibration.plan_problem import Problem
 from deepcompression.checkpoint.onnx.graph import SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint, tensors_of
 from deepcompression.checkpoint.other_tools import recognise
+from deepcompression.common.lock import WriteLock
 from deepcompression.convert.tensors import compress_tensors
 from deepcompression.file.writer import save_tensors, write_encoded
 from deepcompression.recipe.recipe import Recipe
@@ -110,7 +111,7 @@ class OnnxWithInputs(Whole):
                 continue
             if len(target.shape) < 2:
                 raise ValueError(f"{target.name} has fewer than two dimensions: inputs decide about weights of layers")
-            if target.name in self.network.targets:
+            if target.name in self.network.roles:
                 rules[target.name] = rule
             else:
                 others.append(target.name)
@@ -139,3 +140,24 @@ def open_whole(model: Path, calibration: Path | None, factory: str | None) -> Wh
     from deepcompression.convert.torch_with_inputs import TorchWithInputs
 
     return TorchWithInputs(model, inputs, factory)
+
+
+def compress_whole(
+    model: Path,
+    output: Path,
+    wanted: Recipe | Goal,
+    profile: str,
+    calibration: Path | None = None,
+    factory: str | None = None,
+) -> list[str]:
+    """Compresses the checkpoint that `open_whole` opens by a recipe, or for a target. Gives back the notes for people.
+
+    Another job that writes the same file is refused before anything is read.
+    """
+    with WriteLock(output):
+        whole = open_whole(model, calibration, factory)
+        if isinstance(wanted, Recipe):
+            whole.compress(output, wanted, profile)
+        else:
+            whole.carry_out(whole.plan(wanted, profile), output)
+    return whole.notes
