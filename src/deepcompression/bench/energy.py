@@ -16,7 +16,7 @@ class UnmeasurableError(Exception):
 
 
 class Consumption(NamedTuple):
-    """What some calls took: of everything that the counters see, other programs and idling included."""
+    """The energy and time of some calls. The counters see everything: other programs and idling, too."""
 
     joules: float
     seconds: float
@@ -35,7 +35,7 @@ class Consumption(NamedTuple):
 class Meter:
     """Counters that only grow, until they start again at 0.
 
-    source  what is counted, for people
+    source  the counters, for people
     read    gives every counter, in microjoules
     ranges  where each counter starts again, 0 for one that never does
     """
@@ -61,7 +61,7 @@ class Meter:
         return Consumption(self.joules(before, after), time.perf_counter() - start, calls)
 
     def idle(self, seconds: float) -> Consumption:
-        """What the machine takes when this process does nothing. Raises UnmeasurableError if nothing is counted."""
+        """The energy of the machine while this process does nothing. Raises UnmeasurableError if nothing is counted."""
         use = self.measure(lambda: time.sleep(seconds), 0)
         if use.joules <= 0:
             raise UnmeasurableError(f"{self.source} stand still; a virtual machine may show counters without counting")

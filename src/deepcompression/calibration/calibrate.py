@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Calibrated(NamedTuple):
-    """What became of one weight.
+    """One weight, fitted.
 
     tensor  shared, or dense with zeros if it is only pruned
     bias    the name of the bias that makes up for the mean error, and what it is then; None if there is none
@@ -35,12 +35,12 @@ class Calibrated(NamedTuple):
     cost: float
 
     def replaced(self, name: str) -> dict[str, CompressedTensor | DenseTensor]:
-        """What takes the place of the weight of that name, and of its bias."""
+        """The tensors in the place of the weight of that name, and of its bias."""
         return {name: self.tensor, **({} if self.bias is None else dict([self.bias]))}
 
 
 class _Measured(NamedTuple):
-    """What errors of a network's weights cost, by name; the means of the inputs of those that have a bias."""
+    """The cost of errors of a network's weights, by name; the mean inputs of those that have a bias."""
 
     metrics: dict[str, Metric]
     means: dict[str, Array]
@@ -86,7 +86,7 @@ class Calibration:
         return self._layouts[name].matrices(values)
 
     def unit(self, name: str) -> float:
-        """What losing a weight of mean square changes the outputs by, squared: the unit of penalties."""
+        """The squared change of the outputs for the loss of a weight of mean square: the unit of penalties."""
         return self.metrics[name].unit(self.matrices(name))
 
     def apply(self, name: str, rule: Rule, dtype: str) -> Calibrated:
@@ -115,7 +115,7 @@ class Calibration:
         bias, mean = self._biases[name], self._means.get(name)
         if bias is None or mean is None:
             return None
-        # (groups x blocks, rows), of which blocks add up
+        # (groups x blocks, rows): blocks add up
         shift = np.einsum("grc,gc->gr", error.astype(np.float64), mean)
         shift = shift.reshape(layout.groups, layout.blocks, -1).sum(axis=1).reshape(-1)
         before, dtype = self.network.weight(bias), self.network.dtype(bias)

@@ -1,4 +1,4 @@
-"""What data-aware compression asks of a network, of whatever framework; how the weights of a layer lie in matrices."""
+"""A network of any framework, as calibration sees it; how the weights of a layer lie in matrices."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def change(outputs: Floats, exact: Floats) -> float:
 
 
 def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bool = False) -> Metric:
-    """What errors of a weight cost, in units of the squared relative change of the network's outputs.
+    """The cost of errors of a weight, in units of the squared relative change of the network's outputs.
 
     moments   are used up: their memory is the metric's
     gain      as of `Network.gains`

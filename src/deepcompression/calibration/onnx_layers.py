@@ -56,8 +56,8 @@ class Use(NamedTuple):
 
 
 def uses_of(graph: Any, stored: Container[str]) -> dict[str, Use]:
-    """What multiplies by a weight, or takes rows of it, by the names of weights: initializers that are `stored`. They
-    are seen through what only changes their dtype or turns them.
+    """The nodes that multiply by a weight, or take rows of it, by the names of weights: initializers that are `stored`.
+    Nodes that only change a weight's dtype, or turn it, are seen through.
 
     A weight that is used elsewhere, too, has no source, and a bias of several layers is nobody's. Recurrent layers get
     names for states that have none.

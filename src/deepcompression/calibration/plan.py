@@ -35,7 +35,7 @@ LADDER = tuple(4.0**-bits for bits in (1, 2, 3, 4, 5, 6))
 
 @dataclass(frozen=True)
 class Plan:
-    """What reaches a target.
+    """A recipe that reaches a target, and the file that it gives.
 
     recipe       a rule for each tensor that is shared: where bytes are left over when codebooks can grow no more, some
                  stay as they are; `calibrate` with the same model and inputs gives just what was measured
@@ -233,7 +233,7 @@ def _problem(
 
 
 def _digest(tensor: Tensor | Tie | None) -> bytes:
-    """Nothing for what is not there."""
+    """Of a dense tensor; nothing for a tie, or for no tensor."""
     if tensor is None or isinstance(tensor, Tie):
         return b""
     dense = tensor.dense()

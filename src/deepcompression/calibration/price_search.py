@@ -25,7 +25,7 @@ _LEAST_FILLED = 0.985
 _LEAST_CHANGED = 0.9
 _ROUNDS = 12
 
-# So little more, relatively, for a price e times lower is nothing; what is not full yet gives some 9 % and more.
+# So little more, relatively, for a price e times lower is nothing; codebooks that are not full give some 9 % and more.
 _FLAT = 3e-3
 
 
@@ -234,7 +234,7 @@ def _is_flat(tried: list[tuple[float, float]]) -> bool:
 
 
 def _next(tried: list[tuple[float, float]], wanted: float, low: float, high: float, slope: float) -> float:
-    """By the line through the last two tries, or with a slope that is usual, within what is known."""
+    """By the line through the last two tries, or with a usual slope, within the known limits."""
     at, value = tried[-1]
     if len(tried) > 1 and at != tried[-2][0]:
         found = (value - tried[-2][1]) / (at - tried[-2][0])

@@ -18,7 +18,7 @@ _CONVOLUTIONS: dict[Callable[..., Any], int] = {F.conv1d: 1, F.conv2d: 2, F.conv
 
 
 class Watch(TorchFunctionMode, ABC):
-    """Sees the calls of functions that take weights; `use` is told the weight's name, its layout, bias and input."""
+    """Sees the calls of functions that take weights; `use` is called with the weight's name, layout, bias and input."""
 
     def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class WatchInputs(Watch):
         if found is None:
             return
         x = inputs()
-        # a convolution's are a view (batch, places..., channels, kernel...): only what is wanted is copied
+        # a convolution's are a view (batch, places..., channels, kernel...): only the wanted samples are copied
         leading = x.shape[: (x.dim() if x.dim() == 2 else x.dim() // 2 + 1) - 1]
         wanted = found.wanted(int(np.prod(leading)), self.batches)
         at = np.unravel_index(wanted, tuple(leading))

@@ -36,7 +36,7 @@ class TorchNetwork:
         self._places = {}
         for target in targets_of(model):
             module, local = target.places[0]
-            # what is made of other tensors, as torchao quantizes weights, stays as it is
+            # a weight that is made of other tensors, as torchao quantizes it, stays as it is
             if target.trained and target.floating and not hasattr(getattr(module, local), "__tensor_flatten__"):
                 if chain(target):
                     raise ValueError(f"{target.name} is pruned, shared or parametrized: calibrate needs plain weights")

@@ -57,7 +57,7 @@ def compress_command(
     workers: Annotated[
         int | None, typer.Option(help="Tensors worked on at once.", show_default="as many as CPUs")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with work that was broken off.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted job.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -69,7 +69,7 @@ def compress_checkpoint(
 
 
 def _fingerprint(source: Checkpoint, recipe: Recipe | None, profile: str) -> dict[str, str]:
-    """What payloads depend on."""
+    """All that payloads depend on."""
     entries = repr([(e.name, e.dtype, tuple(e.shape), e.tied_to) for e in source.entries.values()])
     rules = "none" if recipe is None else recipe.model_dump_json() + repr([rule.where for rule in recipe.rules])
     return {
@@ -132,7 +132,7 @@ class _Work:
                 started.append(pool.submit(self._do, task, entry, need))
             wait(started)
         except BaseException:
-            # Ctrl-C: what is at work ends soon
+            # Ctrl-C: the tensors at work end soon
             self._writer.stop()
             raise
         finally:

@@ -29,7 +29,7 @@ from deepcompression.training.save_load import encodings
 
 
 def read_inputs(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz file, by name. Raises ValueError for what is no such file, or holds none or objects."""
+    """The arrays of an .npz file, by name. Raises ValueError for a file without, or with objects."""
     if not path.exists():
         raise FileNotFoundError(f"no calibration inputs {path}")
     what = f"{path}: calibration inputs are arrays by name in an .npz file (numpy.savez)"
@@ -67,7 +67,7 @@ class Whole:
         self.tensors: dict[str, Tensor | Tie] = {name: ties.get(name, tensor) for name, tensor in found.items()}
 
     def problem(self) -> Problem:
-        """What a plan is made for."""
+        """The problem that a plan solves."""
         return Problem.of_tensors(self.tensors, self.exact)
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
@@ -88,7 +88,7 @@ class Whole:
         write_encoded(output, plan.encoded, self.metadata)
 
     def keeping(self, recipe: Recipe) -> Recipe:
-        """The recipe with what is exact taken out of the way of its rules."""
+        """The recipe, with rules before its own that keep exact tensors as they are."""
         keep = tuple(Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
         return recipe.model_copy(update={"rules": (*keep, *recipe.rules)})
 

@@ -24,7 +24,7 @@ from deepcompression.training.save_load import save_together
 
 
 class Stage:
-    """What every callback is made from.
+    """The common part of all callbacks.
 
     pruner   what `prune` or `resume` gave: moved with each step of the optimizer, but for the schedule `rounds`, whose
              steps are taken between trainings; None once the model is shared
@@ -97,7 +97,7 @@ def density(model: nn.Module) -> float:
 def refuse_other_stages(model: nn.Module) -> RemovableHandle:
     """From now on `load_state_dict` of the model, or of what wraps it, raises ValueError, before anything has changed,
     for a state in which a tensor is plain, pruned or shared and in the model it is not; trainers that load without
-    `strict` would go on with the weights that they have.
+    `strict` would continue with the weights that they have.
     """
     register: Callable[..., RemovableHandle] = model.register_load_state_dict_pre_hook
     return register(_refuse)
@@ -120,7 +120,7 @@ def _refuse(model: nn.Module, state: Mapping[str, Any], prefix: str, *rest: obje
 
 
 def _stage_of(parametrizations: list[nn.Module]) -> str | None:
-    """What a tensor is, or None if others have parametrized it."""
+    """The stage of a tensor, or None if others have parametrized it."""
     if not parametrizations:
         return "plain"
     names = {Mask: "pruned", Codebook: "shared"}
@@ -128,7 +128,7 @@ def _stage_of(parametrizations: list[nn.Module]) -> str | None:
 
 
 def _stage_in(keys: Set[str], name: str) -> str | None:
-    """What a tensor is in a state, or None if it is not there: a state may be a part, or hold one of tied names."""
+    """The stage of a tensor in a state, or None if it is missing: a state may be a part, or hold one of tied names."""
     if state_key(name, "0.codes") in keys:
         return "shared"
     if state_key(name, "0.mask") in keys:

@@ -34,7 +34,7 @@ class Match(NamedTuple):
 
 
 class Recipe(RecipePart):
-    """Rules, of which the first that selects a tensor wins; what no rule selects is kept as it is.
+    """Rules: the first that selects a tensor wins; tensors that no rule selects stay as they are.
 
     Read from YAML by `Recipe.load`; unknown keys are errors. `seed` feeds whatever is drawn at random.
     """
@@ -98,7 +98,7 @@ class Recipe(RecipePart):
         selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
         first = {numbers[0] for numbers in selected if numbers}
         for number, rule in enumerate(self.rules):
-            # whether a rule by type may select nothing, only a model can tell
+            # only a model shows whether a rule by type selects nothing
             if number not in first and not (rule.optional and (rule.type is None or _has_modules(targets))):
                 taken = [target.name for target, numbers in zip(targets, selected, strict=True) if number in numbers]
                 raise ValueError(self._no_match(number, rule, targets, taken))

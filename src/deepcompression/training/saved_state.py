@@ -1,4 +1,4 @@
-"""Checkpoints in mid-stage: a `state_dict` with masks and codebooks loaded into a model built anew."""
+"""Checkpoints in mid-stage: a `state_dict` with masks and codebooks loaded into a newly built model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ State = Mapping[str, torch.Tensor]
 # the one part of a tensor that is neither pruned nor shared
 _PLAIN = ("",)
 _HINTS = {"0.recipe": " (an older version wrote no digest of its recipe: prune anew)"}
-# beside CODEBOOK_PARTS, the part that tells of a codebook's grid -> its name
+# beside CODEBOOK_PARTS, the part that shows a codebook's grid -> its name
 _GRIDS = {f"0.{grid}": grid for grid in LIMITS}
 
 
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
     @property
     def mark(self) -> tuple[int, int] | None:
-        """Step and digest of the recipe that its mask tells; None for what has no mask."""
+        """Step and digest of the recipe in its mask; None for a tensor without a mask."""
         return (int(self.parts["0.step"]), int(self.parts["0.recipe"])) if "0.mask" in self.parts else None
 
     @property
@@ -119,7 +119,7 @@ def _stage(name: str, state: State) -> tuple[str, ...] | None:
 
 
 def _misfits(found: Found) -> list[str]:
-    """What is wrong with shapes, dtypes and values of a tensor's parts."""
+    """The mistakes in shapes, dtypes and values of a tensor's parts."""
     target, parts = found
     dtype = original(target).dtype
     if original(target).is_meta:
