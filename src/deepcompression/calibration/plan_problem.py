@@ -65,35 +65,29 @@ class Problem(NamedTuple):
         itself. Those named in `exact` are not to be shared. Raises ValueError if no weight is left.
         """
         own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie) and name not in exact}
-        names = [
-            target.name for target in targets_of(own) if target.floating and len(target.shape) >= 2 and target.count
-        ]
+        names = _matrices(own)
         _check_some(names, tensors, exact)
         weights: dict[str, Floats] = {}
+        energies: dict[str, float] = {}
         for name in names:
             weights[name] = own[name].numpy().astype(np.float32).reshape(1, 1, -1)
             if not np.isfinite(weights[name]).all():
                 raise ValueError(f"{name} has weights that are NaN, infinite or beyond float32; mend the training")
+            energies[name] = max(float(np.square(weights[name], dtype=np.float64).sum()), 1e-30)
 
         def metric(name: str) -> Metric:
-            energy = float(np.square(weights[name], dtype=np.float64).sum())
-            return Metric.diagonal(np.full((1, 1), 1 / max(energy, 1e-30), np.float32), weights[name].shape[2])
+            return Metric.diagonal(np.full((1, 1), 1 / energies[name], np.float32), weights[name].shape[2])
 
         def fit(name: str, penalty: float) -> Calibrated:
             fitted = fit_penalty(weights[name], metric(name), penalty)
             return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), None, fitted.cost)
 
         def measure(replaced: Mapping[str, Tensor]) -> float:
-            errors = [
-                float(
-                    np.square(tensor.numpy().astype(np.float32).reshape(-1) - weights[name].reshape(-1)).sum(
-                        dtype=float
-                    )
-                )
-                / max(float(np.square(weights[name], dtype=np.float64).sum()), 1e-30)
-                for name, tensor in replaced.items()
-            ]
-            return math.sqrt(sum(errors) / max(1, len(weights)))
+            errors = 0.0
+            for name, tensor in replaced.items():
+                error = tensor.numpy().astype(np.float32).reshape(-1) - weights[name].reshape(-1)
+                errors += float(np.square(error).sum(dtype=float)) / energies[name]
+            return math.sqrt(errors / max(1, len(weights)))
 
         return cls(tensors, {name: max(metric(name).unit(weights[name]), 1e-30) for name in names}, fit, measure)
 
@@ -122,8 +116,7 @@ def _check_some(names: list[str], tensors: Mapping[str, Tensor | Tie], exact: Co
     if names:
         return
     found = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
-    targets = [target for target in targets_of(found) if target.floating and len(target.shape) >= 2 and target.count]
-    unknown = [target.name for target in targets if target.name not in exact]
+    unknown = [name for name in _matrices(found) if name not in exact]
     kept = [name for name in found if name in exact]
     why = []
     if unknown:
@@ -133,3 +126,10 @@ def _check_some(names: list[str], tensors: Mapping[str, Tensor | Tie], exact: Co
     if kept:
         why.append(f"what is packed or exact is kept bit for bit ({some(kept)})")
     raise ValueError("; ".join(["there is no weight of two or more dimensions to be shared", *why]))
+
+
+def _matrices(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of weights of two or more dimensions."""
+    return [
+        target.name for target in targets_of(tensors) if target.floating and len(target.shape) >= 2 and target.count
+    ]
