@@ -141,9 +141,9 @@ TWO = {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}
         ({"w": {"dtype": "F32", "shape": [0, 2**70], "data_offsets": [0, 0]}}, b"", "too large"),
         ({"w": TWO | {"shape": [1] * 33}}, b"ab", "too large"),
         ({"w": TWO | {"dtype": ["U8"]}}, b"ab", "'w' is of dtype"),
-        ({"w": {"dtype": "U8", "shape": [2]}}, b"ab", "'w' is not told by dtype, shape and data_offsets"),
+        ({"w": {"dtype": "U8", "shape": [2]}}, b"ab", "'w' does not have dtype, shape and data_offsets"),
         ({"__metadata__": {"a": 1}}, b"", "no mapping from texts to texts"),
-        ({"w": 3}, b"", "'w' is not told by dtype, shape and data_offsets"),
+        ({"w": 3}, b"", "'w' does not have dtype, shape and data_offsets"),
         ([], b"", "no JSON object, but a list"),
     ],
 )

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cases import content, dense
 
-from deepcompression.checkpoint import open_checkpoint, write_tensors
+from deepcompression.checkpoint import open_checkpoint, recognise, write_tensors
 from deepcompression.common.binary import FormatError
 
 
@@ -23,6 +23,15 @@ def test_reading_a_tensor_reads_its_bytes_alone(path, monkeypatch):
         monkeypatch.setattr(os, "preadv", lambda *them: ranges.append((them[2], preadv(*them))) or ranges[-1][1])
         source.read("b")
     assert ranges == [(path.stat().st_size - 40, 40)]
+
+
+def test_a_checkpoint_has_no_exact_tensors_but_those_that_are_recognised(path):
+    write_tensors(path, {"a.weight": dense("I8", (8, 8)), "a.weight_scale": dense("F32", (8,))}, {})
+    with open_checkpoint(path) as source:
+        assert (source.exact, source.packed) == (frozenset(), "")
+        found = recognise(source)
+        assert found.exact == {"a.weight", "a.weight_scale"}
+        assert "its weights are packed already, by compressed-tensors" in found.packed
 
 
 def test_short_reads_go_on(path, monkeypatch):

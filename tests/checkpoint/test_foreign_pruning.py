@@ -1,4 +1,4 @@
-"""What torch.nn.utils.prune left unfinished: masks are applied, in files and in live modules."""
+"""Pruning that torch.nn.utils.prune left unfinished: masks are applied, in files and in live modules."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""ONNX models: what is taken out, and that what is put back runs to the same bits."""
+"""ONNX models: the tensors taken out of them, and models put back that run to the same bits."""
+
+import tracemalloc
 
 import numpy as np
 import onnx
@@ -8,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import MODELS, back, chain, constant, fields, large, model_of, raw, run, save, value, weights
 
 from deepcompression.checkpoint import GRAPH, TensorEntry, open_checkpoint, read_tensors, write_checkpoint
-from deepcompression.checkpoint.onnx import graph, protobuf
+from deepcompression.checkpoint.onnx import graph
 from deepcompression.checkpoint.onnx import write as writing
 from deepcompression.common import binary
 from deepcompression.common.binary import FormatError
@@ -161,6 +163,30 @@ def test_external_data_are_read_from_their_files(name, together, path):
     assert run(back(apart)) == expected
 
 
+def test_data_beside_a_model_are_read_one_tensor_at_a_time(path):
+    tensors = [raw(f"w{number}", weights((1 << 20,), number)) for number in range(3)]
+    external(model_of([helper.make_node("Identity", ["x"], ["y"])], tensors), path, location="weights.bin")
+    tracemalloc.start()
+    try:
+        with open_checkpoint(path) as source:
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+            for number in range(3):
+                assert np.array_equal(source.read(f"w{number}").numpy(), weights((1 << 20,), number))
+            tracemalloc.reset_peak()
+            for entry in source.entries.values():
+                source.read(entry.name)
+            assert tracemalloc.get_traced_memory()[1] < 5 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_model_in_one_file_is_read_when_it_is_opened(path):
+    save(chain(), path)
+    with open_checkpoint(path) as source:
+        path.unlink()
+        assert np.array_equal(source.read("w1").numpy(), weights((8, 8), 0))
+
+
 def test_what_stays_in_the_graph_is_taken_from_external_data(path):
     model = large()
     model.graph.initializer.append(helper.make_tensor("nibbles", TensorProto.INT4, [9000], [3] * 9000))
@@ -217,13 +243,6 @@ def test_what_one_file_cannot_hold_is_written_beside_it(name, path, monkeypatch)
     monkeypatch.undo()
     onnx.checker.check_model(out, full_check=True)
     assert run(out) == run(path)
-
-
-def test_the_ways_to_tensors_are_those_of_the_package():
-    for message, ways in protobuf.WAYS.items():
-        descriptor = getattr(onnx, message).DESCRIPTOR
-        for number, inner in ways.items():
-            assert descriptor.fields_by_number[number].message_type.name == inner
 
 
 def test_a_failure_leaves_the_old_model(path, monkeypatch):

@@ -27,11 +27,11 @@ def test_two_tensors_of_one_name_are_refused(path):
     ("tensor", "words"),
     [
         (TensorProto(name="w", data_type=1, dims=[8, 8]), "'w': it has no data"),
-        (TensorProto(name="w", data_type=1, dims=[8, 8], raw_data=bytes(9)), "'w': its data are not"),
-        (TensorProto(name="w", data_type=1, dims=[8, 8], raw_data=bytes(128)), "'w': "),
-        (TensorProto(name="w", data_type=1, dims=[8, 8], float_data=[1.0] * 65), "'w': "),
+        (TensorProto(name="w", data_type=1, dims=[8, 8], raw_data=bytes(9)), "'w': it has 9 bytes, expected 256"),
+        (TensorProto(name="w", data_type=1, dims=[8, 8], raw_data=bytes(128)), "'w': it has 128 bytes"),
+        (TensorProto(name="w", data_type=1, dims=[8, 8], float_data=[1.0] * 65), "'w': its data are not .* 65"),
         (TensorProto(name="w", data_type=1, dims=[80, 80], raw_data=bytes(25596)), "'w': it has 25596 bytes, expected"),
-        (TensorProto(name="w", data_type=1, dims=[80, 80], float_data=[1.0] * 6401), "'w': it has 25604 bytes"),
+        (TensorProto(name="w", data_type=1, dims=[80, 80], float_data=[1.0] * 6401), "'w': its data are not .* 6401"),
     ],
 )
 def test_data_that_do_not_fit_their_shape_are_refused(tensor, words, path):
@@ -41,7 +41,7 @@ def test_data_that_do_not_fit_their_shape_are_refused(tensor, words, path):
 
 
 def test_every_truncation_is_refused_or_gives_tensors_of_the_model(path):
-    """A message that ends between two fields is a message: what is left of it may be read, and never more."""
+    """A message that ends between two fields is a message: its rest may be read, and never more."""
     save(chain(), path)
     whole = path.read_bytes()
     tensors, _ = read_tensors(path)
@@ -85,7 +85,7 @@ def test_graphs_within_graphs_without_end_are_refused(path):
     for tag in [b"\x32", b"\x2a", b"\x0a"] * 400:
         message = tag + binary.varint(len(message)) + message
     path.write_bytes(b"\x3a" + binary.varint(len(message)) + message)
-    with pytest.raises(FormatError, match=r"model: the message at offset .* is within 101 others, more than 100"):
+    with pytest.raises(FormatError, match=r"model.onnx: not a sound ONNX model: it does not parse: "):
         open_checkpoint(path)
 
 
@@ -94,7 +94,7 @@ def test_tensors_that_are_not_those_of_the_graph_are_refused(path):
     tensors, metadata = read_tensors(path)
     out = path.with_name("out.onnx")
     less = {name: tensor for name, tensor in tensors.items() if name != "w1"}
-    with pytest.raises(ValueError, match="the graph has a place for w1, of which there is no tensor"):
+    with pytest.raises(ValueError, match="the graph has a place for w1, but there are no such tensors"):
         write_tensors(out, less, metadata)
     with pytest.raises(ValueError, match="the graph has no place for w9"):
         write_tensors(out, tensors | {"w9": tensors["w1"]}, metadata)

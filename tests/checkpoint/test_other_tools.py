@@ -1,4 +1,4 @@
-"""What other tools pruned or quantized: recognised by what they write, applied or kept bit for bit."""
+"""Tensors that other tools pruned or quantized: recognised by their names, applied or kept bit for bit."""
 
 import json
 

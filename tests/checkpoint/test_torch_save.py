@@ -112,7 +112,7 @@ def test_a_wrapped_state_dict_is_found_and_what_is_left_out_is_said(path, wrappe
 def test_what_is_no_tensor_is_left_out_and_said(path):
     save({"a": torch.ones(2), "_extra_state": None, "version": 3}, path)
     assert list(contents(path)) == ["a"]
-    assert notes(path) == ("What is no tensor is left out: _extra_state, version.",)
+    assert notes(path) == ("Values that are no tensors are left out: _extra_state, version.",)
 
 
 def test_a_module_named_as_a_wrapper_is_no_wrapper(path):

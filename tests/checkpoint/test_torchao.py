@@ -1,4 +1,4 @@
-"""What torchao has quantized: taken apart without loss, in a file and in a model, and put together by torchao again."""
+"""Weights that torchao quantized: taken apart without loss, in files and models, and joined by torchao again."""
 
 import json
 import subprocess

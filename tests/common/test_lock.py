@@ -1,6 +1,7 @@
 """The lock of a file that is written: no two jobs at once, and none that a dead process keeps."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from deepcompression.common import lock
 from deepcompression.common.lock import WriteLock
 
 HOLD = """
@@ -88,11 +88,12 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         WriteLock(tmp_path / "missing" / "m.dcz")
 
 
-def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
-    def unsupported(file):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_locks_nothing(number, tmp_path, monkeypatch):
+    def unsupported(file, operation):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(lock, "_take", unsupported)
+    monkeypatch.setattr(fcntl, "flock", unsupported)
     with WriteLock(tmp_path / "m.dcz"), WriteLock(tmp_path / "m.dcz"):
         pass
     assert list(tmp_path.iterdir()) == []

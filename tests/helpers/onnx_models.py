@@ -221,7 +221,7 @@ def save(model, path):
 
 
 def back(path, change=lambda name, tensor: tensor):
-    """The model written from what is read of it."""
+    """The model written from its own tensors and graph, each as it is read."""
     out = path.with_name("back.onnx")
     with open_checkpoint(path) as source:
         write_checkpoint(out, source.entries, lambda name: change(name, source.read(name)), {}, source.graph)

@@ -1,4 +1,4 @@
-"""What other tools have pruned or quantized, seen by names and dtypes: made plain, or kept as it is."""
+"""Tensors that other tools pruned or quantized, recognised by names and dtypes: made plain, or kept as they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRUNE, UNKNOWN = "torch.nn.utils.prune", "unknown"
 
 @dataclass(frozen=True)
 class Recognised:
-    """What one tool left in a checkpoint.
+    """The traces of one tool in a checkpoint.
 
     kind     its name, or `UNKNOWN`
     tensors  by their names in the file
@@ -41,7 +41,7 @@ class RecognisedCheckpoint(Opened):
     """A checkpoint in which unfinished pruning is finished: `x_orig` and `x_mask` are the one tensor `x`, zero (without
     a sign) where the mask is.
 
-    recognised  what was found, and what looks packed but is not known
+    recognised  the traces of tools, and tensors that look packed by an unknown one
     exact       packed weights, their scales and zero points
     """
 
@@ -140,7 +140,7 @@ def _quantized(source: Checkpoint) -> Iterator[Recognised]:
         tensors["torchao"] = dict.fromkeys(claimed)
         counts["torchao"] = len({name for names in claimed.values() for name in names})
     for parts in layers.values():
-        # one that torchao tells of is told of once
+        # a weight that torchao's metadata name counts once
         free = {local: entry for local, entry in parts.items() if entry.name not in claimed}
         for kind, rule in _RULES.items():
             if locals_ := rule(free):
@@ -248,7 +248,7 @@ _SCALES = {
 
 
 def _suspect(parts: Parts) -> set[str]:
-    """Those, and what is no ordinary float beside them."""
+    """Those, and the tensors beside them that are no ordinary floats."""
     codes = {local for local, entry in parts.items() if entry.dtype in _CODES and local != "num_batches_tracked"}
     found = _SUSPECT & parts.keys() | (_SCALES & parts.keys() if codes else set())
     return found | codes if found else set()

@@ -34,7 +34,7 @@ class _Place(NamedTuple):
 class SafetensorsCheckpoint(Opened):
     """One file, or all shards that an index names.
 
-    Opening reads and checks all headers. Raises FormatError, naming file and tensor, for what is damaged or missing.
+    Opening reads and checks all headers. Raises FormatError, naming file and tensor, for damaged or missing parts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +71,7 @@ class SafetensorsCheckpoint(Opened):
                 self.metadata[own] = value
 
     def _add(self, path: Path, stack: ExitStack, expected: set[str] | None) -> dict[str, str]:
-        """Takes in the tensors of one file; those and no others are expected."""
+        """Adds the tensors of one file; those and no others are expected."""
         file = ByteFile(path)
         stack.callback(file.close)
         try:
@@ -171,7 +171,7 @@ def _read_header(file: ByteFile) -> tuple[dict[str, str], dict[str, tuple[Tensor
 def _entry(name: str, entry: object) -> tuple[TensorEntry, int]:
     """A tensor of the header, and its offset."""
     if not isinstance(entry, Mapping) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
-        raise FormatError(f"tensor {name!r} is not told by dtype, shape and data_offsets")
+        raise FormatError(f"tensor {name!r} does not have dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in STORAGE:
         raise FormatError(f"tensor {name!r} is of dtype {dtype}, known are {', '.join(STORAGE)}")

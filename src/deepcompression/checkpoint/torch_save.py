@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompression.checkpoint.checkpoint import Opened
-from deepcompression.checkpoint.torch_zip import Archive, Memory
+from deepcompression.checkpoint.torch_zip import check_members, member_names
 from deepcompression.checkpoint.torchao import PACKAGE, Parts, allow_parts, parts_of
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
 from deepcompression.common.messages import some
@@ -33,8 +33,8 @@ _REMEDY = (
 
 class StateDictCheckpoint(Opened):
     """A file of torch.save with a mapping from names to tensors, read with `weights_only`; mapped into memory a part at
-    a time, but read whole if it is in the format that torch wrote before version 1.6. Checksums are looked at when a
-    tensor is read.
+    a time, but read whole if it is in the format that torch wrote before version 1.6. Opening compares the checksums of
+    an archive, so that its file is read twice.
 
     Raises ValueError, with reason and remedy, for one that holds more than tensors, FormatError for a damaged one.
     """
@@ -43,33 +43,26 @@ class StateDictCheckpoint(Opened):
         self.path = path
         self._lock = threading.Lock()
         self._touched = 0
-        self._archive = Archive.of(path)
-        if self._archive is not None and "constants.pkl" in self._archive.names:
+        members = member_names(path)
+        self._mapped = members is not None
+        if members is not None and "constants.pkl" in members:
             raise ValueError(
                 f"{path}: is a TorchScript archive, code and all, which is not opened; {_REMEDY}; "
                 "here model is torch.jit.load(...)"
             )
-        self._offsets: Mapping[Memory, int] = {}
+        if self._mapped:
+            check_members(path)
         self._tensors: dict[str, Tensor] | None = None
         (tensors, metadata), self.notes = self._load()
         self.metadata: dict[str, str] = metadata
-        if self._archive is None:
+        if not self._mapped:
             self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
         self.entries = _entries(path, tensors)
 
     def _load(self) -> tuple[Parts, tuple[str, ...]]:
-        parts, notes = _state_in(self.path, _load(self.path, self._archive is not None))
-        if self._archive is not None:
-            self._offsets = self._archive.offsets(_memory(tensor) for tensor in parts.tensors.values())
+        parts, notes = _state_in(self.path, _load(self.path, self._mapped))
         self._tensors = parts.tensors
         return parts, notes
-
-    def _check(self, name: str, tensor: Tensor, offset: int) -> None:
-        """Raises FormatError if the bytes that a tensor is a part of are not those that were written."""
-        import torch
-
-        assert self._archive is not None
-        self._archive.check(offset, torch.empty(0, dtype=torch.uint8).set_(tensor.untyped_storage()).numpy(), name)
 
     def read(self, name: str) -> DenseTensor:
         from deepcompression.tensors.from_torch import from_torch
@@ -79,34 +72,24 @@ class StateDictCheckpoint(Opened):
             if self._tensors is None:
                 self._load()
             assert self._tensors is not None
-            tensor, offsets = self._tensors.get(name), self._offsets
+            tensor = self._tensors.get(name)
         if tensor is None or tuple(tensor.shape) != entry.shape:
             raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
-        memory = _memory(tensor)
-        if (offset := offsets.get(memory)) is not None:
-            self._check(name, tensor, offset)
+        touched = max(entry.nbytes, tensor.untyped_storage().nbytes())
         tensor = tensor.detach().resolve_conj().resolve_neg()
         found = from_torch(name, tensor)
         if tensor.is_contiguous():
             # it is still in the mapped file
             found = DenseTensor(found.dtype, found.elements.copy())
         with self._lock:
-            self._touched += max(entry.nbytes, memory.length)
-            if self._archive is not None and self._touched > _RENEW_BYTES:
+            self._touched += touched
+            if self._mapped and self._touched > _RENEW_BYTES:
                 # the last thread that still reads from this mapping lets go of it
                 self._tensors, self._touched = None, 0
         return found
 
     def close(self) -> None:
         self._tensors = {}
-
-
-def _memory(tensor: Tensor) -> Memory:
-    """Without length for one that `_entries` refuses."""
-    if tensor.is_meta or str(tensor.layout) != "torch.strided" or hasattr(tensor, "__tensor_flatten__"):
-        return Memory(0, 0)
-    storage = tensor.untyped_storage()
-    return Memory(storage.data_ptr(), storage.nbytes())
 
 
 def _load(path: Path, mapped: bool, again: bool = False) -> object:
@@ -141,7 +124,7 @@ def _load(path: Path, mapped: bool, again: bool = False) -> object:
 
 
 def _needed(path: Path, error: str, mapped: bool) -> set[str]:
-    """What stands in the file beyond tensors and plain values."""
+    """The names of objects in the file beyond tensors and plain values."""
     from torch import serialization
 
     if "Weights only load failed" not in error:
@@ -153,10 +136,10 @@ def _needed(path: Path, error: str, mapped: bool) -> set[str]:
 
 
 def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
-    """The state_dict in what was loaded, made of plain tensors, and notes on what is left out.
+    """The state_dict in a loaded object, made of plain tensors, and notes on the parts that are left out.
 
     A mapping in which one of `WRAPPERS` is a mapping with tensors is but a wrapper: that one is taken, again and again.
-    What stands beside it (an optimizer, settings) is left out; so are values in the state_dict that are no tensors.
+    Objects beside it (an optimizer, settings) are left out, and values in the state_dict that are no tensors.
     """
     import torch
 
@@ -190,7 +173,7 @@ def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
     if not tensors and len(found):
         raise ValueError(f"{path}: there are no tensors in it, but {some(map(str, found))}; {_REMEDY}")
     if others := [str(name) for name in found if name not in tensors]:
-        notes.append(f"What is no tensor is left out: {some(others)}.")
+        notes.append(f"Values that are no tensors are left out: {some(others)}.")
     try:
         return parts_of(tensors), tuple(notes)
     except ValueError as error:
@@ -206,7 +189,7 @@ def _has_tensors(value: Any) -> bool:
 
 
 def _hides_tensors(value: Any) -> bool:
-    """Whether tensors stand anywhere inside of what is none."""
+    """Whether there are tensors anywhere inside of a value that is none."""
     import torch
 
     inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple | set) else ()

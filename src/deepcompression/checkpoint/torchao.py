@@ -1,4 +1,4 @@
-"""Tensors that are made of other tensors, as torchao quantizes weights -> those, named and told of as torchao does."""
+"""Tensors made of other tensors, as torchao quantizes weights -> those others, by torchao's names and metadata."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parts_of(tensors: Mapping[str, Tensor]) -> Parts:
     told: dict[str, str] = {}
     for name, tensor in tensors.items():
         text = texts[name]
-        # torchao has no names without a dot, and leaves tensors that it is not told of as they are
+        # torchao has no names without a dot, and leaves tensors that the metadata do not name as they are
         if "." in name:
             told[name] = text or json.dumps({"_type": "Tensor"})
         layer, dot, local = name.rpartition(".")
@@ -50,7 +50,7 @@ def parts_of(tensors: Mapping[str, Tensor]) -> Parts:
 
 
 def _told(tensor: Any) -> str | None:
-    """What torchao writes of a tensor; None if it is none of torchao's, or none that it can take apart."""
+    """torchao's own text on a tensor; None if it is none of torchao's, or none that it can take apart."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return None
     try:
@@ -68,8 +68,8 @@ def _told(tensor: Any) -> str | None:
 
 
 def allow_parts(needed: set[str]) -> bool:
-    """Whether all that a file of torch.save needs beyond tensors is torchao's own, and torchao is there: by being
-    imported it tells torch which of its classes hold nothing but data, and no others are made.
+    """Whether a file of torch.save needs torchao's own objects alone beyond tensors, and torchao is there. Its import
+    registers those of its classes that hold nothing but data; torch makes no others.
     """
     if not needed or not all(name.startswith(f"{PACKAGE}.") for name in needed):
         return False

@@ -20,7 +20,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Has the error of a disk that is full name the file, where the system does not."""
+    """Names the file in the error of a full disk, where the system does not."""
     try:
         yield
     except OSError as error:
@@ -47,7 +47,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 class ByteFile:
-    """A file of which threads read ranges, without a common position."""
+    """A file whose ranges threads read, without a common position."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -56,7 +56,7 @@ class ByteFile:
         self._lock = threading.Lock()
 
     def read(self, offset: int, length: int) -> np.ndarray:
-        """uint8 (length,), that can be written to. Raises FormatError if the file ends before."""
+        """uint8 (length,), writable. Raises FormatError if the file ends before."""
         data = np.empty(length, np.uint8)
         view = data.data
         done = 0

@@ -1,4 +1,4 @@
-"""The tensors of an ONNX model: where they stand in its graphs, what they are called, and the marks in their place."""
+"""The tensors of an ONNX model: their places in its graphs, their names, and the marks in their stead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIX = ".onnx"
 # of a file, or of any message within it
 MAX_BYTES = (1 << 31) - 1
 
-# the key of the entry by which a tensor without data tells its name here
+# the key of the entry that names a tensor whose data were taken out
 MARK = "deepcompression"
 
 # the fields that may hold a tensor's elements
@@ -38,8 +38,8 @@ class Place(NamedTuple):
 
     scope  the number of the graph or function it stands in; 0 is the main graph
     under  names of the nodes and attributes that lead to the graph, with what separates them; empty for the main graph
-    name   of an initializer or of what a Constant node gives; None for what belongs to the graph: attributes of other
-           nodes, and the parts of sparse tensors
+    name   of an initializer or of the output of a Constant node; None for tensors that belong to the graph: attributes
+           of other nodes, and the parts of sparse tensors
     """
 
     scope: int
@@ -58,7 +58,7 @@ def import_onnx() -> ModuleType:
 
 
 def parse_model(onnx: ModuleType, data: bytes) -> ModelProto:
-    """Raises FormatError for what is no model."""
+    """The model in some bytes. Raises FormatError for bytes that are no model."""
     from google.protobuf.message import DecodeError
 
     model: ModelProto = onnx.ModelProto()
@@ -157,5 +157,5 @@ def mark(tensor: TensorProto, name: str) -> None:
 
 
 def marked(tensor: TensorProto) -> str | None:
-    """The name that a mark tells, or None for a tensor without mark."""
+    """The name in the mark of a tensor, or None for a tensor without a mark."""
     return next((entry.value for entry in tensor.external_data if entry.key == MARK), None)

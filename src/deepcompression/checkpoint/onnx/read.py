@@ -1,4 +1,4 @@
-"""ONNX models as a checkpoint: initializers and Constant nodes by name, each read alone, and the graph without them."""
+"""ONNX models as a checkpoint: initializers and Constant nodes by name, and the graph without their data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from deepcompression.checkpoint.onnx.graph import (
     DTYPES,
     FORMAT,
     MAX_BYTES,
-    Place,
     import_onnx,
     mark,
     marked,
@@ -24,32 +23,24 @@ from deepcompression.checkpoint.onnx.graph import (
     parse_model,
     places_of,
 )
-from deepcompression.checkpoint.onnx.protobuf import LENGTH_DELIMITED, Field, Piece, Source, fields, rewrite
-from deepcompression.common.binary import MAX_DIMENSIONS, FormatError, text, varint
+from deepcompression.common.binary import MAX_DIMENSIONS, FormatError
 from deepcompression.common.files import ByteFile
-from deepcompression.tensors.dtypes import STORAGE, Array, size_bytes
+from deepcompression.tensors.dtypes import STORAGE, Array
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import DenseTensor
 
 if TYPE_CHECKING:
-    from onnx import TensorProto
+    from onnx import ModelProto, TensorProto
 
 # elements of a tensor that is taken out of the graph; smaller ones are shapes and the like
 LEAST_ELEMENTS = 32
-
-# of tensors whose data are not even parsed: the others are held in memory while the checkpoint is open
-_LARGE_BYTES = 4096
-
-# fields of a TensorProto whose bytes are those of its elements, if it has but one: packed floats and doubles, raw data
-_PLAIN_FIELDS = (4, 10, 9)
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 
 
 class OnnxCheckpoint(Opened):
     """A model in one file, or with external data in files of its folder.
 
-    Opening reads the graph and what is small. Raises FormatError, naming file and tensor, for what is damaged or
-    missing, ValueError without the package onnx.
+    Opening reads the model's file, whose tensors are then held in memory. External data are read one tensor at a time.
+    Raises FormatError, naming file and tensor, for damaged or missing data, ValueError without the package onnx.
     """
 
     graph: bytes
@@ -58,32 +49,33 @@ class OnnxCheckpoint(Opened):
         self.path = path
         self.metadata = dict(FORMAT)
         self.entries: dict[str, TensorEntry] = {}
-        self._in_files: dict[str, tuple[ByteFile, int]] = {}
         self._in_memory: dict[str, Array] = {}
-        self._open_files: dict[str, ByteFile] = {}
+        self._in_files: dict[str, tuple[ByteFile, int]] = {}
+        self._files: dict[str, ByteFile] = {}
         onnx = import_onnx()
         with ExitStack() as stack:
             self._stack = stack
             try:
-                self._open(onnx)
+                model = self._model(onnx)
+                self._take_all(onnx, model)
+                self.graph = model.SerializeToString()
             except FormatError as error:
                 named = "" if str(error).startswith(str(path)) else f"{path}: not a sound ONNX model: "
                 raise FormatError(f"{named}{error}") from None
             self._stack = stack.pop_all()
 
-    def _open(self, onnx: ModuleType) -> None:
-        file = self._file("")
-        if file.size > MAX_BYTES:
+    def _model(self, onnx: ModuleType) -> ModelProto:
+        if (size := self.path.stat().st_size) > MAX_BYTES:
             raise FormatError(
-                f"it takes {file.size} bytes, an ONNX file at most {MAX_BYTES}: larger models have their data in files "
+                f"it takes {size} bytes, an ONNX file at most {MAX_BYTES}: larger models have their data in files "
                 "beside it (onnx.save with save_as_external_data)"
             )
-        source = Source(file)
-        thin = rewrite(source, lambda *span: _thin(source, *span), _LARGE_BYTES)
-        model = parse_model(onnx, b"".join(map(_whole, thin)))
-        places = places_of(model)
-        taken: list[Place] = []
-        for place in places:
+        return parse_model(onnx, self.path.read_bytes())
+
+    def _take_all(self, onnx: ModuleType, model: ModelProto) -> None:
+        """Moves the data of named tensors out of the model; the others' external data come into it."""
+        taken = []
+        for place in places_of(model):
             if marked(place.tensor) is not None:
                 raise FormatError(f"{place.name} has its data taken out: it is the graph of a .dcz file, not a model")
             if place.name is not None and _can_be_taken(place.tensor):
@@ -96,14 +88,12 @@ class OnnxCheckpoint(Opened):
             except FormatError as error:
                 raise FormatError(f"tensor {name!r}: {error}") from None
             mark(place.tensor, name)
-        self.graph = model.SerializeToString()
 
     def _take(self, onnx: ModuleType, tensor: TensorProto, name: str) -> None:
         entry = TensorEntry(name, DTYPES[tensor.data_type], tuple(tensor.dims))
         if tensor.data_location == tensor.EXTERNAL:
             file, offset, length = self._place(tensor)
-            if length != entry.nbytes:
-                raise FormatError(f"it has {length} bytes, expected {entry.nbytes} for {_described(entry)}")
+            _check_length(length, entry)
             self._in_files[name] = file, offset
         else:
             self._in_memory[name] = _parsed(onnx, tensor, entry)
@@ -116,7 +106,7 @@ class OnnxCheckpoint(Opened):
         tensor.raw_data = file.read(offset, length).tobytes()
 
     def _place(self, tensor: TensorProto) -> tuple[ByteFile, int, int]:
-        """File, offset and length of data that are not in the parsed model."""
+        """File, offset and length of external data."""
         keys = {entry.key: entry.value for entry in tensor.external_data}
         file = self._file(keys.get("location", ""))
         try:
@@ -132,18 +122,16 @@ class OnnxCheckpoint(Opened):
         return file, offset, length
 
     def _file(self, location: str) -> ByteFile:
-        """The model itself, or a file beside it."""
-        if location not in self._open_files:
-            path = check_inside(location, self.path) if location else self.path
+        """A file beside the model, opened once."""
+        if location not in self._files:
+            path = check_inside(location, self.path)
             try:
                 file = ByteFile(path)
             except FileNotFoundError:
-                if not location:
-                    raise
                 raise FormatError(f"{self.path}: {path}, which holds data of the model, is missing") from None
             self._stack.callback(file.close)
-            self._open_files[location] = file
-        return self._open_files[location]
+            self._files[location] = file
+        return self._files[location]
 
     def read(self, name: str) -> DenseTensor:
         entry = self.entries[name]
@@ -157,31 +145,6 @@ class OnnxCheckpoint(Opened):
         self._stack.close()
 
 
-def _whole(piece: Piece) -> bytes:
-    assert isinstance(piece, bytes)
-    return piece
-
-
-def _thin(source: Source, begin: int, end: int) -> list[Piece] | None:
-    """A TensorProto with its data told by their place in the file; None where they are not in one piece."""
-    found = list(fields(source, begin, end))
-    data = [field for field in found if field.number in _PLAIN_FIELDS]
-    if len(data) != 1 or data[0].wire != LENGTH_DELIMITED or any(field.number == _DATA_LOCATION for field in found):
-        return None
-    kept: list[Piece] = [source.bytes(field.begin, field.end) for field in found if field.number not in _PLAIN_FIELDS]
-    return [*kept, varint(_DATA_LOCATION << 3) + b"\1", *map(_told, _place_of(data[0]).items())]
-
-
-def _place_of(data: Field) -> dict[str, str]:
-    return {"offset": str(data.value), "length": str(data.end - data.value)}
-
-
-def _told(pair: tuple[str, str]) -> bytes:
-    """A StringStringEntryProto in `external_data`."""
-    key, value = pair
-    return varint(_EXTERNAL_DATA << 3 | LENGTH_DELIMITED) + text(b"\x0a" + text(key) + b"\x12" + text(value))
-
-
 def _can_be_taken(tensor: TensorProto) -> bool:
     shape = tuple(tensor.dims)
     if tensor.data_type not in DTYPES or tensor.HasField("segment") or len(shape) > MAX_DIMENSIONS:
@@ -193,13 +156,19 @@ def _parsed(onnx: ModuleType, tensor: TensorProto, entry: TensorEntry) -> Array:
     """The elements of a tensor in whichever field they are."""
     if not any(len(getattr(tensor, field)) for field in DATA):
         raise FormatError("it has no data")
+    if tensor.HasField("raw_data"):
+        _check_length(len(tensor.raw_data), entry)
     try:
         values = np.ascontiguousarray(onnx.numpy_helper.to_array(tensor))
     except (ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"its data are not {_described(entry)}: {error}") from None
-    if values.nbytes != size_bytes(entry.dtype, entry.shape):
-        raise FormatError(f"it has {values.nbytes} bytes, expected {entry.nbytes} for {_described(entry)}")
+    _check_length(values.nbytes, entry)
     return values.reshape(-1).view(STORAGE[entry.dtype]).reshape(entry.shape)
+
+
+def _check_length(found: int, entry: TensorEntry) -> None:
+    if found != entry.nbytes:
+        raise FormatError(f"it has {found} bytes, expected {entry.nbytes} for {_described(entry)}")
 
 
 def _described(entry: TensorEntry) -> str:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompression.checkpoint.onnx.graph import DTYPES, MAX_BYTES, import_onnx, marked, parse_model, places_of
-from deepcompression.checkpoint.onnx.protobuf import LENGTH_DELIMITED, Hole, Piece, Source, length_of, rewrite
-from deepcompression.common.binary import FormatError, varint
+from deepcompression.common.binary import FormatError
 from deepcompression.common.files import atomic_path
 from deepcompression.common.messages import some
 from deepcompression.tensors.entry import TensorEntry
@@ -17,52 +16,35 @@ from deepcompression.tensors.tensor import DenseTensor, raw_bytes
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
-_RAW_DATA = 9
+Read = Callable[[str], DenseTensor]
 
-# of the data of each tensor in a file beside the model, so that pages of it can be mapped
+# the data of each tensor in a file beside the model begin at a multiple, so that pages can be mapped
 _ALIGNMENT = 4096
 
 
-def write_onnx(
-    path: Path, entries: Mapping[str, TensorEntry], read: Callable[[str], DenseTensor], graph: bytes
-) -> None:
+def write_onnx(path: Path, entries: Mapping[str, TensorEntry], read: Read, graph: bytes) -> None:
     """Puts each tensor where its mark stands, as raw data. A model over 2 GB, which no ONNX file can hold, gets its
-    data in `path`.data, as external data.
+    data in `path`.data, as external data, written one tensor at a time.
 
-    Raises FormatError for a graph that is none, ValueError for tensors that are not those of the graph.
+    Raises FormatError for a graph that is none, ValueError for other tensors than the graph's.
     """
     onnx = import_onnx()
     try:
         model = parse_model(onnx, graph)
     except FormatError as error:
         raise FormatError(f"not the graph of an ONNX model: {error}") from None
-    tensors = {name: place.tensor for place in places_of(model) if (name := marked(place.tensor)) is not None}
-    _check(entries, {name: (DTYPES.get(t.data_type), tuple(t.dims)) for name, t in tensors.items()})
-    source = Source(graph)
-
-    def filled(begin: int, end: int) -> list[Piece] | None:
-        tensor = onnx.TensorProto.FromString(source.bytes(begin, end))
-        name = marked(tensor)
-        if name is None:
-            return None
-        tensor.ClearField("external_data")
-        tensor.ClearField("data_location")
-        length = entries[name].nbytes
-        head = varint(_RAW_DATA << 3 | LENGTH_DELIMITED) + varint(length)
-        return [tensor.SerializeToString() + head, Hole(name, length)]
-
-    pieces = rewrite(source, filled)
-    if length_of(pieces) > MAX_BYTES:
-        _write_beside(path, model, tensors, entries, read)
-        return
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        for piece in pieces:
-            file.write(raw_bytes(read(piece.name)) if isinstance(piece, Hole) else piece)
+    tensors = [(name, place.tensor) for place in places_of(model) if (name := marked(place.tensor)) is not None]
+    _check(entries, {name: (DTYPES.get(t.data_type), tuple(t.dims)) for name, t in tensors})
+    # a mark is longer than the head of the data that replace it
+    if len(graph) + sum(entries[name].nbytes for name, _ in tensors) > MAX_BYTES:
+        _write_beside(path, model, tensors, read)
+    else:
+        _write_within(path, model, tensors, read)
 
 
 def _check(entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[str | None, tuple[int, ...]]]) -> None:
     if missing := expected.keys() - entries.keys():
-        raise ValueError(f"the graph has a place for {some(missing)}, of which there is no tensor")
+        raise ValueError(f"the graph has a place for {some(missing)}, but there are no such tensors")
     if unknown := entries.keys() - expected.keys():
         raise ValueError(f"the graph has no place for {some(unknown)}")
     for name, (dtype, shape) in expected.items():
@@ -71,21 +53,25 @@ def _check(entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[str 
             raise ValueError(f"{name} is {list(entry.shape)} of {entry.dtype}, in the graph {list(shape)} of {dtype}")
 
 
-def _write_beside(
-    path: Path,
-    model: ModelProto,
-    tensors: Mapping[str, TensorProto],
-    entries: Mapping[str, TensorEntry],
-    read: Callable[[str], DenseTensor],
-) -> None:
+def _write_within(path: Path, model: ModelProto, tensors: list[tuple[str, TensorProto]], read: Read) -> None:
+    with atomic_path(path) as partial:
+        for name, tensor in tensors:
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+            tensor.raw_data = bytes(raw_bytes(read(name)))
+        partial.write_bytes(model.SerializeToString())
+
+
+def _write_beside(path: Path, model: ModelProto, tensors: list[tuple[str, TensorProto]], read: Read) -> None:
     data = path.with_name(f"{path.name}.data")
     # the data are there before the model that names them
     with atomic_path(path) as partial, atomic_path(data) as partial_data:
         with partial_data.open("wb") as file:
-            for name, tensor in tensors.items():
+            for name, tensor in tensors:
                 file.write(bytes(-file.tell() % _ALIGNMENT))
-                place = {"location": data.name, "offset": str(file.tell()), "length": str(entries[name].nbytes)}
-                file.write(raw_bytes(read(name)))
+                elements = raw_bytes(read(name))
+                place = {"location": data.name, "offset": str(file.tell()), "length": str(len(elements))}
+                file.write(elements)
                 tensor.ClearField("external_data")
                 for key, value in place.items():
                     tensor.external_data.add(key=key, value=value)
