@@ -202,7 +202,7 @@ def test_a_negative_zero_is_a_difference():
 def test_a_tensor_is_decoded_once_however_many_are_tied_to_it(line, monkeypatch):
     save_tensors("ties.dcz", {"a": shared(400, [7])} | {f"t{i}": Tie("a") for i in range(50)})
     decoded = []
-    for method in ("read_lean", "read_dense"):
+    for method in ("read_with_account", "read_dense"):
         real = getattr(DczFile, method)
 
         def read(self, name, *threads, real=real):

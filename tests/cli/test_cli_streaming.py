@@ -49,7 +49,7 @@ def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(workers, monkeypatch):
     with monkeypatch.context() as patched:
         interrupt_at(last_read(), patched)
         refused(f"{LINE} --workers {workers}", cli.INTERRUPTED, "interrupted; ")
-    refused(LINE, cli.MISTAKE, "go on with it by --resume")
+    refused(LINE, cli.MISTAKE, "continue it with --resume")
     refused(f"{LINE} --resume --profile small", cli.MISTAKE, "another profile")
     assert run(f"{LINE} --resume --workers {workers}")[0] == 0
     assert Path("out.dcz").read_bytes() == whole
@@ -77,7 +77,7 @@ def test_a_disk_that_is_full_is_named_and_loses_nothing(most):
     assert "File too large" in err
     assert again[0] == planned[0] == cli.SYSTEM
     assert "planned.dcz: File too large" in planned[2]
-    assert ("go on with --resume" in err) == Path("out.dcz.partial").exists()
+    assert ("continue with --resume" in err) == Path("out.dcz.partial").exists()
     assert {path.name for path in Path().glob("*dcz*")} - there <= {"out.dcz.partial"}
     assert run(f"{LINE} --resume")[0] == 0
     assert Path("out.dcz").read_bytes() == whole

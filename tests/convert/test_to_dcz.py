@@ -169,7 +169,7 @@ def test_resuming_does_only_what_is_not_done_and_gives_the_same_bytes(error, wor
     with pytest.raises(error) as caught:
         compress_checkpoint(Breaking(source, "table", error()), path, recipe, workers=workers)
     assert not path.exists()
-    assert "go on with --resume" in caught.value.__notes__[0]
+    assert "continue with --resume" in caught.value.__notes__[0]
     lines = (tmp_path / "m.dcz.partial" / "journal").read_text().splitlines()[1:]
     done = {json.loads(line)["entry"]["name"] for line in lines}
     assert done

@@ -19,7 +19,7 @@ import pytest
 from cases import content, shared
 
 from benchmarks import page
-from deepcompression.coding.coders import CODERS, How
+from deepcompression.coding.coders import CODERS, Encode
 from deepcompression.common.binary import FormatError
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
@@ -71,7 +71,7 @@ def test_the_limit_counts_what_the_index_claims_whatever_the_coder(coder, dtype,
     path = tmp_path / "file.dcz"
     tensor = shared(777, [3, 700], 2, dtype)
     claimed = 777 * STORAGE[dtype].itemsize
-    save_tensors(path, {"w": tensor}, how={"w": How(coder)})
+    save_tensors(path, {"w": tensor}, how={"w": Encode(coder=coder)})
     with DczFile(path, claimed) as file:
         assert content(file.read("w")) == content(tensor)
     with pytest.raises(FormatError, match=f"take {claimed} bytes when decoded, the limit is {claimed - 1}"):
@@ -105,7 +105,7 @@ def test_hashes_of_names_differ_between_processes():
 def test_reading_one_tensor_reads_no_other_s_bytes(tmp_path):
     path = tmp_path / "file.dcz"
     tensor = shared(900, list(range(0, 900, 7)), 5)
-    save_tensors(path, dict.fromkeys(CODERS, tensor), how={coder: How(coder) for coder in CODERS})
+    save_tensors(path, dict.fromkeys(CODERS, tensor), how={coder: Encode(coder=coder) for coder in CODERS})
     sound = path.read_bytes()
     for coder in CODERS:
         with DczFile(path) as file:
@@ -170,7 +170,7 @@ def constant(dtype, size):
 )
 def test_a_tensor_takes_no_more_memory_than_the_page_says(tensor, coder, more, tmp_path):
     path = tmp_path / "bomb.dcz"
-    save_tensors(path, {"w": tensor}, how={"w": How(coder)})
+    save_tensors(path, {"w": tensor}, how={"w": Encode(coder=coder)})
     stored = path.stat().st_size
     assert (stored < 200) == (coder in ("fast", "small", "huffman"))
     dense = tensor.elements.nbytes

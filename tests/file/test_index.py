@@ -17,7 +17,7 @@ NAMES = st.text(max_size=12) | st.sampled_from(
 
 
 def entry(name, coder="raw", dtype="F32", shape=(2,), length=8, checksum=7):
-    return Entry(name, coder, dtype, shape, 0, length, checksum)
+    return Entry(name, dtype, shape, coder=coder, length=length, checksum=checksum)
 
 
 def reread(entries, metadata=None):
@@ -70,7 +70,7 @@ def test_a_tie_takes_everything_from_its_tensor_and_no_bytes():
 
 
 def test_dense_bytes_follow_from_shape_and_dtype():
-    assert entry("a", dtype="F64", shape=(3, 5)).dense_bytes == 120
+    assert entry("a", dtype="F64", shape=(3, 5)).nbytes == 120
 
 
 def test_names_that_take_too_much_together_are_refused_by_writer_and_reader(monkeypatch):

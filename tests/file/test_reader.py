@@ -11,7 +11,7 @@ import pytest
 from cases import CASES, LARGE, content, dense, lenet5, numbers, pruned, shared
 
 import deepcompression as dc
-from deepcompression.coding.coders import CODERS, PROFILES, How
+from deepcompression.coding.coders import CODERS, PROFILES, Encode, shared_form
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.writer import save_tensors
@@ -202,31 +202,33 @@ def test_the_usual_limit_is_the_one_of_the_page():
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("shape", [(0, 5), (1,), (20, 30), (3, 4, 5), (300, 400)])
 @pytest.mark.parametrize("dtype", ["F32", "BF16", "F64"])
-def test_shared_tensors_are_read_as_bitmaps(profile, shape, dtype, tmp_path):
+def test_shared_tensors_are_read_as_they_are_packed(profile, shape, dtype, tmp_path):
     rng = np.random.default_rng(3)
     positions = np.flatnonzero(rng.random(math.prod(shape)) < 0.2).astype(np.int64)
     codebook = narrow(np.array([-2.0, 0.5, 3.0]), dtype)
     tensor = CompressedTensor(shape, positions, codebook, rng.integers(0, 3, len(positions)).astype(np.uint8), dtype)
     save_tensors(tmp_path / "m.dcz", {"w": tensor}, profile=profile)
     with DczFile(tmp_path / "m.dcz") as file:
-        found = file.read_bitmap("w")
-    assert found is not None
-    assert (found.shape, found.dtype) == (shape, dtype)
-    assert np.array_equal(found.compressed().dense().elements, tensor.dense().elements)
+        found = [shared_form(file.read("w", threads)) for threads in (1, 2)]
+    for form in found:
+        assert form is not None
+        assert (form.shape, form.dtype) == (shape, dtype)
+        assert np.array_equal(form.positions, positions)
+        assert content(form) == content(tensor)
 
 
 @pytest.mark.parametrize("coder", CODERS)
-def test_tensors_that_are_not_shared_are_no_bitmaps(coder, tmp_path):
+def test_tensors_that_are_not_shared_have_no_shared_form(coder, tmp_path):
     rng = np.random.default_rng(3)
     tensors = {
         "many": DenseTensor.from_numpy(rng.standard_normal((300, 400)).astype(np.float32)),
         "integers": DenseTensor.from_numpy(np.arange(5)),
     }
-    how = {name: How(coder) for name in tensors if coder != "huffman"}
+    how = {name: Encode(coder=coder) for name in tensors if coder != "huffman"}
     save_tensors(tmp_path / "m.dcz", tensors, how=how)
     with DczFile(tmp_path / "m.dcz") as file:
         for name in tensors:
-            assert file.read_bitmap(name) is None
+            assert shared_form(file.read(name)) is None
 
 
 def test_no_positions_and_no_dense_form_are_made_of_a_shared_tensor(tmp_path, monkeypatch):
@@ -237,7 +239,7 @@ def test_no_positions_and_no_dense_form_are_made_of_a_shared_tensor(tmp_path, mo
         save_tensors(tmp_path / "m.dcz", {"w": tensor}, profile=profile)
         tracemalloc.start()
         with DczFile(tmp_path / "m.dcz") as file:
-            assert file.read_bitmap("w") is not None
+            assert isinstance(file.read("w"), CompressedTensor)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 8 * len(positions)

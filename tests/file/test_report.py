@@ -6,7 +6,7 @@ import pytest
 from cases import CASES, dense, shared
 from rich.console import Console
 
-from deepcompression.coding.coders import How
+from deepcompression.coding.coders import Encode
 from deepcompression.common.messages import printable
 from deepcompression.file.report import Report
 from deepcompression.file.writer import save_tensors
@@ -46,7 +46,7 @@ def test_the_parts_add_up_to_the_file(path):
 
 
 def test_the_numbers_of_a_tensor_are_those_made_by_hand(path):
-    report = report_of(path, {"w": BY_HAND, "b": dense("F32", (3,))}, how={"w": How("huffman", 2)})
+    report = report_of(path, {"w": BY_HAND, "b": dense("F32", (3,))}, how={"w": Encode(coder="huffman", gap_bits=2)})
     row, bias = report.rows
     assert (row.weights, row.survivors, row.entries, row.centroids, row.gap_bits) == (8, 2, 3, 2, 2)
     assert row.density == 2 / 8
@@ -70,7 +70,7 @@ def test_the_numbers_of_a_tensor_are_those_made_by_hand(path):
 
 @pytest.mark.parametrize(("centroids", "bits"), [(1, 1), (2, 1), (3, 2), (16, 4), (17, 5), (256, 8)])
 def test_bits_of_a_code_before_huffman_coding_are_those_of_its_codebook(path, centroids, bits):
-    report = report_of(path, {"w": shared(4000, list(range(4000)), centroids)}, how={"w": How("huffman")})
+    report = report_of(path, {"w": shared(4000, list(range(4000)), centroids)}, how={"w": Encode(coder="huffman")})
     assert report.rows[0].weight_bits == bits
 
 
@@ -127,7 +127,7 @@ def test_names_are_printed_as_they_are_but_for_what_cannot_be():
 
 def test_bits_that_no_part_of_the_file_tells_are_not_shown(path):
     tensor = shared(4000, list(range(0, 4000, 3)), 16)
-    report = report_of(path, {"w": tensor}, how={"w": How("small")})
+    report = report_of(path, {"w": tensor}, how={"w": Encode(coder="small")})
     assert report.rows[0].coded_together
     row = next(line for line in printed(report).splitlines() if line.startswith("│ w "))
     assert [cell.strip() for cell in row.split("│")][5:9] == ["4", "-", "2", "-"]
@@ -138,7 +138,10 @@ def test_bits_that_no_part_of_the_file_tells_are_not_shown(path):
 @pytest.mark.parametrize("coder", ["fast", "small"])
 def test_columns_before_huffman_coding_are_those_of_the_papers_layout_whatever_the_coder(coder, path):
     tensor = shared(60_000, list(range(0, 60_000, 7)), 16)
-    rows = [report_of(path, {"w": tensor}, how={"w": how}).rows[0] for how in (How(coder), How("huffman", 3))]
+    rows = [
+        report_of(path, {"w": tensor}, how={"w": how}).rows[0]
+        for how in (Encode(coder=coder), Encode(coder="huffman", gap_bits=3))
+    ]
     assert [(row.gap_bits, row.entries, row.weight_bits, row.fixed_bytes) for row in rows[:1]] == [
         (row.gap_bits, row.entries, row.weight_bits, row.fixed_bytes) for row in rows[1:]
     ]

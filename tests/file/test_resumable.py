@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from cases import CASES, content, dense, shared
 
-from deepcompression.coding.coders import PROFILES, How
+from deepcompression.coding.coders import PROFILES, Encode
 from deepcompression.file.reader import DczFile
 from deepcompression.file.resumable import FileWriter
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.entry import Tie
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, DenseTensor
+from deepcompression.tensors.tensor import DenseTensor
 
 NAMES = [name for name in CASES if "70000" not in name][::7]
 FINGERPRINT = {"recipe": "a", "profile": "fast"}
@@ -51,13 +51,11 @@ TENSORS = {"a": dense("F32", (900,)), "b": shared(5000, list(range(0, 5000, 3)))
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_bytes_are_those_of_save_tensors_in_whatever_order_payloads_come(profile, tmp_path):
     tensors = {name: CASES[name] for name in NAMES}
-    how = {NAMES[3]: How("sparse", 4)}
+    how = {NAMES[3]: Encode(coder="sparse", gap_bits=4)}
     save_tensors(tmp_path / "whole.dcz", tensors | {"tied": Tie(NAMES[0])}, {"z": "1", "a": "2"}, how, profile)
     with FileWriter(tmp_path / "parts.dcz") as writer:
         for name in reversed(NAMES):
-            tensor = tensors[name]
-            lean = BitmapTensor.of(tensor) if isinstance(tensor, CompressedTensor) else tensor
-            writer.write(name, lean, how.get(name), profile)
+            writer.write(name, tensors[name], how.get(name), profile)
         writer.finish(dict.fromkeys(NAMES) | {"tied": NAMES[0]}, {"z": "1", "a": "2"})
     assert (tmp_path / "parts.dcz").read_bytes() == (tmp_path / "whole.dcz").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.dcz", "whole.dcz"]
@@ -78,7 +76,7 @@ def test_the_file_appears_only_in_the_end_and_the_old_one_stays_until_then(tmp_p
 def test_work_that_is_broken_off_is_gone_on_with(error, tmp_path, monkeypatch):
     path = tmp_path / "m.dcz"
     caught = broken_off(path, TENSORS, ["b", "a"], error)
-    assert caught.__notes__ == [f"2 finished tensors are kept in {path}.partial: go on with --resume"]
+    assert caught.__notes__ == [f"2 finished tensors are kept in {path}.partial: continue with --resume"]
     written = []
     real = FileWriter.write
     monkeypatch.setattr(FileWriter, "write", lambda self, name, *rest: written.append(name) or real(self, name, *rest))
@@ -114,7 +112,7 @@ def test_resuming_what_never_began_begins(tmp_path):
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        ({"recipe": "b", "profile": "fast"}, "another recipe; call it as it was begun, or remove that folder"),
+        ({"recipe": "b", "profile": "fast"}, "another recipe; give what it was started with, or remove that folder"),
         ({"recipe": "b", "profile": "small"}, "another recipe and another profile"),
         ({"recipe": "a"}, "another profile"),
     ],

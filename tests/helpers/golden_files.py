@@ -6,7 +6,7 @@ import numpy as np
 from cases import CASES, GAP_BITS, dense, numbers, pruned, shared
 from slow_blocks import symbols_of
 
-from deepcompression.coding.coders import How
+from deepcompression.coding.coders import Encode
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, narrow
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor, DenseTensor
@@ -80,12 +80,12 @@ MASKS = {
 
 
 def by(coder: str, tensors: dict) -> tuple[dict, dict, dict]:
-    return tensors, {}, dict.fromkeys(tensors, How(coder))
+    return tensors, {}, dict.fromkeys(tensors, Encode(coder=coder))
 
 
 # file -> tensors, metadata, how
 GOOD = {
-    "worked-example": (EXAMPLE, {}, {"fc.weight": How("huffman"), "fc.bias": How("raw")}),
+    "worked-example": (EXAMPLE, {}, {"fc.weight": Encode(coder="huffman"), "fc.bias": Encode(coder="raw")}),
     "nothing": ({}, {}, {}),
     "every-dtype": (
         {f"{dtype} {len(shape)}": dense(dtype, shape) for dtype in STORAGE for shape in [(), (2,), (2, 0)]},
@@ -95,16 +95,24 @@ GOOD = {
     "every-coder": (
         dict.fromkeys(("raw", "sparse", "huffman"), PRUNED),
         {},
-        {c: How(c) for c in ("raw", "sparse", "huffman")},
+        {c: Encode(coder=c) for c in ("raw", "sparse", "huffman")},
     ),
-    "every-gap-width": ({f"b{b}": PRUNED for b in GAP_BITS}, {}, {f"b{b}": How("huffman", b) for b in GAP_BITS}),
+    "every-gap-width": (
+        {f"b{b}": PRUNED for b in GAP_BITS},
+        {},
+        {f"b{b}": Encode(coder="huffman", gap_bits=b) for b in GAP_BITS},
+    ),
     "every-weight-dtype": by("huffman", {d: shared(600, list(range(0, 600, 2)), 5, d) for d in WEIGHT_DTYPES}),
     "many-centroids": by("huffman", {"w": shared(2000, list(range(2000)), MAX_CENTROIDS, "F16")}),
     "one-centroid": by("huffman", {"w": shared(5000, list(range(0, 5000, 250)), 1)}),
     "signs-and-nan": (
         {name: CASES[name] for name in ("signs of zero", "not finite", "F32 all zero")},
         {},
-        {"signs of zero": How("raw"), "not finite": How("huffman"), "F32 all zero": How("sparse")},
+        {
+            "signs of zero": Encode(coder="raw"),
+            "not finite": Encode(coder="huffman"),
+            "F32 all zero": Encode(coder="sparse"),
+        },
     ),
     "ties-names-and-metadata": (
         {"größe": dense("I64", ()), "größer": Tie("größe"), "": dense("U8", (3,)), "x": Tie("größe")},
@@ -142,7 +150,7 @@ GOOD = {
         {d: pruned(d, 300, [0, 5, 6, 99, 299]) for d in STORAGE}
         | {"all": dense("I16", (9, 30)), "none": dense("U8", (0,))},
         {},
-        {d: How("deflate") for d in (*STORAGE, "all", "none")},
+        {d: Encode(coder="deflate") for d in (*STORAGE, "all", "none")},
     ),
     "fast-masks": by("fast", {name: mask(survives) for name, survives in MASKS.items()}),
 }

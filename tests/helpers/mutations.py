@@ -14,7 +14,7 @@ import numpy as np
 from cases import CASES, content, dense, numbers, pruned, shared
 from handmade import alias, entry, file, seal, text, varint
 
-from deepcompression.coding.coders import CODERS, How, encode
+from deepcompression.coding.coders import CODERS, Encode, encode
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES
@@ -127,7 +127,7 @@ def samples() -> list[Sample]:
 
 def _sample(path: Path, group: dict[str, tuple[Tensor | Tie, str | None]]) -> Sample:
     tensors = {name: tensor for name, (tensor, _) in group.items()}
-    how = {name: How(coder) for name, (_, coder) in group.items() if coder}
+    how = {name: Encode(coder=coder) for name, (_, coder) in group.items() if coder}
     save_tensors(path, tensors, {"made by": "tests"}, how)
     saved = {n: content(tensors[t.to] if isinstance(t, Tie) else t) for n, t in tensors.items()}
     whole = path.read_bytes()

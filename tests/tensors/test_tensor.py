@@ -1,4 +1,6 @@
 import math
+import pickle
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -124,6 +126,48 @@ def test_parts_that_do_not_fit_together_are_refused(changed, message):
     CompressedTensor(**parts())
     with pytest.raises(ValueError, match=message):
         CompressedTensor(**parts(**changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"dtype": "I32"}, "dtype is one of"),
+        ({"codes": np.array([1, 0])}, "codes are uint8; found int64"),
+        ({"codebook": np.array([1.0, 2.0])}, "codebook are float32; found float64"),
+        ({"codes": np.array([2, 0], np.uint8)}, "code 2 is outside of a codebook of 2 centroids"),
+    ],
+)
+def test_parts_that_do_not_go_with_bits_are_refused(changed, message):
+    fitting = parts() | {"bits": np.array([0b100001], np.uint8)}
+    del fitting["positions"]
+    tensor = CompressedTensor.from_bits(**fitting)
+    assert tensor.positions.tolist() == [0, 5]
+    assert content(tensor) == content(CompressedTensor(**parts()))
+    with pytest.raises(ValueError, match=message):
+        CompressedTensor.from_bits(**fitting | changed)
+
+
+def test_a_shared_tensor_does_not_change_and_can_be_pickled():
+    tensor = CompressedTensor(**parts())
+    with pytest.raises(FrozenInstanceError):
+        tensor.codes = np.array([0, 0], np.uint8)
+    copy = pickle.loads(pickle.dumps(tensor))
+    assert copy.positions.tolist() == [0, 5]
+    assert content(copy) == content(tensor)
+    assert copy != tensor
+
+
+def test_a_shared_tensor_is_held_in_contiguous_parts_whatever_it_is_made_of():
+    positions, codes, codebook = np.arange(8)[::2], np.array([1, 0] * 4, np.uint8)[::2], np.arange(4, dtype="<f4")[::2]
+    tensor = CompressedTensor((2, 4), positions, codebook, codes)
+    assert tensor.positions.tolist() == [0, 2, 4, 6]
+    assert tensor.numpy().tolist() == [[2, 0, 2, 0], [2, 0, 2, 0]]
+
+
+def test_no_positions_are_held():
+    tensor = CompressedTensor((80_000,), np.arange(80_000), np.ones(1, "<f4"), np.zeros(80_000, np.uint8))
+    held = sum(part.nbytes for part in vars(tensor).values() if isinstance(part, np.ndarray))
+    assert held == 80_000 // 8 + 80_000 + 4
 
 
 def test_dense_elements_are_the_centroids_at_their_positions():

@@ -15,7 +15,7 @@ from deepcompression.bench.results import Settings
 from deepcompression.runtime.convolution import BoundConv, Conv, Conv1d, Conv2d, Conv3d
 from deepcompression.runtime.layers import BoundLinear, Step
 from deepcompression.runtime.weights import DenseWeight, Floats, Shape, TileWeight, Weight, matrix_weight, tile_weight
-from deepcompression.tensors.tensor import BitmapTensor
+from deepcompression.tensors.tensor import CompressedTensor
 
 # by the dimensions of the weight
 CONVOLUTIONS: dict[int, type[Conv]] = {3: Conv1d, 4: Conv2d, 5: Conv3d}
@@ -52,11 +52,11 @@ def name() -> str:
     return f"NumPy {np.__version__}"
 
 
-def pair(tensor: BitmapTensor, x: Floats, settings: Settings) -> Pair:
+def pair(tensor: CompressedTensor, x: Floats, settings: Settings) -> Pair:
     """Both ways to compute a layer for `x` (batch, inputs, *extents)."""
     shape = tensor.shape
     padding = tuple((k - 1) // 2 for k in shape[2:])
-    dense = np.ascontiguousarray(tensor.compressed().numpy(), np.float32)
+    dense = np.ascontiguousarray(tensor.numpy(), np.float32)
     if not padding:
         weight = matrix_weight(tensor, settings.activations, settings.batch, settings.threads)
         step: Step = BoundLinear(weight, None)

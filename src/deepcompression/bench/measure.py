@@ -17,6 +17,7 @@ from deepcompression.bench import engines
 from deepcompression.bench.energy import Meter, UnmeasurableError
 from deepcompression.bench.engines import CONVOLUTIONS, Call
 from deepcompression.bench.results import BenchResult, LayerResult, Settings
+from deepcompression.coding.coders import shared_form
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
@@ -64,7 +65,7 @@ def bench(
 
 
 def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | None) -> LayerResult:
-    dense_bytes = entry.dense_bytes
+    dense_bytes = entry.nbytes
 
     def stays(why: str) -> LayerResult:
         held = 0 if entry.tied_to else dense_bytes
@@ -80,7 +81,7 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
         return stays(f"has {len(entry.shape)} dimensions")
     if not math.prod(entry.shape):
         return stays("has no elements")
-    tensor = file.read_bitmap(entry.name)
+    tensor = shared_form(file.read(entry.name, settings.threads))
     if tensor is None:
         return stays("is not shared")
     given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])

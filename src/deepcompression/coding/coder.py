@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from deepcompression.common.binary import Cursor
-from deepcompression.tensors.dtypes import Array
-from deepcompression.tensors.tensor import BitmapTensor, Encodable
+from deepcompression.tensors.tensor import DenseTensor, Tensor
 
 # A payload is made in parts, so that a large one need not be held.
 Part = bytes | memoryview
@@ -32,18 +31,20 @@ class Account:
         return self.entries - self.survivors
 
 
+# (payload, dtype, shape, threads) -> the tensor in the form it is stored in
+Decode = Callable[[Cursor, str, tuple[int, ...], int], tuple[Tensor, Account]]
+
+
 class Coder(NamedTuple):
     """A way to store a tensor. `encode` gives the payload's parts, made as they are taken, or None where it cannot hold
     the tensor; `decode` raises FormatError.
 
-    A coder with `gaps` takes the width of its gap field as a second argument of `encode`, None for the best.
-    `decode_dense` gives the dense elements at less cost than `decode`, with so many threads; `decode_bitmap` a shared
-    tensor without its positions, None for one that it holds by its values.
+    `decode_dense`, where a coder has one, gives the dense tensor at less cost than `decode`. A coder with `gaps` takes
+    the width of its gap field as a second argument of `encode`, None for the best.
     """
 
     number: int
     encode: Callable[..., Iterable[Part] | None]
-    decode: Callable[[Cursor, str, tuple[int, ...]], tuple[Encodable, Account]]
-    decode_dense: Callable[[Cursor, str, tuple[int, ...], int], Array] | None = None
+    decode: Decode
+    decode_dense: Callable[[Cursor, str, tuple[int, ...], int], DenseTensor] | None = None
     gaps: bool = False
-    decode_bitmap: Callable[[Cursor, str, tuple[int, ...]], BitmapTensor | None] | None = None

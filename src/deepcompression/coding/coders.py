@@ -4,63 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from deepcompression.coding.coder import Account, Coder, Part
-from deepcompression.coding.deflate import decode_deflate, decode_deflate_dense, encode_deflate
-from deepcompression.coding.fast import decode_fast, decode_fast_bitmap, decode_fast_dense, encode_fast
+from deepcompression.coding.deflate import decode_deflate, encode_deflate
+from deepcompression.coding.fast import decode_fast, decode_fast_dense, encode_fast
 from deepcompression.coding.gaps import GAP_BITS
-from deepcompression.coding.paper import (
-    decode_huffman,
-    decode_huffman_bitmap,
-    decode_sparse,
-    encode_huffman,
-    encode_sparse,
-)
+from deepcompression.coding.paper import decode_huffman, decode_sparse, encode_huffman, encode_sparse
 from deepcompression.coding.raw import decode_raw, encode_raw
-from deepcompression.coding.small import decode_small, decode_small_bitmap, decode_small_dense, encode_small
+from deepcompression.coding.small import decode_small, encode_small
 from deepcompression.common.binary import Cursor
 from deepcompression.common.settings import RecipePart, one_of
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, size_bytes
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, DenseTensor, Encodable, Tensor
-
-__all__ = [
-    "CODERS",
-    "DEFAULT_PROFILE",
-    "PROFILES",
-    "Account",
-    "Coder",
-    "Part",
-    "check_profile",
-    "decode",
-    "decode_bitmap",
-    "decode_dense",
-    "decode_lean",
-    "encode",
-    "encode_to",
-]
-
-
-def _whole(encode: Callable[..., bytes | None]) -> Callable[..., Iterable[Part] | None]:
-    """A coder that works on tensors with positions and makes its payload at once."""
-
-    def parts(tensor: Encodable, gap_bits: int | None = None) -> Iterable[Part] | None:
-        payload = encode(tensor.compressed() if isinstance(tensor, BitmapTensor) else tensor, gap_bits)
-        return None if payload is None else (payload,)
-
-    return parts
-
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 CODERS: dict[str, Coder] = {
     "raw": Coder(1, encode_raw, decode_raw),
-    "sparse": Coder(2, _whole(encode_sparse), decode_sparse, gaps=True),
-    "huffman": Coder(3, _whole(encode_huffman), decode_huffman, gaps=True, decode_bitmap=decode_huffman_bitmap),
-    "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense, decode_bitmap=decode_fast_bitmap),
-    "small": Coder(5, encode_small, decode_small, decode_small_dense, decode_bitmap=decode_small_bitmap),
-    "deflate": Coder(6, encode_deflate, decode_deflate, decode_deflate_dense),
+    "sparse": Coder(2, encode_sparse, decode_sparse, gaps=True),
+    "huffman": Coder(3, encode_huffman, decode_huffman, gaps=True),
+    "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense),
+    "small": Coder(5, encode_small, decode_small),
+    "deflate": Coder(6, encode_deflate, decode_deflate),
 }
 
 # What a tensor may become, besides staying as it is.
@@ -92,7 +59,7 @@ Kept = TypeVar("Kept", bound=Stored)
 
 
 def encode(
-    tensor: Encodable, coder: str | None = None, gap_bits: int | None = None, profile: str = DEFAULT_PROFILE
+    tensor: Tensor, coder: str | None = None, gap_bits: int | None = None, profile: str = DEFAULT_PROFILE
 ) -> tuple[str, bytes]:
     """The coder's name and the payload: of the coder demanded, or the smallest of the profile (the first of equals),
     `raw` if none is smaller than the elements.
@@ -100,10 +67,11 @@ def encode(
     `gap_bits`, 2 to 16, fixes the width of the paper's gap field; without a coder it stands for the profile `paper`.
     Raises ValueError if it is another, for an unknown coder or profile, and if the coder cannot hold the tensor.
     """
-    return encode_to(_join, tensor, coder, gap_bits, profile)
+    return encode_to(join, tensor, coder, gap_bits, profile)
 
 
-def _join(parts: Iterable[Part], below: int | None) -> bytes | None:
+def join(parts: Iterable[Part], below: int | None) -> bytes | None:
+    """The whole payload in memory; None if it has as many bytes as `below` or more."""
     kept: list[Part] = []
     left = below
     for part in parts:
@@ -115,7 +83,7 @@ def _join(parts: Iterable[Part], below: int | None) -> bytes | None:
 
 def encode_to(
     keep: Callable[[Iterable[Part], int | None], Kept | None],
-    tensor: Encodable,
+    tensor: Tensor,
     coder: str | None = None,
     gap_bits: int | None = None,
     profile: str = DEFAULT_PROFILE,
@@ -144,7 +112,7 @@ def encode_to(
     return best
 
 
-def _names(tensor: Encodable, gap_bits: int | None, profile: str) -> Iterable[str]:
+def _names(tensor: Tensor, gap_bits: int | None, profile: str) -> Iterable[str]:
     """The coders to try, the first of equals first."""
     if gap_bits is not None:
         profile = "paper"
@@ -156,25 +124,19 @@ def _names(tensor: Encodable, gap_bits: int | None, profile: str) -> Iterable[st
     return dict.fromkeys(names)
 
 
-def _is_plain(tensor: Encodable) -> bool:
+def _is_plain(tensor: Tensor) -> bool:
     """Whether it is neither shared nor, so far as zeros tell, pruned: of half of its weights at least."""
     return isinstance(tensor, DenseTensor) and 2 * int(np.count_nonzero(tensor.elements)) > tensor.elements.size
 
 
-def _encode(name: str, tensor: Encodable, gap_bits: int | None) -> Iterable[Part] | None:
+def _encode(name: str, tensor: Tensor, gap_bits: int | None) -> Iterable[Part] | None:
     coder = CODERS[name]
     return coder.encode(tensor, gap_bits) if coder.gaps else coder.encode(tensor)
 
 
-def decode(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+def decode(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...], threads: int = 1) -> tuple[Tensor, Account]:
     """Payload -> the tensor and where its bytes went. Raises FormatError for malformed bytes."""
-    tensor, account = decode_lean(coder, payload, dtype, shape)
-    return tensor.compressed() if isinstance(tensor, BitmapTensor) else tensor, account
-
-
-def decode_lean(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
-    """The same, a shared tensor without its positions where the coder needs none."""
-    tensor, account = CODERS[coder].decode(payload, dtype, shape)
+    tensor, account = CODERS[coder].decode(payload, dtype, shape, threads)
     payload.end("the payload")
     return tensor, account
 
@@ -183,41 +145,24 @@ def decode_dense(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]
     """Payload -> the dense tensor, in little more memory than it takes. Raises FormatError for malformed bytes."""
     found = CODERS[coder]
     if found.decode_dense is None:
-        return decode_lean(coder, payload, dtype, shape)[0].dense()
-    elements = found.decode_dense(payload, dtype, shape, threads)
+        return decode(coder, payload, dtype, shape, threads)[0].dense()
+    tensor = found.decode_dense(payload, dtype, shape, threads)
     payload.end("the payload")
-    return DenseTensor(dtype, elements)
+    return tensor
 
 
-def decode_bitmap(coder: str, payload: Cursor, dtype: str, shape: tuple[int, ...]) -> BitmapTensor | None:
-    """Payload -> a shared tensor without its positions, in little more memory than it takes; None if it is not shared.
+def shared_form(tensor: Tensor) -> CompressedTensor | None:
+    """A tensor of a file as it can be packed; None if it is not shared.
 
-    A small tensor is recognised as shared by its values. Raises FormatError for malformed bytes.
+    Small tensors are recognised by their values: `encode` may store a shared one dense.
     """
-    if dtype not in WEIGHT_DTYPES:
-        return None
-    found, start = CODERS[coder], payload.at
-    if found.decode_bitmap is not None:
-        tensor = found.decode_bitmap(payload, dtype, shape)
-        if tensor is not None:
-            payload.end("the payload")
-            return tensor
-        payload.at = start
-    if math.prod(shape) > _SMALL_SIZE:
-        return None
-    recognised = CompressedTensor.from_dense(decode_dense(coder, payload, dtype, shape))
-    return None if recognised is None else BitmapTensor.of(recognised)
-
-
-class How(NamedTuple):
-    """How a tensor is to be encoded; None leaves it to the size."""
-
-    coder: str | None = None
-    gap_bits: int | None = None
+    if isinstance(tensor, CompressedTensor):
+        return tensor
+    return CompressedTensor.from_dense(tensor) if tensor.elements.size <= _SMALL_SIZE else None
 
 
 class Encode(RecipePart):
-    """How to write the tensor; what is not said is chosen by size."""
+    """How to write a tensor; by default the coder and the width of its gaps are chosen by size."""
 
     coder: str | None = None
     gap_bits: int | None = Field(default=None, ge=GAP_BITS[0], le=GAP_BITS[-1], strict=True)

@@ -14,7 +14,7 @@ from deepcompression.coding.coder import Account, Part
 from deepcompression.common.binary import Cursor, FormatError
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array
 from deepcompression.tensors.slices import spans
-from deepcompression.tensors.tensor import DenseTensor, Encodable, Tensor
+from deepcompression.tensors.tensor import DenseTensor, Tensor
 
 # "as in RFC 1951": no header and no checksum, which the index has already
 _WINDOW_BITS = -15
@@ -48,7 +48,7 @@ def _deflated(planes: Iterable[bytes], strategy: int) -> Iterator[bytes]:
     yield stream.flush()
 
 
-def encode_deflate(tensor: Encodable) -> Iterator[Part]:
+def encode_deflate(tensor: Tensor) -> Iterator[Part]:
     """The payload of docs/format.md, "deflate", in parts, by the strategy that suits the first slice of each plane."""
     dense = tensor.dense()
     every = list(spans(dense.elements.size))
@@ -59,8 +59,9 @@ def encode_deflate(tensor: Encodable) -> Iterator[Part]:
     yield from _deflated(_planes(dense, every), min(_STRATEGIES, key=sample_bytes))
 
 
-def decode_deflate_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> Array:
-    """The dense elements; what the stream gives beyond them is never made."""
+def decode_deflate(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> tuple[DenseTensor, Account]:
+    """The dense tensor. Its values are all the bytes, and none is made beyond them."""
+    length = cursor.left
     elements = np.zeros(math.prod(shape), STORAGE[dtype])
     stream = _Stream(cursor)
     for byte in reversed(range(elements.itemsize)):
@@ -70,15 +71,7 @@ def decode_deflate_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], thr
     if dtype in WEIGHT_DTYPES:
         for span in spans(len(elements)):
             elements[span] = _turned(elements[span], dtype, False).view(elements.dtype)
-    return elements.reshape(shape)
-
-
-def decode_deflate(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
-    """The dense tensor; its values are all the bytes."""
-    length = cursor.left
-    tensor = DenseTensor(dtype, decode_deflate_dense(cursor, dtype, shape, 1))
-    size = math.prod(shape)
-    return tensor, Account({"values": length}, size, size)
+    return DenseTensor(dtype, elements.reshape(shape)), Account({"values": length}, len(elements), len(elements))
 
 
 class _Stream:

@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 def plan_positions(positions: NDArray[np.int64], gap_bits: int | None, rest_bytes: Callable[[int], int]) -> Plan:
     """The gap width that gives the smallest payload (the narrowest of equals), or the one demanded.
 
-    `rest_bytes` tells what the remainder of the payload takes for a number of fillers.
+    `rest_bytes` gives what the remainder of the payload takes for a number of fillers.
     """
     best: Plan | None = None
     best_bytes = 0
@@ -80,7 +80,7 @@ def write_positions(positions: NDArray[np.int64], plan: Plan) -> tuple[bytes, ND
 
 
 class Gaps(NamedTuple):
-    """The positions part as it was read; which entries are fillers is told by what follows it."""
+    """The positions part as it was read; what follows it says which entries are fillers."""
 
     values: NDArray[np.uint16]
     bits: int
@@ -110,10 +110,7 @@ def read_gaps(cursor: Cursor, size: int, entry_bytes: int) -> Gaps:
 
 
 def read_table(cursor: Cursor, alphabet: int) -> NDArray[np.uint8]:
-    try:
-        lengths, cursor.at = _core.unpack_table(cursor.data, cursor.at, alphabet)
-    except FormatError as error:
-        raise FormatError(f"in the payload at offset {cursor.base}: {error}") from None
+    lengths: NDArray[np.uint8] = cursor.core(_core.unpack_table, alphabet)
     return lengths
 
 

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from deepcompression import _core
-from deepcompression.coding.coder import Account
+from deepcompression.coding.coder import Account, Part
 from deepcompression.coding.gaps import Code, plan_positions, read_gaps, read_stream, read_table, write_positions
 from deepcompression.common.binary import Cursor, FormatError, varint
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, nonzero_bits
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, DenseTensor, Tensor
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 
-def encode_sparse(tensor: Tensor, gap_bits: int | None = None) -> bytes:
+def encode_sparse(tensor: Tensor, gap_bits: int | None = None) -> Iterator[Part]:
     elements = tensor.dense().elements.reshape(-1)
     positions = np.flatnonzero(nonzero_bits(elements)).astype(np.int64)
     if not len(positions):
-        return varint(0)
+        yield varint(0)
+        return
     plan = plan_positions(positions, gap_bits, lambda fillers: fillers * elements.itemsize)
     written, filler = write_positions(positions, plan)
     values = np.zeros(len(filler), elements.dtype)
     values[~filler] = elements[positions]
-    return written + values.tobytes()
+    yield written
+    yield values.tobytes()
 
 
-def decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+def decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> tuple[DenseTensor, Account]:
     size = math.prod(shape)
     gaps = read_gaps(cursor, size, STORAGE[dtype].itemsize)
     data = cursor.rest()
@@ -43,16 +46,17 @@ def decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[T
     return DenseTensor(dtype, elements.reshape(shape)), account
 
 
-def encode_huffman(tensor: Tensor, gap_bits: int | None = None) -> bytes | None:
+def encode_huffman(tensor: Tensor, gap_bits: int | None = None) -> Iterable[Part] | None:
     """None for a tensor that is not shared."""
-    if isinstance(tensor, DenseTensor):
-        recognised = CompressedTensor.from_dense(tensor)
-        if recognised is None:
-            return None
-        tensor = recognised
-    tensor = tensor.canonical()
-    if not len(tensor.positions):
-        return varint(0)
+    shared = CompressedTensor.from_dense(tensor) if isinstance(tensor, DenseTensor) else tensor.canonical()
+    return None if shared is None else _encode_shared(shared, gap_bits)
+
+
+def _encode_shared(tensor: CompressedTensor, gap_bits: int | None) -> Iterator[Part]:
+    positions = tensor.positions
+    if not len(positions):
+        yield varint(0)
+        return
     centroids = len(tensor.codebook)
     counts = _core.symbol_counts(tensor.codes.astype(np.uint16), centroids + 1)
 
@@ -65,18 +69,18 @@ def encode_huffman(tensor: Tensor, gap_bits: int | None = None) -> bytes | None:
         code = code_for(fillers)
         return len(code.table) + code.stream_bytes
 
-    plan = plan_positions(tensor.positions, gap_bits, code_bytes)
-    written, filler = write_positions(tensor.positions, plan)
+    plan = plan_positions(positions, gap_bits, code_bytes)
+    written, filler = write_positions(positions, plan)
     symbols = np.full(len(filler), centroids, np.uint16)
     symbols[~filler] = tensor.codes
     code = code_for(plan.fillers)
-    codebook = tensor.codebook.tobytes()
-    return b"".join(
-        (written, bytes([centroids - 1]), codebook, code.table, _core.encode_symbols(symbols, code.lengths))
-    )
+    yield written + bytes([centroids - 1]) + tensor.codebook.tobytes() + code.table
+    yield _core.encode_symbols(symbols, code.lengths)
 
 
-def decode_huffman(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Tensor, Account]:
+def decode_huffman(
+    cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int
+) -> tuple[CompressedTensor, Account]:
     if dtype not in WEIGHT_DTYPES:
         raise FormatError(f"the coder huffman holds {', '.join(WEIGHT_DTYPES)}; found {dtype}")
     size = math.prod(shape)
@@ -100,10 +104,3 @@ def decode_huffman(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[
     codes = symbols[~filler].astype(np.uint8)
     account = Account(parts, len(symbols), len(positions), centroids, gaps.bits)
     return CompressedTensor(shape, positions, codebook, codes, dtype), account
-
-
-def decode_huffman_bitmap(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> BitmapTensor:
-    """The tensor as a bitmap: its positions, which the gaps are summed up to, are not kept."""
-    tensor, _ = decode_huffman(cursor, dtype, shape)
-    assert isinstance(tensor, CompressedTensor)
-    return BitmapTensor.of(tensor)

@@ -28,12 +28,10 @@ def decompress_file(
     Raises FormatError for a bad file and for tensors beyond `limit_bytes`, and what `write_checkpoint` raises.
     """
     with DczFile(path, limit_bytes) as source:
-        total = sum(entry.dense_bytes for entry in source.entries.values())
+        total = sum(entry.nbytes for entry in source.entries.values())
         if total > limit_bytes:
             raise FormatError(f"{path}: with its ties in full it takes {total} bytes, the limit is {limit_bytes}")
-        entries = {
-            name: TensorEntry(name, entry.dtype, entry.shape, entry.tied_to) for name, entry in source.entries.items()
-        }
+        entries: dict[str, TensorEntry] = dict(source.entries)
         graph = None
         if GRAPH in entries and source.metadata.items() >= FORMAT.items():
             del entries[GRAPH]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
-from deepcompression.coding.coders import How
+from deepcompression.coding.coders import Encode
 from deepcompression.convert.tensors import compress_tensor
 from deepcompression.pruning.criteria import CRITERIA, Select
 from deepcompression.recipe.groups import prune_groups
@@ -18,7 +18,7 @@ from deepcompression.recipe.targets import Target, module_name
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, widen
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.slices import Weights
-from deepcompression.tensors.tensor import BitmapTensor, DenseTensor, Encodable
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 
 class Task(NamedTuple):
@@ -38,10 +38,9 @@ class Task(NamedTuple):
     select: Select | None = None
 
     @property
-    def how(self) -> How:
+    def how(self) -> Encode:
         """The coder and gap width that the rule demands."""
-        encode = None if self.rule is None else self.rule.encode
-        return How() if encode is None else How(encode.coder, encode.gap_bits)
+        return Encode() if self.rule is None or self.rule.encode is None else self.rule.encode
 
     def problem(self, tensor: DenseTensor) -> str:
         """The note for a tensor that cannot be pruned or shared, or nothing. Raises ValueError if the rule names it."""
@@ -52,10 +51,10 @@ class Task(NamedTuple):
             raise ValueError(f"{self.name} {flaw}: it cannot be {done}; mend the training, or let no rule select it")
         return f"{self.name} {flaw}: stored as it is" if flaw else ""
 
-    def carry_out(self, source: Checkpoint, seed: int) -> tuple[Encodable, str]:
+    def carry_out(self, source: Checkpoint, seed: int) -> tuple[Tensor, str]:
         """The tensor as the file stores it, and the note. Raises ValueError, naming the tensor, as its rule demands."""
         tensor, note = source.read(self.name), self.note
-        made: Encodable = tensor
+        made: Tensor = tensor
         if self.rule is not None and (self.rule.prune or self.rule.share) and not (note := self.problem(tensor)):
             try:
                 made = compress_tensor(tensor, self.rule, self.select, seed, in_place=True)
@@ -63,7 +62,7 @@ class Task(NamedTuple):
                 raise ValueError(f"{self.name}: {error}") from None
         del tensor
         if isinstance(made, DenseTensor):
-            made = BitmapTensor.from_dense(made) or made
+            made = CompressedTensor.from_dense(made) or made
         return made, note
 
 

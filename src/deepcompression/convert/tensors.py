@@ -11,7 +11,7 @@ from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.sharing.share_weights import share_weights
 from deepcompression.tensors.slices import Weights, packed, spans, unpacked
-from deepcompression.tensors.tensor import BitmapTensor, DenseTensor, Encodable, Tensor
+from deepcompression.tensors.tensor import DenseTensor, Tensor
 
 
 def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -31,19 +31,19 @@ def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.Pa
         group_selects |= {target.name: select for target, select in zip(group.targets, selects, strict=True)}
     compressed: dict[str, Tensor] = {}
     for target, rule in recipe.matches(tensors):
-        made: Encodable = tensors[target.name]
+        made = tensors[target.name]
         if rule is not None and (rule.prune or rule.share):
             try:
                 made = compress_tensor(made.dense(), rule, group_selects.get(target.name), recipe.seed)
             except ValueError as error:
                 raise ValueError(f"{target.name}: {error}") from None
-        compressed[target.name] = made.compressed() if isinstance(made, BitmapTensor) else made
+        compressed[target.name] = made
     return compressed
 
 
 def compress_tensor(
     tensor: DenseTensor, rule: Rule, select: Select | None, seed: int, in_place: bool = False
-) -> Encodable:
+) -> Tensor:
     """Prunes and shares one tensor of a dtype of `WEIGHT_DTYPES` as its rule says.
 
     A pruned but not shared tensor is dense, with zeros; `in_place` allows it to be `tensor` itself. Raises ValueError,

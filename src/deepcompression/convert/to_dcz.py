@@ -13,14 +13,14 @@ import numpy as np
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
-from deepcompression.coding.coders import DEFAULT_PROFILE, How, check_profile
+from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, check_profile
 from deepcompression.convert.memory_budget import Budget, Need
 from deepcompression.convert.tasks import Task, tasks_of
 from deepcompression.file.index import VERSION
 from deepcompression.file.resumable import FileWriter
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.tensors.entry import TensorEntry
-from deepcompression.tensors.tensor import BitmapTensor, DenseTensor
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 
 def compress_checkpoint(
@@ -125,7 +125,7 @@ class _Work:
             started = []
             for entry in self._left:
                 task = self._tasks[entry.name]
-                need = Need.of(entry, self._profile == "paper" or task.how != How())
+                need = Need.of(entry, self._profile == "paper" or task.how != Encode())
                 self._budget.take(need.first)
                 if self._failure is not None:
                     break
@@ -145,7 +145,7 @@ class _Work:
         try:
             if self._failure is None:
                 made, note = task.carry_out(self._source, self._seed)
-                if isinstance(made, BitmapTensor):
+                if isinstance(made, CompressedTensor):
                     self._budget.give_back(held - need.shared)
                     held = need.shared
                 self._writer.write(entry.name, made, task.how, self._profile, note)

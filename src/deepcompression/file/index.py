@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deepcompression.coding.coders import CODERS
 from deepcompression.common.binary import MAX_DIMENSIONS, Cursor, FormatError, checksum, text, varint
-from deepcompression.tensors.dtypes import STORAGE, size_bytes
+from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.entry import TensorEntry
 
 MAGIC = b"\x89DCZ"
 
@@ -32,26 +33,18 @@ _DTYPES = tuple(STORAGE)
 _CODER_NAMES = {coder.number: name for name, coder in CODERS.items()}
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass(frozen=True, kw_only=True)
+class Entry(TensorEntry):
     """A tensor in the index.
 
-    `offset` counts from the file's start, `length` are the bytes of the payload. One that is tied has coder, dtype,
-    shape and place of the tensor named by `tied_to`.
+    `length` are the bytes of the payload, `offset` counts from the file's start; of an entry that is yet to be written
+    it is 0. One that is tied has coder, dtype, shape and place of the tensor named by `tied_to`.
     """
 
-    name: str
     coder: str
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
     length: int
     checksum: int
-    tied_to: str | None = None
-
-    @property
-    def dense_bytes(self) -> int:
-        return size_bytes(self.dtype, self.shape)
+    offset: int = 0
 
 
 def write_head(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
@@ -178,8 +171,7 @@ def _read_entry(index: Cursor, name: str, offset: int, earlier: list[Entry]) -> 
         target = index.varint("number of the tied tensor")
         if target >= len(earlier) or earlier[target].tied_to is not None:
             raise FormatError(f"it is tied to tensor number {target}, which is not an earlier one of its own")
-        to = earlier[target]
-        return Entry(name, to.coder, to.dtype, to.shape, to.offset, to.length, to.checksum, to.name)
+        return replace(earlier[target], name=name, tied_to=earlier[target].name)
     if number not in _CODER_NAMES:
         known = ", ".join(f"{number} {name}" for number, name in _CODER_NAMES.items())
         raise FormatError(f"coder {number} is not known, only {known}: a newer deepcompression may read it")
@@ -193,8 +185,10 @@ def _read_entry(index: Cursor, name: str, offset: int, earlier: list[Entry]) -> 
     # counted without its empty axes: NumPy refuses such a shape although it has no elements
     if math.prod(axis or 1 for axis in shape) * STORAGE[_DTYPES[dtype]].itemsize >= 1 << 63:
         raise FormatError(f"the shape {list(shape)} is too large")
-    length = index.varint("length of the payload")
-    return Entry(name, _CODER_NAMES[number], _DTYPES[dtype], shape, offset, length, index.u32("checksum"))
+    length, payload = index.varint("length of the payload"), index.u32("checksum")
+    return Entry(
+        name, _DTYPES[dtype], shape, coder=_CODER_NAMES[number], length=length, checksum=payload, offset=offset
+    )
 
 
 def _decode_text(data: bytes, at: int) -> str:

@@ -11,16 +11,11 @@ from pathlib import Path
 from types import TracebackType
 
 from deepcompression.coding.coder import Account
-from deepcompression.coding.coders import (
-    decode,
-    decode_bitmap,
-    decode_dense,
-    decode_lean,
-)
+from deepcompression.coding.coders import decode, decode_dense
 from deepcompression.common.binary import LIMIT_BYTES, Cursor, FormatError, checksum
 from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header
 from deepcompression.tensors.dtypes import Array
-from deepcompression.tensors.tensor import BitmapTensor, DenseTensor, Encodable, Tensor
+from deepcompression.tensors.tensor import DenseTensor, Tensor
 
 _LARGE_BYTES = 16 << 20
 
@@ -59,7 +54,7 @@ class DczFile(Mapping[str, Array]):
         end = own[-1].offset + own[-1].length if own else self.head_bytes
         if end != self.size_bytes:
             raise FormatError(f"the payloads end at {end}, the file at {self.size_bytes}: it is cut off or damaged")
-        decoded = sum(entry.dense_bytes for entry in own)
+        decoded = sum(entry.nbytes for entry in own)
         if decoded > limit_bytes:
             raise FormatError(f"the tensors take {decoded} bytes when decoded, the limit is {limit_bytes}")
 
@@ -78,31 +73,21 @@ class DczFile(Mapping[str, Array]):
             raise FormatError(f"{what} at offset {offset} could not be read: the file changed while it was open")
         return data
 
-    def read(self, name: str) -> Tensor:
+    def read(self, name: str, threads: int = 1) -> Tensor:
         """One tensor, in the form it is stored in: a shared one of a few values may be stored dense. Raises KeyError
         for an unknown name.
         """
-        return self.read_with_account(name)[0]
+        return self.read_with_account(name, threads)[0]
 
-    def read_with_account(self, name: str) -> tuple[Tensor, Account]:
+    def read_with_account(self, name: str, threads: int = 1) -> tuple[Tensor, Account]:
         """One tensor, and where the bytes of its payload went."""
         with self._checked(name) as (entry, payload):
-            return decode(entry.coder, payload, entry.dtype, entry.shape)
-
-    def read_lean(self, name: str) -> tuple[Encodable, Account]:
-        """The same, a shared tensor without its positions, but for one of the coder `huffman`."""
-        with self._checked(name) as (entry, payload):
-            return decode_lean(entry.coder, payload, entry.dtype, entry.shape)
+            return decode(entry.coder, payload, entry.dtype, entry.shape, threads)
 
     def read_dense(self, name: str, threads: int = 1) -> DenseTensor:
         """One tensor, dense, in little more memory than it takes; large ones are decoded by so many threads."""
         with self._checked(name) as (entry, payload):
             return decode_dense(entry.coder, payload, entry.dtype, entry.shape, threads)
-
-    def read_bitmap(self, name: str) -> BitmapTensor | None:
-        """One shared tensor, in little more memory than it is packed in; None for one that is not shared."""
-        with self._checked(name) as (entry, payload):
-            return decode_bitmap(entry.coder, payload, entry.dtype, entry.shape)
 
     def check(self, name: str) -> None:
         """Holds one tensor's payload against its checksum, without decoding it."""
@@ -160,7 +145,7 @@ def load_tensors(
     with DczFile(path, limit_bytes) as file, ThreadPoolExecutor(workers) as pool:
         own = [entry for entry in file.entries.values() if entry.tied_to is None]
         # a large tensor is decoded by all threads together, small ones by one each
-        large = {entry.name for entry in own if entry.dense_bytes >= _LARGE_BYTES}
+        large = {entry.name for entry in own if entry.nbytes >= _LARGE_BYTES}
         arrays = {entry.name: file.read_dense(entry.name, workers).numpy() for entry in own if entry.name in large}
         small = [entry.name for entry in own if entry.name not in large]
         arrays.update(zip(small, pool.map(file.__getitem__, small), strict=True))

@@ -19,20 +19,13 @@ from deepcompression.common.messages import printable
 from deepcompression.file.index import CHECKSUM_BYTES, Entry
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.dtypes import STORAGE
-from deepcompression.tensors.slices import Bits, stored_bits
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, Encodable
+from deepcompression.tensors.slices import stored_bits
+from deepcompression.tensors.tensor import CompressedTensor, Tensor
 
 
 def code_bits(centroids: int) -> int:
     """Bits of a code of fixed width."""
     return max(1, math.ceil(math.log2(centroids))) if centroids else 0
-
-
-def bits_of(tensor: Encodable) -> Bits:
-    """The bitmap of the survivors."""
-    if isinstance(tensor, CompressedTensor):
-        return BitmapTensor.of(tensor).bits
-    return tensor.bits if isinstance(tensor, BitmapTensor) else stored_bits(tensor.elements)
 
 
 @dataclass(frozen=True)
@@ -58,14 +51,15 @@ class Row:
     parts: dict[str, int]
 
     @classmethod
-    def of(cls, entry: Entry, tensor: Encodable, account: Account) -> Row:
+    def of(cls, entry: Entry, tensor: Tensor, account: Account) -> Row:
         weights = math.prod(entry.shape)
         whole = entry.coder in ("raw", "deflate")
         pruned = not whole and account.survivors < weights
         gap_bits, entries = account.gap_bits, account.entries
         if pruned and account.survivors and not gap_bits:
             bits = code_bits(account.centroids) or 8 * STORAGE[entry.dtype].itemsize
-            gap_bits, entries = fixed_layout(bits_of(tensor), weights, account.survivors, bits)
+            bitmap = tensor.bits if isinstance(tensor, CompressedTensor) else stored_bits(tensor.elements)
+            gap_bits, entries = fixed_layout(bitmap, weights, account.survivors, bits)
         return cls(
             entry.name,
             entry.shape,
@@ -77,7 +71,7 @@ class Row:
             weights if whole else entries,
             account.centroids,
             gap_bits,
-            entry.dense_bytes,
+            entry.nbytes,
             entry.length,
             dict(account.parts),
         )
@@ -155,7 +149,7 @@ class Report:
                 rows_by_name[name] = (
                     replace(rows_by_name[own], name=name, tied_to=own, dense_bytes=0, stored_bytes=0, parts={})
                     if entry.tied_to
-                    else Row.of(entry, *file.read_lean(name))
+                    else Row.of(entry, *file.read_with_account(name))
                 )
             rows = tuple(rows_by_name.values())
             checksums = CHECKSUM_BYTES * sum(row.tied_to is None for row in rows)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from deepcompression.coding.coders import (
-    DEFAULT_PROFILE,
-    How,
-    check_profile,
-    encode,
-)
+from deepcompression.coding.coder import Part
+from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, Kept, check_profile, encode_to, join
 from deepcompression.common.binary import MAX_DIMENSIONS, checksum
 from deepcompression.common.files import atomic_path
 from deepcompression.file.index import Entry, write_head
 from deepcompression.tensors.entry import Tie
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor, DenseTensor, Encodable
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 
 def save_tensors(
     path: str | os.PathLike[str],
-    tensors: Mapping[str, Encodable | Tie],
+    tensors: Mapping[str, Tensor | Tie],
     metadata: Mapping[str, str] | None = None,
-    how: Mapping[str, How] | None = None,
+    how: Mapping[str, Encode] | None = None,
     profile: str = DEFAULT_PROFILE,
 ) -> None:
     """Writes named tensors, in their order, into a `.dcz` file.
@@ -55,16 +51,13 @@ class Encoded(NamedTuple):
     payload: bytes
 
 
-def encoded(name: str, tensor: Encodable, how: How | None = None, profile: str = DEFAULT_PROFILE) -> Encoded:
+def encoded(name: str, tensor: Tensor, how: Encode | None = None, profile: str = DEFAULT_PROFILE) -> Encoded:
     """Encodes one tensor. Raises what `save_tensors` does."""
-    if not isinstance(tensor, DenseTensor | CompressedTensor | BitmapTensor):
+    if not isinstance(tensor, DenseTensor | CompressedTensor):
         raise TypeError(f"{name} is of type {type(tensor).__name__}; make it a tensor by DenseTensor.from_numpy")
-    try:
-        check_dimensions(tensor)
-        coder, payload = encode(tensor, *(how or How()), profile)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    return Encoded(Entry(name, coder, tensor.dtype, tensor.shape, 0, len(payload), checksum(payload)), payload)
+    coder, payload = encode_named(join, name, tensor, how, profile)
+    entry = Entry(name, tensor.dtype, tensor.shape, coder=coder, length=len(payload), checksum=checksum(payload))
+    return Encoded(entry, payload)
 
 
 def entries_of(tensors: Mapping[str, Encoded | Tie]) -> list[Entry]:
@@ -87,7 +80,20 @@ def write_encoded(
         file.writelines(tensor.payload for tensor in tensors.values() if isinstance(tensor, Encoded))
 
 
-def check_dimensions(tensor: Encodable) -> None:
-    """Raises ValueError for more than a file can hold."""
-    if len(tensor.shape) > MAX_DIMENSIONS:
-        raise ValueError(f"it has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
+def encode_named(
+    keep: Callable[[Iterable[Part], int | None], Kept | None],
+    name: str,
+    tensor: Tensor,
+    how: Encode | None,
+    profile: str,
+) -> tuple[str, Kept]:
+    """The coder and the payload of a tensor, as `encode_to` gives them. Raises ValueError, with the name, for a tensor
+    that a file cannot hold so.
+    """
+    how = how or Encode()
+    try:
+        if len(tensor.shape) > MAX_DIMENSIONS:
+            raise ValueError(f"it has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
+        return encode_to(keep, tensor, how.coder, how.gap_bits, profile)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None

@@ -18,7 +18,7 @@ from deepcompression.nn.weight_source import Source, rows_apart
 from deepcompression.nn.what_pays import Use, use_of, why_dense, why_large, why_small, why_unknown
 from deepcompression.packed import packing
 from deepcompression.recipe.targets import Target, targets_of
-from deepcompression.tensors.tensor import BitmapTensor
+from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training import attach
 
 # attribute of a module: its parameters that stay dense, each with the reason
@@ -136,10 +136,10 @@ def _plan(target: Target, source: Source, options: Options) -> _Plan:
     return _Plan(target, stand_ins, None)
 
 
-def _pack(target: Target, use: Use, shared: BitmapTensor, options: Options) -> StandIn:
+def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) -> StandIn:
     original = attach.original(target)
 
-    def packed(tensor: BitmapTensor) -> PackedWeight:
+    def packed(tensor: CompressedTensor) -> PackedWeight:
         form = "tile" if use in ("convolution", "embedding") else None
         array = torch.from_numpy(packing.pack(tensor, options.activations, options.batch, form=form))
         device = "cpu" if original.is_meta else original.device

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from deepcompression.coding.coders import shared_form
 from deepcompression.file.reader import DczFile
 from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.from_torch import from_torch, to_torch
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor
+from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training import attach
 from deepcompression.training.model_tensors import check_fit
 from deepcompression.training.parametrizations import Codebook
@@ -23,7 +24,7 @@ from deepcompression.training.parametrizations import Codebook
 class Source(Protocol):
     """shared(target): None for a tensor that is not shared. dense(target): None for one that the model has already."""
 
-    def shared(self, target: Target) -> BitmapTensor | None: ...
+    def shared(self, target: Target) -> CompressedTensor | None: ...
 
     def dense(self, target: Target) -> torch.Tensor | None: ...
 
@@ -31,18 +32,17 @@ class Source(Protocol):
 class ModelSource:
     """A model that was shared, or whose weights have few values."""
 
-    def shared(self, target: Target) -> BitmapTensor | None:
+    def shared(self, target: Target) -> CompressedTensor | None:
         codebook = attach.parametrization(target)
         if isinstance(codebook, Codebook):
             centroids = from_torch(target.name, attach.original(target))
             positions, codes = (part.cpu().numpy() for part in (codebook.positions, codebook.codes))
             tensor = CompressedTensor(target.shape, positions, centroids.elements, codes, centroids.dtype)
-            return BitmapTensor.of(tensor.canonical())
+            return tensor.canonical()
         weight = attach.dense(target)
         if weight.is_meta:
             raise ValueError(f"{target.name} has no memory (it is on the device meta), and there is no file to read")
-        recognised = CompressedTensor.from_dense(from_torch(target.name, weight))
-        return None if recognised is None else BitmapTensor.of(recognised)
+        return CompressedTensor.from_dense(from_torch(target.name, weight))
 
     def dense(self, target: Target) -> torch.Tensor | None:
         return None if attach.parametrization(target) is None else attach.dense(target)
@@ -68,14 +68,14 @@ class FileSource:
                     "untie them first"
                 )
 
-    def shared(self, target: Target) -> BitmapTensor | None:
-        return self._file.read_bitmap(target.name)
+    def shared(self, target: Target) -> CompressedTensor | None:
+        return shared_form(self._file.read(target.name, os.cpu_count() or 1))
 
     def dense(self, target: Target) -> torch.Tensor | None:
         return to_torch(self._file.read_dense(target.name, os.cpu_count() or 1))
 
 
-def rows_apart(tensor: BitmapTensor, count: int) -> list[BitmapTensor]:
+def rows_apart(tensor: CompressedTensor, count: int) -> list[CompressedTensor]:
     """The rows of a tensor in so many parts, as torch.chunk would make them of rows that divide."""
     rows = tensor.shape[0] // count
     shape = (rows, *tensor.shape[1:])
@@ -87,7 +87,9 @@ def rows_apart(tensor: BitmapTensor, count: int) -> list[BitmapTensor]:
         survivors = int(np.count_nonzero(bits))
         packed = np.packbits(bits, bitorder="little")
         parts.append(
-            BitmapTensor(shape, packed, tensor.codebook, tensor.codes[at : at + survivors].copy(), tensor.dtype)
+            CompressedTensor.from_bits(
+                shape, packed, tensor.codebook, tensor.codes[at : at + survivors].copy(), tensor.dtype
+            )
         )
         at += survivors
     return parts

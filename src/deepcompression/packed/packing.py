@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepcompression import _core
 from deepcompression.sharing.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.dtypes import widen
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor
+from deepcompression.tensors.tensor import CompressedTensor
 
 Packed = NDArray[np.uint8]
 
@@ -76,7 +76,7 @@ def check_activations(activations: str) -> None:
 
 
 def pack(
-    tensor: CompressedTensor | BitmapTensor,
+    tensor: CompressedTensor,
     activations: str = "float32",
     batch: int = 1,
     *,
@@ -98,8 +98,6 @@ def pack(
         raise ValueError(f"weights are packed in the form {', '.join(FORMS)}; found {form!r}")
     if len(tensor.shape) < 2:
         raise ValueError(f"packed weights have two or more dimensions; found shape {list(tensor.shape)}")
-    if isinstance(tensor, CompressedTensor):
-        tensor = BitmapTensor.of(tensor)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
     if form is None:
@@ -135,7 +133,7 @@ def pack(
     )
 
 
-def _form_for_one(rows: int, columns: int, tensor: BitmapTensor, codebook: Floats, activations: str) -> str:
+def _form_for_one(rows: int, columns: int, tensor: CompressedTensor, codebook: Floats, activations: str) -> str:
     """The form that multiplies one vector best with the instruction set in use."""
     instruction_set, survivors = _core.instruction_set(), len(tensor.codes)
     if instruction_set == "neon" or not np.isfinite(codebook).all():

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcompression.coding.coders import shared_form
 from deepcompression.file.reader import DczFile
 from deepcompression.packed import multiply, packing
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES
-from deepcompression.tensors.tensor import BitmapTensor
+from deepcompression.tensors.tensor import CompressedTensor
 
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -124,12 +125,12 @@ class TileWeight:
         raise TypeError("these weights are packed in the form tile, which does not multiply")
 
 
-def matrix_weight(tensor: BitmapTensor, activations: str, batch: int, threads: int) -> Weight:
+def matrix_weight(tensor: CompressedTensor, activations: str, batch: int, threads: int) -> Weight:
     """In the form that products with about `batch` vectors are fastest from."""
     return PackedWeight(tensor.shape, packing.pack(tensor, activations, batch), activations, threads)
 
 
-def tile_weight(tensor: BitmapTensor, threads: int) -> Weight:
+def tile_weight(tensor: CompressedTensor, threads: int) -> Weight:
     """In the form of which rows are decoded."""
     return TileWeight(tensor.shape, packing.pack(tensor, form="tile"), threads)
 
@@ -184,9 +185,10 @@ class Source:
         return weight
 
     def _read(self, name: str, use: str) -> Weight:
-        tensor = self.file.read_bitmap(name)
+        found = self.file.read(name, self.threads)
+        tensor = shared_form(found)
         if tensor is None:
-            dense = self.file.read_dense(name, self.threads).numpy()
+            dense = found.numpy()
             shape: Shape = dense.shape
             matrix = dense.reshape(shape[0], math.prod(shape[1:]))
             return DenseWeight(shape, np.ascontiguousarray(matrix, np.float32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -15,10 +15,7 @@ from deepcompression.sharing.fit import fit_penalty
 from deepcompression.sharing.grid import grid_of
 from deepcompression.tensors.dtypes import Array, narrow
 from deepcompression.tensors.slices import Bits, Weights, count_bits, spans, unpacked
-from deepcompression.tensors.tensor import BitmapTensor, CompressedTensor
-
-if TYPE_CHECKING:
-    pass
+from deepcompression.tensors.tensor import CompressedTensor
 
 
 class Share(RecipePart):
@@ -60,12 +57,12 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
     the dtype cannot hold.
     """
     bits = np.packbits(survives.reshape(-1), bitorder="little")
-    return share_weights(Weights.of(weight), weight.shape, bits, share, seed, dtype).compressed()
+    return share_weights(Weights.of(weight), weight.shape, bits, share, seed, dtype)
 
 
 def share_weights(
     weights: Weights, shape: tuple[int, ...], bits: Bits, share: Share, seed: int, dtype: str = "F32"
-) -> BitmapTensor:
+) -> CompressedTensor:
     """The same for a bitmap of survivors, in little more memory than bitmap and codes take."""
     if share.codebook_grid is not None:
         grid_of(share.codebook_grid, dtype)
@@ -83,13 +80,15 @@ def share_weights(
         return _share_by_penalty(weights, shape, bits, share.penalty, dtype)
     assert share.bits is not None
     codebook, codes = share_slices(slices, count_bits(bits), share.bits, share.init, seed, share.codebook_grid, dtype)
-    return BitmapTensor(shape, bits, narrow(codebook, dtype), codes, dtype)
+    return CompressedTensor.from_bits(shape, bits, narrow(codebook, dtype), codes, dtype)
 
 
-def _share_by_penalty(weights: Weights, shape: tuple[int, ...], bits: Bits, penalty: float, dtype: str) -> BitmapTensor:
+def _share_by_penalty(
+    weights: Weights, shape: tuple[int, ...], bits: Bits, penalty: float, dtype: str
+) -> CompressedTensor:
     rows = np.zeros((1, 1, weights.size), np.float32)
     for span, values in zip(spans(weights.size), weights.slices(), strict=True):
         # what does not survive may be anything, NaN too
         rows[0, 0, span] = np.where(unpacked(bits, span), values, np.float32(0))
     metric = Metric.diagonal(np.ones((1, 1), np.float32), weights.size)
-    return BitmapTensor.of(fit_penalty(rows, metric, penalty).compressed(shape, dtype))
+    return fit_penalty(rows, metric, penalty).compressed(shape, dtype)

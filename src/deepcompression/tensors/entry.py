@@ -16,8 +16,8 @@ class Tie(NamedTuple):
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """A tensor of a checkpoint: `dtype` is a name of `tensor.STORAGE`; one that is tied has its elements in common with
-    `tied_to`, an earlier one that is not tied.
+    """A tensor of a checkpoint or a file: `dtype` is a name of `STORAGE`; one that is tied has its elements in common
+    with `tied_to`, an earlier one that is not tied.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The two forms a tensor has outside of torch: dense, and compressed into codebook, codes and positions."""
+"""The two forms of a tensor outside of torch: dense, and compressed into bitmap, codebook and codes."""
 
 from __future__ import annotations
 
@@ -67,67 +67,77 @@ class DenseTensor:
         return widen(self.elements, self.dtype)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class CompressedTensor:
-    """A pruned and shared tensor: what sharing makes, encoding writes and running uses.
+    """A pruned and shared tensor: what sharing makes, files hold and packing takes.
 
-    shape      of the dense tensor
-    positions  int64 (survivors,): strictly ascending indices of the survivors in the flat C-order tensor
-    codebook   (centroids,): at most 256 values in the storage dtype of `dtype`
-    codes      uint8 (survivors,): the centroid of each survivor
-    dtype      one of `WEIGHT_DTYPES`
+    shape     of the dense tensor
+    bits      uint8: element i survives if bit i % 8 of byte i // 8 is set; bits behind the last element are not set
+    codebook  (centroids,): at most 256 values in the storage dtype of `dtype`
+    codes     uint8 (survivors,): the centroid of each survivor, in C order
+    dtype     one of `WEIGHT_DTYPES`
 
-    Every other element is zero. Raises ValueError if the parts do not fit together.
+    Every other element is zero.
     """
 
     shape: tuple[int, ...]
-    positions: NDArray[np.int64]
+    bits: NDArray[np.uint8]
     codebook: Array
     codes: NDArray[np.uint8]
-    dtype: str = "F32"
+    dtype: str
 
-    def __post_init__(self) -> None:
-        if self.dtype not in WEIGHT_DTYPES:
-            raise ValueError(f"dtype is one of {', '.join(WEIGHT_DTYPES)}; found {self.dtype}")
-        found = {"positions": self.positions.dtype, "codes": self.codes.dtype, "codebook": self.codebook.dtype}
-        expected = {"positions": np.dtype(np.int64), "codes": np.dtype(np.uint8), "codebook": STORAGE[self.dtype]}
-        for part, dtype in found.items():
-            if dtype != expected[part]:
-                raise ValueError(f"{part} are {expected[part]}; found {dtype}")
-        if self.codebook.ndim != 1 or len(self.codebook) > MAX_CENTROIDS:
-            raise ValueError(f"a codebook has at most {MAX_CENTROIDS} centroids; found shape {self.codebook.shape}")
-        if self.positions.ndim != 1 or self.codes.shape != self.positions.shape:
-            raise ValueError(f"{self.positions.shape} positions do not go with {self.codes.shape} codes")
-        if len(self.positions):
-            if self.positions[0] < 0 or self.positions[-1] >= self.size or not (np.diff(self.positions) > 0).all():
-                raise ValueError(f"positions must ascend strictly within 0..{self.size - 1}")
-            if int(self.codes.max()) >= len(self.codebook):
-                raise ValueError(f"code {self.codes.max()} is outside of a codebook of {len(self.codebook)} centroids")
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        positions: NDArray[np.int64],
+        codebook: Array,
+        codes: NDArray[np.uint8],
+        dtype: str = "F32",
+    ) -> None:
+        """From `positions`: int64 (survivors,), strictly ascending indices of the survivors in the flat C-order tensor.
 
-    @property
-    def size(self) -> int:
-        """Number of elements of the dense tensor."""
-        return math.prod(self.shape)
-
-    @property
-    def density(self) -> float:
-        """Survivors / weights; 0 for a tensor without elements."""
-        return len(self.positions) / self.size if self.size else 0.0
-
-    def dense(self) -> DenseTensor:
-        elements = np.zeros(self.size, STORAGE[self.dtype])
-        elements[self.positions] = self.codebook[self.codes]
-        return DenseTensor(self.dtype, elements.reshape(self.shape))
-
-    def numpy(self) -> Array:
-        """The dense values as an ordinary array (BF16 widened to float32)."""
-        return self.dense().numpy()
-
-    def canonical(self) -> CompressedTensor:
-        """The same tensor in contiguous parts, its codebook strictly ascending (in the order of `ordered_bits`) and
-        without centroids that no survivor has.
+        Raises ValueError if the parts do not fit together.
         """
-        return BitmapTensor.of(self).canonical().compressed()
+        if positions.dtype != np.int64:
+            raise ValueError(f"positions are int64; found {positions.dtype}")
+        if positions.ndim != 1 or codes.shape != positions.shape:
+            raise ValueError(f"{positions.shape} positions do not go with {codes.shape} codes")
+        try:
+            bits = _core.bitmap_of(np.ascontiguousarray(positions), math.prod(shape))
+        except ValueError:
+            raise ValueError(f"positions must ascend strictly within 0..{math.prod(shape) - 1}") from None
+        self._hold(shape, bits, codebook, codes, dtype)
+
+    @classmethod
+    def from_bits(
+        cls,
+        shape: tuple[int, ...],
+        bits: NDArray[np.uint8],
+        codebook: Array,
+        codes: NDArray[np.uint8],
+        dtype: str = "F32",
+    ) -> CompressedTensor:
+        """From a bitmap with as many bits set as there are codes. Raises ValueError if the other parts do not fit."""
+        tensor = cls.__new__(cls)
+        tensor._hold(shape, bits, codebook, codes, dtype)
+        return tensor
+
+    def _hold(
+        self, shape: tuple[int, ...], bits: NDArray[np.uint8], codebook: Array, codes: NDArray[np.uint8], dtype: str
+    ) -> None:
+        if dtype not in WEIGHT_DTYPES:
+            raise ValueError(f"dtype is one of {', '.join(WEIGHT_DTYPES)}; found {dtype}")
+        if codes.dtype != np.uint8:
+            raise ValueError(f"codes are uint8; found {codes.dtype}")
+        if codebook.dtype != STORAGE[dtype]:
+            raise ValueError(f"codebook are {STORAGE[dtype]}; found {codebook.dtype}")
+        if codebook.ndim != 1 or len(codebook) > MAX_CENTROIDS:
+            raise ValueError(f"a codebook has at most {MAX_CENTROIDS} centroids; found shape {codebook.shape}")
+        if (largest := int(codes.max(initial=0))) >= len(codebook) and len(codes):
+            raise ValueError(f"code {largest} is outside of a codebook of {len(codebook)} centroids")
+        codebook, codes = np.ascontiguousarray(codebook), np.ascontiguousarray(codes)
+        # frozen: attributes are set here alone
+        self.__dict__.update(shape=shape, bits=bits, codebook=codebook, codes=codes, dtype=dtype)
 
     @classmethod
     def from_dense(cls, tensor: DenseTensor) -> CompressedTensor | None:
@@ -136,33 +146,6 @@ class CompressedTensor:
 
         None if it has more, or is no weight. The codebook ascends; nothing is lost.
         """
-        found = BitmapTensor.from_dense(tensor)
-        return None if found is None else found.compressed()
-
-
-@dataclass(frozen=True, eq=False)
-class BitmapTensor:
-    """A shared tensor as files hold it and packing takes it: an eighth of a byte an element, where the positions of a
-    `CompressedTensor` take 8 bytes a survivor.
-
-    bits  uint8: element i survives if bit i % 8 of byte i // 8 is set; bits behind the last element are not set
-    codes, codebook, shape, dtype  as of a `CompressedTensor`
-    """
-
-    shape: tuple[int, ...]
-    bits: NDArray[np.uint8]
-    codebook: Array
-    codes: NDArray[np.uint8]
-    dtype: str = "F32"
-
-    @classmethod
-    def of(cls, tensor: CompressedTensor) -> BitmapTensor:
-        bits = _core.bitmap_of(np.ascontiguousarray(tensor.positions), tensor.size)
-        return cls(tensor.shape, bits, tensor.codebook, np.ascontiguousarray(tensor.codes), tensor.dtype)
-
-    @classmethod
-    def from_dense(cls, tensor: DenseTensor) -> BitmapTensor | None:
-        """What `CompressedTensor.from_dense` recognises."""
         if tensor.dtype not in WEIGHT_DTYPES:
             return None
         storage = STORAGE[tensor.dtype]
@@ -171,15 +154,40 @@ class BitmapTensor:
             return None
         bits, distinct, codes = found
         codebook = distinct.astype(f"<u{storage.itemsize}").view(storage)
-        return cls(tensor.shape, bits, codebook, codes, tensor.dtype).canonical()
+        return cls.from_bits(tensor.shape, bits, codebook, codes, tensor.dtype).canonical()
 
     @property
     def size(self) -> int:
         """Number of elements of the dense tensor."""
         return math.prod(self.shape)
 
-    def canonical(self) -> BitmapTensor:
-        """What `CompressedTensor.canonical` makes."""
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """The indices of the survivors, ascending; computed at each call, 8 bytes a survivor."""
+        return _core.positions_of(self.bits, self.size)
+
+    @property
+    def density(self) -> float:
+        """Survivors / weights; 0 for a tensor without elements."""
+        return len(self.codes) / self.size if self.size else 0.0
+
+    def dense(self) -> DenseTensor:
+        elements = np.zeros(self.size, STORAGE[self.dtype])
+        if len(self.codes):
+            bits = self.bits if len(self.codes) < self.size else self.bits[:0]
+            _core.place_codes(
+                self.codes, bits, self.codebook.view(np.uint8), elements.itemsize, elements.view(np.uint8)
+            )
+        return DenseTensor(self.dtype, elements.reshape(self.shape))
+
+    def numpy(self) -> Array:
+        """The dense values as an ordinary array (BF16 widened to float32)."""
+        return self.dense().numpy()
+
+    def canonical(self) -> CompressedTensor:
+        """The same tensor, its codebook strictly ascending (in the order of `ordered_bits`) and without centroids that
+        no survivor has.
+        """
         ordered, code = np.unique(ordered_bits(self.codebook, self.dtype), return_inverse=True)
         used = np.zeros(len(ordered), bool)
         for at in range(0, len(self.codes), _SLICE):
@@ -190,26 +198,12 @@ class BitmapTensor:
         codes = np.empty_like(self.codes)
         for at in range(0, len(codes), _SLICE):
             codes[at : at + _SLICE] = number[self.codes[at : at + _SLICE]]
-        codebook = unordered_bits(ordered[used], self.dtype)
-        return BitmapTensor(self.shape, self.bits, codebook, codes, self.dtype)
-
-    def dense(self) -> DenseTensor:
-        elements = np.zeros(self.size, STORAGE[self.dtype])
-        if len(self.codes):
-            bits = self.bits if len(self.codes) < self.size else self.bits[:0]
-            codebook = np.ascontiguousarray(self.codebook).view(np.uint8)
-            _core.place_codes(self.codes, bits, codebook, elements.itemsize, elements.view(np.uint8))
-        return DenseTensor(self.dtype, elements.reshape(self.shape))
-
-    def compressed(self) -> CompressedTensor:
-        positions = _core.positions_of(self.bits, self.size)
-        return CompressedTensor(self.shape, positions, self.codebook, self.codes, self.dtype)
+        return CompressedTensor.from_bits(
+            self.shape, self.bits, unordered_bits(ordered[used], self.dtype), codes, self.dtype
+        )
 
 
 Tensor = DenseTensor | CompressedTensor
-
-# What coders take.
-Encodable = Tensor | BitmapTensor
 
 
 def raw_bytes(tensor: DenseTensor) -> memoryview:

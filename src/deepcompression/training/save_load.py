@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from deepcompression.coding.coders import DEFAULT_PROFILE, How
+from deepcompression.coding.coders import DEFAULT_PROFILE, Encode
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
-def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str, How]:
+def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str, Encode]:
     """How the recipe wants tensors encoded, by name."""
     return {
-        target.name: How(rule.encode.coder, rule.encode.gap_bits)
+        target.name: rule.encode
         for target, rule in recipe.matches(model)
         if rule is not None and rule.encode is not None
     }
