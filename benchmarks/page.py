@@ -126,6 +126,28 @@ def kmeans(result: Result) -> list[str]:
     return [text, table(["centroids chosen by", "seconds", "squared error"], rows)]
 
 
+def neon_instructions(result: Result) -> list[str]:
+    text = (
+        f"{result['unit'].capitalize()} on 64-bit ARM, under emulation: the geometric mean over the layers. The fewest "
+        f"are bold, on CPUs with `sdot` and on CPUs without. Larger batches take what 16 takes."
+    )
+    limits = " ".join(f"{limit[0].upper()}{limit[1:]}." for limit in result["limits"])
+    blocks = [text, limits]
+    for centroids, found in result["centroids"].items():
+        names = list(found["means"]["int8"]["1"])
+        rows = []
+        for kind, batches in found["means"].items():
+            for batch, counts in batches.items():
+                fewest = min(counts.values()), min(count for name, count in counts.items() if "sdot" not in name)
+                cells = (counts.get(name) for name in names)
+                marked = (
+                    "" if each is None else f"**{each:.2f}**" if each in fewest else f"{each:.2f}" for each in cells
+                )
+                rows.append([kind, batch, *marked])
+        blocks += [f"{centroids} centroids:", table(["", "batch", *names], rows)]
+    return blocks
+
+
 def decode_speed(result: Result) -> list[str]:
     streams, speeds = result["streams"], "million symbols a second"
     sets = [name for name in result["times zstd"] if "," not in name and name != "encoding"]
@@ -350,6 +372,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),
+    "neon_instructions": ("Instructions on ARM", neon_instructions),
     "big_checkpoint": ("Checkpoints of any size", big_checkpoint),
 }
 

@@ -18,6 +18,7 @@ from deepcompression import _core
 from deepcompression.packed import multiply, packing
 from deepcompression.pruning.criteria import CRITERIA
 from deepcompression.sharing.codebook import share_values
+from deepcompression.sharing.grid import LIMITS
 from deepcompression.tensors.tensor import CompressedTensor
 
 Floats = NDArray[np.float32]
@@ -113,11 +114,11 @@ def weights(name: str, centroids: int = 16) -> CompressedTensor:
     return CompressedTensor((rows, columns), positions, codebook, codes)
 
 
-def on_grid(tensor: CompressedTensor) -> CompressedTensor:
-    """The same with each centroid moved to the nearest of 255 multiples of a step that has 8 significant bits, so that
-    each product of a step is exact.
+def on_grid(tensor: CompressedTensor, grid: str = "int8") -> CompressedTensor:
+    """The same with each centroid moved to the nearest multiple of a step that has 8 significant bits, so that each
+    product of a step is exact.
     """
-    step = np.abs(tensor.codebook).max() / 127
+    step = np.abs(tensor.codebook).max() / LIMITS[grid]
     mantissa, exponent = np.frexp(step)
     step = np.ldexp(np.ceil(mantissa * 256) / 256, exponent)
     codebook = (np.rint(tensor.codebook / step) * step).astype(np.float32)

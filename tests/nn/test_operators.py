@@ -229,7 +229,7 @@ def test_facts_are_the_header(form):
 
 LOADING = """
 import sys, torch
-import deepcompression.operators
+import deepcompression.nn.operators
 program = torch.export.load(sys.argv[1])
 print(float(program.module()(torch.ones(1, 80)).sum()))
 """

@@ -15,6 +15,7 @@ from benchmarks.environment import environment
 from benchmarks.file_size import __main__ as file_size
 from benchmarks.file_size import deepcabac, peers
 from benchmarks.file_size.nncodec_size import levels
+from benchmarks.layers import neon_instructions
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 
@@ -223,6 +224,22 @@ def test_environment_names_commit_versions_and_machine():
     assert named["versions"]["numpy"] == np.__version__
     assert named["versions"]["no-such-package"] is None
     assert named["machine"]["cores"] >= 1
+
+
+def test_instructions_are_compared_among_the_kernels_that_a_cpu_would_use():
+    counts = {"window, neon": 3.0, "window, neon with sdot": 1.0, "panel, neon": 2.0}
+    floats = {"window, neon": 3.0, "panel, neon": 4.0}
+    batches = [str(batch) for batch in neon_instructions.BATCHES]
+    layer = {kind: dict.fromkeys(batches, counts) for kind in neon_instructions.KINDS}
+    layer["float32"] = dict.fromkeys(batches, floats)
+    found = neon_instructions.fewest({"one": layer, "two": layer})
+    assert found[neon_instructions.SDOT]["int8"]["8"] == {"window, neon with sdot": 2}
+    assert found[neon_instructions.NO_SDOT]["int8"]["8"] == {"panel, neon": 2}
+    assert found[neon_instructions.SDOT]["float32"]["1"] == {"window, neon": 2}
+    double = {
+        kind: {batch: {n: 4 * c for n, c in of.items()} for batch, of in each.items()} for kind, each in layer.items()
+    }
+    assert neon_instructions.means({"one": layer, "two": double})["int8"]["8"]["panel, neon"] == 4.0
 
 
 def test_committed_pages_are_made_from_the_committed_results():
