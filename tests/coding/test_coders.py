@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcompression.coding.coder import Account
-from deepcompression.coding.coders import CODERS, DEFAULT_PROFILE, PROFILES, decode, decode_dense, encode
+from deepcompression.coding.coders import CODERS, DEFAULT_PROFILE, PROFILES, decode, decode_dense, encode, shared_form
 from deepcompression.common.binary import Cursor
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, size_bytes
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
@@ -153,6 +153,15 @@ def test_a_demanded_width_costs_what_it_costs():
 def test_another_gap_width_is_refused_by_every_coder(bits, coder):
     with pytest.raises(ValueError, match=f"gap_bits is from 2 to 16; found {bits}"):
         encode(shared(4, [], 1), coder, bits)
+
+
+def test_a_dense_tensor_has_a_shared_form_only_if_it_is_small():
+    small, large = (DenseTensor("F32", np.ones(size, "<f4")) for size in (1 << 16, (1 << 16) + 1))
+    form = shared_form(small)
+    assert isinstance(form, CompressedTensor)
+    assert content(form) == content(small)
+    assert shared_form(large) is None
+    assert shared_form(form) is form
 
 
 def test_an_unknown_coder_is_refused():

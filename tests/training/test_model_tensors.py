@@ -11,10 +11,9 @@ from torch.nn.utils import parametrizations
 from torch.testing._internal.two_tensor import TwoTensor
 
 import deepcompression as dc
-from deepcompression.file.index import Entry
 from deepcompression.recipe.targets import targets_of
 from deepcompression.tensors.dtypes import STORAGE
-from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.entry import TensorEntry, Tie
 from deepcompression.tensors.from_torch import from_torch, to_torch
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 from deepcompression.training.attach import original, parametrization
@@ -29,7 +28,7 @@ def entries(model):
     found = {}
     for name, tensor in read_model(model).items():
         own = read_model(model)[tensor.to] if isinstance(tensor, Tie) else tensor
-        found[name] = Entry(name, "raw", own.dtype, own.shape, 0, 0, 0)
+        found[name] = TensorEntry(name, own.dtype, own.shape)
     return found
 
 
@@ -135,8 +134,8 @@ def test_a_model_fits_its_own_index(kind):
 
 def test_all_that_does_not_fit_is_listed():
     model, found = make("mlp"), entries(make("mlp"))
-    found["0.weight"] = Entry("0.weight", "raw", "F32", (20, 11), 0, 0, 0)
-    found["2.weight"] = Entry("2.weight", "raw", "F16", (16, 20), 0, 0, 0)
+    found["0.weight"] = TensorEntry("0.weight", "F32", (20, 11))
+    found["2.weight"] = TensorEntry("2.weight", "F16", (16, 20))
     found["fc.bias"] = found.pop("4.bias")
     with pytest.raises(ValueError, match=r"^x\.dcz does not fit the model: ") as error:
         check_fit(model, found, "x.dcz")
@@ -150,7 +149,7 @@ def test_all_that_does_not_fit_is_listed():
 
 def test_a_long_list_of_misfits_is_cut():
     with pytest.raises(ValueError, match=r"; and 4 more$"):
-        check_fit(make("mlp"), {f"x{i}": Entry(f"x{i}", "raw", "F32", (), 0, 0, 0) for i in range(6)}, "x.dcz")
+        check_fit(make("mlp"), {f"x{i}": TensorEntry(f"x{i}", "F32", ()) for i in range(6)}, "x.dcz")
 
 
 @pytest.mark.parametrize("stage", [dc.prune, dc.share])

@@ -30,7 +30,7 @@ CODERS: dict[str, Coder] = {
     "deflate": Coder(6, encode_deflate, decode_deflate),
 }
 
-# What a tensor may become, besides staying as it is.
+# The coders that are tried, besides `raw`.
 PROFILES: dict[str, tuple[str, ...]] = {
     "fast": ("fast",),
     "small": ("small", "fast"),
@@ -61,7 +61,7 @@ Kept = TypeVar("Kept", bound=Stored)
 def encode(
     tensor: Tensor, coder: str | None = None, gap_bits: int | None = None, profile: str = DEFAULT_PROFILE
 ) -> tuple[str, bytes]:
-    """The coder's name and the payload: of the coder demanded, or the smallest of the profile (the first of equals),
+    """The coder's name and the payload: of the coder demanded, or the smallest of the profile (the first on ties),
     `raw` if none is smaller than the elements.
 
     `gap_bits`, 2 to 16, fixes the width of the paper's gap field; without a coder it stands for the profile `paper`.
@@ -88,8 +88,8 @@ def encode_to(
     gap_bits: int | None = None,
     profile: str = DEFAULT_PROFILE,
 ) -> tuple[str, Kept]:
-    """What `encode` chooses, each payload tried being given to `keep`: `keep(parts, below)` takes a payload's parts and
-    gives what stands for it, or None if it has as many bytes as `below` or more.
+    """The choice of `encode`, with payloads kept elsewhere: `keep(parts, below)` takes the parts of each payload tried
+    and returns a handle to it, or None if it has as many bytes as `below` or more.
     """
     if coder is not None and coder not in CODERS:
         raise ValueError(f"unknown coder {coder!r}; known are {', '.join(CODERS)}")
@@ -113,7 +113,7 @@ def encode_to(
 
 
 def _names(tensor: Tensor, gap_bits: int | None, profile: str) -> Iterable[str]:
-    """The coders to try, the first of equals first."""
+    """The coders to try, in the order that decides ties."""
     if gap_bits is not None:
         profile = "paper"
     names = list(PROFILES[profile])
@@ -125,7 +125,7 @@ def _names(tensor: Tensor, gap_bits: int | None, profile: str) -> Iterable[str]:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether it is neither shared nor, so far as zeros tell, pruned: of half of its weights at least."""
+    """Whether it is dense and fewer than half of its weights are zero."""
     return isinstance(tensor, DenseTensor) and 2 * int(np.count_nonzero(tensor.elements)) > tensor.elements.size
 
 

@@ -75,7 +75,7 @@ def decode_deflate(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: 
 
 
 class _Stream:
-    """The bytes of a DEFLATE stream, of which no more are made than are asked for."""
+    """The bytes of a DEFLATE stream. No more of them are made than are asked for."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor

@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 
 def plan_positions(positions: NDArray[np.int64], gap_bits: int | None, rest_bytes: Callable[[int], int]) -> Plan:
-    """The gap width that gives the smallest payload (the narrowest of equals), or the one demanded.
+    """The gap width that gives the smallest payload (the narrowest on ties), or the one demanded.
 
     `rest_bytes` gives what the remainder of the payload takes for a number of fillers.
     """

@@ -21,7 +21,7 @@ _LARGE_BYTES = 16 << 20
 
 
 class DczFile(Mapping[str, Array]):
-    """A `.dcz` file open for reading: a mapping from names to dense NumPy arrays, each read when it is asked for.
+    """A `.dcz` file open for reading: a mapping from names to dense NumPy arrays, each read at its lookup.
 
     entries     name -> `Entry`, in the file's order
     metadata    texts by name

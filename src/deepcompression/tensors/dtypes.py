@@ -32,7 +32,7 @@ STORAGE: dict[str, np.dtype[Any]] = {
     "C64": np.dtype("<c8"),
 }
 
-# What can be pruned and shared.
+# The dtypes that can be pruned and shared.
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 

@@ -1,15 +1,17 @@
-"""Weights slice by slice: what is done to a tensor for which there is no room for another copy."""
+"""Weights and bitmaps slice by slice, for tensors that are too large to copy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression.tensors.dtypes import Array, nonzero_bits, widen
-from deepcompression.tensors.tensor import DenseTensor
+
+if TYPE_CHECKING:
+    from deepcompression.tensors.tensor import DenseTensor
 
 Bits = NDArray[np.uint8]
 
@@ -24,7 +26,7 @@ def spans(size: int) -> Iterator[slice]:
 
 
 class Weights(NamedTuple):
-    """The weights of one tensor as flat slices of floats (of `dtype`), made anew as often as they are asked for."""
+    """The weights of one tensor as flat slices of floats (of `dtype`), which each call of `slices` makes again."""
 
     size: int
     dtype: np.dtype[np.floating]
@@ -74,6 +76,6 @@ def count_bits(bits: Bits) -> int:
 
 
 def stored_bits(elements: Array) -> Bits:
-    """The bitmap of elements of which any bit is set."""
+    """The bitmap of the elements that have any bit set."""
     flat = elements.reshape(-1)
     return packed((nonzero_bits(flat[span]) for span in spans(flat.size)), flat.size)

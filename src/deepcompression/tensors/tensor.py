@@ -17,11 +17,9 @@ from deepcompression.tensors.dtypes import (
     unordered_bits,
     widen,
 )
+from deepcompression.tensors.slices import Bits, spans
 
 MAX_CENTROIDS = 256
-
-# codes that are worked on at once
-_SLICE = 1 << 20
 
 _NUMPY_NAMES = {
     dtype: name for name, dtype in STORAGE.items() if name not in ("BF16", "F8_E4M3", "F8_E5M2", "BOOL")
@@ -81,7 +79,7 @@ class CompressedTensor:
     """
 
     shape: tuple[int, ...]
-    bits: NDArray[np.uint8]
+    bits: Bits
     codebook: Array
     codes: NDArray[np.uint8]
     dtype: str
@@ -112,7 +110,7 @@ class CompressedTensor:
     def from_bits(
         cls,
         shape: tuple[int, ...],
-        bits: NDArray[np.uint8],
+        bits: Bits,
         codebook: Array,
         codes: NDArray[np.uint8],
         dtype: str = "F32",
@@ -122,9 +120,7 @@ class CompressedTensor:
         tensor._hold(shape, bits, codebook, codes, dtype)
         return tensor
 
-    def _hold(
-        self, shape: tuple[int, ...], bits: NDArray[np.uint8], codebook: Array, codes: NDArray[np.uint8], dtype: str
-    ) -> None:
+    def _hold(self, shape: tuple[int, ...], bits: Bits, codebook: Array, codes: NDArray[np.uint8], dtype: str) -> None:
         if dtype not in WEIGHT_DTYPES:
             raise ValueError(f"dtype is one of {', '.join(WEIGHT_DTYPES)}; found {dtype}")
         if codes.dtype != np.uint8:
@@ -190,14 +186,14 @@ class CompressedTensor:
         """
         ordered, code = np.unique(ordered_bits(self.codebook, self.dtype), return_inverse=True)
         used = np.zeros(len(ordered), bool)
-        for at in range(0, len(self.codes), _SLICE):
-            used[code[np.flatnonzero(np.bincount(self.codes[at : at + _SLICE]))]] = True
+        for span in spans(len(self.codes)):
+            used[code[np.flatnonzero(np.bincount(self.codes[span]))]] = True
         number = (np.cumsum(used) - 1).astype(np.uint8)[code]
         if np.array_equal(number, np.arange(len(self.codebook))):
             return self
         codes = np.empty_like(self.codes)
-        for at in range(0, len(codes), _SLICE):
-            codes[at : at + _SLICE] = number[self.codes[at : at + _SLICE]]
+        for span in spans(len(codes)):
+            codes[span] = number[self.codes[span]]
         return CompressedTensor.from_bits(
             self.shape, self.bits, unordered_bits(ordered[used], self.dtype), codes, self.dtype
         )

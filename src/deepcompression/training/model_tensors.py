@@ -9,9 +9,8 @@ from torch import nn
 
 from deepcompression.checkpoint.torchao import parts_of
 from deepcompression.common.messages import listed
-from deepcompression.file.index import Entry
 from deepcompression.recipe.targets import Target, targets_of, unwrapped
-from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.entry import TensorEntry, Tie
 from deepcompression.tensors.from_torch import DTYPE_NAMES, from_torch
 from deepcompression.tensors.tensor import CompressedTensor, Tensor
 from deepcompression.training.attach import dense, is_pruned_by_torch, original, parametrization
@@ -95,7 +94,7 @@ def _read(name: str, target: Target) -> Tensor:
 
 
 def check_fit(
-    model: nn.Module, entries: Mapping[str, Entry], where: str, written_to: bool = True
+    model: nn.Module, entries: Mapping[str, TensorEntry], where: str, written_to: bool = True
 ) -> dict[str, torch.Tensor]:
     """The plain tensors of a model that the tensors of a file belong into, by name.
 
