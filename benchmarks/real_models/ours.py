@@ -45,8 +45,8 @@ def _onnx(model: OnnxModel, inputs: Inputs, size: int, path: Path) -> str:
     from deepcompression.calibration.onnx_network import OnnxNetwork
 
     together = {name: np.concatenate([batch[name] for batch in inputs.batches]) for name in inputs.batches[0]}
-    network = OnnxNetwork(model.path(), together)
+    network = OnnxNetwork.open(model.path(), together)
     # the graph, and what else is stored as it is, counts too
     plan = dc.plan(network, target_size=size, profile=PROFILE)
-    dc.save_tensors(path, {**network.tensors(), **plan.tensors}, profile=PROFILE)
+    dc.save_tensors(path, {**network.tensors, **plan.tensors}, profile=PROFILE)
     return f"predicted {plan.file_bytes:,} bytes"

@@ -190,7 +190,7 @@ def counting(step):
 
 
 def test_energy_is_given_by_layer(monkeypatch):
-    monkeypatch.setattr("deepcompression.cli.bench.meter_of", lambda device: counting(5_000_000))
+    monkeypatch.setattr("deepcompression.cli.bench.rapl", lambda: counting(5_000_000))
     code, printed, _ = run("bench m.dcz --energy --seconds 0.001")
     assert code == 0
     for word in ("energy", "of all that RAPL (package-0) counts", "doing nothing it counts"):
@@ -201,10 +201,10 @@ def test_energy_is_given_by_layer(monkeypatch):
 
 
 def test_where_energy_cannot_be_measured_one_line_says_so(monkeypatch):
-    def refuse(device):
+    def refuse():
         raise UnmeasurableError("no RAPL counters in /sys")
 
-    monkeypatch.setattr("deepcompression.cli.bench.meter_of", refuse)
+    monkeypatch.setattr("deepcompression.cli.bench.rapl", refuse)
     code, printed, _ = run("bench m.dcz --energy --seconds 0.001")
     assert code == 0
     assert printed.splitlines()[-1] == "Energy not measured: no RAPL counters in /sys."

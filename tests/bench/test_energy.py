@@ -1,14 +1,12 @@
 """Energy from counters of a made-up machine."""
 
 import errno
-import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from deepcompression.bench import energy
-from deepcompression.bench.energy import Meter, UnmeasurableError, Use, meter_of, nvml, rapl
+from deepcompression.bench.energy import Consumption, Meter, UnmeasurableError, rapl
 
 
 def zone(root, folder, name, energy_uj, around=1_000_000):
@@ -58,7 +56,7 @@ def test_work_is_repeated_for_the_time_asked_for(tmp_path):
 
 
 def test_use_is_given_by_call_and_by_second():
-    use = Use(6.0, 2.0, 3)
+    use = Consumption(6.0, 2.0, 3)
     assert (use.joules_per_call, use.watts) == (2.0, 3.0)
 
 
@@ -68,7 +66,7 @@ def test_no_counters(tmp_path):
             rapl(root)
     zone(tmp_path, "intel-rapl:0:0", "core", 1)
     with pytest.raises(UnmeasurableError, match="no RAPL counters"):
-        meter_of("cpu", tmp_path)
+        rapl(tmp_path)
 
 
 def test_counters_that_may_not_be_read(tmp_path, monkeypatch):
@@ -109,51 +107,6 @@ def test_idling_is_what_is_counted_while_nothing_is_done():
     readings = iter([(0,), (3_000_000,)])
     use = Meter("test", lambda: next(readings), (0,)).idle(0.001)
     assert (use.joules, use.calls) == (3.0, 1)
-
-
-def gpus_of(*millijoules, broken=False):
-    """As much of pynvml as is used, under its names."""
-
-    class NvmlError(Exception):
-        pass
-
-    def begin():
-        if broken:
-            raise NvmlError("Driver Not Loaded")
-
-    def consumption(number):
-        if millijoules[number] is None:
-            raise NvmlError("Not Supported")
-        return millijoules[number]
-
-    return SimpleNamespace(
-        NVMLError=NvmlError,
-        nvmlInit=begin,
-        nvmlDeviceGetCount=lambda: len(millijoules),
-        nvmlDeviceGetHandleByIndex=lambda number: number,
-        nvmlDeviceGetTotalEnergyConsumption=consumption,
-    )
-
-
-def test_gpus_are_counted_in_millijoules():
-    meter = nvml(gpus_of(5, 7))
-    assert (meter.source, meter.read()) == ("NVML (2 GPUs)", (5000, 7000))
-    assert meter.joules((5000, 7000), (6000, 1_007_000)) == pytest.approx(1.001)
-
-
-@pytest.mark.parametrize(
-    ("gpus", "words"),
-    [(gpus_of(broken=True), "Driver Not Loaded"), (gpus_of(), "finds no GPU"), (gpus_of(1, None), "Not Supported")],
-)
-def test_gpus_that_do_not_count(gpus, words):
-    with pytest.raises(UnmeasurableError, match=words):
-        nvml(gpus)
-
-
-def test_without_pynvml_its_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    with pytest.raises(UnmeasurableError, match="pip install nvidia-ml-py"):
-        meter_of("cuda")
 
 
 def test_this_machine_counts_or_says_why_not():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import deepcompression as dc
 from deepcompression.calibration.calibrate import calibrate_network
 from deepcompression.calibration.onnx_network import OnnxNetwork
-from deepcompression.calibration.onnx_parts import Parts
+from deepcompression.calibration.onnx_parts import PartedGraph
 from deepcompression.cli import app
 
 node = helper.make_node
@@ -25,7 +25,7 @@ NAMES = ["w1", "w2", "w3", "w4", "w5", "r5"]
 def network_of(tmp_path):
     def make(model, inputs=INPUTS):
         save(model, tmp_path / "m.onnx")
-        return OnnxNetwork(tmp_path / "m.onnx", inputs)
+        return OnnxNetwork.open(tmp_path / "m.onnx", inputs)
 
     return make
 
@@ -48,11 +48,11 @@ def widened(model):
 @pytest.mark.parametrize("data_type", DTYPES)
 def test_weights_behind_casts_are_measured_as_if_they_were_float32(data_type, early, network_of):
     found, plain = network_of(narrow(data_type, early)), network_of(widened(narrow(data_type)))
-    assert list(found.targets) == list(plain.targets) == NAMES
-    assert dict(found.targets) == dict(plain.targets)
-    assert {name: target.bias for name, target in found.targets.items() if target.bias} == {"w1": "b1", "w3": "b3"}
-    assert found.targets["w1"].layout.transposed
-    assert not found.targets["w2"].layout.transposed
+    assert list(found.roles) == list(plain.roles) == NAMES
+    assert dict(found.roles) == dict(plain.roles)
+    assert {name: role.bias for name, role in found.roles.items() if role.bias} == {"w1": "b1", "w3": "b3"}
+    assert found.roles["w1"].layout.transposed
+    assert not found.roles["w2"].layout.transposed
     assert {found.dtype(name) for name in [*NAMES, "b1"]} == {DTYPES[data_type]}
     assert np.allclose(found.outputs({}), plain.outputs({}), atol=1e-6)
     halves = {name: found.weight(name) / 2 for name in [*NAMES, "b1"]}
@@ -95,10 +95,10 @@ def test_weights_of_other_dtypes_are_found_too(network_of):
     from onnx_models import chain
 
     network = network_of(chain())
-    assert list(network.targets) == ["w1", "w2", "w3", "half", "double", "last"]
-    assert [network.dtype(name) for name in network.targets] == ["F32", "F32", "F32", "F16", "F64", "F32"]
-    assert network.moments(network.targets).keys() == network.targets.keys() - {"w1"}
-    assert all(gain > 0 for gain in network.gains(network.targets).values())
+    assert list(network.roles) == ["w1", "w2", "w3", "half", "double", "last"]
+    assert [network.dtype(name) for name in network.roles] == ["F32", "F32", "F32", "F16", "F64", "F32"]
+    assert network.moments(network.roles).keys() == network.roles.keys() - {"w1"}
+    assert all(gain > 0 for gain in network.gains(network.roles).values())
 
 
 TWICE = {
@@ -133,8 +133,8 @@ TWICE = {
 def test_a_weight_with_two_uses_is_known_by_its_gain_alone(kind, data_type, network_of):
     cast = node("Cast", ["w"], ["v"], to=FLOAT)
     network = network_of(model_of([cast, *TWICE[kind]], [fields("w", weights((8, 8)), data_type)]))
-    assert list(network.targets) == ["w"]
-    assert network.targets["w"].bias is None
+    assert list(network.roles) == ["w"]
+    assert network.roles["w"].bias is None
     assert network.moments(["w"]) == {}
     assert network.gains(["w"])["w"] > 0
     assert calibrate_network(network, {"w": dc.Rule(tensor="w", share=dc.Share(bits=3))}).keys() == {"w"}
@@ -150,14 +150,14 @@ def test_a_bias_of_two_layers_is_left_alone(network_of):
     ]
     tensors = [raw("w", weights((8, 40))), raw("v", weights((40, 40))), raw("b", weights((40,)))]
     network = network_of(model_of(nodes, tensors))
-    assert {name: target.bias for name, target in network.targets.items()} == {"w": None, "v": None}
+    assert {name: role.bias for name, role in network.roles.items()} == {"w": None, "v": None}
 
 
 @pytest.mark.parametrize("data_type", DTYPES)
 def test_casts_at_the_head_of_a_graph_are_neither_held_nor_run_with_what_is_replaced(data_type, network_of):
     """Else all weights would be held, widened, once for each batch of inputs."""
     network = network_of(narrow(data_type, early=True))
-    parts = Parts(network.model, network.inputs)
+    parts = PartedGraph(network.model, network.inputs)
     assert [parts.first_use(name) for name in NAMES] == sorted(parts.first_use(name) for name in NAMES)
     parts.advance(parts.first_use("r5"))
     assert parts.at == parts.first_use("r5") > 5
@@ -175,7 +175,7 @@ def test_a_value_that_numpy_cannot_hold_may_cross_where_a_graph_is_cut(network_o
     ]
     network = network_of(model_of(nodes, [fields("e", weights((8, 8)), BFLOAT16), raw("w", weights((8, 8), 1))]))
     gains = network.gains(["e", "w"])
-    assert list(network.targets) == ["e", "w"]
+    assert list(network.roles) == ["e", "w"]
     assert min(gains.values()) > 0
 
 

@@ -12,7 +12,7 @@ import deepcompression as dc
 from deepcompression.calibration.calibrate import calibrate_network
 from deepcompression.calibration.network import change
 from deepcompression.calibration.onnx_network import OnnxNetwork
-from deepcompression.calibration.onnx_parts import Parts
+from deepcompression.calibration.onnx_parts import PartedGraph
 from deepcompression.sharing.codebook import share_values
 
 RNG = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def network_of(tmp_path):
 
     def make(model, inputs):
         (tmp_path / "model.onnx").write_bytes(model)
-        return OnnxNetwork(tmp_path / "model.onnx", inputs)
+        return OnnxNetwork.open(tmp_path / "model.onnx", inputs)
 
     return make
 
@@ -75,11 +75,11 @@ def test_moments_are_those_that_explain_outputs(kind, network_of):
     network = network_of(model_of(nodes, tensors, shape), {"x": x})
     found = network.moments(["w"])["w"]
     error = RNG.standard_normal(tensors["w"].shape).astype(np.float32)
-    parts = network.targets["w"].layout.matrices(error).astype(np.float64)
+    parts = network.roles["w"].layout.matrices(error).astype(np.float64)
     cost = np.einsum("grc,gcd,grd->", parts, found.second, parts)
     difference = network.outputs({"w": tensors["w"] + error}) - network.outputs({})
     assert cost == pytest.approx(float(np.square(difference.astype(np.float64)).sum()), rel=1e-3)
-    assert network.targets["w"].bias == ("b" if "b" in tensors else None)
+    assert network.roles["w"].bias == ("b" if "b" in tensors else None)
 
 
 def test_weights_of_constant_nodes_are_those_of_initializers(network_of):
@@ -147,7 +147,7 @@ def test_a_plan_counts_the_graph_too(tmp_path, network_of):
     model, _, x = deep()
     network = network_of(model, {"x": x})
     plan = dc.plan(network, target_size=3000)
-    tensors = network.tensors() | calibrate_network(network, {rule.tensor: rule for rule in plan.recipe.rules})
+    tensors = network.tensors | calibrate_network(network, {rule.tensor: rule for rule in plan.recipe.rules})
     dc.save_tensors(tmp_path / "m.dcz", tensors)
     assert 0.98 * 3000 <= (tmp_path / "m.dcz").stat().st_size == plan.file_bytes <= 3000
 
@@ -195,8 +195,8 @@ def branching():
 def test_what_comes_behind_a_weight_gives_what_the_whole_graph_gives(make, network_of):
     model, tensors, x = make()
     network = network_of(model, {"x": x})
-    parts = Parts(network.model, network.inputs)
-    for name in sorted(network.targets, key=parts.first_use):
+    parts = PartedGraph(network.model, network.inputs)
+    for name in sorted(network.roles, key=parts.first_use):
         parts.advance(parts.first_use(name))
         assert parts.at == parts.first_use(name)
         changed = {name: tensors[name] * 1.5}

@@ -35,7 +35,7 @@ def test_moments_are_those_that_explain_outputs(kind):
     network = TorchNetwork(layer, [x, x + 1])
     found = network.moments(["weight"])["weight"]
     error = np.random.default_rng(0).standard_normal(tuple(layer.weight.shape)).astype(np.float32)
-    parts = network.targets["weight"].layout.matrices(error).astype(np.float64)
+    parts = network.roles["weight"].layout.matrices(error).astype(np.float64)
     cost = np.einsum("grc,gcd,grd->", parts, found.second, parts)
     difference = network.outputs({"weight": network.weight("weight") + error}) - network.outputs({})
     assert cost == pytest.approx(float(np.square(difference.astype(np.float64)).sum()), rel=1e-3)
@@ -67,13 +67,13 @@ def test_a_weight_that_a_module_of_ones_own_gives_to_linear_is_seen():
             return F.linear(x, self.table, self.shift)
 
     network = TorchNetwork(Own(), [torch.randn(4, 6)])
-    assert network.targets["table"].bias == "shift"
+    assert network.roles["table"].bias == "shift"
     assert network.moments(["table"])["table"].count == 4
 
 
 def test_projections_of_attention_are_seen():
     network = TorchNetwork(make("attention"), [example("attention")])
-    found = network.moments(network.targets)
+    found = network.moments(network.roles)
     assert set(found) == {"attention.in_proj_weight", "attention.out_proj.weight"}
 
 
@@ -83,9 +83,9 @@ def test_looking_changes_nothing(kind):
     before = snapshot(model)
     flags = [p.requires_grad for p in model.parameters()]
     network = TorchNetwork(model, [example(kind)])
-    network.moments(network.targets)
-    network.gains(network.targets)
-    network.outputs({name: network.weight(name) + 1 for name in network.targets})
+    network.moments(network.roles)
+    network.gains(network.roles)
+    network.outputs({name: network.weight(name) + 1 for name in network.roles})
     assert_same(snapshot(model), before)
     assert all(module.training for module in model.modules())
     assert [p.requires_grad for p in model.parameters()] == flags
@@ -127,7 +127,7 @@ def test_fewer_inputs_than_columns_do_not_tell_what_never_matters():
     layer = nn.Linear(96, 64)
     network = TorchNetwork(layer, [x[:24]])
     weight = network.weight("weight")
-    layout = network.targets["weight"].layout
+    layout = network.roles["weight"].layout
     metric = metric_of(layout, network.moments(["weight"])["weight"], network.gains(["weight"])["weight"])
     error = layout.tensor(fit_penalty(layout.matrices(weight), metric, 0.02).values()) - weight
     seen, fresh = (float((part @ torch.from_numpy(error).T).square().mean()) for part in (x[:24], x[24:]))

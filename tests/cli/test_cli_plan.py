@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import deepcompression as dc
 from deepcompression.cli import app
-from deepcompression.convert.with_inputs import parse_size, read_inputs
+from deepcompression.cli.plan import parse_size
 from tests.calibration.test_calibrate import trained_like
 
 FACTORY = """
@@ -186,7 +186,9 @@ def test_an_onnx_model_runs_after_it_was_compressed_by_its_inputs(folder):
         assert run("decompress", "m.dcz", "-o", "back.onnx").exit_code == 0
         sessions = [onnxruntime.InferenceSession(folder / name) for name in ("m.onnx", "back.onnx")]
         exact, found = (session.run(None, {"x": x})[0] for session in sessions)
-        assert 0 < np.linalg.norm(found - exact) < 0.1 * np.linalg.norm(exact)
+        assert np.linalg.norm(found - exact) < 0.1 * np.linalg.norm(exact)
+        # centroids are means: the recipe, which shares `added` alone, keeps its sum but for rounding
+        assert arguments[0] == "--recipe" or (found != exact).any()
 
 
 @pytest.mark.parametrize(
@@ -227,14 +229,3 @@ def test_mistakes_are_said_in_one_line(folder, arguments, message):
 @pytest.mark.parametrize(("text", "size"), [("12", 12), ("5MB", 5_000_000), ("1.5 KiB", 1536), ("2gb", 2 * 10**9)])
 def test_sizes_are_read(text, size):
     assert parse_size(text) == size
-
-
-def test_encrypted_inputs_are_refused_in_one_line(tmp_path):
-    np.savez(tmp_path / "x.npz", x=np.ones(3, np.float32))
-    data = bytearray((tmp_path / "x.npz").read_bytes())
-    # the flag of encryption, in the member's header and in the archive's index
-    data[data.index(b"PK\x03\x04") + 6] |= 1
-    data[data.index(b"PK\x01\x02") + 8] |= 1
-    (tmp_path / "x.npz").write_bytes(data)
-    with pytest.raises(ValueError, match=r"calibration inputs are arrays by name .*encrypted"):
-        read_inputs(tmp_path / "x.npz")

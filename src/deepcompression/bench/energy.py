@@ -1,13 +1,12 @@
-"""Joules that a piece of work takes, as the machine itself counts them: RAPL for CPUs, NVML for NVIDIA's GPUs."""
+"""Joules that a piece of work takes, as the CPU itself counts them (RAPL)."""
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -16,8 +15,8 @@ class UnmeasurableError(Exception):
     """Energy cannot be measured here; the text says why, and what helps."""
 
 
-class Use(NamedTuple):
-    """What some calls took: of everything that the counters see, other programs and idling included."""
+class Consumption(NamedTuple):
+    """The energy and time of some calls. The counters see everything: other programs and idling, too."""
 
     joules: float
     seconds: float
@@ -36,7 +35,7 @@ class Use(NamedTuple):
 class Meter:
     """Counters that only grow, until they start again at 0.
 
-    source  what is counted, for people
+    source  the counters, for people
     read    gives every counter, in microjoules
     ranges  where each counter starts again, 0 for one that never does
     """
@@ -50,7 +49,7 @@ class Meter:
         parts = zip(before, after, self.ranges, strict=True)
         return sum(b - a if b >= a else b - a + around for a, b, around in parts) / 1e6
 
-    def measure(self, call: Callable[[], object], seconds: float) -> Use:
+    def measure(self, call: Callable[[], object], seconds: float) -> Consumption:
         """Calls again and again, at least for so long: RAPL counts about every millisecond, so that half a second errs
         by less than a percent.
         """
@@ -59,10 +58,10 @@ class Meter:
             call()
             calls += 1
         after = self.read()
-        return Use(self.joules(before, after), time.perf_counter() - start, calls)
+        return Consumption(self.joules(before, after), time.perf_counter() - start, calls)
 
-    def idle(self, seconds: float) -> Use:
-        """What the machine takes when this process does nothing. Raises UnmeasurableError if nothing is counted."""
+    def idle(self, seconds: float) -> Consumption:
+        """The energy of the machine while this process does nothing. Raises UnmeasurableError if nothing is counted."""
         use = self.measure(lambda: time.sleep(seconds), 0)
         if use.joules <= 0:
             raise UnmeasurableError(f"{self.source} stand still; a virtual machine may show counters without counting")
@@ -98,33 +97,3 @@ def rapl(root: Path = POWERCAP) -> Meter:
             "intel_rapl_msr may bring them"
         )
     return meter
-
-
-def nvml(library: Any = None) -> Meter:
-    """The counters of all NVIDIA GPUs, by pynvml (the package nvidia-ml-py).
-
-    Raises UnmeasurableError where it is not installed, or no GPU counts its energy.
-    """
-    try:
-        library = library or importlib.import_module("pynvml")
-    except ImportError:
-        raise UnmeasurableError("pynvml is not installed; pip install nvidia-ml-py") from None
-    try:
-        library.nvmlInit()
-        handles = [library.nvmlDeviceGetHandleByIndex(i) for i in range(library.nvmlDeviceGetCount())]
-        meter = Meter(
-            f"NVML ({len(handles)} GPU{'s' * (len(handles) != 1)})",
-            lambda: tuple(1000 * int(library.nvmlDeviceGetTotalEnergyConsumption(handle)) for handle in handles),
-            (0,) * len(handles),
-        )
-        meter.read()
-    except library.NVMLError as error:
-        raise UnmeasurableError(f"NVML does not count energy here: {error}") from None
-    if not handles:
-        raise UnmeasurableError("NVML finds no GPU")
-    return meter
-
-
-def meter_of(device: str, root: Path = POWERCAP) -> Meter:
-    """What counts the energy of a device, `cpu` or `cuda`. Raises UnmeasurableError."""
-    return rapl(root) if device == "cpu" else nvml()

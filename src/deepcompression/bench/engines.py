@@ -1,4 +1,4 @@
-"""What computes a layer, dense and compressed: torch where it is installed, else NumPy."""
+"""The engine of a layer, dense and compressed: torch where it is installed, else NumPy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def with_torch() -> bool:
 
 
 def name() -> str:
-    """What computes dense."""
+    """The engine of dense layers."""
     if with_torch():
         import torch
 

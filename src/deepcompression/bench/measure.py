@@ -41,7 +41,7 @@ def bench(
 
     instruction_set  forces one of the core's
     meter            gives what counts energy, if that is to be measured too
-    progress         is told a layer's name, its number from 0 on, and the number of layers
+    progress         is called with a layer's name, its number from 0 on, and the number of layers
 
     Dense is torch where it is installed, else NumPy. Raises FormatError for a bad file, ValueError for an instruction
     set that this CPU does not have.

@@ -1,4 +1,4 @@
-"""What a benchmark is told, and what it found."""
+"""The settings of a benchmark, and its results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deepcompression.packed import packing
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured.
+    """The settings of a measurement.
 
     batch    vectors or images of a call
     size     extent of the images that convolutions are given, along each axis; padded so that it stays

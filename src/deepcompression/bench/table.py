@@ -1,4 +1,4 @@
-"""What a benchmark found, for people."""
+"""The results of a benchmark, for people."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _table(headings: tuple[str, ...]) -> Table:
 
 
 def lines(result: BenchResult) -> Iterator[str]:
-    """What the numbers mean."""
+    """The meaning of the numbers."""
     chosen = result.settings
     yield (
         f"Medians of hot calls in turn; batch {chosen.batch}, {chosen.threads} thread{'s' * (chosen.threads != 1)}, "

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Calibrated(NamedTuple):
-    """What became of one weight.
+    """One weight, fitted.
 
     tensor  shared, or dense with zeros if it is only pruned
     bias    the name of the bias that makes up for the mean error, and what it is then; None if there is none
@@ -35,12 +35,12 @@ class Calibrated(NamedTuple):
     cost: float
 
     def replaced(self, name: str) -> dict[str, CompressedTensor | DenseTensor]:
-        """What takes the place of the weight of that name, and of its bias."""
+        """The tensors in the place of the weight of that name, and of its bias."""
         return {name: self.tensor, **({} if self.bias is None else dict([self.bias]))}
 
 
 class _Measured(NamedTuple):
-    """What errors of a network's weights cost, by name; the means of the inputs of those that have a bias."""
+    """The cost of errors of a network's weights, by name; the mean inputs of those that have a bias."""
 
     metrics: dict[str, Metric]
     means: dict[str, Array]
@@ -48,14 +48,14 @@ class _Measured(NamedTuple):
 
 def _measured(network: Network, names: list[str]) -> _Measured:
     found = _Measured({}, {})
-    layouts = {name: network.targets[name].layout for name in names}
+    layouts = {name: network.roles[name].layout for name in names}
     gains = network.gains(names)
     # by parts, so that the second moments of all layers are not held at once
     for part in _parts(layouts):
         moments = network.moments(part)
         for name in part:
             own = moments.pop(name, None)
-            centered = own is not None and network.targets[name].bias is not None
+            centered = own is not None and network.roles[name].bias is not None
             if own is not None and centered:
                 found.means[name] = own.trust() * own.mean()
             found.metrics[name] = metric_of(layouts[name], own, gains[name], centered)
@@ -71,8 +71,8 @@ class Calibration:
     def __init__(self, network: Network, names: Iterable[str]) -> None:
         self.network = network
         names = list(names)
-        self._layouts = {name: network.targets[name].layout for name in names}
-        self._biases = {name: network.targets[name].bias for name in names}
+        self._layouts = {name: network.roles[name].layout for name in names}
+        self._biases = {name: network.roles[name].bias for name in names}
         self.metrics, self._means = _measured(network, names)
 
     def matrices(self, name: str) -> Floats:
@@ -86,7 +86,7 @@ class Calibration:
         return self._layouts[name].matrices(values)
 
     def unit(self, name: str) -> float:
-        """What losing a weight of mean square changes the outputs by, squared: the unit of penalties."""
+        """The squared change of the outputs for the loss of a weight of mean square: the unit of penalties."""
         return self.metrics[name].unit(self.matrices(name))
 
     def apply(self, name: str, rule: Rule, dtype: str) -> Calibrated:
@@ -115,7 +115,7 @@ class Calibration:
         bias, mean = self._biases[name], self._means.get(name)
         if bias is None or mean is None:
             return None
-        # (groups x blocks, rows), of which blocks add up
+        # (groups x blocks, rows): blocks add up
         shift = np.einsum("grc,gc->gr", error.astype(np.float64), mean)
         shift = shift.reshape(layout.groups, layout.blocks, -1).sum(axis=1).reshape(-1)
         before, dtype = self.network.weight(bias), self.network.dtype(bias)
@@ -191,7 +191,7 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
     rules = {}
     for target, rule in matches:
         check_rule(target.name, rule)
-        if target.name not in network.targets:
+        if target.name not in network.roles:
             raise ValueError(f"{target.name} has fewer than two dimensions: calibrate takes weights of layers only")
         rules[target.name] = rule
     digests = {

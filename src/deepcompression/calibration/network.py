@@ -1,4 +1,4 @@
-"""What data-aware compression asks of a network, of whatever framework; how the weights of a layer lie in matrices."""
+"""A network of any framework, as calibration sees it; how the weights of a layer lie in matrices."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ class Moments:
         return trust
 
 
-class Target(NamedTuple):
-    """A weight that can be fitted: how it lies in matrices, and the name of the bias that its layer adds, if any."""
+class Role(NamedTuple):
+    """How a weight that can be fitted lies in matrices, and the name of the bias that its layer adds, if any."""
 
     layout: Layout
     bias: str | None = None
@@ -123,10 +123,10 @@ class Target(NamedTuple):
 class Network(Protocol):
     """A network with its calibration inputs.
 
-    targets  the weights that can be fitted, in the order of execution; those of unknown use last
+    roles  of the weights that can be fitted, in the order of execution; those of unknown use last
     """
 
-    targets: Mapping[str, Target]
+    roles: Mapping[str, Role]
 
     def weight(self, name: str) -> Array:
         """A weight or bias, as an ordinary array of its floating dtype."""
@@ -156,7 +156,7 @@ def change(outputs: Floats, exact: Floats) -> float:
 
 
 def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bool = False) -> Metric:
-    """What errors of a weight cost, in units of the squared relative change of the network's outputs.
+    """The cost of errors of a weight, in units of the squared relative change of the network's outputs.
 
     moments   are used up: their memory is the metric's
     gain      as of `Network.gains`

@@ -56,26 +56,26 @@ class Use(NamedTuple):
 
 
 def uses_of(graph: Any, stored: Container[str]) -> dict[str, Use]:
-    """What multiplies by a weight, or takes rows of it, by the names of weights: initializers that are `stored`. They
-    are seen through what only changes their dtype or turns them.
+    """The nodes that multiply by a weight, or take rows of it, by the names of weights: initializers that are `stored`.
+    Nodes that only change a weight's dtype, or turn it, are seen through.
 
     A weight that is used elsewhere, too, has no source, and a bias of several layers is nobody's. Recurrent layers get
     names for states that have none.
     """
     found: dict[str, Use] = {}
-    uses = _Uses(graph, stored)
+    values = _Values(graph, stored)
     for number, node in enumerate(graph.node):
         for at, name in enumerate(node.input):
-            weight, turned = uses.seen.get(name, ("", False))
-            shape = uses.shapes.get(weight, ())
-            use = uses.of(node, number, at, shape, turned) if len(shape) >= 2 else None
+            weight, turned = values.seen.get(name, ("", False))
+            shape = values.shapes.get(weight, ())
+            use = values.use(node, number, at, shape, turned) if len(shape) >= 2 else None
             if use is not None:
-                found.setdefault(weight, use if uses.reads[weight] == 1 else use._replace(source="", bias=None))
+                found.setdefault(weight, use if values.reads[weight] == 1 else use._replace(source="", bias=None))
     return found
 
 
-class _Uses:
-    """What is known of a graph before its nodes are looked at.
+class _Values:
+    """The values of a graph: which are weights, and who reads them.
 
     shapes  of the floating-point tensors that are stored
     seen    value -> the tensor that it is, and whether its two axes are swapped
@@ -109,7 +109,7 @@ class _Uses:
                 self._readers.setdefault(name, []).append(node)
         self.reads = Counter(self.seen[name][0] for name in read if name in self.seen)
 
-    def of(self, node: Any, number: int, at: int, shape: tuple[int, ...], turned: bool) -> Use | None:
+    def use(self, node: Any, number: int, at: int, shape: tuple[int, ...], turned: bool) -> Use | None:
         """The use of a weight by a node, as its input `at`; None where it is not known."""
         options = {each.name: each for each in node.attribute}
         given = list(node.input)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deepcompression.calibration.network import Moments, Target, change
+from deepcompression.calibration.network import Moments, Role, change
 from deepcompression.calibration.onnx_layers import lift_constants, uses_of
-from deepcompression.calibration.onnx_parts import Parts, session_of
-from deepcompression.checkpoint.onnx.graph import DTYPES
-from deepcompression.checkpoint.open import open_checkpoint, read_tensors
+from deepcompression.calibration.onnx_parts import PartedGraph, session_of
+from deepcompression.checkpoint.onnx.graph import DTYPES, GRAPH, import_onnx, marked, parse_model, places_of
+from deepcompression.checkpoint.open import read_tensors
 from deepcompression.sharing.error_cost import Floats
 from deepcompression.tensors.dtypes import STORAGE, Array, narrow, widen
-from deepcompression.tensors.tensor import Tensor
+from deepcompression.tensors.tensor import DenseTensor, raw_bytes
 
 # So many inputs are run at once, where the model takes any number.
 _BATCH = 8
@@ -28,32 +27,29 @@ _NUDGE = 0.05
 class OnnxNetwork:
     """`Network` of an ONNX model. Needs `onnx` and `onnxruntime`.
 
-    model   its path
-    inputs  by name: arrays whose first axis counts inputs
+    tensors  those of the model as a checkpoint, its graph among them
+    inputs   by name: arrays whose first axis counts inputs
 
     Raises ValueError for inputs that are missing, too many, not finite, or of another shape or dtype than the model's,
     and for a model that ONNX Runtime cannot run.
     """
 
-    def __init__(self, model: str | os.PathLike[str], inputs: Mapping[str, Array]) -> None:
-        import onnx
-
-        self._path = Path(model)
-        self.model = onnx.load(self._path)
+    def __init__(self, tensors: Mapping[str, DenseTensor], inputs: Mapping[str, Array]) -> None:
+        self.tensors = tensors
+        self.model = _model_of(tensors)
         graph = self.model.graph
-        with open_checkpoint(self._path) as source:
-            # small tensors stay in the graph, which is kept as it is
-            stored = set(source.entries)
-        lift_constants(graph, stored)
+        lift_constants(graph, tensors)
         self._initializers = {each.name: each for each in graph.initializer}
         self.inputs = _checked(graph, self._initializers, inputs)
-        self._uses = uses_of(graph, stored)
-        self.targets: Mapping[str, Target] = {n: Target(use.layout, use.bias) for n, use in self._uses.items()}
+        # small tensors stay in the graph, which is kept as it is
+        self._uses = uses_of(graph, tensors)
+        self.roles: Mapping[str, Role] = {n: Role(use.layout, use.bias) for n, use in self._uses.items()}
         self._session = self._open([output.name for output in graph.output])
 
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Those of the model as a checkpoint, its graph among them."""
-        return read_tensors(self._path)[0]
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], inputs: Mapping[str, Array]) -> OnnxNetwork:
+        """Of a model's file."""
+        return cls(read_tensors(path)[0], inputs)
 
     def dtype(self, name: str) -> str:
         return DTYPES[self._initializers[name].data_type]
@@ -73,7 +69,7 @@ class OnnxNetwork:
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         graph = model.graph
-        changing = set(self.targets) | {t.bias for t in self.targets.values() if t.bias is not None}
+        changing = set(self.roles) | {t.bias for t in self.roles.values() if t.bias is not None}
         kept = [each for each in graph.initializer if each.name not in changing]
         present = {each.name for each in graph.input}
         for name in changing - present:
@@ -122,7 +118,7 @@ class OnnxNetwork:
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
         """By nudging one weight at a time at random; only what comes behind it is run again."""
-        parts = Parts(self.model, self.inputs)
+        parts = PartedGraph(self.model, self.inputs)
         numbers = {name: number for number, name in enumerate(names)}
         exact = _floats(parts.outputs({}))
         gains = {}
@@ -135,6 +131,21 @@ class OnnxNetwork:
             energy = float(np.square(error).sum())
             gains[name] = np.float32(found**2 / energy if energy else 0.0) * np.ones((), np.float32)
         return gains
+
+
+def _model_of(tensors: Mapping[str, DenseTensor]) -> Any:
+    """The model that a checkpoint's graph and its other tensors make. Raises ValueError where a tensor is missing."""
+    model = parse_model(import_onnx(), tensors[GRAPH].elements.tobytes())
+    for place in places_of(model):
+        name = marked(place.tensor)
+        if name is None:
+            continue
+        if name not in tensors:
+            raise ValueError(f"the graph has a place for {name}, of which there is no tensor")
+        place.tensor.ClearField("external_data")
+        place.tensor.ClearField("data_location")
+        place.tensor.raw_data = bytes(raw_bytes(tensors[name]))
+    return model
 
 
 def _floats(batches: Iterable[list[Array]]) -> Floats:

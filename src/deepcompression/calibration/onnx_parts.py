@@ -13,17 +13,17 @@ from deepcompression.tensors.dtypes import Array, narrow
 # What weights are seen through: they change the dtype, the name, the order of axes.
 VIEWS = ("Cast", "Identity", "Transpose")
 
-# In the names of those dtypes of which ONNX Runtime makes no arrays.
+# Parts of the names of dtypes for which ONNX Runtime makes no arrays.
 _NO_ARRAYS = ("bfloat16", "float8", "float4", "int4")
 
 
-class Parts:
+class PartedGraph:
     """A graph that is walked through once, from the inputs to the outputs.
 
     model   an onnx.ModelProto, which is not changed
     inputs  batches by name
 
-    What is held of all batches are the values that nodes from `at` on need of those before it. Views of initializers
+    It holds, of all batches, the values that nodes from `at` on need of those before it. Views of initializers
     are no nodes of their own: they go with those that take them.
     """
 
@@ -114,7 +114,7 @@ class Parts:
 
 def session_of(model: Any) -> Any:
     """A session on the CPU. Raises ValueError for a model that cannot be run there, NoArrayError for outputs of dtypes
-    of which there are no arrays.
+    without arrays.
     """
     import onnxruntime
 
@@ -136,7 +136,7 @@ def session_of(model: Any) -> Any:
 
 
 class NoArrayError(ValueError):
-    """A value is of a dtype of which ONNX Runtime makes no arrays."""
+    """A value is of a dtype for which ONNX Runtime makes no arrays."""
 
 
 def views_of(nodes: Iterable[Any], names: Container[str]) -> dict[str, Any]:

@@ -6,16 +6,18 @@ import glob
 import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from deepcompression.calibration.calibrate import attach_fitted
-from deepcompression.calibration.plan_problem import OwnTensors, subject_of
-from deepcompression.calibration.price_search import Line, Sizes, line_of, reach_change, reach_size
+from deepcompression.calibration.onnx_network import OnnxNetwork
+from deepcompression.calibration.plan_problem import Problem
+from deepcompression.calibration.price_search import Draft, Line, line_of, reach_change, reach_size
 from deepcompression.coding.coders import DEFAULT_PROFILE, check_profile, encode
 from deepcompression.common.binary import digest
-from deepcompression.common.messages import some
+from deepcompression.common.messages import aligned, some
+from deepcompression.file.writer import Encoded
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import targets_of
@@ -33,11 +35,12 @@ LADDER = tuple(4.0**-bits for bits in (1, 2, 3, 4, 5, 6))
 
 @dataclass(frozen=True)
 class Plan:
-    """What reaches a target.
+    """A recipe that reaches a target, and the file that it gives.
 
     recipe       a rule for each tensor that is shared: where bytes are left over when codebooks can grow no more, some
                  stay as they are; `calibrate` with the same model and inputs gives just what was measured
     tensors      the same as `apply` puts them on the model: what takes the place of weights and biases, by name
+    encoded      all tensors of the file
     file_bytes   of the whole file, in the profile that was planned for
     dense_bytes  of all its tensors as they are
     change       of the outputs on the calibration inputs, relative, measured; without data, of all weights
@@ -51,6 +54,7 @@ class Plan:
     change: float
     predicted: float
     tensors: Mapping[str, CompressedTensor | DenseTensor] = field(repr=False, compare=False)
+    encoded: Mapping[str, Encoded | Tie] = field(repr=False, compare=False)
     digests: Mapping[str, bytes] = field(repr=False, compare=False)  # of what they replace
 
     def apply(self, model: Module) -> None:
@@ -111,15 +115,11 @@ def table(lines: Iterable[Line]) -> str:
                 f"{line.change:.4f}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )
+    return aligned(rows, numbers=True)
 
 
 def sensitivity(
-    model: Module | OwnTensors | Mapping[str, Tensor | Tie],
+    model: Module | OnnxNetwork | Mapping[str, Tensor | Tie],
     batches: Iterable[Any] | None = None,
     *,
     penalties: Iterable[float] = LADDER,
@@ -131,20 +131,25 @@ def sensitivity(
     Without batches the change is that of the weights. Those named in `exact` are left out. Raises what `calibrate`
     does.
     """
+    return curves(_problem(model, batches, exact), penalties, profile)
+
+
+def curves(problem: Problem, penalties: Iterable[float] = LADDER, profile: str = DEFAULT_PROFILE) -> list[Line]:
+    """`sensitivity` of a problem."""
     check_profile(profile)
-    subject = subject_of(model, batches, exact)
+    penalties = tuple(penalties)
     lines = []
-    for name in subject.units:
+    for name in problem.units:
         for penalty in penalties:
-            found = subject.fit(name, penalty)
+            found = problem.fit(name, penalty)
             size = len(encode(found.tensor, profile=profile)[1])
             line = line_of(name, penalty, found, size)
-            lines.append(line._replace(change=subject.measure(found.replaced(name))))
+            lines.append(line._replace(change=problem.measure(found.replaced(name))))
     return lines
 
 
 def plan(
-    model: Module | OwnTensors | Mapping[str, Tensor | Tie],
+    model: Module | OnnxNetwork | Mapping[str, Tensor | Tie],
     batches: Iterable[Any] | None = None,
     *,
     target_size: int | None = None,
@@ -167,31 +172,68 @@ def plan(
     Raises ValueError for no target or two, for one that cannot be reached, naming the best that can, and what
     `calibrate` raises. Nothing is changed.
     """
-    if [target_size, target_ratio, max_change].count(None) != 2:
-        raise ValueError("a plan has one target: target_size, target_ratio or max_change")
-    wanted = next(value for value in (target_size, target_ratio, max_change) if value is not None)
-    if not (math.isfinite(wanted) and wanted > 0):
-        raise ValueError(f"a target is a positive number; found {wanted}")
+    goal = Goal.of(target_size, target_ratio, max_change)
     check_profile(profile)
-    subject = subject_of(model, batches, exact)
-    dense_bytes = sum(_dense_bytes(tensor) for tensor in subject.tensors.values())
-    sizes = Sizes(subject.tensors, profile, metadata or {})
-    if max_change is not None:
-        attempt = reach_change(subject, max_change, sizes)
+    return solve(_problem(model, batches, exact), goal, profile, metadata or {})
+
+
+class Goal(NamedTuple):
+    """The one target of a plan; the others are None."""
+
+    size: float | None
+    ratio: float | None
+    change: float | None
+
+    @classmethod
+    def of(cls, size: float | None, ratio: float | None, change: float | None) -> Goal:
+        """Raises ValueError for no target or two, and for one that is no positive number."""
+        goal = cls(size, ratio, change)
+        given = [value for value in goal if value is not None]
+        if len(given) != 1:
+            raise ValueError("a plan has one target: target_size, target_ratio or max_change")
+        if not (math.isfinite(given[0]) and given[0] > 0):
+            raise ValueError(f"a target is a positive number; found {given[0]}")
+        return goal
+
+
+def solve(problem: Problem, goal: Goal, profile: str, metadata: Mapping[str, str]) -> Plan:
+    """The plan of a problem. Raises as `plan` does."""
+    dense_bytes = sum(_dense_bytes(tensor) for tensor in problem.tensors.values())
+    draft = Draft(problem.tensors, profile, metadata)
+    if goal.change is not None:
+        attempt = reach_change(problem, goal.change, draft)
     else:
-        most = target_size if target_size is not None else math.floor(dense_bytes / (target_ratio or 1))
-        attempt = reach_size(subject, most, sizes)
-    found = subject.measure(attempt.tensors)
+        most = goal.size if goal.size is not None else dense_bytes / (goal.ratio or 1)
+        attempt = reach_size(problem, math.floor(most), draft)
+    found = problem.measure(attempt.tensors)
     shared = [line for line in attempt.lines if line.penalty]
     rules = [Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in shared]
-    recipe = Recipe(name="plan", rules=tuple(rules))
     tensors = attempt.tensors
-    digests = {name: _digest(subject.tensors[name]) for name in tensors}
-    return Plan(recipe, attempt.lines, attempt.file_bytes, dense_bytes, found, attempt.predicted, tensors, digests)
+    return Plan(
+        Recipe(name="plan", rules=tuple(rules)),
+        attempt.lines,
+        attempt.file_bytes,
+        dense_bytes,
+        found,
+        attempt.predicted,
+        tensors,
+        draft.file(attempt.encoded),
+        {name: _digest(problem.tensors[name]) for name in tensors},
+    )
+
+
+def _problem(
+    model: Module | OnnxNetwork | Mapping[str, Tensor | Tie], batches: Iterable[Any] | None, exact: Container[str]
+) -> Problem:
+    if isinstance(model, Mapping):
+        return Problem.of_tensors(model, exact)
+    if isinstance(model, OnnxNetwork):
+        return Problem.of_network(model, model.tensors, exact)
+    return Problem.of_model(model, batches, exact)
 
 
 def _digest(tensor: Tensor | Tie | None) -> bytes:
-    """Nothing for what is not there."""
+    """Of a dense tensor; nothing for a tie, or for no tensor."""
     if tensor is None or isinstance(tensor, Tie):
         return b""
     dense = tensor.dense()

@@ -1,10 +1,10 @@
-"""What is planned for: a network with inputs, or weights alone; how a weight is fitted, and what that changes."""
+"""The problem that a plan solves: the weights of a network with inputs, or weights alone; how they are fitted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,19 +23,12 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
-class OwnTensors(Network, Protocol):
-    """A network that knows all tensors of its file."""
-
-    def tensors(self) -> Mapping[str, Tensor]:
-        """By name, as they are."""
-
-
-class Subject(NamedTuple):
-    """What is planned for.
+class Problem(NamedTuple):
+    """The weights of a file, and what it costs to share them.
 
     tensors  all of the file, by name, as they are now
     units    of the weights that are shared: what penalties are multiples of
-    fit      a weight at a penalty
+    fit      shares a weight at a penalty
     measure  the change of the outputs with those tensors replaced
     """
 
@@ -44,35 +37,78 @@ class Subject(NamedTuple):
     fit: Callable[[str, float], Calibrated]
     measure: Callable[[Mapping[str, Tensor]], float]
 
+    @classmethod
+    def of_network(cls, network: Network, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = ()) -> Problem:
+        """A network with its inputs, and all tensors of its file. Those named in `exact` are not to be shared.
+
+        Raises what `calibrate` does, and ValueError if no weight is left.
+        """
+        names = [name for name in network.roles if name not in exact]
+        _check_some(names, tensors, exact)
+        calibration = Calibration(network, names)
+        outputs = network.outputs({})
+        dtypes = {name: network.dtype(name) for name in names}
+
+        def fit(name: str, penalty: float) -> Calibrated:
+            return calibration.apply(name, Rule(tensor=name, share=Share(penalty=penalty)), dtypes[name])
+
+        def measure(replaced: Mapping[str, Tensor]) -> float:
+            return change(network.outputs({name: tensor.numpy() for name, tensor in replaced.items()}), outputs)
+
+        units = {name: calibration.unit(name) for name in names}
+        # what the outputs do not depend on costs nothing at any penalty
+        return cls(tensors, {name: max(unit, 1e-30) for name, unit in units.items()}, fit, measure)
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = ()) -> Problem:
+        """Tensors alone: the change of the outputs is taken to be that of the weights, each tensor's relative to
+        itself. Those named in `exact` are not to be shared. Raises ValueError if no weight is left.
+        """
+        own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie) and name not in exact}
+        names = _matrices(own)
+        _check_some(names, tensors, exact)
+        weights: dict[str, Floats] = {}
+        energies: dict[str, float] = {}
+        for name in names:
+            weights[name] = own[name].numpy().astype(np.float32).reshape(1, 1, -1)
+            if not np.isfinite(weights[name]).all():
+                raise ValueError(f"{name} has weights that are NaN, infinite or beyond float32; mend the training")
+            energies[name] = max(float(np.square(weights[name], dtype=np.float64).sum()), 1e-30)
+
+        def metric(name: str) -> Metric:
+            return Metric.diagonal(np.full((1, 1), 1 / energies[name], np.float32), weights[name].shape[2])
+
+        def fit(name: str, penalty: float) -> Calibrated:
+            fitted = fit_penalty(weights[name], metric(name), penalty)
+            return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), None, fitted.cost)
+
+        def measure(replaced: Mapping[str, Tensor]) -> float:
+            errors = 0.0
+            for name, tensor in replaced.items():
+                error = tensor.numpy().astype(np.float32).reshape(-1) - weights[name].reshape(-1)
+                errors += float(np.square(error).sum(dtype=float)) / energies[name]
+            return math.sqrt(errors / max(1, len(weights)))
+
+        return cls(tensors, {name: max(metric(name).unit(weights[name]), 1e-30) for name in names}, fit, measure)
+
+    @classmethod
+    def of_model(cls, model: Module, batches: Iterable[Any] | None, exact: Container[str] = ()) -> Problem:
+        """A torch model, with calibration inputs or alone, as the other two."""
+        from deepcompression.calibration.torch_network import TorchNetwork
+        from deepcompression.training.model_tensors import read_model
+
+        tensors = read_model(model)
+        # what quantized weights are made of
+        parts = tensors.keys() - {name for target in targets_of(model) for name in target.names}
+        exact = parts | {name for name in tensors if name in exact}
+        if batches is None:
+            return cls.of_tensors(tensors, exact)
+        return cls.of_network(TorchNetwork(model, batches), tensors, exact)
+
     def weights(self) -> dict[str, Tensor]:
         """Those that are shared, as they are now."""
         found = {name: self.tensors[name] for name in self.units}
         return {name: tensor for name, tensor in found.items() if not isinstance(tensor, Tie)}
-
-
-def subject_of(
-    model: Module | OwnTensors | Mapping[str, Tensor | Tie], batches: Iterable[Any] | None, exact: Container[str] = ()
-) -> Subject:
-    """A model with calibration inputs; or, without them, a model or the tensors of a checkpoint; or a network that has
-    its own. Those named in `exact` are not to be shared. Raises what `calibrate` does, and ValueError if no weight is
-    left.
-    """
-    if isinstance(model, Mapping):
-        return _without_data(model, exact)
-    if not _is_module(model):
-        network = cast(OwnTensors, model)
-        return _with_data(network, network.tensors(), exact)
-    from deepcompression.calibration.torch_network import TorchNetwork
-    from deepcompression.training.model_tensors import read_model
-
-    module = cast("Module", model)
-    tensors = read_model(module)
-    # what quantized weights are made of
-    parts = tensors.keys() - {name for target in targets_of(module) for name in target.names}
-    exact = parts | {name for name in tensors if name in exact}
-    return (
-        _without_data(tensors, exact) if batches is None else _with_data(TorchNetwork(module, batches), tensors, exact)
-    )
 
 
 def _check_some(names: list[str], tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> None:
@@ -80,8 +116,7 @@ def _check_some(names: list[str], tensors: Mapping[str, Tensor | Tie], exact: Co
     if names:
         return
     found = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
-    targets = [target for target in targets_of(found) if target.floating and len(target.shape) >= 2 and target.count]
-    unknown = [target.name for target in targets if target.name not in exact]
+    unknown = [name for name in _matrices(found) if name not in exact]
     kept = [name for name in found if name in exact]
     why = []
     if unknown:
@@ -93,53 +128,8 @@ def _check_some(names: list[str], tensors: Mapping[str, Tensor | Tie], exact: Co
     raise ValueError("; ".join(["there is no weight of two or more dimensions to be shared", *why]))
 
 
-def _is_module(model: object) -> bool:
-    return hasattr(model, "state_dict")
-
-
-def _with_data(network: Network, tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> Subject:
-    names = [name for name in network.targets if name not in exact]
-    _check_some(names, tensors, exact)
-    calibration = Calibration(network, names)
-    outputs = network.outputs({})
-    dtypes = {name: network.dtype(name) for name in names}
-
-    def fit(name: str, penalty: float) -> Calibrated:
-        return calibration.apply(name, Rule(tensor=name, share=Share(penalty=penalty)), dtypes[name])
-
-    def measure(replaced: Mapping[str, Tensor]) -> float:
-        return change(network.outputs({name: tensor.numpy() for name, tensor in replaced.items()}), outputs)
-
-    units = {name: calibration.unit(name) for name in names}
-    # what the outputs do not depend on costs nothing at any penalty
-    return Subject(tensors, {name: max(unit, 1e-30) for name, unit in units.items()}, fit, measure)
-
-
-def _without_data(tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> Subject:
-    """The change of the outputs is taken to be that of the weights, each tensor's relative to itself."""
-    own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie) and name not in exact}
-    names = [target.name for target in targets_of(own) if target.floating and len(target.shape) >= 2 and target.count]
-    _check_some(names, tensors, exact)
-    weights: dict[str, Floats] = {}
-    for name in names:
-        weights[name] = own[name].numpy().astype(np.float32).reshape(1, 1, -1)
-        if not np.isfinite(weights[name]).all():
-            raise ValueError(f"{name} has weights that are NaN, infinite or beyond float32; mend the training")
-
-    def metric(name: str) -> Metric:
-        energy = float(np.square(weights[name], dtype=np.float64).sum())
-        return Metric.diagonal(np.full((1, 1), 1 / max(energy, 1e-30), np.float32), weights[name].shape[2])
-
-    def fit(name: str, penalty: float) -> Calibrated:
-        fitted = fit_penalty(weights[name], metric(name), penalty)
-        return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), None, fitted.cost)
-
-    def measure(replaced: Mapping[str, Tensor]) -> float:
-        errors = [
-            float(np.square(tensor.numpy().astype(np.float32).reshape(-1) - weights[name].reshape(-1)).sum(dtype=float))
-            / max(float(np.square(weights[name], dtype=np.float64).sum()), 1e-30)
-            for name, tensor in replaced.items()
-        ]
-        return math.sqrt(sum(errors) / max(1, len(weights)))
-
-    return Subject(tensors, {name: max(metric(name).unit(weights[name]), 1e-30) for name in names}, fit, measure)
+def _matrices(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of weights of two or more dimensions."""
+    return [
+        target.name for target in targets_of(tensors) if target.floating and len(target.shape) >= 2 and target.count
+    ]

@@ -11,14 +11,14 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from deepcompression.calibration.network import Layout, Moments, Target
+from deepcompression.calibration.network import Layout, Moments, Role
 from deepcompression.nn.attention import attend
 
 _CONVOLUTIONS: dict[Callable[..., Any], int] = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 
 
 class Watch(TorchFunctionMode, ABC):
-    """Sees the calls of functions that take weights; `use` is told the weight's name, its layout, bias and input."""
+    """Sees the calls of functions that take weights; `use` is called with the weight's name, layout, bias and input."""
 
     def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
@@ -81,20 +81,20 @@ class Watch(TorchFunctionMode, ABC):
         self.use(name, layout, self._name(bias), patches)
 
 
-class Uses(Watch):
-    """Collects the targets in the order of execution."""
+class WatchRoles(Watch):
+    """Collects the roles in the order of execution."""
 
     def __init__(self, parameters: Mapping[str, torch.Tensor]) -> None:
         super().__init__(parameters)
-        self.found: dict[str, Target] = {}
+        self.found: dict[str, Role] = {}
 
     def use(self, name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
         before = self.found.get(name)
         # a weight of several layers: no one bias makes up for its error
-        self.found[name] = Target(layout, bias if before is None or before.bias == bias else None)
+        self.found[name] = Role(layout, bias if before is None or before.bias == bias else None)
 
 
-class Inputs(Watch):
+class WatchInputs(Watch):
     """Collects moments."""
 
     def __init__(self, parameters: Mapping[str, torch.Tensor], moments: Mapping[str, Moments], batches: int) -> None:
@@ -106,7 +106,7 @@ class Inputs(Watch):
         if found is None:
             return
         x = inputs()
-        # a convolution's are a view (batch, places..., channels, kernel...): only what is wanted is copied
+        # a convolution's are a view (batch, places..., channels, kernel...): only the wanted samples are copied
         leading = x.shape[: (x.dim() if x.dim() == 2 else x.dim() // 2 + 1) - 1]
         wanted = found.wanted(int(np.prod(leading)), self.batches)
         at = np.unravel_index(wanted, tuple(leading))

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from deepcompression.calibration.network import Layout, Moments, Target
-from deepcompression.calibration.torch_layers import Inputs, Uses
+from deepcompression.calibration.network import Layout, Moments, Role
+from deepcompression.calibration.torch_layers import WatchInputs, WatchRoles
 from deepcompression.recipe.targets import targets_of
 from deepcompression.sharing.error_cost import Floats
 from deepcompression.tensors.dtypes import Array
@@ -36,16 +36,16 @@ class TorchNetwork:
         self._places = {}
         for target in targets_of(model):
             module, local = target.places[0]
-            # what is made of other tensors, as torchao quantizes weights, stays as it is
+            # a weight that is made of other tensors, as torchao quantizes it, stays as it is
             if target.trained and target.floating and not hasattr(getattr(module, local), "__tensor_flatten__"):
                 if chain(target):
                     raise ValueError(f"{target.name} is pruned, shared or parametrized: calibrate needs plain weights")
                 self._places[target.name] = target
-        uses = Uses(self._parameters())
-        self._run(uses, self.batches[:1])
-        unknown = [n for n, t in self._places.items() if n not in uses.found and len(t.shape) >= 2 and t.count]
+        watch = WatchRoles(self._parameters())
+        self._run(watch, self.batches[:1])
+        unknown = [n for n, t in self._places.items() if n not in watch.found and len(t.shape) >= 2 and t.count]
         shapes = {name: self._places[name].shape for name in unknown}
-        self.targets: Mapping[str, Target] = uses.found | {n: Target(Layout.of(s)) for n, s in shapes.items()}
+        self.roles: Mapping[str, Role] = watch.found | {n: Role(Layout.of(s)) for n, s in shapes.items()}
 
     def _tensor(self, name: str) -> torch.Tensor:
         module, local = self._places[name].places[0]
@@ -63,8 +63,8 @@ class TorchNetwork:
         return from_torch(name, self._tensor(name)).dtype
 
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
-        wanted = {name: Moments(self.targets[name].layout) for name in names}
-        self._run(Inputs(self._parameters(), wanted, len(self.batches)), self.batches)
+        wanted = {name: Moments(self.roles[name].layout) for name in names}
+        self._run(WatchInputs(self._parameters(), wanted, len(self.batches)), self.batches)
         return {name: found for name, found in wanted.items() if found.count}
 
     def outputs(self, replaced: Mapping[str, Array]) -> Floats:

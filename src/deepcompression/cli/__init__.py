@@ -6,14 +6,15 @@ Imports every room.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
 
-from deepcompression.cli.bench import bench_file
+from deepcompression.cli.bench import bench_command
 from deepcompression.cli.common import BAD_FILE, INTERRUPTED, MISMATCH, MISTAKE, SYSTEM, complain
-from deepcompression.cli.compress import compress, decompress
-from deepcompression.cli.inspect import inspect, verify
+from deepcompression.cli.compress import compress_command, decompress_command
+from deepcompression.cli.inspect import inspect_command, verify_command
 from deepcompression.cli.plan import plan_command, sensitivity_command
 
 __all__ = ["BAD_FILE", "INTERRUPTED", "MISMATCH", "MISTAKE", "SYSTEM", "app", "main"]
@@ -27,11 +28,17 @@ app = typer.Typer(
     epilog="Exit codes: 0 well; 1 verify found a difference; 2 mistake in the call; 3 bad file; 4 the system refused; "
     "130 interrupted.",
 )
-for _command in (compress, decompress, inspect, verify):
-    app.command()(_command)
-app.command("bench")(bench_file)
-app.command("plan")(plan_command)
-app.command("sensitivity")(sensitivity_command)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "compress": compress_command,
+    "decompress": decompress_command,
+    "inspect": inspect_command,
+    "verify": verify_command,
+    "bench": bench_command,
+    "plan": plan_command,
+    "sensitivity": sensitivity_command,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from deepcompression.bench import Settings, bench, lines, tables
-from deepcompression.bench.energy import meter_of
+from deepcompression.bench.energy import rapl
 from deepcompression.cli.common import FileArgument, JsonOption, LimitOption, console, errors_in_one_line, print_json
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
 
 
-def bench_file(
+def bench_command(
     file: FileArgument,
     batch: Annotated[int, typer.Option(help="Vectors or images of a call.")] = 1,
     threads: Annotated[int, typer.Option(help="Of everything that computes.")] = 1,
@@ -32,7 +32,7 @@ def bench_file(
     """Measure each layer on this machine, dense and computed from its compressed form: time, bytes, energy."""
     with errors_in_one_line():
         settings = Settings(batch, threads, activations, size, seconds)
-        meter = (lambda: meter_of("cpu")) if energy else None
+        meter = rapl if energy else None
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("")
 

@@ -1,4 +1,4 @@
-"""What the commands of `dcz` have in common: options, exit codes, errors in one line, progress."""
+"""The common parts of the commands of `dcz`: options, exit codes, errors in one line, progress."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def check_suffix(output: Path, *suffixes: str) -> None:
 
 @contextmanager
 def progress_of_bytes(what: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to be told the bytes done and all bytes: on a terminal a bar with the time left, elsewhere a
+    """Gives a function that takes the bytes done and all bytes: on a terminal a bar with the time left, elsewhere a
     line now and then.
     """
     if hidden:

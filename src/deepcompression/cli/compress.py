@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import deepcompression as dc
-from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
-from deepcompression.checkpoint.write import write_checkpoint
 from deepcompression.cli.common import (
     FileArgument,
     JsonOption,
@@ -27,23 +22,20 @@ from deepcompression.cli.common import (
     print_report,
     progress_of_bytes,
 )
-from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, has_target
+from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, goal_of
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
-from deepcompression.common.lock import WriteLock
+from deepcompression.convert.from_dcz import decompress_file
 from deepcompression.convert.to_dcz import compress_checkpoint
-from deepcompression.convert.with_inputs import Source
-from deepcompression.file.reader import DczFile
+from deepcompression.convert.with_inputs import compress_whole
 from deepcompression.pruning.criteria import Prune
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.sharing.grid import LIMITS
 from deepcompression.sharing.share_weights import Share
-from deepcompression.tensors.entry import TensorEntry
-from deepcompression.tensors.tensor import DenseTensor
 
 
-def compress(
+def compress_command(
     model: ModelArgument,
     output: OutOption,
     recipe: Annotated[str | None, typer.Option(help="A recipe's YAML file, or a preset's name.")] = None,
@@ -65,7 +57,7 @@ def compress(
     workers: Annotated[
         int | None, typer.Option(help="Tensors worked on at once.", show_default="as many as CPUs")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with work that was broken off.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted job.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,38 +70,30 @@ def compress(
         if workers is not None and workers < 1:
             raise ValueError(f"--workers is from 1 on; found {workers}")
         chosen = _recipe(recipe, density, bits, codebook_grid)
-        targeted = has_target(target_size, target_ratio, max_change)
-        if targeted or calibration is not None or model_factory is not None:
-            if targeted == (chosen is not None):
+        targets = target_size, target_ratio, max_change
+        goal = None if targets == (None, None, None) else goal_of(*targets)
+        if goal is not None or calibration is not None or model_factory is not None:
+            wanted = goal if chosen is None else chosen
+            if wanted is None or (goal is not None and chosen is not None):
                 raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
             if resume or workers is not None:
                 raise ValueError(
                     "--resume and --workers do not go with --calibration or a target: such work is done in memory, "
                     "as a whole"
                 )
-            with WriteLock(output):
-                whole = Source(model, calibration, model_factory)
-                if chosen is not None:
-                    whole.compress(output, chosen, profile)
-                else:
-                    whole.carry_out(whole.plan(profile, target_size, target_ratio, max_change), output, profile)
-            _tell(output, whole.notes, quiet, as_json)
-            return
-        with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:
-            notes = [
-                *source.notes,
-                *compress_checkpoint(
-                    source, output, chosen, profile=profile, workers=workers, progress=tell, resume=resume
-                ),
-            ]
-        _tell(output, notes, quiet, as_json)
-
-
-def _tell(output: Path, notes: list[str], quiet: bool, as_json: bool) -> None:
-    for note in [] if as_json else notes:
-        complain(f"note: {note}")
-    if not quiet:
-        print_report(output, as_json, notes=notes)
+            notes = compress_whole(model, output, wanted, profile, calibration, model_factory)
+        else:
+            with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:
+                notes = [
+                    *source.notes,
+                    *compress_checkpoint(
+                        source, output, chosen, profile=profile, workers=workers, progress=tell, resume=resume
+                    ),
+                ]
+        for note in [] if as_json else notes:
+            complain(f"note: {note}")
+        if not quiet:
+            print_report(output, as_json, notes=notes)
 
 
 def _recipe(recipe: str | None, density: float | None, bits: int | None, codebook_grid: str | None) -> Recipe | None:
@@ -131,7 +115,7 @@ def _recipe(recipe: str | None, density: float | None, bits: int | None, codeboo
     return Recipe(rules=(Rule(module="*", prune=prune, share=share),))
 
 
-def decompress(
+def decompress_command(
     file: FileArgument,
     output: OutOption,
     quiet: QuietOption = False,
@@ -141,33 +125,9 @@ def decompress(
     """Write the dense tensors of a .dcz file, bit for bit what was saved, as .safetensors, or as .onnx."""
     with errors_in_one_line():
         check_suffix(output, ".safetensors", ".onnx")
-        with DczFile(file, limit_bytes) as source:
-            total = sum(entry.nbytes for entry in source.entries.values())
-            if total > limit_bytes:
-                raise dc.FormatError(
-                    f"{file}: with its ties in full it takes {total} bytes, the limit is {limit_bytes}"
-                )
-            entries: dict[str, TensorEntry] = dict(source.entries)
-            graph = None
-            if GRAPH in entries and source.metadata.items() >= FORMAT.items():
-                del entries[GRAPH]
-                graph = source.read_dense(GRAPH).elements.tobytes()
-            with progress_of_bytes(file.name, quiet or as_json) as tell:
-                done = 0
-                held: dict[str, DenseTensor] = {}
-
-                def read(name: str) -> DenseTensor:
-                    nonlocal done
-                    tell(done, total)
-                    done += entries[name].nbytes
-                    if name not in held:
-                        # the last one stays for those that are tied to it, and goes before there is another
-                        held.clear()
-                        held[name] = source.read_dense(name, os.cpu_count() or 1)
-                    return held[name]
-
-                write_checkpoint(output, entries, read, source.metadata, graph)
-        size, count = output.stat().st_size, len(entries)
+        with progress_of_bytes(file.name, quiet or as_json) as tell:
+            count = decompress_file(file, output, limit_bytes=limit_bytes, progress=tell)
+        size = output.stat().st_size
         if as_json:
             print_json({"file": str(output), "tensors": count, "file_bytes": size})
         elif not quiet:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from deepcompression.calibration.plan import table
+from deepcompression.calibration.plan import Goal, curves, table
 from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_line, print_json
 from deepcompression.coding.coders import DEFAULT_PROFILE
-from deepcompression.convert.with_inputs import Source
-
-if TYPE_CHECKING:
-    pass
+from deepcompression.convert.with_inputs import open_whole
 
 CalibrationOption = Annotated[Path | None, typer.Option(help="Inputs of the model by name, an .npz file.")]
 
@@ -30,8 +28,20 @@ ChangeOption = Annotated[float | None, typer.Option(help="Largest relative chang
 ProfileOption = Annotated[str, typer.Option(help="The profile of the file: fast, small or paper.")]
 
 
-def has_target(size: str | None, ratio: float | None, most_change: float | None) -> bool:
-    return (size, ratio, most_change) != (None, None, None)
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
+
+
+def parse_size(text: str) -> int:
+    """`5MB`, `300 KiB`, `12345` -> bytes. Raises ValueError for anything else."""
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
+    if found is None or found[2].upper() not in _UNITS:
+        raise ValueError(f"a size is a number with B, KB, MB, GB, KiB, MiB or GiB; found {text!r}")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def goal_of(size: str | None, ratio: float | None, change: float | None) -> Goal:
+    """The target that the options give. Raises ValueError for none, for two, and for one that makes no sense."""
+    return Goal.of(None if size is None else parse_size(size), ratio, change)
 
 
 def plan_command(
@@ -49,7 +59,8 @@ def plan_command(
     with errors_in_one_line():
         if output is not None and output.suffix not in (".yaml", ".yml"):
             raise ValueError(f"{output}: the output of this command is a .yaml file")
-        found = Source(model, calibration, model_factory).plan(profile, target_size, target_ratio, max_change)
+        goal = goal_of(target_size, target_ratio, max_change)
+        found = open_whole(model, calibration, model_factory).plan(goal, profile)
         if output is not None:
             output.write_text(found.recipe.to_yaml())
         if as_json:
@@ -67,7 +78,7 @@ def sensitivity_command(
 ) -> None:
     """Show, for each tensor alone, what it takes and changes at each of a ladder of penalties."""
     with errors_in_one_line():
-        lines = Source(model, calibration, model_factory).sensitivity(profile)
+        lines = curves(open_whole(model, calibration, model_factory).problem(), profile=profile)
         if as_json:
             print_json({"tensors": [line._asdict() for line in lines]})
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from deepcompression.pruning.criteria import CRITERIA, Select
 from deepcompression.recipe.groups import check_finite, prune_groups
@@ -13,9 +12,6 @@ from deepcompression.recipe.rule import Rule
 from deepcompression.sharing.share_weights import share_weights
 from deepcompression.tensors.slices import Weights, packed, spans, unpacked
 from deepcompression.tensors.tensor import DenseTensor, Tensor
-
-if TYPE_CHECKING:
-    pass
 
 
 def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.PathLike[str]) -> dict[str, Tensor]:

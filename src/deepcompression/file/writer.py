@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from deepcompression.coding.coder import Part
 from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, Kept, check_profile, encode_to, join
@@ -32,25 +33,51 @@ def save_tensors(
     if unknown := set(how or {}) - set(tensors):
         raise ValueError(f"no tensor is named {', '.join(sorted(unknown))}, whose encoding is given")
     check_profile(profile)
-    payloads: list[bytes] = []
+    made: dict[str, Encoded | Tie] = {}
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tie):
+            made[name] = encoded(name, tensor, (how or {}).get(name), profile)
+        elif isinstance(made.get(tensor.to), Encoded):
+            made[name] = tensor
+        else:
+            raise ValueError(f"{name} is tied to {tensor.to}, which is not an earlier tensor of its own")
+    write_encoded(path, made, metadata or {})
+
+
+class Encoded(NamedTuple):
+    """A tensor as a file holds it."""
+
+    entry: Entry
+    payload: bytes
+
+
+def encoded(name: str, tensor: Tensor, how: Encode | None = None, profile: str = DEFAULT_PROFILE) -> Encoded:
+    """Encodes one tensor. Raises what `save_tensors` does."""
+    if not isinstance(tensor, DenseTensor | CompressedTensor):
+        raise TypeError(f"{name} is of type {type(tensor).__name__}; make it a tensor by DenseTensor.from_numpy")
+    coder, payload = encode_named(join, name, tensor, how, profile)
+    entry = Entry(name, tensor.dtype, tensor.shape, coder=coder, length=len(payload), checksum=checksum(payload))
+    return Encoded(entry, payload)
+
+
+def entries_of(tensors: Mapping[str, Encoded | Tie]) -> list[Entry]:
+    """The entries of a file's tensors, in their order; a tied one stands behind its own."""
     entries: dict[str, Entry] = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, Tie):
-            own = entries.get(tensor.to)
-            if own is None or own.tied_to is not None:
-                raise ValueError(f"{name} is tied to {tensor.to}, which is not an earlier tensor of its own")
-            entries[name] = replace(own, name=name, tied_to=own.name)
-            continue
-        if not isinstance(tensor, DenseTensor | CompressedTensor):
-            raise TypeError(f"{name} is of type {type(tensor).__name__}; make it a tensor by DenseTensor.from_numpy")
-        coder, payload = encode_named(join, name, tensor, (how or {}).get(name), profile)
-        payloads.append(payload)
-        entries[name] = Entry(
-            name, tensor.dtype, tensor.shape, coder=coder, length=len(payload), checksum=checksum(payload)
-        )
+            entries[name] = replace(entries[tensor.to], name=name, tied_to=tensor.to)
+        else:
+            entries[name] = tensor.entry
+    return list(entries.values())
+
+
+def write_encoded(
+    path: str | os.PathLike[str], tensors: Mapping[str, Encoded | Tie], metadata: Mapping[str, str]
+) -> None:
+    """Writes a file of encoded tensors, as `save_tensors` does."""
     with atomic_path(path) as partial, partial.open("wb") as file:
-        file.write(write_head(entries.values(), metadata or {}))
-        file.writelines(payloads)
+        file.write(write_head(entries_of(tensors), metadata))
+        file.writelines(tensor.payload for tensor in tensors.values() if isinstance(tensor, Encoded))
 
 
 def encode_named(

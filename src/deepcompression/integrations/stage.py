@@ -13,9 +13,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.common.messages import listed
 from deepcompression.recipe.recipe import Recipe
-from deepcompression.recipe.targets import module_name, plain_name, targets_of
-from deepcompression.training.attach import chain
+from deepcompression.recipe.targets import plain_name, targets_of
+from deepcompression.training.attach import chain, state_key
 from deepcompression.training.parametrizations import Codebook, Mask
 from deepcompression.training.prune_model import Pruner
 from deepcompression.training.ranks import Ranks
@@ -23,7 +24,7 @@ from deepcompression.training.save_load import save_together
 
 
 class Stage:
-    """What every callback is made from.
+    """The common part of all callbacks.
 
     pruner   what `prune` or `resume` gave: moved with each step of the optimizer, but for the schedule `rounds`, whose
              steps are taken between trainings; None once the model is shared
@@ -96,7 +97,7 @@ def density(model: nn.Module) -> float:
 def refuse_other_stages(model: nn.Module) -> RemovableHandle:
     """From now on `load_state_dict` of the model, or of what wraps it, raises ValueError, before anything has changed,
     for a state in which a tensor is plain, pruned or shared and in the model it is not; trainers that load without
-    `strict` would go on with the weights that they have.
+    `strict` would continue with the weights that they have.
     """
     register: Callable[..., RemovableHandle] = model.register_load_state_dict_pre_hook
     return register(_refuse)
@@ -112,15 +113,14 @@ def _refuse(model: nn.Module, state: Mapping[str, Any], prefix: str, *rest: obje
             if present and found and found != present:
                 problems.append(f"{name} is {found} in the checkpoint, {present} in the model")
     if problems:
-        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise ValueError(
-            f"the checkpoint is of another stage or recipe: {'; '.join(problems[:8])}{more}. Prune or share the "
+            f"the checkpoint is of another stage or recipe: {listed(problems, separator='; ')}. Prune or share the "
             "model by the recipe of the checkpoint before it is loaded, or begin in a new folder"
         )
 
 
 def _stage_of(parametrizations: list[nn.Module]) -> str | None:
-    """What a tensor is, or None if others have parametrized it."""
+    """The stage of a tensor, or None if others have parametrized it."""
     if not parametrizations:
         return "plain"
     names = {Mask: "pruned", Codebook: "shared"}
@@ -128,11 +128,9 @@ def _stage_of(parametrizations: list[nn.Module]) -> str | None:
 
 
 def _stage_in(keys: Set[str], name: str) -> str | None:
-    """What a tensor is in a state, or None if it is not there: a state may be a part, or hold one of tied names."""
-    head, local = module_name(name), name.rpartition(".")[2]
-    parts = f"{head}.parametrizations.{local}.0.".removeprefix(".")
-    if parts + "codes" in keys:
+    """The stage of a tensor in a state, or None if it is missing: a state may be a part, or hold one of tied names."""
+    if state_key(name, "0.codes") in keys:
         return "shared"
-    if parts + "mask" in keys:
+    if state_key(name, "0.mask") in keys:
         return "pruned"
     return "plain" if name in keys else None

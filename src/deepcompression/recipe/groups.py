@@ -43,7 +43,7 @@ def check_finite(name: str, weights: Weights) -> None:
 
 
 def recipe_digest(recipe: Recipe, prune: Prune, targets: Iterable[Target]) -> int:
-    """64 bits that tell of all that masks depend on beside the weights: the schedule, the seed, the rule's `prune`, and
+    """64 bits from all that masks depend on beside the weights: the schedule, the seed, the rule's `prune`, and
     the tensors of the rule where their masks depend on each other.
     """
     together = CRITERIA[prune.criterion].together or prune.criterion == "random"

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from deepcompression.coding.coders import Encode
+from deepcompression.common.messages import aligned, listed
 from deepcompression.common.settings import RecipePart
 from deepcompression.pruning.criteria import Prune, survivor_count
 from deepcompression.pruning.schedule import OneShot, Schedule
@@ -33,7 +34,7 @@ class Match(NamedTuple):
 
 
 class Recipe(RecipePart):
-    """Rules, of which the first that selects a tensor wins; what no rule selects is kept as it is.
+    """Rules: the first that selects a tensor wins; tensors that no rule selects stay as they are.
 
     Read from YAML by `Recipe.load`; unknown keys are errors. `seed` feeds whatever is drawn at random.
     """
@@ -97,7 +98,7 @@ class Recipe(RecipePart):
         selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
         first = {numbers[0] for numbers in selected if numbers}
         for number, rule in enumerate(self.rules):
-            # whether a rule by type may select nothing, only a model can tell
+            # only a model shows whether a rule by type selects nothing
             if number not in first and not (rule.optional and (rule.type is None or _has_modules(targets))):
                 taken = [target.name for target, numbers in zip(targets, selected, strict=True) if number in numbers]
                 raise ValueError(self._no_match(number, rule, targets, taken))
@@ -108,14 +109,14 @@ class Recipe(RecipePart):
 
     def _no_match(self, number: int, rule: Rule, targets: list[Target], taken: list[str]) -> str:
         if taken:
-            return f"rule {number + 1} ({rule}) comes too late: earlier rules took {_list(taken)}; put it before them"
+            return f"rule {number + 1} ({rule}) comes too late: earlier rules took {listed(taken)}; put it before them"
         if rule.type is not None and not _has_modules(targets):
             return f"rule {number + 1} ({rule}) selects by type, which only a model can tell: use module or tensor"
         names = [name for target in targets if target.floating and target.trained is not False for name in target.names]
         hint = (
             "" if rule.tensor else " (module and type select tensors of at least two dimensions; name others by tensor)"
         )
-        return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {_list(names)}"
+        return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {listed(names) or 'no weights'}"
 
     def explain(self, model: Module | Mapping[str, Described]) -> None:
         """Prints `describe`."""
@@ -130,19 +131,12 @@ class Recipe(RecipePart):
             number = "-" if rule is None else str(self.rules.index(rule) + 1)
             shape = "x".join(map(str, target.shape)) or "scalar"
             rows.append((" = ".join(target.names), shape, f"{target.count:,}", number, _describe(rule, target)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        return aligned(rows)
 
 
 def _has_modules(targets: list[Target]) -> bool:
     """Whether these are the tensors of a model, not of a checkpoint."""
     return any(target.places for target in targets)
-
-
-def _list(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "no weights"
 
 
 def _describe(rule: Rule | None, target: Target) -> str:

@@ -92,7 +92,7 @@ def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
 
 
 def _described(module: Module, local: str) -> tuple[Any, Any]:
-    """Shape and dtype of a weight; a mask or codebook of ours tells them without being computed."""
+    """Shape and dtype of a weight; a mask or codebook of ours knows them without being computed."""
     found = getattr(module, "parametrizations", {})
     ours = [p for p in found[local] if hasattr(p, "weight_shape")] if local in found else []
     if len(ours) == 1 == len(found[local]):
@@ -101,7 +101,7 @@ def _described(module: Module, local: str) -> tuple[Any, Any]:
     return tensor.shape, tensor.dtype
 
 
-# class of what is put around a module -> its attribute that holds it
+# class of a wrapper -> its attribute that holds the module
 _WRAPPERS = {
     "DistributedDataParallel": "module",
     "DataParallel": "module",
@@ -112,7 +112,7 @@ _WITHIN = ("_orig_mod", "_checkpoint_wrapped_module")
 
 
 def wrappers(model: Module) -> Iterator[Module]:
-    """What DistributedDataParallel and torch.compile have put around a model, from the outside to the inside."""
+    """The wrappers that DistributedDataParallel and torch.compile have put around a model, the outermost first."""
     inside = _inside(model)
     while inside is not None:
         yield model
@@ -144,7 +144,7 @@ def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
 
 
 def pruned_by_torch(module: Module) -> set[str]:
-    """The names of tensors that torch.nn.utils.prune makes anew from `x_orig` and `x_mask` before each forward."""
+    """The names of tensors that torch.nn.utils.prune computes from `x_orig` and `x_mask` before each forward."""
     hooks = module._forward_pre_hooks.values()
     return {str(hook._tensor_name) for hook in hooks if hasattr(hook, "_tensor_name") and hasattr(hook, "apply_mask")}
 

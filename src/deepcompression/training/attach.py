@@ -10,9 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from deepcompression.recipe.targets import PARAMETER_ORDER, Target, pruned_by_torch, wrappers
+from deepcompression.recipe.targets import PARAMETER_ORDER, Target, module_name, pruned_by_torch, wrappers
 from deepcompression.training.parametrizations import Codebook, Mask, masked
 from deepcompression.training.sharded import home, is_sharded, plain_class, whole
+
+# The parts of a tensor in a state_dict, as torch names them: the trained parameter, and the parametrization's buffers.
+MASK_PARTS = ("original", "0.mask", "0.step", "0.recipe")
+CODEBOOK_PARTS = ("original", "0.positions", "0.codes")
+
+
+def state_key(name: str, part: str) -> str:
+    """The key of a part of a tensor: `fc1.parametrizations.weight.0.mask`; the tensor's own name for no part."""
+    module, local = module_name(name), name.rpartition(".")[2]
+    return f"{module}.parametrizations.{local}.{part}".removeprefix(".") if part else name
 
 
 def _list_on(module: nn.Module, local: str) -> parametrize.ParametrizationList:
@@ -31,7 +41,7 @@ def is_pruned_by_torch(target: Target) -> bool:
 
 
 def parametrization(target: Target) -> Mask | Codebook | None:
-    """What stands on a target: its mask, its codebook, or nothing. Raises ValueError for a parametrization of another
+    """The mask or codebook on a target, or None. Raises ValueError for a parametrization of another
     kind.
     """
     if is_pruned_by_torch(target):
@@ -120,7 +130,7 @@ def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
     """Puts a mask on a target in every place, or changes the one that is there; the parameter keeps its identity, and
     is zero wherever the old mask or the new one is False.
 
-    step, recipe  what the mask's buffers of these names tell
+    step, recipe  the values of the mask's buffers of these names
     """
     parameter = original(target)
     present = parametrization(target)
@@ -204,7 +214,7 @@ def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
 
 
 def _reorder(named: dict[str, Any], order: Iterable[str]) -> None:
-    """Parameters are numbered by optimizers: their order must tell of the stage alone, not of the way there."""
+    """Parameters are numbered by optimizers: their order must depend on the stage alone, not on the way there."""
     for name in order:
         if name in named:
             named[name] = named.pop(name)
@@ -231,7 +241,7 @@ def _remove(module: nn.Module, local: str, dense: bool = True) -> None:
 
 def _forget_flat_weights(module: nn.RNNBase, args: object, output: object) -> None:
     """A recurrent module keeps the weights of its last forward: freed from their graph, it can be copied. The next
-    forward collects them anew, since the module sees that they have changed.
+    forward collects them again, since the module sees that they have changed.
     """
     module._flat_weights = [None if weight is None else weight.detach() for weight in module._flat_weights]
     gone = weakref.ref(nn.Parameter(torch.empty(0)))

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from deepcompression.checkpoint.torchao import parts_of
+from deepcompression.common.messages import listed
 from deepcompression.recipe.targets import Target, targets_of, unwrapped
 from deepcompression.tensors.entry import TensorEntry, Tie
 from deepcompression.tensors.from_torch import DTYPE_NAMES, from_torch
@@ -119,6 +120,5 @@ def check_fit(
         elif written_to and place.is_meta:
             problems.append(f"{name} has no memory in the model (it is on the device meta)")
     if problems:
-        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise ValueError(f"{where} does not fit the model: {'; '.join(problems[:8])}{more}")
+        raise ValueError(f"{where} does not fit the model: {listed(problems, separator='; ')}")
     return places

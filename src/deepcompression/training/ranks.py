@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from deepcompression.common.messages import listed
 from deepcompression.recipe.targets import unwrapped, wrappers
 
 if TYPE_CHECKING:
@@ -170,13 +171,11 @@ def _disagreement(everyone: list[_Told]) -> Exception:
     other = {rank: found for rank, found in enumerate(rest, 1) if found != first}
     names = dict.fromkeys(name for found in [first, *other.values()] for name in found)
     differing = [name for name in names if any(found.get(name) != first.get(name) for found in other.values())]
-    listed = ", ".join(differing[:8]) + (f" and {len(differing) - 8} more" if len(differing) > 8 else "")
     return ValueError(
-        f"{listed}: {_ranks(list(other))} would change otherwise than rank 0; nothing was changed on any rank. All "
-        "must have the same weights, masks and recipe: start them from the same checkpoint"
+        f"{listed(differing)}: {_ranks(list(other))} would change otherwise than rank 0; nothing was changed on any "
+        "rank. All must have the same weights, masks and recipe: start them from the same checkpoint"
     )
 
 
 def _ranks(ranks: list[int]) -> str:
-    listed = ", ".join(map(str, ranks[:8])) + (f" and {len(ranks) - 8} more" if len(ranks) > 8 else "")
-    return f"rank {listed}" if len(ranks) == 1 else f"ranks {listed}"
+    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {listed(ranks)}"

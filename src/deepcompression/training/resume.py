@@ -1,4 +1,4 @@
-"""A model built anew, brought to the stage of a `state_dict`."""
+"""A newly built model, brought to the stage of a `state_dict`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def resume(
     model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | str | os.PathLike[str] | None = None
 ) -> Pruner | None:
-    """Brings a model built anew into the stage of a `state_dict` taken from a pruned or shared one, and loads it.
+    """Brings a newly built model into the stage of a `state_dict` taken from a pruned or shared one, and loads it.
 
     With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1. An
     optimizer numbers parameters as it finds them: make it before `resume` if the one that was saved was made before

@@ -1,4 +1,4 @@
-"""Checkpoints in mid-stage: a `state_dict` with masks and codebooks loaded into a model built anew."""
+"""Checkpoints in mid-stage: a `state_dict` with masks and codebooks loaded into a newly built model."""
 
 from __future__ import annotations
 
@@ -10,21 +10,29 @@ import torch
 from torch import nn
 
 from deepcompression.common.binary import digest
-from deepcompression.recipe.targets import Target, module_name, plain_name, targets_of
+from deepcompression.common.messages import listed
+from deepcompression.recipe.targets import Target, plain_name, targets_of
 from deepcompression.sharing.grid import LIMITS, grid_of
 from deepcompression.tensors.from_torch import from_torch
 from deepcompression.tensors.tensor import CompressedTensor
-from deepcompression.training.attach import attach_codebook, attach_mask, check_replaceable, original, parametrization
+from deepcompression.training.attach import (
+    CODEBOOK_PARTS,
+    MASK_PARTS,
+    attach_codebook,
+    attach_mask,
+    check_replaceable,
+    original,
+    parametrization,
+    state_key,
+)
 from deepcompression.training.sharded import fill
 
 State = Mapping[str, torch.Tensor]
 
-# the parts that a tensor has in a state_dict in each stage, as torch calls those of a parametrized tensor
+# the one part of a tensor that is neither pruned nor shared
 _PLAIN = ("",)
-_MASKED = ("original", "0.mask", "0.step", "0.recipe")
-_SHARED = ("original", "0.positions", "0.codes")
 _HINTS = {"0.recipe": " (an older version wrote no digest of its recipe: prune anew)"}
-# beside _SHARED, the part that tells of a codebook's grid -> its name
+# beside CODEBOOK_PARTS, the part that shows a codebook's grid -> its name
 _GRIDS = {f"0.{grid}": grid for grid in LIMITS}
 
 
@@ -36,7 +44,7 @@ class Found(NamedTuple):
 
     @property
     def mark(self) -> tuple[int, int] | None:
-        """Step and digest of the recipe that its mask tells; None for what has no mask."""
+        """Step and digest of the recipe in its mask; None for a tensor without a mask."""
         return (int(self.parts["0.step"]), int(self.parts["0.recipe"])) if "0.mask" in self.parts else None
 
     @property
@@ -64,7 +72,7 @@ def find(model: nn.Module, state: State) -> list[Found]:
         # where weights are tied, a checkpoint may hold them under one of their names only
         stages = {name: stage for name in target.names if (stage := _stage(name, state))}
         for name, stage in stages.items() or [(target.name, _PLAIN)]:
-            keys = {part: _key(name, part) for part in stage}
+            keys = {part: state_key(name, part) for part in stage}
             known.update(keys.values())
             missing = [f"{key} is missing{_HINTS.get(part, '')}" for part, key in keys.items() if key not in state]
             problems += missing
@@ -74,8 +82,7 @@ def find(model: nn.Module, state: State) -> list[Found]:
     problems += [f"{key} is not in the model" for key in state if key not in known]
     problems += _untied(found)
     if problems:
-        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
-        raise ValueError(f"the checkpoint does not fit the model: {'; '.join(problems[:8])}{more}")
+        raise ValueError(f"the checkpoint does not fit the model: {listed(problems, separator='; ')}")
     if shared := [each.target for each in found if each.is_shared]:
         check_replaceable(model, shared, "resume")
     return list({id(each.target): each for each in found}.values())
@@ -102,23 +109,17 @@ def _plain_names(model: nn.Module, state: State) -> State:
     return state
 
 
-def _key(name: str, part: str) -> str:
-    """The key of a part of a tensor: `fc1.parametrizations.weight.0.mask`, or its plain name."""
-    module, local = module_name(name), name.rpartition(".")[2]
-    return f"{module}.parametrizations.{local}.{part}".removeprefix(".") if part else name
-
-
 def _stage(name: str, state: State) -> tuple[str, ...] | None:
     """The parts that a name ought to have in the state, or None if it has not any."""
-    if _key(name, "0.positions") in state or _key(name, "0.codes") in state:
-        return _SHARED + tuple(part for part in _GRIDS if _key(name, part) in state)
-    if any(_key(name, part) in state for part in _MASKED):
-        return _MASKED
+    if state_key(name, "0.positions") in state or state_key(name, "0.codes") in state:
+        return CODEBOOK_PARTS + tuple(part for part in _GRIDS if state_key(name, part) in state)
+    if any(state_key(name, part) in state for part in MASK_PARTS):
+        return MASK_PARTS
     return _PLAIN if name in state else None
 
 
 def _misfits(found: Found) -> list[str]:
-    """What is wrong with shapes, dtypes and values of a tensor's parts."""
+    """The mistakes in shapes, dtypes and values of a tensor's parts."""
     target, parts = found
     dtype = original(target).dtype
     if original(target).is_meta:
@@ -147,7 +148,7 @@ def _describe(tensor: torch.Tensor) -> str:
 
 def _compressed(target: Target, parts: Mapping[str, torch.Tensor]) -> CompressedTensor:
     """Checks, by making a CompressedTensor of them, that the parts of a codebook belong together."""
-    centroids, positions, codes = (from_torch(target.name, parts[part]) for part in _SHARED)
+    centroids, positions, codes = (from_torch(target.name, parts[part]) for part in CODEBOOK_PARTS)
     return CompressedTensor(target.shape, positions.elements, centroids.elements, codes.elements, centroids.dtype)
 
 

@@ -1,0 +1,102 @@
+"""A `.dcz` file -> a checkpoint, or checked and compared with one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
+from deepcompression.checkpoint.open import open_checkpoint
+from deepcompression.checkpoint.other_tools import recognise
+from deepcompression.checkpoint.write import write_checkpoint
+from deepcompression.common.binary import LIMIT_BYTES, FormatError
+from deepcompression.file.reader import DczFile
+from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.tensor import DenseTensor
+
+
+def decompress_file(
+    path: Path, output: Path, *, limit_bytes: int = LIMIT_BYTES, progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Writes the dense tensors of a file, bit for bit what was saved, as .safetensors or .onnx. Gives their number.
+
+    progress  is called with the bytes of the tensors that are done and of all
+
+    Raises FormatError for a bad file and for tensors beyond `limit_bytes`, and what `write_checkpoint` raises.
+    """
+    with DczFile(path, limit_bytes) as source:
+        total = sum(entry.nbytes for entry in source.entries.values())
+        if total > limit_bytes:
+            raise FormatError(f"{path}: with its ties in full it takes {total} bytes, the limit is {limit_bytes}")
+        entries: dict[str, TensorEntry] = dict(source.entries)
+        graph = None
+        if GRAPH in entries and source.metadata.items() >= FORMAT.items():
+            del entries[GRAPH]
+            graph = source.read_dense(GRAPH).elements.tobytes()
+        done = 0
+        held: dict[str, DenseTensor] = {}
+
+        def read(name: str) -> DenseTensor:
+            nonlocal done
+            if progress is not None:
+                progress(done, total)
+            done += entries[name].nbytes
+            if name not in held:
+                # the last one stays for those that are tied to it, and goes before there is another
+                held.clear()
+                held[name] = source.read_dense(name, os.cpu_count() or 1)
+            return held[name]
+
+        write_checkpoint(output, entries, read, source.metadata, graph)
+        return len(entries)
+
+
+class Verified(NamedTuple):
+    """A file that is sound.
+
+    tensors      their number
+    differences  from the checkpoint that it was compared with: a line each, sorted
+    """
+
+    tensors: int
+    differences: list[str]
+
+
+def verify_file(path: Path, against: Path | None = None, *, limit_bytes: int = LIMIT_BYTES) -> Verified:
+    """Checks every checksum, decodes every tensor, and compares them bit for bit with a checkpoint if one is given.
+
+    Raises FormatError for a bad file, and what `open_checkpoint` raises.
+    """
+    with DczFile(path, limit_bytes) as source:
+        if against is None:
+            for name, entry in source.entries.items():
+                if not entry.tied_to:
+                    source.read_dense(name)
+            return Verified(len(source.entries), [])
+        with recognise(open_checkpoint(against)) as other:
+            return Verified(len(source.entries), sorted(_differences(source, path, other, against)))
+
+
+def _differences(source: DczFile, path: Path, other: Checkpoint, against: Path) -> Iterator[str]:
+    for name, entry in source.entries.items():
+        if name in other.entries:
+            theirs = other.read(other.entries[name].tied_to or name)
+            if difference := _difference(source.read_dense(name), theirs):
+                yield f"{name} {difference}"
+        elif name == GRAPH and other.graph is not None:
+            if source.read_dense(name).elements.tobytes() != other.graph:
+                yield f"{name} has other elements"
+        else:
+            if not entry.tied_to:
+                source.read_dense(name)
+            yield f"{name} is only in {path}"
+    yield from (f"{name} is only in {against}" for name in other.entries.keys() - source.entries.keys())
+
+
+def _difference(ours: DenseTensor, theirs: DenseTensor) -> str | None:
+    if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+        return f"is {list(ours.shape)} of {ours.dtype}, expected {list(theirs.shape)} of {theirs.dtype}"
+    return "has other elements" if ours.elements.tobytes() != theirs.elements.tobytes() else None

@@ -1,0 +1,101 @@
+"""A torch model, made by a user's function and filled from a checkpoint, with its calibration inputs."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deepcompression.calibration.calibrate import calibrate
+from deepcompression.calibration.plan_problem import Problem
+from deepcompression.convert.with_inputs import Whole
+from deepcompression.recipe.recipe import Recipe
+from deepcompression.tensors.dtypes import Array
+from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.from_torch import to_torch
+from deepcompression.tensors.tensor import Tensor
+from deepcompression.training.model_tensors import metadata_of
+from deepcompression.training.save_load import save
+
+# How many inputs the model is given at once.
+_BATCH = 32
+
+
+class TorchWithInputs(Whole):
+    """A checkpoint whose model a function makes, with its calibration inputs by name.
+
+    factory  `package.module:function`, which makes the model
+    """
+
+    def __init__(self, model: Path, inputs: Mapping[str, Array], factory: str) -> None:
+        super().__init__(model)
+        self.module = _filled(factory, self.tensors, str(model))
+        self.metadata = metadata_of(self.module) | self.metadata
+        self.batches = _batches(inputs)
+
+    def problem(self) -> Problem:
+        return Problem.of_model(self.module, self.batches, self.exact)
+
+    def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
+        recipe = self.keeping(recipe)
+        calibrate(self.module, recipe, self.batches)
+        save(self.module, output, recipe, self.metadata, profile)
+
+
+def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> torch.nn.Module:
+    """The model that a factory makes, filled from a checkpoint."""
+    module, colon, function = factory.partition(":")
+    what = f"--model is package.module:factory, which {factory} is not"
+    if not (module and colon and function):
+        raise ValueError(f"{what}: name the module and its function, with a colon between them")
+    # as `python -m` does, so that a user's own file is found
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        make = getattr(importlib.import_module(module), function)
+    # a user's own code may raise anything
+    except Exception as error:
+        raise ValueError(f"{what}: {_said(error)}") from error
+    if not callable(make):
+        raise ValueError(f"{what}: {function} is a {type(make).__name__}, expected a function without arguments")
+    try:
+        made = make()
+    except Exception as error:
+        raise ValueError(f"--model {factory} failed when it was called without arguments: {_said(error)}") from error
+    if not isinstance(made, torch.nn.Module):
+        raise ValueError(f"--model {factory} gave a {type(made).__name__}, not a torch.nn.Module")
+    try:
+        own = {name: to_torch(each.dense()) for name, each in tensors.items() if not isinstance(each, Tie)}
+        ties = {name: own[each.to] for name, each in tensors.items() if isinstance(each, Tie)}
+        made.load_state_dict(own | ties)
+    except RuntimeError as error:
+        raise ValueError(f"{where} does not fit the model of {factory}: {error}") from None
+    return made
+
+
+def _said(error: Exception) -> str:
+    """With the place where a user's own code raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def _batches(inputs: Mapping[str, Array]) -> list[Any]:
+    """Arrays by name -> batches for a torch model: `arr_0`, `arr_1` are positional, as numpy.savez names them."""
+    lengths = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
+    if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):
+        raise ValueError(f"calibration inputs need one number of rows, and some: found {lengths}")
+    positional = all(re.fullmatch(r"arr_[0-9]+", name) for name in inputs)
+    names = sorted(inputs, key=lambda name: int(name[4:])) if positional else list(inputs)
+    batches: list[Any] = []
+    for start in range(0, length, _BATCH):
+        parts = {name: torch.from_numpy(inputs[name][start : start + _BATCH]) for name in names}
+        batches.append(tuple(parts.values()) if positional else parts)
+    return batches

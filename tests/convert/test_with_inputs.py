@@ -1,0 +1,74 @@
+"""Checkpoints compressed as a whole: read once, encoded once for their file, by inputs or without."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from deepcompression.calibration.plan import Goal
+from deepcompression.checkpoint import write_tensors
+from deepcompression.convert.with_inputs import compress_whole, open_whole, read_inputs
+from deepcompression.file import writer
+from deepcompression.file.reader import DczFile
+from deepcompression.tensors.tensor import DenseTensor
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    rng = np.random.Generator(np.random.PCG64(0))
+    arrays = {
+        "a.weight": rng.standard_normal((60, 70)),
+        "b.weight": rng.standard_normal((40, 50)),
+        "b.bias": np.ones(40),
+    }
+    tensors = {name: DenseTensor.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+    write_tensors(tmp_path / "m.safetensors", tensors, {"made by": "tests"})
+    return tmp_path / "m.safetensors"
+
+
+@pytest.mark.parametrize("goal", [Goal(None, 6, None), Goal(24_000, None, None), Goal(None, None, 0.1)])
+def test_the_file_of_a_plan_is_written_from_what_was_measured(goal, checkpoint, tmp_path, monkeypatch):
+    """The size is met where weights are left as they are, too."""
+    whole = open_whole(checkpoint, None, None)
+    plan = whole.plan(goal, "fast")
+    monkeypatch.setattr(writer, "encoded", None)
+    whole.carry_out(plan, tmp_path / "m.dcz")
+    assert (tmp_path / "m.dcz").stat().st_size == plan.file_bytes
+    with DczFile(tmp_path / "m.dcz") as file:
+        assert file.metadata == {"made by": "tests"}
+        assert list(file.entries) == ["a.weight", "b.weight", "b.bias"]
+        for name in file.entries:
+            expected = plan.tensors.get(name, whole.own[name])
+            assert file[name].tobytes() == expected.numpy().tobytes()
+
+
+def test_an_onnx_model_is_opened_once(tmp_path):
+    from tests.calibration.test_onnx_network import deep
+
+    model, _, x = deep()
+    (tmp_path / "m.onnx").write_bytes(model)
+    np.savez(tmp_path / "x.npz", x=x)
+    opened, watching = [], True
+
+    def watch(event, arguments):
+        if watching and event == "open" and str(arguments[0]).endswith("m.onnx"):
+            opened.append(arguments[0])
+
+    sys.addaudithook(watch)
+    try:
+        compress_whole(tmp_path / "m.onnx", tmp_path / "m.dcz", Goal(3000, None, None), "fast", tmp_path / "x.npz")
+    finally:
+        watching = False
+    assert len(opened) == 1
+    assert 0.98 * 3000 <= (tmp_path / "m.dcz").stat().st_size <= 3000
+
+
+def test_encrypted_inputs_are_refused_in_one_line(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.ones(3, np.float32))
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    # the flag of encryption, in the member's header and in the archive's index
+    data[data.index(b"PK\x03\x04") + 6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(ValueError, match=r"calibration inputs are arrays by name .*encrypted"):
+        read_inputs(tmp_path / "x.npz")
