@@ -103,4 +103,21 @@ auto unlocked(Work work) {
   return work();
 }
 
+// Bytes to decode: an array, or anything that the buffer protocol makes one of.
+struct Data : In<std::uint8_t> {
+  using In<std::uint8_t>::In;
+};
+
 }  // namespace dcz::python
+
+template <>
+struct nanobind::detail::type_caster<dcz::python::Data> {
+  NB_TYPE_CASTER(dcz::python::Data, const_name("typing_extensions.Buffer"))
+
+  bool from_python(handle source, std::uint32_t flags, cleanup_list* cleanup) noexcept {
+    make_caster<dcz::python::In<std::uint8_t>> array;
+    if (!array.from_python(source, flags, cleanup)) return false;
+    static_cast<dcz::python::In<std::uint8_t>&>(value) = std::move(array.value);
+    return true;
+  }
+};

@@ -35,8 +35,7 @@ nb::bytes pack_table(const In<std::uint8_t>& lengths) {
   return to_bytes(unlocked([&] { return dcz::pack_table(view(lengths)); }));
 }
 
-std::pair<Out<std::uint8_t>, std::size_t> unpack_table(const In<std::uint8_t>& data, std::size_t offset,
-                                                       std::size_t alphabet) {
+std::pair<Out<std::uint8_t>, std::size_t> unpack_table(const Data& data, std::size_t offset, std::size_t alphabet) {
   const auto lengths = unlocked([&] { return dcz::unpack_table(view(data), offset, alphabet); });
   return {to_array(lengths), offset};
 }
@@ -49,7 +48,7 @@ nb::bytes encode_symbols(const In<std::uint16_t>& symbols, const In<std::uint8_t
   return to_bytes(unlocked([&] { return dcz::encode_symbols(view(symbols), view(lengths)); }));
 }
 
-Out<std::uint16_t> decode_symbols(const In<std::uint8_t>& data, std::size_t offset, std::size_t length,
+Out<std::uint16_t> decode_symbols(const Data& data, std::size_t offset, std::size_t length,
                                   const In<std::uint8_t>& lengths, std::size_t count) {
   Result<std::uint16_t> symbols(count);
   unlocked([&] { dcz::decode_symbols(view(data), offset, length, view(lengths), symbols.span()); });
@@ -64,8 +63,8 @@ nb::bytes encode_block(const In<std::uint8_t>& symbols) {
   return to_bytes(unlocked([&] { return dcz::encode_block(view(symbols)); }));
 }
 
-std::pair<Out<std::uint8_t>, std::size_t> decode_block(const In<std::uint8_t>& data, std::size_t offset,
-                                                       std::size_t count, std::size_t alphabet, unsigned threads) {
+std::pair<Out<std::uint8_t>, std::size_t> decode_block(const Data& data, std::size_t offset, std::size_t count,
+                                                       std::size_t alphabet, unsigned threads) {
   if (alphabet < 1 || alphabet > 256) throw std::invalid_argument("a block's alphabet has 1 to 256 symbols");
   Result<std::uint8_t> symbols(count);
   unlocked([&] { dcz::decode_block(view(data), offset, symbols.span(), alphabet, threads); });
@@ -77,8 +76,8 @@ nb::bytes pack_ascending(const In<std::uint64_t>& values, unsigned width) {
   return to_bytes(dcz::pack_ascending(view(values), width));
 }
 
-std::pair<Out<std::uint64_t>, std::size_t> unpack_ascending(const In<std::uint8_t>& data, std::size_t offset,
-                                                            std::size_t count, unsigned width) {
+std::pair<Out<std::uint64_t>, std::size_t> unpack_ascending(const Data& data, std::size_t offset, std::size_t count,
+                                                            unsigned width) {
   check_width(width);
   const auto values = dcz::unpack_ascending(view(data), offset, count, width);
   return {to_array(values), offset};
@@ -100,8 +99,8 @@ dcz::Survivors survivors_of(const In<std::uint8_t>& bitmap, std::size_t dense_by
   return {view(bitmap), size};
 }
 
-std::size_t decode_planes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
-                          unsigned item_bytes, bool is_float, const InOut<std::uint8_t>& dense, unsigned threads) {
+std::size_t decode_planes(const Data& data, std::size_t offset, const In<std::uint8_t>& bitmap, unsigned item_bytes,
+                          bool is_float, const InOut<std::uint8_t>& dense, unsigned threads) {
   unlocked([&] {
     dcz::decode_planes(view(data), offset, survivors_of(bitmap, dense.size(), item_bytes), item_bytes, is_float,
                        {dense.data(), dense.size()}, threads);
@@ -109,7 +108,7 @@ std::size_t decode_planes(const In<std::uint8_t>& data, std::size_t offset, cons
   return offset;
 }
 
-std::size_t decode_codes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
+std::size_t decode_codes(const Data& data, std::size_t offset, const In<std::uint8_t>& bitmap,
                          const In<std::uint8_t>& codebook, unsigned item_bytes, const InOut<std::uint8_t>& dense,
                          unsigned threads) {
   check_items(codebook.size(), item_bytes);
@@ -179,7 +178,7 @@ nb::bytes encode_mask(const In<std::uint8_t>& bitmap, const In<std::uint64_t>& s
       unlocked([&] { return dcz::encode_mask(dcz::Bitmap(view(bitmap), dcz::extent(view(shape))), view(shape)); }));
 }
 
-std::tuple<Out<std::uint8_t>, std::uint64_t, std::size_t> decode_mask(const In<std::uint8_t>& data, std::size_t offset,
+std::tuple<Out<std::uint8_t>, std::uint64_t, std::size_t> decode_mask(const Data& data, std::size_t offset,
                                                                       const In<std::uint64_t>& shape,
                                                                       unsigned threads) {
   std::uint64_t survivors = 0;
@@ -213,7 +212,7 @@ nb::bytes mix_encode(const std::vector<std::uint64_t>& shape, std::uint64_t surv
   return to_bytes(unlocked([&] { return dcz::mix_encode(tensor, view(codebook), view(bitmap), view(codes)); }));
 }
 
-std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> mix_decode(const In<std::uint8_t>& data,
+std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> mix_decode(const Data& data,
                                                                                 const std::vector<std::uint64_t>& shape,
                                                                                 std::uint64_t survivors,
                                                                                 unsigned centroids, unsigned width) {

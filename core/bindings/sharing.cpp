@@ -2,11 +2,13 @@
 // already.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -39,11 +41,13 @@ void count_magnitudes(const In<std::uint8_t>& elements, unsigned item_bytes, std
   unlocked([&] { dcz::count_magnitudes(view(elements), item_bytes, prefix, shift, {counts.data(), counts.size()}); });
 }
 
-nb::object recognise_shared(const In<std::uint8_t>& elements, unsigned item_bytes) {
+using Shared = std::tuple<Out<std::uint8_t>, Out<std::uint64_t>, Out<std::uint8_t>>;
+
+std::optional<Shared> recognise_shared(const In<std::uint8_t>& elements, unsigned item_bytes) {
   check_items(elements.size(), item_bytes);
   auto found = unlocked([&] { return dcz::recognise_shared(view(elements), item_bytes); });
-  if (!found) return nb::none();
-  return nb::make_tuple(own(std::move(found->bitmap)), to_array(found->distinct), own(std::move(found->codes)));
+  if (!found) return std::nullopt;
+  return Shared{own(std::move(found->bitmap)), to_array(found->distinct), own(std::move(found->codes))};
 }
 
 using Weights = std::optional<In<std::uint64_t>>;
