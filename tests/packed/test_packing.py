@@ -9,14 +9,63 @@ from deepcompression import _core
 from deepcompression.packed import multiply, packing
 from deepcompression.tensors.tensor import CompressedTensor
 
+# The form by how many vectors are multiplied at once, for 100 survivors a row and 16 centroids.
+CHOSEN = {
+    ("portable", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
+    ("portable", "int8"): {1: "factored", 2: "factored", 4: "factored", 5: "panel", 1000: "panel"},
+    ("avx2", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
+    ("avx2", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
+    ("avx512", "float32"): {1: "wide", 2: "window", 11: "window", 12: "panel", 1000: "panel"},
+    ("avx512", "int8"): {1: "wide", 2: "window", 47: "window", 48: "quad", 1000: "quad"},
+    ("neon", "float32"): {1: "window", 2: "panel", 1000: "panel"},
+    ("neon", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
+}
+
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
-def test_the_batch_decides_for_the_form(activations):
-    tensor = matrix(3, 4, 0.5, 2)
-    for batch in (2, 4, 5, 11, 12, 47, 48, 1000):
-        form = packing.FORM_FOR_MANY[activations] if batch >= packing.MANY_FROM[activations] else "window"
+def test_the_instruction_set_in_use_and_the_batch_decide_for_the_form(activations, instruction_set):
+    tensor = matrix(20, 400, 0.25, 16)
+    for batch, form in CHOSEN[instruction_set, activations].items():
         assert packing.header(packing.pack(tensor, activations, batch)).form == form
-    assert packing.header(packing.pack(tensor, activations)).form in ("window", "wide")
+
+
+def choice(
+    instruction_set, activations="float32", survivors=100, centroids=16, grid_bits=0, codebook=None, columns=400
+):
+    """The form for one vector and two rows, of a codebook of ones unless there is another."""
+    codebook = np.ones(centroids, np.float32) if codebook is None else codebook
+    bits, codes = np.zeros(columns // 4, np.uint8), np.zeros(2 * survivors, np.uint8)
+    weights = _core.Matrix(2, columns, bits, codes, codebook)
+    digits = _core.Digits(grid_bits, 1, np.ones(len(codebook), np.int16))
+    return packing.form_for(weights, digits, activations, 1, instruction_set)
+
+
+@pytest.mark.parametrize(("instruction_set", "activations"), CHOSEN)
+def test_a_cpu_need_not_have_the_instruction_set_that_a_form_is_chosen_for(instruction_set, activations):
+    assert choice(instruction_set, activations) == CHOSEN[instruction_set, activations][1]
+
+
+@pytest.mark.parametrize("instruction_set", ["portable", "avx2"])
+def test_factored_pays_where_rows_have_the_same_centroid_often(instruction_set):
+    assert choice(instruction_set, survivors=24) == "factored"
+    assert choice(instruction_set, survivors=23) == "window"
+    assert choice(instruction_set, survivors=24, centroids=17) == "window"
+    assert choice(instruction_set, survivors=24, columns=8196) == "window"
+    assert choice(instruction_set, survivors=48, columns=8196) == "factored"
+
+
+def test_wide_pays_where_its_sums_are_few():
+    assert choice("avx512", survivors=64) == "wide"
+    assert choice("avx512", survivors=63) == "window"
+    assert choice("avx512", survivors=63, grid_bits=16) == "window"
+    assert choice("avx512", survivors=63, grid_bits=8) == "wide"
+    assert choice("avx512", survivors=1, activations="int8") == "wide"
+
+
+@pytest.mark.parametrize(("instruction_set", "activations"), CHOSEN)
+def test_centroids_that_are_not_finite_are_packed_in_the_form_window(instruction_set, activations):
+    codebook = np.array([-1, np.inf], np.float32)
+    assert choice(instruction_set, activations, codebook=codebook) == "window"
 
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
@@ -174,17 +223,17 @@ def test_what_cannot_be_packed():
 def test_a_digit_outside_of_its_grid_is_refused(bits, most, sign):
     digits = {8: np.zeros(2, np.int16), 16: np.zeros(2, np.int16)}
     digits[bits][1] = sign * (most + 1)
+    weights = _core.Matrix(1, 8, np.ones(1, np.uint8), np.zeros(1, np.uint8), np.ones(2, np.float32))
     with pytest.raises(ValueError, match=f"a digit of {bits} bits lies between -{most} and {most}; found"):
-        _core.pack_window(
-            1,
-            8,
-            np.ones(1, np.uint8),
-            np.zeros(1, np.uint8),
-            np.ones(2, np.float32),
-            16,
-            1,
-            digits[8],
-            1,
-            digits[16],
-            False,
-        )
+        _core.pack("window", weights, _core.Digits(16, 1, digits[8], 1, digits[16]), "by_row")
+
+
+def test_a_grid_a_form_and_a_layout_that_there_are_not_are_refused():
+    digits = np.zeros(2, np.int16)
+    with pytest.raises(ValueError, match="a grid has 0, 8 or 16 bits; found 4"):
+        _core.Digits(4, 1, digits)
+    weights = _core.Matrix(1, 8, np.ones(1, np.uint8), np.zeros(1, np.uint8), np.ones(2, np.float32))
+    with pytest.raises(ValueError, match="no packed form has the name spiral"):
+        _core.pack("spiral", weights, _core.Digits(8, 1, digits))
+    with pytest.raises(ValueError, match="the layout is by_row or by_slot; found two_windows"):
+        _core.pack("window", weights, _core.Digits(8, 1, digits), "two_windows")

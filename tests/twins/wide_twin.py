@@ -116,10 +116,9 @@ def pack(survives, centroids, grid_bits, two_windows, codebook=None, seed=0):
     if grid_bits != 8:
         scale8, int8 = nearest_digits(codebook, 127)
     bits = np.packbits(survives.reshape(-1), bitorder="little")
-    wide = int16 if grid_bits == 16 else int16[:0]
-    packed = _core.pack_wide(
-        *survives.shape, bits, codes, codebook, grid_bits, scale8, int8, scale16, wide, two_windows
-    )
+    digits = _core.Digits(grid_bits, scale8, int8, scale16, int16 if grid_bits == 16 else None)
+    weights = _core.Matrix(*survives.shape, bits, codes, codebook)
+    packed = _core.pack("wide", weights, digits, "two_windows" if two_windows else "one_window")
     dense = np.zeros(survives.shape, np.float32)
     dense[survives] = codebook[codes]
     return packed, dense

@@ -127,8 +127,9 @@ def pack(
     if grid_bits != 8:
         scale8, int8 = nearest_digits(codebook, 127)
     bits = np.packbits(survives.reshape(-1), bitorder="little")
-    wide = int16 if grid_bits == 16 else int16[:0]
-    packed = _core.pack_window(*survives.shape, bits, codes, codebook, grid_bits, scale8, int8, SCALE16, wide, by_slot)
+    layout = "by_slot" if by_slot else "by_row"
+    digits = _core.Digits(grid_bits, scale8, int8, SCALE16, int16 if grid_bits == 16 else None)
+    packed = _core.pack("window", _core.Matrix(*survives.shape, bits, codes, codebook), digits, layout)
     dense = np.zeros(survives.shape, np.float32)
     dense[survives] = codebook[codes]
     return packed, dense

@@ -93,8 +93,8 @@ def test_rows_of_more_columns_than_integers_can_add_are_computed_in_floats():
 
 
 def test_digits_that_do_not_fit_are_refused():
-    one = np.ones(1, np.uint8), np.zeros(1, np.uint8), np.ones(2, np.float32), False, 1.0
+    one = _core.Matrix(1, 8, np.ones(1, np.uint8), np.zeros(1, np.uint8), np.ones(2, np.float32))
     with pytest.raises(ValueError, match="between -127 and 127"):
-        _core.pack_quad(1, 8, *one, np.array([1, 128], np.int16))
+        _core.pack("quad", one, _core.Digits(0, 1.0, np.array([1, 128], np.int16)))
     with pytest.raises(ValueError, match="one digit a centroid"):
-        _core.pack_quad(1, 8, *one, np.ones(1, np.int16))
+        _core.pack("quad", one, _core.Digits(0, 1.0, np.ones(1, np.int16)))

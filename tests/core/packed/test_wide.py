@@ -192,7 +192,8 @@ def test_the_largest_sums_are_exact(columns, digits, sign):
     bits, codes = np.full(columns // 8 + (columns % 8 > 0), 255, np.uint8), np.zeros(columns, np.uint8)
     bits[-1] = 255 >> -columns % 8
     grid, int8 = (0, np.array([-127], np.int16)) if wide else (8, np.array(digits, np.int16))
-    packed = _core.pack_wide(1, columns, bits, codes, codebook, grid, 1, int8, 1, int8[:0], wide)
+    weights = _core.Matrix(1, columns, bits, codes, codebook)
+    packed = _core.pack("wide", weights, _core.Digits(grid, 1, int8, 1), "two_windows" if wide else "one_window")
     x = (sign * np.random.default_rng(5).uniform(0.9, 0.99, (1, columns))).astype(np.float32)
     for vector in (x, np.full_like(x, sign * 0x7E8080), np.full_like(x, sign * MOST24)):
         found = multiply.matmul(packed, vector)
@@ -238,7 +239,7 @@ def test_it_is_chosen_where_it_pays(instruction_set):
         else:
             assert facts.form == form
             assert two_windows is None or bool(facts.slots & TWO_WINDOWS) == two_windows
-        assert packing.header(packing.pack(tensor, activations, batch=2)).form in ("window", "panel")
+        assert packing.header(packing.pack(tensor, activations, batch=2)).form != "wide"
 
 
 def test_centroids_that_are_not_finite_are_refused():

@@ -150,10 +150,10 @@ def test_threads_do_not_change_a_bit(grid_bits, activations):
 def test_the_largest_sums_are_exact(grid_bits, activations, sign):
     columns = 65536
     int8, int16 = np.array([-127], np.int16), np.array([-32639], np.int16)
-    wide = int16 if grid_bits == 16 else np.zeros(0, np.int16)
     codebook = np.array([-32639 if grid_bits == 16 else -127], np.float32)
     bits, codes = np.full(columns // 8, 255, np.uint8), np.zeros(columns, np.uint8)
-    packed = _core.pack_window(1, columns, bits, codes, codebook, grid_bits, 1, int8, 1, wide, False)
+    digits = _core.Digits(grid_bits, 1, int8, 1, int16 if grid_bits == 16 else None)
+    packed = _core.pack("window", _core.Matrix(1, columns, bits, codes, codebook), digits, "by_row")
     x = (sign * np.random.default_rng(5).uniform(0.9, 1, columns)).astype(np.float32)
     window = twin.Window(
         np.zeros((1, columns), np.int64), codebook, int8.astype(int), int16.astype(int), grid_bits, 1, 1

@@ -28,9 +28,10 @@ def packed_window(shape, density, centroids, grid_bits, by_slot, seed=0):
     codebook = (int16 * scale16 if grid_bits == 16 else int8 * scale8).astype(np.float32)
     if grid_bits == 0:
         codebook = rng.standard_normal(centroids).astype(np.float32)
-    wide = int16 if grid_bits == 16 else np.zeros(0, np.int16)
     bits = np.packbits(survives.reshape(-1), bitorder="little")
-    packed = _core.pack_window(*shape, bits, codes, codebook, grid_bits, scale8, int8, scale16, wide, by_slot)
+    layout = "by_slot" if by_slot else "by_row"
+    digits = _core.Digits(grid_bits, scale8, int8, scale16, int16 if grid_bits == 16 else None)
+    packed = _core.pack("window", _core.Matrix(*shape, bits, codes, codebook), digits, layout)
     _core.check_packed(packed)
     dense = np.zeros(shape, np.float32)
     dense[survives] = codebook[codes]
@@ -91,9 +92,9 @@ def test_the_largest_sums_stay_exact():
     x = rng.uniform(0.9, 1, (1, columns)).astype(np.float32)
     for grid_bits, activations in ((0, "int8"), (8, "float32"), (16, "float32")):
         int8, int16 = np.array([-127], np.int16), np.array([-32639], np.int16)
-        wide = int16 if grid_bits == 16 else np.zeros(0, np.int16)
         codebook = np.array([-32639 if grid_bits == 16 else -127], np.float32)
-        packed = _core.pack_window(2, columns, bits, codes, codebook, grid_bits, 1, int8, 1, wide, False)
+        digits = _core.Digits(grid_bits, 1, int8, 1, int16 if grid_bits == 16 else None)
+        packed = _core.pack("window", _core.Matrix(2, columns, bits, codes, codebook), digits, "by_row")
         expected = product("portable", packed, x, activations=activations)
         found = product("avx512", packed, x, activations=activations)
         np.testing.assert_array_equal(found, expected)
