@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "common/parallel.hpp"
+#include "common/pool.hpp"
 
 namespace dcz {
 namespace {
@@ -119,7 +119,7 @@ double round_columns(const Rounding& rounding, const Columns& columns, const Rou
   const Rounder rounder(rounding);
   const std::size_t rows = columns.groups * columns.rows, parts = (rows + kRows - 1) / kRows;
   std::vector<Sums> sums(parts, Sums(rounding.centroids.size()));
-  in_parallel(parts, threads, [&](std::size_t part) {
+  share_items(threads, parts, [&](std::size_t part, unsigned) {
     for (std::size_t i = part * kRows; i < std::min(rows, (part + 1) * kRows); ++i) {
       round_row(rounder, columns, rounded, i / columns.rows, i % columns.rows, sums[part]);
     }

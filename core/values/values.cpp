@@ -12,7 +12,7 @@
 #include "block/block.hpp"
 #include "common/bits.hpp"
 #include "common/error.hpp"
-#include "common/parallel.hpp"
+#include "common/pool.hpp"
 #include "huffman/elias_gamma.hpp"
 
 namespace dcz {
@@ -78,7 +78,7 @@ void store_item(std::uint8_t* to, Item item) {
 // Reads a block of one symbol a survivor; use(symbols, first survivor) for each group.
 template <typename Use>
 void each_group(const BlockReader& reader, unsigned threads, const Use& use) {
-  in_parallel(reader.groups(), threads, [&](std::size_t number) {
+  share_items(threads, reader.groups(), [&](std::size_t number, unsigned) {
     const auto group = reader.group(number);
     const auto symbols = std::make_unique_for_overwrite<std::uint8_t[]>(group.count);
     reader.read(number, {symbols.get(), group.count});
