@@ -2,7 +2,6 @@
 // already.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <span>
@@ -22,21 +21,18 @@ namespace {
 using namespace nb::literals;
 
 std::size_t count_digits(const In<float>& values, const InOut<std::uint64_t>& counts) {
-  return unlocked([&] { return dcz::count_digits(view(values), {counts.data(), counts.size()}); });
+  return unlocked([&] { return dcz::count_digits(view(values), view(counts)); });
 }
 
 void add_to_bins(const In<float>& values, const In<std::uint64_t>& first, const In<std::uint8_t>& split,
                  const InOut<std::uint64_t>& counts, const InOut<double>& sums) {
-  unlocked([&] {
-    dcz::add_to_bins(view(values), view(first), view(split), {counts.data(), counts.size()},
-                     {sums.data(), sums.size()});
-  });
+  unlocked([&] { dcz::add_to_bins(view(values), view(first), view(split), view(counts), view(sums)); });
 }
 
 void count_magnitudes(const In<std::uint8_t>& elements, unsigned item_bytes, std::uint64_t prefix, unsigned shift,
                       const InOut<std::uint64_t>& counts) {
   check_items(elements.size(), item_bytes);
-  unlocked([&] { dcz::count_magnitudes(view(elements), item_bytes, prefix, shift, {counts.data(), counts.size()}); });
+  unlocked([&] { dcz::count_magnitudes(view(elements), item_bytes, prefix, shift, view(counts)); });
 }
 
 nb::object recognise_shared(const In<std::uint8_t>& elements, unsigned item_bytes) {
@@ -48,8 +44,9 @@ nb::object recognise_shared(const In<std::uint8_t>& elements, unsigned item_byte
 
 using Weights = std::optional<In<std::uint64_t>>;
 
-std::span<const std::uint64_t> view_or_none(const Weights& weights) {
-  return weights ? view(*weights) : std::span<const std::uint64_t>{};
+template <typename Array>
+auto view_or_none(const std::optional<Array>& array) {
+  return array ? view(*array) : decltype(view(*array)){};
 }
 
 Out<float> lloyd(const In<float>& ordered, const In<float>& centroids, const Weights& weights) {
@@ -67,32 +64,30 @@ Out<std::uint8_t> assign(const In<float>& values, const In<float>& centroids) {
   return codes.release();
 }
 
-std::span<const float> view_or_none(const std::optional<In<float>>& array) {
-  return array ? view(*array) : std::span<const float>{};
-}
-
 double round_columns(const In<float>& centroids, std::size_t zero, const std::optional<In<float>>& prices,
-                     const std::vector<std::size_t>& shape, std::size_t first, std::size_t width,
-                     const In<float>& weights, const std::optional<In<float>>& upper, const In<float>& importance,
-                     const In<float>& row_weights, const std::optional<In<std::uint8_t>>& survives,
-                     const InOut<float>& targets, const InOut<std::int16_t>& codes, const InOut<float>& errors,
-                     const InOut<double>& counts, const InOut<double>& sums_of_weights, const InOut<double>& sums,
-                     unsigned threads) {
-  if (shape.size() != 3) throw std::invalid_argument("the shape is (groups, rows, columns)");
-  const auto out = [](const auto& array) { return std::span{array.data(), array.size()}; };
-  const dcz::Columns columns{shape[0],
-                             shape[1],
-                             shape[2],
-                             first,
-                             width,
-                             view(weights),
-                             view_or_none(upper),
-                             view(importance),
-                             view(row_weights),
-                             survives ? view(*survives) : std::span<const std::uint8_t>{}};
-  const dcz::Rounded rounded{out(targets), out(codes), out(errors), out(counts), out(sums_of_weights), out(sums)};
-  return unlocked(
-      [&] { return dcz::round_columns({view(centroids), zero, view_or_none(prices)}, columns, rounded, threads); });
+                     std::size_t first, const In<float, 3>& weights, const std::optional<In<float, 3>>& upper,
+                     const In<float, 2>& importance, const In<float, 2>& row_weights,
+                     const std::optional<In<bool, 3>>& survives, const InOut<float, 3>& targets,
+                     const InOut<std::int16_t, 3>& codes, const InOut<float, 3>& errors, const InOut<double>& counts,
+                     const InOut<double>& sums_of_weights, const InOut<double>& sums, unsigned threads) {
+  const dcz::ColumnRounding rounding{.centroids = view(centroids), .zero = zero, .prices = view_or_none(prices)};
+  const dcz::Columns columns{.groups = weights.shape(0),
+                             .rows = weights.shape(1),
+                             .columns = weights.shape(2),
+                             .first = first,
+                             .width = targets.shape(2),
+                             .weights = view(weights),
+                             .upper = view_or_none(upper),
+                             .importance = view(importance),
+                             .row_weights = view(row_weights),
+                             .survives = survives ? bytes_of(*survives) : std::span<const std::uint8_t>{}};
+  const dcz::RoundedColumns rounded{.targets = view(targets),
+                                    .codes = view(codes),
+                                    .errors = view(errors),
+                                    .counts = view(counts),
+                                    .sums_of_weights = view(sums_of_weights),
+                                    .sums = view(sums)};
+  return unlocked([&] { return dcz::round_columns(rounding, columns, rounded, threads); });
 }
 
 }  // namespace
@@ -106,11 +101,11 @@ void bind_sharing(nb::module_& m) {
   m.def("recognise_shared", &recognise_shared, "elements"_a.noconvert(), "item_bytes"_a);
   m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(), "weights"_a.noconvert() = nb::none());
   m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a, "weights"_a.noconvert() = nb::none());
-  m.def("round_columns", &round_columns, "centroids"_a.noconvert(), "zero"_a, "prices"_a.noconvert().none(), "shape"_a,
-        "first"_a, "width"_a, "weights"_a.noconvert(), "upper"_a.noconvert().none(), "importance"_a.noconvert(),
-        "row_weights"_a.noconvert(), "survives"_a.noconvert().none(), "targets"_a.noconvert(), "codes"_a.noconvert(),
-        "errors"_a.noconvert(), "counts"_a.noconvert(), "sums_of_weights"_a.noconvert(), "sums"_a.noconvert(),
-        "threads"_a = 1);
+  m.def("round_columns", &round_columns, nb::kw_only(), "centroids"_a.noconvert(), "zero"_a,
+        "prices"_a.noconvert().none(), "first"_a, "weights"_a.noconvert(), "upper"_a.noconvert().none(),
+        "importance"_a.noconvert(), "row_weights"_a.noconvert(), "survives"_a.noconvert().none(),
+        "targets"_a.noconvert(), "codes"_a.noconvert(), "errors"_a.noconvert(), "counts"_a.noconvert(),
+        "sums_of_weights"_a.noconvert(), "sums"_a.noconvert(), "threads"_a = 1);
   m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert());
 }
 

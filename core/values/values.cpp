@@ -1,4 +1,4 @@
-// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Content").
+// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Codebook" and "Values").
 #include "values/values.hpp"
 
 #include <algorithm>
@@ -157,16 +157,6 @@ std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, cons
     block = encode_block(source, survivors.count());
   });
   return block;
-}
-
-std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float) {
-  std::vector<std::uint8_t> out;
-  const Survivors all({}, elements.size() / item_bytes);
-  for (unsigned byte = item_bytes; byte-- > 0;) {
-    const auto block = encode_plane(elements, all, item_bytes, byte, is_float);
-    out.insert(out.end(), block.begin(), block.end());
-  }
-  return out;
 }
 
 void decode_planes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,

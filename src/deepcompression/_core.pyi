@@ -48,16 +48,13 @@ def encode_block(symbols: NDArray[np.uint8]) -> bytes:
 def decode_block(data: Buffer, offset: int, count: int, threads: int = 1) -> tuple[NDArray[np.uint8], int]:
     """The `count` symbols of the block at `offset`, and the offset behind it."""
 
-def block_bytes(counts: NDArray[np.uint64]) -> int:
-    """About as many bytes as `encode_block` makes of symbols with these counts, at most 256 of them."""
+def paper_gap_counts(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uint64], int]:
+    """Counts of the 2^gap_bits gaps that `to_paper_gaps` would give, and of the fillers among them."""
 
-def gap_counts(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uint64], int]:
-    """Counts of the 2^gap_bits gaps that `to_gaps` would give, and of the fillers among them."""
-
-def to_gaps(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+def to_paper_gaps(positions: NDArray[np.int64], gap_bits: int) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
     """Gaps of strictly ascending positions, and which of them are fillers; gap_bits is 2 to 16."""
 
-def to_positions(gaps: NDArray[np.uint16], filler: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
+def from_paper_gaps(gaps: NDArray[np.uint16], filler: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
     """Positions of the entries that are no fillers; FormatError if any entry reaches `size`."""
 
 def lloyd(
@@ -79,17 +76,16 @@ def assign(values: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArr
     """Index of the nearest of 1 to 256 ascending centroids, the lower of two equally near. Values are not NaN."""
 
 def round_columns(
+    *,
     centroids: NDArray[np.float32],
     zero: int,
     prices: NDArray[np.float32] | None,
-    shape: list[int],
     first: int,
-    width: int,
     weights: NDArray[np.float32],
     upper: NDArray[np.float32] | None,
     importance: NDArray[np.float32],
     row_weights: NDArray[np.float32],
-    survives: NDArray[np.uint8] | None,
+    survives: NDArray[np.bool_] | None,
     targets: NDArray[np.float32],
     codes: NDArray[np.int16],
     errors: NDArray[np.float32],
@@ -98,11 +94,12 @@ def round_columns(
     sums: NDArray[np.float64],
     threads: int = 1,
 ) -> float:
-    """Rounds columns `first` to `first` + `width` of weights (groups, rows, columns), flat, to centroids: see
+    """Rounds columns of weights (groups, rows, columns), from `first` on, to centroids: see
     core/sharing/column_rounding.hpp.
 
-    targets  (groups, rows, width), the weights with the errors of earlier columns, of which those of these are taken
-             over. Codes and errors of these columns are set; counts and sums by code are added to. Gives the cost.
+    targets  (groups, rows, width): the weights with the errors of earlier columns. They take over the errors of these.
+
+    The call sets the codes and errors of these columns and adds to the counts and sums by code. It returns the cost.
     """
 
 def pack_ascending(values: NDArray[np.uint64], width: int) -> bytes:
@@ -110,9 +107,6 @@ def pack_ascending(values: NDArray[np.uint64], width: int) -> bytes:
 
 def unpack_ascending(data: Buffer, offset: int, count: int, width: int) -> tuple[NDArray[np.uint64], int]:
     """The `count` integers of the codebook at `offset`, and the offset behind it."""
-
-def encode_planes(elements: NDArray[np.uint8], item_bytes: int, is_float: bool) -> bytes:
-    """The values of docs/format.md: elements of `item_bytes` 1, 2, 4 or 8 as a block for each of their bytes."""
 
 def encode_plane(
     dense: NDArray[np.uint8], bitmap: NDArray[np.uint8], item_bytes: int, byte: int, is_float: bool
@@ -201,7 +195,7 @@ def positions_of(bitmap: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
 def bitmap_of(positions: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
     """The bitmap of strictly ascending positions below `size`."""
 
-def mix_encode(
+def encode_adaptive(
     shape: list[int],
     survivors: int,
     codebook: NDArray[np.uint64],
@@ -209,11 +203,11 @@ def mix_encode(
     bitmap: NDArray[np.uint8],
     codes: NDArray[np.uint8],
 ) -> bytes:
-    """The mixed string of docs/format.md: the centroids as ascending integers of `width` bits, which elements survive
-    and the codes of those that do; without centroids, and codes, the survivors alone.
+    """The adaptive string of docs/format.md: the centroids as ascending integers of `width` bits, which elements
+    survive and the codes of those that do; without centroids, and codes, the survivors alone.
     """
 
-def mix_decode(
+def decode_adaptive(
     data: Buffer, shape: list[int], survivors: int, centroids: int, width: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]:
     """The codebook, the bitmap and the codes of the string that is all of `data`."""
