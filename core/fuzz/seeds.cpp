@@ -8,7 +8,7 @@
 #include "adaptive/model.hpp"
 #include "block/block.hpp"
 #include "common/varint.hpp"
-#include "fuzz/fuzz.hpp"
+#include "fuzz/planes.hpp"
 #include "huffman/huffman.hpp"
 #include "lanes/code.hpp"
 #include "lanes/encoder.hpp"
@@ -19,7 +19,6 @@
 #include "packed/tile/tile.hpp"
 #include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
-#include "values/values.hpp"
 
 namespace {
 
@@ -158,9 +157,8 @@ void values() {
     write("values", {0, 12, 8 * item_bytes}, dcz::pack_ascending(ascending, 8 * item_bytes));
     for (const unsigned is_float : {0u, 1u}) {
       const std::size_t survivors = bytes.size() / item_bytes;
-      write("values", {1, survivors, 0, exponent, is_float}, dcz::encode_planes(bytes, item_bytes, is_float == 1));
-      write("values", {1, 2 * survivors, 0x55555555, exponent, is_float},
-            dcz::encode_planes(bytes, item_bytes, is_float == 1));
+      write("values", {1, survivors, 0, exponent, is_float}, planes_of(bytes, item_bytes, is_float == 1));
+      write("values", {1, 2 * survivors, 0x55555555, exponent, is_float}, planes_of(bytes, item_bytes, is_float == 1));
       write("values_round_trip", {exponent, is_float, is_float, 10, bytes.size()}, bytes);
     }
   }
@@ -201,7 +199,7 @@ void adaptive() {
         auto known = numbers;
         known.insert(known.end(), {bitmap.count(), centroids, 4});  // 4 bytes a centroid
         write("adaptive", known,
-              dcz::mix_encode({shape, bitmap.count(), centroids, 32}, codebook, bitmap.bytes(), codes));
+              dcz::encode_adaptive({shape, bitmap.count(), centroids, 32}, codebook, bitmap.bytes(), codes));
         numbers.insert(numbers.end(), {density, centroids, 4});
         write("adaptive_round_trip", numbers, codes);
       }

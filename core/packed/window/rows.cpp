@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "common/row_bits.hpp"
+#include "common/bit_walk.hpp"
 
 namespace dcz {
 namespace {
@@ -29,8 +29,9 @@ GroupRows::GroupRows(const Matrix& matrix, const RowOrder& rows, std::size_t gro
     const std::uint32_t row = rows.order[group * group_rows + lane];
     lanes[lane].codes = matrix.codes.data() + rows.before[row];
     lanes[lane].columns.reserve(static_cast<std::size_t>(rows.before[row + 1] - rows.before[row]));
-    visit_bits(matrix.bitmap, row * matrix.columns, matrix.columns,
-               [&](std::uint64_t column) { lanes[lane].columns.push_back(static_cast<std::uint32_t>(column)); });
+    const std::uint64_t begin = row * matrix.columns;
+    each_bit(matrix.bitmap, begin, begin + matrix.columns,
+             [&](std::uint64_t at) { lanes[lane].columns.push_back(static_cast<std::uint32_t>(at - begin)); });
   }
 }
 

@@ -56,7 +56,7 @@ def _mix(
     """Nothing where all is known."""
     if not bitmap.survivors or (not len(ordered) and bitmap.survivors == math.prod(shape)):
         return b""
-    return _core.mix_encode(list(shape), bitmap.survivors, ordered, width, bitmap.bits, codes)
+    return _core.encode_adaptive(list(shape), bitmap.survivors, ordered, width, bitmap.bits, codes)
 
 
 class _Mixed(NamedTuple):
@@ -102,7 +102,7 @@ def _unmix(
         if survivors and size % 8:
             bits[-1] = (1 << size % 8) - 1
         return np.zeros(0, np.uint64), bits, np.zeros(0, np.uint8)
-    return _core.mix_decode(mixed, list(shape), survivors, centroids, width)
+    return _core.decode_adaptive(mixed, list(shape), survivors, centroids, width)
 
 
 def decode_small(cursor: Cursor, dtype: str, shape: tuple[int, ...]) -> tuple[Encodable, Account]:
