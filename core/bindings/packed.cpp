@@ -5,9 +5,11 @@
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/string_view.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,7 +21,6 @@
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
-#include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
 
 namespace dcz::python {
@@ -38,14 +39,26 @@ dcz::Digits digits_of(unsigned grid_bits, float scale8, const In<std::int16_t>& 
           std::vector(int16.data(), int16.data() + int16.size())};
 }
 
+// By their numbers in the header.
+constexpr std::array<std::string_view, 4> kWindowLayouts{"by_row", "by_slot", "digits24", "one_window"};
+
+dcz::WindowLayout layout_of(std::string_view name) {
+  const auto found = std::find(kWindowLayouts.begin(), kWindowLayouts.end(), name);
+  if (found == kWindowLayouts.end()) {
+    throw std::invalid_argument("the form window has the layout by_row, by_slot, digits24 or one_window; found " +
+                                std::string(name));
+  }
+  return static_cast<dcz::WindowLayout>(found - kWindowLayouts.begin());
+}
+
 Out<std::uint8_t> pack_window(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
                               const In<std::uint8_t>& codes, const In<float>& codebook, unsigned grid_bits,
                               float scale8, const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16,
-                              bool by_slot) {
+                              std::string_view layout) {
   const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
   const dcz::Digits digits = digits_of(grid_bits, scale8, int8, scale16, int16);
-  const auto order = by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row;
-  return own_aligned(unlocked([&] { return dcz::pack_window(matrix, digits, order); }));
+  const dcz::WindowLayout named = layout_of(layout);
+  return own_aligned(unlocked([&] { return dcz::pack_window(matrix, digits, named); }));
 }
 
 template <std::vector<std::uint8_t> (*kPack)(const dcz::Matrix&)>
@@ -63,15 +76,6 @@ Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<
   return own_aligned(unlocked([&] { return dcz::pack_quad(matrix, digits); }));
 }
 
-Out<std::uint8_t> pack_wide(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                            const In<std::uint8_t>& codes, const In<float>& codebook, unsigned grid_bits, float scale8,
-                            const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16,
-                            bool two_windows) {
-  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  const dcz::Digits digits = digits_of(grid_bits, scale8, int8, scale16, int16);
-  return own_aligned(unlocked([&] { return dcz::pack_wide(matrix, digits, two_windows); }));
-}
-
 const char* name_of(dcz::Form form) {
   switch (form) {
     case dcz::Form::window:
@@ -82,10 +86,8 @@ const char* name_of(dcz::Form form) {
       return "tile";
     case dcz::Form::quad:
       return "quad";
-    case dcz::Form::factored:
-      return "factored";
     default:
-      return "wide";
+      return "factored";
   }
 }
 
@@ -95,7 +97,7 @@ nb::dict packed_header(const In<std::uint8_t>& packed) {
   found["form"] = name_of(header.form);
   found["code_bits"] = header.code_bits;
   found["grid_bits"] = static_cast<unsigned>(header.grid);
-  found["slots"] = static_cast<unsigned>(header.slots);
+  found["layout"] = static_cast<unsigned>(header.layout);
   found["rows"] = header.rows;
   found["columns"] = header.columns;
   found["survivors"] = header.survivors;
@@ -146,7 +148,7 @@ bool convolve_sparse(std::uintptr_t packed, std::size_t packed_bytes, const std:
 void bind_packed(nb::module_& m) {
   m.def("pack_window", &pack_window, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
-        "by_slot"_a);
+        "layout"_a);
   const auto bind_pack = [&m](const char* name, auto pack_form) {
     m.def(name, pack_form, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
           "codebook"_a.noconvert());
@@ -161,9 +163,6 @@ void bind_packed(nb::module_& m) {
         "threads"_a);
   m.def("pack_quad", &pack_quad, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
         "codebook"_a.noconvert(), "on_grid"_a, "scale8"_a, "int8"_a.noconvert());
-  m.def("pack_wide", &pack_wide, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
-        "two_windows"_a);
   m.def("packed_header", &packed_header, "packed"_a.noconvert());
   m.def("check_packed", &check_packed, "packed"_a.noconvert());
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,

@@ -229,11 +229,11 @@ def pack_window(
     int8: NDArray[np.int16],
     scale16: float,
     int16: NDArray[np.int16],
-    by_slot: bool,
+    layout: str,
 ) -> NDArray[np.uint8]:
     """Packed weights of the form window (core/packed/window/window.hpp).
 
-    `int8` and `int16` are the digits of the centroids.
+    `int8` and `int16` are the digits of the centroids; `layout` is by_row, by_slot, digits24 or one_window.
     """
 
 def pack_tile(
@@ -282,24 +282,6 @@ def pack_factored(
     rows: int, columns: int, bitmap: NDArray[np.uint8], codes: NDArray[np.uint8], codebook: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """Packed weights of the form factored (core/packed/factored/factored.hpp).
-
-    Raises ValueError for centroids that are not finite.
-    """
-
-def pack_wide(
-    rows: int,
-    columns: int,
-    bitmap: NDArray[np.uint8],
-    codes: NDArray[np.uint8],
-    codebook: NDArray[np.float32],
-    grid_bits: int,
-    scale8: float,
-    int8: NDArray[np.int16],
-    scale16: float,
-    int16: NDArray[np.int16],
-    two_windows: bool,
-) -> NDArray[np.uint8]:
-    """Packed weights of the form wide (core/packed/wide/wide.hpp).
 
     Raises ValueError for centroids that are not finite.
     """

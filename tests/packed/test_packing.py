@@ -16,7 +16,7 @@ def test_the_batch_decides_for_the_form(activations):
     for batch in (2, 4, 5, 11, 12, 47, 48, 1000):
         form = packing.FORM_FOR_MANY[activations] if batch >= packing.MANY_FROM[activations] else "window"
         assert packing.header(packing.pack(tensor, activations, batch)).form == form
-    assert packing.header(packing.pack(tensor, activations)).form in ("window", "wide")
+    assert packing.header(packing.pack(tensor, activations)).form == "window"
 
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
@@ -36,7 +36,7 @@ def test_a_product_is_that_of_the_dense_matrix(shape, centroids, activations, in
 
 def on_a_grid(grid_bits, rows=40, columns=300, density=0.2):
     mask = np.random.default_rng(7).random((rows, columns)) < density
-    return twin.pack(mask, 16, grid_bits, by_slot=grid_bits == 0)
+    return twin.pack(mask, 16, grid_bits, "by_row" if grid_bits else "by_slot")
 
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
@@ -45,7 +45,7 @@ def test_infinities_and_nans_reach_y_as_through_a_dense_layer(grid_bits, activat
     rng = np.random.default_rng(8)
     mask = rng.random((50, 90)) < 0.5
     mask[:3] = True
-    packed, dense = twin.pack(mask, 16, grid_bits, by_slot=False)
+    packed, dense = twin.pack(mask, 16, grid_bits, "by_row")
     bias = rng.standard_normal(50).astype(np.float32)
     for values in ([np.inf], [-np.inf], [np.nan], [np.inf, np.inf], [np.inf, -np.inf], [np.inf, np.nan]):
         x = rng.standard_normal((3, 90)).astype(np.float32)
@@ -78,7 +78,7 @@ def test_an_outlier_does_not_drown_the_others(grid_bits, outlier, instruction_se
 def test_not_even_one_that_meets_no_weight(grid_bits, outlier, instruction_set):
     mask = np.random.default_rng(7).random((40, 1000)) < 0.2
     mask[:, 5] = False
-    packed, dense = twin.pack(mask, 16, grid_bits, by_slot=False)
+    packed, dense = twin.pack(mask, 16, grid_bits, "by_row")
     x = np.random.default_rng(9).standard_normal(1000).astype(np.float32)
     x[5] = outlier
     expected = x.astype(np.float64) @ dense.astype(np.float64).T
@@ -186,5 +186,5 @@ def test_a_digit_outside_of_its_grid_is_refused(bits, most, sign):
             digits[8],
             1,
             digits[16],
-            False,
+            "by_row",
         )

@@ -5,7 +5,6 @@
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
-#include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
 
 namespace dcz {
@@ -21,8 +20,6 @@ PackedHeader header_of(std::span<const std::uint8_t> packed) {
       return quad_view(packed).header;
     case Form::factored:
       return factored_view(packed).header;
-    case Form::wide:
-      return wide_view(packed).header;
     default:
       return tile_view(packed).header;
   }
@@ -38,8 +35,6 @@ void check_packed(std::span<const std::uint8_t> packed) {
       return check_quad(quad_view(packed));
     case Form::factored:
       return check_factored(factored_view(packed));
-    case Form::wide:
-      return check_wide(wide_view(packed));
     default:
       return check_tile(tile_view(packed));
   }

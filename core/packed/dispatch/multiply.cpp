@@ -7,7 +7,6 @@
 #include "packed/packed.hpp"
 #include "packed/panel/multiply.hpp"
 #include "packed/quad/multiply.hpp"
-#include "packed/wide/multiply.hpp"
 #include "packed/window/multiply.hpp"
 #include "packed/window/window.hpp"
 
@@ -26,7 +25,6 @@ void multiply(std::span<const std::uint8_t> packed, const float* x, std::size_t 
   if (header.form == Form::window) return multiply_window(packed, x, vectors, bias, y, activations, threads);
   if (header.form == Form::panel) return multiply_panel(packed, x, vectors, bias, y, threads);
   if (header.form == Form::quad) return multiply_quad(packed, x, vectors, bias, y, activations, threads);
-  if (header.form == Form::wide) return multiply_wide(packed, x, vectors, bias, y, activations, threads);
   if (header.form == Form::factored) return multiply_factored(packed, x, vectors, bias, y, threads);
   throw std::invalid_argument("packed weights of a form that does not multiply");
 }
