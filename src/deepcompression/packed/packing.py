@@ -19,7 +19,10 @@ Floats = NDArray[np.float32]
 
 ACTIVATIONS = ("float32", "int8")
 
-FORMS = ("window", "panel", "tile", "quad", "factored", "wide")
+FORMS = ("window", "panel", "tile", "quad", "factored")
+
+# Of the form window, by their numbers in the header; core/packed/window/window.hpp describes them.
+LAYOUTS = ("by_row", "by_slot", "digits24", "one_window")
 
 # From so many vectors on other forms multiply faster than `window`, by medians over layers of 4 to 25 %; and which do.
 # Without AVX-512 the look-ups of `window` cost more than those of `panel`, and `quad` has no kernel of its own.
@@ -32,10 +35,9 @@ else:
 # same centroid in a row of a block, which has so many columns at most: with fewer, its fours stay too empty.
 FACTORED_FROM, FACTORED_COLUMNS = 1.5, 8192
 
-# From so many survivors a row on `wide` multiplies one vector of float32 faster than `window` with AVX-512: with fewer
-# the exact sums of 8 products of planes, which are put together once a row, cost more than they save. With int8, and on
-# the grid int8, there are so few sums that it always does.
-WIDE_FROM = 64
+# From so many survivors a row on the layout digits24 of `window` multiplies one vector of float32 faster than by_slot:
+# with fewer the exact sums of 8 products of planes, which are put together once a row, cost more than they save.
+DIGITS24_FROM = 64
 
 
 class Header(NamedTuple):
@@ -44,8 +46,7 @@ class Header(NamedTuple):
     form       one of FORMS
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
-    slots      window: 1 for places in the order that suits floats; wide: the bits of core/packed/wide/wide.hpp,
-               2 for two windows a pair, 1 for digits of 24 bits
+    layout     of the form window: which of LAYOUTS; else 0
     units      groups of rows or panels, which threads share; 0 in the form tile
     length     of the stream, in the form's measure; 0 in the form tile
     """
@@ -53,7 +54,7 @@ class Header(NamedTuple):
     form: str
     code_bits: int
     grid_bits: int
-    slots: int
+    layout: int
     rows: int
     columns: int
     survivors: int
@@ -87,9 +88,9 @@ def pack(
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
     batch        by how many vectors at once; other numbers work too, more slowly
-    form         "window" multiplies by few vectors, "wide" by one on avx512, "factored" by one on portable and avx2,
-                 "panel" by many of float32, "quad" by many of int8, "tile" decodes rows, for convolutions and
-                 embeddings; by default the one that multiplies best
+    form         "window" multiplies by few vectors, "factored" by one on portable and avx2, "panel" by many of float32,
+                 "quad" by many of int8, "tile" decodes rows, for convolutions and embeddings; by default the one that
+                 multiplies best
 
     Raises ValueError for fewer dimensions, unknown activations and forms.
     """
@@ -124,33 +125,31 @@ def pack(
             rows, columns, tensor.bits, tensor.codes, codebook, grid_bits == 8, scale8, int8
         )
         return packed
-    if form == "wide":
-        two_windows = activations == "float32" and grid_bits != 8
-        return _core.pack_wide(
-            rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, two_windows
-        )
-    by_slot = activations == "float32" and not grid_bits
+    layout = _window_layout(rows, tensor, codebook, grid_bits, activations, batch)
     return _core.pack_window(
-        rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, by_slot
+        rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, layout
     )
 
 
 def _form_for_one(rows: int, columns: int, tensor: BitmapTensor, codebook: Floats, activations: str) -> str:
     """The form that multiplies one vector best with the instruction set in use."""
-    instruction_set, survivors = _core.instruction_set(), len(tensor.codes)
-    if instruction_set == "neon" or not np.isfinite(codebook).all():
+    if _core.instruction_set() not in ("portable", "avx2") or not np.isfinite(codebook).all():
         return "window"
-    if instruction_set == "avx512":
-        pays = activations == "int8" or survivors >= WIDE_FROM * rows or _on_int8_grid(codebook)
-        return "wide" if pays else "window"
     blocks = -(-columns // FACTORED_COLUMNS)
-    pays = activations == "float32" and survivors >= FACTORED_FROM * rows * blocks * len(codebook)
+    pays = activations == "float32" and len(tensor.codes) >= FACTORED_FROM * rows * blocks * len(codebook)
     return "factored" if pays else "window"
 
 
-def _on_int8_grid(codebook: Floats) -> bool:
-    found = digits_on_grid(codebook)
-    return found is not None and found.grid == "int8"
+def _window_layout(
+    rows: int, tensor: BitmapTensor, codebook: Floats, grid_bits: int, activations: str, batch: int
+) -> str:
+    """The layout of the form window that multiplies best with the instruction set in use."""
+    if batch == 1 and _core.instruction_set() == "avx512" and np.isfinite(codebook).all():
+        if activations == "int8" or grid_bits == 8:
+            return "one_window"
+        if len(tensor.codes) >= DIGITS24_FROM * rows:
+            return "digits24"
+    return "by_slot" if activations == "float32" and not grid_bits else "by_row"
 
 
 def nearest_digits(codebook: Floats, limit: int) -> tuple[float, NDArray[np.int16]]:
