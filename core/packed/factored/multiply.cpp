@@ -1,7 +1,5 @@
 // y = x W^T + bias from packed weights of the form `factored`. Plain C++ serves every instruction set: four columns
 // cost five look-ups of a float, which no gathering instruction beats.
-#include "packed/factored/multiply.hpp"
-
 #include <algorithm>
 #include <array>
 #include <bit>

@@ -1,6 +1,4 @@
 // y = x W^T + bias from packed weights of the form `window`: which arithmetic, which kernel, which thread.
-#include "packed/window/multiply.hpp"
-
 #include <algorithm>
 #include <array>
 #include <vector>
@@ -11,7 +9,6 @@
 #include "packed/window/kernel.hpp"
 
 namespace dcz {
-
 namespace {
 
 // Pairs times vectors below which a second thread would come too late.

@@ -2,11 +2,11 @@
 // those of integers.
 //
 // Floats are found by ordinary loads, one a slot, at an address of which a place is the index; the centroids by `tbl`
-// in byte planes, 16 at once, and zipped together. By the published throughputs of a Cortex-A76 or Neoverse-N1 (nothing
-// was measured) 64 slots of one vector, some 260 instructions, take 65 cycles at four a cycle, the two pipes for
-// vectors 58 of them and loads 36. Looking up x in byte planes too would fill the pipes for vectors for 106 cycles, and
-// loading places, codes and centroids one by one the two of loads for 96. Up to four vectors lie side by side, so that
-// the load of a slot and its multiplication serve all of them.
+// in byte planes, 16 at once, and zipped together. 64 slots of one vector take some 260 instructions
+// (benchmarks/results/neon_instructions.json counts them); by the published throughputs of a Cortex-A76 or Neoverse-N1
+// these take 65 cycles, the two pipes for vectors 58 of them and loads 36. Looking up x in byte planes too would fill
+// the pipes for vectors for 106 cycles, and loading places, codes and centroids one by one the two of loads for 96. Up
+// to four vectors lie side by side, so that the load of a slot and its multiplication serve all of them.
 #include "packed/window/neon.hpp"
 
 #include <algorithm>
@@ -268,9 +268,6 @@ void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
     }
   }
 }
-
-// Which
-// ------------------------------------------------------------------------------------------------------------------
 
 bool has_dot_products() {
 #if defined(__linux__)

@@ -2,10 +2,10 @@
 //
 // x and the digits are cut into signed bytes, and each plane of x is multiplied by each plane of digits: bytes are what
 // `tbl` finds, 16 of them in a table of 64, and what products of bytes take. A window of 128 is two tables, each of
-// which gives zeros for the places of the other. By the published throughputs of a Cortex-A76 or Neoverse-N1 (nothing
-// was measured), with two pipes for vectors, `tbl` of four registers is 3 operations: 7 for 16 places with the `orr`,
-// while `tbl` and `tbx` would be 8 and wait longer. With `sdot`, 64 slots take those pipes 22 cycles with x8, 54 with
-// x24w8 and 62 with x24w16.
+// which gives zeros for the places of the other. By the published throughputs of a Cortex-A76 or Neoverse-N1, with two
+// pipes for vectors, `tbl` of four registers is 3 operations: 7 for 16 places with the `orr`, while `tbl` and `tbx`
+// would be 8 and wait longer. With `sdot`, 64 slots take those pipes 22 cycles with x8, 54 with x24w8 and 62 with
+// x24w16. benchmarks/results/neon_instructions.json counts the instructions.
 #pragma once
 
 #include <algorithm>

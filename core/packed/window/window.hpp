@@ -36,6 +36,7 @@
 #include <span>
 #include <vector>
 
+#include "packed/activations.hpp"
 #include "packed/packed.hpp"
 
 namespace dcz {
@@ -120,5 +121,9 @@ struct Digits {
 
 // For digits24 by_slot where 24 bits do not hold the codebook well enough, or the grid int8 holds it.
 std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout);
+
+// As `multiply`.
+void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
+                     float* y, Activations activations, unsigned threads);
 
 }  // namespace dcz
