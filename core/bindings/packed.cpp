@@ -24,7 +24,6 @@
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
-#include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
 
 namespace dcz::python {
@@ -60,21 +59,16 @@ dcz::Digits digits_of(unsigned grid_bits, float scale8, const Digit& int8, float
 using Bytes = std::vector<std::uint8_t>;
 using Pack = Bytes(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view layout);
 
-std::size_t number_of(std::string_view layout, const std::array<std::string_view, 2>& layouts) {
-  const auto found = std::ranges::find(layouts, layout);
-  if (found == layouts.end()) {
-    throw std::invalid_argument("the layout is " + std::string(layouts[0]) + " or " + std::string(layouts[1]) +
-                                "; found " + std::string(layout));
-  }
-  return static_cast<std::size_t>(found - layouts.begin());
-}
+// By their numbers in the header.
+constexpr std::array<std::string_view, 4> kLayouts{"by_row", "by_slot", "digits24", "one_window"};
 
 Bytes pack_window(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view layout) {
-  return dcz::pack_window(matrix, digits, static_cast<dcz::SlotOrder>(number_of(layout, {"by_row", "by_slot"})));
-}
-
-Bytes pack_wide(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view layout) {
-  return dcz::pack_wide(matrix, digits, number_of(layout, {"one_window", "two_windows"}) == 1);
+  const auto found = std::ranges::find(kLayouts, layout);
+  if (found == kLayouts.end()) {
+    throw std::invalid_argument("the form window has the layout by_row, by_slot, digits24 or one_window; found " +
+                                std::string(layout));
+  }
+  return dcz::pack_window(matrix, digits, static_cast<dcz::WindowLayout>(found - kLayouts.begin()));
 }
 
 Bytes pack_quad(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view) {
@@ -100,7 +94,6 @@ constexpr std::array kForms{
     PackedForm{dcz::Form::tile, "tile", without_digits<dcz::pack_tile>},
     PackedForm{dcz::Form::quad, "quad", pack_quad},
     PackedForm{dcz::Form::factored, "factored", without_digits<dcz::pack_factored>},
-    PackedForm{dcz::Form::wide, "wide", pack_wide},
 };
 
 std::vector<std::string_view> forms() {
@@ -108,6 +101,8 @@ std::vector<std::string_view> forms() {
   for (const PackedForm& each : kForms) names.push_back(each.name);
   return names;
 }
+
+std::vector<std::string_view> layouts() { return {kLayouts.begin(), kLayouts.end()}; }
 
 Out<std::uint8_t> pack(std::string_view form, const MatrixArrays& matrix, const dcz::Digits& digits,
                        std::string_view layout) {
@@ -122,7 +117,7 @@ nb::typed<nb::dict, nb::str, nb::any> packed_header(const In<std::uint8_t>& pack
   found["form"] = std::ranges::find(kForms, header.form, &PackedForm::form)->name;
   found["code_bits"] = header.code_bits;
   found["grid_bits"] = static_cast<unsigned>(header.grid);
-  found["slots"] = static_cast<unsigned>(header.slots);
+  found["layout"] = static_cast<unsigned>(header.layout);
   found["rows"] = header.rows;
   found["columns"] = header.columns;
   found["survivors"] = header.survivors;
@@ -195,10 +190,11 @@ void bind_packing(nb::module_& m) {
           "grid_bits is 8 if scale8 * int8 is the codebook exactly, 16 if scale16 * int16 is, else 0.")
       .def_prop_ro("grid_bits", [](const dcz::Digits& digits) { return static_cast<unsigned>(digits.grid); });
   m.def("forms", &forms, "The names of the packed forms, in the order of their numbers.");
+  m.def("layouts", &layouts, "The names of the layouts of the form window, in the order of their numbers.");
   m.def("pack", &pack, "form"_a, "matrix"_a, "digits"_a, "layout"_a = "",
-        "Packed weights. Two forms have a layout: window by_row or by_slot, wide one_window or two_windows.\n\n"
-        "Raises ValueError for parts that do not fit together, and in the forms factored and wide for centroids that "
-        "are not finite.");
+        "Packed weights. Only the form window has layouts.\n\n"
+        "Raises ValueError for parts that do not fit together, and for centroids that are not finite in the form "
+        "factored and in the layouts digits24 and one_window.");
   m.def("packed_header", &packed_header, "packed"_a.noconvert(),
         "The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights.");
   m.def("check_packed", &check_packed, "packed"_a.noconvert(),

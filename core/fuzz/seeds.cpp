@@ -17,7 +17,6 @@
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
-#include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
 
 namespace {
@@ -219,19 +218,13 @@ void packed() {
       std::vector<std::int16_t> digits(centroids);
       for (std::size_t i = 0; i < centroids; ++i)
         codebook[i] = digits[i] = static_cast<std::int16_t>(static_cast<int>(i % 128) - 70);
-      for (const auto grid : {dcz::Grid::none, dcz::Grid::int8, dcz::Grid::int16}) {
-        const bool by_slot = grid == dcz::Grid::none;
-        const Vector window =
-            dcz::pack_window({rows, columns, bitmap.bytes(), codes, codebook}, {grid, 1, 1, digits, digits},
-                             by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row);
-        for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, window);
-      }
       const dcz::Matrix matrix{rows, columns, bitmap.bytes(), codes, codebook};
       for (const auto grid : {dcz::Grid::none, dcz::Grid::int8, dcz::Grid::int16}) {
         const dcz::Digits all{grid, 1, 1, digits, digits};
-        for (const unsigned int8 : {0u, 1u}) {
-          for (const bool two_windows : {false, true})
-            write("packed", {1, 0, int8, 1}, dcz::pack_wide(matrix, all, two_windows));
+        for (const auto layout : {dcz::WindowLayout::by_row, dcz::WindowLayout::by_slot, dcz::WindowLayout::digits24,
+                                  dcz::WindowLayout::one_window}) {
+          const Vector window = dcz::pack_window(matrix, all, layout);
+          for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, window);
         }
       }
       write("packed", {3, 0, 0, 1}, dcz::pack_panel(matrix));

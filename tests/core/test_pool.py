@@ -13,7 +13,7 @@ from deepcompression.packed import multiply, packing
 
 
 def layer():
-    packed, _ = twin.pack(np.random.default_rng(4).random((900, 1000)) < 0.3, 16, 8, by_slot=False)
+    packed, _ = twin.pack(np.random.default_rng(4).random((900, 1000)) < 0.3, 16, 8, "by_row")
     # below 4096 pairs of 3 vectors a second thread is not worth it
     assert 3 * packing.header(packed).length > 4096
     return packed, np.random.default_rng(5).standard_normal((3, 1000)).astype(np.float32)

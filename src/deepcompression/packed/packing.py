@@ -21,6 +21,9 @@ ACTIVATIONS = ("float32", "int8")
 
 FORMS = tuple(_core.forms())
 
+# Of the form window, by their numbers in the header; core/packed/window/window.hpp describes them.
+LAYOUTS = tuple(_core.layouts())
+
 # For each instruction set and kind of activations: from so many vectors on, a form multiplies fastest where it pays.
 # The first that does is taken, else `window`. The numbers are medians over layers of 4 to 25 %.
 FASTEST: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {
@@ -28,8 +31,8 @@ FASTEST: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {
     ("portable", "int8"): ((5, "panel"), (1, "factored")),
     ("avx2", "float32"): ((2, "panel"), (1, "factored")),
     ("avx2", "int8"): ((5, "panel"),),
-    ("avx512", "float32"): ((12, "panel"), (2, "window"), (1, "wide")),
-    ("avx512", "int8"): ((48, "quad"), (2, "window"), (1, "wide")),
+    ("avx512", "float32"): ((12, "panel"),),
+    ("avx512", "int8"): ((48, "quad"),),
     ("neon", "float32"): ((2, "panel"),),
     ("neon", "int8"): ((5, "panel"),),
 }
@@ -38,10 +41,9 @@ FASTEST: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {
 # with fewer, its fours stay too empty.
 FACTORED_FROM, FACTORED_COLUMNS = 1.5, 8192
 
-# `wide` pays for float32 from so many survivors a row: with fewer, the exact sums of 8 products of planes, which are
-# put together once a row, cost more than they save. With int8, and on the grid int8, there are so few sums that it
-# always pays.
-WIDE_FROM = 64
+# From so many survivors a row on the layout digits24 of `window` multiplies one vector of float32 faster than by_slot:
+# with fewer the exact sums of 8 products of planes, which are put together once a row, cost more than they save.
+DIGITS24_FROM = 64
 
 
 class Header(NamedTuple):
@@ -50,8 +52,7 @@ class Header(NamedTuple):
     form       one of FORMS
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
-    slots      window: 1 for places in the order that suits floats; wide: the bits of core/packed/wide/wide.hpp,
-               2 for two windows a pair, 1 for digits of 24 bits
+    layout     of the form window: which of LAYOUTS; else 0
     units      groups of rows or panels, which threads share; 0 in the form tile
     length     of the stream, in the form's measure; 0 in the form tile
     """
@@ -59,7 +60,7 @@ class Header(NamedTuple):
     form: str
     code_bits: int
     grid_bits: int
-    slots: int
+    layout: int
     rows: int
     columns: int
     survivors: int
@@ -93,9 +94,9 @@ def pack(
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
     batch        by how many vectors at once; other numbers work too, more slowly
-    form         "window" multiplies by few vectors, "wide" by one on avx512, "factored" by one on portable and avx2,
-                 "panel" by many of float32, "quad" by many of int8, "tile" decodes rows, for convolutions and
-                 embeddings; by default the one that multiplies best
+    form         "window" multiplies by few vectors, "factored" by one on portable and avx2, "panel" by many of float32,
+                 "quad" by many of int8, "tile" decodes rows, for convolutions and embeddings; by default the one that
+                 multiplies best
 
     Raises ValueError for fewer dimensions, unknown activations and forms.
     """
@@ -109,39 +110,32 @@ def pack(
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
     matrix = _core.Matrix(tensor.shape[0], math.prod(tensor.shape[1:]), tensor.bits, tensor.codes, codebook)
     digits = _digits(codebook)
-    form = form or form_for(matrix, digits, activations, batch, _core.instruction_set())
-    return _core.pack(form, matrix, digits, _layout(form, activations, digits.grid_bits))
+    way = (activations, batch, _core.instruction_set())
+    form = form or form_for(matrix, *way)
+    return _core.pack(form, matrix, digits, layout_for(matrix, digits, *way) if form == "window" else "")
 
 
-def form_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:
+def form_for(matrix: _core.Matrix, activations: str, batch: int, instruction_set: str) -> str:
     """The form that multiplies so many vectors fastest with an instruction set, which this CPU need not have."""
-    return next(
-        (
-            form
-            for vectors, form in FASTEST[instruction_set, activations]
-            if batch >= vectors and _pays(form, matrix, digits, activations)
-        ),
-        "window",
-    )
+    for vectors, form in FASTEST[instruction_set, activations]:
+        if batch >= vectors and (form != "factored" or _factored_pays(matrix)):
+            return form
+    return "window"
 
 
-def _pays(form: str, matrix: _core.Matrix, digits: _core.Digits, activations: str) -> bool:
-    if form == "factored":
-        blocks = -(-matrix.columns // FACTORED_COLUMNS)
-        return matrix.finite and matrix.survivors >= FACTORED_FROM * matrix.rows * blocks * matrix.centroids
-    if form == "wide":
-        few_sums = activations == "int8" or digits.grid_bits == 8
-        return matrix.finite and (few_sums or matrix.survivors >= WIDE_FROM * matrix.rows)
-    return True
+def _factored_pays(matrix: _core.Matrix) -> bool:
+    blocks = -(-matrix.columns // FACTORED_COLUMNS)
+    return matrix.finite and matrix.survivors >= FACTORED_FROM * matrix.rows * blocks * matrix.centroids
 
 
-def _layout(form: str, activations: str, grid_bits: int) -> str:
-    """The layout of a form that suits the sums of these activations; empty for a form that has only one."""
-    if form == "window":
-        return "by_slot" if activations == "float32" and grid_bits == 0 else "by_row"
-    if form == "wide":
-        return "two_windows" if activations == "float32" and grid_bits != 8 else "one_window"
-    return ""
+def layout_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:
+    """The layout of the form window that multiplies so many vectors fastest with an instruction set."""
+    if batch == 1 and instruction_set == "avx512" and matrix.finite:
+        if activations == "int8" or digits.grid_bits == 8:
+            return "one_window"
+        if matrix.survivors >= DIGITS24_FROM * matrix.rows:
+            return "digits24"
+    return "by_slot" if activations == "float32" and digits.grid_bits == 0 else "by_row"
 
 
 def _digits(codebook: Floats) -> _core.Digits:

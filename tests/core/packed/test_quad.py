@@ -38,9 +38,9 @@ def test_a_product_is_that_of_the_form_window_bit_for_bit(shape, centroids):
 def test_a_product_is_that_of_its_twin_bit_for_bit(centroids, bias):
     tensor = matrix(45, 1300, 0.2, centroids)
     packed = QUAD.pack(tensor)
-    facts, parts = packing.header(packed), sections(QUAD, packed)
+    parts = sections(QUAD, packed)
     twin_of_it = twin.Window(
-        unpacked(QUAD, packed)[0], parts.codebook, parts.digits.astype(np.int64), parts.digits, 0, facts.scale8, 0.0
+        unpacked(QUAD, packed)[0], parts.codebook, parts.digits.astype(np.int64)[None], packing.header(packed), 1
     )
     x, added = vectors(67, 1300), vectors(1, 45, seed=5)[0] if bias else None
     found = multiply.matmul(packed, x, bias=added, activations="int8")
