@@ -58,4 +58,4 @@ benchmarks: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist src/deepcompression/_core.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,7 +43,10 @@ MODULE = "module"
 
 @dataclass(frozen=True)
 class Ours:
-    """A task of ours: `kind` is a key of `BOUNDS`, `way` an instruction set or `MODULE`."""
+    """A task of ours: `kind` is a key of `BOUNDS`, `way` an instruction set or `MODULE`.
+
+    The weights are packed in the form that is the fastest with that instruction set.
+    """
 
     kind: str
     way: str

@@ -47,7 +47,7 @@ def gaps(tensor: CompressedTensor) -> Symbols:
         return symbols
 
     candidates = (with_escape(escape) for escape in (7, 15, 23, 31, 47, 63))
-    return min(candidates, key=lambda s: _core.block_bytes(np.bincount(s, minlength=64).astype(np.uint64)))
+    return min(candidates, key=lambda s: len(_core.encode_block(s)))
 
 
 def streams() -> dict[str, Symbols]:

@@ -37,7 +37,7 @@ class Model {
   using Bytes = std::span<std::conditional_t<Coder::kDecodes, std::uint8_t, const std::uint8_t>>;
 
  public:
-  Model(Coder& coder, const MixedTensor& tensor, unsigned negative, Bytes bitmap, Bytes codes)
+  Model(Coder& coder, const AdaptiveTensor& tensor, unsigned negative, Bytes bitmap, Bytes codes)
       : coder_(coder), grid_(tensor.shape), tensor_(tensor), negative_(negative), bitmap_(bitmap), codes_(codes) {
     if (tensor.survivors > grid_.size || bitmap.size() != grid_.size / 8 + (grid_.size % 8 != 0) ||
         codes.size() != (tensor.centroids > 0 ? tensor.survivors : 0)) {
@@ -229,7 +229,7 @@ class Model {
 
   Coder& coder_;
   const Grid grid_;
-  const MixedTensor tensor_;
+  const AdaptiveTensor tensor_;
   const unsigned negative_;
   const Bytes bitmap_, codes_;
   std::array<unsigned, 2> side_size_{}, side_bits_{};  // of the negative and of the other centroids
@@ -254,7 +254,7 @@ class Model {
   Mixer<3> magnitude_{0, 0, 0};
 };
 
-void check_codebook(const MixedTensor& tensor, std::size_t centroids) {
+void check_codebook(const AdaptiveTensor& tensor, std::size_t centroids) {
   if (tensor.centroids > kMaxCentroids || centroids != tensor.centroids) {
     throw std::invalid_argument("a codebook has at most 256 centroids, and as many as stated");
   }
@@ -263,15 +263,15 @@ void check_codebook(const MixedTensor& tensor, std::size_t centroids) {
   }
 }
 
-unsigned below_zero(const MixedTensor& tensor, std::span<const std::uint64_t> codebook) {
+unsigned below_zero(const AdaptiveTensor& tensor, std::span<const std::uint64_t> codebook) {
   const auto is_below = [&](std::uint64_t centroid) { return centroid >> (tensor.width - 1) == 0; };
   return static_cast<unsigned>(std::count_if(codebook.begin(), codebook.end(), is_below));
 }
 
 }  // namespace
 
-std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const std::uint64_t> codebook,
-                                     std::span<const std::uint8_t> bitmap, std::span<const std::uint8_t> codes) {
+std::vector<std::uint8_t> encode_adaptive(const AdaptiveTensor& tensor, std::span<const std::uint64_t> codebook,
+                                          std::span<const std::uint8_t> bitmap, std::span<const std::uint8_t> codes) {
   check_codebook(tensor, codebook.size());
   check_ascending(codebook, tensor.width);
   for (const auto code : codes) {
@@ -285,8 +285,8 @@ std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const 
   return encoder.finish();
 }
 
-void mix_decode(std::span<const std::uint8_t> data, const MixedTensor& tensor, std::span<std::uint64_t> codebook,
-                std::span<std::uint8_t> bitmap, std::span<std::uint8_t> codes) {
+void decode_adaptive(std::span<const std::uint8_t> data, const AdaptiveTensor& tensor,
+                     std::span<std::uint64_t> codebook, std::span<std::uint8_t> bitmap, std::span<std::uint8_t> codes) {
   check_codebook(tensor, codebook.size());
   RangeDecoder decoder(data);
   CodebookCoder(decoder, tensor.width).run(codebook);

@@ -9,7 +9,7 @@
 namespace dcz {
 
 // What both sides know of a tensor beforehand.
-struct MixedTensor {
+struct AdaptiveTensor {
   std::span<const std::uint64_t> shape;
   std::uint64_t survivors;
   unsigned centroids;  // at most 256; 0: only the positions are coded
@@ -18,12 +18,12 @@ struct MixedTensor {
 
 // `codebook` holds the centroids as strictly ascending integers, the upper half of all integers being those not below
 // zero. In `bitmap` element i survives if bit i % 8 of byte i / 8 is set; `codes` are the survivors' in C order.
-std::vector<std::uint8_t> mix_encode(const MixedTensor& tensor, std::span<const std::uint64_t> codebook,
-                                     std::span<const std::uint8_t> bitmap, std::span<const std::uint8_t> codes);
+std::vector<std::uint8_t> encode_adaptive(const AdaptiveTensor& tensor, std::span<const std::uint64_t> codebook,
+                                          std::span<const std::uint8_t> bitmap, std::span<const std::uint8_t> codes);
 
 // Fills `codebook`, `bitmap`, of as many bytes as the elements need, and `codes`: one for each survivor, none without
 // centroids.
-void mix_decode(std::span<const std::uint8_t> data, const MixedTensor& tensor, std::span<std::uint64_t> codebook,
-                std::span<std::uint8_t> bitmap, std::span<std::uint8_t> codes);
+void decode_adaptive(std::span<const std::uint8_t> data, const AdaptiveTensor& tensor,
+                     std::span<std::uint64_t> codebook, std::span<std::uint8_t> bitmap, std::span<std::uint8_t> codes);
 
 }  // namespace dcz

@@ -22,17 +22,24 @@ namespace dcz::python {
 
 namespace nb = nanobind;
 
-template <typename T>
-using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+// C-contiguous arrays that the core reads, and such that it writes to, of so many axes.
+template <typename T, std::size_t kAxes = 1>
+using In = nb::ndarray<const T, nb::ndim<kAxes>, nb::c_contig, nb::device::cpu>;
+template <typename T, std::size_t kAxes = 1>
+using InOut = nb::ndarray<T, nb::ndim<kAxes>, nb::c_contig, nb::device::cpu>;
 template <typename T>
 using Out = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
 
-template <typename T>
-using InOut = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-template <typename T>
-std::span<const T> view(const In<T>& array) {
+// All elements, in C order.
+template <typename T, typename... Limits>
+std::span<T> view(const nb::ndarray<T, Limits...>& array) {
   return {array.data(), array.size()};
+}
+
+// NumPy's booleans can hold any byte, C++'s cannot.
+template <typename... Limits>
+std::span<const std::uint8_t> bytes_of(const nb::ndarray<const bool, Limits...>& truths) {
+  return {reinterpret_cast<const std::uint8_t*>(truths.data()), truths.size()};
 }
 
 // An array for Python that is not filled with zeros first.
@@ -103,4 +110,21 @@ auto unlocked(Work work) {
   return work();
 }
 
+// Bytes to decode: an array, or anything that the buffer protocol makes one of.
+struct Data : In<std::uint8_t> {
+  using In<std::uint8_t>::In;
+};
+
 }  // namespace dcz::python
+
+template <>
+struct nanobind::detail::type_caster<dcz::python::Data> {
+  NB_TYPE_CASTER(dcz::python::Data, const_name("typing_extensions.Buffer"))
+
+  bool from_python(handle source, std::uint32_t flags, cleanup_list* cleanup) noexcept {
+    make_caster<dcz::python::In<std::uint8_t>> array;
+    if (!array.from_python(source, flags, cleanup)) return false;
+    static_cast<dcz::python::In<std::uint8_t>&>(value) = std::move(array.value);
+    return true;
+  }
+};

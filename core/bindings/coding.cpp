@@ -35,8 +35,7 @@ nb::bytes pack_table(const In<std::uint8_t>& lengths) {
   return to_bytes(unlocked([&] { return dcz::pack_table(view(lengths)); }));
 }
 
-std::pair<Out<std::uint8_t>, std::size_t> unpack_table(const In<std::uint8_t>& data, std::size_t offset,
-                                                       std::size_t alphabet) {
+std::pair<Out<std::uint8_t>, std::size_t> unpack_table(const Data& data, std::size_t offset, std::size_t alphabet) {
   const auto lengths = unlocked([&] { return dcz::unpack_table(view(data), offset, alphabet); });
   return {to_array(lengths), offset};
 }
@@ -49,7 +48,7 @@ nb::bytes encode_symbols(const In<std::uint16_t>& symbols, const In<std::uint8_t
   return to_bytes(unlocked([&] { return dcz::encode_symbols(view(symbols), view(lengths)); }));
 }
 
-Out<std::uint16_t> decode_symbols(const In<std::uint8_t>& data, std::size_t offset, std::size_t length,
+Out<std::uint16_t> decode_symbols(const Data& data, std::size_t offset, std::size_t length,
                                   const In<std::uint8_t>& lengths, std::size_t count) {
   Result<std::uint16_t> symbols(count);
   unlocked([&] { dcz::decode_symbols(view(data), offset, length, view(lengths), symbols.span()); });
@@ -64,8 +63,8 @@ nb::bytes encode_block(const In<std::uint8_t>& symbols) {
   return to_bytes(unlocked([&] { return dcz::encode_block(view(symbols)); }));
 }
 
-std::pair<Out<std::uint8_t>, std::size_t> decode_block(const In<std::uint8_t>& data, std::size_t offset,
-                                                       std::size_t count, std::size_t alphabet, unsigned threads) {
+std::pair<Out<std::uint8_t>, std::size_t> decode_block(const Data& data, std::size_t offset, std::size_t count,
+                                                       std::size_t alphabet, unsigned threads) {
   if (alphabet < 1 || alphabet > 256) throw std::invalid_argument("a block's alphabet has 1 to 256 symbols");
   Result<std::uint8_t> symbols(count);
   unlocked([&] { dcz::decode_block(view(data), offset, symbols.span(), alphabet, threads); });
@@ -77,16 +76,11 @@ nb::bytes pack_ascending(const In<std::uint64_t>& values, unsigned width) {
   return to_bytes(dcz::pack_ascending(view(values), width));
 }
 
-std::pair<Out<std::uint64_t>, std::size_t> unpack_ascending(const In<std::uint8_t>& data, std::size_t offset,
-                                                            std::size_t count, unsigned width) {
+std::pair<Out<std::uint64_t>, std::size_t> unpack_ascending(const Data& data, std::size_t offset, std::size_t count,
+                                                            unsigned width) {
   check_width(width);
   const auto values = dcz::unpack_ascending(view(data), offset, count, width);
   return {to_array(values), offset};
-}
-
-nb::bytes encode_planes(const In<std::uint8_t>& elements, unsigned item_bytes, bool is_float) {
-  check_items(elements.size(), item_bytes);
-  return to_bytes(unlocked([&] { return dcz::encode_planes(view(elements), item_bytes, is_float); }));
 }
 
 // The survivors of a dense tensor by a bitmap: an empty one stands for all elements.
@@ -100,16 +94,16 @@ dcz::Survivors survivors_of(const In<std::uint8_t>& bitmap, std::size_t dense_by
   return {view(bitmap), size};
 }
 
-std::size_t decode_planes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
-                          unsigned item_bytes, bool is_float, const InOut<std::uint8_t>& dense, unsigned threads) {
+std::size_t decode_planes(const Data& data, std::size_t offset, const In<std::uint8_t>& bitmap, unsigned item_bytes,
+                          bool is_float, const InOut<std::uint8_t>& dense, unsigned threads) {
   unlocked([&] {
     dcz::decode_planes(view(data), offset, survivors_of(bitmap, dense.size(), item_bytes), item_bytes, is_float,
-                       {dense.data(), dense.size()}, threads);
+                       view(dense), threads);
   });
   return offset;
 }
 
-std::size_t decode_codes(const In<std::uint8_t>& data, std::size_t offset, const In<std::uint8_t>& bitmap,
+std::size_t decode_codes(const Data& data, std::size_t offset, const In<std::uint8_t>& bitmap,
                          const In<std::uint8_t>& codebook, unsigned item_bytes, const InOut<std::uint8_t>& dense,
                          unsigned threads) {
   check_items(codebook.size(), item_bytes);
@@ -117,7 +111,7 @@ std::size_t decode_codes(const In<std::uint8_t>& data, std::size_t offset, const
   if (centroids < 1 || centroids > 256) throw std::invalid_argument("a codebook has 1 to 256 centroids");
   unlocked([&] {
     dcz::decode_codes(view(data), offset, survivors_of(bitmap, dense.size(), item_bytes), view(codebook), item_bytes,
-                      {dense.data(), dense.size()}, threads);
+                      view(dense), threads);
   });
   return offset;
 }
@@ -129,12 +123,8 @@ void place_codes(const In<std::uint8_t>& codes, const In<std::uint8_t>& bitmap, 
     throw std::invalid_argument("a codebook has at most 256 centroids");
   unlocked([&] {
     dcz::place_codes(view(codes), survivors_of(bitmap, dense.size(), item_bytes), view(codebook), item_bytes,
-                     {dense.data(), dense.size()});
+                     view(dense));
   });
-}
-
-std::uint64_t block_bytes(const In<std::uint64_t>& counts) {
-  return unlocked([&] { return dcz::block_bytes(view(counts)); });
 }
 
 Out<std::uint8_t> encode_plane(const In<std::uint8_t>& dense, const In<std::uint8_t>& bitmap, unsigned item_bytes,
@@ -150,27 +140,27 @@ Out<std::uint64_t> fillers_by_gap_bits(const In<std::uint8_t>& bitmap, std::uint
   return to_array(unlocked([&] { return dcz::fillers_by_gap_bits(dcz::Bitmap(view(bitmap), size)); }));
 }
 
-std::pair<Out<std::uint64_t>, std::uint64_t> gap_counts(const In<std::int64_t>& positions, unsigned gap_bits) {
-  const auto result = unlocked([&] { return dcz::gap_counts(view(positions), gap_bits); });
+std::pair<Out<std::uint64_t>, std::uint64_t> paper_gap_counts(const In<std::int64_t>& positions, unsigned gap_bits) {
+  const auto result = unlocked([&] { return dcz::paper_gap_counts(view(positions), gap_bits); });
   return {to_array(result.counts), result.fillers};
 }
 
-std::pair<Out<std::uint16_t>, Out<bool>> to_gaps(const In<std::int64_t>& positions, unsigned gap_bits) {
-  const auto entries = positions.size() + unlocked([&] { return dcz::gap_counts(view(positions), gap_bits); }).fillers;
+std::pair<Out<std::uint16_t>, Out<bool>> to_paper_gaps(const In<std::int64_t>& positions, unsigned gap_bits) {
+  const auto entries =
+      positions.size() + unlocked([&] { return dcz::paper_gap_counts(view(positions), gap_bits); }).fillers;
   Result<std::uint16_t> gaps(entries);
   Result<bool> filler(entries);
-  unlocked([&] { dcz::to_gaps(view(positions), gap_bits, gaps.span(), filler.span()); });
+  unlocked([&] { dcz::to_paper_gaps(view(positions), gap_bits, gaps.span(), filler.span()); });
   return {gaps.release(), filler.release()};
 }
 
-Out<std::int64_t> to_positions(const In<std::uint16_t>& gaps, const In<bool>& filler, std::uint64_t size) {
+Out<std::int64_t> from_paper_gaps(const In<std::uint16_t>& gaps, const In<bool>& filler, std::uint64_t size) {
   if (gaps.size() != filler.size()) throw std::invalid_argument("gaps and filler differ in length");
-  // NumPy's booleans can hold any byte, C++'s cannot.
-  const std::span truths{reinterpret_cast<const std::uint8_t*>(filler.data()), filler.size()};
+  const auto truths = bytes_of(filler);
   const auto survivors =
       static_cast<std::size_t>(unlocked([&] { return std::count(truths.begin(), truths.end(), 0); }));
   Result<std::int64_t> positions(survivors + 1);
-  unlocked([&] { dcz::to_positions(view(gaps), truths, size, positions.span()); });
+  unlocked([&] { dcz::from_paper_gaps(view(gaps), truths, size, positions.span()); });
   return positions.release(survivors);
 }
 
@@ -179,7 +169,7 @@ nb::bytes encode_mask(const In<std::uint8_t>& bitmap, const In<std::uint64_t>& s
       unlocked([&] { return dcz::encode_mask(dcz::Bitmap(view(bitmap), dcz::extent(view(shape))), view(shape)); }));
 }
 
-std::tuple<Out<std::uint8_t>, std::uint64_t, std::size_t> decode_mask(const In<std::uint8_t>& data, std::size_t offset,
+std::tuple<Out<std::uint8_t>, std::uint64_t, std::size_t> decode_mask(const Data& data, std::size_t offset,
                                                                       const In<std::uint64_t>& shape,
                                                                       unsigned threads) {
   std::uint64_t survivors = 0;
@@ -206,63 +196,86 @@ Out<std::uint8_t> bitmap_of(const In<std::int64_t>& positions, std::uint64_t siz
   return own(unlocked([&] { return dcz::bitmap_of(view(positions), size).release(); }));
 }
 
-nb::bytes mix_encode(const std::vector<std::uint64_t>& shape, std::uint64_t survivors,
-                     const In<std::uint64_t>& codebook, unsigned width, const In<std::uint8_t>& bitmap,
-                     const In<std::uint8_t>& codes) {
-  const dcz::MixedTensor tensor{shape, survivors, static_cast<unsigned>(codebook.size()), width};
-  return to_bytes(unlocked([&] { return dcz::mix_encode(tensor, view(codebook), view(bitmap), view(codes)); }));
+nb::bytes encode_adaptive(const std::vector<std::uint64_t>& shape, std::uint64_t survivors,
+                          const In<std::uint64_t>& codebook, unsigned width, const In<std::uint8_t>& bitmap,
+                          const In<std::uint8_t>& codes) {
+  const dcz::AdaptiveTensor tensor{shape, survivors, static_cast<unsigned>(codebook.size()), width};
+  return to_bytes(unlocked([&] { return dcz::encode_adaptive(tensor, view(codebook), view(bitmap), view(codes)); }));
 }
 
-std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> mix_decode(const In<std::uint8_t>& data,
-                                                                                const std::vector<std::uint64_t>& shape,
-                                                                                std::uint64_t survivors,
-                                                                                unsigned centroids, unsigned width) {
-  const dcz::MixedTensor tensor{shape, survivors, centroids, width};
+std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> decode_adaptive(
+    const Data& data, const std::vector<std::uint64_t>& shape, std::uint64_t survivors, unsigned centroids,
+    unsigned width) {
+  const dcz::AdaptiveTensor tensor{shape, survivors, centroids, width};
   const std::uint64_t elements = dcz::extent(shape);
   if (survivors > elements) throw dcz::FormatError("more survivors than elements");
   Result<std::uint64_t> codebook(centroids);
   Result<std::uint8_t> bitmap(elements / 8 + (elements % 8 != 0));
   Result<std::uint8_t> codes(centroids > 0 ? survivors : 0);
-  unlocked([&] { dcz::mix_decode(view(data), tensor, codebook.span(), bitmap.span(), codes.span()); });
+  unlocked([&] { dcz::decode_adaptive(view(data), tensor, codebook.span(), bitmap.span(), codes.span()); });
   return {codebook.release(), bitmap.release(), codes.release()};
 }
 
 }  // namespace
 
 void bind_coding(nb::module_& m) {
-  m.def("code_lengths", &code_lengths, "counts"_a.noconvert());
-  m.def("pack_table", &pack_table, "lengths"_a.noconvert());
-  m.def("unpack_table", &unpack_table, "data"_a.noconvert(), "offset"_a, "alphabet"_a);
-  m.def("symbol_counts", &symbol_counts, "symbols"_a.noconvert(), "alphabet"_a);
-  m.def("encode_symbols", &encode_symbols, "symbols"_a.noconvert(), "lengths"_a.noconvert());
+  m.def("code_lengths", &code_lengths, "counts"_a.noconvert(),
+        "Optimal Huffman code lengths of at most 16 bits; 0 for a count of 0, 1 for a symbol that occurs "
+        "alone.");
+  m.def("pack_table", &pack_table, "lengths"_a.noconvert(),
+        "The table of docs/format.md; at least one symbol must occur.");
+  m.def("unpack_table", &unpack_table, "data"_a.noconvert(), "offset"_a, "alphabet"_a,
+        "The lengths of the table at `offset`, zeros up to the alphabet's size, and the offset behind it.");
+  m.def("symbol_counts", &symbol_counts, "symbols"_a.noconvert(), "alphabet"_a,
+        "How often each symbol below `alphabet` occurs.");
+  m.def("encode_symbols", &encode_symbols, "symbols"_a.noconvert(), "lengths"_a.noconvert(),
+        "The stream of docs/format.md; empty if only one symbol has a code.");
   m.def("decode_symbols", &decode_symbols, "data"_a.noconvert(), "offset"_a, "length"_a, "lengths"_a.noconvert(),
-        "count"_a);
-  m.def("encode_block", &encode_block, "symbols"_a.noconvert());
-  m.def("decode_block", &decode_block, "data"_a.noconvert(), "offset"_a, "count"_a, "alphabet"_a = 256,
-        "threads"_a = 1);
-  m.def("pack_ascending", &pack_ascending, "values"_a.noconvert(), "width"_a);
-  m.def("unpack_ascending", &unpack_ascending, "data"_a.noconvert(), "offset"_a, "count"_a, "width"_a);
-  m.def("encode_planes", &encode_planes, "elements"_a.noconvert(), "item_bytes"_a, "is_float"_a);
+        "count"_a, "The `count` symbols of the stream that is exactly `length` bytes at `offset`.");
+  m.def("encode_block", &encode_block, "symbols"_a.noconvert(),
+        "The block of docs/format.md; the same bytes on every CPU.");
+  m.def("decode_block", &decode_block, "data"_a.noconvert(), "offset"_a, "count"_a, "alphabet"_a = 256, "threads"_a = 1,
+        "The `count` symbols of the block at `offset`, and the offset behind it.");
+  m.def("pack_ascending", &pack_ascending, "values"_a.noconvert(), "width"_a,
+        "The codebook of docs/format.md: strictly ascending integers of `width` bits.");
+  m.def("unpack_ascending", &unpack_ascending, "data"_a.noconvert(), "offset"_a, "count"_a, "width"_a,
+        "The `count` integers of the codebook at `offset`, and the offset behind it.");
   m.def("encode_plane", &encode_plane, "dense"_a.noconvert(), "bitmap"_a.noconvert(), "item_bytes"_a, "byte"_a,
-        "is_float"_a);
-  m.def("fillers_by_gap_bits", &fillers_by_gap_bits, "bitmap"_a.noconvert(), "size"_a);
+        "is_float"_a,
+        "The block of one byte of each survivor, 0 for the least significant. An empty bitmap stands for all "
+        "elements.");
+  m.def("fillers_by_gap_bits", &fillers_by_gap_bits, "bitmap"_a.noconvert(), "size"_a,
+        "The fillers among the gaps of a bitmap's survivors, for gaps of 2, 3 ... 16 bits.");
   m.def("decode_planes", &decode_planes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(), "item_bytes"_a,
-        "is_float"_a, "dense"_a.noconvert(), "threads"_a = 1);
+        "is_float"_a, "dense"_a.noconvert(), "threads"_a = 1,
+        "Writes the values at `offset` to the places in `dense`, all zero before, whose bits are set; an "
+        "empty bitmap stands for all. Gives the offset behind them.");
   m.def("decode_codes", &decode_codes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(),
-        "codebook"_a.noconvert(), "item_bytes"_a, "dense"_a.noconvert(), "threads"_a = 1);
-  m.def("block_bytes", &block_bytes, "counts"_a.noconvert());
-  m.def("gap_counts", &gap_counts, "positions"_a.noconvert(), "gap_bits"_a);
-  m.def("to_gaps", &to_gaps, "positions"_a.noconvert(), "gap_bits"_a);
-  m.def("to_positions", &to_positions, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a);
+        "codebook"_a.noconvert(), "item_bytes"_a, "dense"_a.noconvert(), "threads"_a = 1,
+        "Writes the codebook's elements for the block of codes at `offset` as `decode_planes` does.");
+  m.def("paper_gap_counts", &paper_gap_counts, "positions"_a.noconvert(), "gap_bits"_a,
+        "Counts of the 2^gap_bits gaps that `to_paper_gaps` would give, and of the fillers among them.");
+  m.def("to_paper_gaps", &to_paper_gaps, "positions"_a.noconvert(), "gap_bits"_a,
+        "Gaps of strictly ascending positions, and which of them are fillers; gap_bits is 2 to 16.");
+  m.def("from_paper_gaps", &from_paper_gaps, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a,
+        "Positions of the entries that are no fillers; FormatError if any entry reaches `size`.");
   m.def("place_codes", &place_codes, "codes"_a.noconvert(), "bitmap"_a.noconvert(), "codebook"_a.noconvert(),
-        "item_bytes"_a, "dense"_a.noconvert());
-  m.def("encode_mask", &encode_mask, "bitmap"_a.noconvert(), "shape"_a.noconvert());
-  m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1);
-  m.def("positions_of", &positions_of, "bitmap"_a.noconvert(), "size"_a);
-  m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a);
-  m.def("mix_encode", &mix_encode, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
-        "bitmap"_a.noconvert(), "codes"_a.noconvert());
-  m.def("mix_decode", &mix_decode, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a);
+        "item_bytes"_a, "dense"_a.noconvert(),
+        "Writes the codebook's elements for codes that are below its size, as `decode_codes` does.");
+  m.def("encode_mask", &encode_mask, "bitmap"_a.noconvert(), "shape"_a.noconvert(),
+        "The mask of docs/format.md. Element i is bit i % 8 of byte i // 8 of the bitmap.");
+  m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1,
+        "The bitmap of the mask at `offset`, the number of its survivors, and the offset behind it.");
+  m.def("positions_of", &positions_of, "bitmap"_a.noconvert(), "size"_a,
+        "The ascending positions of a bitmap of `size` elements.");
+  m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a,
+        "The bitmap of strictly ascending positions below `size`.");
+  m.def("encode_adaptive", &encode_adaptive, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
+        "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+        "The adaptive string of docs/format.md, of centroids as ascending integers of `width` bits. Without "
+        "centroids, and codes, it has the survivors alone.");
+  m.def("decode_adaptive", &decode_adaptive, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a,
+        "The codebook, the bitmap and the codes of the string that is all of `data`.");
 }
 
 }  // namespace dcz::python

@@ -17,10 +17,19 @@ void bind_sharing(nb::module_& m);
 
 NB_MODULE(_core, m) {
   using namespace nb::literals;
-  nb::exception<dcz::FormatError>(m, "FormatError", PyExc_ValueError);
-  m.def("instruction_sets", &dcz::instruction_sets);
-  m.def("instruction_set", [] { return dcz::name_of(dcz::instruction_set()); });
-  m.def("force_instruction_set", &dcz::force_instruction_set, "name"_a);
+  m.doc() =
+      "The C++ core. Arrays are one-dimensional and C-contiguous; another dtype is a TypeError.\n\n"
+      "Malformed data raises FormatError, a caller's mistake ValueError. What takes long releases the GIL.";
+  nb::exception<dcz::FormatError>(m, "FormatError", PyExc_ValueError).doc() =
+      "Data that docs/format.md does not allow.";
+  m.def("instruction_sets", &dcz::instruction_sets,
+        "Those that this build and this CPU have kernels for, slowest first: `portable`; `avx2`, `avx512`; `neon`.");
+  m.def(
+      "instruction_set", [] { return dcz::name_of(dcz::instruction_set()); },
+      "The one in use: the forced one, else the one named by DEEPCOMPRESSION_CPU in the environment, else the best.");
+  m.def("force_instruction_set", &dcz::force_instruction_set, "name"_a,
+        "Uses one for the whole process; an empty name ends that. ValueError if the CPU or the build does not have "
+        "it.");
   dcz::python::bind_coding(m);
   dcz::python::bind_sharing(m);
   dcz::python::bind_packed(m);

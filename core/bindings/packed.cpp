@@ -2,12 +2,17 @@
 #include "packed/packed.hpp"
 
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/array.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <array>
-#include <bit>
+#include <cmath>
+#include <optional>
+#include <span>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -19,7 +24,6 @@
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
-#include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
 
 namespace dcz::python {
@@ -27,75 +31,93 @@ namespace {
 
 using namespace nb::literals;
 
-dcz::Grid grid_of(unsigned bits) {
-  if (bits != 0 && bits != 8 && bits != 16) throw std::invalid_argument("a grid has 0, 8 or 16 bits");
-  return static_cast<dcz::Grid>(bits);
-}
+using Digit = In<std::int16_t>;
 
-dcz::Digits digits_of(unsigned grid_bits, float scale8, const In<std::int16_t>& int8, float scale16,
-                      const In<std::int16_t>& int16) {
-  return {grid_of(grid_bits), scale8, scale16, std::vector(int8.data(), int8.data() + int8.size()),
-          std::vector(int16.data(), int16.data() + int16.size())};
-}
+// A matrix as Python hands it over: it keeps the arrays that dcz::Matrix looks at.
+struct MatrixArrays {
+  std::uint64_t rows, columns;
+  In<std::uint8_t> bitmap, codes;
+  In<float> codebook;
 
-Out<std::uint8_t> pack_window(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                              const In<std::uint8_t>& codes, const In<float>& codebook, unsigned grid_bits,
-                              float scale8, const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16,
-                              bool by_slot) {
-  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  const dcz::Digits digits = digits_of(grid_bits, scale8, int8, scale16, int16);
-  const auto order = by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row;
-  return own_aligned(unlocked([&] { return dcz::pack_window(matrix, digits, order); }));
-}
-
-template <std::vector<std::uint8_t> (*kPack)(const dcz::Matrix&)>
-Out<std::uint8_t> pack(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                       const In<std::uint8_t>& codes, const In<float>& codebook) {
-  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  return own_aligned(unlocked([&] { return kPack(matrix); }));
-}
-
-Out<std::uint8_t> pack_quad(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                            const In<std::uint8_t>& codes, const In<float>& codebook, bool on_grid, float scale8,
-                            const In<std::int16_t>& int8) {
-  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  const dcz::Digits8 digits{on_grid ? dcz::Grid::int8 : dcz::Grid::none, scale8, view(int8)};
-  return own_aligned(unlocked([&] { return dcz::pack_quad(matrix, digits); }));
-}
-
-Out<std::uint8_t> pack_wide(std::uint64_t rows, std::uint64_t columns, const In<std::uint8_t>& bitmap,
-                            const In<std::uint8_t>& codes, const In<float>& codebook, unsigned grid_bits, float scale8,
-                            const In<std::int16_t>& int8, float scale16, const In<std::int16_t>& int16,
-                            bool two_windows) {
-  const dcz::Matrix matrix{rows, columns, view(bitmap), view(codes), view(codebook)};
-  const dcz::Digits digits = digits_of(grid_bits, scale8, int8, scale16, int16);
-  return own_aligned(unlocked([&] { return dcz::pack_wide(matrix, digits, two_windows); }));
-}
-
-const char* name_of(dcz::Form form) {
-  switch (form) {
-    case dcz::Form::window:
-      return "window";
-    case dcz::Form::panel:
-      return "panel";
-    case dcz::Form::tile:
-      return "tile";
-    case dcz::Form::quad:
-      return "quad";
-    case dcz::Form::factored:
-      return "factored";
-    default:
-      return "wide";
+  dcz::Matrix matrix() const { return {rows, columns, view(bitmap), view(codes), view(codebook)}; }
+  bool finite() const {
+    return std::all_of(codebook.data(), codebook.data() + codebook.size(),
+                       [](float each) { return std::isfinite(each); });
   }
+};
+
+dcz::Digits digits_of(unsigned grid_bits, float scale8, const Digit& int8, float scale16,
+                      const std::optional<Digit>& int16) {
+  if (grid_bits != 0 && grid_bits != 8 && grid_bits != 16) {
+    throw std::invalid_argument("a grid has 0, 8 or 16 bits; found " + std::to_string(grid_bits));
+  }
+  const auto copy = [](const Digit& digits) { return std::vector(digits.data(), digits.data() + digits.size()); };
+  return {static_cast<dcz::Grid>(grid_bits), scale8, scale16, copy(int8),
+          int16 ? copy(*int16) : std::vector<std::int16_t>{}};
 }
 
-nb::dict packed_header(const In<std::uint8_t>& packed) {
+using Bytes = std::vector<std::uint8_t>;
+using Pack = Bytes(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view layout);
+
+// By their numbers in the header.
+constexpr std::array<std::string_view, 4> kLayouts{"by_row", "by_slot", "digits24", "one_window"};
+
+Bytes pack_window(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view layout) {
+  const auto found = std::ranges::find(kLayouts, layout);
+  if (found == kLayouts.end()) {
+    throw std::invalid_argument("the form window has the layout by_row, by_slot, digits24 or one_window; found " +
+                                std::string(layout));
+  }
+  return dcz::pack_window(matrix, digits, static_cast<dcz::WindowLayout>(found - kLayouts.begin()));
+}
+
+Bytes pack_quad(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view) {
+  const auto grid = digits.grid == dcz::Grid::int8 ? dcz::Grid::int8 : dcz::Grid::none;
+  return dcz::pack_quad(matrix, {grid, digits.scale8, digits.int8});
+}
+
+template <Bytes (*kPack)(const dcz::Matrix&)>
+Bytes without_digits(const dcz::Matrix& matrix, const dcz::Digits&, std::string_view) {
+  return kPack(matrix);
+}
+
+// All that the bindings know of a form.
+struct PackedForm {
+  dcz::Form form;
+  std::string_view name;
+  Pack* pack;
+};
+
+constexpr std::array kForms{
+    PackedForm{dcz::Form::window, "window", pack_window},
+    PackedForm{dcz::Form::panel, "panel", without_digits<dcz::pack_panel>},
+    PackedForm{dcz::Form::tile, "tile", without_digits<dcz::pack_tile>},
+    PackedForm{dcz::Form::quad, "quad", pack_quad},
+    PackedForm{dcz::Form::factored, "factored", without_digits<dcz::pack_factored>},
+};
+
+std::vector<std::string_view> forms() {
+  std::vector<std::string_view> names;
+  for (const PackedForm& each : kForms) names.push_back(each.name);
+  return names;
+}
+
+std::vector<std::string_view> layouts() { return {kLayouts.begin(), kLayouts.end()}; }
+
+Out<std::uint8_t> pack(std::string_view form, const MatrixArrays& matrix, const dcz::Digits& digits,
+                       std::string_view layout) {
+  const auto found = std::ranges::find(kForms, form, &PackedForm::name);
+  if (found == kForms.end()) throw std::invalid_argument("no packed form has the name " + std::string(form));
+  return own_aligned(unlocked([&] { return found->pack(matrix.matrix(), digits, layout); }));
+}
+
+nb::typed<nb::dict, nb::str, nb::any> packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::header_of(view(packed));
   nb::dict found;
-  found["form"] = name_of(header.form);
+  found["form"] = std::ranges::find(kForms, header.form, &PackedForm::form)->name;
   found["code_bits"] = header.code_bits;
   found["grid_bits"] = static_cast<unsigned>(header.grid);
-  found["slots"] = static_cast<unsigned>(header.slots);
+  found["layout"] = static_cast<unsigned>(header.layout);
   found["rows"] = header.rows;
   found["columns"] = header.columns;
   found["survivors"] = header.survivors;
@@ -109,65 +131,103 @@ nb::dict packed_header(const In<std::uint8_t>& packed) {
 
 void check_packed(const In<std::uint8_t>& packed) { dcz::check_packed(view(packed)); }
 
-// Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them:
-// deepcompression.packing is the only one.
-void multiply(std::uintptr_t packed, std::size_t packed_bytes, std::uintptr_t x, std::size_t vectors,
-              std::uintptr_t bias, std::uintptr_t y, bool int8, unsigned threads) {
+// Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them.
+using Address = std::uintptr_t;
+
+std::span<const std::uint8_t> bytes_at(Address address, std::size_t size) {
+  return {reinterpret_cast<const std::uint8_t*>(address), size};
+}
+
+const float* floats_at(Address address) { return reinterpret_cast<const float*>(address); }
+
+float* result_at(Address address) { return reinterpret_cast<float*>(address); }
+
+void multiply(Address packed, std::size_t packed_bytes, Address x, std::size_t vectors, Address bias, Address y,
+              bool int8, unsigned threads) {
   nb::gil_scoped_release release;
-  dcz::multiply({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes}, reinterpret_cast<const float*>(x),
-                vectors, reinterpret_cast<const float*>(bias), reinterpret_cast<float*>(y),
+  dcz::multiply(bytes_at(packed, packed_bytes), floats_at(x), vectors, floats_at(bias), result_at(y),
                 int8 ? dcz::Activations::int8 : dcz::Activations::float32, threads);
 }
 
-void decode_rows(std::uintptr_t packed, std::size_t packed_bytes, std::size_t first, std::size_t count,
-                 std::uintptr_t out, unsigned threads) {
+void decode_rows(Address packed, std::size_t packed_bytes, std::size_t first, std::size_t count, Address out,
+                 unsigned threads) {
   nb::gil_scoped_release release;
-  dcz::decode_rows({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes}, first, count,
-                   reinterpret_cast<float*>(out), threads);
+  dcz::decode_rows(bytes_at(packed, packed_bytes), first, count, result_at(out), threads);
 }
 
-void gather_rows(std::uintptr_t packed, std::size_t packed_bytes, std::uintptr_t rows, std::size_t count,
-                 std::uintptr_t out, unsigned threads) {
+void gather_rows(Address packed, std::size_t packed_bytes, Address rows, std::size_t count, Address out,
+                 unsigned threads) {
   nb::gil_scoped_release release;
-  dcz::gather_rows({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes},
-                   {reinterpret_cast<const std::int64_t*>(rows), count}, reinterpret_cast<float*>(out), threads);
+  dcz::gather_rows(bytes_at(packed, packed_bytes), {reinterpret_cast<const std::int64_t*>(rows), count}, result_at(out),
+                   threads);
 }
 
-bool convolve_sparse(std::uintptr_t packed, std::size_t packed_bytes, const std::array<std::size_t, 13>& numbers,
-                     std::uintptr_t x, std::uintptr_t bias, std::uintptr_t y, unsigned threads) {
+bool convolve_sparse(Address packed, std::size_t packed_bytes, const dcz::ConvolutionShape& shape, Address x,
+                     Address bias, Address y, unsigned threads) {
   nb::gil_scoped_release release;
-  return dcz::convolve_sparse({reinterpret_cast<const std::uint8_t*>(packed), packed_bytes},
-                              std::bit_cast<dcz::ConvolutionShape>(numbers), reinterpret_cast<const float*>(x),
-                              reinterpret_cast<const float*>(bias), reinterpret_cast<float*>(y), threads);
+  return dcz::convolve_sparse(bytes_at(packed, packed_bytes), shape, floats_at(x), floats_at(bias), result_at(y),
+                              threads);
+}
+
+void bind_packing(nb::module_& m) {
+  nb::class_<MatrixArrays>(m, "Matrix", "A shared matrix: which elements survive, and the code of each that does.")
+      .def(nb::init<std::uint64_t, std::uint64_t, In<std::uint8_t>, In<std::uint8_t>, In<float>>(), "rows"_a,
+           "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(), "codebook"_a.noconvert(),
+           "Element r * columns + c survives if its bit of the bitmap is set.")
+      .def_ro("rows", &MatrixArrays::rows)
+      .def_ro("columns", &MatrixArrays::columns)
+      .def_prop_ro("survivors", [](const MatrixArrays& matrix) { return matrix.codes.size(); })
+      .def_prop_ro("centroids", [](const MatrixArrays& matrix) { return matrix.codebook.size(); })
+      .def_prop_ro("finite", &MatrixArrays::finite, "Whether all centroids are.");
+  nb::class_<dcz::Digits>(m, "Digits", "The digits of the centroids of a matrix, on a grid or nearest to one.")
+      .def(
+          "__init__",
+          [](dcz::Digits* self, unsigned grid_bits, float scale8, const Digit& int8, float scale16,
+             const std::optional<Digit>& int16) {
+            new (self) dcz::Digits(digits_of(grid_bits, scale8, int8, scale16, int16));
+          },
+          "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a = 0.0F, "int16"_a.noconvert() = nb::none(),
+          "grid_bits is 8 if scale8 * int8 is the codebook exactly, 16 if scale16 * int16 is, else 0.")
+      .def_prop_ro("grid_bits", [](const dcz::Digits& digits) { return static_cast<unsigned>(digits.grid); });
+  m.def("forms", &forms, "The names of the packed forms, in the order of their numbers.");
+  m.def("layouts", &layouts, "The names of the layouts of the form window, in the order of their numbers.");
+  m.def("pack", &pack, "form"_a, "matrix"_a, "digits"_a, "layout"_a = "",
+        "Packed weights. Only the form window has layouts.\n\n"
+        "Raises ValueError for parts that do not fit together, and for centroids that are not finite in the form "
+        "factored and in the layouts digits24 and one_window.");
+  m.def("packed_header", &packed_header, "packed"_a.noconvert(),
+        "The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights.");
+  m.def("check_packed", &check_packed, "packed"_a.noconvert(),
+        "Raises ValueError for packed weights with anything out of its bounds.");
+}
+
+void bind_convolution(nb::module_& m) {
+  using Size = std::size_t;
+  nb::class_<dcz::ConvolutionShape>(m, "ConvolutionShape", "A convolution of stride 1 in two dimensions.")
+      .def(nb::init<Size, Size, Size, Size, Size, Size, Size, Size, Size, Size, Size, Size, Size>(), nb::kw_only(),
+           "batch"_a, "groups"_a, "channels"_a, "height"_a, "width"_a, "kernel_height"_a, "kernel_width"_a,
+           "padding_top"_a, "padding_left"_a, "dilation_height"_a, "dilation_width"_a, "out_height"_a, "out_width"_a,
+           "channels are those of one group.");
+  m.def("has_sparse_convolution", &dcz::has_sparse_convolution,
+        "Whether the instruction set in use has a kernel for `convolve_sparse`.");
+  m.def("convolve_sparse", &convolve_sparse, "packed"_a, "packed_bytes"_a, "shape"_a, "x"_a, "bias"_a, "y"_a,
+        "threads"_a,
+        "A convolution from the form tile: addresses of packed weights, float32 x, bias or 0, and y. False, and y as "
+        "it was, if x is not finite.");
 }
 
 }  // namespace
 
 void bind_packed(nb::module_& m) {
-  m.def("pack_window", &pack_window, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
-        "by_slot"_a);
-  const auto bind_pack = [&m](const char* name, auto pack_form) {
-    m.def(name, pack_form, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-          "codebook"_a.noconvert());
-  };
-  bind_pack("pack_tile", &pack<dcz::pack_tile>);
-  bind_pack("pack_panel", &pack<dcz::pack_panel>);
-  bind_pack("pack_factored", &pack<dcz::pack_factored>);
-  m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a);
-  m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a);
-  m.def("has_sparse_convolution", &dcz::has_sparse_convolution);
-  m.def("convolve_sparse", &convolve_sparse, "packed"_a, "packed_bytes"_a, "shape"_a, "x"_a, "bias"_a, "y"_a,
-        "threads"_a);
-  m.def("pack_quad", &pack_quad, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert(), "on_grid"_a, "scale8"_a, "int8"_a.noconvert());
-  m.def("pack_wide", &pack_wide, "rows"_a, "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "codebook"_a.noconvert(), "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a, "int16"_a.noconvert(),
-        "two_windows"_a);
-  m.def("packed_header", &packed_header, "packed"_a.noconvert());
-  m.def("check_packed", &check_packed, "packed"_a.noconvert());
-  m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a,
-        "threads"_a);
+  bind_packing(m);
+  bind_convolution(m);
+  m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a, "threads"_a,
+        "y = x W^T + bias: addresses of packed weights, float32 x (vectors, columns), bias or 0, y (vectors, rows).");
+  m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a,
+        "Dense rows of the form tile: addresses of packed weights and of float32 `out` (count, columns). Raises "
+        "IndexError for rows that they do not have.");
+  m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a,
+        "The same for the `count` int64 row numbers at the address `rows`.");
 }
 
 }  // namespace dcz::python

@@ -2,11 +2,12 @@
 // already.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/vector.h>
+#include <nanobind/stl/tuple.h>
 
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -22,34 +23,34 @@ namespace {
 using namespace nb::literals;
 
 std::size_t count_digits(const In<float>& values, const InOut<std::uint64_t>& counts) {
-  return unlocked([&] { return dcz::count_digits(view(values), {counts.data(), counts.size()}); });
+  return unlocked([&] { return dcz::count_digits(view(values), view(counts)); });
 }
 
 void add_to_bins(const In<float>& values, const In<std::uint64_t>& first, const In<std::uint8_t>& split,
                  const InOut<std::uint64_t>& counts, const InOut<double>& sums) {
-  unlocked([&] {
-    dcz::add_to_bins(view(values), view(first), view(split), {counts.data(), counts.size()},
-                     {sums.data(), sums.size()});
-  });
+  unlocked([&] { dcz::add_to_bins(view(values), view(first), view(split), view(counts), view(sums)); });
 }
 
 void count_magnitudes(const In<std::uint8_t>& elements, unsigned item_bytes, std::uint64_t prefix, unsigned shift,
                       const InOut<std::uint64_t>& counts) {
   check_items(elements.size(), item_bytes);
-  unlocked([&] { dcz::count_magnitudes(view(elements), item_bytes, prefix, shift, {counts.data(), counts.size()}); });
+  unlocked([&] { dcz::count_magnitudes(view(elements), item_bytes, prefix, shift, view(counts)); });
 }
 
-nb::object recognise_shared(const In<std::uint8_t>& elements, unsigned item_bytes) {
+using Shared = std::tuple<Out<std::uint8_t>, Out<std::uint64_t>, Out<std::uint8_t>>;
+
+std::optional<Shared> recognise_shared(const In<std::uint8_t>& elements, unsigned item_bytes) {
   check_items(elements.size(), item_bytes);
   auto found = unlocked([&] { return dcz::recognise_shared(view(elements), item_bytes); });
-  if (!found) return nb::none();
-  return nb::make_tuple(own(std::move(found->bitmap)), to_array(found->distinct), own(std::move(found->codes)));
+  if (!found) return std::nullopt;
+  return Shared{own(std::move(found->bitmap)), to_array(found->distinct), own(std::move(found->codes))};
 }
 
 using Weights = std::optional<In<std::uint64_t>>;
 
-std::span<const std::uint64_t> view_or_none(const Weights& weights) {
-  return weights ? view(*weights) : std::span<const std::uint64_t>{};
+template <typename Array>
+auto view_or_none(const std::optional<Array>& array) {
+  return array ? view(*array) : decltype(view(*array)){};
 }
 
 Out<float> lloyd(const In<float>& ordered, const In<float>& centroids, const Weights& weights) {
@@ -67,51 +68,67 @@ Out<std::uint8_t> assign(const In<float>& values, const In<float>& centroids) {
   return codes.release();
 }
 
-std::span<const float> view_or_none(const std::optional<In<float>>& array) {
-  return array ? view(*array) : std::span<const float>{};
-}
-
 double round_columns(const In<float>& centroids, std::size_t zero, const std::optional<In<float>>& prices,
-                     const std::vector<std::size_t>& shape, std::size_t first, std::size_t width,
-                     const In<float>& weights, const std::optional<In<float>>& upper, const In<float>& importance,
-                     const In<float>& row_weights, const std::optional<In<std::uint8_t>>& survives,
-                     const InOut<float>& targets, const InOut<std::int16_t>& codes, const InOut<float>& errors,
-                     const InOut<double>& counts, const InOut<double>& sums_of_weights, const InOut<double>& sums,
-                     unsigned threads) {
-  if (shape.size() != 3) throw std::invalid_argument("the shape is (groups, rows, columns)");
-  const auto out = [](const auto& array) { return std::span{array.data(), array.size()}; };
-  const dcz::Columns columns{shape[0],
-                             shape[1],
-                             shape[2],
-                             first,
-                             width,
-                             view(weights),
-                             view_or_none(upper),
-                             view(importance),
-                             view(row_weights),
-                             survives ? view(*survives) : std::span<const std::uint8_t>{}};
-  const dcz::Rounded rounded{out(targets), out(codes), out(errors), out(counts), out(sums_of_weights), out(sums)};
-  return unlocked(
-      [&] { return dcz::round_columns({view(centroids), zero, view_or_none(prices)}, columns, rounded, threads); });
+                     std::size_t first, const In<float, 3>& weights, const std::optional<In<float, 3>>& upper,
+                     const In<float, 2>& importance, const In<float, 2>& row_weights,
+                     const std::optional<In<bool, 3>>& survives, const InOut<float, 3>& targets,
+                     const InOut<std::int16_t, 3>& codes, const InOut<float, 3>& errors, const InOut<double>& counts,
+                     const InOut<double>& sums_of_weights, const InOut<double>& sums, unsigned threads) {
+  const dcz::ColumnRounding rounding{.centroids = view(centroids), .zero = zero, .prices = view_or_none(prices)};
+  const dcz::Columns columns{.groups = weights.shape(0),
+                             .rows = weights.shape(1),
+                             .columns = weights.shape(2),
+                             .first = first,
+                             .width = targets.shape(2),
+                             .weights = view(weights),
+                             .upper = view_or_none(upper),
+                             .importance = view(importance),
+                             .row_weights = view(row_weights),
+                             .survives = survives ? bytes_of(*survives) : std::span<const std::uint8_t>{}};
+  const dcz::RoundedColumns rounded{.targets = view(targets),
+                                    .codes = view(codes),
+                                    .errors = view(errors),
+                                    .counts = view(counts),
+                                    .sums_of_weights = view(sums_of_weights),
+                                    .sums = view(sums)};
+  return unlocked([&] { return dcz::round_columns(rounding, columns, rounded, threads); });
 }
 
 }  // namespace
 
 void bind_sharing(nb::module_& m) {
-  m.def("count_digits", &count_digits, "values"_a.noconvert(), "counts"_a.noconvert());
+  m.def("count_digits", &count_digits, "values"_a.noconvert(), "counts"_a.noconvert(),
+        "Adds to the counts of values by the first 16 bits of an integer that ascends with them. Gives the "
+        "number of those that are not finite, which it does not count.");
   m.def("add_to_bins", &add_to_bins, "values"_a.noconvert(), "first"_a.noconvert(), "split"_a.noconvert(),
-        "counts"_a.noconvert(), "sums"_a.noconvert());
+        "counts"_a.noconvert(), "sums"_a.noconvert(),
+        "Adds finite values to the count and sum of their bins: those of digit d (as of `count_digits`) go "
+        "by the next `split[d]` bits to a bin from `first[d]` on.");
   m.def("count_magnitudes", &count_magnitudes, "elements"_a.noconvert(), "item_bytes"_a, "prefix"_a, "shift"_a,
-        "counts"_a.noconvert());
-  m.def("recognise_shared", &recognise_shared, "elements"_a.noconvert(), "item_bytes"_a);
-  m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(), "weights"_a.noconvert() = nb::none());
-  m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a, "weights"_a.noconvert() = nb::none());
-  m.def("round_columns", &round_columns, "centroids"_a.noconvert(), "zero"_a, "prices"_a.noconvert().none(), "shape"_a,
-        "first"_a, "width"_a, "weights"_a.noconvert(), "upper"_a.noconvert().none(), "importance"_a.noconvert(),
-        "row_weights"_a.noconvert(), "survives"_a.noconvert().none(), "targets"_a.noconvert(), "codes"_a.noconvert(),
-        "errors"_a.noconvert(), "counts"_a.noconvert(), "sums_of_weights"_a.noconvert(), "sums"_a.noconvert(),
-        "threads"_a = 1);
-  m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert());
+        "counts"_a.noconvert(),
+        "Adds to the counts of floats of 2, 4 or 8 bytes by 16 bits from `shift` on of their bits without "
+        "the sign, where the higher bits are `prefix`.");
+  m.def("recognise_shared", &recognise_shared, "elements"_a.noconvert(), "item_bytes"_a,
+        "Of elements of 2, 4 or 8 bytes that are not zero in all bits: their bitmap, distinct ones as "
+        "ascending integers, and which of those each is. None if more than 256 are distinct.");
+  m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(), "weights"_a.noconvert() = nb::none(),
+        "Lloyd's k-means of ascending values, each as often as its weight says, from 1 to 256 ascending "
+        "centroids until nothing changes.\n\nNo cluster of the strictly ascending result is empty: a "
+        "centroid without values moves to the value farthest from its own. ValueError if there are fewer "
+        "distinct values than centroids.");
+  m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a, "weights"_a.noconvert() = nb::none(),
+        "The k centroids, 1 to 256, of least squared error for ascending values; ValueError as `lloyd`.");
+  m.def("round_columns", &round_columns, nb::kw_only(), "centroids"_a.noconvert(), "zero"_a,
+        "prices"_a.noconvert().none(), "first"_a, "weights"_a.noconvert(), "upper"_a.noconvert().none(),
+        "importance"_a.noconvert(), "row_weights"_a.noconvert(), "survives"_a.noconvert().none(),
+        "targets"_a.noconvert(), "codes"_a.noconvert(), "errors"_a.noconvert(), "counts"_a.noconvert(),
+        "sums_of_weights"_a.noconvert(), "sums"_a.noconvert(), "threads"_a = 1,
+        "Rounds columns of weights (groups, rows, columns), from `first` on, to centroids: see "
+        "core/sharing/column_rounding.hpp.\n\nSets the codes and errors of these columns, adds to counts and "
+        "sums by code, and takes the errors over to `targets`. Gives the cost.");
+  m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert(),
+        "Index of the nearest of 1 to 256 ascending centroids, the lower of two equally near. Values are not "
+        "NaN.");
 }
 
 }  // namespace dcz::python

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "block/block.hpp"
-#include "common/parallel.hpp"
+#include "common/pool.hpp"
 
 namespace dcz {
 
@@ -22,7 +22,7 @@ void each_group(std::span<const std::uint8_t> data, std::size_t& offset, std::si
   std::vector<std::vector<std::uint8_t>> decoded(std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(groups, 1)));
   for (std::size_t first = 0; first < groups; first += decoded.size()) {
     const std::size_t together = std::min(decoded.size(), groups - first);
-    in_parallel(together, threads, [&](std::size_t i) {
+    share_items(threads, together, [&](std::size_t i, unsigned) {
       decoded[i].resize(reader.group(first + i).count);
       reader.read(first + i, decoded[i]);
     });

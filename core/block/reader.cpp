@@ -8,7 +8,7 @@
 #include "block/block.hpp"
 #include "block/layout.hpp"
 #include "common/error.hpp"
-#include "common/parallel.hpp"
+#include "common/pool.hpp"
 #include "common/varint.hpp"
 #include "huffman/huffman.hpp"
 #include "lanes/code.hpp"
@@ -161,7 +161,7 @@ void BlockReader::read_lanes(Group wanted, std::size_t number, std::span<std::ui
 void decode_block(std::span<const std::uint8_t> data, std::size_t& offset, std::span<std::uint8_t> symbols,
                   std::size_t alphabet, unsigned threads) {
   const BlockReader reader(data, offset, symbols.size(), alphabet);
-  in_parallel(reader.groups(), threads, [&](std::size_t number) {
+  share_items(threads, reader.groups(), [&](std::size_t number, unsigned) {
     const auto group = reader.group(number);
     reader.read(number, symbols.subspan(group.first, group.count));
   });

@@ -1,6 +1,7 @@
 // Bitmaps of survivors: element i is bit i % 8 of byte i / 8.
 #include "common/bitmap.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -21,23 +22,6 @@ Bitmap::Bitmap(std::span<const std::uint8_t> bytes, std::uint64_t size) : Bitmap
 std::vector<std::uint8_t> Bitmap::release() {
   bytes_.resize(size_bytes(size_));
   return std::move(bytes_);
-}
-
-std::uint64_t Bitmap::count() const {
-  std::uint64_t ones = 0;
-  for (std::size_t i = 0; i < bytes().size(); i += 8) {
-    ones += count_ones(load_le64(bytes_.data() + i));
-  }
-  return ones;
-}
-
-std::uint64_t Bitmap::count(std::uint64_t begin, std::uint64_t end) const {
-  std::uint64_t ones = 0;
-  for (std::uint64_t i = begin; i < end; i += 56) {
-    const std::uint64_t wide = std::min<std::uint64_t>(56, end - i);
-    ones += count_ones(window(i) & ((1ull << wide) - 1));
-  }
-  return ones;
 }
 
 void Bitmap::complement() {

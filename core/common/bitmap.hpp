@@ -1,24 +1,14 @@
 // Bitmaps of survivors: element i is bit i % 8 of byte i / 8.
 #pragma once
 
-#include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "common/bits.hpp"
+#include "common/bit_walk.hpp"
 
 namespace dcz {
-
-// Without the instruction that plain x86-64 lacks, and twice as fast as the library's table there.
-inline unsigned count_ones(std::uint64_t bits) {
-  bits -= bits >> 1 & 0x5555555555555555u;
-  bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
-  bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-  return static_cast<unsigned>(bits * 0x0101010101010101u >> 56);
-}
 
 // Its bits from `size` on are zero. Eight bytes more than needed are held, so that any bit can be read as part of a
 // word and the bit behind the last one can be touched.
@@ -41,25 +31,19 @@ class Bitmap {
   // 57 bits from bit i on, the first one lowest; zeros behind the last.
   std::uint64_t window(std::uint64_t i) const { return load_le64(bytes_.data() + i / 8) >> (i % 8); }
 
-  std::uint64_t count() const;
-  std::uint64_t count(std::uint64_t begin, std::uint64_t end) const;
+  std::uint64_t count() const { return count(0, size_); }
+  std::uint64_t count(std::uint64_t begin, std::uint64_t end) const { return count_bits(bytes(), begin, end); }
 
   void complement();
 
   // Calls use(i) for each set bit i from `begin` to `end` - 1, ascending.
   template <typename Use>
-  void each(std::uint64_t begin, std::uint64_t end, Use use) const {
-    constexpr std::uint64_t kStep = 56;
-    for (std::uint64_t i = begin; i < end; i += kStep) {
-      const std::uint64_t wide = std::min(kStep, end - i);
-      for (std::uint64_t bits = window(i) & ((1ull << wide) - 1); bits > 0; bits &= bits - 1) {
-        use(i + static_cast<unsigned>(std::countr_zero(bits)));
-      }
-    }
+  void each(std::uint64_t begin, std::uint64_t end, const Use& use) const {
+    each_bit(bytes(), begin, end, use);
   }
 
   template <typename Use>
-  void each(Use use) const {
+  void each(const Use& use) const {
     each(0, size_, use);
   }
 

@@ -1,11 +1,14 @@
-// Threads that wait for pieces of kernels.
+// Threads that wait for work.
 #include "common/pool.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #if !defined(_WIN32)
 #include <pthread.h>
@@ -38,15 +41,16 @@ struct Job {
 class Pool {
  public:
   void run(const Job& job) {
-    while (helpers_ + 1 < std::min(job.parts, kMostThreads)) {
-      std::thread([this, seen = turn_.load()] { help(seen); }).detach();
-      ++helpers_;
-    }
+    const unsigned wanted = std::min(job.parts, kMostThreads) - 1;
+    for (; helpers_ < wanted; ++helpers_) std::thread([this, &turn = turns_[helpers_].number] { help(turn); }).detach();
     job_ = job;
+    failure_ = nullptr;
     next_.store(0, std::memory_order_relaxed);
-    left_.store(helpers_, std::memory_order_relaxed);
-    turn_.fetch_add(1, std::memory_order_release);
-    turn_.notify_all();
+    left_.store(wanted, std::memory_order_relaxed);
+    for (unsigned helper = 0; helper < wanted; ++helper) {
+      turns_[helper].number.fetch_add(1, std::memory_order_release);
+      turns_[helper].number.notify_one();
+    }
     work();
     for (int spins = 0; left_.load(std::memory_order_acquire) != 0; ++spins) {
       if (spins < kSpins) {
@@ -55,33 +59,46 @@ class Pool {
         std::this_thread::yield();
       }
     }
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
 
   std::mutex busy;
 
  private:
+  // How many jobs a helper had. Each waits for its own, so that a job wakes no more of them than it has parts.
+  struct alignas(64) Turn {
+    std::atomic<std::uint32_t> number{0};
+  };
+
   void work() {
-    for (unsigned part = next_++; part < job_.parts; part = next_++) job_.part(job_.context, part);
+    try {
+      for (unsigned part = next_++; part < job_.parts; part = next_++) job_.part(job_.context, part);
+    } catch (...) {
+      next_ = job_.parts;
+      const std::lock_guard lock(failing_);
+      if (!failure_) failure_ = std::current_exception();
+    }
   }
 
-  void help(std::uint32_t seen) {
-    for (;;) {
-      for (int spins = 0; turn_.load(std::memory_order_acquire) == seen; ++spins) {
+  void help(const std::atomic<std::uint32_t>& turn) {
+    for (std::uint32_t seen = 0;; ++seen) {
+      for (int spins = 0; turn.load(std::memory_order_acquire) == seen; ++spins) {
         if (spins < kSpins) {
           pause();
         } else {
-          turn_.wait(seen, std::memory_order_acquire);
+          turn.wait(seen, std::memory_order_acquire);
         }
       }
-      ++seen;
       work();
       left_.fetch_sub(1, std::memory_order_release);
     }
   }
 
   Job job_{};
+  std::exception_ptr failure_;
+  std::mutex failing_;
   unsigned helpers_ = 0;
-  std::atomic<std::uint32_t> turn_{0};
+  std::array<Turn, kMostThreads - 1> turns_;
   std::atomic<unsigned> next_{0}, left_{0};
 };
 

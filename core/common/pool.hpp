@@ -1,13 +1,15 @@
-// Threads that wait for pieces of kernels: starting them anew would take longer than a small layer.
+// Threads that wait for work: starting new ones would take longer than a small layer.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 
 namespace dcz {
 
-// part(context, 0) ... part(context, parts - 1), each by a thread of its own, the caller among them. Parts must not
-// throw. Where the threads are busy with another caller, the caller does all parts.
+// part(context, 0) ... part(context, parts - 1), each by a thread of its own, the caller among them. Where the threads
+// are busy with another caller, the caller does all parts. After an exception no further part begins; the first one is
+// thrown to the caller when all threads have ended.
 void run_parts(unsigned parts, void (*part)(void* context, unsigned number), void* context);
 
 template <typename Part>
@@ -21,12 +23,19 @@ void share_parts(unsigned parts, Part&& part) {
       const_cast<void*>(static_cast<const void*>(&part)));
 }
 
-// item(number, part) for `count` items: each thread takes the next one when it is done, for others may be held up.
+// item(number, part) for `count` items by at most so many threads, one at least. Each takes the next item when it is
+// done, for others may be held up; after an exception none takes another.
 template <typename Item>
-void share_items(unsigned parts, std::size_t count, const Item& item) {
+void share_items(unsigned threads, std::size_t count, const Item& item) {
   std::atomic<std::size_t> next{0};
+  const auto parts = static_cast<unsigned>(std::min<std::size_t>(std::max(threads, 1u), count));
   share_parts(parts, [&](unsigned part) {
-    for (std::size_t number = next++; number < count; number = next++) item(number, part);
+    try {
+      for (std::size_t number = next++; number < count; number = next++) item(number, part);
+    } catch (...) {
+      next = count;
+      throw;
+    }
   });
 }
 

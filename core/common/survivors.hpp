@@ -1,4 +1,4 @@
-// Which elements of a tensor survive, as a bitmap: element i is bit i % 8 of byte i / 8.
+// Which elements of a tensor survive, as a bitmap, and where survivor number n is.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "common/bits.hpp"
+#include "common/bit_walk.hpp"
 
 namespace dcz {
 
@@ -16,12 +16,11 @@ class Survivors {
  public:
   // An empty bitmap stands for all `size` elements. The bitmap must outlive it, and have no bit at or behind `size`.
   Survivors(std::span<const std::uint8_t> bitmap, std::size_t size) : bitmap_(bitmap), size_(size) {
-    if (bitmap.empty()) return;
     std::size_t count = 0;
-    for (std::size_t word = 0; word < words(); ++word) {
-      if (word % kWordsPerMark == 0) marks_.push_back(count);
-      count += static_cast<std::size_t>(std::popcount(load_word(word)));
-    }
+    each_word(bitmap, 0, 8 * bitmap.size(), [&](std::uint64_t word, std::uint64_t first) {
+      if (first % kElementsPerMark == 0) marks_.push_back(count);
+      count += count_ones(word);
+    });
     marks_.push_back(count);
   }
 
@@ -30,41 +29,35 @@ class Survivors {
   // put(element, i) for survivors number first + i, i from 0 to count - 1.
   template <typename Put>
   void visit(std::size_t first, std::size_t count, const Put& put) const {
+    std::size_t i = 0;
     if (bitmap_.empty()) {
-      for (std::size_t i = 0; i < count; ++i) put(first + i, i);
+      for (; i < count; ++i) put(first + i, i);
       return;
     }
-    const auto mark =
-        static_cast<std::size_t>(std::upper_bound(marks_.begin(), marks_.end() - 1, first) - marks_.begin()) - 1;
-    std::size_t word = mark * kWordsPerMark, skip = first - marks_[mark], done = 0;
-    for (; done < count; ++word) {
-      std::uint64_t bits = load_word(word);
-      const auto here = static_cast<std::size_t>(std::popcount(bits));
-      if (skip >= here) {
-        skip -= here;
-        continue;
-      }
-      for (; skip > 0; --skip) bits &= bits - 1;
-      for (; bits != 0 && done < count; bits &= bits - 1) {
-        put(64 * word + static_cast<std::size_t>(std::countr_zero(bits)), done++);
-      }
-    }
+    each_bit(bitmap_, element(first), element(first + count), [&](std::uint64_t at) { put(at, i++); });
   }
 
  private:
-  static constexpr std::size_t kWordsPerMark = 512;
+  static constexpr std::uint64_t kElementsPerMark = 64 * 512;
 
-  std::size_t words() const { return (bitmap_.size() + 7) / 8; }
-  std::uint64_t load_word(std::size_t word) const {
-    if (8 * word + 8 <= bitmap_.size()) return load_le64(bitmap_.data() + 8 * word);
-    std::uint64_t bits = 0;
-    for (std::size_t i = 8 * word; i < bitmap_.size(); ++i) bits |= std::uint64_t{bitmap_[i]} << (8 * (i % 8));
-    return bits;
+  // Of survivor `number`; behind all elements for the number of all survivors.
+  std::uint64_t element(std::size_t number) const {
+    if (number == marks_.back()) return size_;
+    const auto mark = std::upper_bound(marks_.begin(), marks_.end(), number) - marks_.begin() - 1;
+    std::uint64_t at = static_cast<std::uint64_t>(mark) * kElementsPerMark, word = word_at(bitmap_, at / 8);
+    std::size_t left = number - marks_[static_cast<std::size_t>(mark)];
+    for (unsigned here = count_ones(word); left >= here; here = count_ones(word)) {
+      left -= here;
+      at += 64;
+      word = word_at(bitmap_, at / 8);
+    }
+    for (; left > 0; --left) word &= word - 1;
+    return at + static_cast<unsigned>(std::countr_zero(word));
   }
 
   std::span<const std::uint8_t> bitmap_;
   std::size_t size_;
-  std::vector<std::size_t> marks_;  // survivors before each `kWordsPerMark` words, and all of them
+  std::vector<std::size_t> marks_;  // survivors before each `kElementsPerMark` elements, and all of them
 };
 
 }  // namespace dcz

@@ -67,10 +67,10 @@ void tensor(const std::vector<std::uint64_t>& shape, unsigned percent) {
   for (auto& code : codes) code = static_cast<std::uint8_t>(random_bits() % 7 + random_bits() % 9);
   std::vector<std::uint64_t> codebook(16), found_codebook(16);
   for (std::size_t i = 0; i < codebook.size(); ++i) codebook[i] = (i << 28) + (random_bits() >> 37);
-  const dcz::MixedTensor mixed{shape, mask.count(), 16, 32};
-  const Bytes string = dcz::mix_encode(mixed, codebook, bitmap, codes);
-  dcz::mix_decode(string, mixed, found_codebook, found, found_codes);
-  report("mixed", string, found == bitmap && found_codes == codes && found_codebook == codebook);
+  const dcz::AdaptiveTensor known{shape, mask.count(), 16, 32};
+  const Bytes string = dcz::encode_adaptive(known, codebook, bitmap, codes);
+  dcz::decode_adaptive(string, known, found_codebook, found, found_codes);
+  report("adaptive", string, found == bitmap && found_codes == codes && found_codebook == codebook);
 }
 
 void centroids() {

@@ -16,7 +16,6 @@
 #include "packed/dispatch/multiply.hpp"
 #include "packed/panel/panel.hpp"
 #include "packed/tile/tile.hpp"
-#include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
 
 namespace {
@@ -159,7 +158,7 @@ void report(const char* what, std::span<const std::uint8_t> packed, const Case& 
       if (!expected.empty()) right &= near(y, expected, kMostError);
     }
   }
-  std::printf("%-11s %4zu x %5zu, %3zu centroids, grid %2d, %zu vectors %016" PRIx64 " %s\n", what, of.rows, of.columns,
+  std::printf("%-6s %4zu x %5zu, %3zu centroids, grid %2d, %zu vectors %016" PRIx64 " %s\n", what, of.rows, of.columns,
               of.codebook.size(), static_cast<int>(of.digits.grid), inputs.vectors, exact ? checksum(first) : 0,
               right ? "right" : "WRONG");
 }
@@ -178,22 +177,18 @@ void report_tile(const Case& of) {
   std::printf("tile %016" PRIx64 " %s\n", checksum(first), right ? "right" : "WRONG");
 }
 
+constexpr dcz::WindowLayout kLayouts[] = {dcz::WindowLayout::by_row, dcz::WindowLayout::by_slot,
+                                          dcz::WindowLayout::digits24, dcz::WindowLayout::one_window};
+
 void report_all(const Case& of, std::size_t vectors) {
-  const bool on_grid = of.digits.grid != dcz::Grid::none;
-  for (const auto slots : {dcz::SlotOrder::by_row, dcz::SlotOrder::by_slot}) {
-    const auto packed = dcz::pack_window(of.matrix(), of.digits, slots);
+  for (const auto layout : kLayouts) {
+    const auto packed = dcz::pack_window(of.matrix(), of.digits, layout);
+    const bool exact = of.digits.grid == dcz::Grid::int8 || dcz::window_view(packed).planes > 1;
     const Inputs even(of, vectors, false), outstanding(of, vectors, true);
     report("x8", packed, of, even, dcz::Activations::int8, true);
-    report(on_grid ? "x24" : "floats", packed, of, even, dcz::Activations::float32, on_grid);
+    report(exact ? "x24" : "floats", packed, of, even, dcz::Activations::float32, exact);
     // one element among few is no rarity
-    if (on_grid && of.columns > 600) report("floats", packed, of, outstanding, dcz::Activations::float32, false);
-  }
-  for (const bool two_windows : {false, true}) {
-    const auto packed = dcz::pack_wide(of.matrix(), of.digits, two_windows);
-    const Inputs even(of, vectors, false);
-    report("wide x8", packed, of, even, dcz::Activations::int8, true);
-    const bool exact = of.digits.grid == dcz::Grid::int8 || (two_windows && dcz::wide_view(packed).planes > 1);
-    report(exact ? "wide x24" : "wide floats", packed, of, even, dcz::Activations::float32, exact);
+    if (exact && of.columns > 600) report("floats", packed, of, outstanding, dcz::Activations::float32, false);
   }
   report("panel", dcz::pack_panel(of.matrix()), of, Inputs(of, vectors, false), dcz::Activations::float32, false);
 }
@@ -203,8 +198,8 @@ void report_largest() {
   Case of(3, 65536, 101, 1, dcz::Grid::int16);
   Inputs inputs(of, 2, false);
   std::fill(inputs.x.begin(), inputs.x.end(), -0x1.fffffcp-1f);
-  for (const auto slots : {dcz::SlotOrder::by_row, dcz::SlotOrder::by_slot}) {
-    const auto packed = dcz::pack_window(of.matrix(), of.digits, slots);
+  for (const auto layout : {dcz::WindowLayout::by_row, dcz::WindowLayout::by_slot}) {
+    const auto packed = dcz::pack_window(of.matrix(), of.digits, layout);
     report("x24", packed, of, inputs, dcz::Activations::float32, true);
     report("x8", packed, of, inputs, dcz::Activations::int8, true);
   }

@@ -15,8 +15,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto width = static_cast<unsigned>(8 * input.number(1, 8));
   std::vector<std::uint8_t> bitmap(dcz::Bitmap::size_bytes(elements), 0xaa), codes(centroids > 0 ? survivors : 0);
   std::vector<std::uint64_t> codebook(centroids);
-  const dcz::MixedTensor tensor{shape, survivors, centroids, width};
-  if (refused([&] { dcz::mix_decode(input.rest(), tensor, codebook, bitmap, codes); })) return 0;
+  const dcz::AdaptiveTensor tensor{shape, survivors, centroids, width};
+  if (refused([&] { dcz::decode_adaptive(input.rest(), tensor, codebook, bitmap, codes); })) return 0;
   // refuses a bit behind the last element
   check(dcz::Bitmap(bitmap, elements).count() == survivors);
   for (const std::uint8_t code : codes) check(code < centroids);

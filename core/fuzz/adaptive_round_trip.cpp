@@ -27,11 +27,11 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(code % centroids);
   if (centroids > 0 && codes.size() != bitmap.count()) return 0;
 
-  const dcz::MixedTensor tensor{shape, bitmap.count(), centroids, width};
-  const auto bytes = dcz::mix_encode(tensor, codebook, bitmap.bytes(), codes);
+  const dcz::AdaptiveTensor tensor{shape, bitmap.count(), centroids, width};
+  const auto bytes = dcz::encode_adaptive(tensor, codebook, bitmap.bytes(), codes);
   std::vector<std::uint8_t> bits(bitmap.bytes().size(), 0xaa), found(codes.size());
   std::vector<std::uint64_t> centroids_found(centroids);
-  dcz::mix_decode(bytes, tensor, centroids_found, bits, found);
+  dcz::decode_adaptive(bytes, tensor, centroids_found, bits, found);
   check(std::ranges::equal(bits, bitmap.bytes()) && found == codes && centroids_found == codebook);
   return 0;
 }

@@ -38,7 +38,7 @@ void positions(Input input) {
   std::size_t survivors = 0;
   for (std::size_t i = 0; i < gaps.size(); ++i) survivors += (filler[i] = gaps[i] > filler_above ? 2 : 0) == 0;
   std::vector<std::int64_t> found(survivors + 1);
-  if (refused([&] { dcz::to_positions(gaps, filler, size, found); })) return;
+  if (refused([&] { dcz::from_paper_gaps(gaps, filler, size, found); })) return;
   std::int64_t previous = -1;
   for (std::size_t i = 0; i < survivors; previous = found[i++]) {
     check(found[i] > previous && found[i] < static_cast<std::int64_t>(size));

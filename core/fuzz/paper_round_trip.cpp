@@ -30,14 +30,14 @@ void positions(std::span<const std::uint16_t> steps, unsigned gap_bits) {
     positions.push_back(next += step);
     ++next;
   }
-  const std::size_t entries = positions.size() + dcz::gap_counts(positions, gap_bits).fillers;
+  const std::size_t entries = positions.size() + dcz::paper_gap_counts(positions, gap_bits).fillers;
   if (entries > kMostElements) return;
   std::vector<std::uint16_t> gaps(entries);
   const auto filler = std::make_unique<bool[]>(entries);
-  dcz::to_gaps(positions, gap_bits, gaps, {filler.get(), entries});
+  dcz::to_paper_gaps(positions, gap_bits, gaps, {filler.get(), entries});
   const std::vector<std::uint8_t> truths(filler.get(), filler.get() + entries);
   std::vector<std::int64_t> found(positions.size() + 1);
-  dcz::to_positions(gaps, truths, static_cast<std::uint64_t>(next), found);
+  dcz::from_paper_gaps(gaps, truths, static_cast<std::uint64_t>(next), found);
   found.pop_back();
   check(found == positions);
   symbols(gaps, std::size_t{1} << gap_bits);

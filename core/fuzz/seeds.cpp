@@ -8,7 +8,7 @@
 #include "adaptive/model.hpp"
 #include "block/block.hpp"
 #include "common/varint.hpp"
-#include "fuzz/fuzz.hpp"
+#include "fuzz/planes.hpp"
 #include "huffman/huffman.hpp"
 #include "lanes/code.hpp"
 #include "lanes/encoder.hpp"
@@ -17,9 +17,7 @@
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
-#include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
-#include "values/values.hpp"
 
 namespace {
 
@@ -158,9 +156,8 @@ void values() {
     write("values", {0, 12, 8 * item_bytes}, dcz::pack_ascending(ascending, 8 * item_bytes));
     for (const unsigned is_float : {0u, 1u}) {
       const std::size_t survivors = bytes.size() / item_bytes;
-      write("values", {1, survivors, 0, exponent, is_float}, dcz::encode_planes(bytes, item_bytes, is_float == 1));
-      write("values", {1, 2 * survivors, 0x55555555, exponent, is_float},
-            dcz::encode_planes(bytes, item_bytes, is_float == 1));
+      write("values", {1, survivors, 0, exponent, is_float}, planes_of(bytes, item_bytes, is_float == 1));
+      write("values", {1, 2 * survivors, 0x55555555, exponent, is_float}, planes_of(bytes, item_bytes, is_float == 1));
       write("values_round_trip", {exponent, is_float, is_float, 10, bytes.size()}, bytes);
     }
   }
@@ -201,7 +198,7 @@ void adaptive() {
         auto known = numbers;
         known.insert(known.end(), {bitmap.count(), centroids, 4});  // 4 bytes a centroid
         write("adaptive", known,
-              dcz::mix_encode({shape, bitmap.count(), centroids, 32}, codebook, bitmap.bytes(), codes));
+              dcz::encode_adaptive({shape, bitmap.count(), centroids, 32}, codebook, bitmap.bytes(), codes));
         numbers.insert(numbers.end(), {density, centroids, 4});
         write("adaptive_round_trip", numbers, codes);
       }
@@ -221,19 +218,13 @@ void packed() {
       std::vector<std::int16_t> digits(centroids);
       for (std::size_t i = 0; i < centroids; ++i)
         codebook[i] = digits[i] = static_cast<std::int16_t>(static_cast<int>(i % 128) - 70);
-      for (const auto grid : {dcz::Grid::none, dcz::Grid::int8, dcz::Grid::int16}) {
-        const bool by_slot = grid == dcz::Grid::none;
-        const Vector window =
-            dcz::pack_window({rows, columns, bitmap.bytes(), codes, codebook}, {grid, 1, 1, digits, digits},
-                             by_slot ? dcz::SlotOrder::by_slot : dcz::SlotOrder::by_row);
-        for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, window);
-      }
       const dcz::Matrix matrix{rows, columns, bitmap.bytes(), codes, codebook};
       for (const auto grid : {dcz::Grid::none, dcz::Grid::int8, dcz::Grid::int16}) {
         const dcz::Digits all{grid, 1, 1, digits, digits};
-        for (const unsigned int8 : {0u, 1u}) {
-          for (const bool two_windows : {false, true})
-            write("packed", {1, 0, int8, 1}, dcz::pack_wide(matrix, all, two_windows));
+        for (const auto layout : {dcz::WindowLayout::by_row, dcz::WindowLayout::by_slot, dcz::WindowLayout::digits24,
+                                  dcz::WindowLayout::one_window}) {
+          const Vector window = dcz::pack_window(matrix, all, layout);
+          for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, window);
         }
       }
       write("packed", {3, 0, 0, 1}, dcz::pack_panel(matrix));

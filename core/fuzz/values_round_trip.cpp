@@ -1,6 +1,5 @@
 // Fuzzes the encoders of what survivors hold: codebooks and values come back, and nothing else is read.
-#include "fuzz/fuzz.hpp"
-#include "values/values.hpp"
+#include "fuzz/planes.hpp"
 
 using namespace dcz::fuzz;
 
@@ -29,7 +28,7 @@ void codebook(Bytes bytes, unsigned item_bytes) {
 // Every other element survives, or all.
 void planes(Bytes elements, unsigned item_bytes, bool is_float, bool all) {
   elements = elements.first(elements.size() / item_bytes * item_bytes);
-  auto packed = dcz::encode_planes(elements, item_bytes, is_float);
+  auto packed = planes_of(elements, item_bytes, is_float);
   const std::size_t length = packed.size(), count = elements.size() / item_bytes, size = all ? count : 2 * count;
   packed.push_back(0xff);
   std::vector<std::uint8_t> places(all ? 0 : (size + 7) / 8, 0x55), dense(size * item_bytes);

@@ -30,8 +30,8 @@ void each_gap(std::span<const std::int64_t> positions, unsigned gap_bits, Use us
 
 }  // namespace
 
-GapCounts gap_counts(std::span<const std::int64_t> positions, unsigned gap_bits) {
-  GapCounts result{std::vector<std::uint64_t>(gap_bits <= 16 ? std::size_t{1} << gap_bits : 0), 0};
+PaperGapCounts paper_gap_counts(std::span<const std::int64_t> positions, unsigned gap_bits) {
+  PaperGapCounts result{std::vector<std::uint64_t>(gap_bits <= 16 ? std::size_t{1} << gap_bits : 0), 0};
   each_gap(positions, gap_bits, [&](std::uint64_t fillers, std::uint16_t gap) {
     result.fillers += fillers;
     ++result.counts[gap];
@@ -40,8 +40,8 @@ GapCounts gap_counts(std::span<const std::int64_t> positions, unsigned gap_bits)
   return result;
 }
 
-void to_gaps(std::span<const std::int64_t> positions, unsigned gap_bits, std::span<std::uint16_t> gaps,
-             std::span<bool> filler) {
+void to_paper_gaps(std::span<const std::int64_t> positions, unsigned gap_bits, std::span<std::uint16_t> gaps,
+                   std::span<bool> filler) {
   std::size_t entry = 0;
   each_gap(positions, gap_bits, [&](std::uint64_t fillers, std::uint16_t gap) {
     for (; fillers > 0; --fillers, ++entry) {
@@ -53,8 +53,8 @@ void to_gaps(std::span<const std::int64_t> positions, unsigned gap_bits, std::sp
   });
 }
 
-void to_positions(std::span<const std::uint16_t> gaps, std::span<const std::uint8_t> filler, std::uint64_t size,
-                  std::span<std::int64_t> positions) {
+void from_paper_gaps(std::span<const std::uint16_t> gaps, std::span<const std::uint8_t> filler, std::uint64_t size,
+                     std::span<std::int64_t> positions) {
   std::uint64_t next = 0;
   std::size_t survivor = 0;
   for (std::size_t entry = 0; entry < gaps.size(); ++entry) {

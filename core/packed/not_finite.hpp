@@ -22,8 +22,10 @@ struct Product {
 template <typename Count>
 void spoil_not_finite(const Product& product, const Count& count) {
   const std::size_t columns = product.columns, rows = product.rows;
+  const auto finite = [](float element) { return std::isfinite(element); };
+  if (std::all_of(product.x, product.x + product.vectors * columns, finite)) return;
   std::vector<float> marks(product.vectors * columns), met(product.vectors * rows);
-  for (std::size_t i = 0; i < marks.size(); ++i) marks[i] = std::isfinite(product.x[i]) ? 0.0f : 1.0f;
+  for (std::size_t i = 0; i < marks.size(); ++i) marks[i] = finite(product.x[i]) ? 0.0f : 1.0f;
   count(marks.data(), met.data());
   for (std::size_t v = 0; v < product.vectors; ++v) {
     const auto mark = marks.begin() + static_cast<std::ptrdiff_t>(v * columns);

@@ -14,7 +14,7 @@ namespace dcz {
 
 static_assert(std::endian::native == std::endian::little, "packed forms are made and read on little-endian CPUs");
 
-enum class Form : std::uint8_t { window = 1, panel = 2, tile = 3, quad = 4, factored = 5, wide = 6 };
+enum class Form : std::uint8_t { window = 1, panel = 2, tile = 3, quad = 4, factored = 5 };
 
 // How a codebook lies on a grid: each centroid is scale * digit, exactly, with digits of so many bits.
 enum class Grid : std::uint8_t { none = 0, int8 = 8, int16 = 16 };
@@ -24,7 +24,7 @@ struct PackedHeader {
   Form form;
   std::uint8_t code_bits;  // 4, 5 or 8
   Grid grid;
-  std::uint8_t slots;  // SlotOrder, of `window`; planes of digits, of `wide`
+  std::uint8_t layout;  // WindowLayout, of `window`; else 0
   std::uint64_t rows, columns, survivors;
   std::uint32_t centroids;
   std::uint32_t units;   // groups of rows or panels: what threads share; 0 in the form tile

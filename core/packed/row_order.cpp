@@ -8,7 +8,7 @@
 #include <numeric>
 #include <span>
 
-#include "common/row_bits.hpp"
+#include "common/bit_walk.hpp"
 
 namespace dcz {
 namespace {
@@ -56,7 +56,8 @@ class Profiles {
     Profile sums{}, profile{};
     for (std::uint64_t part = 0; part < parts_; ++part) {
       const std::uint64_t first = matrix.columns * part / parts_, last = matrix.columns * (part + 1) / parts_;
-      sums[part] = static_cast<std::int32_t>(count_bits(matrix.bitmap, row * matrix.columns + first, last - first));
+      const std::uint64_t begin = row * matrix.columns;
+      sums[part] = static_cast<std::int32_t>(count_bits(matrix.bitmap, begin + first, begin + last));
     }
     for (std::uint64_t half = parts_ / 2; half > 0; half /= 2) {
       for (std::uint64_t i = 0; i < half; ++i) {

@@ -16,7 +16,7 @@ struct RowOrder {
 
 // A group goes through the columns as fast as the densest of its rows there, so that the others have slots with
 // nothing. By their sums alone, rows of 4096 columns, a random 9 % of which survive, fill 0.91 of the slots of the form
-// `wide`; by the sums of four parts 0.94.
+// `window` with one window a pair; by the sums of four parts 0.94.
 RowOrder order_rows(const Matrix& matrix, std::size_t group_rows);
 
 }  // namespace dcz

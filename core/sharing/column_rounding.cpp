@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "common/parallel.hpp"
+#include "common/pool.hpp"
 
 namespace dcz {
 namespace {
@@ -15,7 +15,7 @@ constexpr std::size_t kRows = 16;
 
 class Rounder {
  public:
-  explicit Rounder(const Rounding& rounding)
+  explicit Rounder(const ColumnRounding& rounding)
       : centroids_(rounding.centroids), prices_(rounding.prices), zero_(static_cast<std::int16_t>(rounding.zero)) {
     for (std::size_t i = 0; i < centroids_.size(); ++i) {
       if (!prices_.empty() || i != rounding.zero) numbers_.push_back(static_cast<std::int16_t>(i));
@@ -72,7 +72,7 @@ void add(std::span<double> to, const std::vector<double>& from) {
 }
 
 // One row of one group.
-void round_row(const Rounder& rounder, const Columns& in, const Rounded& out, std::size_t group, std::size_t row,
+void round_row(const Rounder& rounder, const Columns& in, const RoundedColumns& out, std::size_t group, std::size_t row,
                Sums& sums) {
   const std::size_t whole = (group * in.rows + row) * in.columns + in.first;
   float* const targets = out.targets.data() + (group * in.rows + row) * in.width;
@@ -97,7 +97,7 @@ void round_row(const Rounder& rounder, const Columns& in, const Rounded& out, st
   }
 }
 
-void check(const Rounding& rounding, const Columns& in, const Rounded& out) {
+void check(const ColumnRounding& rounding, const Columns& in, const RoundedColumns& out) {
   const std::size_t rows = in.groups * in.rows, all = rows * in.columns, centroids = rounding.centroids.size();
   const auto none_or = [](std::size_t size, std::size_t wanted) { return size == 0 || size == wanted; };
   const bool fits = in.first <= in.columns && in.width <= in.columns - in.first && in.weights.size() == all &&
@@ -114,12 +114,13 @@ void check(const Rounding& rounding, const Columns& in, const Rounded& out) {
 
 }  // namespace
 
-double round_columns(const Rounding& rounding, const Columns& columns, const Rounded& rounded, unsigned threads) {
+double round_columns(const ColumnRounding& rounding, const Columns& columns, const RoundedColumns& rounded,
+                     unsigned threads) {
   check(rounding, columns, rounded);
   const Rounder rounder(rounding);
   const std::size_t rows = columns.groups * columns.rows, parts = (rows + kRows - 1) / kRows;
   std::vector<Sums> sums(parts, Sums(rounding.centroids.size()));
-  in_parallel(parts, threads, [&](std::size_t part) {
+  share_items(threads, parts, [&](std::size_t part, unsigned) {
     for (std::size_t i = part * kRows; i < std::min(rows, (part + 1) * kRows); ++i) {
       round_row(rounder, columns, rounded, i / columns.rows, i % columns.rows, sums[part]);
     }

@@ -9,7 +9,7 @@ namespace dcz {
 
 // Values -> codes: those of the least importance x squared error + price; of the nearest centroid, its neighbour
 // towards zero, and zero. Without prices the nearest centroid that is not zero's own, if there is any.
-struct Rounding {
+struct ColumnRounding {
   std::span<const float> centroids;  // strictly ascending, finite
   std::size_t zero;                  // which of them is 0
   std::span<const float> prices;     // one for each centroid, or none
@@ -28,7 +28,7 @@ struct Columns {
 // What is made of them. `targets` (groups, rows, width) are the weights with what earlier columns did wrong, and take
 // over what these do. For each code `counts`, and `sums_of_weights` and `sums` of importance and of importance x
 // target, are added to.
-struct Rounded {
+struct RoundedColumns {
   std::span<float> targets;
   std::span<std::int16_t> codes;  // (groups, rows, columns)
   std::span<float> errors;        // the same: weights - centroids
@@ -36,6 +36,7 @@ struct Rounded {
 };
 
 // The sum of importance x (target - centroid)^2. The same for any number of threads.
-double round_columns(const Rounding& rounding, const Columns& columns, const Rounded& rounded, unsigned threads);
+double round_columns(const ColumnRounding& rounding, const Columns& columns, const RoundedColumns& rounded,
+                     unsigned threads);
 
 }  // namespace dcz

@@ -1,4 +1,4 @@
-// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Content").
+// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Codebook" and "Values").
 #include "values/values.hpp"
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 #include "block/block.hpp"
 #include "common/bits.hpp"
 #include "common/error.hpp"
-#include "common/parallel.hpp"
+#include "common/pool.hpp"
 #include "huffman/elias_gamma.hpp"
 
 namespace dcz {
@@ -78,7 +78,7 @@ void store_item(std::uint8_t* to, Item item) {
 // Reads a block of one symbol a survivor; use(symbols, first survivor) for each group.
 template <typename Use>
 void each_group(const BlockReader& reader, unsigned threads, const Use& use) {
-  in_parallel(reader.groups(), threads, [&](std::size_t number) {
+  share_items(threads, reader.groups(), [&](std::size_t number, unsigned) {
     const auto group = reader.group(number);
     const auto symbols = std::make_unique_for_overwrite<std::uint8_t[]>(group.count);
     reader.read(number, {symbols.get(), group.count});
@@ -157,16 +157,6 @@ std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, cons
     block = encode_block(source, survivors.count());
   });
   return block;
-}
-
-std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float) {
-  std::vector<std::uint8_t> out;
-  const Survivors all({}, elements.size() / item_bytes);
-  for (unsigned byte = item_bytes; byte-- > 0;) {
-    const auto block = encode_plane(elements, all, item_bytes, byte, is_float);
-    out.insert(out.end(), block.begin(), block.end());
-  }
-  return out;
 }
 
 void decode_planes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,

@@ -1,4 +1,4 @@
-// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Content").
+// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Codebook" and "Values").
 #pragma once
 
 #include <cstddef>
@@ -15,15 +15,14 @@ std::vector<std::uint8_t> pack_ascending(std::span<const std::uint64_t> values, 
 std::vector<std::uint64_t> unpack_ascending(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count,
                                             unsigned width);
 
-// Elements of `item_bytes` 1, 2, 4 or 8 as one block for each of their bytes, the most significant first. With
-// `is_float` an element is turned left by one bit, so that a float's exponent begins a byte.
-std::vector<std::uint8_t> encode_planes(std::span<const std::uint8_t> elements, unsigned item_bytes, bool is_float);
+// Survivors' elements of `item_bytes` 1, 2, 4 or 8 are stored as one block for each of their bytes, the most
+// significant first. With `is_float` an element is turned left by one bit, so that a float's exponent begins a byte.
 
-// The block of one of these bytes, 0 for the least significant, of the survivors in `dense`.
+// The block of byte number `byte`, 0 for the least significant, of the survivors in `dense`.
 std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, const Survivors& survivors,
                                        unsigned item_bytes, unsigned byte, bool is_float);
 
-// Elements behind one another -> to their places in `dense`, which is all zero before.
+// These blocks behind one another -> elements at their places in `dense`, which is all zero before.
 void decode_planes(std::span<const std::uint8_t> data, std::size_t& offset, const Survivors& survivors,
                    unsigned item_bytes, bool is_float, std::span<std::uint8_t> dense, unsigned threads);
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-import slow_adaptive as slow_mixed
+import slow_adaptive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,12 +41,12 @@ def codebook_of(centroids, negative, width=32):
 def encode(shape, alive, codes, centroids, negative, width=32):
     codebook = codebook_of(centroids, negative, width)
     bitmap = np.packbits(alive, bitorder="little")
-    return _core.mix_encode(list(shape), int(alive.sum()), codebook, width, bitmap, codes)
+    return _core.encode_adaptive(list(shape), int(alive.sum()), codebook, width, bitmap, codes)
 
 
 def decode(data, shape, survivors, centroids, width=32):
     data = np.frombuffer(data, np.uint8)
-    codebook, bitmap, codes = _core.mix_decode(data, list(shape), survivors, centroids, width)
+    codebook, bitmap, codes = _core.decode_adaptive(data, list(shape), survivors, centroids, width)
     return codebook, np.unpackbits(bitmap, count=math.prod(shape), bitorder="little").astype(bool), codes
 
 
@@ -67,7 +67,7 @@ def check_round_trip(shape, alive, codes, centroids, negative):
 def test_what_was_coded_comes_back_and_the_twin_reads_the_same(shape, density, centroids, negative):
     alive, codes = made_up(shape, density, centroids, negative)
     data = check_round_trip(shape, alive, codes, centroids, negative)
-    codebook, positions, twin_codes = slow_mixed.decode(data, shape, int(alive.sum()), centroids, 32)
+    codebook, positions, twin_codes = slow_adaptive.decode(data, shape, int(alive.sum()), centroids, 32)
     assert codebook == codebook_of(centroids, negative).tolist()
     assert positions == np.flatnonzero(alive).tolist()
     assert twin_codes == codes.tolist()
@@ -84,7 +84,7 @@ def test_any_positions_and_codes_come_back(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     codes = rng.integers(0, max(1, centroids), int(alive.sum()) if centroids else 0).astype(np.uint8)
     coded = check_round_trip(shape, alive, codes, centroids, negative)
-    _, positions, twin_codes = slow_mixed.decode(coded, shape, int(alive.sum()), centroids, 32)
+    _, positions, twin_codes = slow_adaptive.decode(coded, shape, int(alive.sum()), centroids, 32)
     assert (positions, twin_codes) == (np.flatnonzero(alive).tolist(), codes.tolist())
 
 
@@ -92,7 +92,7 @@ def test_long_rows_are_cut_whatever_the_axes_and_the_twin_reads_the_same():
     alive, codes = made_up((66_000,), 0.02, 16, 8)
     data = check_round_trip((66_000,), alive, codes, 16, 8)
     assert data == check_round_trip((1, 66_000), alive, codes, 16, 8)
-    _, positions, twin_codes = slow_mixed.decode(data, (66_000,), int(alive.sum()), 16, 32)
+    _, positions, twin_codes = slow_adaptive.decode(data, (66_000,), int(alive.sum()), 16, 32)
     assert positions == np.flatnonzero(alive).tolist()
     assert twin_codes == codes.tolist()
 
@@ -145,7 +145,7 @@ def small_one():
 def decode_or_refuse(data, *known):
     """The fast decoder and the twin refuse the same, or read the same."""
     try:
-        twin = slow_mixed.decode(data, *known, 32)
+        twin = slow_adaptive.decode(data, *known, 32)
     except ValueError:
         with pytest.raises(_core.FormatError):
             decode(data, *known)
@@ -187,7 +187,7 @@ def test_more_survivors_than_elements_are_refused_before_allocating():
 def test_what_does_not_fit_together_is_the_callers_mistake():
     bitmap, codes = np.array([7], np.uint8), np.zeros(3, np.uint8)
     codebook = np.array([1, 2**31], np.uint64)
-    _core.mix_encode([4], 3, codebook, 32, bitmap, codes)
+    _core.encode_adaptive([4], 3, codebook, 32, bitmap, codes)
     none, many = codebook[:0], np.arange(257, dtype=np.uint64)
     for shape, survivors, centroids, width in [
         ([4], 2, codebook, 32), ([4], 3, none, 32), ([4], 3, many, 32), ([9], 3, codebook, 32),
@@ -195,11 +195,11 @@ def test_what_does_not_fit_together_is_the_callers_mistake():
         ([4], 3, codebook[[0, 0]], 32),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=r"fit|centroids|2\^64|ascends|outside"):
-            _core.mix_encode(shape, survivors, np.ascontiguousarray(centroids), width, bitmap, codes)
+            _core.encode_adaptive(shape, survivors, np.ascontiguousarray(centroids), width, bitmap, codes)
     with pytest.raises(ValueError, match="outside"):
-        _core.mix_encode([4], 3, codebook, 32, bitmap, codes + np.uint8(2))
+        _core.encode_adaptive([4], 3, codebook, 32, bitmap, codes + np.uint8(2))
     with pytest.raises(ValueError, match="survivors"):
-        _core.mix_encode([4], 3, codebook, 32, np.array([3], np.uint8), codes)
+        _core.encode_adaptive([4], 3, codebook, 32, np.array([3], np.uint8), codes)
 
 
 @pytest.mark.parametrize("width", [8, 16, 32, 64])
@@ -210,6 +210,6 @@ def test_any_codebook_comes_back_and_the_twin_reads_the_same(width):
     for values in ([0], [largest], [0, 1, largest], [0, largest - 1, largest], range(200), some):
         codebook = np.unique(np.array(values, np.uint64))
         bitmap, codes = np.array([1], np.uint8), np.zeros(1, np.uint8)
-        data = _core.mix_encode([1], 1, codebook, width, bitmap, codes)
+        data = _core.encode_adaptive([1], 1, codebook, width, bitmap, codes)
         assert decode(data, (1,), 1, len(codebook), width)[0].tolist() == codebook.tolist()
-        assert slow_mixed.decode(data, (1,), 1, len(codebook), width) == (codebook.tolist(), [0], [0])
+        assert slow_adaptive.decode(data, (1,), 1, len(codebook), width) == (codebook.tolist(), [0], [0])

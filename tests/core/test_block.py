@@ -59,17 +59,6 @@ def test_the_second_reader_finds_the_same_symbols(case):
     assert np.array_equal(decode_slowly(block, len(symbols)), symbols)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_size_is_known_from_the_counts_within_one_percent(case):
-    symbols, block = symbols_and_block(case)
-    exceptions = 0
-    if block[:1] == bytes([NARROW]):
-        lengths, _ = _core.unpack_table(block, 1, 256)
-        exceptions = int(np.count_nonzero(lengths[symbols] == 0))
-    # the distances of exceptions are not known
-    assert abs(_core.block_bytes(counts_of(symbols)) - len(block)) <= 0.01 * len(block) + 64 + 0.4 * exceptions
-
-
 def test_every_layout_is_among_the_cases():
     found = {(block[0], len(symbols) < 65536) for symbols, block in map(symbols_and_block, CASES) if block}
     assert found == {(SAME, True), (PLAIN, True), (STREAM, True), (SAME, False), (PLAIN, False), (NARROW, False)} | {
@@ -93,7 +82,6 @@ def test_no_block_is_larger_than_its_symbols_and_the_layout():
 def test_a_block_of_no_symbols_takes_no_bytes():
     assert _core.encode_block(np.zeros(0, np.uint8)) == b""
     assert decode(b"", 0).tolist() == []
-    assert _core.block_bytes(np.zeros(256, np.uint64)) == 0
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 3, 64])

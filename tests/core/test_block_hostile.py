@@ -283,11 +283,6 @@ def test_a_block_behind_the_data_is_refused(offset):
         _core.decode_block(b"\0\0\0", offset, 1)
 
 
-def test_counts_of_more_than_256_symbols_are_the_caller_s_mistake():
-    with pytest.raises(ValueError, match="at most 256 symbols"):
-        _core.block_bytes(np.ones(257, np.uint64))
-
-
 def test_symbols_of_another_type_are_a_type_error():
     for symbols in (np.zeros(3, np.uint16), np.zeros((2, 2), np.uint8), np.zeros(8, np.uint8)[::2], [1, 2]):
         with pytest.raises(TypeError):

@@ -59,17 +59,15 @@ def arguments(**changes):
         "centroids": np.array([-1, 0, 1], np.float32),
         "zero": 1,
         "prices": None,
-        "shape": [1, 40, 8],
         "first": 0,
-        "width": 8,
-        "weights": rng.standard_normal(320).astype(np.float32),
-        "upper": np.eye(8, dtype=np.float32).reshape(-1),
-        "importance": np.ones(8, np.float32),
-        "row_weights": np.ones(40, np.float32),
+        "weights": rng.standard_normal((1, 40, 8)).astype(np.float32),
+        "upper": np.eye(8, dtype=np.float32)[None],
+        "importance": np.ones((1, 8), np.float32),
+        "row_weights": np.ones((1, 40), np.float32),
         "survives": None,
-        "targets": rng.standard_normal(320).astype(np.float32),
-        "codes": np.zeros(320, np.int16),
-        "errors": np.zeros(320, np.float32),
+        "targets": rng.standard_normal((1, 40, 8)).astype(np.float32),
+        "codes": np.zeros((1, 40, 8), np.int16),
+        "errors": np.zeros((1, 40, 8), np.float32),
         "counts": np.zeros(3),
         "sums_of_weights": np.zeros(3),
         "sums": np.zeros(3),
@@ -89,17 +87,15 @@ def test_threads_change_nothing():
 WRONG = {
     "zero": 3,
     "prices": np.zeros(2, np.float32),
-    "shape": [1, 40, 9],
     "first": 1,
-    "width": 9,
-    "weights": np.zeros(319, np.float32),
-    "upper": np.zeros(63, np.float32),
-    "importance": np.ones(7, np.float32),
-    "row_weights": np.ones(41, np.float32),
-    "survives": np.ones(8, np.uint8),
-    "targets": np.zeros(321, np.float32),
-    "codes": np.zeros(8, np.int16),
-    "errors": np.zeros(0, np.float32),
+    "weights": np.zeros((1, 40, 9), np.float32),
+    "upper": np.zeros((1, 8, 7), np.float32),
+    "importance": np.ones((1, 7), np.float32),
+    "row_weights": np.ones((1, 41), np.float32),
+    "survives": np.ones((1, 1, 8), bool),
+    "targets": np.zeros((1, 40, 9), np.float32),
+    "codes": np.zeros((1, 1, 8), np.int16),
+    "errors": np.zeros((0, 40, 8), np.float32),
     "counts": np.zeros(4),
     "sums_of_weights": np.zeros(2),
     "sums": np.zeros(0),
@@ -110,3 +106,11 @@ WRONG = {
 def test_sizes_that_do_not_fit_are_refused(name):
     with pytest.raises(ValueError, match=r"do not fit together|zero must be one"):
         _core.round_columns(**arguments(**{name: WRONG[name]}))
+
+
+def test_arrays_of_other_axes_types_or_layouts_are_a_type_error():
+    flat = arguments()["weights"].reshape(-1)
+    turned = np.zeros((8, 40, 1), np.float32).T
+    for changes in ({"weights": flat}, {"errors": turned}, {"codes": np.zeros((1, 40, 8), np.int32)}):
+        with pytest.raises(TypeError):
+            _core.round_columns(**arguments(**changes))

@@ -40,7 +40,7 @@ def test_magnitudes_are_counted_where_their_higher_bits_are_the_prefix(kind, bit
 def test_fillers_are_those_of_the_gaps(step):
     positions = np.arange(3, 300_000, step)
     bits = _core.bitmap_of(positions, 300_000)
-    expected = [_core.gap_counts(positions, width)[1] for width in GAP_BITS]
+    expected = [_core.paper_gap_counts(positions, width)[1] for width in GAP_BITS]
     assert _core.fillers_by_gap_bits(bits, 300_000).tolist() == expected
 
 

@@ -174,6 +174,13 @@ def packed_bits(survives):
     return np.zeros(0, np.uint8) if survives.all() else np.packbits(survives, bitorder="little")
 
 
+def planes_of(elements, item_bytes, is_float):
+    """The blocks of all bytes of an element, the most significant first, behind one another."""
+    every = np.zeros(0, np.uint8)
+    blocks = [_core.encode_plane(elements, every, item_bytes, byte, is_float) for byte in reversed(range(item_bytes))]
+    return b"".join(map(bytes, blocks))
+
+
 def elements_of(count, item_bytes):
     """Bytes that Huffman codes can make smaller in every plane."""
     return (numbers(count * item_bytes, 8) % 50).astype(np.uint8)
@@ -186,7 +193,7 @@ def test_values_come_to_the_places_of_their_bits(place, item_bytes, is_float):
     size, name = PLACES[place]
     survives = bitmaps(size)[name]
     values = elements_of(int(survives.sum()), item_bytes)
-    data = _core.encode_planes(values, item_bytes, is_float)
+    data = planes_of(values, item_bytes, is_float)
     expected = np.zeros((size, item_bytes), np.uint8)
     expected[survives] = values.reshape(-1, item_bytes)
     for threads in (1, 3):
@@ -200,16 +207,16 @@ def test_values_come_to_the_places_of_their_bits(place, item_bytes, is_float):
 @pytest.mark.parametrize("item_bytes", ITEM_BYTES)
 def test_the_second_reader_finds_the_same_values(item_bytes, is_float):
     values = numbers(300 * item_bytes).astype(np.uint8)
-    source = Bytes(_core.encode_planes(values, item_bytes, is_float))
+    source = Bytes(planes_of(values, item_bytes, is_float))
     assert np.array_equal(read_values(source, 300, item_bytes, is_float), values.reshape(300, item_bytes))
     assert source.at == len(source.data)
 
 
 def test_planes_begin_with_the_most_significant_byte_and_a_float_s_exponent():
     ones = np.full(100, 1.5, "<f4")  # 3fc00000, turned left 7f800000
-    data = _core.encode_planes(ones.view(np.uint8), 4, True)
+    data = planes_of(ones.view(np.uint8), 4, True)
     assert data == b"\0\x7f" + b"\0\x80" + b"\0\0" + b"\0\0"
-    assert _core.encode_planes(ones.view(np.uint8), 4, False) == b"\0\x3f" + b"\0\xc0" + b"\0\0" + b"\0\0"
+    assert planes_of(ones.view(np.uint8), 4, False) == b"\0\x3f" + b"\0\xc0" + b"\0\0" + b"\0\0"
 
 
 @pytest.mark.parametrize("item_bytes", ITEM_BYTES)
@@ -262,7 +269,7 @@ def test_a_code_without_a_centroid_is_refused_in_every_layout():
 
 def test_every_truncation_of_values_is_refused():
     values = elements_of(90, 4)
-    data = _core.encode_planes(values, 4, True)
+    data = planes_of(values, 4, True)
     bits = packed_bits(np.arange(200) < 90)
     for length in range(len(data)):
         with pytest.raises(_core.FormatError, match="byte"):
@@ -283,6 +290,6 @@ def test_a_caller_s_mistakes_are_named():
         with pytest.raises(ValueError, match=message):
             _core.decode_codes(block, 0, *arguments)
     with pytest.raises(ValueError, match="elements have 1, 2, 4 or 8 bytes"):
-        _core.encode_planes(np.zeros(9, np.uint8), 3, False)
+        _core.encode_plane(np.zeros(9, np.uint8), np.zeros(0, np.uint8), 3, 0, False)
     with pytest.raises(ValueError, match="no whole number of elements"):
-        _core.encode_planes(np.zeros(9, np.uint8), 2, False)
+        _core.encode_plane(np.zeros(9, np.uint8), np.zeros(0, np.uint8), 2, 0, False)

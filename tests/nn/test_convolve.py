@@ -251,28 +251,43 @@ def test_spoilt_weights_are_refused_or_stay_within_bounds():
 @pytest.mark.skipif(not _core.has_sparse_convolution(), reason="this CPU has no sparse kernel")
 def test_the_core_refuses_shapes_that_do_not_fit():
     weights, x, y = packed(shared((6, 4, 3, 3))), inputs(1, 4, 9, 9), torch.empty(1, 6, 7, 7)
-    good = [1, 1, 4, 9, 9, 3, 3, 0, 0, 1, 1, 7, 7]
+    good = {
+        "batch": 1,
+        "groups": 1,
+        "channels": 4,
+        "height": 9,
+        "width": 9,
+        "kernel_height": 3,
+        "kernel_width": 3,
+        "padding_top": 0,
+        "padding_left": 0,
+        "dilation_height": 1,
+        "dilation_width": 1,
+        "out_height": 7,
+        "out_width": 7,
+    }
 
-    def run(shape):
+    def run(**other):
+        shape = _core.ConvolutionShape(**good | other)
         return _core.convolve_sparse(weights.data_ptr(), weights.nbytes, shape, x.data_ptr(), 0, y.data_ptr(), 1)
 
-    assert run(good)
-    for place, number in [
-        (0, 0),
-        (1, 0),
-        (1, 4),
-        (2, 5),
-        (3, 0),
-        (5, 2),
-        (7, 2**50),
-        (10, 2**41),
-        (11, 2**39),
-        (12, 0),
+    assert run()
+    for name, number in [
+        ("batch", 0),
+        ("groups", 0),
+        ("groups", 4),
+        ("channels", 5),
+        ("height", 0),
+        ("kernel_height", 2),
+        ("padding_top", 2**50),
+        ("dilation_width", 2**41),
+        ("out_height", 2**39),
+        ("out_width", 0),
     ]:
         with pytest.raises(ValueError, match="do not fit together"):
-            run([*good[:place], number, *good[place + 1 :]])
+            run(**{name: number})
     with pytest.raises(ValueError, match="too large a kernel"):
-        run([*good[:9], 2**20, *good[10:]])
+        run(dilation_height=2**20)
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])

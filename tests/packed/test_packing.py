@@ -9,14 +9,64 @@ from deepcompression import _core
 from deepcompression.packed import multiply, packing
 from deepcompression.tensors.tensor import CompressedTensor
 
+# The form by how many vectors are multiplied at once, for 100 survivors a row and 16 centroids.
+CHOSEN = {
+    ("portable", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
+    ("portable", "int8"): {1: "factored", 2: "factored", 4: "factored", 5: "panel", 1000: "panel"},
+    ("avx2", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
+    ("avx2", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
+    ("avx512", "float32"): {1: "window", 11: "window", 12: "panel", 1000: "panel"},
+    ("avx512", "int8"): {1: "window", 47: "window", 48: "quad", 1000: "quad"},
+    ("neon", "float32"): {1: "window", 2: "panel", 1000: "panel"},
+    ("neon", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
+}
+
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
-def test_the_batch_decides_for_the_form(activations):
-    tensor = matrix(3, 4, 0.5, 2)
-    for batch in (2, 4, 5, 11, 12, 47, 48, 1000):
-        form = packing.FORM_FOR_MANY[activations] if batch >= packing.MANY_FROM[activations] else "window"
+def test_the_instruction_set_in_use_and_the_batch_decide_for_the_form(activations, instruction_set):
+    tensor = matrix(20, 400, 0.25, 16)
+    for batch, form in CHOSEN[instruction_set, activations].items():
         assert packing.header(packing.pack(tensor, activations, batch)).form == form
-    assert packing.header(packing.pack(tensor, activations)).form in ("window", "wide")
+
+
+def choice(
+    instruction_set, activations="float32", survivors=100, centroids=16, grid_bits=0, codebook=None, columns=400
+):
+    """The form for one vector and two rows, and the layout of the form window. The codebook has ones by default."""
+    codebook = np.ones(centroids, np.float32) if codebook is None else codebook
+    bits, codes = np.zeros(columns // 4, np.uint8), np.zeros(2 * survivors, np.uint8)
+    weights = _core.Matrix(2, columns, bits, codes, codebook)
+    digits = _core.Digits(grid_bits, 1, np.ones(len(codebook), np.int16))
+    way = (activations, 1, instruction_set)
+    return packing.form_for(weights, *way), packing.layout_for(weights, digits, *way)
+
+
+@pytest.mark.parametrize(("instruction_set", "activations"), CHOSEN)
+def test_a_cpu_need_not_have_the_instruction_set_that_a_form_is_chosen_for(instruction_set, activations):
+    assert choice(instruction_set, activations)[0] == CHOSEN[instruction_set, activations][1]
+
+
+@pytest.mark.parametrize("instruction_set", ["portable", "avx2"])
+def test_factored_pays_where_rows_have_the_same_centroid_often(instruction_set):
+    assert choice(instruction_set, survivors=24)[0] == "factored"
+    assert choice(instruction_set, survivors=23)[0] == "window"
+    assert choice(instruction_set, survivors=24, centroids=17)[0] == "window"
+    assert choice(instruction_set, survivors=24, columns=8196)[0] == "window"
+    assert choice(instruction_set, survivors=48, columns=8196)[0] == "factored"
+
+
+def test_layouts_for_one_vector_pay_where_their_sums_are_few():
+    assert choice("avx512", survivors=64) == ("window", "digits24")
+    assert choice("avx512", survivors=63) == ("window", "by_slot")
+    assert choice("avx512", survivors=63, grid_bits=16) == ("window", "by_row")
+    assert choice("avx512", survivors=63, grid_bits=8) == ("window", "one_window")
+    assert choice("avx512", survivors=1, activations="int8") == ("window", "one_window")
+
+
+@pytest.mark.parametrize(("instruction_set", "activations"), CHOSEN)
+def test_centroids_that_are_not_finite_are_packed_for_every_number_of_vectors(instruction_set, activations):
+    found = choice(instruction_set, activations, codebook=np.array([-1, np.inf], np.float32))
+    assert found == ("window", "by_slot" if activations == "float32" else "by_row")
 
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
@@ -36,7 +86,7 @@ def test_a_product_is_that_of_the_dense_matrix(shape, centroids, activations, in
 
 def on_a_grid(grid_bits, rows=40, columns=300, density=0.2):
     mask = np.random.default_rng(7).random((rows, columns)) < density
-    return twin.pack(mask, 16, grid_bits, by_slot=grid_bits == 0)
+    return twin.pack(mask, 16, grid_bits, "by_row" if grid_bits else "by_slot")
 
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
@@ -45,7 +95,7 @@ def test_infinities_and_nans_reach_y_as_through_a_dense_layer(grid_bits, activat
     rng = np.random.default_rng(8)
     mask = rng.random((50, 90)) < 0.5
     mask[:3] = True
-    packed, dense = twin.pack(mask, 16, grid_bits, by_slot=False)
+    packed, dense = twin.pack(mask, 16, grid_bits, "by_row")
     bias = rng.standard_normal(50).astype(np.float32)
     for values in ([np.inf], [-np.inf], [np.nan], [np.inf, np.inf], [np.inf, -np.inf], [np.inf, np.nan]):
         x = rng.standard_normal((3, 90)).astype(np.float32)
@@ -78,7 +128,7 @@ def test_an_outlier_does_not_drown_the_others(grid_bits, outlier, instruction_se
 def test_not_even_one_that_meets_no_weight(grid_bits, outlier, instruction_set):
     mask = np.random.default_rng(7).random((40, 1000)) < 0.2
     mask[:, 5] = False
-    packed, dense = twin.pack(mask, 16, grid_bits, by_slot=False)
+    packed, dense = twin.pack(mask, 16, grid_bits, "by_row")
     x = np.random.default_rng(9).standard_normal(1000).astype(np.float32)
     x[5] = outlier
     expected = x.astype(np.float64) @ dense.astype(np.float64).T
@@ -174,17 +224,17 @@ def test_what_cannot_be_packed():
 def test_a_digit_outside_of_its_grid_is_refused(bits, most, sign):
     digits = {8: np.zeros(2, np.int16), 16: np.zeros(2, np.int16)}
     digits[bits][1] = sign * (most + 1)
+    weights = _core.Matrix(1, 8, np.ones(1, np.uint8), np.zeros(1, np.uint8), np.ones(2, np.float32))
     with pytest.raises(ValueError, match=f"a digit of {bits} bits lies between -{most} and {most}; found"):
-        _core.pack_window(
-            1,
-            8,
-            np.ones(1, np.uint8),
-            np.zeros(1, np.uint8),
-            np.ones(2, np.float32),
-            16,
-            1,
-            digits[8],
-            1,
-            digits[16],
-            False,
-        )
+        _core.pack("window", weights, _core.Digits(16, 1, digits[8], 1, digits[16]), "by_row")
+
+
+def test_a_grid_a_form_and_a_layout_that_there_are_not_are_refused():
+    digits = np.zeros(2, np.int16)
+    with pytest.raises(ValueError, match="a grid has 0, 8 or 16 bits; found 4"):
+        _core.Digits(4, 1, digits)
+    weights = _core.Matrix(1, 8, np.ones(1, np.uint8), np.zeros(1, np.uint8), np.ones(2, np.float32))
+    with pytest.raises(ValueError, match="no packed form has the name spiral"):
+        _core.pack("spiral", weights, _core.Digits(8, 1, digits))
+    with pytest.raises(ValueError, match="layout by_row, by_slot, digits24 or one_window; found two_windows"):
+        _core.pack("window", weights, _core.Digits(8, 1, digits), "two_windows")

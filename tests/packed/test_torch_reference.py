@@ -22,7 +22,6 @@ def test_it_computes_what_the_core_computes(shape, centroids, activations, chunk
     monkeypatch.setattr(torch_reference, "_CHUNK_PRODUCTS", chunk)
     tensor = matrix(*shape, 0.3, centroids)
     forms = [("float32", "window"), ("int8", "window"), ("float32", "panel"), ("int8", "quad"), ("float32", "factored")]
-    forms += [("float32", "wide"), ("int8", "wide")]
     for packed in (packing.pack(tensor, pack_for, form=form).tobytes() for pack_for, form in forms):
         array = np.frombuffer(bytearray(packed), np.uint8)
         x = np.random.default_rng(1).standard_normal((3, shape[1])).astype(np.float32)

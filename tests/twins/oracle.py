@@ -181,7 +181,7 @@ def decode_symbols(data: bytes, lengths: Sequence[int], count: int) -> list[int]
 # Gaps
 
 
-def to_gaps(positions: Sequence[int], gap_bits: int) -> tuple[list[int], list[bool]]:
+def to_paper_gaps(positions: Sequence[int], gap_bits: int) -> tuple[list[int], list[bool]]:
     """The paper's figure 2: where a step exceeds the bound, a filler zero is put at the bound."""
     bound = 2**gap_bits
     gaps, filler = [], []
@@ -197,7 +197,7 @@ def to_gaps(positions: Sequence[int], gap_bits: int) -> tuple[list[int], list[bo
     return gaps, filler
 
 
-def to_positions(gaps: Sequence[int], filler: Sequence[bool]) -> list[int]:
+def from_paper_gaps(gaps: Sequence[int], filler: Sequence[bool]) -> list[int]:
     entries = np.cumsum(np.asarray(gaps, np.int64) + 1) - 1
     return [int(entry) for entry, fills in zip(entries, filler, strict=True) if not fills]
 

@@ -10,7 +10,7 @@ import zlib
 from typing import NamedTuple
 
 import numpy as np
-import slow_adaptive as slow_mixed
+import slow_adaptive
 from second_reader_bits import Bytes, RefusedError, demand, read_stream, read_table
 from second_reader_blocks import read_block, read_codebook, read_values, unordered
 from second_reader_mask import read_mask
@@ -213,24 +213,24 @@ def read_small(payload: Bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray
         if count in (0, size):
             demand(mask == b"", "no bytes if none or all do")
         else:
-            _, survivors, _ = read_mixed(mask, shape, count, 0, 0)
+            _, survivors, _ = read_adaptive(mask, shape, count, 0, 0)
         elements[survivors] = read_values(payload, count, item_bytes, dtype in WEIGHT_DTYPES)
         return elements
     if count == 0:
         return elements
     centroids = payload.u8() + 1
     mixed = payload.take(len(payload.data) - payload.at)
-    ordered, survivors, codes = read_mixed(mixed, shape, count, centroids, 8 * item_bytes)
+    ordered, survivors, codes = read_adaptive(mixed, shape, count, centroids, 8 * item_bytes)
     codebook = [unordered(integer, 8 * item_bytes) for integer in ordered]
     elements[survivors] = as_elements(codebook, item_bytes)[codes]
     return elements
 
 
-def read_mixed(
+def read_adaptive(
     data: bytes, shape: tuple[int, ...], survivors: int, centroids: int, width: int
 ) -> tuple[list[int], list[int], list[int]]:
     try:
-        return slow_mixed.decode(data, shape, survivors, centroids, width)
+        return slow_adaptive.decode(data, shape, survivors, centroids, width)
     except ValueError as error:
         raise RefusedError(str(error)) from None
 

@@ -1,48 +1,78 @@
-// Packed weights of whichever form: what they say of themselves, and whether all of it holds.
+// The table of packed forms: a form is a row of it, and a folder.
 #include "packed/dispatch/forms.hpp"
 
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+
+#include "packed/dispatch/multiply.hpp"
 #include "packed/factored/factored.hpp"
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
-#include "packed/wide/wide.hpp"
 #include "packed/window/window.hpp"
 
 namespace dcz {
+namespace {
 
-PackedHeader header_of(std::span<const std::uint8_t> packed) {
-  const PackedHeader header = read_packed_header(packed);
-  switch (header.form) {
-    case Form::window:
-      return window_view(packed).header;
-    case Form::panel:
-      return panel_view(packed).header;
-    case Form::quad:
-      return quad_view(packed).header;
-    case Form::factored:
-      return factored_view(packed).header;
-    case Form::wide:
-      return wide_view(packed).header;
-    default:
-      return tile_view(packed).header;
-  }
+using Bytes = std::span<const std::uint8_t>;
+using Multiply = decltype(multiply);
+
+struct FormFunctions {
+  Form form;
+  PackedHeader (*header)(Bytes packed);
+  void (*check)(Bytes packed);
+  Multiply* multiply;
+};
+
+template <Form kForm, auto kView, auto kCheck>
+constexpr FormFunctions row(Multiply* multiply) {
+  return {kForm, [](Bytes packed) { return kView(packed).header; }, [](Bytes packed) { kCheck(kView(packed)); },
+          multiply};
 }
 
-void check_packed(std::span<const std::uint8_t> packed) {
-  switch (read_packed_header(packed).form) {
-    case Form::window:
-      return check_window(window_view(packed));
-    case Form::panel:
-      return check_panel(panel_view(packed));
-    case Form::quad:
-      return check_quad(quad_view(packed));
-    case Form::factored:
-      return check_factored(factored_view(packed));
-    case Form::wide:
-      return check_wide(wide_view(packed));
-    default:
-      return check_tile(tile_view(packed));
+// Of a form that has no kernels of integers.
+template <auto kMultiply>
+void in_float32(Bytes packed, const float* x, std::size_t vectors, const float* bias, float* y, Activations,
+                unsigned threads) {
+  kMultiply(packed, x, vectors, bias, y, threads);
+}
+
+void refuse(Bytes, const float*, std::size_t, const float*, float*, Activations, unsigned) {
+  throw std::invalid_argument("packed weights of a form that does not multiply");
+}
+
+constexpr std::array kForms{
+    row<Form::window, window_view, check_window>(multiply_window),
+    row<Form::panel, panel_view, check_panel>(in_float32<multiply_panel>),
+    row<Form::tile, tile_view, check_tile>(refuse),
+    row<Form::quad, quad_view, check_quad>(multiply_quad),
+    row<Form::factored, factored_view, check_factored>(in_float32<multiply_factored>),
+};
+
+// read_packed_header knows no other forms.
+const FormFunctions& functions_of(const PackedHeader& header) {
+  return *std::find_if(kForms.begin(), kForms.end(),
+                       [&](const FormFunctions& each) { return each.form == header.form; });
+}
+
+}  // namespace
+
+PackedHeader header_of(Bytes packed) { return functions_of(read_packed_header(packed)).header(packed); }
+
+void check_packed(Bytes packed) { functions_of(read_packed_header(packed)).check(packed); }
+
+void multiply(Bytes packed, const float* x, std::size_t vectors, const float* bias, float* y, Activations activations,
+              unsigned threads) {
+  if (reinterpret_cast<std::uintptr_t>(packed.data()) % alignof(float) != 0) {
+    throw std::invalid_argument("packed weights must begin at a multiple of 4 bytes: copy them first");
   }
+  const PackedHeader header = read_packed_header(packed);
+  if (vectors == 0 || header.rows == 0) return;
+  // an address that may be added to, though nothing is read there
+  static constexpr float kNoColumns[4 * kBlockElements]{};
+  if (header.columns == 0) x = kNoColumns;
+  functions_of(header).multiply(packed, x, vectors, bias, y, activations, threads);
 }
 
 }  // namespace dcz

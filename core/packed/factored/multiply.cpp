@@ -1,16 +1,15 @@
 // y = x W^T + bias from packed weights of the form `factored`. Plain C++ serves every instruction set: four columns
 // cost five look-ups of a float, which no gathering instruction beats.
-#include "packed/factored/multiply.hpp"
-
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
-#include <limits>
+#include <cstring>
+#include <vector>
 
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
 #include "packed/factored/factored.hpp"
+#include "packed/not_finite.hpp"
 #include "packed/segments/walk.hpp"
 
 namespace dcz {
@@ -108,28 +107,37 @@ void run_panel(const FactoredView& view, std::size_t panel, const float* prepare
 }
 
 // The same, each x times its own centroid, for what is so large that sums of four could pass the largest float, or not
-// finite. As a dense layer would: what is infinite or NaN meets each weight, pruned ones too, and times zero it is NaN.
-// `spoilt` is the number of such columns; those that a row's survivors meet are counted.
+// finite.
 void run_panel_by_term(const FactoredView& view, std::size_t panel, const float* prepared, const Centroids& centroids,
-                       std::size_t spoilt, const float* bias, float* y) {
-  struct Sum {
-    double sum;
-    std::size_t met;
-  };
-  std::array<Sum, kMostPanelRows + 1> sums{};
+                       const float* bias, float* y) {
+  std::array<double, kMostPanelRows + 1> sums{};
   visit_quartets(view, panel, prepared, [&](const Quartet& quartet) {
     for (std::size_t i = 0; i < kTurnColumns * quartet.turns; ++i) {
-      const float value = quartet.x[quartet.columns[i]];
-      Sum& row = sums[quartet.rows[i / kSharing % kQuartet]];
-      row.sum += static_cast<double>(value) * static_cast<double>(centroids.table[quartet.codes[i / kSharing]]);
-      row.met += !std::isfinite(value);
+      sums[quartet.rows[i / kSharing % kQuartet]] += static_cast<double>(quartet.x[quartet.columns[i]]) *
+                                                     static_cast<double>(centroids.table[quartet.codes[i / kSharing]]);
     }
   });
   const PanelRows rows = rows_of(view, panel);
   for (std::size_t i = 0; i < rows.count; ++i) {
-    const float sum = static_cast<float>(sums[i].sum) + (bias ? bias[rows.first + i] : 0.0f);
-    y[rows.first + i] = sums[i].met == spoilt ? sum : std::numeric_limits<float>::quiet_NaN();
+    y[rows.first + i] = static_cast<float>(sums[i]) + (bias ? bias[rows.first + i] : 0.0f);
   }
+}
+
+// A vector that `prepare` finds too large.
+void multiply_by_term(const FactoredView& view, const Centroids& centroids, const float* x, float* prepared,
+                      const float* bias, float* y, unsigned parts) {
+  const auto by_panels = [&](const Centroids& table, auto run, const float* addend, float* out) {
+    share_items(parts, view.panels(),
+                [&](std::size_t panel, unsigned) { run(view, panel, prepared, table, addend, out); });
+  };
+  by_panels(centroids, run_panel_by_term, bias, y);
+  spoil_not_finite({x, 1, view.header.columns, view.header.rows, y}, [&](const float* marks, float* met) {
+    const std::vector<float> ones(std::size_t{1} << view.header.code_bits, 1.0f);
+    FactoredView counting = view;
+    counting.codebook = ones.data();
+    prepare(view, marks, prepared);
+    by_panels(Centroids(counting), run_panel, nullptr, met);
+  });
 }
 
 }  // namespace
@@ -139,20 +147,15 @@ void multiply_factored(std::span<const std::uint8_t> packed, const float* x, std
   const FactoredView view = factored_view(packed);
   if (vectors == 0 || view.header.rows == 0) return;
   const Centroids centroids(view);
-  const std::size_t columns = view.header.columns;
   const unsigned parts = view.parts_for(view.header.length, kWorthAThread, threads);
   auto* const prepared = reinterpret_cast<float*>(scratch(view.prepared_columns() * sizeof(float)));
-  for (std::size_t v = 0; v < vectors; ++v, x += columns, y += view.header.rows) {
+  for (std::size_t v = 0; v < vectors; ++v, x += view.header.columns, y += view.header.rows) {
     if (prepare(view, x, prepared)) {
       share_items(parts, view.panels(),
                   [&](std::size_t panel, unsigned) { run_panel(view, panel, prepared, centroids, bias, y); });
-      continue;
+    } else {
+      multiply_by_term(view, centroids, x, prepared, bias, y, parts);
     }
-    const auto spoilt =
-        static_cast<std::size_t>(std::count_if(x, x + columns, [](float f) { return !std::isfinite(f); }));
-    share_items(parts, view.panels(), [&](std::size_t panel, unsigned) {
-      run_panel_by_term(view, panel, prepared, centroids, spoilt, bias, y);
-    });
   }
 }
 

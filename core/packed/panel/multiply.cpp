@@ -1,6 +1,4 @@
 // y = x W^T + bias from packed weights of the form `panel`: tiles of vectors, one after the other, each by all threads.
-#include "packed/panel/multiply.hpp"
-
 #include <algorithm>
 #include <atomic>
 #include <vector>

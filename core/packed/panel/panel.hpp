@@ -34,4 +34,8 @@ void check_panel(const PanelView& view);
 
 std::vector<std::uint8_t> pack_panel(const Matrix& matrix);
 
+// As `multiply`, in float32 alone.
+void multiply_panel(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
+                    float* y, unsigned threads);
+
 }  // namespace dcz

@@ -1,6 +1,4 @@
 // y = x W^T + bias from packed weights of the form `quad`: which arithmetic, which kernel, which thread.
-#include "packed/quad/multiply.hpp"
-
 #include <algorithm>
 #include <array>
 #include <vector>

@@ -16,6 +16,7 @@
 #include <span>
 #include <vector>
 
+#include "packed/activations.hpp"
 #include "packed/segments/segments.hpp"
 
 namespace dcz {
@@ -47,5 +48,9 @@ struct Digits8 {
 };
 
 std::vector<std::uint8_t> pack_quad(const Matrix& matrix, const Digits8& digits);
+
+// As `multiply`. In int8 the bits are those of the form `window`; in float32 it is not what the form is for, and slow.
+void multiply_quad(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
+                   float* y, Activations activations, unsigned threads);
 
 }  // namespace dcz

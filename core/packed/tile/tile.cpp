@@ -134,7 +134,7 @@ void check_tile(const TileView& view) {
   for (std::size_t row = 0; row < header.rows; ++row) {
     if (view.starts[row] != survivors) throw std::invalid_argument("packed weights with a row that begins elsewhere");
     const std::uint8_t* const bits = view.bitmap + row * view.row_bytes;
-    for (std::size_t i = 0; i < view.row_bytes; ++i) survivors += count_ones(bits[i]);
+    survivors += count_bits({bits, view.row_bytes}, 0, 8 * view.row_bytes);
     if (header.columns % 8 != 0 && bits[view.row_bytes - 1] >> (header.columns % 8) != 0) {
       throw std::invalid_argument("packed weights with survivors behind the last column");
     }

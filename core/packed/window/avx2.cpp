@@ -85,13 +85,18 @@ void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
 
 namespace {
 
+// Floats gain little from company: the look-ups of x, not those of the weights, take the time.
+std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
+  if (view.one_window() || arithmetic == Arithmetic::x24w24) return 0;
+  return arithmetic == Arithmetic::floats ? 4 : avx2::kMostVectors;
+}
+
 void run(const WindowTask& task, std::size_t first, std::size_t last) {
   task.arithmetic == Arithmetic::floats ? avx2::run_floats(task, first, last) : avx2::run_integers(task, first, last);
 }
 
 }  // namespace
 
-// Floats gain little from company: the look-ups of x, not those of the weights, take the time.
-constinit const WindowKernel kWindowAvx2{{4, 8, 8, 8}, avx2::scan, avx2::prepared_bytes, avx2::prepare, run, nullptr};
+constinit const WindowKernel kWindowAvx2{vectors, avx2::scan, avx2::prepared_bytes, avx2::prepare, run, nullptr};
 
 }  // namespace dcz

@@ -3,7 +3,7 @@
 //
 // Vectors of 32 bytes hold half a step: 8 rows of 4 slots. Integers want them by row, since neighbours are summed;
 // floats by slot, since unpacking four byte planes then gives 8 rows of one slot. Both are a transposition of 4 x 4
-// bytes apart, so every kernel takes either SlotOrder.
+// bytes apart, so every kernel takes places in either order.
 //
 // Everything here has internal linkage: what is compiled for AVX2 must not be shared with code for lesser CPUs.
 #pragma once
@@ -93,7 +93,7 @@ Step look_up(const void* table, const Index& at) {
 }
 
 // The places of a step, their top bits to be ignored, and its codes, both in the wanted order.
-template <unsigned kCodeBits, SlotOrder kFound, SlotOrder kWanted>
+template <unsigned kCodeBits, WindowLayout kFound, WindowLayout kWanted>
 void read_step(const std::uint8_t* pair, std::size_t step, Step& places, Step& codes) {
   for (std::size_t i = 0; i < kHalves; ++i) {
     const Wide stored = load(pair + step * kStepSlots + i * kHalfSlots);
@@ -106,12 +106,12 @@ void read_step(const std::uint8_t* pair, std::size_t step, Step& places, Step& c
       code = _mm256_or_si256(code, _mm256_and_si256(_mm256_srli_epi16(stored, 3), bytes(16)));
     }
     places.half[i] = kFound == kWanted ? stored : transposed(stored);
-    codes.half[i] = kWanted == SlotOrder::by_row ? code : transposed(code);
+    codes.half[i] = kWanted == WindowLayout::by_row ? code : transposed(code);
   }
 }
 
 // kVectors: 1, whose sums stay in registers, or the most.
-template <typename Kernel, unsigned kCodeBits, SlotOrder kFound, std::size_t kVectors>
+template <typename Kernel, unsigned kCodeBits, WindowLayout kFound, std::size_t kVectors>
 [[gnu::flatten]] void run_group(const WindowTask& task, const Kernel& kernel, std::size_t group) {
   const WindowView& view = *task.view;
   const std::size_t vectors = kVectors == 1 ? 1 : task.vectors;
@@ -143,7 +143,7 @@ template <typename Kernel, unsigned kCodeBits, SlotOrder kFound, std::size_t kVe
   }
 }
 
-template <typename Kernel, unsigned kCodeBits, SlotOrder kFound>
+template <typename Kernel, unsigned kCodeBits, WindowLayout kFound>
 void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
   const Kernel kernel(task);
   for (std::size_t group = first; group < last; ++group) {
@@ -157,9 +157,9 @@ void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
 
 template <typename Kernel, unsigned kCodeBits>
 void run_order(const WindowTask& task, std::size_t first, std::size_t last) {
-  if (task.view->slots() == SlotOrder::by_slot)
-    return run_groups<Kernel, kCodeBits, SlotOrder::by_slot>(task, first, last);
-  run_groups<Kernel, kCodeBits, SlotOrder::by_row>(task, first, last);
+  if (task.view->layout() == WindowLayout::by_slot)
+    return run_groups<Kernel, kCodeBits, WindowLayout::by_slot>(task, first, last);
+  run_groups<Kernel, kCodeBits, WindowLayout::by_row>(task, first, last);
 }
 
 }  // namespace

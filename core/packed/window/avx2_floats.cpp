@@ -20,7 +20,7 @@ FloatSlots join(Wide plane0, Wide plane1, Wide plane2, Wide plane3) {
 template <unsigned kCodeBits>
 class Floats {
  public:
-  static constexpr SlotOrder kWanted = SlotOrder::by_slot;
+  static constexpr WindowLayout kWanted = WindowLayout::by_slot;
   static constexpr std::size_t kSettle = 64;  // pairs; one long chain of sums would lose digits
 
   explicit Floats(const WindowTask& task) : codebook_(task.view->codebook) {

@@ -45,7 +45,7 @@ class Products {
 template <unsigned kCodeBits>
 class X8 {
  public:
-  static constexpr SlotOrder kWanted = SlotOrder::by_row;
+  static constexpr WindowLayout kWanted = WindowLayout::by_row;
   static constexpr std::size_t kSettle = 8192;  // pairs whose 8 products a row, below 2^14 each, stay within 32 bits
 
   explicit X8(const WindowTask& task) : digits_(task.view->digit_plane(0)) {}
@@ -89,7 +89,7 @@ class X8 {
 template <unsigned kCodeBits, bool kWide>
 class X24 {
  public:
-  static constexpr SlotOrder kWanted = SlotOrder::by_row;
+  static constexpr WindowLayout kWanted = WindowLayout::by_row;
   static constexpr std::size_t kSettle = 32;  // pairs whose 4 products a sum, below 2^23 each, stay within 30 bits
 
   explicit X24(const WindowTask& task)

@@ -33,6 +33,22 @@ Scan scan(const float* x, std::size_t columns) {
 
 bool integers(const WindowTask& task) { return task.arithmetic != Arithmetic::floats; }
 
+std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
+  if (view.one_window()) return 1;
+  switch (arithmetic) {
+    case Arithmetic::floats:
+      return 4;
+    case Arithmetic::x8:
+      return 64;
+    case Arithmetic::x24w8:
+      return 16;
+    case Arithmetic::x24w16:
+      return 8;
+    default:
+      return 1;
+  }
+}
+
 std::size_t prepared_bytes(const WindowTask& task) {
   return integers(task) ? avx512::prepared_bytes_integers(task) : avx512::prepared_bytes_floats(task);
 }
@@ -42,7 +58,9 @@ void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
 }
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {
-  integers(task) ? avx512::run_integers(task, first, last) : avx512::run_floats(task, first, last);
+  if (!integers(task)) return avx512::run_floats(task, first, last);
+  task.view->one_window() || task.arithmetic == Arithmetic::x24w24 ? avx512::run_one_vector(task, first, last)
+                                                                   : avx512::run_integers(task, first, last);
 }
 
 void finish(const WindowTask& task, std::size_t first_row, std::size_t last_row) {
@@ -51,6 +69,6 @@ void finish(const WindowTask& task, std::size_t first_row, std::size_t last_row)
 
 }  // namespace
 
-constinit const WindowKernel kWindowAvx512{{4, 64, 16, 8}, scan, prepared_bytes, prepare, run, finish};
+constinit const WindowKernel kWindowAvx512{vectors, scan, prepared_bytes, prepare, run, finish};
 
 }  // namespace dcz

@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "packed/window/kernel.hpp"
 
@@ -39,20 +41,23 @@ inline void prefetch_pair(const std::uint8_t* pair, std::size_t bytes) {
   }
 }
 
-// Exchanges slots and rows: 4 x 4 bytes within each 16. From one SlotOrder to the other, either way.
+// Exchanges slots and rows: 4 x 4 bytes within each 16. From one order of places to the other, either way.
 inline V transpose(V places) {
   return _mm512_shuffle_epi8(
       places, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
 }
+
+// The bytes of a pair in the stream.
+constexpr std::size_t pair_bytes(unsigned code_bits) { return code_bits == 8 ? 256 : 192; }
 
 // The two steps of a pair. Of a code byte the low bits are the code; what stands above them is to be ignored.
 struct Steps {
   V places[2], codes[2];
 };
 
-// `kTransposed`: the places are in the other order than the kernel's.
-template <unsigned kCodeBits, bool kTransposed, bool kApart = false>
-inline Steps read_steps(const std::uint8_t* pair) {
+// `kTransposed`: the places are in the other order than the kernel's. `fifths`: of this pair.
+template <unsigned kCodeBits, bool kTransposed, bool kOneWindow = false, bool kApart = false>
+inline Steps read_steps(const std::uint8_t* pair, const std::uint8_t* fifths) {
   Steps s;
   s.places[0] = load<kApart>(pair);
   s.places[1] = load<kApart>(pair + kStepSlots);
@@ -63,12 +68,19 @@ inline Steps read_steps(const std::uint8_t* pair) {
     s.codes[1] = _mm512_srli_epi16(s.codes[0], 4);
   }
   if constexpr (kCodeBits == 5) {
-    // where the first is 1 the second, else the third
-    constexpr int kSelect = 0xca;
     const V low = _mm512_set1_epi8(15);
     for (unsigned half = 0; half < 2; ++half) {
-      const V fifth = _mm512_srli_epi16(s.places[half], 3);
-      s.codes[half] = _mm512_ternarylogic_epi32(low, s.codes[half], fifth, kSelect);
+      V& codes = s.codes[half];
+      if constexpr (kOneWindow) {
+        std::uint64_t fifth;
+        std::memcpy(&fifth, fifths + 8 * half, sizeof fifth);
+        codes = _mm512_and_si512(codes, low);
+        codes = _mm512_mask_add_epi8(codes, fifth, codes, _mm512_set1_epi8(16));
+      } else {
+        // where the first is 1 the second, else the third
+        constexpr int kSelect = 0xca;
+        codes = _mm512_ternarylogic_epi32(low, codes, _mm512_srli_epi16(s.places[half], 3), kSelect);
+      }
     }
   }
   if constexpr (kTransposed) {
@@ -77,12 +89,52 @@ inline Steps read_steps(const std::uint8_t* pair) {
   return s;
 }
 
+// A plane of a window: its blocks, so many bytes apart.
+template <bool kOneWindow, bool kApart = false>
+struct Window {
+  static constexpr unsigned kBlocks = kOneWindow ? 4 : 2;
+  V blocks[kBlocks];
+
+  Window(const std::uint8_t* plane, std::size_t block_bytes) {
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < kBlocks; ++i) blocks[i] = load<kApart>(plane + i * block_bytes);
+  }
+  V look_up(V places) const {
+    const V low = _mm512_permutex2var_epi8(blocks[0], places, blocks[1]);
+    if constexpr (kOneWindow) {
+      const V high = _mm512_permutex2var_epi8(blocks[2], places, blocks[3]);
+      return _mm512_mask_blend_epi8(_mm512_movepi8_mask(places), low, high);
+    } else {
+      return low;
+    }
+  }
+};
+
 // A table of 256 bytes by 64 indices.
 inline V look_up_256(const std::uint8_t* table, V index) {
   const V low = _mm512_permutex2var_epi8(load(table), index, load(table + 64));
   const V high = _mm512_permutex2var_epi8(load(table + 128), index, load(table + 192));
   return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), low, high);
 }
+
+// A plane of digits, looked up by codes.
+template <unsigned kCodeBits>
+class DigitTable {
+ public:
+  DigitTable() = default;
+  explicit DigitTable(const std::int8_t* digits) { set(digits); }
+  void set(const std::int8_t* digits) {
+    // once for each value of what stands above a code
+    for (unsigned i = 0; i < sizeof table_; ++i) table_[i] = digits[i % (1u << kCodeBits)];
+  }
+  V look_up(V codes) const {
+    if constexpr (kCodeBits == 8) return look_up_256(reinterpret_cast<const std::uint8_t*>(table_), codes);
+    return _mm512_permutexvar_epi8(codes, load(table_));
+  }
+
+ private:
+  alignas(64) std::int8_t table_[kCodeBits == 8 ? 256 : 64];
+};
 
 // 64 numbers of 32 bits -> their lowest bytes, the next, and so on.
 inline void split_planes(const V (&numbers)[4], V (&planes)[4]) {
@@ -122,13 +174,27 @@ inline void load_block(const float* x, std::size_t block, __mmask64 columns, __m
   }
 }
 
-// In avx512_floats.cpp, avx512_integers.cpp and avx512_vectors.cpp.
+// Calls run(code bits), a constant.
+template <typename Run>
+inline void by_code_bits(const WindowView& view, const Run& run) {
+  switch (view.header.code_bits) {
+    case 4:
+      return run(std::integral_constant<unsigned, 4>{});
+    case 5:
+      return run(std::integral_constant<unsigned, 5>{});
+    default:
+      return run(std::integral_constant<unsigned, 8>{});
+  }
+}
+
+// In avx512_floats.cpp, avx512_integers.cpp, avx512_one_vector.cpp and avx512_vectors.cpp.
 std::size_t prepared_bytes_floats(const WindowTask& task);
 std::size_t prepared_bytes_integers(const WindowTask& task);
 void prepare_floats(const WindowTask& task, std::size_t first, std::size_t last);
 void prepare_integers(const WindowTask& task, std::size_t first, std::size_t last);
 void run_floats(const WindowTask& task, std::size_t first, std::size_t last);
 void run_integers(const WindowTask& task, std::size_t first, std::size_t last);
+void run_one_vector(const WindowTask& task, std::size_t first, std::size_t last);
 void finish_integers(const WindowTask& task, std::size_t first_row, std::size_t last_row);
 
 }  // namespace dcz::avx512

@@ -14,48 +14,55 @@ constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
 // Sums of so many pairs go into totals: long float32 sums would lose digits.
 constexpr std::size_t kPairsPerSum = 64;
 
+template <bool kOneWindow>
 inline void look_up_columns(const std::uint8_t* window, std::size_t block_bytes, V places, __m512 (&slots)[4]) {
   V bytes[kPlanes];
 #pragma GCC unroll 4
   for (unsigned plane = 0; plane < kPlanes; ++plane) {
-    const std::uint8_t* const table = window + plane * kBlockElements;
-    bytes[plane] = _mm512_permutex2var_epi8(load(table), places, load(table + block_bytes));
+    bytes[plane] = Window<kOneWindow>(window + plane * kBlockElements, block_bytes).look_up(places);
   }
   join_planes(bytes, slots);
 }
 
-// One group for kVectors vectors: as many side by side share the weights of a step.
-template <unsigned kCodeBits, bool kTransposed, unsigned kVectors>
+// One group for kVectors vectors: as many side by side share the weights of a step. With one window each step has sums
+// of its own, of other rows.
+template <unsigned kCodeBits, WindowLayout kLayout, unsigned kVectors, unsigned kHalves>
 inline void add_group(const WindowView& view, std::size_t group, const Weights<kCodeBits>& weights,
-                      const std::uint8_t* x, __m512 (&totals)[kVectors]) {
-  constexpr std::size_t kPairBytes = kCodeBits == 8 ? 256 : 192, kStride = kVectors * kBlockBytes;
-  for (__m512& total : totals) total = _mm512_setzero_ps();
+                      const std::uint8_t* x, __m512 (&totals)[kHalves][kVectors]) {
+  constexpr bool kOneWindow = kHalves == 2, kTransposed = kLayout != WindowLayout::by_slot;
+  constexpr std::size_t kPairBytes = pair_bytes(kCodeBits), kStride = kVectors * kBlockBytes;
+  for (auto& half : totals) {
+    for (__m512& total : half) total = _mm512_setzero_ps();
+  }
   const std::size_t last = view.last_pair(group);
   for (std::size_t pair = view.first_pair(group); pair < last;) {
     const std::size_t end = last - pair < kPairsPerSum ? last : pair + kPairsPerSum;
-    __m512 sums[kVectors][4] = {};
+    __m512 sums[kHalves][kVectors][4] = {};
     for (; pair < end; ++pair) {
       const std::uint8_t* const bytes = view.stream + pair * kPairBytes;
       prefetch_pair(bytes, kPairBytes);
-      const Steps steps = read_steps<kCodeBits, kTransposed>(bytes);
+      const Steps steps = read_steps<kCodeBits, kTransposed, kOneWindow>(bytes, view.fifths + 16 * pair);
 #pragma GCC unroll 2
-      for (unsigned half = 0; half < 2; ++half) {
-        const std::uint8_t* const window = x + view.start(2 * pair + half) * kStride;
+      for (unsigned step = 0; step < 2; ++step) {
+        const std::uint8_t* const window = x + view.start(kOneWindow ? pair : 2 * pair + step) * kStride;
         __m512 slot_weights[4], columns[4];
-        weights.look_up(steps.codes[half], slot_weights);
+        weights.look_up(steps.codes[step], slot_weights);
 #pragma GCC unroll 4
         for (unsigned v = 0; v < kVectors; ++v) {
-          look_up_columns(window + v * kBlockBytes, kStride, steps.places[half], columns);
+          __m512(&own)[4] = sums[step % kHalves][v];
+          look_up_columns<kOneWindow>(window + v * kBlockBytes, kStride, steps.places[step], columns);
 #pragma GCC unroll 4
-          for (unsigned slot = 0; slot < 4; ++slot) {
-            sums[v][slot] = _mm512_fmadd_ps(slot_weights[slot], columns[slot], sums[v][slot]);
-          }
+          for (unsigned slot = 0; slot < 4; ++slot)
+            own[slot] = _mm512_fmadd_ps(slot_weights[slot], columns[slot], own[slot]);
         }
       }
     }
-    for (unsigned v = 0; v < kVectors; ++v) {
-      totals[v] = _mm512_add_ps(
-          totals[v], _mm512_add_ps(_mm512_add_ps(sums[v][0], sums[v][1]), _mm512_add_ps(sums[v][2], sums[v][3])));
+    for (unsigned half = 0; half < kHalves; ++half) {
+      for (unsigned v = 0; v < kVectors; ++v) {
+        const __m512(&own)[4] = sums[half][v];
+        const __m512 sum = _mm512_add_ps(_mm512_add_ps(own[0], own[1]), _mm512_add_ps(own[2], own[3]));
+        totals[half][v] = _mm512_add_ps(totals[half][v], sum);
+      }
     }
   }
 }
@@ -63,36 +70,39 @@ inline void add_group(const WindowView& view, std::size_t group, const Weights<k
 // Vectors are taken 4, 2 and 1 at a time, and lie so in memory: [vectors of a pass][block][vector][plane].
 std::size_t pass_width(std::size_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
-template <unsigned kCodeBits, bool kTransposed, unsigned kVectors>
+template <unsigned kCodeBits, WindowLayout kLayout, unsigned kVectors>
 void run_pass(const WindowTask& task, std::size_t vector, std::size_t first, std::size_t last) {
+  constexpr unsigned kHalves = kLayout == WindowLayout::one_window ? 2 : 1;
   const WindowView& view = *task.view;
   const Weights<kCodeBits> weights(view.codebook);
   const std::uint8_t* const x = task.prepared + vector * view.blocks * kBlockBytes;
   for (std::size_t group = first; group < last; ++group) {
-    __m512 totals[kVectors];
-    add_group<kCodeBits, kTransposed, kVectors>(view, group, weights, x, totals);
-    const __m512 bias = bias_of(task, group);
-    for (unsigned v = 0; v < kVectors; ++v) {
-      alignas(64) float results[kStepRows];
-      _mm512_store_ps(results, _mm512_add_ps(totals[v], bias));
-      put_rows(task, group, results, task.y + (vector + v) * view.header.rows);
+    __m512 totals[kHalves][kVectors];
+    add_group<kCodeBits, kLayout>(view, group, weights, x, totals);
+    for (unsigned half = 0; half < kHalves; ++half) {
+      const std::size_t sixteen = kHalves * group + half;
+      const __m512 bias = bias_of(task, sixteen);
+      for (unsigned v = 0; v < kVectors; ++v) {
+        put_rows(task, sixteen, _mm512_add_ps(totals[half][v], bias), task.y + (vector + v) * view.header.rows);
+      }
     }
   }
 }
 
-template <unsigned kCodeBits, bool kTransposed>
+template <unsigned kCodeBits, WindowLayout kLayout>
 void run_passes(const WindowTask& task, std::size_t first, std::size_t last) {
+  if constexpr (kLayout == WindowLayout::one_window) return run_pass<kCodeBits, kLayout, 1>(task, 0, first, last);
   for (std::size_t vector = 0; vector < task.vectors;) {
     const std::size_t width = pass_width(task.vectors - vector);
     switch (width) {
       case 4:
-        run_pass<kCodeBits, kTransposed, 4>(task, vector, first, last);
+        run_pass<kCodeBits, kLayout, 4>(task, vector, first, last);
         break;
       case 2:
-        run_pass<kCodeBits, kTransposed, 2>(task, vector, first, last);
+        run_pass<kCodeBits, kLayout, 2>(task, vector, first, last);
         break;
       default:
-        run_pass<kCodeBits, kTransposed, 1>(task, vector, first, last);
+        run_pass<kCodeBits, kLayout, 1>(task, vector, first, last);
     }
     vector += width;
   }
@@ -121,15 +131,16 @@ void prepare_floats(const WindowTask& task, std::size_t first, std::size_t last)
 }
 
 void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
-  const bool transposed = task.view->slots() != SlotOrder::by_slot;
-  switch (task.view->header.code_bits) {
-    case 4:
-      return transposed ? run_passes<4, true>(task, first, last) : run_passes<4, false>(task, first, last);
-    case 5:
-      return transposed ? run_passes<5, true>(task, first, last) : run_passes<5, false>(task, first, last);
-    default:
-      return transposed ? run_passes<8, true>(task, first, last) : run_passes<8, false>(task, first, last);
-  }
+  by_code_bits(*task.view, [&](auto code_bits) {
+    switch (task.view->layout()) {
+      case WindowLayout::by_slot:
+        return run_passes<code_bits(), WindowLayout::by_slot>(task, first, last);
+      case WindowLayout::one_window:
+        return run_passes<code_bits(), WindowLayout::one_window>(task, first, last);
+      default:
+        return run_passes<code_bits(), WindowLayout::by_row>(task, first, last);
+    }
+  });
 }
 
 }  // namespace dcz::avx512

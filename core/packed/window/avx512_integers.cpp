@@ -2,7 +2,6 @@
 // 1 or 2 planes of signed digits, their products summed by `vpdpbusd`. A plane of x is a plane, whichever vector it is
 // of: the planes of several vectors share the places and digits of a step.
 #include "packed/window/avx512.hpp"
-#include "packed/window/avx512_digits.hpp"
 #include "packed/window/avx512_results.hpp"
 #include "packed/window/avx512_vectors.hpp"
 
@@ -16,7 +15,9 @@ class Pass {
   static constexpr unsigned kSums = kPlanes * kDigits;
   static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
 
-  Pass(const WindowView& view, const std::uint8_t* x) : view_(view), x_(x), digits_{make_digits(view)} {}
+  Pass(const WindowView& view, std::size_t first_digit, const std::uint8_t* x) : view_(view), x_(x) {
+    for (unsigned i = 0; i < kDigits; ++i) digits_[i].set(view.digit_plane(first_digit + i));
+  }
 
   // Adds pairs from `pair` on while they are before `last` and begin before the block `limit`; returns the next. The
   // sums stay in `memory`, where there are none yet the first time.
@@ -42,35 +43,24 @@ class Pass {
  private:
   // Few sums: two sets, so that a step need not wait for the one before.
   static constexpr unsigned kSets = kSums <= 3 ? 2 : 1;
-  static constexpr std::size_t kPairBytes = kCodeBits == 8 ? 256 : 192;
+  static constexpr std::size_t kPairBytes = pair_bytes(kCodeBits);
   using Sums = V[kSets][kPlanes][kDigits];
-
-  struct DigitPlanes {
-    Digits<kCodeBits> planes[kDigits];
-  };
-  static DigitPlanes make_digits(const WindowView& view) {
-    if constexpr (kDigits == 1) {
-      return {{Digits<kCodeBits>(view.digit_plane(0))}};
-    } else {
-      return {{Digits<kCodeBits>(view.digit_plane(1)), Digits<kCodeBits>(view.digit_plane(2))}};
-    }
-  }
 
   [[gnu::always_inline]] void add_pair(std::size_t pair, Sums& sums) const {
     const std::uint8_t* const bytes = view_.stream + pair * kPairBytes;
     prefetch_pair(bytes, kPairBytes);
-    const Steps steps = read_steps<kCodeBits, kTransposed>(bytes);
+    const Steps steps = read_steps<kCodeBits, kTransposed>(bytes, nullptr);
     V digits[2][kDigits];
     for (unsigned i = 0; i < 2 * kDigits; ++i) {
-      digits[i / kDigits][i % kDigits] = digits_.planes[i % kDigits].look_up(steps.codes[i / kDigits]);
+      digits[i / kDigits][i % kDigits] = digits_[i % kDigits].look_up(steps.codes[i / kDigits]);
     }
     const std::uint8_t* const x0 = x_ + view_.start(2 * pair) * kBlockBytes;
     const std::uint8_t* const x1 = x_ + view_.start(2 * pair + 1) * kBlockBytes;
 #pragma GCC unroll 24
     for (unsigned plane = 0; plane < kPlanes; ++plane) {
       const std::size_t at = plane * kBlockElements;
-      const V columns[2] = {_mm512_permutex2var_epi8(load(x0 + at), steps.places[0], load(x0 + kBlockBytes + at)),
-                            _mm512_permutex2var_epi8(load(x1 + at), steps.places[1], load(x1 + kBlockBytes + at))};
+      const V columns[2] = {Window<false>(x0 + at, kBlockBytes).look_up(steps.places[0]),
+                            Window<false>(x1 + at, kBlockBytes).look_up(steps.places[1])};
 #pragma GCC unroll 4
       for (unsigned i = 0; i < 2 * kDigits; ++i) {
         V& sum = sums[i / kDigits % kSets][plane][i % kDigits];
@@ -81,7 +71,7 @@ class Pass {
 
   const WindowView& view_;
   const std::uint8_t* x_;
-  DigitPlanes digits_;
+  DigitTable<kCodeBits> digits_[kDigits];
 };
 
 // The exact sums of one vector and 16 rows, from those of each plane of x and each of digits, -> y.
@@ -116,7 +106,8 @@ void run_pass(const WindowTask& task, std::size_t vector, std::size_t width, std
   constexpr unsigned kPerVector = planes_of(kArithmetic), kDigits = digits_of(kArithmetic);
   using ThisPass = Pass<kCodeBits, kTransposed, kWidth * kPerVector, kDigits>;
   const WindowView& view = *task.view;
-  const ThisPass pass(view, task.prepared + vector * kPerVector * view.blocks * kBlockElements);
+  const DigitRange digits = dcz::digits_of(view, kArithmetic);
+  const ThisPass pass(view, digits.first, task.prepared + vector * kPerVector * view.blocks * kBlockElements);
   V sums[kGroups][ThisPass::kSums];
   std::size_t pairs[kGroups];
   for (std::size_t group = first; group < last; ++group) pairs[group - first] = view.first_pair(group);
@@ -131,22 +122,19 @@ void run_pass(const WindowTask& task, std::size_t vector, std::size_t width, std
     if (all) break;
   }
   float* const results = results_of(task, vector);
-  constexpr bool kWide = kArithmetic == Arithmetic::x24w16;
-  const float scale = kWide ? view.header.scale16 : view.header.scale8;
   for (std::size_t group = first; group < last; ++group) {
     const __m512 bias = bias_of(task, group);
     V row_sums[kDigits];
     for (unsigned i = 0; i < kDigits; ++i) {
-      row_sums[i] = load(view.sum_plane(kWide ? 1 + i : 0) + group * kStepRows);
+      row_sums[i] = load(view.sum_plane(digits.first + i) + group * kStepRows);
     }
     const auto total = [&](std::size_t v) {
       const V* const parts = sums[group - first] + v * kPerVector * kDigits;
-      return _mm512_add_ps(exact_sums<kPerVector, kDigits>(parts, row_sums, task.steps[vector + v], scale), bias);
+      return _mm512_add_ps(exact_sums<kPerVector, kDigits>(parts, row_sums, task.steps[vector + v], digits.scale),
+                           bias);
     };
     if constexpr (kWidth == 1) {
-      alignas(64) float out[kStepRows];
-      _mm512_store_ps(out, total(0));
-      put_rows(task, group, out, task.y + vector * view.header.rows);
+      put_rows(task, group, total(0), task.y + vector * view.header.rows);
     } else {
       __m512 totals[16];
 #pragma GCC unroll 16
@@ -200,19 +188,12 @@ void run_some(const WindowTask& task, std::size_t first, std::size_t last) {
 }  // namespace
 
 void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
-  const bool transposed = task.view->slots() != SlotOrder::by_row;
+  const bool transposed = task.view->layout() == WindowLayout::by_slot;
   for (std::size_t group = first; group < last; group += kGroups) {
     const std::size_t end = last - group < kGroups ? last : group + kGroups;
-    switch (task.view->header.code_bits) {
-      case 4:
-        transposed ? run_some<4, true>(task, group, end) : run_some<4, false>(task, group, end);
-        break;
-      case 5:
-        transposed ? run_some<5, true>(task, group, end) : run_some<5, false>(task, group, end);
-        break;
-      default:
-        transposed ? run_some<8, true>(task, group, end) : run_some<8, false>(task, group, end);
-    }
+    by_code_bits(*task.view, [&](auto code_bits) {
+      transposed ? run_some<code_bits(), true>(task, group, end) : run_some<code_bits(), false>(task, group, end);
+    });
   }
 }
 

@@ -5,30 +5,25 @@
 
 namespace dcz::avx512 {
 
-// The rows that there are among the lanes of a group.
-template <typename Task>
-__mmask16 rows_of(const Task& task, std::size_t group) {
-  const std::uint64_t rows = task.view->header.rows;
-  if (rows > 0xffffffffu) return 0xffff;
-  const V order = load(task.view->order + group * kStepRows);
-  return _mm512_cmplt_epu32_mask(order, _mm512_set1_epi32(static_cast<int>(rows)));
+// The rows that there are among 16 of the groups' lanes: those from 16 times this number on.
+inline __mmask16 rows_of(const WindowTask& task, std::size_t sixteen) {
+  const V order = load(task.view->order + sixteen * kStepRows);
+  return _mm512_cmplt_epu32_mask(order, _mm512_set1_epi32(static_cast<int>(task.view->header.rows)));
 }
 
-// What is added to the sums of a group.
-inline __m512 bias_of(const WindowTask& task, std::size_t group) {
-  alignas(64) float bias[kStepRows] = {};
-  const __mmask16 there = task.bias ? rows_of(task, group) : __mmask16{0};
-  for (std::size_t lane = 0; there >> lane != 0; ++lane) {
-    if (there >> lane & 1) bias[lane] = task.bias[task.view->order[group * kStepRows + lane]];
-  }
-  return _mm512_load_ps(bias);
+// What is added to their sums.
+inline __m512 bias_of(const WindowTask& task, std::size_t sixteen) {
+  if (!task.bias) return _mm512_setzero_ps();
+  const V rows = load(task.view->order + sixteen * kStepRows);
+  return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), rows_of(task, sixteen), rows, task.bias, 4);
 }
 
-// The results of a group's lanes -> their rows of y.
-template <typename Task>
-void put_rows(const Task& task, std::size_t group, const float* results, float* y) {
-  const std::uint32_t* const rows = task.view->order + group * kStepRows;
-  const __mmask16 there = rows_of(task, group);
+// Their results -> their rows of y, one by one: a scatter takes longer.
+inline void put_rows(const WindowTask& task, std::size_t sixteen, __m512 sums, float* y) {
+  alignas(64) float results[kStepRows];
+  _mm512_store_ps(results, sums);
+  const std::uint32_t* const rows = task.view->order + sixteen * kStepRows;
+  const __mmask16 there = rows_of(task, sixteen);
   if (there == 0xffff) {
 #pragma GCC unroll 16
     for (std::size_t lane = 0; lane < kStepRows; ++lane) y[rows[lane]] = results[lane];

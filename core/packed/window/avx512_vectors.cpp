@@ -10,7 +10,8 @@ namespace {
 template <unsigned kPlanes>
 void prepare_vector(const WindowTask& task, std::size_t vector, std::size_t begin, std::size_t width) {
   const WindowView& view = *task.view;
-  const V offset = _mm512_set1_epi32(kPlanes == 1 ? kOffset8 : kOffset24);
+  const bool balanced = task.arithmetic == Arithmetic::x24w24;
+  const V offset = _mm512_set1_epi32(kPlanes == 1 ? kOffset8 : balanced ? kBalance24 : kOffset24);
   const __m512 per_step = _mm512_set1_ps(1 / task.steps[vector]);
   const float* const x = task.x + vector * view.header.columns;
   std::uint8_t* out = task.prepared + (begin * view.blocks + vector - begin) * kPlanes * kBlockElements;

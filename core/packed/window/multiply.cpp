@@ -1,65 +1,62 @@
 // y = x W^T + bias from packed weights of the form `window`: which arithmetic, which kernel, which thread.
-#include "packed/window/multiply.hpp"
-
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
+#include "packed/not_finite.hpp"
 #include "packed/window/kernel.hpp"
-#include "packed/window/rows.hpp"
 
 namespace dcz {
-
 namespace {
 
-struct Vector {
-  Arithmetic arithmetic;
-  float step;
-  bool finite;
-};
+// Pairs times vectors below which a second thread would come too late.
+constexpr std::size_t kPairsWorthAThread = 2048;
 
-Vector arithmetic_of(const WindowView& view, const Scan& scan, Activations activations) {
+// The one in which all float32 vectors are multiplied that 24 bits hold.
+Arithmetic arithmetic24(const WindowView& view) {
+  if (view.header.grid == Grid::int8) return Arithmetic::x24w8;
+  return view.planes == 4 ? Arithmetic::x24w24 : view.planes == 3 ? Arithmetic::x24w16 : Arithmetic::floats;
+}
+
+Arithmetic arithmetic_of(const WindowView& view, const Scan& scan, Activations activations) {
   const std::size_t columns = view.header.columns;
-  if (!scan.finite) return {Arithmetic::floats, 1, false};
-  if (activations == Activations::int8 && fits_integers(columns, scan.largest)) {
-    return {Arithmetic::x8, step8(scan.largest), true};
-  }
-  if (view.header.grid != Grid::none && fits24(columns, scan)) {
-    const auto arithmetic = view.header.grid == Grid::int8 ? Arithmetic::x24w8 : Arithmetic::x24w16;
-    return {arithmetic, step24(scan.largest, kOffset24 - 1), true};
-  }
-  return {Arithmetic::floats, 1, true};
+  if (!scan.finite) return Arithmetic::floats;
+  if (activations == Activations::int8 && fits_integers(columns, scan.largest)) return Arithmetic::x8;
+  const Arithmetic found = arithmetic24(view);
+  const bool fits = found == Arithmetic::x24w24 ? columns <= kColumns24 && fits24(columns, scan, kMostOutstanding)
+                                                : fits24(columns, scan);
+  return fits ? found : Arithmetic::floats;
 }
 
-// As a dense layer would: what is infinite or NaN meets each weight, pruned ones too, and times zero it is NaN.
-void multiply_not_finite(const WindowView& view, const float* x, const float* bias, float* y) {
-  const std::size_t columns = view.header.columns, rows = view.header.rows;
-  std::vector<float> marks(columns), sums(rows), met(rows);
-  float all = 0;
-  for (std::size_t i = 0; i < columns; ++i) all += marks[i] = std::isfinite(x[i]) ? 0.0f : 1.0f;
-  const auto run = [&](const float* vector, const float* weights, float* out) {
-    WindowView changed = view;
-    changed.codebook = weights;
-    const float step = 1;
-    WindowTask task{&changed, Arithmetic::floats, 1, vector, &step, nullptr, nullptr, out};
-    task.prepared = scratch(kWindowPortable.prepared_bytes(task));
-    kWindowPortable.prepare(task, 0, 1);
-    kWindowPortable.run(task, 0, view.groups());
-  };
-  const std::vector<float> ones(std::size_t{1} << view.header.code_bits, 1);
-  run(x, view.codebook, sums.data());
-  run(marks.data(), ones.data(), met.data());
-  for (std::size_t row = 0; row < rows; ++row) {
-    y[row] = met[row] == all ? sums[row] + (bias ? bias[row] : 0) : std::numeric_limits<float>::quiet_NaN();
+float step_of(Arithmetic arithmetic, float largest) {
+  switch (arithmetic) {
+    case Arithmetic::floats:
+      return 1;
+    case Arithmetic::x8:
+      return step8(largest);
+    default:
+      return step24(largest, arithmetic == Arithmetic::x24w24 ? kMost24 : kOffset24 - 1);
   }
 }
 
-void multiply_tile(const WindowKernel& kernel, WindowTask& task, unsigned threads) {
+const WindowKernel& kernel_for(const WindowView& view, Arithmetic arithmetic) {
+  const WindowKernel& kernel = kWindow.in_use();
+  return kernel.vectors(view, arithmetic) > 0 ? kernel : kWindowPortable;
+}
+
+// The groups at which `parts` threads of equal work begin.
+std::size_t first_group(const WindowView& view, std::size_t part, std::size_t parts) {
+  if (part == 0) return 0;
+  if (part == parts) return view.groups();
+  const auto pairs = static_cast<std::uint32_t>(view.pairs() * part / parts);
+  return static_cast<std::size_t>(std::lower_bound(view.ends, view.ends + view.groups(), pairs) - view.ends);
+}
+
+void multiply_tile(WindowTask task, unsigned threads) {
   const WindowView& view = *task.view;
+  const WindowKernel& kernel = kernel_for(view, task.arithmetic);
   const std::size_t work = view.pairs() * task.vectors / kPairsWorthAThread;
   const auto parts =
       static_cast<unsigned>(std::min<std::size_t>(threads, std::max<std::size_t>(1, std::min(work, view.groups()))));
@@ -70,8 +67,8 @@ void multiply_tile(const WindowKernel& kernel, WindowTask& task, unsigned thread
     if (kernel.finish) kernel.finish(task, 0, view.header.rows);
     return;
   }
-  share_parts(static_cast<unsigned>(std::min<std::size_t>(parts, task.vectors)), [&](unsigned part) {
-    const std::size_t helpers = std::min<std::size_t>(parts, task.vectors);
+  const auto helpers = static_cast<unsigned>(std::min<std::size_t>(parts, task.vectors));
+  share_parts(helpers, [&](unsigned part) {
     kernel.prepare(task, task.vectors * part / helpers, task.vectors * (part + 1) / helpers);
   });
   share_parts(parts, [&](unsigned part) {
@@ -86,32 +83,40 @@ void multiply_tile(const WindowKernel& kernel, WindowTask& task, unsigned thread
   }
 }
 
+void spoil(const WindowTask& task, unsigned threads) {
+  const PackedHeader& header = task.view->header;
+  const std::vector<float> ones(std::size_t{1} << header.code_bits, 1.0f);
+  WindowView counting = *task.view;
+  counting.codebook = ones.data();
+  spoil_not_finite({task.x, task.vectors, header.columns, header.rows, task.y}, [&](const float* marks, float* met) {
+    multiply_tile({&counting, Arithmetic::floats, task.vectors, marks, task.steps, nullptr, nullptr, met}, threads);
+  });
+}
+
 }  // namespace
 
 void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                      float* y, Activations activations, unsigned threads) {
   const WindowView view = window_view(packed);
-  const WindowKernel& kernel = kWindow.in_use();
   const std::size_t rows = view.header.rows, columns = view.header.columns;
   constexpr std::size_t kMost = 64;
   for (std::size_t first = 0; first < vectors;) {
     std::array<float, kMost> steps;
     std::size_t count = 0, most = 1;
-    Vector kind{};
+    auto arithmetic = Arithmetic::floats;
+    bool finite = true;
     for (; count < most; ++count) {
-      const float* const vector = x + (first + count) * columns;
-      const Vector next = arithmetic_of(view, kernel.scan(vector, columns), activations);
-      if (count > 0 && (next.finite != kind.finite || next.arithmetic != kind.arithmetic)) break;
-      kind = next;
-      most = std::min({kMost, kernel.vectors[static_cast<std::size_t>(kind.arithmetic)], vectors - first});
-      steps[count] = next.step;
-      if (!kind.finite) multiply_not_finite(view, vector, bias, y + (first + count) * rows);
+      const Scan scan = kWindow.in_use().scan(x + (first + count) * columns, columns);
+      const Arithmetic next = arithmetic_of(view, scan, activations);
+      if (count > 0 && next != arithmetic) break;
+      arithmetic = next;
+      most = std::min({kMost, kernel_for(view, arithmetic).vectors(view, arithmetic), vectors - first});
+      steps[count] = step_of(arithmetic, scan.largest);
+      finite &= scan.finite;
     }
-    if (kind.finite) {
-      WindowTask task{&view,        kind.arithmetic, count, x + first * columns,
-                      steps.data(), nullptr,         bias,  y + first * rows};
-      multiply_tile(kernel, task, threads);
-    }
+    const WindowTask task{&view, arithmetic, count, x + first * columns, steps.data(), nullptr, bias, y + first * rows};
+    multiply_tile(task, threads);
+    if (!finite) spoil(task, threads);
     first += count;
   }
 }

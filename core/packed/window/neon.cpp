@@ -2,11 +2,11 @@
 // those of integers.
 //
 // Floats are found by ordinary loads, one a slot, at an address of which a place is the index; the centroids by `tbl`
-// in byte planes, 16 at once, and zipped together. By the published throughputs of a Cortex-A76 or Neoverse-N1 (nothing
-// was measured) 64 slots of one vector, some 260 instructions, take 65 cycles at four a cycle, the two pipes for
-// vectors 58 of them and loads 36. Looking up x in byte planes too would fill the pipes for vectors for 106 cycles, and
-// loading places, codes and centroids one by one the two of loads for 96. Up to four vectors lie side by side, so that
-// the load of a slot and its multiplication serve all of them.
+// in byte planes, 16 at once, and zipped together. 64 slots of one vector take some 260 instructions
+// (benchmarks/results/neon_instructions.json counts them); by the published throughputs of a Cortex-A76 or Neoverse-N1
+// these take 65 cycles, the two pipes for vectors 58 of them and loads 36. Looking up x in byte planes too would fill
+// the pipes for vectors for 106 cycles, and loading places, codes and centroids one by one the two of loads for 96. Up
+// to four vectors lie side by side, so that the load of a slot and its multiplication serve all of them.
 #include "packed/window/neon.hpp"
 
 #include <algorithm>
@@ -192,7 +192,7 @@ std::size_t place_at(const std::uint64_t (&places)[2], std::size_t at) {
 
 // What a quarter of a step adds to the sums of its rows. With kWidth 1, a sum has a lane for each slot; with kWidth
 // kTile, one for each vector, and slots are summed before they are added, so that sums wait less for each other.
-template <SlotOrder kOrder, std::size_t kWidth>
+template <WindowLayout kOrder, std::size_t kWidth>
 void add_quarter(const std::uint8_t* stream, const float* window, const Weights& weights, float32x4_t* sums) {
   std::uint64_t places[2];
   std::memcpy(places, stream, sizeof places);
@@ -217,7 +217,7 @@ using Sums = std::array<float32x4_t, kStepRows>;
 constexpr std::size_t kSettle = 64;
 
 // Sums of a group's rows for the vector, or the tile of vectors, at `x`.
-template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
+template <unsigned kCodeBits, WindowLayout kOrder, std::size_t kWidth>
 [[gnu::flatten]] Sums sums_of(const WindowView& view, const Codebook<kCodeBits>& codebook, std::size_t group,
                               const float* x) {
   const Codebook<kCodeBits> kept = codebook;  // in registers
@@ -240,7 +240,7 @@ template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
   return totals;
 }
 
-template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kWidth>
+template <unsigned kCodeBits, WindowLayout kOrder, std::size_t kWidth>
 void run_tile(const WindowTask& task, const Codebook<kCodeBits>& codebook, std::size_t group, std::size_t vector) {
   const WindowView& view = *task.view;
   const Sums sums = sums_of<kCodeBits, kOrder, kWidth>(view, codebook, group, tile_of(task, vector));
@@ -255,7 +255,7 @@ void run_tile(const WindowTask& task, const Codebook<kCodeBits>& codebook, std::
   }
 }
 
-template <unsigned kCodeBits, SlotOrder kOrder>
+template <unsigned kCodeBits, WindowLayout kOrder>
 void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
   const Codebook<kCodeBits> codebook(task.view->codebook);
   for (std::size_t group = first; group < last; ++group) {
@@ -269,9 +269,6 @@ void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
   }
 }
 
-// Which
-// ------------------------------------------------------------------------------------------------------------------
-
 bool has_dot_products() {
 #if defined(__linux__)
   return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
@@ -280,6 +277,10 @@ bool has_dot_products() {
 #else
   return false;
 #endif
+}
+
+std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
+  return view.one_window() || arithmetic == Arithmetic::x24w24 ? 0 : kMostVectors;
 }
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {
@@ -293,7 +294,6 @@ void run(const WindowTask& task, std::size_t first, std::size_t last) {
 
 }  // namespace
 
-constinit const WindowKernel kWindowNeon{
-    {kMostVectors, kMostVectors, kMostVectors, kMostVectors}, scan, prepared_bytes, prepare, run, nullptr};
+constinit const WindowKernel kWindowNeon{vectors, scan, prepared_bytes, prepare, run, nullptr};
 
 }  // namespace dcz

@@ -57,9 +57,9 @@ inline uint8x16_t read_codes(const std::uint8_t* pair, std::size_t step, std::si
 template <typename Run>
 inline void by_layout(const WindowView& view, const Run& run) {
   const auto by_order = [&](auto code_bits) {
-    if (view.slots() == SlotOrder::by_slot)
-      return run(code_bits, std::integral_constant<SlotOrder, SlotOrder::by_slot>{});
-    run(code_bits, std::integral_constant<SlotOrder, SlotOrder::by_row>{});
+    if (view.layout() == WindowLayout::by_slot)
+      return run(code_bits, std::integral_constant<WindowLayout, WindowLayout::by_slot>{});
+    run(code_bits, std::integral_constant<WindowLayout, WindowLayout::by_row>{});
   };
   switch (view.header.code_bits) {
     case 4:

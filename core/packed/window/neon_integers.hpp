@@ -2,10 +2,10 @@
 //
 // x and the digits are cut into signed bytes, and each plane of x is multiplied by each plane of digits: bytes are what
 // `tbl` finds, 16 of them in a table of 64, and what products of bytes take. A window of 128 is two tables, each of
-// which gives zeros for the places of the other. By the published throughputs of a Cortex-A76 or Neoverse-N1 (nothing
-// was measured), with two pipes for vectors, `tbl` of four registers is 3 operations: 7 for 16 places with the `orr`,
-// while `tbl` and `tbx` would be 8 and wait longer. With `sdot`, 64 slots take those pipes 22 cycles with x8, 54 with
-// x24w8 and 62 with x24w16.
+// which gives zeros for the places of the other. By the published throughputs of a Cortex-A76 or Neoverse-N1, with two
+// pipes for vectors, `tbl` of four registers is 3 operations: 7 for 16 places with the `orr`, while `tbl` and `tbx`
+// would be 8 and wait longer. With `sdot`, 64 slots take those pipes 22 cycles with x8, 54 with x24w8 and 62 with
+// x24w16. benchmarks/results/neon_instructions.json counts the instructions.
 #pragma once
 
 #include <algorithm>
@@ -57,13 +57,13 @@ struct IntegerStep {
 };
 
 // Places whose top bit is set, in a spoilt stream, are in neither block: they find zeros.
-template <unsigned kCodeBits, SlotOrder kOrder, std::size_t kDigits>
+template <unsigned kCodeBits, WindowLayout kOrder, std::size_t kDigits>
 inline IntegerStep<kDigits> read_integer_step(const WindowView& view, const std::uint8_t* pair, std::size_t step) {
   IntegerStep<kDigits> found;
   unrolled<kQuarters>([&](auto quarter) {
     const uint8x16_t raw = vld1q_u8(pair + step * kStepSlots + quarter * kQuarterSlots);
     const uint8x16_t masked = kCodeBits == 5 ? vandq_u8(raw, vdupq_n_u8(127)) : raw;
-    found.places[quarter] = kOrder == SlotOrder::by_slot ? transposed(masked) : masked;
+    found.places[quarter] = kOrder == WindowLayout::by_slot ? transposed(masked) : masked;
     found.further[quarter] = behind(found.places[quarter], kBlockElements);
     const uint8x16_t codes = read_codes<kCodeBits>(pair, step, quarter, raw);
     unrolled<kDigits>([&](auto plane) {
@@ -113,7 +113,7 @@ inline void total_rows(const WindowView& view, std::size_t group, const IntegerS
 }
 
 // kVectors: 1, whose sums stay in registers, or the most.
-template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCodeBits, SlotOrder kOrder,
+template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCodeBits, WindowLayout kOrder,
           std::size_t kVectors>
 [[gnu::flatten]] void run_integer_group(const WindowTask& task, std::size_t group) {
   const WindowView& view = *task.view;
@@ -143,7 +143,7 @@ template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCode
   }
 }
 
-template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCodeBits, SlotOrder kOrder>
+template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCodeBits, WindowLayout kOrder>
 void run_integer_groups(const WindowTask& task, std::size_t first, std::size_t last) {
   for (std::size_t group = first; group < last; ++group) {
     if (task.vectors == 1) {
@@ -154,7 +154,7 @@ void run_integer_groups(const WindowTask& task, std::size_t first, std::size_t l
   }
 }
 
-template <typename Products, unsigned kCodeBits, SlotOrder kOrder>
+template <typename Products, unsigned kCodeBits, WindowLayout kOrder>
 void run_arithmetic(const WindowTask& task, std::size_t first, std::size_t last) {
   switch (task.arithmetic) {
     case Arithmetic::x24w8:

@@ -23,32 +23,48 @@ Scan scan(const float* x, std::size_t columns) {
 // Pairs whose sums are added to the totals at once: floats would lose digits in one long chain of sums.
 constexpr std::size_t kSettle = 64;
 
+// The rows of a group, at most.
+constexpr std::size_t kMostRows = 2 * kStepRows;
+
+std::size_t vectors(const WindowView&, Arithmetic) { return 8; }
+
 // A vector, or its fixed-point form, in blocks, and a window of zeros.
 std::size_t elements_of(const WindowTask& task) { return (task.view->blocks + 2) * kBlockElements; }
 
-std::size_t prepared_bytes(const WindowTask& task) { return task.vectors * elements_of(task) * sizeof(float); }
+// What a vector is brought into: also its lowest balanced digits, where an arithmetic leaves their products out.
+std::size_t parts_of(const WindowTask& task) { return task.arithmetic == Arithmetic::x24w24 ? 2 : 1; }
+
+std::size_t prepared_bytes(const WindowTask& task) {
+  return task.vectors * parts_of(task) * elements_of(task) * sizeof(float);
+}
 
 template <typename T>
-T* vector_of(const WindowTask& task, std::size_t vector) {
-  return reinterpret_cast<T*>(task.prepared) + vector * elements_of(task);
+T* vector_of(const WindowTask& task, std::size_t vector, std::size_t part = 0) {
+  return reinterpret_cast<T*>(task.prepared) + (vector * parts_of(task) + part) * elements_of(task);
+}
+
+std::int32_t lowest_digit(std::int32_t number) {
+  return static_cast<std::int8_t>(static_cast<std::uint8_t>(number & 0xff));
 }
 
 void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
   const std::size_t columns = task.view->header.columns;
   for (std::size_t v = first; v < last; ++v) {
     const float* const x = task.x + v * columns;
-    std::memset(vector_of<float>(task, v), 0, elements_of(task) * sizeof(float));
-    for (std::size_t block = 0; block < task.view->blocks; ++block) {
-      const std::size_t begin = std::min(block * kBlockColumns, columns),
-                        end = std::min(begin + kBlockColumns, columns);
+    std::memset(vector_of<float>(task, v), 0, parts_of(task) * elements_of(task) * sizeof(float));
+    const float per_step = 1 / task.steps[v];
+    for (std::size_t begin = 0, at = 0; begin < columns; begin += kBlockColumns, at += kBlockElements) {
+      const std::size_t end = std::min(begin + kBlockColumns, columns);
       if (task.arithmetic == Arithmetic::floats) {
-        std::copy(x + begin, x + end, vector_of<float>(task, v) + block * kBlockElements);
-      } else {
-        std::int32_t* const out = vector_of<std::int32_t>(task, v) + block * kBlockElements;
-        const float per_step = 1 / task.steps[v];
-        for (std::size_t i = begin; i < end; ++i)
-          out[i - begin] = static_cast<std::int32_t>(std::lrintf(x[i] * per_step));
+        std::copy(x + begin, x + end, vector_of<float>(task, v) + at);
+        continue;
       }
+      std::int32_t* const out = vector_of<std::int32_t>(task, v) + at;
+      for (std::size_t i = begin; i < end; ++i) {
+        out[i - begin] = static_cast<std::int32_t>(std::lrintf(x[i] * per_step));
+      }
+      if (parts_of(task) == 1) continue;
+      std::transform(out, out + (end - begin), vector_of<std::int32_t>(task, v, 1) + at, lowest_digit);
     }
   }
 }
@@ -76,106 +92,158 @@ Weights<Weight> weights_of(unsigned code_bits, const Each& each) {
   return weights;
 }
 
+// Floats, or integers: of spoilt bytes their sums may wrap.
+inline float product(float weight, float x) { return weight * x; }
+inline std::uint64_t product(std::int32_t weight, std::int32_t x) {
+  return static_cast<std::uint64_t>(std::int64_t{weight} * std::int64_t{x});
+}
+
 // What one pair adds to the sums of one vector: apart for both steps, so that compilers multiply two at once. Not
-// inlined, or they find the address of each slot from the start of the vector anew. With 4 or 8 bits a code, places are
-// not masked, since that would cost as much as a look-up: a spoilt stream reads at most one window further, which
-// prepared vectors have.
-template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Weight, typename Sum>
-[[gnu::noinline]] void add_pair(const std::uint8_t* stream, const Value* first, const Value* second,
-                                const Weights<Weight>& weights, Pair<Sum>* sums) {
-  constexpr unsigned kMask = kCodeBits == 5 ? 127 : 255;
-  for (std::size_t quarter = 0; quarter < 4; ++quarter, stream += 16, sums += 4) {
+// inlined, or they find the address of each slot from the start of the vector anew. Where its places have all 8 bits or
+// a code has no fifth one, places are not masked, since that would cost as much as a look-up: a spoilt stream reads at
+// most one window further, which prepared vectors have.
+template <unsigned kCodeBits, WindowLayout kLayout, typename Value, typename Sum>
+[[gnu::noinline]] void add_pair(const std::uint8_t* stream, const std::uint8_t* fifths, const Value* first,
+                                const Value* second, const Weights<Value>& weights, Pair<Sum>* sums) {
+  constexpr bool kOneWindow = kLayout == WindowLayout::one_window;
+  constexpr unsigned kMask = kCodeBits == 5 && !kOneWindow ? 127 : 255;
+  for (std::size_t quarter = 0; quarter < 4; ++quarter, stream += 16, fifths += 2, sums += 4) {
     const std::uint8_t *const more = stream + kStepSlots, *const codes = more + kStepSlots;
     for (std::size_t lane = 0; lane < 4; ++lane) {
       Pair<Sum> sum{};
       for (std::size_t k = 0; k < 4; ++k) {
-        const std::size_t at = 4 * lane + k, place = place_of(kOrder, lane, k);
-        Pair<Weight> weight;
+        const std::size_t at = 4 * lane + k, place = place_of(kLayout, lane, k);
+        Pair<Value> weight;
         if constexpr (kCodeBits == 4) {
           weight = weights.pairs[codes[at]];
         } else if constexpr (kCodeBits == 8) {
           weight = {weights.single[codes[at]], weights.single[codes[at + kStepSlots]]};
         } else {
-          weight = {weights.single[static_cast<unsigned>((codes[at] & 15) | (stream[at] >> 7) << 4)],
-                    weights.single[static_cast<unsigned>(codes[at] >> 4 | (more[at] >> 7) << 4)]};
+          const unsigned fifth = kOneWindow ? fifths[at / 8] >> at % 8 & 1 : stream[at] >> 7;
+          const unsigned other = kOneWindow ? fifths[8 + at / 8] >> at % 8 & 1 : more[at] >> 7;
+          weight = {weights.single[(codes[at] & 15u) | fifth << 4], weights.single[codes[at] >> 4u | other << 4]};
         }
-        sum.first += static_cast<Sum>(weight.first) * static_cast<Sum>(first[stream[place] & kMask]);
-        sum.second += static_cast<Sum>(weight.second) * static_cast<Sum>(second[more[place] & kMask]);
+        sum.first += product(weight.first, first[stream[place] & kMask]);
+        sum.second += product(weight.second, second[more[place] & kMask]);
       }
       sums[lane] = {sums[lane].first + sum.first, sums[lane].second + sum.second};
     }
   }
 }
 
-float finish(const WindowTask&, std::size_t, float sum, float bias) { return sum + bias; }
-
-float finish(const WindowTask& task, std::size_t vector, std::int64_t sum, float bias) {
-  const PackedHeader& header = task.view->header;
-  const float scale = task.arithmetic == Arithmetic::x24w16 ? header.scale16 : header.scale8;
-  return finish_integer(static_cast<double>(sum), task.steps[vector], scale, bias);
-}
-
-// One vector and one group, in floats or in integers.
-template <unsigned kCodeBits, SlotOrder kOrder, typename Value, typename Sum>
-void run_group(const WindowTask& task, const Weights<Value>& weights, std::size_t group, std::size_t v) {
-  const WindowView& view = *task.view;
-  const Value* const x = vector_of<Value>(task, v);
-  std::array<Sum, kStepRows> totals{};
+// The sums of a group's rows. With one window each step has rows of its own.
+template <unsigned kCodeBits, WindowLayout kLayout, typename Sum, typename Value>
+std::array<Sum, kMostRows> sums_of(const WindowView& view, std::size_t group, const Value* x,
+                                   const Weights<Value>& weights) {
+  constexpr std::size_t kWindows = kLayout == WindowLayout::one_window ? 1 : 2;
+  std::array<Sum, kMostRows> totals{};
   const std::size_t last = view.last_pair(group);
   for (std::size_t pair = view.first_pair(group); pair < last;) {
     std::array<Pair<Sum>, kStepRows> sums{};
     for (const std::size_t settled = pair + std::min(kSettle, last - pair); pair < settled; ++pair) {
-      add_pair<kCodeBits, kOrder>(view.stream + pair * view.stream_bytes, x + view.start(2 * pair) * kBlockElements,
-                                  x + view.start(2 * pair + 1) * kBlockElements, weights, sums.data());
+      const std::size_t window = kWindows * pair;
+      add_pair<kCodeBits, kLayout>(view.stream + pair * view.stream_bytes, view.fifths + 16 * pair,
+                                   x + view.start(window) * kBlockElements,
+                                   x + view.start(window + kWindows - 1) * kBlockElements, weights, sums.data());
     }
-    for (std::size_t lane = 0; lane < kStepRows; ++lane) totals[lane] += sums[lane].first + sums[lane].second;
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+      if constexpr (kWindows == 1) {
+        totals[lane] += sums[lane].first;
+        totals[kStepRows + lane] += sums[lane].second;
+      } else {
+        totals[lane] += sums[lane].first + sums[lane].second;
+      }
+    }
   }
-  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
-    const std::uint32_t row = view.order[group * kStepRows + lane];
+  return totals;
+}
+
+// The sums of a group's rows -> y, each by `finish(sum, bias)`.
+template <typename Sum, typename Finish>
+void put_rows(const WindowTask& task, std::size_t group, std::size_t vector, const std::array<Sum, kMostRows>& sums,
+              const Finish& finish) {
+  const WindowView& view = *task.view;
+  for (std::size_t lane = 0; lane < view.group_rows; ++lane) {
+    const std::uint32_t row = view.order[group * view.group_rows + lane];
     if (row >= view.header.rows) continue;
-    task.y[v * view.header.rows + row] = finish(task, v, totals[lane], task.bias ? task.bias[row] : 0);
+    task.y[vector * view.header.rows + row] = finish(sums[lane], task.bias ? task.bias[row] : 0);
   }
 }
 
-template <unsigned kCodeBits, SlotOrder kOrder>
-void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
+template <unsigned kCodeBits, WindowLayout kLayout>
+void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
   const WindowView& view = *task.view;
-  const auto each = [&](const auto& one) {
-    for (std::size_t group = first; group < last; ++group) {
-      for (std::size_t v = 0; v < task.vectors; ++v) one(group, v);
+  const auto weights = weights_of<float>(kCodeBits, [&](std::size_t code) { return view.codebook[code]; });
+  for (std::size_t group = first; group < last; ++group) {
+    for (std::size_t v = 0; v < task.vectors; ++v) {
+      const auto sums = sums_of<kCodeBits, kLayout, float>(view, group, vector_of<float>(task, v), weights);
+      put_rows(task, group, v, sums, [](float sum, float bias) { return sum + bias; });
     }
-  };
-  if (task.arithmetic == Arithmetic::floats) {
-    const auto weights = weights_of<float>(kCodeBits, [&](std::size_t code) { return view.codebook[code]; });
-    return each(
-        [&](std::size_t group, std::size_t v) { run_group<kCodeBits, kOrder, float, float>(task, weights, group, v); });
   }
-  const auto weights = weights_of<std::int32_t>(kCodeBits, [&](std::size_t code) -> std::int32_t {
-    if (task.arithmetic != Arithmetic::x24w16) return view.digit_plane(0)[code];
-    return 256 * view.digit_plane(2)[code] + view.digit_plane(1)[code];
-  });
-  each([&](std::size_t group, std::size_t v) {
-    run_group<kCodeBits, kOrder, std::int32_t, std::int64_t>(task, weights, group, v);
-  });
+}
+
+template <unsigned kCodeBits, WindowLayout kLayout>
+void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
+  const WindowView& view = *task.view;
+  const DigitRange digits = digits_of(view, task.arithmetic);
+  const auto integer = [&](std::size_t code) {
+    std::int32_t found = 0;
+    for (std::size_t i = digits.count; i-- > 0;) found = 256 * found + view.digit_plane(digits.first + i)[code];
+    return found;
+  };
+  const auto weights = weights_of<std::int32_t>(kCodeBits, integer);
+  Weights<std::int32_t> lowest{};
+  if (parts_of(task) == 2) {
+    lowest = weights_of<std::int32_t>(kCodeBits, [&](std::size_t code) { return lowest_digit(integer(code)); });
+  }
+  const auto sums_with = [&](std::size_t group, const std::int32_t* x, const Weights<std::int32_t>& integers) {
+    return sums_of<kCodeBits, kLayout, std::uint64_t>(view, group, x, integers);
+  };
+  for (std::size_t group = first; group < last; ++group) {
+    for (std::size_t v = 0; v < task.vectors; ++v) {
+      auto sums = sums_with(group, vector_of<std::int32_t>(task, v), weights);
+      if (parts_of(task) == 2) {
+        const auto left_out = sums_with(group, vector_of<std::int32_t>(task, v, 1), lowest);
+        for (std::size_t lane = 0; lane < kMostRows; ++lane) sums[lane] -= left_out[lane];
+      }
+      put_rows(task, group, v, sums, [&](std::uint64_t sum, float bias) {
+        return finish_integer(static_cast<double>(static_cast<std::int64_t>(sum)), task.steps[v], digits.scale, bias);
+      });
+    }
+  }
+}
+
+template <unsigned kCodeBits, WindowLayout kLayout>
+void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
+  task.arithmetic == Arithmetic::floats ? run_floats<kCodeBits, kLayout>(task, first, last)
+                                        : run_integers<kCodeBits, kLayout>(task, first, last);
+}
+
+template <unsigned kCodeBits>
+void run_layout(const WindowTask& task, std::size_t first, std::size_t last) {
+  switch (task.view->layout()) {
+    case WindowLayout::by_slot:
+      return run_groups<kCodeBits, WindowLayout::by_slot>(task, first, last);
+    case WindowLayout::one_window:
+      return run_groups<kCodeBits, WindowLayout::one_window>(task, first, last);
+    default:
+      return run_groups<kCodeBits, WindowLayout::by_row>(task, first, last);
+  }
 }
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {
-  const bool by_slot = task.view->slots() == SlotOrder::by_slot;
   switch (task.view->header.code_bits) {
     case 4:
-      return by_slot ? run_groups<4, SlotOrder::by_slot>(task, first, last)
-                     : run_groups<4, SlotOrder::by_row>(task, first, last);
+      return run_layout<4>(task, first, last);
     case 5:
-      return by_slot ? run_groups<5, SlotOrder::by_slot>(task, first, last)
-                     : run_groups<5, SlotOrder::by_row>(task, first, last);
+      return run_layout<5>(task, first, last);
     default:
-      return by_slot ? run_groups<8, SlotOrder::by_slot>(task, first, last)
-                     : run_groups<8, SlotOrder::by_row>(task, first, last);
+      return run_layout<8>(task, first, last);
   }
 }
 
 }  // namespace
 
-constinit const WindowKernel kWindowPortable{{8, 8, 8, 8}, scan, prepared_bytes, prepare, run, nullptr};
+constinit const WindowKernel kWindowPortable{vectors, scan, prepared_bytes, prepare, run, nullptr};
 
 }  // namespace dcz

@@ -1,95 +1,92 @@
-// The form `window`: packing and finding its sections.
+// The form `window`: finding its sections, and checking them.
 #include "packed/window/window.hpp"
 
-#include <algorithm>
 #include <stdexcept>
-
-#include "packed/window/sections.hpp"
 
 namespace dcz {
 namespace {
 
-WindowShape shape_of(const PackedHeader& header) {
-  return {.group_rows = kStepRows,
-          .planes = header.grid == Grid::int16 ? std::size_t{3} : 1,
-          .starts = 2,
-          .fifth_words = 0};
+bool holds(const PackedHeader& header, const WindowSections& sections) {
+  if (header.layout > static_cast<std::uint8_t>(WindowLayout::one_window)) return false;
+  const bool digits24 = header.layout == static_cast<std::uint8_t>(WindowLayout::digits24);
+  // rows that kernels number by 31 bits
+  return header.rows >> 31 == 0 && header.columns <= kMostWindowColumns &&
+         header.units == (header.rows + sections.group_rows - 1) / sections.group_rows &&
+         !(digits24 && header.grid == Grid::int8);
 }
-
-// Packs one group after the other.
-class Packer {
- public:
-  Packer(std::uint8_t code_bits, SlotOrder slots) : code_bits_(code_bits), slots_(slots) {}
-
-  void add_group(GroupRows rows) {
-    std::size_t step = 0;
-    while (add_step(rows, step % 2)) ++step;
-    if (step % 2 != 0) packed.starts.push_back(packed.starts.back());
-    packed.ends.push_back(static_cast<std::uint32_t>(packed.starts.size() / 2));
-  }
-
-  PackedGroups packed;
-
- private:
-  // False if no survivor is left. `half` is which step of its pair it is.
-  bool add_step(GroupRows& rows, std::size_t half) {
-    const std::uint32_t earliest = rows.earliest();
-    if (earliest == GroupRows::kNoColumn) return false;
-    const std::uint32_t block = earliest / kBlockColumns, first = block * kBlockColumns;
-    packed.starts.push_back(static_cast<std::uint16_t>(block));
-    if (half == 0) packed.add_pair(code_bits_);
-    std::uint8_t* const pair = packed.stream.data() + packed.stream.size() - pair_bytes(code_bits_);
-    std::uint8_t* const places = pair + half * kStepSlots;
-    std::uint8_t* const codes = pair + 2 * kStepSlots;
-    for (std::size_t lane = 0; lane < rows.lanes.size(); ++lane) {
-      GroupRows::Lane& row = rows.lanes[lane];
-      for (std::size_t slot = 0; slot < 4 && row.pending() && row.columns[row.next] - first < 2 * kBlockColumns;
-           ++slot, ++row.next) {
-        const std::uint32_t local = row.columns[row.next] - first;
-        const std::uint8_t code = row.codes[row.next];
-        std::uint8_t& place = places[place_of(slots_, lane, slot)];
-        place = static_cast<std::uint8_t>((place & 0x80) | (local + (local >= kBlockColumns)));
-        if (code_bits_ == 8) {
-          codes[half * kStepSlots + 4 * lane + slot] = code;
-        } else {
-          codes[4 * lane + slot] = static_cast<std::uint8_t>(codes[4 * lane + slot] | (code & 15) << (4 * half));
-          std::uint8_t& fifth = places[4 * lane + slot];
-          fifth = static_cast<std::uint8_t>(fifth | (code >> 4) << 7);
-        }
-      }
-    }
-    return true;
-  }
-
-  const std::uint8_t code_bits_;
-  const SlotOrder slots_;
-};
 
 }  // namespace
 
-std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, SlotOrder slots) {
-  check_matrix(matrix, digits, "window");
-  PackedHeader header = window_header(Form::window, matrix, digits);
-  header.slots = static_cast<std::uint8_t>(slots);
-  const RowOrder rows = order_rows(matrix, kStepRows);
-  Packer packer(header.code_bits, slots);
-  for (std::size_t group = 0; group * kStepRows < rows.order.size(); ++group)
-    packer.add_group({matrix, rows, kStepRows, group});
-  const auto planes = planes_from(digits, std::size_t{1} << header.code_bits);
-  return put_sections(header, shape_of(header), matrix, rows, planes, packer.packed);
+WindowSections::WindowSections(const PackedHeader& header) {
+  const auto layout = static_cast<WindowLayout>(header.layout);
+  const bool one_window = layout == WindowLayout::one_window;
+  const std::size_t centroids = std::size_t{1} << header.code_bits, pairs = header.length;
+  windows = one_window ? 1 : 2;
+  group_rows = 2 * kStepRows / windows;
+  planes = layout == WindowLayout::digits24 ? 4 : header.grid == Grid::int16 && !one_window ? 3 : 1;
+  pair_bytes = header.code_bits == 8 ? 256 : 192;
+  const std::size_t lanes = group_rows * header.units;
+  Sections sections;
+  codebook = sections.next(sizeof(float) * centroids);
+  digits = sections.next(planes * centroids);
+  ends = sections.next(sizeof(std::uint32_t) * header.units);
+  order = sections.next(sizeof(std::uint32_t) * lanes);
+  sums = sections.next(sizeof(std::int32_t) * lanes * planes);
+  starts = sections.next(sizeof(std::uint16_t) * windows * pairs);
+  fifths = sections.next(one_window && header.code_bits == 5 ? 2 * sizeof(std::uint64_t) * pairs : 0);
+  stream = sections.next(pair_bytes * pairs);
+  bytes = sections.end();
 }
 
 WindowView window_view(std::span<const std::uint8_t> packed) {
   const PackedHeader header = read_packed_header(packed);
-  if (header.form != Form::window || header.slots > 1 || !groups_fit(header, shape_of(header))) {
+  const WindowSections sections(header);
+  if (header.form != Form::window || !holds(header, sections)) {
     throw std::invalid_argument("packed weights of the form window that contradict themselves");
   }
-  WindowView view = find_sections(packed, header, shape_of(header));
-  // an empty matrix has one block too, so that there is a window
-  view.blocks = std::max<std::size_t>(1, (header.columns + kBlockColumns - 1) / kBlockColumns) + 1;
-  return view;
+  if (sections.bytes != header.bytes) throw std::invalid_argument("packed weights whose sections do not fill them");
+  const auto layout = static_cast<WindowLayout>(header.layout);
+  const std::size_t blocks = blocks_of(layout, header.columns);
+  const std::uint8_t* const data = packed.data();
+  return {.header = header,
+          .group_rows = sections.group_rows,
+          .planes = sections.planes,
+          .stream_bytes = sections.pair_bytes,
+          .blocks = blocks,
+          .last_start = blocks - window_blocks(layout),
+          .codebook = reinterpret_cast<const float*>(data + sections.codebook),
+          .digits = reinterpret_cast<const std::int8_t*>(data + sections.digits),
+          .ends = reinterpret_cast<const std::uint32_t*>(data + sections.ends),
+          .order = reinterpret_cast<const std::uint32_t*>(data + sections.order),
+          .sums = reinterpret_cast<const std::int32_t*>(data + sections.sums),
+          .starts = reinterpret_cast<const std::uint16_t*>(data + sections.starts),
+          .fifths = data + sections.fifths,
+          .stream = data + sections.stream};
 }
 
-void check_window(const WindowView& view) { check_sections(view, 2, view.blocks - 2); }
+void check_window(const WindowView& view) {
+  std::uint32_t end = 0;
+  for (std::size_t group = 0; group < view.groups(); ++group) {
+    if (view.ends[group] < end || view.ends[group] > view.pairs()) {
+      throw std::invalid_argument("packed weights with a group outside of the stream");
+    }
+    end = view.ends[group];
+  }
+  if (end != view.pairs()) throw std::invalid_argument("packed weights whose groups do not fill the stream");
+  std::vector<bool> seen(view.header.rows);
+  for (std::size_t lane = 0; lane < view.group_rows * view.groups(); ++lane) {
+    const std::uint32_t row = view.order[lane];
+    if (lane >= view.header.rows ? row != kNoRow : row >= view.header.rows || seen[row]) {
+      throw std::invalid_argument("packed weights whose lanes are not the rows, each once");
+    }
+    if (row != kNoRow) seen[row] = true;
+  }
+  const std::size_t windows = view.one_window() ? view.pairs() : 2 * view.pairs();
+  for (std::size_t window = 0; window < windows; ++window) {
+    if (view.starts[window] > view.last_start) {
+      throw std::invalid_argument("packed weights with a window behind the last column");
+    }
+  }
+}
 
 }  // namespace dcz

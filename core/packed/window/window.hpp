@@ -1,27 +1,42 @@
 // The form `window`, for multiplying by few vectors: windowed permute-ELL.
 //
-// Rows are taken in groups of 16 that are alike (packed/row_order.hpp). A step has four slots for each row of its
-// group: a survivor each, whose columns lie in one window, or nothing. Vectors are cut into blocks of 63 columns and a
-// zero: 64 elements, of which a window is two neighbours, so that 7 bits tell the place of a column in its window, and
-// slots with nothing point at a zero. Steps come in pairs.
+// Rows are taken in groups that are alike (packed/row_order.hpp). A step has four slots for each of 16 rows: a survivor
+// each, whose columns lie in one window, or nothing. Vectors are cut into blocks of 63 columns and a zero: 64 elements.
+// A window is some neighbouring blocks: a byte holds the place of a column in its window, and slots with nothing point
+// at a zero. Steps come in pairs.
+//
+// The header's `layout` says which of these the bytes have. Each suits other kernels:
+//   by_row      groups of 16 rows, both steps of a pair have slots for each, and a window of two blocks. For integers
+//   by_slot     the same, but that places are in another order. For floats
+//   digits24    by_row, with digits of 24 bits. For one vector of float32, off the grid int8
+//   one_window  groups of 32 rows, the first 16 have the slots of step 0, the others those of step 1, and both steps
+//               one window of four blocks. For one vector, with one plane of digits. More slots find a survivor, and x
+//               is loaded once for both steps; but each plane of x takes three look-ups instead of one
 //
 // Sections: codebook f32[1 << code_bits]; digits i8[planes][1 << code_bits]; ends u32[groups], the pairs up to the end
-// of each group; order u32[16 * groups], the row of each lane; sums i32[planes][16 * groups], of the digits of each
-// row; starts u16[2 * pairs], the first block of each step's window; stream u8[pairs][stream_bytes].
+// of each group; order u32[lanes], the row of each lane of the groups; sums i32[planes][lanes], of the digits of each
+// row; starts u16[windows], the first block of each window; fifths u64[2 * pairs] in one_window with 5 bits a code,
+// else none; stream u8[pairs][stream_bytes].
 //
 // A pair's stream: the places of step 0 (64 bytes), those of step 1, then the codes. With 4 or 5 bits a code these are
-// 64 bytes, step 0 in the low half of a byte, and the top bit of a place is the fifth bit; with 8 bits 128 bytes, step
-// 0 first. The code of slot k of lane l is byte 4 * l + k, and so is the fifth bit; where its place is, SlotOrder says.
+// 64 bytes, step 0 in the low half of a byte; with 8 bits 128 bytes, step 0 first. A place is 64 * block of the window
+// + column, or kNothing. The code of slot k of row r of a step is byte 4 * r + k; where its place is, `place_of` says.
+// The fifth bit of a code is the top bit of the place at byte 4 * r + k. In one_window, whose places have 8 bits, it is
+// that bit of the step's word in `fifths`.
 //
-// Planes of digits: of the grid int8, or nearest to it (plane 0); with the grid int16 also the low digits (1) and the
-// high ones (2), centroid = scale16 * (256 * high + low).
+// Planes of digits: of the grid int8, or nearest to it (plane 0); in by_row and by_slot with the grid int16 also the
+// low digits (1) and the high ones (2), centroid = scale16 * (256 * high + low); in digits24 also three planes, each
+// between -128 and 127, centroid = about scale16 * (65536 * digit 3 + 256 * digit 2 + digit 1), exactly with the grid
+// int16.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "packed/activations.hpp"
 #include "packed/packed.hpp"
 
 namespace dcz {
@@ -30,44 +45,66 @@ inline constexpr std::size_t kStepRows = 16, kStepSlots = 64, kBlockColumns = 63
 inline constexpr std::uint8_t kNothing = 63;  // a place with a zero
 inline constexpr std::uint32_t kNoRow = 0xffffffff;
 
-// Which byte of a step is the place of slot k of lane l. by_row: 4 * l + k, which suits sums of integers, where
-// neighbouring bytes are summed. by_slot: 16 * (l / 4) + 4 * k + l % 4, which suits floats, put together from byte
-// planes by unpacking 4 rows of 4 within 16 bytes.
-enum class SlotOrder : std::uint8_t { by_row = 0, by_slot = 1 };
+enum class WindowLayout : std::uint8_t { by_row = 0, by_slot = 1, digits24 = 2, one_window = 3 };
 
-constexpr std::size_t place_of(SlotOrder order, std::size_t lane, std::size_t slot) {
-  return order == SlotOrder::by_row ? 4 * lane + slot : 16 * (lane / 4) + 4 * slot + lane % 4;
+// The byte of a step that has the place of slot k of lane l. by_slot: 16 * (l / 4) + 4 * k + l % 4, which suits floats,
+// put together from byte planes by unpacking 4 rows of 4 within 16 bytes. Else 4 * l + k, which suits sums of integers,
+// where neighbouring bytes are summed.
+constexpr std::size_t place_of(WindowLayout layout, std::size_t lane, std::size_t slot) {
+  return layout == WindowLayout::by_slot ? 16 * (lane / 4) + 4 * slot + lane % 4 : 4 * lane + slot;
 }
 
-// A packed matrix in parts. Whatever the bytes, the sections lie within them; kernels must still bound each row, block
+// The largest number of three digits between -127 and 127.
+inline constexpr std::int32_t kMost24 = 127 * (1 + 256 + 65536);
+
+// How many times the root mean square of x, or the mean magnitude of the weights, their largest may be for digits24.
+// With both rounded, and rows of few survivors, errors stay below 1e-6 of the largest result.
+inline constexpr float kMostOutstanding = 8;
+
+// The numbers that follow from a header, and where its sections begin.
+struct WindowSections {
+  std::size_t group_rows, windows, planes, pair_bytes;  // windows of a pair, planes of digits
+  std::size_t codebook, digits, ends, order, sums, starts, fifths, stream, bytes;
+
+  explicit WindowSections(const PackedHeader& header);
+};
+
+// A packed matrix in parts. Whatever the bytes, the sections lie within them; kernels must still bound each row, window
 // and end that they read.
 struct WindowView {
   PackedHeader header;
-  std::size_t blocks;  // of a vector, the last of them empty: windows begin at those before it
-  std::size_t planes;  // of digits
-  std::size_t group_rows;
-  std::size_t stream_bytes;  // of a pair
+  std::size_t group_rows, planes, stream_bytes;
+  std::size_t blocks;      // of a vector, at least those of a window
+  std::size_t last_start;  // where a window may begin at the latest
   const float* codebook;
   const std::int8_t* digits;
   const std::uint32_t* ends;
   const std::uint32_t* order;
   const std::int32_t* sums;
   const std::uint16_t* starts;
-  const std::uint8_t* fifths;  // of the form wide
+  const std::uint8_t* fifths;
   const std::uint8_t* stream;
 
   std::size_t groups() const { return header.units; }
   std::size_t pairs() const { return header.length; }
-  SlotOrder slots() const { return static_cast<SlotOrder>(header.slots); }
+  WindowLayout layout() const { return static_cast<WindowLayout>(header.layout); }
+  bool one_window() const { return layout() == WindowLayout::one_window; }
   std::size_t first_pair(std::size_t group) const { return group == 0 ? 0 : last_pair(group - 1); }
   std::size_t last_pair(std::size_t group) const { return ends[group] < pairs() ? ends[group] : pairs(); }
-  std::size_t start(std::size_t step) const {
-    const std::size_t last = blocks - 2;
-    return starts[step] < last ? starts[step] : last;
-  }
+  // Windows are numbered: two for each pair, or one.
+  std::size_t start(std::size_t window) const { return starts[window] < last_start ? starts[window] : last_start; }
   const std::int8_t* digit_plane(std::size_t plane) const { return digits + (plane << header.code_bits); }
   const std::int32_t* sum_plane(std::size_t plane) const { return sums + plane * group_rows * groups(); }
 };
+
+// The blocks of a window, and of a vector of so many columns.
+constexpr std::size_t window_blocks(WindowLayout layout) { return layout == WindowLayout::one_window ? 4 : 2; }
+constexpr std::size_t blocks_of(WindowLayout layout, std::uint64_t columns) {
+  return std::max<std::size_t>(window_blocks(layout), (columns + kBlockColumns - 1) / kBlockColumns);
+}
+
+// The largest number of columns whose blocks `starts` can number.
+inline constexpr std::uint64_t kMostWindowColumns = kBlockColumns * std::uint64_t{0xffff};
 
 // Throws std::invalid_argument if they are no window form, or its sections do not fill them.
 WindowView window_view(std::span<const std::uint8_t> packed);
@@ -82,6 +119,11 @@ struct Digits {
   std::vector<std::int16_t> int8, int16;  // a digit a centroid
 };
 
-std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, SlotOrder slots);
+// For digits24 by_slot where 24 bits do not hold the codebook well enough, or the grid int8 holds it.
+std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout);
+
+// As `multiply`.
+void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
+                     float* y, Activations activations, unsigned threads);
 
 }  // namespace dcz

@@ -49,7 +49,7 @@ def plan_positions(positions: NDArray[np.int64], gap_bits: int | None, rest_byte
     best: Plan | None = None
     best_bytes = 0
     for width in GAP_BITS if gap_bits is None else (gap_bits,):
-        counts, fillers = _core.gap_counts(positions, width)
+        counts, fillers = _core.paper_gap_counts(positions, width)
         candidate = Plan(width, fillers, Code.of(counts))
         entries = len(positions) + fillers
         total = len(varint(entries)) + candidate.stored_bytes + rest_bytes(fillers)
@@ -73,7 +73,7 @@ def fixed_layout(bits: NDArray[np.uint8], size: int, survivors: int, entry_bits:
 
 def write_positions(positions: NDArray[np.int64], plan: Plan) -> tuple[bytes, NDArray[np.bool_]]:
     """The positions part of a payload, and which entries are fillers."""
-    gaps, filler = _core.to_gaps(positions, plan.gap_bits)
+    gaps, filler = _core.to_paper_gaps(positions, plan.gap_bits)
     stream = _core.encode_symbols(gaps, plan.code.lengths)
     parts = (varint(len(gaps)), bytes([plan.gap_bits]), plan.code.table, varint(len(stream)), stream)
     return b"".join(parts), filler

@@ -39,7 +39,7 @@ def decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: i
         raise FormatError(f"{len(gaps.values)} entries of {dtype} take {expected} bytes; found {len(data)}")
     values = np.frombuffer(data, storage)
     survives = nonzero_bits(values)
-    positions = _core.to_positions(gaps.values, ~survives, size)
+    positions = _core.from_paper_gaps(gaps.values, ~survives, size)
     elements = np.zeros(size, storage)
     elements[positions] = values[survives]
     account = Account(gaps.parts | {"values": len(data)}, len(values), len(positions), 0, gaps.bits)
@@ -100,7 +100,7 @@ def decode_huffman(
     parts["codes"] = cursor.left
     symbols = read_stream(cursor, cursor.left, lengths, len(gaps.values))
     filler = symbols == centroids
-    positions = _core.to_positions(gaps.values, filler, size)
+    positions = _core.from_paper_gaps(gaps.values, filler, size)
     codes = symbols[~filler].astype(np.uint8)
     account = Account(parts, len(symbols), len(positions), centroids, gaps.bits)
     return CompressedTensor(shape, positions, codebook, codes, dtype), account

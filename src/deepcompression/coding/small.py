@@ -52,7 +52,7 @@ def _mix(
 ) -> bytes:
     if _is_known(shape, bitmap.survivors, len(ordered)):
         return b""
-    return _core.mix_encode(list(shape), bitmap.survivors, ordered, width, bitmap.bits, codes)
+    return _core.encode_adaptive(list(shape), bitmap.survivors, ordered, width, bitmap.bits, codes)
 
 
 def _is_known(shape: tuple[int, ...], survivors: int, centroids: int) -> bool:
@@ -64,7 +64,7 @@ def _unmix(
     mixed: memoryview, shape: tuple[int, ...], survivors: int, centroids: int, width: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint8]]:
     if not _is_known(shape, survivors, centroids):
-        return _core.mix_decode(mixed, list(shape), survivors, centroids, width)
+        return _core.decode_adaptive(mixed, list(shape), survivors, centroids, width)
     if len(mixed):
         raise FormatError(f"{len(mixed)} bytes of mask and codes are stored where all is known without them")
     size = math.prod(shape)

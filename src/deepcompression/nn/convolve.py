@@ -136,12 +136,25 @@ def _sparse(x: Tensor, packed: Tensor, bias: Tensor | None, what: Convolution) -
     batch, _, height, width = x.shape
     rows, channels, *kernel = what.shape
     y = x.new_empty(batch, rows, what.size(0, height), what.size(1, width))
-    edges = what.edges(0)[0], what.edges(1)[0]
-    numbers = [batch, what.groups, channels, height, width, *kernel, *edges, *what.dilation, *y.shape[2:]]
+    shape = _core.ConvolutionShape(
+        batch=batch,
+        groups=what.groups,
+        channels=channels,
+        height=height,
+        width=width,
+        kernel_height=kernel[0],
+        kernel_width=kernel[1],
+        padding_top=what.edges(0)[0],
+        padding_left=what.edges(1)[0],
+        dilation_height=what.dilation[0],
+        dilation_width=what.dilation[1],
+        out_height=y.shape[2],
+        out_width=y.shape[3],
+    )
     done = _core.convolve_sparse(
         packed.data_ptr(),
         packed.nbytes,
-        numbers,
+        shape,
         x.data_ptr(),
         0 if bias is None else bias.data_ptr(),
         y.data_ptr(),

@@ -28,10 +28,10 @@ def facts_of(header: Header) -> list[int]:
 
 def header_of(facts: list[int]) -> Header:
     """The inverse of `facts_of`."""
-    form, code_bits, grid_bits, slots, rows, columns, survivors, centroids, units, length = facts[:10]
+    form, code_bits, grid_bits, layout, rows, columns, survivors, centroids, units, length = facts[:10]
     scale8, scale16 = torch.tensor(facts[10:], dtype=torch.int32).view(torch.float32).tolist()
     sizes = (rows, columns, survivors, centroids, units, length)
-    return Header(FORMS[form], code_bits, grid_bits, slots, *sizes, scale8, scale16)
+    return Header(FORMS[form], code_bits, grid_bits, layout, *sizes, scale8, scale16)
 
 
 def refuse(layer: str) -> str:

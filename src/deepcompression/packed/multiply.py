@@ -26,8 +26,8 @@ def matmul(
     out   float32 (..., rows), C-contiguous, apart from x; made if None
     bias  float32 (rows,)
 
-    With `activations="int8"` each vector of x is rounded to 255 steps between -max|x| and max|x|, and the centroids are
-    too if they are not on the int8 grid; the form `panel` computes in float32 all the same, which is more exact. The
+    With `activations="int8"` each vector of x is rounded to 255 steps between -max|x| and max|x|. So are centroids that
+    are not on the int8 grid. The forms `panel` and `factored` compute in float32 all the same, which is more exact. The
     result does not depend on `threads`. Raises ValueError or TypeError for arrays that do not fit.
     """
     check_activations(activations)

@@ -19,23 +19,32 @@ Floats = NDArray[np.float32]
 
 ACTIVATIONS = ("float32", "int8")
 
-FORMS = ("window", "panel", "tile", "quad", "factored", "wide")
+FORMS = tuple(_core.forms())
 
-# From so many vectors on other forms multiply faster than `window`, by medians over layers of 4 to 25 %; and which do.
-# Without AVX-512 the look-ups of `window` cost more than those of `panel`, and `quad` has no kernel of its own.
-if "avx512" in _core.instruction_sets():
-    MANY_FROM, FORM_FOR_MANY = {"float32": 12, "int8": 48}, {"float32": "panel", "int8": "quad"}
-else:
-    MANY_FROM, FORM_FOR_MANY = {"float32": 2, "int8": 5}, {"float32": "panel", "int8": "panel"}
+# Of the form window, by their numbers in the header; core/packed/window/window.hpp describes them.
+LAYOUTS = tuple(_core.layouts())
 
-# With SSE2 or AVX2 `factored` multiplies one vector of float32 faster than `window`, from so many survivors of the
-# same centroid in a row of a block, which has so many columns at most: with fewer, its fours stay too empty.
+# For each instruction set and kind of activations: from so many vectors on, a form multiplies fastest where it pays.
+# The first that does is taken, else `window`. The numbers are medians over layers of 4 to 25 %; those of neon come from
+# counted instructions (benchmarks/results/neon_instructions.json).
+FASTEST: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {
+    ("portable", "float32"): ((4, "panel"), (1, "factored"), (2, "panel")),
+    ("portable", "int8"): ((5, "panel"), (1, "factored")),
+    ("avx2", "float32"): ((2, "panel"), (1, "factored")),
+    ("avx2", "int8"): ((5, "panel"),),
+    ("avx512", "float32"): ((12, "panel"),),
+    ("avx512", "int8"): ((48, "quad"),),
+    ("neon", "float32"): ((9, "panel"), (2, "window"), (1, "factored")),
+    ("neon", "int8"): ((16, "panel"),),
+}
+
+# `factored` pays from so many survivors of the same centroid in a row of a block, which has so many columns at most:
+# with fewer, its fours stay too empty.
 FACTORED_FROM, FACTORED_COLUMNS = 1.5, 8192
 
-# From so many survivors a row on `wide` multiplies one vector of float32 faster than `window` with AVX-512: with fewer
-# the exact sums of 8 products of planes, which are put together once a row, cost more than they save. With int8, and on
-# the grid int8, there are so few sums that it always does.
-WIDE_FROM = 64
+# From so many survivors a row on the layout digits24 of `window` multiplies one vector of float32 faster than by_slot:
+# with fewer the exact sums of 8 products of planes, which are put together once a row, cost more than they save.
+DIGITS24_FROM = 64
 
 
 class Header(NamedTuple):
@@ -44,8 +53,7 @@ class Header(NamedTuple):
     form       one of FORMS
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
-    slots      window: 1 for places in the order that suits floats; wide: the bits of core/packed/wide/wide.hpp,
-               2 for two windows a pair, 1 for digits of 24 bits
+    layout     of the form window: which of LAYOUTS; else 0
     units      groups of rows or panels, which threads share; 0 in the form tile
     length     of the stream, in the form's measure; 0 in the form tile
     """
@@ -53,7 +61,7 @@ class Header(NamedTuple):
     form: str
     code_bits: int
     grid_bits: int
-    slots: int
+    layout: int
     rows: int
     columns: int
     survivors: int
@@ -87,9 +95,9 @@ def pack(
     tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
     activations  what it will be multiplied by; the other works too, more slowly
     batch        by how many vectors at once; other numbers work too, more slowly
-    form         "window" multiplies by few vectors, "wide" by one on avx512, "factored" by one on portable and avx2,
-                 "panel" by many of float32, "quad" by many of int8, "tile" decodes rows, for convolutions and
-                 embeddings; by default the one that multiplies best
+    form         "window" multiplies by few vectors, "factored" by one on portable and avx2, "panel" by many of float32,
+                 "quad" by many of int8, "tile" decodes rows, for convolutions and embeddings; by default the one that
+                 multiplies best
 
     Raises ValueError for fewer dimensions, unknown activations and forms.
     """
@@ -98,57 +106,47 @@ def pack(
         raise ValueError(f"weights are packed in the form {', '.join(FORMS)}; found {form!r}")
     if len(tensor.shape) < 2:
         raise ValueError(f"packed weights have two or more dimensions; found shape {list(tensor.shape)}")
-    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
-    if form is None:
-        form = FORM_FOR_MANY[activations] if batch >= MANY_FROM[activations] else "window"
-        if form == "window" and batch == 1:
-            form = _form_for_one(rows, columns, tensor, codebook, activations)
-    if form == "tile":
-        return _core.pack_tile(rows, columns, tensor.bits, tensor.codes, codebook)
-    if form == "panel":
-        return _core.pack_panel(rows, columns, tensor.bits, tensor.codes, codebook)
-    if form == "factored":
-        return _core.pack_factored(rows, columns, tensor.bits, tensor.codes, codebook)
-    scale8, int8 = nearest_digits(codebook, LIMITS["int8"])
-    grid_bits, scale16, int16 = 0, 0.0, np.zeros(0, np.int16)
+    matrix = _core.Matrix(tensor.shape[0], math.prod(tensor.shape[1:]), tensor.bits, tensor.codes, codebook)
+    digits = _digits(codebook)
+    way = (activations, batch, _core.instruction_set())
+    form = form or form_for(matrix, digits, *way)
+    return _core.pack(form, matrix, digits, layout_for(matrix, digits, *way) if form == "window" else "")
+
+
+def form_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:
+    """The form that multiplies so many vectors fastest with an instruction set, which this CPU need not have."""
+    for vectors, form in FASTEST[instruction_set, activations]:
+        if batch >= vectors and (form != "factored" or _factored_pays(matrix, digits, instruction_set)):
+            return form
+    return "window"
+
+
+def _factored_pays(matrix: _core.Matrix, digits: _core.Digits, instruction_set: str) -> bool:
+    # on a grid, integers take fewer instructions on neon
+    if instruction_set == "neon" and digits.grid_bits:
+        return False
+    blocks = -(-matrix.columns // FACTORED_COLUMNS)
+    return matrix.finite and matrix.survivors >= FACTORED_FROM * matrix.rows * blocks * matrix.centroids
+
+
+def layout_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:
+    """The layout of the form window that multiplies so many vectors fastest with an instruction set."""
+    if batch == 1 and instruction_set == "avx512" and matrix.finite:
+        if activations == "int8" or digits.grid_bits == 8:
+            return "one_window"
+        if matrix.survivors >= DIGITS24_FROM * matrix.rows:
+            return "digits24"
+    return "by_slot" if activations == "float32" and digits.grid_bits == 0 else "by_row"
+
+
+def _digits(codebook: Floats) -> _core.Digits:
+    """Those on the grid of the codebook; off every grid, the nearest of int8."""
     found = digits_on_grid(codebook)
     if found is not None and found.grid == "int8":
-        grid_bits, scale8, int8 = 8, found.scale, found.digits
-    elif found is not None:
-        grid_bits, scale16, int16 = 16, found.scale, found.digits
-    if form == "quad":
-        packed: Packed = _core.pack_quad(
-            rows, columns, tensor.bits, tensor.codes, codebook, grid_bits == 8, scale8, int8
-        )
-        return packed
-    if form == "wide":
-        two_windows = activations == "float32" and grid_bits != 8
-        return _core.pack_wide(
-            rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, two_windows
-        )
-    by_slot = activations == "float32" and not grid_bits
-    return _core.pack_window(
-        rows, columns, tensor.bits, tensor.codes, codebook, grid_bits, scale8, int8, scale16, int16, by_slot
-    )
-
-
-def _form_for_one(rows: int, columns: int, tensor: CompressedTensor, codebook: Floats, activations: str) -> str:
-    """The form that multiplies one vector best with the instruction set in use."""
-    instruction_set, survivors = _core.instruction_set(), len(tensor.codes)
-    if instruction_set == "neon" or not np.isfinite(codebook).all():
-        return "window"
-    if instruction_set == "avx512":
-        pays = activations == "int8" or survivors >= WIDE_FROM * rows or _on_int8_grid(codebook)
-        return "wide" if pays else "window"
-    blocks = -(-columns // FACTORED_COLUMNS)
-    pays = activations == "float32" and survivors >= FACTORED_FROM * rows * blocks * len(codebook)
-    return "factored" if pays else "window"
-
-
-def _on_int8_grid(codebook: Floats) -> bool:
-    found = digits_on_grid(codebook)
-    return found is not None and found.grid == "int8"
+        return _core.Digits(8, found.scale, found.digits)
+    nearest = nearest_digits(codebook, LIMITS["int8"])
+    return _core.Digits(0, *nearest) if found is None else _core.Digits(16, *nearest, found.scale, found.digits)
 
 
 def nearest_digits(codebook: Floats, limit: int) -> tuple[float, NDArray[np.int16]]:
@@ -161,5 +159,5 @@ def nearest_digits(codebook: Floats, limit: int) -> tuple[float, NDArray[np.int1
 
 
 def instruction_set() -> str:
-    """What the kernels for this CPU are compiled for, or are forced to be."""
+    """The set of the kernels in use: the best that this CPU has, or the forced one."""
     return _core.instruction_set()

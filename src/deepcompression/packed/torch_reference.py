@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepcompression.packed.packing import FORMS, Header
+from deepcompression.packed.packing import FORMS, LAYOUTS, Header
 from deepcompression.packed.torch_reference_segments import Panel, Quad, sections, unsigned16
 
 _STEP_ROWS, _STEP_SLOTS, _BLOCK_COLUMNS, _BLOCK_ELEMENTS = 16, 64, 63, 64
@@ -47,23 +47,20 @@ def forced() -> bool:
 
 
 class _Window(NamedTuple):
-    """The sections of the form window (core/packed/window/window.hpp) or wide (core/packed/wide/wide.hpp).
-
-    They are tensors that share the packed bytes.
-    """
+    """The sections of the form window (core/packed/window/window.hpp): tensors that share the packed bytes."""
 
     codebook: Tensor  # float32 (1 << code_bits,)
     digits: Tensor  # int8 (1 << code_bits,), of the plane 0
     ends: Tensor  # int32 (groups,)
     order: Tensor  # int32 (rows of a group * groups,)
     starts: Tensor  # int32 (pairs, windows of a pair)
-    fifths: Tensor  # uint8 (16 * pairs,) in the form wide with 5 bits a code
+    fifths: Tensor  # uint8 (16 * pairs,) in the layout one_window with 5 bits a code
     stream: Tensor  # uint8 (pairs, bytes of a pair)
 
 
 def _windows(facts: Header) -> int:
     """Of a pair of steps; with one, each step is of rows of its own."""
-    return 1 if facts.form == "wide" and not facts.slots & 2 else 2
+    return 1 if facts.layout == LAYOUTS.index("one_window") else 2
 
 
 def _group_rows(facts: Header) -> int:
@@ -72,11 +69,11 @@ def _group_rows(facts: Header) -> int:
 
 def _window(packed: Tensor, facts: Header) -> _Window:
     groups, pairs, centroids = facts.units, facts.length, 1 << facts.code_bits
-    pair_bytes, windows, wide = 256 if facts.code_bits == 8 else 192, _windows(facts), facts.form == "wide"
-    planes = (4 if facts.slots & 1 else 1) if wide else 3 if facts.grid_bits == 16 else 1
+    pair_bytes, windows = 256 if facts.code_bits == 8 else 192, _windows(facts)
+    planes = 4 if facts.layout == LAYOUTS.index("digits24") else 3 if facts.grid_bits == 16 and windows == 2 else 1
     lanes = groups * _group_rows(facts)
     sizes = [4 * centroids, planes * centroids, 4 * groups, 4 * lanes, 4 * lanes * planes, 2 * windows * pairs]
-    sizes += [16 * pairs if wide and facts.code_bits == 5 else 0, pair_bytes * pairs]
+    sizes += [16 * pairs if windows == 1 and facts.code_bits == 5 else 0, pair_bytes * pairs]
     codebook, digits, ends, order, _, starts, fifths, stream = sections(packed, sizes)
     return _Window(
         codebook.view(torch.float32),
@@ -91,8 +88,7 @@ def _window(packed: Tensor, facts: Header) -> _Window:
 
 def _blocks(facts: Header) -> int:
     """Blocks of a vector, the last of them empty."""
-    least = 4 // _windows(facts) if facts.form == "wide" else 1
-    return max(least, -(-facts.columns // _BLOCK_COLUMNS)) + 1
+    return max(4 // _windows(facts), -(-facts.columns // _BLOCK_COLUMNS)) + 1
 
 
 def _in_blocks(x: Tensor, facts: Header) -> Tensor:
@@ -110,7 +106,7 @@ def _slots(window: _Window, facts: Header, first: int, last: int) -> tuple[Tenso
     stream = window.stream[first:last].to(torch.int32)
     bytes_ = stream[:, : 2 * _STEP_SLOTS].view(-1, 2, _STEP_SLOTS)
     places = bytes_ & (255 if _windows(facts) == 1 else 127)
-    if facts.form == "window" and facts.slots:
+    if facts.layout == LAYOUTS.index("by_slot"):
         places = places.view(-1, 2, 4, 4, 4).transpose(-1, -2).reshape(-1, 2, _STEP_SLOTS)
     starts = window.starts[first:last].unsqueeze(-1)
     codes = stream[:, 2 * _STEP_SLOTS :]
@@ -118,7 +114,7 @@ def _slots(window: _Window, facts: Header, first: int, last: int) -> tuple[Tenso
         codes = torch.stack((codes & 15, codes >> 4), 1)
     codes = codes.view(-1, 2, _STEP_SLOTS)
     if facts.code_bits == 5:
-        codes = codes | (bytes_ >> 7 if facts.form == "window" else _fifths(window, first, last)) << 4
+        codes = codes | (bytes_ >> 7 if _windows(facts) == 2 else _fifths(window, first, last)) << 4
     return (places + starts * _BLOCK_ELEMENTS).view(-1, 2 * _STEP_SLOTS), codes.reshape(-1, 2 * _STEP_SLOTS)
 
 

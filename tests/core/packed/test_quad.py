@@ -38,9 +38,9 @@ def test_a_product_is_that_of_the_form_window_bit_for_bit(shape, centroids):
 def test_a_product_is_that_of_its_twin_bit_for_bit(centroids, bias):
     tensor = matrix(45, 1300, 0.2, centroids)
     packed = QUAD.pack(tensor)
-    facts, parts = packing.header(packed), sections(QUAD, packed)
+    parts = sections(QUAD, packed)
     twin_of_it = twin.Window(
-        unpacked(QUAD, packed)[0], parts.codebook, parts.digits.astype(np.int64), parts.digits, 0, facts.scale8, 0.0
+        unpacked(QUAD, packed)[0], parts.codebook, parts.digits.astype(np.int64)[None], packing.header(packed), 1
     )
     x, added = vectors(67, 1300), vectors(1, 45, seed=5)[0] if bias else None
     found = multiply.matmul(packed, x, bias=added, activations="int8")
@@ -93,8 +93,8 @@ def test_rows_of_more_columns_than_integers_can_add_are_computed_in_floats():
 
 
 def test_digits_that_do_not_fit_are_refused():
-    one = np.ones(1, np.uint8), np.zeros(1, np.uint8), np.ones(2, np.float32), False, 1.0
+    one = _core.Matrix(1, 8, np.ones(1, np.uint8), np.zeros(1, np.uint8), np.ones(2, np.float32))
     with pytest.raises(ValueError, match="between -127 and 127"):
-        _core.pack_quad(1, 8, *one, np.array([1, 128], np.int16))
+        _core.pack("quad", one, _core.Digits(0, 1.0, np.array([1, 128], np.int16)))
     with pytest.raises(ValueError, match="one digit a centroid"):
-        _core.pack_quad(1, 8, *one, np.ones(1, np.int16))
+        _core.pack("quad", one, _core.Digits(0, 1.0, np.ones(1, np.int16)))

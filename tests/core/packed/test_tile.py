@@ -128,7 +128,7 @@ def test_mistakes_of_callers_are_named():
         multiply.gather(packed, np.array([5]))
     with pytest.raises(TypeError, match="indices are integers; found float64"):
         multiply.gather(packed, np.array([1.0]))
-    with pytest.raises(ValueError, match="in the form window, panel, tile, quad, factored, wide; found 'row'"):
+    with pytest.raises(ValueError, match="in the form window, panel, tile, quad, factored; found 'row'"):
         packing.pack(shared((5, 7), 0.5, 4), form="row")
     with pytest.raises(ValueError, match="does not multiply"):
         multiply.matmul(packed, np.zeros((1, 7), np.float32))

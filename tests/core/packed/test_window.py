@@ -48,31 +48,31 @@ def assert_the_bits_of_the_twin(packed, x, bias, activations, threads=1):
         np.testing.assert_array_equal(bits_of(y), bits_of(twin.product(window, vector, bias, activations == "int8")))
 
 
-@pytest.mark.parametrize("by_slot", [False, True])
+@pytest.mark.parametrize("layout", ["by_row", "by_slot"])
 @pytest.mark.parametrize("centroids", CENTROIDS)
-def test_packed_bytes_are_as_described(centroids, by_slot):
+def test_packed_bytes_are_as_described(centroids, layout):
     for shape, density in itertools.product(SHAPES, DENSITIES):
-        packed, dense = twin.pack(random_mask(shape, density), centroids, 16, by_slot)
+        packed, dense = twin.pack(random_mask(shape, density), centroids, 16, layout)
         _core.check_packed(packed)
         window = twin.read(packed)
         np.testing.assert_array_equal(window.weights(window.codebook), dense)
-        np.testing.assert_array_equal(window.codebook[:centroids], (window.int16 * twin.SCALE16)[:centroids])
+        np.testing.assert_array_equal(window.codebook[:centroids], (window.integers() * twin.SCALE16)[:centroids])
 
 
-@pytest.mark.parametrize("by_slot", [False, True])
+@pytest.mark.parametrize("layout", ["by_row", "by_slot"])
 @pytest.mark.parametrize("centroids", CENTROIDS)
-def test_integers_have_the_bits_of_the_twin(centroids, by_slot):
+def test_integers_have_the_bits_of_the_twin(centroids, layout):
     for (grid_bits, activations), shape in itertools.product(INTEGERS, SHAPES[2:]):
-        packed, _ = twin.pack(random_mask(shape, 0.3), centroids, grid_bits, by_slot)
+        packed, _ = twin.pack(random_mask(shape, 0.3), centroids, grid_bits, layout)
         bias = vectors(1, shape[0], 2)[0]
         assert_the_bits_of_the_twin(packed, vectors(3, shape[1]), bias, activations)
 
 
-@pytest.mark.parametrize("by_slot", [False, True])
+@pytest.mark.parametrize("layout", ["by_row", "by_slot"])
 @pytest.mark.parametrize("centroids", CENTROIDS)
-def test_floats_are_as_exact_as_float32_sums(centroids, by_slot):
+def test_floats_are_as_exact_as_float32_sums(centroids, layout):
     for shape, density in itertools.product(SHAPES, DENSITIES):
-        packed, dense = twin.pack(random_mask(shape, density), centroids, 0, by_slot)
+        packed, dense = twin.pack(random_mask(shape, density), centroids, 0, layout)
         x, bias = vectors(3, shape[1]), vectors(1, shape[0], 2)[0]
         assert_as_exact_as_float32_sums(multiply.matmul(packed, x, bias=bias), dense, x, bias)
         assert_as_exact_as_float32_sums(multiply.matmul(packed, x[0]), dense, x[0])
@@ -81,17 +81,17 @@ def test_floats_are_as_exact_as_float32_sums(centroids, by_slot):
 @pytest.mark.parametrize("grid_bits", [0, 8, 16])
 @pytest.mark.parametrize("density", [0.04, 1])
 def test_long_rows_lose_no_digits(density, grid_bits):
-    packed, dense = twin.pack(random_mask((20, 25088), density), 16, grid_bits, by_slot=grid_bits == 0)
+    packed, dense = twin.pack(random_mask((20, 25088), density), 16, grid_bits, "by_row" if grid_bits else "by_slot")
     for x in (vectors(3, 25088), np.abs(vectors(3, 25088))):
         assert_as_exact_as_float32_sums(multiply.matmul(packed, x), dense, x)
         assert_as_exact_as_float32_sums(multiply.matmul(packed, x[0]), dense, x[0])
 
 
 @pytest.mark.parametrize("grid_bits", [8, 16])
-@pytest.mark.parametrize("by_slot", [False, True])
-def test_so_are_codebooks_on_a_grid(grid_bits, by_slot):
+@pytest.mark.parametrize("layout", ["by_row", "by_slot"])
+def test_so_are_codebooks_on_a_grid(grid_bits, layout):
     for shape, density in itertools.product(SHAPES, DENSITIES):
-        packed, dense = twin.pack(random_mask(shape, density), 16, grid_bits, by_slot)
+        packed, dense = twin.pack(random_mask(shape, density), 16, grid_bits, layout)
         x = vectors(3, shape[1])
         assert_as_exact_as_float32_sums(multiply.matmul(packed, x), dense, x)
 
@@ -105,13 +105,13 @@ def uneven(rows, columns):
     return mask
 
 
-@pytest.mark.parametrize("by_slot", [False, True])
-def test_rows_may_be_uneven(by_slot):
+@pytest.mark.parametrize("layout", ["by_row", "by_slot"])
+def test_rows_may_be_uneven(layout):
     mask = uneven(53, 379)
     for grid_bits, activations in INTEGERS:
-        packed, _ = twin.pack(mask, 16, grid_bits, by_slot)
+        packed, _ = twin.pack(mask, 16, grid_bits, layout)
         assert_the_bits_of_the_twin(packed, vectors(2, 379), None, activations)
-    packed, dense = twin.pack(mask, 16, 0, by_slot)
+    packed, dense = twin.pack(mask, 16, 0, layout)
     x = vectors(2, 379)
     assert_as_exact_as_float32_sums(multiply.matmul(packed, x), dense, x)
 
@@ -120,7 +120,7 @@ def test_rows_may_be_uneven(by_slot):
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
 def test_batches_of_any_size(grid_bits, activations):
     mask = random_mask((35, 200), 0.2)
-    packed, dense = twin.pack(mask, 16, grid_bits, by_slot=activations == "float32")
+    packed, dense = twin.pack(mask, 16, grid_bits, "by_slot" if activations == "float32" else "by_row")
     x = vectors(70, 200)
     single = np.stack([multiply.matmul(packed, vector, activations=activations) for vector in x])
     for count in range(71):
@@ -135,7 +135,9 @@ def test_batches_of_any_size(grid_bits, activations):
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
 def test_threads_do_not_change_a_bit(grid_bits, activations):
     # 4 threads are worth it from 8192 pairs times vectors on
-    packed, _ = twin.pack(random_mask((1200, 1000), 0.2), 16, grid_bits, by_slot=activations == "float32")
+    packed, _ = twin.pack(
+        random_mask((1200, 1000), 0.2), 16, grid_bits, "by_slot" if activations == "float32" else "by_row"
+    )
     assert packing.header(packed).length * 9 > 4 * 2048
     for count in (1, 9):
         x = vectors(count, 1000)
@@ -150,13 +152,17 @@ def test_threads_do_not_change_a_bit(grid_bits, activations):
 def test_the_largest_sums_are_exact(grid_bits, activations, sign):
     columns = 65536
     int8, int16 = np.array([-127], np.int16), np.array([-32639], np.int16)
-    wide = int16 if grid_bits == 16 else np.zeros(0, np.int16)
     codebook = np.array([-32639 if grid_bits == 16 else -127], np.float32)
     bits, codes = np.full(columns // 8, 255, np.uint8), np.zeros(columns, np.uint8)
-    packed = _core.pack_window(1, columns, bits, codes, codebook, grid_bits, 1, int8, 1, wide, False)
+    digits = _core.Digits(grid_bits, 1, int8, 1, int16 if grid_bits == 16 else None)
+    packed = _core.pack("window", _core.Matrix(1, columns, bits, codes, codebook), digits, "by_row")
     x = (sign * np.random.default_rng(5).uniform(0.9, 1, columns)).astype(np.float32)
-    window = twin.Window(
-        np.zeros((1, columns), np.int64), codebook, int8.astype(int), int16.astype(int), grid_bits, 1, 1
-    )
+    digits = np.array([[-127], [-127], [-127]] if grid_bits == 16 else [[-127]])
+    window = twin.Window(np.zeros((1, columns), np.int64), codebook, digits, packing.header(packed), 1)
     expected = twin.product(window, x, None, activations == "int8")
     np.testing.assert_array_equal(multiply.matmul(packed, x, activations=activations), expected)
+
+
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(ValueError, match="by_row, by_slot, digits24 or one_window; found by_column"):
+        twin.pack(random_mask((3, 5), 0.5), 3, 0, "by_column")

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import window_twin as twin
 
 from deepcompression import _core
 from deepcompression.packed import multiply, packing
+from tests.core.packed.test_window import random_mask
 
 pytestmark = pytest.mark.skipif("avx512" not in _core.instruction_sets(), reason="this CPU has no AVX-512")
 
@@ -17,39 +19,19 @@ def unforced():
     _core.force_instruction_set("")
 
 
-def packed_window(shape, density, centroids, grid_bits, by_slot, seed=0):
-    """Packed weights on a grid, and the same matrix dense."""
-    rng = np.random.default_rng(seed)
-    survives = rng.random(shape) < density
-    codes = rng.integers(0, centroids, int(survives.sum())).astype(np.uint8)
-    int8 = rng.integers(-127, 128, centroids).astype(np.int16)
-    int16 = rng.integers(-32639, 32640, centroids).astype(np.int16)
-    scale8, scale16 = 2.0**-9, 2.0**-17
-    codebook = (int16 * scale16 if grid_bits == 16 else int8 * scale8).astype(np.float32)
-    if grid_bits == 0:
-        codebook = rng.standard_normal(centroids).astype(np.float32)
-    wide = int16 if grid_bits == 16 else np.zeros(0, np.int16)
-    bits = np.packbits(survives.reshape(-1), bitorder="little")
-    packed = _core.pack_window(*shape, bits, codes, codebook, grid_bits, scale8, int8, scale16, wide, by_slot)
-    _core.check_packed(packed)
-    dense = np.zeros(shape, np.float32)
-    dense[survives] = codebook[codes]
-    return packed, dense
-
-
 def product(instruction_set, *args, **options):
     _core.force_instruction_set(instruction_set)
     return multiply.matmul(*args, **options)
 
 
-@pytest.mark.parametrize("by_slot", [False, True])
+@pytest.mark.parametrize("layout", ["by_row", "by_slot"])
 @pytest.mark.parametrize("centroids", [7, 16, 32, 100, 256])
 @pytest.mark.parametrize(("grid_bits", "activations"), [(0, "int8"), (8, "float32"), (16, "float32")])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_integers_give_the_bits_of_the_portable_kernel(shape, grid_bits, activations, centroids, by_slot):
+def test_integers_give_the_bits_of_the_portable_kernel(shape, grid_bits, activations, centroids, layout):
     rng = np.random.default_rng(2)
     for density in (0.04, 0.3, 1):
-        packed, _ = packed_window(shape, density, centroids, grid_bits, by_slot)
+        packed, _ = twin.pack(random_mask(shape, density), centroids, grid_bits, layout)
         x = rng.standard_normal((5, shape[1])).astype(np.float32)
         bias = rng.standard_normal(shape[0]).astype(np.float32)
         expected = product("portable", packed, x, bias=bias, activations=activations)
@@ -60,7 +42,7 @@ def test_integers_give_the_bits_of_the_portable_kernel(shape, grid_bits, activat
 @pytest.mark.parametrize("vectors", [*range(1, 71)])
 @pytest.mark.parametrize(("grid_bits", "activations"), [(0, "int8"), (8, "float32"), (16, "float32")])
 def test_so_do_batches(vectors, grid_bits, activations):
-    packed, _ = packed_window((70, 3000), 0.1, 16, grid_bits, by_slot=False)
+    packed, _ = twin.pack(random_mask((70, 3000), 0.1), 16, grid_bits, "by_row")
     x = np.random.default_rng(3).standard_normal((vectors, 3000)).astype(np.float32)
     expected = product("portable", packed, x, activations=activations)
     for threads in (1, 2):
@@ -68,13 +50,13 @@ def test_so_do_batches(vectors, grid_bits, activations):
         np.testing.assert_array_equal(found.view(np.uint32), expected.view(np.uint32))
 
 
-@pytest.mark.parametrize("by_slot", [False, True])
+@pytest.mark.parametrize("layout", ["by_row", "by_slot"])
 @pytest.mark.parametrize("centroids", [7, 16, 32, 100, 256])
 @pytest.mark.parametrize("shape", [*SHAPES, (20, 25088)])
-def test_floats_are_as_exact_as_float32_sums(shape, centroids, by_slot):
+def test_floats_are_as_exact_as_float32_sums(shape, centroids, layout):
     rng = np.random.default_rng(4)
     for density in (0.04, 1):
-        packed, dense = packed_window(shape, density, centroids, 0, by_slot)
+        packed, dense = twin.pack(random_mask(shape, density), centroids, 0, layout)
         x = rng.standard_normal((7, shape[1])).astype(np.float32)
         bias = rng.standard_normal(shape[0]).astype(np.float32)
         expected = x.astype(np.float64) @ dense.astype(np.float64).T + bias
@@ -91,9 +73,9 @@ def test_the_largest_sums_stay_exact():
     x = rng.uniform(0.9, 1, (1, columns)).astype(np.float32)
     for grid_bits, activations in ((0, "int8"), (8, "float32"), (16, "float32")):
         int8, int16 = np.array([-127], np.int16), np.array([-32639], np.int16)
-        wide = int16 if grid_bits == 16 else np.zeros(0, np.int16)
         codebook = np.array([-32639 if grid_bits == 16 else -127], np.float32)
-        packed = _core.pack_window(2, columns, bits, codes, codebook, grid_bits, 1, int8, 1, wide, False)
+        digits = _core.Digits(grid_bits, 1, int8, 1, int16 if grid_bits == 16 else None)
+        packed = _core.pack("window", _core.Matrix(2, columns, bits, codes, codebook), digits, "by_row")
         expected = product("portable", packed, x, activations=activations)
         found = product("avx512", packed, x, activations=activations)
         np.testing.assert_array_equal(found, expected)
@@ -104,7 +86,7 @@ def test_the_largest_sums_stay_exact():
 def test_spoilt_bytes_do_no_harm(centroids, activations):
     rng = np.random.default_rng(6)
     for grid_bits in (0, 8, 16):
-        packed, _ = packed_window((40, 700), 0.2, centroids, grid_bits, by_slot=False)
+        packed, _ = twin.pack(random_mask((40, 700), 0.2), centroids, grid_bits, "by_row")
         x = rng.standard_normal((9, 700)).astype(np.float32)
         for _ in range(50):
             spoilt = packed.copy()

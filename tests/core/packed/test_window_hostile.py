@@ -9,6 +9,7 @@ import window_twin as twin
 
 from deepcompression import _core
 from deepcompression.packed import packing
+from deepcompression.packed.packing import LAYOUTS
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 
@@ -17,8 +18,8 @@ ROWS, COLUMNS, UNITS, LENGTH = 8, 16, 36, 40
 ENDS, ORDER = 64 + 64 + 64, 64 + 64 + 64 + 64
 
 
-def small(centroids=16, grid_bits=0, by_slot=True):
-    return twin.pack(np.random.default_rng(3).random((20, 130)) < 0.2, centroids, grid_bits, by_slot)[0]
+def small(centroids=16, grid_bits=0, layout="by_slot", columns=130):
+    return twin.pack(np.random.default_rng(3).random((20, columns)) < 0.2, centroids, grid_bits, layout)[0]
 
 
 def spoilt(packed, at, form, value):
@@ -27,8 +28,15 @@ def spoilt(packed, at, form, value):
     return copy
 
 
+def vectors_of(columns):
+    """Of which one is multiplied in integers, and one with an outlier in floats."""
+    x = np.ones((2, columns), np.float32)
+    x[1:, :1] = 1e6
+    return x
+
+
 def survives(packed):
-    return matrices.survives(packed, lambda columns: np.ones((2, columns), np.float32))
+    return matrices.survives(packed, vectors_of)
 
 
 def test_every_truncation_is_refused():
@@ -41,21 +49,21 @@ def test_every_truncation_is_refused():
         packing.header(np.append(packed, packed[:64]))
 
 
-@pytest.mark.parametrize(("centroids", "grid_bits"), [(16, 0), (32, 8), (200, 16)])
-def test_no_byte_does_harm(centroids, grid_bits):
-    packed = small(centroids, grid_bits, by_slot=grid_bits == 0)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("centroids", "grid_bits"), [(16, 0), (32, 8), (20, 0), (200, 16)])
+def test_no_byte_does_harm(centroids, grid_bits, layout):
+    packed = small(centroids, grid_bits, layout)
     for at in range(len(packed)):
-        for mask in (0x01, 0x80, 0xFF):
-            copy = packed.copy()
-            copy[at] ^= mask
-            survives(copy)
+        copy = packed.copy()
+        copy[at] ^= (0x01, 0x80, 0xFF)[at % 3]
+        survives(copy)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_nor_do_many(seed):
     rng = np.random.default_rng(seed)
     for _ in range(300):
-        packed = small(int(rng.choice([3, 20, 256])), int(rng.choice([0, 8, 16])), bool(rng.integers(2)))
+        packed = small(int(rng.choice([3, 20, 256])), int(rng.choice([0, 8, 16])), str(rng.choice(LAYOUTS)))
         at = rng.integers(64, len(packed), rng.integers(1, 200))
         packed[at] = rng.integers(0, 256, len(at))
         survives(packed)
@@ -66,10 +74,10 @@ def test_nor_do_many(seed):
     [
         (0, "4s", b"dcp2", "no packed weights"),
         (4, "B", 0, "unknown form"),
-        (4, "B", 7, "unknown form"),
+        (4, "B", 6, "unknown form"),
         (5, "B", 6, "contradicts itself"),
         (6, "B", 4, "contradicts itself"),
-        (7, "B", 2, "contradict themselves"),
+        (7, "B", 4, "contradict themselves"),
         (ROWS, "Q", 1 << 41, "contradicts itself"),
         (ROWS, "Q", 33, "contradict themselves"),
         (COLUMNS, "Q", 63 * 65535 + 1, "contradict themselves"),
@@ -102,13 +110,28 @@ def test_checking_wants_all_pairs_in_a_group():
         _core.check_packed(packed)
 
 
-def test_checking_wants_windows_of_columns():
-    packed = small()
+@pytest.mark.parametrize(
+    ("layout", "group_rows", "planes", "last"),
+    [("by_slot", 16, 1, 5), ("digits24", 16, 4, 5), ("one_window", 32, 1, 3)],
+)
+def test_checking_wants_windows_of_columns(layout, group_rows, planes, last):
+    packed = small(layout=layout, columns=400)
     facts = packing.header(packed)
-    # behind the sums of 2 groups; 130 columns are 3 blocks, so windows begin at 0 to 2
-    starts = packed[ORDER + 128 + 128 :][: 4 * facts.length].view(np.uint16)
-    starts[3] = 2
-    _core.check_packed(packed)
-    starts[3] = 3
+    assert LAYOUTS[facts.layout] == layout
+    # 400 columns are 7 blocks; behind the codebook, digits, ends and order and sums of the groups
+    lanes = 4 * group_rows * facts.units
+    starts = packed[ORDER + 64 * -(-16 * planes // 64) - 64 + lanes + lanes * planes :][: 2 * facts.length]
+    starts = starts.view(np.uint16)
+    before = starts[0]
+    for start, good in [(before, True), (last, True), (last + 1, False)]:
+        starts[0] = start
+        assert survives(packed) == good
     with pytest.raises(ValueError, match="a window behind the last column"):
         _core.check_packed(packed)
+
+
+def test_digits_of_24_bits_are_not_of_the_grid_int8():
+    packed = small(grid_bits=8, layout="by_row")
+    packed[7] = LAYOUTS.index("digits24")
+    with pytest.raises(ValueError, match="contradict themselves"):
+        packing.header(packed)

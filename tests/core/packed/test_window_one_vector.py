@@ -1,92 +1,99 @@
-"""The form wide: its bytes mean what core/packed/wide/wide.hpp says; every kernel multiplies as the slow twin does."""
+"""The layouts of the form window for one vector: digits24 and one_window."""
 
 import itertools
 
 import numpy as np
 import pytest
-from wide_twin import DIGITS24, MOST24, TWO_WINDOWS, Wide, pack, product, read
+from window_twin import MOST24, Window, pack, product, read
 
 from deepcompression import _core
 from deepcompression.packed import multiply, packing
+from deepcompression.packed.packing import LAYOUTS
 from deepcompression.tensors.tensor import CompressedTensor
-from tests.core.packed.test_window import assert_as_exact_as_float32_sums, bits_of, random_mask, uneven, vectors
+from tests.core.packed.test_window import (
+    assert_as_exact_as_float32_sums,
+    assert_the_bits_of_the_twin,
+    bits_of,
+    random_mask,
+    uneven,
+    vectors,
+)
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 
 SHAPES = [(0, 5), (3, 0), (1, 1), (5, 7), (16, 63), (17, 127), (37, 131), (32, 252), (101, 397)]
 CENTROIDS = [1, 2, 16, 17, 32, 33, 256]
-# the grid of the codebook, what the vectors are rounded to, and whether a pair has two windows
-KINDS = [(0, "int8", False), (8, "int8", False), (8, "float32", False), (0, "float32", True), (16, "float32", True)]
-ALL_KINDS = [*KINDS, (16, "int8", False), (8, "float32", True), (0, "int8", True)]
+# the grid of the codebook, and what the vectors are rounded to
+KINDS = [(0, "int8", "one_window"), (8, "int8", "one_window"), (8, "float32", "one_window")]
+KINDS += [(0, "float32", "digits24"), (16, "float32", "digits24")]
+ALL_KINDS = [*KINDS, (16, "int8", "one_window"), (8, "float32", "digits24"), (0, "int8", "digits24")]
 
 
-def assert_the_bits_of_the_twin(packed, x, bias, activations, threads=1):
-    wide = read(packed)
-    found = multiply.matmul(packed, x, bias=bias, activations=activations, threads=threads)
-    for vector, y in zip(x, found, strict=True):
-        np.testing.assert_array_equal(bits_of(y), bits_of(product(wide, vector, bias, activations == "int8")))
+def has_digits24(packed):
+    return LAYOUTS[packing.header(packed).layout] == "digits24"
 
 
-@pytest.mark.parametrize("two_windows", [False, True])
+@pytest.mark.parametrize("layout", ["digits24", "one_window"])
 @pytest.mark.parametrize("centroids", CENTROIDS)
-def test_packed_bytes_are_as_described(centroids, two_windows):
+def test_packed_bytes_are_as_described(centroids, layout):
     for shape, density, grid_bits in itertools.product(SHAPES, [0, 0.04, 0.3, 1], [0, 8, 16]):
-        packed, dense = pack(random_mask(shape, density), centroids, grid_bits, two_windows)
+        packed, dense = pack(random_mask(shape, density), centroids, grid_bits, layout)
         _core.check_packed(packed)
-        wide = read(packed)
-        assert bool(wide.facts.slots & TWO_WINDOWS) == two_windows
-        np.testing.assert_array_equal(wide.weights(wide.codebook), dense)
+        window = read(packed)
+        assert window.layout == layout or (layout == "digits24" and window.layout == "by_slot")
+        np.testing.assert_array_equal(window.weights(window.codebook), dense)
         if grid_bits == 8:
-            np.testing.assert_array_equal(wide.weights(wide.digits[0] * wide.facts.scale8), dense)
-        elif wide.facts.slots & DIGITS24:
-            assert two_windows
-            found = wide.weights((wide.digits[1:] * 256 ** np.arange(3)[:, None]).sum(0) * wide.facts.scale16)
-            half_a_step = 0 if grid_bits else wide.facts.scale16 / 2
+            np.testing.assert_array_equal(window.weights(window.digits[0] * window.facts.scale8), dense)
+        elif window.layout == "digits24":
+            found = window.weights(window.integers() * window.facts.scale16)
+            half_a_step = 0 if grid_bits else window.facts.scale16 / 2
             assert half_a_step <= 2.0**-23 * 256 / 254 * np.abs(dense).max(initial=0)
             assert np.abs(found - dense).max(initial=0) <= half_a_step
 
 
 @pytest.mark.parametrize(
-    ("density", "two_windows", "share"), [(0.09, False, 0.89), (0.04, False, 0.77), (0.09, True, 0.78), (0.25, 0, 0.96)]
+    ("density", "layout", "share"),
+    [(0.09, "one_window", 0.89), (0.04, "one_window", 0.77), (0.09, "digits24", 0.78), (0.25, "one_window", 0.96)],
 )
-def test_slots_find_survivors(density, two_windows, share):
-    packed, _ = pack(random_mask((64, 4096), density), 16, 0, bool(two_windows))
+def test_slots_find_survivors(density, layout, share):
+    packed, _ = pack(random_mask((64, 4096), density), 16, 0, layout)
     assert read(packed).filled >= share
 
 
-@pytest.mark.parametrize("two_windows", [False, True])
-def test_rows_whose_survivors_lie_alike_are_packed_together(two_windows):
+@pytest.mark.parametrize("layout", ["digits24", "one_window"])
+def test_rows_whose_survivors_lie_alike_are_packed_together(layout):
     mask = random_mask((128, 2520), 0.3)
     mask[::2, 1260:] = mask[1::2, :1260] = False
-    packed, _ = pack(mask, 16, 0, two_windows)
+    packed, _ = pack(mask, 16, 0, layout)
     # of rows of either kind, mixed, one half would wait for the other
     assert read(packed).filled >= 0.85
 
 
 @pytest.mark.parametrize("centroids", CENTROIDS)
 def test_integers_have_the_bits_of_the_twin(centroids):
-    for (grid_bits, activations, two_windows), shape in itertools.product(ALL_KINDS, SHAPES[2:]):
-        packed, _ = pack(random_mask(shape, 0.3), centroids, grid_bits, two_windows)
-        facts = packing.header(packed)
-        if activations == "float32" and grid_bits != 8 and not facts.slots & DIGITS24:
+    for (grid_bits, activations, layout), shape in itertools.product(ALL_KINDS, SHAPES[2:]):
+        packed, _ = pack(random_mask(shape, 0.3), centroids, grid_bits, layout)
+        if activations == "float32" and grid_bits != 8 and not has_digits24(packed):
             continue
         bias = vectors(1, shape[0], 2)[0]
         assert_the_bits_of_the_twin(packed, vectors(2, shape[1]), bias, activations)
         assert_the_bits_of_the_twin(packed, vectors(1, shape[1]), None, activations)
 
 
-@pytest.mark.parametrize(("grid_bits", "activations", "two_windows"), KINDS)
-def test_so_have_rows_that_are_uneven_and_long(grid_bits, activations, two_windows):
+@pytest.mark.parametrize(("grid_bits", "activations", "layout"), KINDS)
+def test_so_have_rows_that_are_uneven_and_long(grid_bits, activations, layout):
     for mask in (uneven(53, 379), random_mask((20, 25088), 0.02), np.ones((3, 9216), bool)):
-        packed, _ = pack(mask, 16, grid_bits, two_windows)
+        packed, _ = pack(mask, 16, grid_bits, layout)
         assert_the_bits_of_the_twin(packed, vectors(1, mask.shape[1]), None, activations)
 
 
-@pytest.mark.parametrize(("grid_bits", "two_windows"), [(0, False), (0, True), (8, False), (16, True)])
+@pytest.mark.parametrize(
+    ("grid_bits", "layout"), [(0, "one_window"), (0, "digits24"), (8, "one_window"), (16, "digits24")]
+)
 @pytest.mark.parametrize("centroids", CENTROIDS)
-def test_float32_is_as_exact_as_float32_sums(centroids, grid_bits, two_windows):
+def test_float32_is_as_exact_as_float32_sums(centroids, grid_bits, layout):
     for shape, density in itertools.product(SHAPES, [0, 0.04, 0.3, 1]):
-        packed, dense = pack(random_mask(shape, density), centroids, grid_bits, two_windows)
+        packed, dense = pack(random_mask(shape, density), centroids, grid_bits, layout)
         x, bias = vectors(3, shape[1]), vectors(1, shape[0], 2)[0]
         assert_as_exact_as_float32_sums(multiply.matmul(packed, x, bias=bias), dense, x, bias)
 
@@ -134,7 +141,7 @@ def hostile_codebooks():
 @pytest.mark.parametrize("vector", hostile_vectors(9))
 def test_hostile_vectors_and_codebooks_lose_no_digits(vector, codebook):
     for shape, density in [((200, 2000), 0.1), ((64, 3000), 0.5), ((40, 200), 1)]:
-        packed, dense = pack(random_mask(shape, density), 16, 0, True, hostile_codebooks()[codebook])
+        packed, dense = pack(random_mask(shape, density), 16, 0, "digits24", codebook=hostile_codebooks()[codebook])
         x = hostile_vectors(shape[1])[vector].astype(np.float32)[None]
         expected = x.astype(np.float64) @ dense.astype(np.float64).T
         least = np.finfo(np.float32).smallest_subnormal * shape[1]
@@ -144,20 +151,19 @@ def test_hostile_vectors_and_codebooks_lose_no_digits(vector, codebook):
         assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max() + least
 
 
-@pytest.mark.parametrize("two_windows", [False, True])
-def test_codebooks_with_an_outlier_have_no_digits_of_24_bits(two_windows):
+def test_codebooks_with_an_outlier_have_no_digits_of_24_bits():
     for codebook, has in [(1, True), (1000, False)]:
         survives = random_mask((40, 900), 0.3)
-        packed, _ = pack(survives, 256, 0, two_windows, np.append(np.linspace(-1, 1, 255), codebook))
-        assert bool(packing.header(packed).slots & DIGITS24) == (has and two_windows)
+        packed, _ = pack(survives, 256, 0, "digits24", codebook=np.append(np.linspace(-1, 1, 255), codebook))
+        assert LAYOUTS[packing.header(packed).layout] == ("digits24" if has else "by_slot")
 
 
 @pytest.mark.parametrize("centroids", [16, 32, 256])
-@pytest.mark.parametrize(("grid_bits", "activations", "two_windows"), [*KINDS, (0, "float32", False)])
-def test_infinities_and_nans_reach_y_as_through_a_dense_layer(grid_bits, activations, two_windows, centroids):
+@pytest.mark.parametrize(("grid_bits", "activations", "layout"), [*KINDS, (0, "float32", "one_window")])
+def test_infinities_and_nans_reach_y_as_through_a_dense_layer(grid_bits, activations, layout, centroids):
     mask = random_mask((40, 300), 0.3)
     mask[3] = True
-    packed, dense = pack(mask, centroids, grid_bits, two_windows)
+    packed, dense = pack(mask, centroids, grid_bits, layout)
     x, bias = vectors(5, 300), vectors(1, 40, 3)[0]
     clean = x.copy()
     x[0, 17], x[1, 299], x[2, 0], x[3, [1, 2]] = np.inf, -np.inf, np.nan, (np.inf, -np.inf)
@@ -170,10 +176,10 @@ def test_infinities_and_nans_reach_y_as_through_a_dense_layer(grid_bits, activat
     np.testing.assert_array_equal(bits_of(found[4]), bits_of(last))
 
 
-@pytest.mark.parametrize(("grid_bits", "activations", "two_windows"), KINDS)
+@pytest.mark.parametrize(("grid_bits", "activations", "layout"), KINDS)
 @pytest.mark.parametrize("outlier", [False, True])
-def test_threads_do_not_change_a_bit(grid_bits, activations, two_windows, outlier):
-    packed, _ = pack(random_mask((1800, 1500), 0.25), 16, grid_bits, two_windows)
+def test_threads_do_not_change_a_bit(grid_bits, activations, layout, outlier):
+    packed, _ = pack(random_mask((1800, 1500), 0.25), 16, grid_bits, layout)
     # 2 threads are worth it from so many pairs on
     assert packing.header(packed).length > 2 * 2048
     x = vectors(2, 1500)
@@ -187,28 +193,25 @@ def test_threads_do_not_change_a_bit(grid_bits, activations, two_windows, outlie
 @pytest.mark.parametrize(("columns", "digits"), [(43690, [-0x808080]), (65536, [-127])])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_largest_sums_are_exact(columns, digits, sign):
-    wide = len(bin(digits[0])) > 12
-    codebook = np.array(digits, np.float32) if not wide else np.array([-MOST24], np.float32)
+    of24 = columns == 43690
+    codebook = np.array([-MOST24] if of24 else digits, np.float32)
     bits, codes = np.full(columns // 8 + (columns % 8 > 0), 255, np.uint8), np.zeros(columns, np.uint8)
     bits[-1] = 255 >> -columns % 8
-    grid, int8 = (0, np.array([-127], np.int16)) if wide else (8, np.array(digits, np.int16))
-    packed = _core.pack_wide(1, columns, bits, codes, codebook, grid, 1, int8, 1, int8[:0], wide)
+    grid, int8 = (0, np.array([-127], np.int16)) if of24 else (8, np.array(digits, np.int16))
+    weights = _core.Matrix(1, columns, bits, codes, codebook)
+    packed = _core.pack("window", weights, _core.Digits(grid, 1, int8, 1), "digits24" if of24 else "one_window")
     x = (sign * np.random.default_rng(5).uniform(0.9, 0.99, (1, columns))).astype(np.float32)
+    planes = packed[128 : 128 + 16 * (4 if has_digits24(packed) else 1)].view(np.int8).reshape(-1, 16)
+    window = Window(np.zeros((1, columns), np.int64), codebook, planes.astype(np.int64), packing.header(packed), 1)
     for vector in (x, np.full_like(x, sign * 0x7E8080), np.full_like(x, sign * MOST24)):
         found = multiply.matmul(packed, vector)
-        read_ = Wide(np.zeros((1, columns), np.int64), codebook, digits_of(packed), packing.header(packed), 1)
-        np.testing.assert_array_equal(bits_of(found[0]), bits_of(product(read_, vector[0], None, False)))
-
-
-def digits_of(packed):
-    planes = 4 if packing.header(packed).slots & DIGITS24 else 1
-    return packed[128 : 128 + 16 * planes].view(np.int8).reshape(planes, 16).astype(np.int64)
+        np.testing.assert_array_equal(bits_of(found[0]), bits_of(product(window, vector[0], None, False)))
 
 
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
 def test_vectors_of_zeros_and_none(activations):
-    for grid_bits, _, two_windows in KINDS:
-        packed, _ = pack(random_mask((40, 300), 0.3), 16, grid_bits, two_windows)
+    for grid_bits, _, layout in KINDS:
+        packed, _ = pack(random_mask((40, 300), 0.3), 16, grid_bits, layout)
         bias = vectors(1, 40, 5)[0]
         for zero in (0.0, -0.0):
             x = np.full((1, 300), zero, np.float32)
@@ -222,25 +225,17 @@ def shared(shape, density, codebook):
     return CompressedTensor(shape, positions, np.asarray(codebook, np.float32), codes)
 
 
-def test_it_is_chosen_where_it_pays(instruction_set):
+def test_they_are_chosen_where_they_pay(instruction_set):
     usual, on_grid = np.linspace(-1, 1, 16) + 0.01, np.arange(-8, 8) / 8
     many, few = shared((30, 700), 0.3, usual), shared((30, 700), 0.05, usual)
-    for tensor, activations, form, two_windows in [
-        (many, "float32", "wide", True),
-        (few, "float32", "window", None),
-        (few, "int8", "wide", False),
-        (shared((30, 700), 0.05, on_grid), "float32", "wide", False),
-        (shared((30, 700), 0.3, [*usual[:15], np.inf]), "float32", "window", None),
+    for tensor, activations, on_avx512, elsewhere in [
+        (many, "float32", "digits24", "by_slot"),
+        (few, "float32", "by_slot", "by_slot"),
+        (few, "int8", "one_window", "by_row"),
+        (shared((30, 700), 0.05, on_grid), "float32", "one_window", "by_row"),
+        (shared((30, 700), 0.3, [*usual[:15], np.inf]), "float32", "by_slot", "by_slot"),
     ]:
-        facts = packing.header(packing.pack(tensor, activations))
-        if instruction_set != "avx512":
-            assert facts.form in ("window", "factored")
-        else:
-            assert facts.form == form
-            assert two_windows is None or bool(facts.slots & TWO_WINDOWS) == two_windows
-        assert packing.header(packing.pack(tensor, activations, batch=2)).form in ("window", "panel")
-
-
-def test_centroids_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match="finite"):
-        packing.pack(shared((30, 70), 0.3, [1, np.nan]), form="wide")
+        layouts = [on_avx512 if instruction_set == "avx512" else elsewhere, elsewhere]
+        for batch, layout in enumerate(layouts, 1):
+            facts = packing.header(packing.pack(tensor, activations, batch=batch, form="window"))
+            assert LAYOUTS[facts.layout] == layout

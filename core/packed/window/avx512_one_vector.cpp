@@ -1,7 +1,8 @@
-// The form `wide` with AVX-512 in integers: x as 1 or 3 planes of bytes, weights as 1 or 3 planes of signed digits, and
-// the products of each plane with each summed by `vpdpbusd`.
-#include "packed/wide/avx512.hpp"
-#include "packed/window/avx512_digits.hpp"
+// The form `window` with AVX-512 in integers for one vector: x as 1 or 3 planes of bytes, weights as 1 or 3 planes of
+// digits, and the products of each plane with each summed by `vpdpbusd`. For what several vectors do not take: one
+// window a pair, and x24w24.
+#include "packed/window/avx512.hpp"
+#include "packed/window/avx512_results.hpp"
 
 namespace dcz::avx512 {
 namespace {
@@ -12,11 +13,65 @@ constexpr std::size_t kGroups = 8, kPartBytes = 16 << 10;
 // Results of so many groups are brought to their rows together.
 constexpr std::size_t kTogether = 32;
 
-template <unsigned kCodeBits, bool kTwoWindows, unsigned kPlanes, unsigned kDigits>
+// The pairs of a view and x in planes of bytes, by what kernels read in their innermost loop.
+struct Pairs {
+  const std::uint16_t* starts;
+  const std::uint8_t *stream, *fifths, *x;
+  std::size_t last_start;
+
+  explicit Pairs(const WindowTask& task)
+      : starts(task.view->starts),
+        stream(task.view->stream),
+        fifths(task.view->fifths),
+        x(task.prepared),
+        last_start(task.view->last_start) {}
+};
+
+// add(bytes of a pair, the windows of its steps, its fifths, a number that neighbours differ in) for pairs from `pair`
+// on while they are before `last` and, about, begin before the block `limit`; returns the next.
+//
+// Where four windows begin is one load: four would cost more than all else in a pair. What it reads behind the last
+// start still lies within the packed bytes, since the stream follows.
+template <unsigned kCodeBits, bool kOneWindow, std::size_t kBlockBytes, typename Add>
+[[gnu::always_inline]] inline std::size_t visit_pairs(Pairs pairs, std::size_t pair, std::size_t last,
+                                                      std::size_t limit, const Add& add) {
+  constexpr std::size_t kPairBytes = pair_bytes(kCodeBits), kAtOnce = kOneWindow ? 4 : 2;
+  constexpr unsigned kStartBits = 64 / kAtOnce, kSecond = kOneWindow ? 0 : 16;
+  const __m128i last_start = _mm_set1_epi16(static_cast<short>(pairs.last_start));
+  const std::uint8_t* bytes = pairs.stream + pair * kPairBytes;
+  const std::uint8_t* fifths = pairs.fifths + pair * 16;
+  const auto four_starts = [&]() __attribute__((always_inline)) {
+    const __m128i starts = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(pairs.starts + pair * 4 / kAtOnce));
+    return static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm_min_epu16(starts, last_start)));
+  };
+  const auto visit = [&](std::size_t i, std::uint64_t starts) __attribute__((always_inline)) {
+    prefetch_pair(bytes + i * kPairBytes, kPairBytes);
+    add(bytes + i * kPairBytes, pairs.x + (starts & 0xffff) * kBlockBytes,
+        pairs.x + (starts >> kSecond & 0xffff) * kBlockBytes, fifths + i * 16, i);
+  };
+  for (; pair + kAtOnce <= last; pair += kAtOnce, bytes += kAtOnce * kPairBytes, fifths += kAtOnce * 16) {
+    const std::uint64_t starts = four_starts();
+    if ((starts & 0xffff) >= limit) return pair;
+    visit(0, starts);
+    visit(1, starts >> kStartBits);
+    if constexpr (kAtOnce == 4) {
+      visit(2, starts >> 32);
+      visit(3, starts >> 48);
+    }
+  }
+  if (pair == last) return last;
+  std::uint64_t starts = four_starts();
+  if ((starts & 0xffff) >= limit) return pair;
+  for (; pair < last; ++pair, starts >>= kStartBits, bytes += kPairBytes, fifths += 16) visit(0, starts);
+  return last;
+}
+
+template <unsigned kCodeBits, bool kOneWindow, unsigned kPlanes, unsigned kDigits>
 class Run {
  public:
-  Run(const WideTask& task, const WideDigits& digits) : task_(task), view_(*task.view), pairs_(task), digits_(digits) {
-    for (unsigned i = 0; i < kDigits; ++i) tables_[i].set(view_.digit_plane(digits.first + i));
+  explicit Run(const WindowTask& task)
+      : task_(task), view_(*task.view), pairs_(task), digits_(digits_of(view_, task.arithmetic)) {
+    for (unsigned i = 0; i < kDigits; ++i) tables_[i].set(view_.digit_plane(digits_.first + i));
   }
 
   void groups(std::size_t first, std::size_t last) const {
@@ -29,16 +84,20 @@ class Run {
 
  private:
   static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
+  // x24w24: all planes of x have 128 added, the products of the lowest two are left out.
+  static constexpr bool kBalanced = kDigits == 3;
   // The products of the plane i of x with the plane j of digits have the power i + j of 256.
-  static constexpr unsigned kFirstPower = counts(kDigits, 0, 0) ? 0 : 1, kPowers = kPlanes + kDigits - 1 - kFirstPower;
+  static constexpr unsigned kFirstPower = kBalanced ? 1 : 0, kPowers = kPlanes + kDigits - 1 - kFirstPower;
   // One plane is looked up about as often as there is something to load.
   static constexpr bool kOnePlane = kPlanes == 1;
   // Several sets, so that a step need not wait for the one before; with one window of a pair, each step's own.
   static constexpr unsigned kSets = kOnePlane ? 4 : 2;
   using Sums = V[kSets][kPlanes][kDigits];
   // The sums of a group, by 16 rows.
-  static constexpr unsigned kHalves = kTwoWindows ? 1 : 2;
+  static constexpr unsigned kHalves = kOneWindow ? 2 : 1;
   using Powers = V[kHalves][kPowers];
+
+  static constexpr bool counts(unsigned plane, unsigned digit) { return !kBalanced || plane + digit > 0; }
 
   static void clear(Powers& sums) {
     for (auto& half : sums) {
@@ -57,7 +116,7 @@ class Run {
       for (unsigned i = 0; i < kHalves; ++i) results[group - first][i] = total(group * kHalves + i, sums[i]);
     }
     for (std::size_t group = first; group < last; ++group) {
-      for (unsigned i = 0; i < kHalves; ++i) put_sixteen(task_, group * kHalves + i, results[group - first][i]);
+      for (unsigned i = 0; i < kHalves; ++i) put(group * kHalves + i, results[group - first][i]);
     }
   }
 
@@ -76,8 +135,13 @@ class Run {
     }
     for (std::size_t i = 0; i < (last - first) * kHalves; ++i) {
       const std::size_t sixteen = first * kHalves + i;
-      put_sixteen(task_, sixteen, total(sixteen, sums[i / kHalves][i % kHalves]));
+      put(sixteen, total(sixteen, sums[i / kHalves][i % kHalves]));
     }
+  }
+
+  void put(std::size_t sixteen, __m512 sums) const {
+    if (task_.bias) sums = _mm512_add_ps(sums, bias_of(task_, sixteen));
+    put_rows(task_, sixteen, sums, task_.y);
   }
 
   // Adds to the sums what visit_pairs visits, and gives what it gives.
@@ -103,7 +167,7 @@ class Run {
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
       for (auto& set : sums) set[i / kDigits][i % kDigits] = _mm512_setzero_si512();
     }
-    pair = visit_pairs<kCodeBits, kTwoWindows, kBlockBytes>(
+    pair = visit_pairs<kCodeBits, kOneWindow, kBlockBytes>(
         pairs_, pair, last, limit,
         [&](const std::uint8_t* bytes, const std::uint8_t* window0, const std::uint8_t* window1,
             const std::uint8_t* fifths, std::size_t number)
@@ -111,7 +175,7 @@ class Run {
 #pragma GCC unroll 9
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
       const unsigned plane = i / kDigits, digit = i % kDigits;
-      if (!counts(kDigits, plane, digit)) continue;
+      if (!counts(plane, digit)) continue;
 #pragma GCC unroll 4
       for (unsigned set = 0; set < kSets; ++set) {
         V& sum = memory[set % kHalves][plane + digit - kFirstPower];
@@ -124,10 +188,10 @@ class Run {
   [[gnu::always_inline]] void add_pair(const std::uint8_t* bytes, const std::uint8_t* window0,
                                        const std::uint8_t* window1, const std::uint8_t* fifths, std::size_t number,
                                        Sums& sums) const {
-    const Steps steps = read_wide<kCodeBits, kOnePlane>(bytes, fifths);
+    const Steps steps = read_steps<kCodeBits, false, kOneWindow, kOnePlane>(bytes, fifths);
     if constexpr (kOnePlane) {
-      const Window<kTwoWindows, true> first(window0, kBlockBytes);
-      const Window<kTwoWindows, true> second = kTwoWindows ? Window<kTwoWindows, true>(window1, kBlockBytes) : first;
+      const Window<kOneWindow, true> first(window0, kBlockBytes);
+      const Window<kOneWindow, true> second = kOneWindow ? first : Window<kOneWindow, true>(window1, kBlockBytes);
       const V columns[2] = {first.look_up(steps.places[0]), second.look_up(steps.places[1])};
 #pragma GCC unroll 2
       for (unsigned half = 0; half < 2; ++half) {
@@ -144,11 +208,11 @@ class Run {
       for (unsigned i = 0; i < kDigits; ++i) digits[i] = tables_[i].look_up(steps.codes[half]);
 #pragma GCC unroll 3
       for (unsigned plane = 0; plane < kPlanes; ++plane) {
-        const Window<kTwoWindows> x(window + plane * kBlockElements, kBlockBytes);
+        const Window<kOneWindow> x(window + plane * kBlockElements, kBlockBytes);
         const V columns = x.look_up(steps.places[half]);
 #pragma GCC unroll 3
         for (unsigned i = 0; i < kDigits; ++i) {
-          if (!counts(kDigits, plane, i)) continue;
+          if (!counts(plane, i)) continue;
           V& sum = sums[half][plane][i];
           sum = _mm512_dpbusd_epi32(sum, columns, digits[i]);
         }
@@ -164,11 +228,12 @@ class Run {
     }
     for (unsigned i = 0; i < kPowers; ++i) powers[i] = sums[i];
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
-      if (!counts(kDigits, i / kDigits, i % kDigits)) continue;
+      // else the offset of x is in its top plane alone
+      if (kBalanced ? i == 0 : i / kDigits + 1 < kPlanes) continue;
       V& power = powers[i / kDigits + i % kDigits - kFirstPower];
       power = _mm512_sub_epi32(power, balance[i % kDigits]);
     }
-    const double unit = static_cast<double>(task_.step) * static_cast<double>(digits_.scale);
+    const double unit = static_cast<double>(task_.steps[0]) * static_cast<double>(digits_.scale);
     __m256 halves[2];
     for (int half = 0; half < 2; ++half) {
       const auto part = [&](unsigned power) {
@@ -182,41 +247,26 @@ class Run {
     return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
   }
 
-  const WideTask& task_;
-  const WideView& view_;
+  const WindowTask& task_;
+  const WindowView& view_;
   const Pairs pairs_;
-  const WideDigits digits_;
-  Digits<kCodeBits> tables_[kDigits];
+  const DigitRange digits_;
+  DigitTable<kCodeBits> tables_[kDigits];
 };
-
-template <unsigned kCodeBits, bool kTwoWindows>
-void run(const WideTask& task, std::size_t first, std::size_t last) {
-  const WideDigits digits = task.view->digits24();
-  if (task.arithmetic == WideArithmetic::x8) {
-    Run<kCodeBits, kTwoWindows, 1, 1>(task, {0, 1, task.view->header.scale8}).groups(first, last);
-  } else if (digits.count == 1) {
-    Run<kCodeBits, kTwoWindows, 3, 1>(task, digits).groups(first, last);
-  } else if constexpr (kTwoWindows) {
-    Run<kCodeBits, kTwoWindows, 3, 3>(task, digits).groups(first, last);
-  }
-}
-
-template <unsigned kCodeBits>
-void run(const WideTask& task, std::size_t first, std::size_t last) {
-  task.view->two_windows() ? run<kCodeBits, true>(task, first, last) : run<kCodeBits, false>(task, first, last);
-}
 
 }  // namespace
 
-void run_wide_integers(const WideTask& task, std::size_t first, std::size_t last) {
-  switch (task.view->header.code_bits) {
-    case 4:
-      return run<4>(task, first, last);
-    case 5:
-      return run<5>(task, first, last);
-    default:
-      return run<8>(task, first, last);
-  }
+void run_one_vector(const WindowTask& task, std::size_t first, std::size_t last) {
+  by_code_bits(*task.view, [&](auto code_bits) {
+    switch (task.arithmetic) {
+      case Arithmetic::x8:
+        return Run<code_bits(), true, 1, 1>(task).groups(first, last);
+      case Arithmetic::x24w8:
+        return Run<code_bits(), true, 3, 1>(task).groups(first, last);
+      default:
+        return Run<code_bits(), false, 3, 3>(task).groups(first, last);
+    }
+  });
 }
 
 }  // namespace dcz::avx512

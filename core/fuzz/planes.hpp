@@ -1,0 +1,19 @@
+// Values as files hold them: the blocks of all bytes of an element, behind one another.
+#pragma once
+
+#include "fuzz/fuzz.hpp"
+#include "values/values.hpp"
+
+namespace dcz::fuzz {
+
+inline std::vector<std::uint8_t> planes_of(Bytes elements, unsigned item_bytes, bool is_float) {
+  const Survivors all({}, elements.size() / item_bytes);
+  std::vector<std::uint8_t> planes;
+  for (unsigned byte = item_bytes; byte-- > 0;) {
+    const auto block = encode_plane(elements, all, item_bytes, byte, is_float);
+    planes.insert(planes.end(), block.begin(), block.end());
+  }
+  return planes;
+}
+
+}  // namespace dcz::fuzz
