@@ -100,8 +100,8 @@ def test_linear(with_weight, given, bias):
 def test_convolutions(with_weight, monkeypatch, own, other, channels, extents, options, small, count):
     if small:
         # so that images, lines, groups and rows are all cut
-        monkeypatch.setattr(convolution.windows, "COLUMN_BYTES", 1500)
-        monkeypatch.setattr(convolution.windows, "TILE_BYTES", 200)
+        monkeypatch.setattr(convolution, "COLUMN_BYTES", 1500)
+        monkeypatch.setattr(convolution, "TILE_BYTES", 200)
     module = other(*channels, **options)
     layer = own("layer", **{name: value for name, value in options.items() if name != "kernel_size"})
     net = Sequence.load(with_weight(module), [layer])

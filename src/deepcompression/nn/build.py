@@ -138,12 +138,14 @@ def _plan(target: Target, source: Source, options: Options) -> _Plan:
 
 def _pack(target: Target, use: Use, shared: BitmapTensor, options: Options) -> StandIn:
     original = attach.original(target)
+    device = torch.device("cpu") if original.is_meta else original.device
+    decoded = use in ("convolution", "embedding") or device.type != "cpu"
+    # rows are decoded for float32 products, whatever is asked for
+    form, activations = ("tile", "float32") if decoded else (None, options.activations)
 
     def packed(tensor: BitmapTensor) -> PackedWeight:
-        form = "tile" if use in ("convolution", "embedding") else None
-        array = torch.from_numpy(packing.pack(tensor, options.activations, options.batch, form=form))
-        device = "cpu" if original.is_meta else original.device
-        return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, options.activations)
+        array = torch.from_numpy(packing.pack(tensor, activations, options.batch, form=form))
+        return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, activations)
 
     if use == "projections":
         return PackedParts(target.name, [packed(part) for part in rows_apart(shared, 3)])

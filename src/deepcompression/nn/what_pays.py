@@ -22,8 +22,8 @@ MOST_DENSITY = {"portable": 0.25, "avx2": 0.3, "neon": 0.3, "avx512": 1.0}
 MOST_DENSITY_OF_MANY = {"portable": 0.2, "avx2": 0.2, "neon": 0.2, "avx512": 0.5}
 MANY = 12
 
-_CONVOLUTIONS: tuple[type[Any], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_WITH_FORWARD = (nn.Linear, nn.MultiheadAttention, *_CONVOLUTIONS, nn.Embedding, nn.EmbeddingBag)
+_CONVOLUTION_MODULES: tuple[type[Any], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_WITH_FORWARD = (nn.Linear, nn.MultiheadAttention, *_CONVOLUTION_MODULES, nn.Embedding, nn.EmbeddingBag)
 _PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
@@ -41,7 +41,7 @@ def use_of(module: nn.Module, local: str) -> Use | None:
         if kind.forward is not nn.MultiheadAttention.forward:
             return None
         return "projections" if local == "in_proj_weight" else "linear" if local in _PROJECTIONS else None
-    for known in _CONVOLUTIONS:
+    for known in _CONVOLUTION_MODULES:
         if isinstance(module, known):
             own = (kind.forward, kind._conv_forward)
             return "convolution" if local == "weight" and own == (known.forward, known._conv_forward) else None
