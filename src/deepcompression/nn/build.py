@@ -14,7 +14,7 @@ from torch import nn
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.stand_in import StandIn
-from deepcompression.nn.weight_source import Source, rows_apart
+from deepcompression.nn.weight_source import WeightSource, rows_apart
 from deepcompression.nn.what_pays import Use, use_of, why_dense, why_large, why_small, why_unknown
 from deepcompression.packed import packing
 from deepcompression.recipe.targets import Target, targets_of
@@ -44,7 +44,7 @@ class _Plan:
     reason: str | None
 
 
-def assemble(model: nn.Module, source: Source, options: Options) -> nn.Module:
+def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Module:
     """Raises ValueError, naming the tensor, for what does not fit or has no memory."""
     targets = targets_of(model)
     _check_patterns(targets, options)
@@ -101,7 +101,7 @@ def _use(target: Target, module: nn.Module, local: str, options: Options) -> Use
     return "linear" if _matches(target, options.linear) else use_of(module, local)
 
 
-def _plan(target: Target, source: Source, options: Options) -> _Plan:
+def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
     if not target.floating or not target.trained or len(target.shape) < 2:
         return _Plan(target, {}, None)
     if _matches(target, options.dense):
@@ -139,9 +139,8 @@ def _plan(target: Target, source: Source, options: Options) -> _Plan:
 def _pack(target: Target, use: Use, shared: BitmapTensor, options: Options) -> StandIn:
     original = attach.original(target)
     device = torch.device("cpu") if original.is_meta else original.device
-    decoded = use in ("convolution", "embedding") or device.type != "cpu"
-    # rows are decoded for float32 products, whatever is asked for
-    form, activations = ("tile", "float32") if decoded else (None, options.activations)
+    # rows of a tile are decoded for float32 products, whatever is asked for
+    form, activations = ("tile", "float32") if is_decoded(use, device) else (None, options.activations)
 
     def packed(tensor: BitmapTensor) -> PackedWeight:
         array = torch.from_numpy(packing.pack(tensor, activations, options.batch, form=form))
@@ -152,7 +151,12 @@ def _pack(target: Target, use: Use, shared: BitmapTensor, options: Options) -> S
     return packed(shared)
 
 
-def _put_in_memo(memo: dict[int, Any], target: Target, source: Source, is_packed: bool) -> None:
+def is_decoded(use: Use, device: torch.device) -> bool:
+    """Whether rows are decoded (the form tile): for uses that take dense rows, and on devices without kernels."""
+    return use in ("convolution", "embedding") or device.type != "cpu"
+
+
+def _put_in_memo(memo: dict[int, Any], target: Target, source: WeightSource, is_packed: bool) -> None:
     original = attach.original(target)
     for part in attach.chain(target):
         memo[id(part)] = nn.Identity()

@@ -12,7 +12,7 @@ from deepcompression.common.binary import LIMIT_BYTES, FormatError
 from deepcompression.file.reader import DczFile
 from deepcompression.packed import packing
 from deepcompression.runtime.layers import Layer, Step
-from deepcompression.runtime.weights import Floats, Shape, Source
+from deepcompression.runtime.weights import FileTensors, Floats, Shape
 
 
 class LayerFacts(NamedTuple):
@@ -70,18 +70,18 @@ class Sequence:
         names: list[str] = []
         steps: list[Step] = []
         with DczFile(path, limit_bytes) as file:
-            source = Source(file, activations, batch, threads)
+            tensors = FileTensors(file, activations, batch, threads)
             for number, layer in enumerate(layers, 1):
                 if not isinstance(layer, Layer):
                     raise TypeError(f"layer {number} is no layer of deepcompression.runtime, but {layer!r}")
                 names.append(str(layer))
                 try:
-                    steps.append(layer.bind(source))
+                    steps.append(layer.bind(tensors))
                 except FormatError:
                     raise
                 except (ValueError, TypeError) as error:
                     raise type(error)(f"{file.path}: layer {number} ({layer}): {error}") from None
-            if strict and (left := source.left()):
+            if strict and (left := tensors.left()):
                 shown = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
                 raise ValueError(f"{file.path}: no layer takes {shown}; with strict=False they are left out")
         net = cls(names, steps)

@@ -71,7 +71,7 @@ class DenseWeight:
 
 
 @dataclass(frozen=True)
-class PackedWeight:
+class MatrixWeight:
     """Shared weights in a form that products are computed from."""
 
     shape: Shape
@@ -126,7 +126,7 @@ class TileWeight:
 
 def matrix_weight(tensor: BitmapTensor, activations: str, batch: int, threads: int) -> Weight:
     """In the form that products with about `batch` vectors are fastest from."""
-    return PackedWeight(tensor.shape, packing.pack(tensor, activations, batch), activations, threads)
+    return MatrixWeight(tensor.shape, packing.pack(tensor, activations, batch), activations, threads)
 
 
 def tile_weight(tensor: BitmapTensor, threads: int) -> Weight:
@@ -134,7 +134,7 @@ def tile_weight(tensor: BitmapTensor, threads: int) -> Weight:
     return TileWeight(tensor.shape, packing.pack(tensor, form="tile"), threads)
 
 
-class Source:
+class FileTensors:
     """An open file that layers take their tensors from, each by its name, checked.
 
     taken  the names that were asked for
