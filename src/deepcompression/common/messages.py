@@ -1,8 +1,8 @@
-"""Names and texts as messages show them."""
+"""Names, problems and tables as messages show them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def printable(text: str) -> str:
@@ -11,7 +11,27 @@ def printable(text: str) -> str:
 
 
 def some(names: Iterable[str], most: int = 8) -> str:
-    """Names for a message: the first ones, and how many more."""
-    names = sorted(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    """Names for a message, sorted: the first ones, and how many more."""
+    return listed(sorted(names), most)
+
+
+def listed(texts: Iterable[object], most: int = 8, separator: str = ", ") -> str:
+    """Texts for a message, in their order: the first ones, and how many more."""
+    every = [str(text) for text in texts]
+    shown = separator.join(every[:most])
+    more = f"and {len(every) - most} more"
+    return shown if len(every) <= most else shown + (" " if separator == ", " else separator) + more
+
+
+def aligned(rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
+    """Rows of a table under one another; with `numbers`, all columns but the first end at their right edge."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if numbers and column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

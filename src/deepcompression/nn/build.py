@@ -27,7 +27,7 @@ DENSE_REASONS = "dense_reasons"
 
 @dataclass(frozen=True)
 class Options:
-    """What `run` was asked for; patterns are globs of plain names."""
+    """The options of `run`; patterns are globs of plain names."""
 
     activations: str
     batch: int
@@ -37,7 +37,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What becomes of a target: stand-ins by use, or dense for a reason; None for what is no weight."""
+    """A target's future: stand-ins by use, or dense for a reason, which is None for a tensor that is no weight."""
 
     target: Target
     stand_ins: dict[Use, StandIn]
@@ -86,7 +86,7 @@ def _check_patterns(targets: list[Target], options: Options) -> None:
 
 
 def _check_memory(model: nn.Module, targets: list[Target]) -> None:
-    """What is in no file must be in the model."""
+    """Buffers that no file holds must have memory in the model."""
     known = {name for target in targets for name in target.names}
     for name, buffer in model.named_buffers():
         if buffer.is_meta and name not in known:

@@ -80,7 +80,7 @@ def _embedding_bag(
         refuse_function(F.embedding_bag, (input, weight), {})
     stand_in = _stand_in(F.embedding_bag, weight, input, offsets, per_sample_weights)
     flat = input.reshape(-1)
-    # its first row stands for what is left out
+    # its first row stands for the rows that are left out
     table = F.pad(stand_in.rows_of(flat), (0, 0, 1, 0))
     numbers = torch.arange(1, len(flat) + 1, device=flat.device, dtype=flat.dtype)
     if padding_idx is not None:

@@ -1,5 +1,6 @@
-"""Custom operators of torch: what torch.compile and torch.export see of packed weights. Importing this module registers
-them.
+"""Custom operators of torch, by which torch.compile and torch.export see packed weights.
+
+Importing this module registers them.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _everywhere(operator: str) -> Callable[[_Function], _Function]:
-    """What is run, whatever the device."""
+    """Registers the operator's computation, for every device."""
 
     def register(function: _Function) -> _Function:
         torch.library.impl(operator, "CompositeExplicitAutograd")(function)
@@ -75,7 +76,7 @@ def _everywhere(operator: str) -> Callable[[_Function], _Function]:
 
 
 def _fake(operator: str) -> Callable[[_Function], _Function]:
-    """What a tensor of the result looks like, for compilers."""
+    """Registers the shape and dtype of the operator's result, for compilers."""
     return cast(Callable[[_Function], _Function], torch.library.register_fake(operator))
 
 
@@ -121,15 +122,15 @@ def product(packed: Tensor, x: Tensor, bias: Tensor | None, rows: int, int8: boo
 @_everywhere("deepcompression::linear")
 def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
     """x (..., columns) of one of FLOATS -> (..., rows) of its dtype; computed in float32."""
-    header = header_of(facts)
+    form, rows = FORMS[facts[0]], facts[4]
     vectors = x.to(torch.float32)
     floats = None if bias is None else bias.to(torch.float32).contiguous()
-    if header.form == "tile":
-        y = torch_reference.multiply(packed, header, vectors, floats)
+    if form == "tile":
+        y = torch_reference.multiply(packed, header_of(facts), vectors, floats)
     elif vectors.is_cpu:
-        y = product(packed, vectors.contiguous(), floats, header.rows, activations == "int8")
+        y = product(packed, vectors.contiguous(), floats, rows, activations == "int8")
     else:
-        raise ValueError(other_device(layer, header.form, x.device))
+        raise ValueError(other_device(layer, form, x.device))
     return y.to(x.dtype)
 
 

@@ -92,6 +92,9 @@ class PackedWeight(StandIn):
         self.rows, self.columns, self.int8 = header.rows, header.columns, self.activations == "int8"
         self.on_core = form != "tile" and device.type == "cpu"
 
+    def parts(self) -> list[PackedWeight]:
+        return [self]
+
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
         # torch's dispatcher would take longer than a small layer does
@@ -227,15 +230,18 @@ class PackedParts(StandIn):
         for number, part in enumerate(parts):
             self.add_module(str(number), part)
 
+    def parts(self) -> list[PackedWeight]:
+        return [cast(PackedWeight, part) for part in self.children()]
+
     def chunk(self, count: int) -> list[PackedWeight]:
         """The parts; raises ValueError for another number of them."""
-        parts = [cast(PackedWeight, part) for part in self.children()]
+        parts = self.parts()
         if count != len(parts):
             raise ValueError(f"{self.layer} is packed in {len(parts)} parts; asked for {count}")
         return parts
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        parts = self.chunk(len(self._modules))
+        parts = self.parts()
         biases = [None] * len(parts) if bias is None else torch.split(bias, [part.shape[0] for part in parts])
         return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
 

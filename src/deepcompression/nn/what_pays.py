@@ -1,4 +1,4 @@
-"""What modules do with their weights, as far as it is known, and which weights it pays to compute packed."""
+"""The known uses of weights by modules, and the weights that it pays to compute packed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plain_class(module: nn.Module) -> type[Any]:
 
 
 def use_of(module: nn.Module, local: str) -> Use | None:
-    """None for a module, or a parameter, of which it is not known."""
+    """The use of a parameter; None where it is not known."""
     kind = plain_class(module)
     if isinstance(module, nn.Linear):
         return "linear" if local == "weight" and kind.forward is nn.Linear.forward else None
@@ -56,7 +56,7 @@ def use_of(module: nn.Module, local: str) -> Use | None:
 
 
 def why_unknown(module: nn.Module, local: str) -> str:
-    """Why a parameter stays dense whose use is not known."""
+    """The reason why a parameter stays dense whose use is not known."""
     base: Any = next((known for known in _WITH_FORWARD if isinstance(module, known)), None)
     kind = plain_class(module)
     if getattr(module, "max_norm", None) is not None:

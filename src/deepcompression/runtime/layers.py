@@ -34,7 +34,7 @@ class Step(ABC):
 
 
 class Layer(ABC):
-    """What a layer is, by the names of its tensors and the arguments of torch's module of the same name."""
+    """A layer, by the names of its tensors and the arguments of torch's module of the same name."""
 
     name: str
 

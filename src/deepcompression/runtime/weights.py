@@ -100,7 +100,7 @@ class MatrixWeight:
 
 @dataclass(frozen=True)
 class TileWeight:
-    """Shared weights of which a few rows at a time are decoded, into what fits a cache."""
+    """Shared weights whose rows are decoded a few at a time, into a buffer that fits a cache."""
 
     shape: Shape
     packed: packing.Packed
@@ -130,7 +130,7 @@ def matrix_weight(tensor: BitmapTensor, activations: str, batch: int, threads: i
 
 
 def tile_weight(tensor: BitmapTensor, threads: int) -> Weight:
-    """In the form of which rows are decoded."""
+    """In the form that rows are decoded from."""
     return TileWeight(tensor.shape, packing.pack(tensor, form="tile"), threads)
 
 
