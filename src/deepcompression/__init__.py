@@ -19,8 +19,8 @@ from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.report import Report
 from deepcompression.file.writer import save_tensors
-from deepcompression.nn.explanation import Explanation
-from deepcompression.nn.run import explain, run
+from deepcompression.nn.explain import Explanation, explain
+from deepcompression.nn.run import run
 from deepcompression.pruning.criteria import Prune
 from deepcompression.pruning.schedule import Gradual, OneShot, Rounds
 from deepcompression.recipe.recipe import Recipe

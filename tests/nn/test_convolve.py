@@ -10,10 +10,13 @@ from torch.nn import functional
 from deepcompression import _core
 from deepcompression.nn import convolve
 from deepcompression.packed import packing
+from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.tensors.tensor import CompressedTensor
 
 # torch says so of its own padding.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+
+PADDED = ConvolutionSettings.of(2, padding=1)
 
 CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -45,9 +48,9 @@ def assert_same(tensor, x, bias, stride=(1,), padding=(0,), dilation=(1,), group
     """Within 1e-6 of the largest from float64, or at most twice as far from it as torch's own result."""
     weight = torch.from_numpy(tensor.numpy())
     dense = CONVOLUTIONS[weight.dim() - 2]
-    settings = (stride, padding if isinstance(padding, str) else tuple(padding), dilation, groups)
+    settings = ConvolutionSettings.of(weight.dim() - 2, stride, padding, dilation, groups)
     exact = dense(x.double(), weight.double(), None if bias is None else bias.double(), *settings)
-    found = convolve.convolve(x, packed(tensor), bias, tensor.shape, *settings)
+    found = convolve.convolve(x, packed(tensor), bias, tensor.shape, settings)
     assert found.shape == exact.shape
     assert found.dtype == torch.float32
     if exact.numel():
@@ -156,7 +159,7 @@ def test_empty_rows_between_others():
 def test_no_batch_no_elements_and_strided_inputs():
     tensor = shared((6, 4, 3, 3))
     x = inputs(4, 9, 9)
-    found = convolve.convolve(x, packed(tensor), None, tensor.shape, (1,), (1,), (1,), 1)
+    found = convolve.convolve(x, packed(tensor), None, tensor.shape, PADDED)
     expected = functional.conv2d(x, torch.from_numpy(tensor.numpy()), None, 1, 1)
     torch.testing.assert_close(found, expected)
     assert_same(tensor, inputs(0, 4, 9, 9), None)
@@ -182,7 +185,7 @@ def test_threads_are_torchs_and_do_not_change_the_result(way):
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             assert_same(tensor, x, inputs(200))
-            found.append(convolve.convolve(x, packed(tensor), None, tensor.shape, (1,), (1,), (1,), 1))
+            found.append(convolve.convolve(x, packed(tensor), None, tensor.shape, PADDED))
     finally:
         torch.set_num_threads(before)
     if way == "sparse" and _core.has_sparse_convolution():
@@ -193,7 +196,7 @@ def test_threads_are_torchs_and_do_not_change_the_result(way):
 def test_infinities_and_nans_go_where_dense_weights_take_them():
     tensor, x = shared((6, 4, 3, 3)), inputs(1, 4, 9, 9)
     x[0, 1, 4, 4], x[0, 2, 8, 0] = math.inf, math.nan
-    found = convolve.convolve(x, packed(tensor), None, tensor.shape, (1,), (1,), (1,), 1)
+    found = convolve.convolve(x, packed(tensor), None, tensor.shape, PADDED)
     expected = functional.conv2d(x, torch.from_numpy(tensor.numpy()), None, 1, 1)
     assert torch.equal(found.isnan(), expected.isnan())
     assert torch.equal(found.isinf(), expected.isinf())
@@ -202,15 +205,15 @@ def test_infinities_and_nans_go_where_dense_weights_take_them():
 def test_the_result_has_no_gradient():
     tensor = shared((6, 4, 3, 3))
     x = inputs(1, 4, 9, 9).requires_grad_()
-    assert not convolve.convolve(x, packed(tensor), None, tensor.shape, (1,), (1,), (1,), 1).requires_grad
+    assert not convolve.convolve(x, packed(tensor), None, tensor.shape, PADDED).requires_grad
 
 
 def test_mistakes_are_named():
     tensor = shared((6, 4, 3, 3))
     weights, x = packed(tensor), inputs(1, 4, 9, 9)
 
-    def run(x=x, weights=weights, shape=(6, 4, 3, 3), stride=(1,), groups=1):
-        return convolve.convolve(x, weights, None, shape, stride, (0,), (1,), groups)
+    def run(x=x, weights=weights, shape=(6, 4, 3, 3), groups=1):
+        return convolve.convolve(x, weights, None, shape, ConvolutionSettings.of(2, groups=groups))
 
     with pytest.raises(TypeError, match=r"x is float32 on the CPU; found torch.float64"):
         run(x.double())
@@ -224,8 +227,6 @@ def test_mistakes_are_named():
         run(shape=(6, 36))
     with pytest.raises(ValueError, match=r"for the shape \[6, 10, 2, 2\], are expected; found 6 rows of 36 columns"):
         run(inputs(1, 10, 9, 9), shape=(6, 10, 2, 2))
-    with pytest.raises(ValueError, match=r"have 2 numbers or one; found \[1, 1, 1\]"):
-        run(stride=(1, 1, 1))
     with pytest.raises(TypeError, match="packed weights are uint8"):
         run(weights=weights.int())
     with pytest.raises(ValueError, match="in the form window"):
@@ -240,12 +241,12 @@ def test_spoilt_weights_are_refused_or_stay_within_bounds():
         spoilt = good.copy()
         spoilt[at] ^= 1 << rng.integers(8) if at % 2 else 255
         try:
-            convolve.convolve(x, torch.from_numpy(spoilt), None, tensor.shape, (1,), (1,), (1,), 1)
+            convolve.convolve(x, torch.from_numpy(spoilt), None, tensor.shape, PADDED)
         except ValueError:
             assert at < 64, "only headers are refused"
     for size in range(0, good.size, 7):
         with pytest.raises(ValueError, match=r"packed weights"):
-            convolve.convolve(x, torch.from_numpy(good[:size].copy()), None, tensor.shape, (1,), (1,), (1,), 1)
+            convolve.convolve(x, torch.from_numpy(good[:size].copy()), None, tensor.shape, PADDED)
 
 
 @pytest.mark.skipif(not _core.has_sparse_convolution(), reason="this CPU has no sparse kernel")

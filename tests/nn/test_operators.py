@@ -11,9 +11,10 @@ from running_models import assert_near, compressed, floats, linear, mlp
 from torch import nn
 
 import deepcompression as dc
-from deepcompression.nn.operators import facts_of, header_of
+from deepcompression.nn.operators import facts_of, header_of, settings_of, spelled
+from deepcompression.packed import packing
+from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS, Header
-from deepcompression.packed.torch_reference import plain_operations
 
 
 class Convolutions(nn.Module):
@@ -183,11 +184,13 @@ def test_copies_and_pickles_of_every_kind(case, tmp_path):
     assert_equal(copy.deepcopy(small)(x), small(x))
 
 
-def test_plain_operations_compute_every_kind(case):
-    small, x, _ = case
-    expected = small(x)
-    with plain_operations():
-        assert_equal(small(x), expected)
+def test_every_kind_is_computed_from_the_form_of_other_devices(case, monkeypatch):
+    small, x, model = case
+    pack = packing.pack
+    monkeypatch.setattr(packing, "pack", lambda tensor, *others, form: pack(tensor, form="tile"))
+    other = dc.run(model)
+    assert {row.form for row in dc.explain(other).rows if row.packed} == {"tile"}
+    assert_equal(other(x), small(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -225,6 +228,13 @@ def test_a_state_may_be_assigned():
 def test_facts_are_the_header(form):
     header = Header(form, 5, 16, 3, 10, 1 << 40, 7, 3, 2, 1, 2.0**-100, -0.0)
     assert header_of(facts_of(header)) == header
+
+
+@pytest.mark.parametrize("padding", ["same", "valid", (0, 1)])
+def test_spelled_settings_are_the_settings(padding):
+    settings = ConvolutionSettings((1, 2), padding, (3, 1), 4)
+    assert settings_of(2, spelled(settings)) == settings
+    assert settings_of(2, ([5], [0], "", [1], 1)) == ConvolutionSettings((5, 5), (0, 0), (1, 1), 1)
 
 
 LOADING = """

@@ -8,12 +8,14 @@ import pytest
 import torch
 from running_models import assert_near, double, floats, linear
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 
 import deepcompression as dc
 from deepcompression.nn.packed_weight import PackedWeight, aligned
 from deepcompression.packed import packing
-from deepcompression.packed.torch_reference import plain_operations
+from deepcompression.tensors.from_torch import from_torch
+from deepcompression.tensors.tensor import CompressedTensor
 
 WEIGHT = "fc.weight"
 
@@ -39,20 +41,25 @@ def small(dense):
     return dc.run(dense)
 
 
+def as_tile(weight, dense):
+    """The weight in the form that other devices compute from."""
+    tensor = CompressedTensor.from_dense(from_torch(WEIGHT, dense.detach()))
+    packed = torch.from_numpy(packing.pack(tensor, form="tile"))
+    return PackedWeight(WEIGHT, packed, tuple(weight.shape), weight.dtype, weight.activations)
+
+
 SHAPES = [(80,), (1, 80), (7, 80), (2, 3, 80), (2, 1, 3, 80), (0, 80), (2, 0, 80)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("way", ["core", "tile"])
 @pytest.mark.parametrize("grad", [False, True])
-def test_any_leading_shape_gives_what_the_dense_layer_gives(dense, small, shape, plain, grad):
+def test_any_leading_shape_gives_what_the_dense_layer_gives(dense, small, shape, way, grad):
     x = floats(*shape)
+    if way == "tile":
+        small.fc.weight = as_tile(small.fc.weight, dense.fc.weight)
     with torch.set_grad_enabled(grad):
-        if plain:
-            with plain_operations():
-                found = small(x)
-        else:
-            found = small(x)
+        found = small(x)
     assert found.requires_grad == grad
     assert_near(found.detach(), double(dense)(x.double()).detach())
 
@@ -84,17 +91,15 @@ def test_inputs_need_not_be_contiguous(dense, small, change):
 
 @pytest.mark.parametrize("x", [float("inf"), float("-inf"), float("nan")])
 @pytest.mark.parametrize("activations", packing.ACTIVATIONS)
-@pytest.mark.parametrize("plain", [False, True])
-def test_infinities_and_nans_reach_the_output_as_through_a_dense_layer(dense, activations, x, plain):
+@pytest.mark.parametrize("way", ["core", "tile"])
+def test_infinities_and_nans_reach_the_output_as_through_a_dense_layer(dense, activations, x, way):
     small = dc.run(dense, activations=activations)
+    if way == "tile":
+        small.fc.weight = as_tile(small.fc.weight, dense.fc.weight)
     batch = floats(3, 80)
     batch[1, 5] = x
     with torch.no_grad():
-        if plain:
-            with plain_operations():
-                found = small(batch)
-        else:
-            found = small(batch)
+        found = small(batch)
         expected = dense(batch)
     assert torch.equal(found.isnan(), expected.isnan())
     assert torch.equal(found.isinf(), expected.isinf())
@@ -251,3 +256,26 @@ def test_vmap_and_dispatch_modes_see_what_is_computed(dense, small):
         assert_near(torch.func.vmap(small, in_dims=1, out_dims=1)(x.t()), expected.t())
     with torch.no_grad(), FlopCounterMode(display=False):
         assert_near(small(x), expected)
+
+
+def to_cuda(tensor):
+    """A tensor without memory that stands for one on a device that this machine may lack."""
+    return FakeTensor(FakeTensorMode(), tensor.to("meta"), torch.device("cuda", 0))
+
+
+def test_another_device_is_refused_with_the_remedy_and_changes_nothing(small):
+    x, before = floats(3, 80), small(floats(3, 80))
+    with pytest.raises(ValueError, match=r"fc\.weight is packed in the form \w+, .*cuda:0: call dc\.run on a model"):
+        small.fc.weight._apply(to_cuda)
+    assert small.fc.weight.device.type == "cpu"
+    assert torch.equal(small(x), before)
+
+
+def test_the_form_tile_goes_to_any_device(dense, small):
+    weight = as_tile(small.fc.weight, dense.fc.weight)
+    assert weight._apply(to_cuda).device.type == "cuda"
+
+
+def test_every_form_goes_to_the_device_meta(small):
+    shapes = small.to("meta")(torch.zeros(3, 80, device="meta"))
+    assert (shapes.device.type, shapes.shape) == ("meta", (3, 96))

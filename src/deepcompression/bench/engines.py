@@ -92,9 +92,11 @@ def _torch_tiles(weight: TileWeight, x: Floats, padding: Shape) -> Call:
     import torch
 
     from deepcompression.nn.convolve import convolve
+    from deepcompression.packed.convolution import ConvolutionSettings
 
-    packed, given, ones = torch.from_numpy(weight.packed), torch.from_numpy(x), (1,) * len(padding)
-    return lambda: convolve(given, packed, None, weight.shape, ones, padding, ones, 1)
+    packed, given = torch.from_numpy(weight.packed), torch.from_numpy(x)
+    settings = ConvolutionSettings.of(len(padding), padding=padding)
+    return lambda: convolve(given, packed, None, weight.shape, settings)
 
 
 def without_gradients() -> AbstractContextManager[object]:

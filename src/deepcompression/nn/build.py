@@ -14,7 +14,7 @@ from torch import nn
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.stand_in import StandIn
-from deepcompression.nn.weight_source import Source, rows_apart
+from deepcompression.nn.weight_source import WeightSource, rows_apart
 from deepcompression.nn.what_pays import Use, use_of, why_dense, why_large, why_small, why_unknown
 from deepcompression.packed import packing
 from deepcompression.recipe.targets import Target, targets_of
@@ -27,7 +27,7 @@ DENSE_REASONS = "dense_reasons"
 
 @dataclass(frozen=True)
 class Options:
-    """What `run` was asked for; patterns are globs of plain names."""
+    """The options of `run`; patterns are globs of plain names."""
 
     activations: str
     batch: int
@@ -37,14 +37,14 @@ class Options:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What becomes of a target: stand-ins by use, or dense for a reason; None for what is no weight."""
+    """A target's future: stand-ins by use, or dense for a reason, which is None for a tensor that is no weight."""
 
     target: Target
     stand_ins: dict[Use, StandIn]
     reason: str | None
 
 
-def assemble(model: nn.Module, source: Source, options: Options) -> nn.Module:
+def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Module:
     """Raises ValueError, naming the tensor, for what does not fit or has no memory."""
     targets = targets_of(model)
     _check_patterns(targets, options)
@@ -86,7 +86,7 @@ def _check_patterns(targets: list[Target], options: Options) -> None:
 
 
 def _check_memory(model: nn.Module, targets: list[Target]) -> None:
-    """What is in no file must be in the model."""
+    """Buffers that no file holds must have memory in the model."""
     known = {name for target in targets for name in target.names}
     for name, buffer in model.named_buffers():
         if buffer.is_meta and name not in known:
@@ -101,7 +101,7 @@ def _use(target: Target, module: nn.Module, local: str, options: Options) -> Use
     return "linear" if _matches(target, options.linear) else use_of(module, local)
 
 
-def _plan(target: Target, source: Source, options: Options) -> _Plan:
+def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
     if not target.floating or not target.trained or len(target.shape) < 2:
         return _Plan(target, {}, None)
     if _matches(target, options.dense):
@@ -138,19 +138,25 @@ def _plan(target: Target, source: Source, options: Options) -> _Plan:
 
 def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) -> StandIn:
     original = attach.original(target)
+    device = torch.device("cpu") if original.is_meta else original.device
+    # rows of a tile are decoded for float32 products, whatever is asked for
+    form, activations = ("tile", "float32") if is_decoded(use, device) else (None, options.activations)
 
     def packed(tensor: CompressedTensor) -> PackedWeight:
-        form = "tile" if use in ("convolution", "embedding") else None
-        array = torch.from_numpy(packing.pack(tensor, options.activations, options.batch, form=form))
-        device = "cpu" if original.is_meta else original.device
-        return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, options.activations)
+        array = torch.from_numpy(packing.pack(tensor, activations, options.batch, form=form))
+        return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, activations)
 
     if use == "projections":
         return PackedParts(target.name, [packed(part) for part in rows_apart(shared, 3)])
     return packed(shared)
 
 
-def _put_in_memo(memo: dict[int, Any], target: Target, source: Source, is_packed: bool) -> None:
+def is_decoded(use: Use, device: torch.device) -> bool:
+    """Whether rows are decoded (the form tile): for uses that take dense rows, and on devices without kernels."""
+    return use in ("convolution", "embedding") or device.type != "cpu"
+
+
+def _put_in_memo(memo: dict[int, Any], target: Target, source: WeightSource, is_packed: bool) -> None:
     original = attach.original(target)
     for part in attach.chain(target):
         memo[id(part)] = nn.Identity()

@@ -1,60 +1,137 @@
-"""The weights of a running model, packed and dense, as `explain` tells of them."""
+"""The explanation of a running model: for each weight its kernel, the reason, and the bytes held."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from rich.console import Console, ConsoleOptions
+from rich.table import Table
+from rich.text import Text
 
-from deepcompression.nn.build import DENSE_REASONS
-from deepcompression.nn.explanation import Kernel
-from deepcompression.nn.packed_weight import PackedParts, PackedWeight
-from deepcompression.nn.stand_in import StandIn
 from deepcompression.packed import packing
 
+if TYPE_CHECKING:
+    from torch.nn import Module
 
-def kernels_of(model: nn.Module) -> Iterator[Kernel]:
-    """By module, each weight once, with all its names."""
+    from deepcompression.nn.stand_in import StandIn
+
+_DENSE = "dense"
+_WIDTH = 160
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One weight. `names` has more than one for a tied weight; `form` is that of its packed bytes, or `dense`;
+    `arithmetic` and `instruction_set` are empty where torch computes.
+    """
+
+    names: tuple[str, ...]
+    module: str
+    shape: tuple[int, ...]
+    form: str
+    arithmetic: str
+    instruction_set: str
+    why: str
+    bytes: int
+    dense_bytes: int
+    density: float | None
+    centroids: int | None
+
+    @property
+    def packed(self) -> bool:
+        return self.form != _DENSE
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Prints as a table; `bytes` are held by all weights of the rows, `dense_bytes` what they would take dense."""
+
+    rows: tuple[Kernel, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(row.bytes for row in self.rows)
+
+    @property
+    def dense_bytes(self) -> int:
+        return sum(row.dense_bytes for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON can hold it."""
+        return {"rows": [asdict(row) for row in self.rows], "bytes": self.bytes, "dense_bytes": self.dense_bytes}
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        table = Table("weight", "module", "shape", "kernel", caption=f"{self.bytes:,} bytes of {self.dense_bytes:,}")
+        for heading in ("bytes", "dense bytes", "density", "centroids"):
+            table.add_column(heading, justify="right")
+        table.add_column("why")
+        for row in self.rows:
+            table.add_row(*_cells(row))
+        yield table
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        Console(file=text, width=_WIDTH).print(self)
+        return text.getvalue()
+
+
+def _cells(row: Kernel) -> Iterable[str | Text]:
+    # Texts, since a name such as a[b] is no markup
+    return (
+        Text(" = ".join(row.names)),
+        Text(row.module),
+        "x".join(map(str, row.shape)),
+        " ".join(part for part in (row.form, row.arithmetic, row.instruction_set) if part),
+        f"{row.bytes:,}",
+        f"{row.dense_bytes:,}",
+        "-" if row.density is None else f"{100 * row.density:.3g}%",
+        "-" if row.centroids is None else str(row.centroids),
+        Text(row.why),
+    )
+
+
+def explain(small: Module) -> Explanation:
+    """Every weight of two or more dimensions of a module that `run` made, or that has such parts.
+
+    Each weight is there once, with all its names.
+    """
+    from deepcompression.nn.build import DENSE_REASONS
+    from deepcompression.nn.stand_in import StandIn
+
     found: dict[int, Kernel] = {}
-    inside: set[int] = set()
-    for name, module in model.named_modules(remove_duplicate=False):
+
+    def add(key: int, path: str, local: str, kernel: Kernel) -> None:
+        name = f"{path}.{local}" if path else local
+        before = found.get(key, kernel)
+        found[key] = before if name in before.names else replace(before, names=(*before.names, name))
+
+    for path, module in small.named_modules(remove_duplicate=False):
         if isinstance(module, StandIn):
             continue
         for local, child in module.named_children():
-            if isinstance(child, StandIn) and id(child) not in inside:
-                _add(found, id(child), _joined(name, local), _packed(_kind(module), child))
+            if isinstance(child, StandIn):
+                add(id(child), path, local, _packed(_kind(module), child))
         reasons = module.__dict__.get(DENSE_REASONS, {})
         for local, parameter in module.named_parameters(recurse=False):
             if parameter.dim() >= 2 or local in reasons:
                 reason = reasons.get(local, "it was not given to dc.run")
                 size = parameter.numel() * parameter.element_size()
                 shape = tuple(parameter.shape)
-                kernel = Kernel((), _kind(module), shape, "dense", "", "", reason, size, size, None, None)
-                _add(found, id(parameter), _joined(name, local), kernel)
-    yield from found.values()
+                kernel = Kernel((), _kind(module), shape, _DENSE, "", "", reason, size, size, None, None)
+                add(id(parameter), path, local, kernel)
+    return Explanation(tuple(found.values()))
 
 
-def _kind(module: nn.Module) -> str:
+def _kind(module: Module) -> str:
     """The class as its author knows it."""
     return next(base.__name__ for base in type(module).__mro__ if not base.__module__.startswith("deepcompression."))
 
 
-def _joined(path: str, local: str) -> str:
-    return f"{path}.{local}" if path else local
-
-
-def _add(found: dict[int, Kernel], key: int, name: str, kernel: Kernel) -> None:
-    before = found.get(key)
-    names = (name,) if before is None else before.names
-    if name not in names:
-        names = (*names, name)
-    found[key] = replace(kernel if before is None else before, names=names)
-
-
 def _packed(module: str, stand_in: StandIn) -> Kernel:
-    parts = stand_in.chunk(len(stand_in._modules)) if isinstance(stand_in, PackedParts) else [stand_in]
-    weights = [part for part in parts if isinstance(part, PackedWeight)]
+    weights = stand_in.parts()
     first = weights[0]
     arithmetic = first.activations
     if first.header.grid_bits:

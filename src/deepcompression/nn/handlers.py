@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepcompression.nn.attention import attend
-
-Numbers = int | Sequence[int]
+from deepcompression.packed.convolution import ConvolutionSettings
+from deepcompression.packed.torch_reference import CONVOLUTIONS
 
 
 def remedy(layer: str) -> str:
@@ -38,26 +38,14 @@ def _linear(input: Any, weight: Any, bias: Any = None) -> Any:
     return _stand_in(F.linear, weight, input, bias).linear(input, bias)
 
 
-def _convolution(function: Callable[..., Any]) -> Callable[..., Any]:
-    def convolution(
-        input: Any,
-        weight: Any,
-        bias: Any = None,
-        stride: Numbers = 1,
-        padding: Numbers | str = 0,
-        dilation: Numbers = 1,
-        groups: int = 1,
-    ) -> Any:
-        edges = padding if isinstance(padding, str) else _several(padding)
-        return _stand_in(function, weight, input, bias).convolve(
-            input, bias, _several(stride), edges, _several(dilation), groups
-        )
+def _convolution(dimensions: int) -> Callable[..., Any]:
+    function = CONVOLUTIONS[dimensions]
+
+    def convolution(input: Any, weight: Any, bias: Any = None, *settings: Any, **named: Any) -> Any:
+        stand_in = _stand_in(function, weight, input, bias)
+        return stand_in.convolve(input, bias, ConvolutionSettings.of(dimensions, *settings, **named))
 
     return convolution
-
-
-def _several(numbers: Numbers) -> list[int]:
-    return [numbers] if isinstance(numbers, int) else list(numbers)
 
 
 def _embedding(
@@ -92,7 +80,7 @@ def _embedding_bag(
         refuse_function(F.embedding_bag, (input, weight), {})
     stand_in = _stand_in(F.embedding_bag, weight, input, offsets, per_sample_weights)
     flat = input.reshape(-1)
-    # its first row stands for what is left out
+    # its first row stands for the rows that are left out
     table = F.pad(stand_in.rows_of(flat), (0, 0, 1, 0))
     numbers = torch.arange(1, len(flat) + 1, device=flat.device, dtype=flat.dtype)
     if padding_idx is not None:
@@ -111,9 +99,7 @@ def _embedding_bag(
 
 HANDLERS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.linear: _linear,
-    F.conv1d: _convolution(F.conv1d),
-    F.conv2d: _convolution(F.conv2d),
-    F.conv3d: _convolution(F.conv3d),
+    **{function: _convolution(dimensions) for dimensions, function in CONVOLUTIONS.items()},
     F.embedding: _embedding,
     F.embedding_bag: _embedding_bag,
     F.multi_head_attention_forward: attend,

@@ -1,20 +1,21 @@
-"""Custom operators of torch: what torch.compile and torch.export see of packed weights. Importing this module registers
-them.
+"""Custom operators of torch, by which torch.compile and torch.export see packed weights.
+
+Importing this module registers them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, get_num_threads
 
 from deepcompression import _core
 from deepcompression.nn import convolve
 from deepcompression.packed import torch_reference
+from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS, Header
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -34,6 +35,18 @@ def header_of(facts: list[int]) -> Header:
     return Header(FORMS[form], code_bits, grid_bits, layout, *sizes, scale8, scale16)
 
 
+def spelled(settings: ConvolutionSettings) -> tuple[list[int], list[int], str, list[int], int]:
+    """Settings as the operator's schema has them: the padding as numbers, or as a mode."""
+    numbers, mode = ([], settings.padding) if isinstance(settings.padding, str) else (list(settings.padding), "")
+    return list(settings.stride), numbers, mode, list(settings.dilation), settings.groups
+
+
+def settings_of(dimensions: int, spelled: Sequence[Any]) -> ConvolutionSettings:
+    """The inverse of `spelled`."""
+    stride, padding, mode, dilation, groups = spelled
+    return ConvolutionSettings.of(dimensions, stride, mode or padding, dilation, groups)
+
+
 def refuse(layer: str) -> str:
     return (
         f"inference only: {layer} is computed from its packed form, which has no gradients; train the model that it "
@@ -41,11 +54,19 @@ def refuse(layer: str) -> str:
     )
 
 
+def other_device(layer: str, form: str, device: torch.device) -> str:
+    """The message for packed bytes that only the CPU computes from."""
+    return (
+        f"{layer} is packed in the form {form}, which only the CPU computes from; found the device {device}: "
+        f"call dc.run on a model that is on {device} already, which packs its weights in the form tile"
+    )
+
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _everywhere(operator: str) -> Callable[[_Function], _Function]:
-    """What is run, whatever the device."""
+    """Registers the operator's computation, for every device."""
 
     def register(function: _Function) -> _Function:
         torch.library.impl(operator, "CompositeExplicitAutograd")(function)
@@ -55,7 +76,7 @@ def _everywhere(operator: str) -> Callable[[_Function], _Function]:
 
 
 def _fake(operator: str) -> Callable[[_Function], _Function]:
-    """What a tensor of the result looks like, for compilers."""
+    """Registers the shape and dtype of the operator's result, for compilers."""
     return cast(Callable[[_Function], _Function], torch.library.register_fake(operator))
 
 
@@ -75,30 +96,42 @@ torch.library.define(
 torch.library.define("deepcompression::refuse_gradient", "(Tensor gradient, SymInt[] shape, str layer) -> Tensor")
 
 
+def product(packed: Tensor, x: Tensor, bias: Tensor | None, rows: int, int8: bool) -> Tensor:
+    """x (..., columns) -> (..., rows), by the core: all float32 and contiguous, on the CPU, and of shapes that fit."""
+    shape = x.shape
+    if len(shape) == 2:
+        # to unpack shapes takes as long as a small product
+        vectors = shape[0]
+        y = x.new_empty(vectors, rows)
+    else:
+        vectors = math.prod(shape[:-1])
+        y = x.new_empty(*shape[:-1], rows)
+    _core.multiply(
+        packed.data_ptr(),
+        packed.numel(),
+        x.data_ptr(),
+        vectors,
+        0 if bias is None else bias.data_ptr(),
+        y.data_ptr(),
+        int8,
+        get_num_threads(),
+    )
+    return y
+
+
 @_everywhere("deepcompression::linear")
 def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
     """x (..., columns) of one of FLOATS -> (..., rows) of its dtype; computed in float32."""
-    rows, columns = facts[4:6]
-    shape = (*x.shape[:-1], rows)
-    vectors = x.to(torch.float32).reshape(-1, columns) if columns else x.new_zeros((math.prod(shape[:-1]), 0)).float()
+    form, rows = FORMS[facts[0]], facts[4]
+    vectors = x.to(torch.float32)
     floats = None if bias is None else bias.to(torch.float32).contiguous()
-    if vectors.is_cpu and not torch_reference.forced():
-        vectors = vectors.contiguous()
-        y = vectors.new_empty(len(vectors), rows)
-        bias_at = 0 if floats is None else floats.data_ptr()
-        _core.multiply(
-            packed.data_ptr(),
-            packed.numel(),
-            vectors.data_ptr(),
-            len(vectors),
-            bias_at,
-            y.data_ptr(),
-            activations == "int8",
-            torch.get_num_threads(),
-        )
+    if form == "tile":
+        y = torch_reference.multiply(packed, header_of(facts), vectors, floats)
+    elif vectors.is_cpu:
+        y = product(packed, vectors.contiguous(), floats, rows, activations == "int8")
     else:
-        y = torch_reference.multiply(packed, header_of(facts), vectors, floats, activations)
-    return y.to(x.dtype).view(shape)
+        raise ValueError(other_device(layer, form, x.device))
+    return y.to(x.dtype)
 
 
 @_fake("deepcompression::linear")
@@ -108,56 +141,40 @@ def _linear_fake(
     return x.new_empty((*x.shape[:-1], facts[4]))
 
 
-@_everywhere("deepcompression::convolution")
 def convolution(
-    x: Tensor,
-    packed: Tensor,
-    bias: Tensor | None,
-    facts: list[int],
-    shape: list[int],
-    stride: list[int],
-    padding: list[int],
-    padding_mode: str,
-    dilation: list[int],
-    groups: int,
-    layer: str,
+    x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], shape: list[int], settings: ConvolutionSettings
 ) -> Tensor:
-    """x (batch, channels, ...) or (channels, ...) -> a result in its dtype; computed in float32. `padding_mode` is
-    "same" or "valid", or empty for numbers.
-    """
+    """x (batch, channels, ...) or (channels, ...) -> a result in its dtype; computed in float32."""
     numbers = x.to(torch.float32)
     floats = None if bias is None else bias.to(torch.float32)
-    settings = (floats, tuple(shape), stride, padding_mode or padding, dilation, groups)
-    if x.is_cpu and not torch_reference.forced():
-        y = convolve.convolve(numbers, packed, *settings)
+    if x.is_cpu:
+        y = convolve.convolve(numbers, packed, floats, shape, settings)
     else:
-        y = torch_reference.convolve(packed, header_of(facts), numbers, *settings)
+        y = torch_reference.convolve(packed, header_of(facts), numbers, floats, tuple(shape), settings)
     return y.to(x.dtype).contiguous()
+
+
+@_everywhere("deepcompression::convolution")
+def _convolution(
+    x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], shape: list[int], *spelled_and_layer: Any
+) -> Tensor:
+    return convolution(x, packed, bias, facts, shape, settings_of(len(shape) - 2, spelled_and_layer[:-1]))
 
 
 @_fake("deepcompression::convolution")
 def _convolution_fake(
-    x: Tensor,
-    packed: Tensor,
-    bias: Tensor | None,
-    facts: list[int],
-    shape: list[int],
-    stride: list[int],
-    padding: list[int],
-    padding_mode: str,
-    dilation: list[int],
-    groups: int,
-    layer: str,
+    x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], shape: list[int], *spelled_and_layer: Any
 ) -> Tensor:
-    function = (F.conv1d, F.conv2d, F.conv3d)[len(shape) - 3]
-    y = function(x, x.new_empty(shape), None, stride, padding_mode or padding, dilation, groups)
+    dimensions = len(shape) - 2
+    settings = settings_of(dimensions, spelled_and_layer[:-1])
+    y = torch_reference.CONVOLUTIONS[dimensions](x, x.new_empty(shape), None, *settings)
     return torch.empty_like(y, memory_format=torch.contiguous_format)
 
 
 @_everywhere("deepcompression::rows")
 def rows(indices: Tensor, packed: Tensor, facts: list[int], shape: list[int], dtype: torch.dtype, layer: str) -> Tensor:
     """Rows of an embedding by their numbers, of any shape: (*indices.shape, columns)."""
-    if indices.is_cpu and not torch_reference.forced():
+    if indices.is_cpu:
         return convolve.embed(indices, packed, shape).to(dtype)
     found = torch_reference.decode_rows(packed, header_of(facts), indices.reshape(-1).long())
     return found.view(*indices.shape, shape[1]).to(dtype)

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, float32, is_autocast_enabled, is_grad_enabled, nn, strided
+from torch._C import _get_tracing_state, _len_torch_dispatch_stack
+from torch._C._functorch import maybe_current_level
+from torch.compiler import is_compiling
 
 from deepcompression import _core
 from deepcompression.nn.handlers import remedy
@@ -17,27 +20,18 @@ from deepcompression.nn.operators import (
     convolution_operator,
     facts_of,
     linear_operator,
+    other_device,
+    product,
     refuse,
     rows,
     rows_operator,
+    spelled,
 )
 from deepcompression.nn.stand_in import StandIn
-from deepcompression.packed import torch_reference
+from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import Header, header
 
 _ALIGNMENT = 64
-
-# looked up once: a small layer takes a microsecond
-_float32, _strided, _CPU = torch.float32, torch.strided, torch.device("cpu")
-_empty, _multiply, _threads, _is_compiling = (
-    torch.empty,
-    _core.multiply,
-    torch.get_num_threads,
-    torch.compiler.is_compiling,
-)
-_autocast, _grad_enabled, _forced = torch.is_autocast_enabled, torch.is_grad_enabled, torch_reference.forced
-_dispatch_modes, _tracing = torch._C._len_torch_dispatch_stack, torch._C._get_tracing_state
-_functorch_level = torch._C._functorch.maybe_current_level
 
 
 def aligned(packed: Tensor) -> Tensor:
@@ -45,6 +39,19 @@ def aligned(packed: Tensor) -> Tensor:
     if packed.device.type == "cpu" and packed.data_ptr() % _ALIGNMENT:
         return packed.clone()
     return packed
+
+
+def nothing_watches(x: Tensor) -> bool:
+    """Whether x is an ordinary tensor of the CPU, and no compiler, mode or transform follows the computation."""
+    return (
+        not is_compiling()
+        and type(x) is Tensor
+        and x.is_cpu
+        and not is_autocast_enabled("cpu")
+        and not _len_torch_dispatch_stack()
+        and not _get_tracing_state()
+        and maybe_current_level() is None
+    )
 
 
 class PackedWeight(StandIn):
@@ -73,69 +80,56 @@ class PackedWeight(StandIn):
             found = _checked(packed, self.shape)
         except ValueError as error:
             raise ValueError(f"{self.layer}: {error}") from None
+        self._hold(packed, found)
+
+    def _hold(self, packed: Tensor, header: Header) -> None:
+        """Takes bytes with this header. Raises ValueError for a device that cannot compute from them."""
+        form, device = header.form, packed.device
+        if form != "tile" and device.type not in ("cpu", "meta"):
+            raise ValueError(other_device(self.layer, form, device))
         self._buffers["packed"] = aligned(packed)
-        self.header, self.facts = found, facts_of(found)
-        self.rows, self.columns, self.int8 = found.rows, found.columns, self.activations == "int8"
-        self.multiplies = found.form != "tile"
+        self.header, self.facts = header, facts_of(header)
+        self.rows, self.columns, self.int8 = header.rows, header.columns, self.activations == "int8"
+        self.on_core = form != "tile" and device.type == "cpu"
+
+    def parts(self) -> list[PackedWeight]:
+        return [self]
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
-        # A small layer takes less time than torch's dispatcher would: where nothing but the numbers is wanted, the core
-        # is called at once.
-        if (
-            not _is_compiling()
-            and type(x) is Tensor
-            and x.dtype is _float32
-            and x.is_cpu
-            and x.layout is _strided
-            and self.multiplies
-            and x.is_contiguous()
-            and (bias is None or (bias.dtype is _float32 and bias.is_cpu and bias.is_contiguous()))
-            and not (_autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level() or _forced())
-        ):
-            shape, rows, packed = x.shape, self.rows, cast(Tensor, self._buffers["packed"])
-            dimensions = len(shape)
-            if dimensions and shape[-1] == self.columns and packed.is_cpu and (bias is None or len(bias) == rows):
-                if dimensions == 2:
-                    vectors = shape[0]
-                    y = _empty(vectors, rows, dtype=_float32, device=_CPU)
-                else:
-                    vectors = math.prod(shape[:-1])
-                    y = _empty(*shape[:-1], rows, dtype=_float32, device=_CPU)
-                _multiply(
-                    packed.data_ptr(),
-                    packed.numel(),
-                    x.data_ptr(),
-                    vectors,
-                    0 if bias is None else bias.data_ptr(),
-                    y.data_ptr(),
-                    self.int8,
-                    _threads(),
-                )
-                if (x.requires_grad or (bias is not None and bias.requires_grad)) and _grad_enabled():
-                    return _inference_only(y, self.layer, x, bias)
-                return y
+        # torch's dispatcher would take longer than a small layer does
+        if nothing_watches(x) and self._fits_core(x, bias):
+            packed: Any = self._buffers["packed"]
+            y = product(packed, x, bias, self.rows, self.int8)
+            if is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
+                return _inference_only(y, self.layer, x, bias)
+            return y
         self._check(x, bias)
         return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
 
-    def convolve(
-        self,
-        x: Tensor,
-        bias: Tensor | None,
-        stride: list[int],
-        padding: list[int] | str,
-        dilation: list[int],
-        groups: int,
-    ) -> Tensor:
+    def _fits_core(self, x: Tensor, bias: Tensor | None) -> bool:
+        """Whether the core's kernels take these as they are."""
+        shape = x.shape
+        return (
+            self.on_core
+            and x.dtype is float32
+            and x.layout is strided
+            and x.is_contiguous()
+            and len(shape) > 0
+            and shape[-1] == self.columns
+            and (bias is None or (bias.dtype is float32 and bias.is_cpu and bias.is_contiguous()))
+            and (bias is None or bias.shape == (self.rows,))
+        )
+
+    def convolve(self, x: Tensor, bias: Tensor | None, settings: ConvolutionSettings) -> Tensor:
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
         self._check_form("tile")
         self._check_input(x, bias)
-        edges, mode = ([], padding) if isinstance(padding, str) else (padding, "")
-        settings = (stride, edges, mode, dilation, groups, self.layer)
         wants = x.requires_grad or (bias is not None and bias.requires_grad)
-        if self._directly(x) and not (wants and torch.is_grad_enabled()):
-            return convolution(x, self.packed, bias, self.facts, list(self.shape), *settings)
-        return _as_autocast(convolution_operator(x, self.packed, bias, self.facts, self.shape, *settings))
+        given = (x, self.packed, bias, self.facts, list(self.shape))
+        if nothing_watches(x) and not (wants and torch.is_grad_enabled()):
+            return convolution(*given, settings)
+        return _as_autocast(convolution_operator(*given, *spelled(settings), self.layer))
 
     def rows_of(self, indices: Tensor) -> Tensor:
         """Rows by their numbers, int32 or int64 of any shape: (*indices.shape, columns)."""
@@ -148,13 +142,7 @@ class PackedWeight(StandIn):
                 f"{self.layer}: indices are on {indices.device}, the packed weight on {self.packed.device}"
             )
         settings = (indices, self.packed, self.facts, list(self.shape), self.dtype, self.layer)
-        return rows(*settings) if self._directly(indices) else cast(Tensor, rows_operator(*settings))
-
-    def _directly(self, x: Tensor) -> bool:
-        """Whether no dispatcher is needed: the ordinary tensors of an ordinary call."""
-        if _is_compiling() or type(x) is not Tensor:
-            return False
-        return not (_autocast("cpu") or _dispatch_modes() or _tracing() or _functorch_level())
+        return rows(*settings) if nothing_watches(indices) else cast(Tensor, rows_operator(*settings))
 
     def _check_form(self, form: str) -> None:
         if self.header.form != form:
@@ -162,8 +150,6 @@ class PackedWeight(StandIn):
 
     def _check(self, x: Tensor, bias: Tensor | None) -> None:
         """Raises TypeError or ValueError, naming the layer, for what does not fit a product."""
-        if self.header.form == "tile":
-            raise TypeError(f"{self.layer} is packed in the form tile, which does not multiply: {remedy(self.layer)}")
         self._check_input(x, bias)
         if x.dim() < 1 or x.shape[-1] != self.columns:
             raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
@@ -189,13 +175,15 @@ class PackedWeight(StandIn):
         super()._apply(fn, recurse)
         # Module.type converts all buffers, whatever they are
         after = self.packed if self.packed.dtype == torch.uint8 else before.to(self.packed.device)
-        self._buffers["packed"] = aligned(after)
+        # these stay if the device is refused
+        self._buffers["packed"] = before
+        self._hold(after, self.header)
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # torch gives this method no types
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._buffers["packed"] = aligned(self.packed)
+        self._hold(self.packed, self.header)
 
     def _load_from_state_dict(
         self,
@@ -242,15 +230,18 @@ class PackedParts(StandIn):
         for number, part in enumerate(parts):
             self.add_module(str(number), part)
 
+    def parts(self) -> list[PackedWeight]:
+        return [cast(PackedWeight, part) for part in self.children()]
+
     def chunk(self, count: int) -> list[PackedWeight]:
         """The parts; raises ValueError for another number of them."""
-        parts = [cast(PackedWeight, part) for part in self.children()]
+        parts = self.parts()
         if count != len(parts):
             raise ValueError(f"{self.layer} is packed in {len(parts)} parts; asked for {count}")
         return parts
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        parts = self.chunk(len(self._modules))
+        parts = self.parts()
         biases = [None] * len(parts) if bias is None else torch.split(bias, [part.shape[0] for part in parts])
         return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
 
@@ -259,8 +250,9 @@ class PackedLinear(nn.Linear):
     """A linear layer with a packed weight, as `F.linear` would compute it, but sooner."""
 
     def forward(self, input: Tensor) -> Tensor:
-        weight, bias = self._modules["weight"], self._parameters["bias"]
-        return cast(PackedWeight, weight).linear(input, bias)
+        weight: Any = self._modules["weight"]
+        y: Tensor = weight.linear(input, self._parameters["bias"])
+        return y
 
 
 def _checked(packed: Tensor, shape: torch.Size) -> Header:

@@ -16,7 +16,7 @@ State = tuple[Tensor, ...]
 
 
 class _PackedRecurrent(nn.RNNBase):
-    """What the three kinds share. The parameters keep their names: each is packed or dense."""
+    """The common part of the three kinds. The parameters keep their names: each is packed or dense."""
 
     def forget_flat_weights(self) -> None:
         """torch's own kernels want all weights dense, side by side: there is no such list any more."""

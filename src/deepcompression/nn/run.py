@@ -1,4 +1,4 @@
-"""Running from the compressed form: a model that computes from codebooks, codes and positions, and what of it does."""
+"""Running from the compressed form: a model that computes from codebooks, codes and bitmaps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.file.reader import DczFile
-from deepcompression.nn.explanation import Explanation
 from deepcompression.packed.packing import check_activations
 from deepcompression.recipe.targets import unwrapped
 
@@ -64,10 +63,3 @@ def run(
             return assemble(model, ModelSource(), options)
         with DczFile(path, limit_bytes) as file:
             return assemble(model, FileSource(file, model), options)
-
-
-def explain(small: Module) -> Explanation:
-    """Every weight of two or more dimensions of a module that `run` made, or that has such parts."""
-    from deepcompression.nn.explain import kernels_of
-
-    return Explanation(tuple(kernels_of(small)))

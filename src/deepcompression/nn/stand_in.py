@@ -1,19 +1,23 @@
-"""What stands in for a parameter, so that the unchanged forward of its module computes from something else."""
+"""A stand-in for a parameter: the unchanged forward of its module computes from something else."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from deepcompression.nn.handlers import HANDLERS, refuse_function, remedy
 
+if TYPE_CHECKING:
+    from deepcompression.nn.packed_weight import PackedWeight
+
 
 class StandIn(nn.Module):
-    """What stands in for a parameter: has the attributes that code asks of weights, and takes part in torch functions.
+    """A stand-in for a parameter, with the attributes that code asks of weights; it takes part in torch functions.
 
     layer  the plain name of the parameter, for messages
     shape  of the dense weight; `dtype` is what it would have
@@ -36,6 +40,10 @@ class StandIn(nn.Module):
         self.dtype = dtype
         self.why = ""
         self.counts_dense = True
+
+    @abstractmethod
+    def parts(self) -> list[PackedWeight]:
+        """The packed weights that stand in together."""
 
     @property
     def device(self) -> torch.device:

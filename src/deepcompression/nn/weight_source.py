@@ -21,7 +21,7 @@ from deepcompression.training.model_tensors import check_fit
 from deepcompression.training.parametrizations import Codebook
 
 
-class Source(Protocol):
+class WeightSource(Protocol):
     """shared(target): None for a tensor that is not shared. dense(target): None for one that the model has already."""
 
     def shared(self, target: Target) -> CompressedTensor | None: ...

@@ -1,4 +1,4 @@
-"""What modules do with their weights, as far as it is known, and which weights it pays to compute packed."""
+"""The known uses of weights by modules, and the weights that it pays to compute packed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MOST_DENSITY = {"portable": 0.25, "avx2": 0.3, "neon": 0.3, "avx512": 1.0}
 MOST_DENSITY_OF_MANY = {"portable": 0.2, "avx2": 0.2, "neon": 0.2, "avx512": 0.5}
 MANY = 12
 
-_CONVOLUTIONS: tuple[type[Any], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_WITH_FORWARD = (nn.Linear, nn.MultiheadAttention, *_CONVOLUTIONS, nn.Embedding, nn.EmbeddingBag)
+_CONVOLUTION_MODULES: tuple[type[Any], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_WITH_FORWARD = (nn.Linear, nn.MultiheadAttention, *_CONVOLUTION_MODULES, nn.Embedding, nn.EmbeddingBag)
 _PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
@@ -33,7 +33,7 @@ def plain_class(module: nn.Module) -> type[Any]:
 
 
 def use_of(module: nn.Module, local: str) -> Use | None:
-    """None for a module, or a parameter, of which it is not known."""
+    """The use of a parameter; None where it is not known."""
     kind = plain_class(module)
     if isinstance(module, nn.Linear):
         return "linear" if local == "weight" and kind.forward is nn.Linear.forward else None
@@ -41,7 +41,7 @@ def use_of(module: nn.Module, local: str) -> Use | None:
         if kind.forward is not nn.MultiheadAttention.forward:
             return None
         return "projections" if local == "in_proj_weight" else "linear" if local in _PROJECTIONS else None
-    for known in _CONVOLUTIONS:
+    for known in _CONVOLUTION_MODULES:
         if isinstance(module, known):
             own = (kind.forward, kind._conv_forward)
             return "convolution" if local == "weight" and own == (known.forward, known._conv_forward) else None
@@ -56,7 +56,7 @@ def use_of(module: nn.Module, local: str) -> Use | None:
 
 
 def why_unknown(module: nn.Module, local: str) -> str:
-    """Why a parameter stays dense whose use is not known."""
+    """The reason why a parameter stays dense whose use is not known."""
     base: Any = next((known for known in _WITH_FORWARD if isinstance(module, known)), None)
     kind = plain_class(module)
     if getattr(module, "max_norm", None) is not None:

@@ -11,11 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from deepcompression.packed.convolution import Numbers, Piece, each, pieces
 from deepcompression.runtime.layers import Layer, Plain, Step
-from deepcompression.runtime.weights import DenseWeight, Floats, Shape, Source, Weight
-
-# An int stands for the same along every axis.
-Extent = int | tuple[int, ...]
+from deepcompression.runtime.weights import DenseWeight, FileTensors, Floats, Shape, Weight
 
 # Of one block of columns (im2col), and of weights decoded at a time: what fits the last cache, and the one before it.
 COLUMN_BYTES = 8 << 20
@@ -52,14 +50,6 @@ class Windows(NamedTuple):
         return tuple(counts)
 
 
-def _each(value: Extent, dimensions: int, what: str, least: int) -> Shape:
-    """One number an axis. Raises ValueError for another count or a number below `least`."""
-    whole = (value,) * dimensions if isinstance(value, int) else tuple(value)
-    if len(whole) != dimensions or not all(isinstance(n, int) and n >= least for n in whole):
-        raise ValueError(f"{what} is an integer from {least} on, or {dimensions} of them; found {value!r}")
-    return whole
-
-
 def _check_images(given: Shape, dimensions: int, channels: int | None) -> None:
     if len(given) != dimensions + 2 or (channels is not None and given[1] != channels):
         axes = ", ".join(["count", "channels" if channels is None else str(channels), *"dhw"[3 - dimensions :]])
@@ -83,26 +73,26 @@ class Conv(Layer):
     """
 
     name: str
-    stride: Extent = 1
-    padding: Extent = 0
-    dilation: Extent = 1
+    stride: Numbers = 1
+    padding: Numbers = 0
+    dilation: Numbers = 1
     groups: int = 1
     dimensions: ClassVar[int] = 0
     __str__ = Layer.__str__
 
     def __post_init__(self) -> None:
         for what, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            _each(getattr(self, what), self.dimensions, f"{self}: {what}", least)
+            each(f"{self}: {what}", getattr(self, what), self.dimensions, least)
         if self.groups < 1:
             raise ValueError(f"{self}: groups is an integer from 1 on; found {self.groups}")
 
-    def bind(self, source: Source) -> Step:
-        weight = source.filters(f"{self.name}.weight", self.dimensions)
-        return BoundConv(weight, source.vector_or_none(f"{self.name}.bias", weight.shape[0]), self)
+    def bind(self, tensors: FileTensors) -> Step:
+        weight = tensors.filters(f"{self.name}.weight", self.dimensions)
+        return BoundConv(weight, tensors.vector_or_none(f"{self.name}.bias", weight.shape[0]), self)
 
     def windows(self, kernel: Shape) -> Windows:
-        each = (_each(getattr(self, what), self.dimensions, what, 0) for what in ("stride", "padding", "dilation"))
-        return Windows(kernel, *each)
+        given = (("stride", self.stride), ("padding", self.padding), ("dilation", self.dilation))
+        return Windows(kernel, *(each(what, value, self.dimensions, 0) for what, value in given))
 
 
 class Conv1d(Conv):
@@ -160,41 +150,29 @@ class BoundConv(Step):
         columns_of_group = math.prod(self.weight.shape[1:])
         places = view.shape[0] * math.prod(view.shape[2 : 2 + dimensions])
         columns = np.ascontiguousarray(of_groups.transpose(order)).reshape(self.groups, columns_of_group, places)
-        rows_of_group = self.weight.shape[0] // self.groups
-        scratch = np.empty(self._tile_rows() * columns_of_group, np.float32)
-        for group, groups, row, rows in self._tiles(rows_of_group):
-            first, count = group * rows_of_group + row, groups * rows
-            tile = self.weight.rows(first, count, scratch).reshape(groups, rows, columns_of_group)
+        tiles = list(self._tiles())
+        scratch = np.empty(max((tile.rows for tile in tiles), default=0) * columns_of_group, np.float32)
+        for first, count, group, groups in tiles:
+            tile = self.weight.rows(first, count, scratch).reshape(groups, count // groups, columns_of_group)
             values = np.matmul(tile, columns[group : group + groups]).reshape(count, places)
             if self.bias is not None:
                 values += self.bias[first : first + count, None]
             out = values.reshape(count, view.shape[0], *view.shape[2 : 2 + dimensions])
             y[:, first : first + count] = out.swapaxes(0, 1)
 
-    def _tile_rows(self) -> int:
-        rows = self.weight.shape[0]
-        if isinstance(self.weight, DenseWeight):
-            return rows
-        return min(rows, max(1, TILE_BYTES // max(1, 4 * math.prod(self.weight.shape[1:]))))
-
-    def _tiles(self, rows_of_group: int) -> Iterator[tuple[int, int, int, int]]:
-        """The first group, the number of groups, the first row in them, the number of rows in each: several whole
-        groups, or some rows of one.
-        """
-        tile_rows = self._tile_rows()
-        groups = max(1, tile_rows // max(1, rows_of_group))
-        for group in range(0, self.groups, groups):
-            for row in range(0, rows_of_group, tile_rows):
-                yield group, min(groups, self.groups - group), row, min(tile_rows, rows_of_group - row)
+    def _tiles(self) -> Iterator[Piece]:
+        """Rows that are multiplied together: all of a dense weight, and as many as fit the cache of others."""
+        shape = self.weight.shape
+        return pieces(shape, self.groups, math.prod(shape) if isinstance(self.weight, DenseWeight) else TILE_BYTES // 4)
 
 
 @dataclass(frozen=True)
 class _Pool(Plain):
     """A pool over windows; without a stride they lie side by side."""
 
-    kernel_size: Extent
-    stride: Extent | None = None
-    padding: Extent = 0
+    kernel_size: Numbers
+    stride: Numbers | None = None
+    padding: Numbers = 0
     ceil_mode: bool = False
     dimensions: ClassVar[int] = 2
     __str__ = Layer.__str__
@@ -207,9 +185,9 @@ class _Pool(Plain):
             )
 
     def _windows(self) -> Windows:
-        kernel = _each(self.kernel_size, self.dimensions, f"{self}: kernel_size", 1)
-        stride = kernel if self.stride is None else _each(self.stride, self.dimensions, f"{self}: stride", 1)
-        padding = _each(self.padding, self.dimensions, f"{self}: padding", 0)
+        kernel = each(f"{self}: kernel_size", self.kernel_size, self.dimensions, 1)
+        stride = kernel if self.stride is None else each(f"{self}: stride", self.stride, self.dimensions, 1)
+        padding = each(f"{self}: padding", self.padding, self.dimensions, 0)
         return Windows(kernel, stride, padding, (1,) * self.dimensions)
 
     def shape(self, given: Shape) -> Shape:
@@ -266,17 +244,17 @@ class AvgPool2d(_Pool):
 class AdaptiveAvgPool2d(Plain):
     """The means of `output_size` parts of the image along each axis, as equal as can be."""
 
-    output_size: Extent
+    output_size: Numbers
     __str__ = Layer.__str__
 
     def __post_init__(self) -> None:
-        _each(self.output_size, 2, f"{self}: output_size", 1)
+        each(f"{self}: output_size", self.output_size, 2, 1)
 
     def shape(self, given: Shape) -> Shape:
         _check_images(given, 2, None)
         if not all(given[2:]):
             raise ValueError(f"expected images with elements, found an input of shape {list(given)}")
-        return (*given[:2], *_each(self.output_size, 2, "output_size", 1))
+        return (*given[:2], *each("output_size", self.output_size, 2, 1))
 
     def __call__(self, x: Floats) -> Floats:
         y = np.empty(self.shape(x.shape), np.float32)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from deepcompression.runtime.weights import Floats, Shape, Source, Weight
+from deepcompression.runtime.weights import FileTensors, Floats, Shape, Weight
 
 
 class Step(ABC):
@@ -34,12 +34,12 @@ class Step(ABC):
 
 
 class Layer(ABC):
-    """What a layer is, by the names of its tensors and the arguments of torch's module of the same name."""
+    """A layer, by the names of its tensors and the arguments of torch's module of the same name."""
 
     name: str
 
     @abstractmethod
-    def bind(self, source: Source) -> Step:
+    def bind(self, tensors: FileTensors) -> Step:
         """The layer with its weights from a file. Raises ValueError or TypeError for tensors that do not fit."""
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Layer(ABC):
 class Plain(Layer, Step):
     """A layer without weights, which is its own step."""
 
-    def bind(self, source: Source) -> Step:
+    def bind(self, tensors: FileTensors) -> Step:
         return self
 
 
@@ -130,9 +130,9 @@ class Linear(Layer):
     name: str
     __str__ = Layer.__str__
 
-    def bind(self, source: Source) -> Step:
-        weight = source.matrix(f"{self.name}.weight")
-        return BoundLinear(weight, source.vector_or_none(f"{self.name}.bias", weight.shape[0]))
+    def bind(self, tensors: FileTensors) -> Step:
+        weight = tensors.matrix(f"{self.name}.weight")
+        return BoundLinear(weight, tensors.vector_or_none(f"{self.name}.bias", weight.shape[0]))
 
 
 class BoundLinear(Step):
@@ -165,13 +165,13 @@ class BatchNorm(Layer):
     unused: ClassVar[tuple[str, ...]] = ("num_batches_tracked",)
     __str__ = Layer.__str__
 
-    def bind(self, source: Source) -> Step:
-        channels = source.length(f"{self.name}.running_mean")
-        mean = source.vector(f"{self.name}.running_mean", channels).astype(np.float64)
-        variance = source.vector(f"{self.name}.running_var", channels).astype(np.float64)
-        weight = source.vector_or_none(f"{self.name}.weight", channels)
-        bias = source.vector_or_none(f"{self.name}.bias", channels)
-        source.taken.update(f"{self.name}.{name}" for name in self.unused)
+    def bind(self, tensors: FileTensors) -> Step:
+        channels = tensors.length(f"{self.name}.running_mean")
+        mean = tensors.vector(f"{self.name}.running_mean", channels).astype(np.float64)
+        variance = tensors.vector(f"{self.name}.running_var", channels).astype(np.float64)
+        weight = tensors.vector_or_none(f"{self.name}.weight", channels)
+        bias = tensors.vector_or_none(f"{self.name}.bias", channels)
+        tensors.taken.update(f"{self.name}.{name}" for name in self.unused)
         factor = (1 if weight is None else weight) / np.sqrt(variance + self.eps)
         return BoundBatchNorm(factor, (0 if bias is None else bias) - mean * factor)
 

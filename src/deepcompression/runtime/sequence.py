@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
+from deepcompression.common.messages import aligned, listed
 from deepcompression.file.reader import DczFile
 from deepcompression.packed import packing
 from deepcompression.runtime.layers import Layer, Step
-from deepcompression.runtime.weights import Floats, Shape, Source
+from deepcompression.runtime.weights import FileTensors, Floats, Shape
 
 
 class LayerFacts(NamedTuple):
@@ -70,20 +71,19 @@ class Sequence:
         names: list[str] = []
         steps: list[Step] = []
         with DczFile(path, limit_bytes) as file:
-            source = Source(file, activations, batch, threads)
+            tensors = FileTensors(file, activations, batch, threads)
             for number, layer in enumerate(layers, 1):
                 if not isinstance(layer, Layer):
                     raise TypeError(f"layer {number} is no layer of deepcompression.runtime, but {layer!r}")
                 names.append(str(layer))
                 try:
-                    steps.append(layer.bind(source))
+                    steps.append(layer.bind(tensors))
                 except FormatError:
                     raise
                 except (ValueError, TypeError) as error:
                     raise type(error)(f"{file.path}: layer {number} ({layer}): {error}") from None
-            if strict and (left := source.left()):
-                shown = ", ".join(left[:8]) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
-                raise ValueError(f"{file.path}: no layer takes {shown}; with strict=False they are left out")
+            if strict and (left := tensors.left()):
+                raise ValueError(f"{file.path}: no layer takes {listed(left)}; with strict=False they are left out")
         net = cls(names, steps)
         if input_shape is not None:
             net.shape((1, *input_shape))
@@ -126,7 +126,7 @@ class Sequence:
         return sum(weights.values()) + others
 
     def facts(self) -> list[LayerFacts]:
-        """What each layer holds and which kernel computes it."""
+        """For each layer the memory it holds and the kernel that computes it."""
         found = []
         for name, step in zip(self._names, self._steps, strict=True):
             weight = step.weight
@@ -146,10 +146,7 @@ class Sequence:
             shape = "" if fact.shape is None else "x".join(map(str, fact.shape))
             numbers = (f"{fact.held_bytes:,}", f"{fact.dense_bytes:,}") if fact.held_bytes else ("", "")
             rows.append((fact.layer, shape, fact.kernel, *numbers))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        return aligned(rows)
 
     def __repr__(self) -> str:
         return f"Sequence({', '.join(self._names)}; {self.held_bytes:,} bytes held)"

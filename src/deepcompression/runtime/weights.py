@@ -72,7 +72,7 @@ class DenseWeight:
 
 
 @dataclass(frozen=True)
-class PackedWeight:
+class MatrixWeight:
     """Shared weights in a form that products are computed from."""
 
     shape: Shape
@@ -101,7 +101,7 @@ class PackedWeight:
 
 @dataclass(frozen=True)
 class TileWeight:
-    """Shared weights of which a few rows at a time are decoded, into what fits a cache."""
+    """Shared weights whose rows are decoded a few at a time, into a buffer that fits a cache."""
 
     shape: Shape
     packed: packing.Packed
@@ -127,15 +127,15 @@ class TileWeight:
 
 def matrix_weight(tensor: CompressedTensor, activations: str, batch: int, threads: int) -> Weight:
     """In the form that products with about `batch` vectors are fastest from."""
-    return PackedWeight(tensor.shape, packing.pack(tensor, activations, batch), activations, threads)
+    return MatrixWeight(tensor.shape, packing.pack(tensor, activations, batch), activations, threads)
 
 
 def tile_weight(tensor: CompressedTensor, threads: int) -> Weight:
-    """In the form of which rows are decoded."""
+    """In the form that rows are decoded from."""
     return TileWeight(tensor.shape, packing.pack(tensor, form="tile"), threads)
 
 
-class Source:
+class FileTensors:
     """An open file that layers take their tensors from, each by its name, checked.
 
     taken  the names that were asked for
