@@ -1,4 +1,4 @@
-// Centroids as strictly ascending integers <-> the arithmetic coder. docs/format.md, "Mixed".
+// Centroids as strictly ascending integers <-> the arithmetic coder. docs/format.md, "Centroids".
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ class CodebookCoder {
   CodebookCoder(Coder& coder, unsigned width)
       : coder_(coder), width_(width), last_(static_cast<int>(width) + 8), before_(last_) {}
 
-  // Fills `codebook` if the coder decodes.
+  // Fills `codebook` if the coder decodes, and leaves it as it is if the coder encodes.
   void run(std::span<std::uint64_t> codebook) {
     for (std::size_t i = 0; i < codebook.size(); ++i) {
       if (i == 0) {
@@ -40,10 +40,8 @@ class CodebookCoder {
         continue;
       }
       const std::uint64_t step = code_step(codebook[i] - codebook[i - 1]);
-      if constexpr (Coder::kDecodes) {
-        if (step > (~std::uint64_t{0} >> (64 - width_)) - codebook[i - 1]) throw FormatError("the codebook overflows");
-        codebook[i] = codebook[i - 1] + step;
-      }
+      if (step > (~std::uint64_t{0} >> (64 - width_)) - codebook[i - 1]) throw FormatError("the codebook overflows");
+      codebook[i] = codebook[i - 1] + step;
     }
   }
 

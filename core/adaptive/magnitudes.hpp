@@ -1,4 +1,4 @@
-// Magnitudes of codes as paths in binary trees of counters. docs/format.md, "Codes".
+// Magnitudes of codes as paths in binary trees of counters. docs/format.md, "Codes". Included by model.cpp alone.
 #pragma once
 
 #include <algorithm>
@@ -9,10 +9,15 @@
 #include <vector>
 
 #include "adaptive/mixer.hpp"
+#include "adaptive/neighbours.hpp"
 
 namespace dcz {
+namespace {
 
 inline constexpr unsigned kMaxBits = 8;
+
+// "At depths 0 to 4": what is around says nothing of lower bits.
+inline constexpr unsigned kMixedBits = 5;
 
 // "The fewest bits that hold all magnitudes" of a kind that has so many.
 inline unsigned magnitude_bits(unsigned size) {
@@ -46,4 +51,72 @@ inline std::vector<Counter> magnitude_trees(std::size_t contexts, unsigned level
   return nodes;
 }
 
+// Of the negative centroids (kind 0) and of the others (kind 1).
+class Magnitudes {
+ public:
+  Magnitudes(const Grid& grid, std::uint64_t survivors, const std::array<unsigned, 2>& sizes)
+      : kernel_(grid.kernel),
+        bits_{magnitude_bits(sizes[0]), magnitude_bits(sizes[1])},
+        // what is almost full has more codes to pay for, and low bits gain least
+        mixed_bits_(survivors > grid.size / 2 ? 2 : kMixedBits),
+        kernel_size_(grid.row / grid.kernel, kFirstSize),
+        by_place_(magnitude_trees(grid.kernel, kMixedBits, sizes)),
+        by_mean_(magnitude_trees(kLevels, kMixedBits, sizes)),
+        by_pull_(magnitude_trees(kSignedLevels, kMixedBits, sizes)),
+        deep_(magnitude_trees(1, kMaxBits, sizes)),
+        mixer_(kMixedBits, percent(33), 8) {}
+
+  void begin_row() { row_size_ = all_size_; }
+
+  // The magnitude: `magnitude` if the coder encodes. "From the highest bit down."
+  template <class Coder>
+  unsigned code(Coder& coder, unsigned magnitude, bool positive, Place at, const Around& a) {
+    const int sign = 2 * positive - 1;
+    const auto mean = static_cast<unsigned>((row_size_ + kernel_size_[at.in_row / kernel_]) >> 7);
+    const auto tree = [&](std::vector<Counter>& trees, std::size_t context) {
+      return trees.data() + ((2 * context + positive) << kMixedBits);
+    };
+    Counter* const place = tree(by_place_, at.in_kernel);
+    Counter* const by_mean = tree(by_mean_, std::min<unsigned>(mean, kLevels - 1));
+    Counter* const by_pull = tree(by_pull_, signed_level(sign * a.pull()));
+    Counter* const deep = deep_.data() + (std::size_t{positive} << kMaxBits);
+    Counter* const middle = kernel_ == 1 ? deep : by_pull;
+    const unsigned bits = bits_[positive];
+    unsigned node = 1, depth = 0;
+    for (; depth < std::min(bits, mixed_bits_); ++depth) {
+      const bool bit = magnitude >> (bits - 1 - depth) & 1;
+      node = 2 * node + mixer_.code(coder, bit, depth, {place + node, by_mean + node, by_pull + node}, kSlow<3>);
+    }
+    for (; depth < bits; ++depth) {
+      Counter& counter = (depth < kMixedBits ? middle : deep)[node];
+      node = 2 * node + code_alone(coder, magnitude >> (bits - 1 - depth) & 1, counter, kCountLimit);
+    }
+    return node - (1u << bits);
+  }
+
+  // 1 to 127, the largest magnitude of either kind alike.
+  int size_of(unsigned magnitude, bool positive) const {
+    return std::max(1, static_cast<int>((magnitude + 1) * 127 >> bits_[positive]));
+  }
+
+  void learn(int size, Place at) {
+    int& kernel_size = kernel_size_[at.in_row / kernel_];
+    row_size_ += (16 * size - row_size_) >> 5;
+    all_size_ += (16 * size - all_size_) >> 7;
+    kernel_size += (16 * size - kernel_size) >> 4;
+  }
+
+ private:
+  static constexpr int kFirstSize = 24 * 16;
+
+  std::size_t kernel_;
+  std::array<unsigned, 2> bits_;
+  unsigned mixed_bits_;
+  int row_size_ = 0, all_size_ = kFirstSize;  // means of sizes, in 16ths
+  std::vector<int> kernel_size_;
+  std::vector<Counter> by_place_, by_mean_, by_pull_, deep_;
+  Mixer<3> mixer_;
+};
+
+}  // namespace
 }  // namespace dcz

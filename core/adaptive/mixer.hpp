@@ -82,6 +82,9 @@ inline constexpr auto kSlow = [] {
   return limits;
 }();
 
+// Of a mixer's weight.
+constexpr std::int32_t percent(int weight) { return 65536 * weight / 100; }
+
 // One weighted sum of N stretched probabilities for each context; the weights, in 65536ths, follow the error.
 template <std::size_t N>
 class Mixer {

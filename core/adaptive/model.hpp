@@ -1,4 +1,4 @@
-// Codebook, positions and codes of a pruned tensor in one arithmetic-coded string: the coder `mixed` of docs/format.md.
+// Codebook, mask and codes of a pruned tensor in one arithmetic-coded string. docs/format.md, "Adaptive".
 #pragma once
 
 #include <cstddef>
@@ -8,11 +8,11 @@
 
 namespace dcz {
 
-// What both sides know of a tensor beforehand.
+// Known of a tensor to encoder and decoder.
 struct AdaptiveTensor {
   std::span<const std::uint64_t> shape;
   std::uint64_t survivors;
-  unsigned centroids;  // at most 256; 0: only the positions are coded
+  unsigned centroids;  // at most 256; 0: only the mask is coded
   unsigned width;      // bits of a centroid, 8 to 64
 };
 

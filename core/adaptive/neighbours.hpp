@@ -1,4 +1,4 @@
-// Where a weight stands in its tensor, and what the weights around it are summed up to. docs/format.md, "mixed".
+// Where a weight stands in its tensor, and a summary of the weights around it. docs/format.md, "Neighbourhood".
 #pragma once
 
 #include <algorithm>
@@ -35,6 +35,13 @@ struct Grid {
       line = last;
     }
   }
+
+  bool matrix() const { return kernel == 1; }
+};
+
+// A weight's number in its row, in its kernel, and in the kernel's line.
+struct Place {
+  std::size_t in_row = 0, in_kernel = 0, in_line = 0;
 };
 
 inline constexpr int kLevels = 14, kSignedLevels = 2 * kLevels - 1;
@@ -81,22 +88,22 @@ struct Around {
   unsigned strengths() const { return five(west) + 5 * five(north) + 25 * five(west2) + 125 * three(northwest); }
 };
 
-// Of the weight at `here`, place k of its kernel and x of its line; `above` is that of the previous row.
-inline Around around_in_kernel(const Grid& grid, const std::int8_t* here, const std::int8_t* above, std::size_t k,
-                               std::size_t x) {
+// Of the weight at `here`; `above` is the same place in the previous row. Two zeros lie before each row.
+inline Around around(const Grid& grid, const std::int8_t* here, const std::int8_t* above, Place at) {
+  if (grid.matrix()) return {here[-1], here[-2], above[0], 0, above[-1]};
   const auto line = static_cast<std::ptrdiff_t>(grid.line);
-  Around around;
-  if (x > 0) around.west = here[-1];
-  if (x > 1) around.west2 = here[-2];
+  Around found;
+  if (at.in_line > 0) found.west = here[-1];
+  if (at.in_line > 1) found.west2 = here[-2];
   if (grid.line == grid.kernel) {
-    around.north = above[0];
-    around.northwest = above[-1];
-    return around;
+    found.north = above[0];
+    found.northwest = above[-1];
+    return found;
   }
-  if (k >= grid.line) around.north = here[-line];
-  if (k >= 2 * grid.line) around.north2 = here[-2 * line];
-  if (k >= grid.line && x > 0) around.northwest = here[-line - 1];
-  return around;
+  if (at.in_kernel >= grid.line) found.north = here[-line];
+  if (at.in_kernel >= 2 * grid.line) found.north2 = here[-2 * line];
+  if (at.in_kernel >= grid.line && at.in_line > 0) found.northwest = here[-line - 1];
+  return found;
 }
 
 }  // namespace dcz

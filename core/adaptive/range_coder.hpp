@@ -1,4 +1,5 @@
-// A range coder for binary decisions whose probabilities are given in 65536ths.
+// A range coder for binary decisions whose probabilities are given in 65536ths. Encoder and decoder have the same call:
+// one returns the bit that it is given, the other the bit that it finds.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +12,6 @@ namespace dcz {
 
 class RangeEncoder {
  public:
-  static constexpr bool kDecodes = false;
-
   // `p` is the probability of a one, from 1 to 65535.
   bool code(bool bit, std::uint32_t p) {
     const std::uint64_t ones = (range_ >> 16) * p;
@@ -60,8 +59,6 @@ class RangeEncoder {
 // Behind the end of its bytes it reads zeros: whoever reads checks `exact()` at the end.
 class RangeDecoder {
  public:
-  static constexpr bool kDecodes = true;
-
   explicit RangeDecoder(std::span<const std::uint8_t> bytes) : bytes_(bytes) {
     take_word();
     take_word();

@@ -184,11 +184,7 @@ std::tuple<Out<std::uint8_t>, std::uint64_t, std::size_t> decode_mask(const Data
 Out<std::int64_t> positions_of(const In<std::uint8_t>& bitmap, std::uint64_t size) {
   const dcz::Bitmap mask = unlocked([&] { return dcz::Bitmap(view(bitmap), size); });
   Result<std::int64_t> positions(unlocked([&] { return mask.count(); }));
-  unlocked([&] {
-    std::int64_t* next = positions.span().data();
-    mask.each([&](std::uint64_t i) { *next++ = static_cast<std::int64_t>(i); });
-    return 0;
-  });
+  unlocked([&] { dcz::put_positions(mask, positions.span()); });
   return positions.release();
 }
 

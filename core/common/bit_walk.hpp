@@ -27,16 +27,15 @@ static inline std::uint64_t word_at(std::span<const std::uint8_t> bitmap, std::u
   return word;
 }
 
-// Calls use(word, i) for the bits from `begin` to `end` - 1, up to 64 of them at once: bit i is the word's lowest, and
-// the word is 0 above the last.
+// Calls use(word, i) for the bits from `begin` to `end` - 1, 64 at once: bit i, a multiple of 8, is the word's lowest.
+// Bits before `begin` and from `end` on are 0.
 template <typename Use>
 void each_word(std::span<const std::uint8_t> bitmap, std::uint64_t begin, std::uint64_t end, const Use& use) {
-  for (std::uint64_t i = begin; i < end;) {
-    const std::uint64_t here = std::min<std::uint64_t>(64 - i % 8, end - i);
-    std::uint64_t word = word_at(bitmap, i / 8) >> (i % 8);
-    if (here < 64) word &= (std::uint64_t{1} << here) - 1;
+  for (std::uint64_t i = begin - begin % 8; i < end; i += 64) {
+    std::uint64_t word = word_at(bitmap, i / 8);
+    if (i < begin) word &= ~std::uint64_t{0} << (begin - i);
+    if (end - i < 64) word &= (std::uint64_t{1} << (end - i)) - 1;
     use(word, i);
-    i += here;
   }
 }
 

@@ -24,10 +24,23 @@ std::vector<std::uint8_t> Bitmap::release() {
   return std::move(bytes_);
 }
 
+std::uint64_t Bitmap::count() const {
+  std::uint64_t ones = 0;
+  for (std::size_t i = 0; i < size_bytes(size_); i += 8) ones += count_ones(load_le64(bytes_.data() + i));
+  return ones;
+}
+
+std::uint64_t Bitmap::count(std::uint64_t begin, std::uint64_t end) const { return count_bits(bytes(), begin, end); }
+
 void Bitmap::complement() {
   const std::size_t size = size_bytes(size_);
   for (std::size_t i = 0; i < size; ++i) bytes_[i] = static_cast<std::uint8_t>(~bytes_[i]);
   if (size_ % 8 > 0) bytes_[size - 1] &= static_cast<std::uint8_t>((1u << (size_ % 8)) - 1);
+}
+
+void put_positions(const Bitmap& bitmap, std::span<std::int64_t> positions) {
+  std::int64_t* next = positions.data();
+  bitmap.each([&](std::uint64_t i) { *next++ = static_cast<std::int64_t>(i); });
 }
 
 Bitmap bitmap_of(std::span<const std::int64_t> positions, std::uint64_t size) {

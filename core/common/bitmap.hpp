@@ -31,8 +31,8 @@ class Bitmap {
   // 57 bits from bit i on, the first one lowest; zeros behind the last.
   std::uint64_t window(std::uint64_t i) const { return load_le64(bytes_.data() + i / 8) >> (i % 8); }
 
-  std::uint64_t count() const { return count(0, size_); }
-  std::uint64_t count(std::uint64_t begin, std::uint64_t end) const { return count_bits(bytes(), begin, end); }
+  std::uint64_t count() const;
+  std::uint64_t count(std::uint64_t begin, std::uint64_t end) const;
 
   void complement();
 
@@ -51,6 +51,9 @@ class Bitmap {
   std::uint64_t size_;
   std::vector<std::uint8_t> bytes_;
 };
+
+// The set bits of a bitmap, ascending: as many `positions` as it has of them.
+void put_positions(const Bitmap& bitmap, std::span<std::int64_t> positions);
 
 // The bitmap of strictly ascending positions below `size`; throws std::invalid_argument for others.
 Bitmap bitmap_of(std::span<const std::int64_t> positions, std::uint64_t size);

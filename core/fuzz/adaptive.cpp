@@ -1,4 +1,4 @@
-// Fuzzes the decoder of codebooks, positions and codes that are coded by mixed contexts.
+// Fuzzes the adaptive decoder of codebooks, masks and codes.
 #include "adaptive/model.hpp"
 #include "common/bitmap.hpp"
 #include "fuzz/fuzz.hpp"

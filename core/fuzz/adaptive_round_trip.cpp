@@ -1,4 +1,4 @@
-// Fuzzes the encoder by mixed contexts: any centroids, positions and codes come back.
+// Fuzzes the adaptive encoder: any centroids, masks and codes come back.
 #include "adaptive/model.hpp"
 #include "common/bitmap.hpp"
 #include "fuzz/fuzz.hpp"
@@ -16,11 +16,11 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::vector<std::uint64_t> codebook(centroids);
   for (std::size_t i = 0; i < centroids; ++i) {
     // 256 steps of at most 1/256 of the range
-    codebook[i] = (i > 0 ? codebook[i - 1] : 0) + 1 + mixed(i + density) % ((1ull << (width - 8)) - 1);
+    codebook[i] = (i > 0 ? codebook[i - 1] : 0) + 1 + scattered(i + density) % ((1ull << (width - 8)) - 1);
   }
   dcz::Bitmap bitmap(elements);
   for (std::uint64_t i = 0; i < elements; ++i) {
-    if (mixed(i) % 256 < density) bitmap.set(i);
+    if (scattered(i) % 256 < density) bitmap.set(i);
   }
   std::vector<std::uint8_t> codes;
   if (centroids > 0) codes = spread(input.rest(), bitmap.count());

@@ -68,7 +68,7 @@ bool refused(const Decode& decode) {
 }
 
 // A number for each i that looks like chance.
-inline std::uint64_t mixed(std::uint64_t i) {
+inline std::uint64_t scattered(std::uint64_t i) {
   i = (i + 1) * 0x9e3779b97f4a7c15u;
   i = (i ^ i >> 30) * 0xbf58476d1ce4e5b9u;
   return i ^ i >> 27;
@@ -78,7 +78,7 @@ inline std::uint64_t mixed(std::uint64_t i) {
 inline std::vector<std::uint8_t> spread(Bytes bytes, std::size_t count) {
   std::vector<std::uint8_t> symbols(bytes.empty() ? 0 : count);
   for (std::size_t i = 0; i < symbols.size(); ++i) {
-    symbols[i] = count <= bytes.size() ? bytes[i] : bytes[mixed(i) % bytes.size()];
+    symbols[i] = count <= bytes.size() ? bytes[i] : bytes[scattered(i) % bytes.size()];
   }
   return symbols;
 }

@@ -10,8 +10,8 @@ namespace {
 dcz::Bitmap bitmap_from(Bytes bytes, std::uint64_t size, std::uint64_t stretch) {
   dcz::Bitmap mask(size);
   for (std::uint64_t i = 0; i < size && !bytes.empty(); ++i) {
-    const bool survives =
-        stretch == 0 ? bytes[i / 8 % bytes.size()] >> (i % 8) & 1 : mixed(i) % 256 < bytes[i / stretch % bytes.size()];
+    const bool survives = stretch == 0 ? bytes[i / 8 % bytes.size()] >> (i % 8) & 1
+                                       : scattered(i) % 256 < bytes[i / stretch % bytes.size()];
     if (survives) mask.set(i);
   }
   return mask;

@@ -28,7 +28,7 @@ bool refused_as_an_argument(const Use& use) {
 // What looks like chance; as `kind` says with an infinity, or an outlier, or all of it 0.
 std::vector<float> vectors_of(std::size_t count, std::uint64_t kind) {
   std::vector<float> x(count);
-  for (std::size_t i = 0; i < count; ++i) x[i] = kind == 3 ? 0 : static_cast<float>(mixed(i) >> 40) - 0x1p23f;
+  for (std::size_t i = 0; i < count; ++i) x[i] = kind == 3 ? 0 : static_cast<float>(scattered(i) >> 40) - 0x1p23f;
   if (kind == 1 && count > 0) x[count / 2] = std::numeric_limits<float>::infinity();
   if (kind == 2 && count > 0) x[count / 2] = 1e30f;
   return x;

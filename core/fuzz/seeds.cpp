@@ -41,7 +41,7 @@ void write(const std::string& target, const std::vector<std::uint64_t>& numbers,
 Vector symbols_of(std::size_t count, unsigned alphabet, unsigned steep) {
   Vector symbols(count);
   for (std::size_t i = 0; i < count; ++i) {
-    const std::uint64_t chance = mixed(i);
+    const std::uint64_t chance = scattered(i);
     unsigned symbol = 0;
     while (symbol + 1 < alphabet && chance >> (symbol % 60) % 61 & 1 && symbol < steep) ++symbol;
     symbols[i] = static_cast<std::uint8_t>(symbol < steep ? symbol : chance % alphabet);
@@ -135,7 +135,7 @@ void masks() {
       };
       dcz::Bitmap mask(size);
       for (std::uint64_t i = 0; i < size; ++i) {
-        if (mixed(kind == 6 ? i / 9 % 5 * 9 + i % 9 : i) % 256 < density(i)) mask.set(i);
+        if (scattered(kind == 6 ? i / 9 % 5 * 9 + i % 9 : i) % 256 < density(i)) mask.set(i);
       }
       std::vector<std::uint64_t> numbers{shape.size()};
       numbers.insert(numbers.end(), shape.begin(), shape.end());
@@ -188,11 +188,11 @@ void adaptive() {
         const std::uint64_t size = dcz::extent(shape);
         dcz::Bitmap bitmap(size);
         for (std::uint64_t i = 0; i < size; ++i) {
-          if (mixed(i) % 256 < density) bitmap.set(i);
+          if (scattered(i) % 256 < density) bitmap.set(i);
         }
         const Vector codes = symbols_of(centroids > 0 ? bitmap.count() : 0, std::max(centroids, 1u), 5);
         std::vector<std::uint64_t> codebook(centroids);
-        for (std::size_t i = 0; i < centroids; ++i) codebook[i] = (i << 23) + mixed(i) % (1u << 22);
+        for (std::size_t i = 0; i < centroids; ++i) codebook[i] = (i << 23) + scattered(i) % (1u << 22);
         std::vector<std::uint64_t> numbers{shape.size()};
         numbers.insert(numbers.end(), shape.begin(), shape.end());
         auto known = numbers;
@@ -211,7 +211,7 @@ void packed() {
     for (const unsigned centroids : {3u, 20u, 200u}) {
       dcz::Bitmap bitmap(rows * columns);
       for (std::uint64_t i = 0; i < bitmap.size(); ++i) {
-        if (mixed(i) % 256 < 40) bitmap.set(i);
+        if (scattered(i) % 256 < 40) bitmap.set(i);
       }
       const Vector codes = symbols_of(bitmap.count(), centroids, 5);
       std::vector<float> codebook(centroids);

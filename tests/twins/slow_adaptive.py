@@ -41,7 +41,7 @@ class RangeDecoder:
 
     def finish(self) -> None:
         if len(self.data) > self.at or self.data[-1:] == b"\0":
-            raise ValueError("the positions and codes end elsewhere than their bytes")
+            raise ValueError("the mask and codes end elsewhere than their bytes")
 
 
 class Counter:

@@ -1,7 +1,6 @@
 // The form `tile` with ordinary registers: compiled for plain CPUs and for those with AVX2 and BMI2.
 #pragma once
 
-#include <algorithm>
 #include <cstring>
 
 #include "common/bit_walk.hpp"
@@ -14,15 +13,17 @@ template <bool kNibbles>
 inline void decode_row_scalar(const TileView& view, std::size_t row, float* out) {
   const std::size_t columns = view.header.columns, survivors = view.header.survivors;
   std::size_t code = view.starts[row];
+  std::memset(out, 0, columns * sizeof(float));
   each_word({view.bitmap + row * view.row_bytes, view.row_bytes}, 0, columns,
             [&](std::uint64_t word, std::uint64_t at) {
-              std::memset(out + at, 0, std::min<std::size_t>(64, columns - at) * sizeof(float));
               if (code > survivors) code = survivors;
+              std::size_t next = code;
               each_bit_of(word, at, [&](std::uint64_t column) {
-                const unsigned number = kNibbles ? view.codes[code / 2] >> (4 * (code % 2)) & 15 : view.codes[code];
+                const unsigned number = kNibbles ? view.codes[next / 2] >> (4 * (next % 2)) & 15 : view.codes[next];
                 out[column] = view.codebook[number & ((1u << view.header.code_bits) - 1)];
-                ++code;
+                ++next;
               });
+              code = next;
             });
 }
 
