@@ -11,14 +11,14 @@ from deepcompression.tensors.tensor import CompressedTensor
 
 # The form by how many vectors are multiplied at once, for 100 survivors a row and 16 centroids.
 CHOSEN = {
-    ("portable", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
+    ("portable", "float32"): {1: "factored", 3: "factored", 4: "panel", 1000: "panel"},
     ("portable", "int8"): {1: "factored", 2: "factored", 4: "factored", 5: "panel", 1000: "panel"},
     ("avx2", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
     ("avx2", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
     ("avx512", "float32"): {1: "window", 11: "window", 12: "panel", 1000: "panel"},
     ("avx512", "int8"): {1: "window", 47: "window", 48: "quad", 1000: "quad"},
-    ("neon", "float32"): {1: "window", 2: "panel", 1000: "panel"},
-    ("neon", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
+    ("neon", "float32"): {1: "factored", 2: "window", 8: "window", 9: "panel", 1000: "panel"},
+    ("neon", "int8"): {1: "window", 15: "window", 16: "panel", 1000: "panel"},
 }
 
 
@@ -38,7 +38,7 @@ def choice(
     weights = _core.Matrix(2, columns, bits, codes, codebook)
     digits = _core.Digits(grid_bits, 1, np.ones(len(codebook), np.int16))
     way = (activations, 1, instruction_set)
-    return packing.form_for(weights, *way), packing.layout_for(weights, digits, *way)
+    return packing.form_for(weights, digits, *way), packing.layout_for(weights, digits, *way)
 
 
 @pytest.mark.parametrize(("instruction_set", "activations"), CHOSEN)
@@ -53,6 +53,12 @@ def test_factored_pays_where_rows_have_the_same_centroid_often(instruction_set):
     assert choice(instruction_set, survivors=24, centroids=17)[0] == "window"
     assert choice(instruction_set, survivors=24, columns=8196)[0] == "window"
     assert choice(instruction_set, survivors=48, columns=8196)[0] == "factored"
+
+
+@pytest.mark.parametrize("grid_bits", [8, 16])
+def test_factored_does_not_pay_on_neon_where_codebooks_lie_on_a_grid(grid_bits):
+    assert choice("neon")[0] == "factored"
+    assert choice("neon", grid_bits=grid_bits) == ("window", "by_row")
 
 
 def test_layouts_for_one_vector_pay_where_their_sums_are_few():
