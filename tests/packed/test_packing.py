@@ -11,7 +11,7 @@ from deepcompression.tensors.tensor import CompressedTensor
 
 # The form by how many vectors are multiplied at once, for 100 survivors a row and 16 centroids.
 CHOSEN = {
-    ("portable", "float32"): {1: "factored", 3: "factored", 4: "panel", 1000: "panel"},
+    ("portable", "float32"): {1: "factored", 4: "factored", 5: "panel", 1000: "panel"},
     ("portable", "int8"): {1: "factored", 2: "factored", 4: "factored", 5: "panel", 1000: "panel"},
     ("avx2", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
     ("avx2", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
