@@ -80,7 +80,7 @@ def test_bfloat16_is_rounded_to_nearest_even(value, bits):
     assert narrow(np.array([value], np.float32), "BF16")[0] == bits
 
 
-def test_booleans_are_told_by_any_bit():
+def test_any_bit_makes_a_boolean_true():
     assert DenseTensor("BOOL", np.array([0, 1, 2, 255], np.uint8)).numpy().tolist() == [False, True, True, True]
 
 
@@ -209,7 +209,7 @@ def test_a_tensor_of_257_values_is_not_shared():
     assert CompressedTensor.from_dense(DenseTensor("F32", late)) is None
 
 
-def test_what_is_no_weight_is_not_shared():
+def test_a_tensor_of_integers_is_not_shared():
     assert CompressedTensor.from_dense(dense("I32", (4,))) is None
 
 
