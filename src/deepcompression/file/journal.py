@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -47,7 +48,7 @@ class Journal:
         self.folder = folder
         self.finished: dict[str, Finished] = {}
         self._lock = threading.Lock()
-        self._number = 0
+        self._numbers = count()
         head = json.dumps(dict(fingerprint)).encode() + b"\n"
         if folder.exists():
             self._read(head, resume)
@@ -79,7 +80,7 @@ class Journal:
         for file in self.folder.iterdir():
             if file.name not in known | {_JOURNAL}:
                 file.unlink()
-        self._number = 1 + max((int(name) for name in known), default=-1)
+        self._numbers = count(1 + max((int(name) for name in known), default=-1))
 
     def _is_whole(self, finished: Finished) -> bool:
         """False for a payload that is missing or damaged, as after a power failure."""
@@ -105,9 +106,7 @@ class Journal:
 
     def new_path(self) -> Path:
         """The path of the next payload."""
-        with self._lock:
-            number, self._number = self._number, self._number + 1
-        return self.folder / str(number)
+        return self.folder / str(next(self._numbers))
 
     def add(self, finished: Finished) -> None:
         with self._lock, named_if_full(self.folder / _JOURNAL):

@@ -78,12 +78,7 @@ class CompressedTensor:
     dtype: str
 
     def __init__(
-        self,
-        shape: Shape,
-        positions: NDArray[np.int64],
-        codebook: Array,
-        codes: NDArray[np.uint8],
-        dtype: str = "F32",
+        self, shape: Shape, positions: NDArray[np.int64], codebook: Array, codes: NDArray[np.uint8], dtype: str = "F32"
     ) -> None:
         """From `positions`: int64 (survivors,), strictly ascending indices of the survivors in the flat C-order tensor.
 
