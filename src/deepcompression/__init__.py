@@ -6,8 +6,8 @@ small safe file.
       run <-- packed weights <-- bitmap, codes <--decode-- .dcz file <--encode-- CompressedTensor <------+
                                                     load <--+
 
-`import deepcompression`, reading files and the whole command line work without torch; functions that take a model
-import it when called.
+`import deepcompression`, reading files and the whole command line work without torch. Functions that take a model
+import torch when they are called.
 """
 
 from deepcompression.calibration.calibrate import calibrate

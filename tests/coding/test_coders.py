@@ -46,7 +46,7 @@ def test_every_tensor_comes_back_from_every_coder_that_can_hold_it(name, coder):
 
 
 def may_be_deflated(tensor, profile):
-    """What is no weight; in the smallest files also weights that are dense."""
+    """Tensors of other dtypes than weights; in the smallest files also dense weights."""
     if profile == "paper":
         return False
     is_dense = isinstance(tensor, DenseTensor) and np.count_nonzero(tensor.elements) > tensor.elements.size / 2
@@ -54,7 +54,7 @@ def may_be_deflated(tensor, profile):
 
 
 def candidates(tensor, profile):
-    """The coders that may be chosen, the first of equals first."""
+    """The coders that may be chosen, in the order that decides ties."""
     small = np.prod(tensor.shape) <= 2**16
     deflate = ("deflate",) if may_be_deflated(tensor, profile) else ()
     names = dict.fromkeys(("raw", *PROFILES[profile], *deflate, *(PROFILES["paper"] if small else ())))
@@ -142,7 +142,7 @@ def test_a_lone_survivor_needs_as_many_fillers_as_its_distance_says(position, co
     assert account.fillers == position // 4
 
 
-def test_a_demanded_width_costs_what_it_costs():
+def test_a_demanded_width_is_used_even_if_it_costs_more():
     tensor = shared(100_000, list(range(0, 100_000, 1000)), 4)
     sizes = [len(encode(tensor, "huffman", bits)[1]) for bits in GAP_BITS]
     assert sizes[0] > min(sizes)
@@ -251,7 +251,7 @@ def test_the_account_of_the_coder_fast_is_the_one_made_by_hand():
     tensor = CompressedTensor((8,), np.arange(8), np.array([1, 2], "<f4"), (np.arange(8) % 2).astype(np.uint8))
     _, payload = encode(tensor, "fast")
     assert decode("fast", Cursor(payload), "F32", (8,))[1] == Account(
-        # kind; layout and kind of a mask that all survive; k - 1, then 32, 7 and 23 bits
+        # kind; layout and kind of a mask of all; k - 1, then 32, 7 and 23 bits
         # layout, number of symbols, two tokens, length, eight bits
         {"fields": 1, "mask": 2, "codebook": 1 + 8, "codes": 1 + 2 + 1 + 1},
         entries=8,

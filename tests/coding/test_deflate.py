@@ -1,4 +1,4 @@
-"""The coder deflate: who may use it, and streams that lie about their length."""
+"""The coder deflate: the profiles that use it, and streams of a wrong length."""
 
 import tracemalloc
 import zlib
@@ -13,7 +13,7 @@ from deepcompression.tensors import slices
 from deepcompression.tensors.dtypes import STORAGE
 from deepcompression.tensors.tensor import DenseTensor
 
-# packed 4-bit weights with their most frequent values repeated: what int4 checkpoints hold
+# packed 4-bit weights with their most frequent values repeated: as in int4 checkpoints
 PACKED = DenseTensor("U8", np.tile((numbers(5000) % 16 * 16 + 8).astype(np.uint8), 20).reshape(100, 1000))
 
 
@@ -43,7 +43,7 @@ def test_tensors_of_many_slices_come_back(dtype, monkeypatch):
 
 
 @pytest.mark.parametrize(("profile", "coder"), [("fast", "deflate"), ("small", "deflate"), ("paper", "raw")])
-def test_what_repeats_and_is_no_weight_is_deflated_but_for_the_profile_paper(profile, coder):
+def test_integers_that_repeat_are_deflated_except_by_the_profile_paper(profile, coder):
     assert encode(PACKED, profile=profile)[0] == coder
 
 

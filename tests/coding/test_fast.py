@@ -1,4 +1,4 @@
-"""The coder fast: malformed payloads are refused, with what is wrong and where, before memory is used for them."""
+"""The coder fast refuses malformed payloads before it uses memory for them. Each error says what and where."""
 
 import time
 
@@ -10,7 +10,7 @@ from deepcompression.common.binary import Cursor, FormatError
 
 
 def test_symbols_without_bytes_are_refused_before_their_memory_is_touched():
-    # a dense tensor of 2^28 bytes, whose symbols take a bit at least in every layout but the one for a lone symbol
+    # a dense tensor of 2^28 bytes: each symbol takes a bit at least, except in the layout of a lone symbol
     for block in (b"\1\0", b"\2" + handmade.TWO + b"\1\2", b"\3" + handmade.TWO + b"\0\1\1\2"):
         start = time.process_time()
         with pytest.raises(FormatError):

@@ -12,7 +12,7 @@ def positions_of(*steps):
 
 
 def total_bytes(positions, bits, filler_bytes):
-    """The whole payload's bytes by writing it."""
+    """Bytes of the whole payload, which is written for it."""
     plan = plan_positions(positions, bits, lambda fillers: fillers * filler_bytes)
     written, filler = write_positions(positions, plan)
     return len(written) + int(filler.sum()) * filler_bytes

@@ -48,7 +48,7 @@ def test_a_text_longer_than_what_is_left_is_refused():
         Cursor(varint(1_000_000)[:3] + b"ab", base=-2).text("name")
 
 
-def test_what_is_left_over_is_refused():
+def test_bytes_left_over_are_refused():
     cursor = Cursor(b"abc", base=7)
     cursor.u8("byte")
     with pytest.raises(FormatError, match="2 bytes are left over behind the end at offset 8"):

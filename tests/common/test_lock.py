@@ -1,4 +1,4 @@
-"""The lock of a file that is written: no two jobs at once, and none that a dead process keeps."""
+"""The lock of a file that is written: one job at a time, and none after its process has ended."""
 
 import errno
 import fcntl
@@ -35,7 +35,7 @@ def test_a_second_job_is_refused_until_the_first_has_ended(tmp_path):
     WriteLock(path).release()
 
 
-def test_another_process_holds_it_and_lets_go_of_it_when_it_is_killed(tmp_path):
+def test_the_lock_of_another_process_ends_when_it_is_killed(tmp_path):
     path = tmp_path / "m.dcz"
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -57,7 +57,7 @@ def test_a_longer_number_of_a_dead_process_leaves_nothing_behind(tmp_path):
         WriteLock(tmp_path / "m.dcz")
 
 
-def test_of_many_threads_one_at_a_time_has_it(tmp_path):
+def test_one_thread_at_a_time_has_the_lock(tmp_path):
     path, inside, most, wins = tmp_path / "m.dcz", [], [], []
 
     def work():

@@ -1,4 +1,4 @@
-"""Attacks on a reader that docs/format.md names, as far as no other test repels them; and that each has its test."""
+"""Attacks of docs/format.md that no other test repels. Every attack of that page names an existing test."""
 
 import ast
 import os
@@ -78,7 +78,7 @@ def test_the_limit_counts_what_the_index_claims_whatever_the_coder(coder, dtype,
         DczFile(path, claimed - 1)
 
 
-# of a tensor without elements: fast has a mask of no layout, of which no bit is set; small no survivors and no mask;
+# payloads without elements: fast has a mask without a layout and without a bit set; small no survivors and no mask;
 # deflate an empty stream
 EMPTY = {"raw": b"", "sparse": b"\0", "huffman": b"\0", "fast": b"\0\0\0", "small": b"\0\0\0", "deflate": b"\3\0"}
 
@@ -217,7 +217,7 @@ def never():
     ],
     ids=["crash", "loop", "sleep", "slow", "memory", "exception"],
 )
-def test_what_a_spoilt_file_must_not_do_is_noticed(story, words, monkeypatch):
+def test_forbidden_outcomes_of_a_spoilt_file_are_noticed(story, words, monkeypatch):
     monkeypatch.setattr(mutate, "HANG_SECONDS", 2)
     monkeypatch.setattr(mutate, "SECONDS", 0.01)
     monkeypatch.setattr(mutate, "outcome", lambda case, path: story())

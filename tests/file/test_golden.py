@@ -1,6 +1,6 @@
-"""The bytes of the format, pinned: tests/golden/*.dcz must come out again, bit for bit, for ever.
+"""The bytes of the format, pinned: the writer must make tests/golden/*.dcz again, bit for bit.
 
-`pytest --write-golden` writes them anew: only when the format changes on purpose.
+`pytest --write-golden` rewrites them, only when the format changes on purpose.
 """
 
 import re
@@ -40,7 +40,7 @@ def pinned(folder, name, data, write):
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_writing_a_golden_file_anew_gives_the_same_bytes(name, tmp_path, write_golden):
+def test_writing_a_golden_file_again_gives_the_same_bytes(name, tmp_path, write_golden):
     tensors, metadata, how = GOOD[name]
     save_tensors(tmp_path / "new.dcz", tensors, metadata, how)
     pinned("good", name, (tmp_path / "new.dcz").read_bytes(), write_golden)
@@ -61,7 +61,7 @@ def test_both_readers_give_what_the_golden_file_was_made_from(name):
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_golden_file_holds_the_layouts_that_it_is_there_for(name, monkeypatch):
-    # each reader of the second reader is called where the number of the layout stands
+    # each of these functions of the second reader begins at the number of a layout
     seen = {reader: set() for reader in ("read_block", "read_mask", "read_sequence")}
     for module in (second_reader, second_reader_blocks, second_reader_mask):
         for reader, numbers in seen.items():
@@ -119,7 +119,7 @@ def hex_of(text):
     return bytes.fromhex(" ".join(rows))
 
 
-def test_the_worked_examples_of_the_page_are_the_golden_file_and_what_the_coder_fast_makes():
+def test_the_worked_examples_of_the_page_are_the_golden_file_and_the_payload_of_fast():
     huffman, fast = PAGE.read_text().split("## A worked example")[1].split("### The same tensor by `fast`")
     assert hex_of(huffman) == golden("good", "worked-example").read_bytes()
     assert hex_of(fast) == encode(EXAMPLE["fc.weight"], "fast")[1]

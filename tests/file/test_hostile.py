@@ -1,4 +1,4 @@
-"""Whatever the bytes: an error that says where, or exactly what another reader finds; quickly, and in little memory."""
+"""Any bytes: an error that says where, or exactly the tensors of a second reader; fast, and in little memory."""
 
 import random
 import resource
@@ -24,7 +24,7 @@ LIMIT = 1 << 16
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A file with a bit of everything, and a path to try others at."""
+    """A file with a bit of everything, and a path for others."""
     path = tmp_path_factory.mktemp("hostile") / "small.dcz"
     tensors = {
         "fc.weight": shared(40, [0, 3, 9, 30], 2, shape=(5, 8)),

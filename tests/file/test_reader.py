@@ -26,7 +26,7 @@ def path(tmp_path):
 
 
 def huge():
-    """Dense, it takes 20 MB: all threads decode it together."""
+    """A tensor of 20 MB, which all threads decode together."""
     size = 5 << 20
     codes = np.minimum(numbers(size) % 9, numbers(size, 2) % 9).astype(np.uint8)
     return CompressedTensor((size,), np.arange(size), np.arange(1, 10, dtype="<f4"), codes)
@@ -78,7 +78,7 @@ def test_a_dense_tensor_is_read_in_little_more_memory_than_it_takes(path):
         assert peak <= 1.1 * dense_bytes + file.size_bytes
 
 
-def test_what_is_read_is_the_reader_s_own_to_write_to(path):
+def test_dense_tensors_are_the_reader_s_own_to_write_to(path):
     save_tensors(path, {"a": dense("F32", (9,)), "b": pruned("I8", 300, [4]), "c": shared(300, list(range(300)))})
     with DczFile(path) as file:
         for name in file:
@@ -117,7 +117,7 @@ def test_a_check_finds_every_damaged_tensor(path):
 
 
 def test_a_check_decodes_nothing(path):
-    # the payload is none, but its checksum is right
+    # no coder makes this payload, but its checksum is right
     path.write_bytes(handmade.one(b"\2\2\2", coder=handmade.FAST))
     with DczFile(path) as file:
         file.check("w")
@@ -172,7 +172,7 @@ def test_a_file_that_shrinks_while_it_is_open_is_refused(path):
     save_tensors(path, {"a": dense("F32", (2000,))})
     with DczFile(path) as file:
         os.truncate(path, 100)
-        with pytest.raises(dc.FormatError, match="the file changed while it was open"):
+        with pytest.raises(dc.FormatError, match="the file is cut off, or changed while it was open"):
             file.read("a")
 
 

@@ -120,12 +120,12 @@ def test_any_name_can_be_printed_and_none_steers_the_terminal(path, name):
     assert "\x1b" not in text
 
 
-def test_names_are_printed_as_they_are_but_for_what_cannot_be():
+def test_names_are_printed_with_escapes_for_unprintable_characters():
     assert printable("größe[0]") == "größe[0]"
     assert printable("\x1b[31m\n") == r"\x1b[31m\n"
 
 
-def test_bits_that_no_part_of_the_file_tells_are_not_shown(path):
+def test_bits_that_no_part_of_the_file_shows_are_not_printed(path):
     tensor = shared(4000, list(range(0, 4000, 3)), 16)
     report = report_of(path, {"w": tensor}, how={"w": Encode(coder="small")})
     assert report.rows[0].coded_together

@@ -1,4 +1,4 @@
-"""Files written one payload at a time: the bytes of `save_tensors`, and nothing lost where work is broken off."""
+"""Files written payload by payload: the bytes of `save_tensors`, and nothing lost when a job is interrupted."""
 
 import errno
 import json
@@ -31,8 +31,8 @@ def write(path, tensors, names=None, fingerprint=None, resume=False):
         writer.finish(dict.fromkeys(tensors), {})
 
 
-def broken_off(path, tensors, names, error=KeyboardInterrupt):
-    """Work that ends with an error after some tensors."""
+def interrupted(path, tensors, names, error=KeyboardInterrupt):
+    """The error of a job that ends with it after some tensors."""
 
     def work():
         with FileWriter(path, FINGERPRINT) as writer:
@@ -61,7 +61,7 @@ def test_the_bytes_are_those_of_save_tensors_in_whatever_order_payloads_come(pro
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.dcz", "whole.dcz"]
 
 
-def test_the_file_appears_only_in_the_end_and_the_old_one_stays_until_then(tmp_path):
+def test_the_file_appears_only_at_the_end_and_the_old_one_stays_until_then(tmp_path):
     path = tmp_path / "m.dcz"
     path.write_bytes(b"old")
     with FileWriter(path) as writer:
@@ -73,9 +73,9 @@ def test_the_file_appears_only_in_the_end_and_the_old_one_stays_until_then(tmp_p
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, MemoryError])
-def test_work_that_is_broken_off_is_gone_on_with(error, tmp_path, monkeypatch):
+def test_an_interrupted_job_is_resumed(error, tmp_path, monkeypatch):
     path = tmp_path / "m.dcz"
-    caught = broken_off(path, TENSORS, ["b", "a"], error)
+    caught = interrupted(path, TENSORS, ["b", "a"], error)
     assert caught.__notes__ == [f"2 finished tensors are kept in {path}.partial: continue with --resume"]
     written = []
     real = FileWriter.write
@@ -88,14 +88,14 @@ def test_work_that_is_broken_off_is_gone_on_with(error, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("names", "error"), [([], KeyboardInterrupt), (["a"], ValueError), (["a"], RuntimeError)])
-def test_nothing_stays_where_nothing_is_to_be_gone_on_with(names, error, tmp_path):
-    broken_off(tmp_path / "m.dcz", TENSORS, names, error)
+def test_nothing_stays_of_a_job_that_is_not_worth_resuming(names, error, tmp_path):
+    interrupted(tmp_path / "m.dcz", TENSORS, names, error)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unfinished_work_is_not_thrown_away_unasked(tmp_path):
+def test_an_unfinished_job_is_not_discarded_unasked(tmp_path):
     path = tmp_path / "m.dcz"
-    broken_off(path, TENSORS, ["a"])
+    interrupted(path, TENSORS, ["a"])
     with pytest.raises(
         ValueError, match=r"m\.dcz\.partial holds 1 finished tensors.* --resume .* or remove that folder"
     ):
@@ -103,7 +103,7 @@ def test_unfinished_work_is_not_thrown_away_unasked(tmp_path):
     write(path, TENSORS, resume=True)
 
 
-def test_resuming_what_never_began_begins(tmp_path):
+def test_resuming_without_a_job_begins_one(tmp_path):
     write(tmp_path / "m.dcz", TENSORS, resume=True)
     with DczFile(tmp_path / "m.dcz") as file:
         assert list(file) == list(TENSORS)
@@ -117,9 +117,9 @@ def test_resuming_what_never_began_begins(tmp_path):
         ({"recipe": "a"}, "another profile"),
     ],
 )
-def test_work_begun_otherwise_is_refused_with_what_differs(other, words, tmp_path):
+def test_a_job_of_another_fingerprint_is_refused_with_the_difference(other, words, tmp_path):
     path = tmp_path / "m.dcz"
-    broken_off(path, TENSORS, ["a"])
+    interrupted(path, TENSORS, ["a"])
     with pytest.raises(ValueError, match=words):
         FileWriter(path, other, resume=True)
     write(path, TENSORS, resume=True)
@@ -133,7 +133,7 @@ def kept(path):
 
 def test_only_whole_lines_of_the_journal_count(tmp_path):
     path = tmp_path / "m.dcz"
-    broken_off(path, TENSORS, ["a", "b"])
+    interrupted(path, TENSORS, ["a", "b"])
     folder, head, lines = kept(path)
     for length in range(len(lines[1])):
         (folder / "journal").write_bytes(head + lines[0] + lines[1][:length])
@@ -143,10 +143,10 @@ def test_only_whole_lines_of_the_journal_count(tmp_path):
         assert len(kept(path)[2]) == 2
 
 
-def test_a_payload_that_is_lost_or_damaged_is_made_anew(tmp_path):
+def test_a_payload_that_is_lost_or_damaged_is_encoded_again(tmp_path):
     path = tmp_path / "m.dcz"
     for spoil in (Path.unlink, lambda file: file.write_bytes(b"short"), lambda file: flip(file)):
-        broken_off(path, TENSORS, ["a", "b"])
+        interrupted(path, TENSORS, ["a", "b"])
         folder, _, lines = kept(path)
         spoil(folder / json.loads(lines[0])["file"])
         with FileWriter(path, FINGERPRINT, resume=True) as writer:
@@ -162,7 +162,7 @@ def flip(file):
     file.write_bytes(data)
 
 
-def test_a_full_disk_in_the_end_loses_nothing(tmp_path, monkeypatch):
+def test_a_full_disk_at_the_end_loses_nothing(tmp_path, monkeypatch):
     path = tmp_path / "m.dcz"
 
     def full(*_):
@@ -187,7 +187,7 @@ def test_a_writer_that_was_stopped_ends_soon(tmp_path):
         assert list(writer.finished) == ["a"]
 
 
-def test_what_cannot_be_stored_is_named(tmp_path):
+def test_a_tensor_that_cannot_be_stored_is_named(tmp_path):
     deep = DenseTensor("U8", np.zeros((1,) * 33, np.uint8))
     with pytest.raises(ValueError, match="deep: it has 33 dimensions"), FileWriter(tmp_path / "m.dcz") as writer:
         writer.write("deep", deep)
@@ -203,7 +203,7 @@ def test_two_jobs_do_not_write_one_file(tmp_path):
         for resume in (False, True):
             with pytest.raises(ValueError, match=r"m\.dcz is being written by another job"):
                 FileWriter(path, FINGERPRINT, resume)
-        # the other has not touched what is finished
+        # the other has not touched the finished tensors
         writer.write("b", TENSORS["b"])
         writer.finish({"a": None, "b": None}, {})
     write(path, TENSORS)
@@ -229,7 +229,7 @@ with FileWriter({str(path)!r}, {FINGERPRINT!r}) as writer:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.dcz", "whole.dcz"]
 
 
-def test_what_a_link_points_to_is_written(tmp_path):
+def test_the_target_of_a_link_is_written(tmp_path):
     (tmp_path / "far").mkdir()
     (tmp_path / "m.dcz").symlink_to(tmp_path / "far" / "real.dcz")
     write(tmp_path / "m.dcz", TENSORS)

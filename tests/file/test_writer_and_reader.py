@@ -157,7 +157,7 @@ def test_an_encoding_that_cannot_be_is_refused_and_nothing_written(path, how, me
     assert path.read_bytes() == b"old"
 
 
-def test_what_is_no_tensor_is_refused_with_a_remedy(path):
+def test_an_object_that_is_no_tensor_is_refused_with_a_remedy(path):
     with pytest.raises(TypeError, match=r"a is of type ndarray; make it a tensor by DenseTensor.from_numpy"):
         save_tensors(path, {"a": np.zeros(3)})
     assert only(path.parent) == []

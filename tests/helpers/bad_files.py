@@ -85,7 +85,7 @@ INDEX = {
         "number of metadata entries at offset 6 is 4611686018427387904, at most 1048576 are allowed",
     ),
     "name-not-utf8": (file([entry(VALUE, name=b"\xc3", shape=(1,))], VALUE), "text at offset 8 is not UTF-8"),
-    "name-twice": (file([RAW2, RAW2], 4 * VALUE), "tensor 'w' stands twice in the index, again at offset 20"),
+    "name-twice": (file([RAW2, RAW2], 4 * VALUE), "tensor 'w' is in the index twice, again at offset 20"),
     "name-shares-too-much": (
         file([RAW2, b"\2" + RAW2[1:]], 4 * VALUE),
         "name at offset 20 shares 2 bytes with a name of 1",

@@ -1,4 +1,4 @@
-"""Weights slice by slice: the same as of the whole."""
+"""Slices of weights and bitmaps, compared with the whole."""
 
 import numpy as np
 import pytest

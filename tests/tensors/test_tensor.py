@@ -80,7 +80,7 @@ def test_bfloat16_is_rounded_to_nearest_even(value, bits):
     assert narrow(np.array([value], np.float32), "BF16")[0] == bits
 
 
-def test_booleans_are_told_by_any_bit():
+def test_any_bit_makes_a_boolean_true():
     assert DenseTensor("BOOL", np.array([0, 1, 2, 255], np.uint8)).numpy().tolist() == [False, True, True, True]
 
 
@@ -110,7 +110,7 @@ def parts(**changed):
         ({"dtype": "I32"}, "dtype is one of F64, F32, F16, BF16; found I32"),
         ({"positions": np.array([0, 5], np.int32)}, "positions are int64; found int32"),
         ({"codes": np.array([1, 0])}, "codes are uint8; found int64"),
-        ({"codebook": np.array([1.0, 2.0])}, "codebook are float32; found float64"),
+        ({"codebook": np.array([1.0, 2.0])}, "centroids are float32; found float64"),
         ({"codebook": np.zeros(257, "<f4")}, "at most 256 centroids"),
         ({"codebook": np.zeros((2, 2), "<f4")}, "at most 256 centroids; found shape"),
         ({"codes": np.zeros(3, np.uint8)}, r"\(2,\) positions do not go with \(3,\) codes"),
@@ -133,7 +133,7 @@ def test_parts_that_do_not_fit_together_are_refused(changed, message):
     [
         ({"dtype": "I32"}, "dtype is one of"),
         ({"codes": np.array([1, 0])}, "codes are uint8; found int64"),
-        ({"codebook": np.array([1.0, 2.0])}, "codebook are float32; found float64"),
+        ({"codebook": np.array([1.0, 2.0])}, "centroids are float32; found float64"),
         ({"codes": np.array([2, 0], np.uint8)}, "code 2 is outside of a codebook of 2 centroids"),
     ],
 )
@@ -209,7 +209,7 @@ def test_a_tensor_of_257_values_is_not_shared():
     assert CompressedTensor.from_dense(DenseTensor("F32", late)) is None
 
 
-def test_what_is_no_weight_is_not_shared():
+def test_a_tensor_of_integers_is_not_shared():
     assert CompressedTensor.from_dense(dense("I32", (4,))) is None
 
 

@@ -1,4 +1,4 @@
-"""A coder: how it is called, and where the bytes of one tensor's payload went."""
+"""The interface of a coder, and the account of one payload's bytes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from deepcompression.common.binary import Cursor
+from deepcompression.tensors.dtypes import Shape
 from deepcompression.tensors.tensor import DenseTensor, Tensor
 
-# A payload is made in parts, so that a large one need not be held.
+# A payload is made in parts: a large one need not be in memory as a whole.
 Part = bytes | memoryview
 
 
@@ -17,7 +18,7 @@ Part = bytes | memoryview
 class Account:
     """Where the bytes of one payload went, and the counts behind the paper's tables 2 and 3.
 
-    `parts` maps a part's name to its bytes; they add up to the payload. `entries` are survivors and fillers together.
+    `parts` maps each part's name to its bytes, whose sum is the payload's. `entries` are survivors and fillers.
     """
 
     parts: dict[str, int]
@@ -31,20 +32,16 @@ class Account:
         return self.entries - self.survivors
 
 
-# (payload, dtype, shape, threads) -> the tensor in the form it is stored in
-Decode = Callable[[Cursor, str, tuple[int, ...], int], tuple[Tensor, Account]]
-
-
 class Coder(NamedTuple):
-    """A way to store a tensor. `encode` gives the payload's parts, made as they are taken, or None where it cannot hold
-    the tensor; `decode` raises FormatError.
+    """A way to store a tensor.
 
-    `decode_dense`, where a coder has one, gives the dense tensor at less cost than `decode`. A coder with `gaps` takes
-    the width of its gap field as a second argument of `encode`, None for the best.
+    encode        (tensor, width of the paper's gap field or None for the best) -> the payload's parts, each made when
+                  it is taken; None if the coder cannot hold the tensor
+    decode        (payload, dtype, shape, threads) -> the tensor as it is stored, dense or shared; raises FormatError
+    decode_dense  the same -> the dense tensor, where this costs less than `decode`
     """
 
     number: int
-    encode: Callable[..., Iterable[Part] | None]
-    decode: Decode
-    decode_dense: Callable[[Cursor, str, tuple[int, ...], int], DenseTensor] | None = None
-    gaps: bool = False
+    encode: Callable[[Tensor, int | None], Iterable[Part] | None]
+    decode: Callable[[Cursor, str, Shape, int], tuple[Tensor, Account]]
+    decode_dense: Callable[[Cursor, str, Shape, int], DenseTensor] | None = None

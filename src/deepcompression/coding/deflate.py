@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 
 from deepcompression.coding.coder import Account, Part
 from deepcompression.common.binary import Cursor, FormatError
-from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array
+from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, Shape
 from deepcompression.tensors.slices import spans
 from deepcompression.tensors.tensor import DenseTensor, Tensor
 
-# "as in RFC 1951": no header and no checksum, which the index has already
+# a raw DEFLATE stream, without a header and without a checksum: the index has one
 _WINDOW_BITS = -15
 _LEVEL = 9
-# Huffman codes alone are smaller where nothing repeats.
+# Huffman codes alone are smaller if nothing repeats.
 _STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)
 _READ_BYTES = 1 << 16
 
 
 def _turned(elements: Array, dtype: str, left: bool) -> Array:
-    """As unsigned integers, those of weights turned by one bit (docs/format.md, "Values")."""
+    """The elements as unsigned integers, those of weights turned by one bit (docs/format.md, "Values")."""
     unsigned = elements.view(f"u{elements.itemsize}")
     if dtype not in WEIGHT_DTYPES:
         return unsigned
@@ -48,8 +48,8 @@ def _deflated(planes: Iterable[bytes], strategy: int) -> Iterator[bytes]:
     yield stream.flush()
 
 
-def encode_deflate(tensor: Tensor) -> Iterator[Part]:
-    """The payload of docs/format.md, "deflate", in parts, by the strategy that suits the first slice of each plane."""
+def encode_deflate(tensor: Tensor, gap_bits: int | None) -> Iterator[Part]:
+    """The payload of docs/format.md, "deflate", in parts, by the better strategy for the first slice of each plane."""
     dense = tensor.dense()
     every = list(spans(dense.elements.size))
 
@@ -59,8 +59,8 @@ def encode_deflate(tensor: Tensor) -> Iterator[Part]:
     yield from _deflated(_planes(dense, every), min(_STRATEGIES, key=sample_bytes))
 
 
-def decode_deflate(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> tuple[DenseTensor, Account]:
-    """The dense tensor. Its values are all the bytes, and none is made beyond them."""
+def decode_deflate(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tuple[DenseTensor, Account]:
+    """The dense tensor. No byte is inflated beyond its own."""
     length = cursor.left
     elements = np.zeros(math.prod(shape), STORAGE[dtype])
     stream = _Stream(cursor)
@@ -75,7 +75,7 @@ def decode_deflate(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: 
 
 
 class _Stream:
-    """The bytes of a DEFLATE stream. No more of them are made than are asked for."""
+    """The bytes of a DEFLATE stream, inflated only as they are read."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
@@ -85,37 +85,32 @@ class _Stream:
     def _refuse(self, what: str) -> NoReturn:
         raise FormatError(f"in the payload at offset {self._cursor.base}: a deflated stream {what}")
 
-    def _some(self, most: int) -> bytes | None:
-        """At least one byte and at most so many; None at the end of the stream, or of the payload."""
+    def _some(self, most: int) -> bytes:
+        """At least one byte and at most `most`; none at the end of the stream, or of the payload."""
         while not self._stream.eof:
-            fresh = not self._waiting
-            if fresh:
-                self._waiting = bytes(self._cursor.take(min(_READ_BYTES, self._cursor.left), "deflated bytes"))
-            last = fresh and not self._waiting
+            deflated = self._waiting or bytes(self._cursor.take(min(_READ_BYTES, self._cursor.left), "deflated bytes"))
             try:
-                found = self._stream.decompress(self._waiting, most)
+                found = self._stream.decompress(deflated, most)
             except zlib.error as error:
                 self._refuse(f"is damaged: {error}")
             self._waiting = self._stream.unconsumed_tail
-            if found:
+            if found or not deflated:
                 return found
-            if last:
-                break
-        return None
+        return b""
 
     def read(self, count: int) -> NDArray[np.uint8]:
         parts, left = [], count
         while left > 0:
             found = self._some(left)
-            if found is None:
+            if not found:
                 self._refuse(f"ends {left} bytes too early")
             parts.append(found)
             left -= len(found)
         return np.frombuffer(b"".join(parts), np.uint8)
 
     def end(self) -> None:
-        """The stream and the payload end here."""
-        if self._some(1) is not None:
+        """Checks that the stream and the payload end here."""
+        if self._some(1):
             self._refuse("holds more than the tensor")
         if not self._stream.eof:
             self._refuse("has no end")

@@ -1,4 +1,4 @@
-"""The coder `fast`: a mask without waste, and codes or values in lanes that decode at full speed."""
+"""The coder `fast`: a compact mask, and codes or values in lanes that decode at full speed."""
 
 from __future__ import annotations
 
@@ -9,25 +9,13 @@ import numpy as np
 
 from deepcompression import _core
 from deepcompression.coding.coder import Account, Part
-from deepcompression.coding.values import (
-    SHARED,
-    VALUES,
-    Bitmap,
-    Head,
-    as_stored,
-    bits_or_none,
-    check_holds_codes,
-    decode_values,
-    encode_either,
-    read_kind,
-    with_codes,
-)
+from deepcompression.coding.values import SHARED, VALUES, Bitmap, Head, as_stored, encode_either, read_kind
 from deepcompression.common.binary import Cursor
-from deepcompression.tensors.dtypes import STORAGE, Array, ordered_bits, unordered_bits
+from deepcompression.tensors.dtypes import STORAGE, Shape, ordered_bits, unordered_bits
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 
-def encode_fast(tensor: Tensor) -> Iterator[Part]:
+def encode_fast(tensor: Tensor, gap_bits: int | None) -> Iterator[Part]:
     """The payload of docs/format.md, "fast", in parts."""
     bitmap, tensor = as_stored(tensor)
     mask = _core.encode_mask(bitmap.bits, np.array(tensor.shape, np.uint64))
@@ -49,45 +37,40 @@ def _encode_codebook(tensor: CompressedTensor) -> bytes:
     return bytes([len(tensor.codebook) - 1]) + packed
 
 
-def _decode_codebook(cursor: Cursor, dtype: str, survivors: int) -> Array:
-    check_holds_codes(dtype)
-    if not survivors:
-        return np.zeros(0, STORAGE[dtype])
-    centroids = cursor.u8("number of centroids") + 1
-    return unordered_bits(cursor.core(_core.unpack_ascending, centroids, 8 * STORAGE[dtype].itemsize), dtype)
-
-
-def _read_head(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> Head:
-    kind = read_kind(cursor)
+def _read_head(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> Head:
+    kind = read_kind(cursor, dtype)
     start = cursor.at
     bits, survivors = cursor.core(_core.decode_mask, np.array(shape, np.uint64), threads)
     parts = {"fields": 1, "mask": cursor.at - start}
     codebook = np.zeros(0, STORAGE[dtype])
     if kind == SHARED:
         start = cursor.at
-        codebook = _decode_codebook(cursor, dtype, survivors)
+        if survivors:
+            centroids = cursor.u8("number of centroids") + 1
+            codebook = unordered_bits(cursor.core(_core.unpack_ascending, centroids, 8 * codebook.itemsize), dtype)
         parts["codebook"] = cursor.at - start
     return Head(kind, Bitmap(bits, survivors), codebook, parts)
 
 
-def decode_fast(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> tuple[Tensor, Account]:
-    """The tensor in the form it is stored in."""
+def decode_fast(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tuple[Tensor, Account]:
+    """The tensor as it is stored, dense or shared."""
     head = _read_head(cursor, dtype, shape, threads)
     if head.kind == VALUES:
-        return decode_values(cursor, dtype, shape, head, threads)
+        return head.read_values(cursor, dtype, shape, threads)
     start, codes = cursor.at, np.zeros(0, np.uint8)
     if head.bitmap.survivors:
         codes = cursor.core(_core.decode_block, head.bitmap.survivors, len(head.codebook), threads)
-    return with_codes(dtype, shape, head, codes, head.parts | {"codes": cursor.at - start})
+    head.parts["codes"] = cursor.at - start
+    return head.with_codes(dtype, shape, codes)
 
 
-def decode_fast_dense(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> DenseTensor:
-    """The dense tensor, without any larger form in between."""
+def decode_fast_dense(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> DenseTensor:
+    """The dense tensor, decoded in place."""
     head = _read_head(cursor, dtype, shape, threads)
     if head.kind == VALUES:
-        return decode_values(cursor, dtype, shape, head, threads)[0]
+        return head.read_values(cursor, dtype, shape, threads)[0]
     elements = np.zeros(math.prod(shape), STORAGE[dtype])
     if head.bitmap.survivors:
-        dense, bits = elements.view(np.uint8), bits_or_none(head.bitmap, len(elements))
+        dense, bits = elements.view(np.uint8), head.bitmap.bits_or_none(len(elements))
         cursor.core(_core.decode_codes, bits, head.codebook.view(np.uint8), elements.itemsize, dense, threads)
     return DenseTensor(dtype, elements.reshape(shape))

@@ -1,4 +1,4 @@
-"""Positions of survivors <-> gaps, Huffman-coded: the part that payloads begin with (docs/format.md, "Payloads")."""
+"""Positions of survivors <-> Huffman-coded gaps, the first part of a payload (docs/format.md, "Payloads")."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAP_BITS = range(2, 17)
 
 
 class Code(NamedTuple):
-    """A Huffman code for the counts of some symbols, with the bytes that it will take."""
+    """A Huffman code for the counts of some symbols, and the bytes of its stream."""
 
     lengths: NDArray[np.uint8]
     table: bytes
@@ -30,7 +30,7 @@ class Code(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The positions of survivors, ready to be written with one gap width."""
+    """A gap width, with the fillers that it needs and the Huffman code of its gaps."""
 
     gap_bits: int
     fillers: int
@@ -42,28 +42,27 @@ class Plan(NamedTuple):
 
 
 def plan_positions(positions: NDArray[np.int64], gap_bits: int | None, rest_bytes: Callable[[int], int]) -> Plan:
-    """The gap width that gives the smallest payload (the narrowest on ties), or the one demanded.
+    """The plan of the smallest payload (the narrowest on ties), or that of the width demanded.
 
-    `rest_bytes` gives what the remainder of the payload takes for a number of fillers.
+    `rest_bytes` maps a number of fillers to the bytes of the rest of the payload.
     """
-    best: Plan | None = None
-    best_bytes = 0
+    plans = []
     for width in GAP_BITS if gap_bits is None else (gap_bits,):
         counts, fillers = _core.paper_gap_counts(positions, width)
-        candidate = Plan(width, fillers, Code.of(counts))
-        entries = len(positions) + fillers
-        total = len(varint(entries)) + candidate.stored_bytes + rest_bytes(fillers)
-        if best is None or total < best_bytes:
-            best, best_bytes = candidate, total
+        plans.append(Plan(width, fillers, Code.of(counts)))
         if fillers == 0:
             break  # a wider field changes nothing more
-    assert best is not None
-    return best
+
+    def payload_bytes(plan: Plan) -> int:
+        return len(varint(len(positions) + plan.fillers)) + plan.stored_bytes + rest_bytes(plan.fillers)
+
+    return min(plans, key=payload_bytes)
 
 
 def fixed_layout(bits: NDArray[np.uint8], size: int, survivors: int, entry_bits: int) -> tuple[int, int]:
-    """The gap width that takes the fewest bits before Huffman coding, where each entry takes `entry_bits` besides its
-    gap, and the number of entries with it (the paper's P+Q), for the bitmap of a tensor of so many elements.
+    """The gap width of the fewest bits before Huffman coding (the paper's P+Q), and the number of entries with it.
+
+    `bits` is the bitmap of a tensor of `size` elements. Each entry takes `entry_bits` besides its gap.
     """
     fillers = _core.fillers_by_gap_bits(bits, size)
     entries = {width: survivors + int(count) for width, count in zip(GAP_BITS, fillers, strict=True)}
@@ -72,7 +71,7 @@ def fixed_layout(bits: NDArray[np.uint8], size: int, survivors: int, entry_bits:
 
 
 def write_positions(positions: NDArray[np.int64], plan: Plan) -> tuple[bytes, NDArray[np.bool_]]:
-    """The positions part of a payload, and which entries are fillers."""
+    """The gaps as a payload begins with them, and whether each entry is a filler."""
     gaps, filler = _core.to_paper_gaps(positions, plan.gap_bits)
     stream = _core.encode_symbols(gaps, plan.code.lengths)
     parts = (varint(len(gaps)), bytes([plan.gap_bits]), plan.code.table, varint(len(stream)), stream)
@@ -80,7 +79,7 @@ def write_positions(positions: NDArray[np.int64], plan: Plan) -> tuple[bytes, ND
 
 
 class Gaps(NamedTuple):
-    """The positions part as it was read; what follows it says which entries are fillers."""
+    """The gaps as they were read. The rest of the payload says which entries are fillers."""
 
     values: NDArray[np.uint16]
     bits: int
@@ -88,7 +87,7 @@ class Gaps(NamedTuple):
 
 
 def read_gaps(cursor: Cursor, size: int, entry_bytes: int) -> Gaps:
-    """`entry_bytes` is the least that each entry takes behind the gaps: known before memory is asked for them."""
+    """Each entry takes at least `entry_bytes` behind the gaps: this is checked before memory is allocated for them."""
     entries = cursor.varint("number of entries")
     if entries > size:
         raise FormatError(f"{entries} entries are claimed for a tensor of {size} elements")
@@ -99,7 +98,7 @@ def read_gaps(cursor: Cursor, size: int, entry_bytes: int) -> Gaps:
     if bits not in GAP_BITS:
         raise FormatError(f"gap bits at offset {cursor.offset - 1} are from 2 to 16; found {bits}")
     start = cursor.at
-    lengths = read_table(cursor, 1 << bits)
+    lengths = cursor.core(_core.unpack_table, 1 << bits)
     table_bytes = cursor.at - start
     length = cursor.varint("length of the gap stream")
     if entries * entry_bytes > cursor.left - length:
@@ -107,11 +106,6 @@ def read_gaps(cursor: Cursor, size: int, entry_bytes: int) -> Gaps:
     values = read_stream(cursor, length, lengths, entries)
     fields = cursor.at - table_bytes - length
     return Gaps(values, bits, {"fields": fields, "gap table": table_bytes, "gaps": length})
-
-
-def read_table(cursor: Cursor, alphabet: int) -> NDArray[np.uint8]:
-    lengths: NDArray[np.uint8] = cursor.core(_core.unpack_table, alphabet)
-    return lengths
 
 
 def read_stream(cursor: Cursor, length: int, lengths: NDArray[np.uint8], count: int) -> NDArray[np.uint16]:

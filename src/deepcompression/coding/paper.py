@@ -1,4 +1,4 @@
-"""The paper's own layout as coders: relative indices with fillers (its figure 2), and Huffman codes (its section 4)."""
+"""The coders of the paper's layout: relative indices with fillers (its figure 2), Huffman codes (its section 4)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from deepcompression import _core
 from deepcompression.coding.coder import Account, Part
-from deepcompression.coding.gaps import Code, plan_positions, read_gaps, read_stream, read_table, write_positions
+from deepcompression.coding.gaps import Code, plan_positions, read_gaps, read_stream, write_positions
 from deepcompression.common.binary import Cursor, FormatError, varint
-from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, nonzero_bits
+from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Shape, nonzero_bits
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 
-def encode_sparse(tensor: Tensor, gap_bits: int | None = None) -> Iterator[Part]:
+def encode_sparse(tensor: Tensor, gap_bits: int | None) -> Iterator[Part]:
     elements = tensor.dense().elements.reshape(-1)
     positions = np.flatnonzero(nonzero_bits(elements)).astype(np.int64)
     if not len(positions):
@@ -29,11 +29,10 @@ def encode_sparse(tensor: Tensor, gap_bits: int | None = None) -> Iterator[Part]
     yield values.tobytes()
 
 
-def decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int) -> tuple[DenseTensor, Account]:
-    size = math.prod(shape)
-    gaps = read_gaps(cursor, size, STORAGE[dtype].itemsize)
+def decode_sparse(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tuple[DenseTensor, Account]:
+    size, storage = math.prod(shape), STORAGE[dtype]
+    gaps = read_gaps(cursor, size, storage.itemsize)
     data = cursor.rest()
-    storage = STORAGE[dtype]
     expected = len(gaps.values) * storage.itemsize
     if len(data) != expected:
         raise FormatError(f"{len(gaps.values)} entries of {dtype} take {expected} bytes; found {len(data)}")
@@ -46,7 +45,7 @@ def decode_sparse(cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: i
     return DenseTensor(dtype, elements.reshape(shape)), account
 
 
-def encode_huffman(tensor: Tensor, gap_bits: int | None = None) -> Iterable[Part] | None:
+def encode_huffman(tensor: Tensor, gap_bits: int | None) -> Iterable[Part] | None:
     """None for a tensor that is not shared."""
     shared = CompressedTensor.from_dense(tensor) if isinstance(tensor, DenseTensor) else tensor.canonical()
     return None if shared is None else _encode_shared(shared, gap_bits)
@@ -78,14 +77,11 @@ def _encode_shared(tensor: CompressedTensor, gap_bits: int | None) -> Iterator[P
     yield _core.encode_symbols(symbols, code.lengths)
 
 
-def decode_huffman(
-    cursor: Cursor, dtype: str, shape: tuple[int, ...], threads: int
-) -> tuple[CompressedTensor, Account]:
+def decode_huffman(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tuple[CompressedTensor, Account]:
     if dtype not in WEIGHT_DTYPES:
         raise FormatError(f"the coder huffman holds {', '.join(WEIGHT_DTYPES)}; found {dtype}")
-    size = math.prod(shape)
+    size, storage = math.prod(shape), STORAGE[dtype]
     gaps = read_gaps(cursor, size, 0)
-    storage = STORAGE[dtype]
     parts = dict(gaps.parts)
     if not len(gaps.values):
         empty = CompressedTensor(shape, np.zeros(0, np.int64), np.zeros(0, storage), np.zeros(0, np.uint8), dtype)
@@ -95,7 +91,7 @@ def decode_huffman(
     codebook = np.frombuffer(cursor.take(centroids * storage.itemsize, "codebook"), storage)
     parts["codebook"] = codebook.nbytes
     start = cursor.at
-    lengths = read_table(cursor, centroids + 1)
+    lengths = cursor.core(_core.unpack_table, centroids + 1)
     parts["code table"] = cursor.at - start
     parts["codes"] = cursor.left
     symbols = read_stream(cursor, cursor.left, lengths, len(gaps.values))

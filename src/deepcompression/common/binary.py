@@ -1,25 +1,23 @@
-"""Reading and writing the smallest parts of a file, with every length checked before it is believed."""
+"""The smallest parts of a file, read and written. Every length is checked before it is believed."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from deepcompression._core import FormatError
+from deepcompression._core import FormatError as FormatError
 
-if TYPE_CHECKING:
-    pass
+MAX_DIMENSIONS = 32
+
+# of all decoded tensors of a file, unless the caller sets another limit
+LIMIT_BYTES = 64 << 30
 
 _MAX_VARINT_BYTES = 9
 
-__all__ = ["Cursor", "FormatError", "checksum", "text", "varint"]
-
-
-def checksum(data: bytes | bytearray | memoryview, start: int = 0) -> int:
-    """CRC-32 of `data`, going on from `start`."""
-    return zlib.crc32(data, start)
+# checksum(data, start=0): the CRC-32 of `data`, continued from the checksum `start` of the bytes before
+checksum = zlib.crc32
 
 
 def varint(value: int) -> bytes:
@@ -38,8 +36,17 @@ def text(value: str | bytes) -> bytes:
     return varint(len(data)) + data
 
 
+def digest(*parts: bytes | memoryview) -> bytes:
+    """16 bytes that show whether two sequences of parts are the same."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        found.update(f"{memoryview(part).nbytes} ".encode())
+        found.update(part)
+    return found.digest()
+
+
 class Cursor:
-    """A place in some bytes that moves forward as they are read. `base` is their offset in the file, for messages."""
+    """Reads bytes from front to back. `base` is their offset in the file, for messages."""
 
     def __init__(self, data: bytes | bytearray | memoryview, base: int = 0) -> None:
         self.data = memoryview(data)
@@ -70,8 +77,8 @@ class Cursor:
         return int.from_bytes(self.take(4, what), "little")
 
     def core(self, decode: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a decoder of the core, `decode(data, at, *arguments)`, whose last result is the place behind what it
-        read; gives the results before it, or the one result if there is one.
+        """Calls a decoder of the core, `decode(data, at, *arguments)`. Its last result is the offset behind the bytes
+        that it read; returns the results before that one, without a tuple if there is one.
         """
         try:
             result = decode(self.data, self.at, *arguments)
@@ -100,17 +107,3 @@ class Cursor:
     def end(self, what: str) -> None:
         if self.left:
             raise FormatError(f"{self.left} bytes are left over behind {what} at offset {self.offset}")
-
-
-MAX_DIMENSIONS = 32
-
-LIMIT_BYTES = 64 << 30
-
-
-def digest(*parts: bytes | memoryview) -> bytes:
-    """16 bytes that tell of the parts, in their order."""
-    found = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        found.update(f"{len(memoryview(part).cast('B'))} ".encode())
-        found.update(part)
-    return found.digest()

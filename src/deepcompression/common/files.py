@@ -14,7 +14,7 @@ import numpy as np
 
 from deepcompression.common.binary import FormatError
 
-# of writing alone: the file that is read is not to blame
+# errors of writing alone, never of a file that is read
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -30,12 +30,14 @@ def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A new path to write to, which replaces `path` when the block ends well and is removed when it does not."""
+def atomic_path(path: str | os.PathLike[str], partial: Path | None = None) -> Iterator[Path]:
+    """A new path to write to, by default beside `path`. It replaces `path` if the block ends well, and is removed if
+    not.
+    """
     target = Path(path).resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
-    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+    partial = partial or target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with named_if_full(path):
             yield partial
@@ -47,7 +49,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 class ByteFile:
-    """A file whose ranges threads read, without a common position."""
+    """A file open for reading by range; threads may share it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -56,16 +58,16 @@ class ByteFile:
         self._lock = threading.Lock()
 
     def read(self, offset: int, length: int) -> np.ndarray:
-        """uint8 (length,), writable. Raises FormatError if the file ends before."""
+        """uint8 (length,), writable. Raises FormatError if the file ends too early."""
         data = np.empty(length, np.uint8)
         view = data.data
         done = 0
-        # the system gives at most 2 GB at once
+        # one call reads at most 2 GB
         while done < length and (count := self._read_into(view[done:], offset + done)):
             done += count
         if done < length:
             raise FormatError(
-                f"{self.path}: {length} bytes at offset {offset} end at {offset + done}: the file is cut off, "
+                f"{length} bytes at offset {offset} of {self.path} end at {offset + done}: the file is cut off, "
                 "or changed while it was open"
             )
         return data

@@ -1,4 +1,4 @@
-"""One job at a time writes a file: a lock beside it that ends with the process, however that ends."""
+"""A lock beside a file that is written: one job at a time, and none after its process has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from filelock import FileLock, Timeout
 
@@ -15,12 +14,11 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class WriteLock:
-    """Held from its construction until `release`, or the end of a `with` block, as the file `PATH.lock` with the number
-    of the process in it. It is a lock of the system, which ends with the process: the file that a killed process leaves
-    blocks nobody. On file systems without locks it locks nothing.
+    """Holds `PATH.lock`, which has the number of the process in it, until `release` or the end of a `with` block.
 
-    Raises ValueError if another job, in this process or another, writes the same path, FileNotFoundError if there is no
-    such folder.
+    It is a lock of the system, which ends with the process: a file left by a killed process blocks nobody. On file
+    systems without locks it locks nothing. Raises ValueError if another job, in this process or another, writes the
+    same path, and FileNotFoundError if the folder is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -40,7 +38,7 @@ class WriteLock:
             if error.errno not in _WITHOUT_LOCKS:
                 raise
         self._held = True
-        # on a full disk, and on Windows, the file does not say who holds it
+        # without the number, on a full disk and on Windows, the lock holds all the same
         with suppress(OSError):
             self._file.write_text(str(os.getpid()))
 
@@ -50,11 +48,11 @@ class WriteLock:
         return "unknown"
 
     def release(self) -> None:
-        """May be called again."""
+        """Ends the lock; does nothing if it has ended."""
         if not self._held:
             return
         self._held = False
-        # while it is held, so that the file of no other job is removed; on Windows `release` removes it
+        # before the lock ends, or the file of the next job could be removed; on Windows `FileLock` removes it
         if sys.platform != "win32":
             self._file.unlink(missing_ok=True)
         self._lock.release()
@@ -62,7 +60,5 @@ class WriteLock:
     def __enter__(self) -> WriteLock:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def printable(text: str) -> str:
-    """Text from a file, with what could steer a terminal written as its escape."""
+    """Text from a file, with escapes for characters that could steer a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -24,7 +24,7 @@ def listed(texts: Iterable[object], most: int = 8, separator: str = ", ") -> str
 
 
 def aligned(rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
-    """Rows of a table under one another; with `numbers`, all columns but the first end at their right edge."""
+    """The lines of a table; with `numbers`, all columns but the first are aligned at the right."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

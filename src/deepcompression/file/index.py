@@ -1,10 +1,11 @@
-"""The head of a file, header and index, <-> its entries (docs/format.md, "The file")."""
+"""The head of a file <-> its entries and metadata (docs/format.md, "The file")."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from deepcompression.coding.coders import CODERS
 from deepcompression.common.binary import MAX_DIMENSIONS, Cursor, FormatError, checksum, text, varint
@@ -17,13 +18,13 @@ VERSION = 1
 
 CHECKSUM_BYTES = 4
 
-# of the index, and of all names in full: each name may hold the one before it, so that few bytes could claim many
+# of the index, and of all names written in full: as each name may repeat the one before, few bytes could claim many
 MAX_INDEX_BYTES = 100_000_000
 
-# of tensors, and of metadata: in memory each takes far more bytes than the few that can claim it
+# of tensors, and of metadata: each takes far more bytes in memory than in the index
 MAX_ENTRIES = 1 << 20
 
-# the longest that magic, version and length of the index can be
+# the most bytes that magic, version and length of the index can take
 HEADER_BYTES = len(MAGIC) + 1 + 9
 
 _ALIAS = 0
@@ -37,8 +38,8 @@ _CODER_NAMES = {coder.number: name for name, coder in CODERS.items()}
 class Entry(TensorEntry):
     """A tensor in the index.
 
-    `length` are the bytes of the payload, `offset` counts from the file's start; of an entry that is yet to be written
-    it is 0. One that is tied has coder, dtype, shape and place of the tensor named by `tied_to`.
+    `length` and `checksum` are those of the payload. `offset` counts from the file's start, and is 0 until the entry is
+    written. A tied tensor has coder, dtype, shape and place of the tensor named by `tied_to`.
     """
 
     coder: str
@@ -48,7 +49,7 @@ class Entry(TensorEntry):
 
 
 def write_head(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
-    """Everything before the payloads. The entries' offsets are not used: payloads follow one another.
+    """Everything before the payloads. Offsets of entries are ignored: payloads follow one another.
 
     Raises ValueError for names and metadata that are too large or too many.
     """
@@ -63,7 +64,7 @@ def write_head(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
     previous = b""
     for entry in entries:
         name = entry.name.encode()
-        shared = _common_prefix(previous, name)
+        shared = len(list(takewhile(lambda both: both[0] == both[1], zip(previous, name, strict=False))))
         previous = name
         index += varint(shared) + text(name[shared:])
         if entry.tied_to is not None:
@@ -78,17 +79,8 @@ def write_head(entries: Iterable[Entry], metadata: Mapping[str, str]) -> bytes:
     return head + checksum(head).to_bytes(CHECKSUM_BYTES, "little")
 
 
-def _common_prefix(first: bytes, second: bytes) -> int:
-    count = 0
-    for a, b in zip(first, second, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
-
-
-def read_header(start: bytes | bytearray) -> tuple[int, int]:
-    """The first bytes of a file, up to `HEADER_BYTES` -> where the index begins, and its length."""
+def read_header(start: bytes | memoryview) -> tuple[int, int]:
+    """The first `HEADER_BYTES` of a file -> offset and length of the index."""
     if start[: len(MAGIC)] != MAGIC:
         found = start[: len(MAGIC)].hex(" ") or "nothing"
         raise FormatError(f"not a .dcz file: it begins with {found}, expected {MAGIC.hex(' ')}")
@@ -103,8 +95,8 @@ def read_header(start: bytes | bytearray) -> tuple[int, int]:
     return cursor.at, length
 
 
-def read_head(head: bytes | bytearray, start: int) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Everything before the payloads, its index beginning at `start` -> entries by name, and metadata."""
+def read_head(head: bytes | memoryview, start: int) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Everything before the payloads, with the index at offset `start` -> entries by name, and metadata."""
     end = len(head) - CHECKSUM_BYTES
     expected = int.from_bytes(head[end:], "little")
     if (found := checksum(head[:end])) != expected:
@@ -153,7 +145,7 @@ def _read_entries(index: Cursor, offset: int) -> dict[str, Entry]:
             raise FormatError(f"the names up to offset {at} take more than {MAX_INDEX_BYTES} bytes")
         name = _decode_text(previous, at)
         if name in entries:
-            raise FormatError(f"tensor {name!r} stands twice in the index, again at offset {at}")
+            raise FormatError(f"tensor {name!r} is in the index twice, again at offset {at}")
         try:
             entry = _read_entry(index, name, offset, ordered)
         except FormatError as error:
@@ -182,7 +174,7 @@ def _read_entry(index: Cursor, name: str, offset: int, earlier: list[Entry]) -> 
     if dimensions > MAX_DIMENSIONS:
         raise FormatError(f"{dimensions} dimensions are more than {MAX_DIMENSIONS}")
     shape = tuple(index.varint("dimension") for _ in range(dimensions))
-    # counted without its empty axes: NumPy refuses such a shape although it has no elements
+    # empty axes count as 1: NumPy refuses a huge shape even without elements
     if math.prod(axis or 1 for axis in shape) * STORAGE[_DTYPES[dtype]].itemsize >= 1 << 63:
         raise FormatError(f"the shape {list(shape)} is too large")
     length, payload = index.varint("length of the payload"), index.u32("checksum")

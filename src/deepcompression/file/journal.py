@@ -1,4 +1,4 @@
-"""The folder of an unfinished job: payloads, and a journal of the tensors that are finished."""
+"""The folder of an unfinished job: payloads, and a journal of the finished tensors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from deepcompression.common.binary import checksum as crc
 from deepcompression.common.files import named_if_full
@@ -20,36 +23,32 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Finished:
-    """A tensor whose payload is written: its entry, the payload's file, and a note for the user."""
+    """A tensor whose payload is written: its entry, the file of the payload, and a note for the user."""
 
     entry: Entry
     file: str
     note: str
 
     def to_line(self) -> bytes:
-        return json.dumps(asdict(self)).encode() + b"\n"
+        return _FINISHED.dump_json(self) + b"\n"
 
-    @classmethod
-    def from_line(cls, line: bytes) -> Finished:
-        fields = json.loads(line)
-        entry = fields["entry"]
-        return cls(Entry(**entry | {"shape": tuple(entry["shape"])}), fields["file"], fields["note"])
+
+_FINISHED = TypeAdapter(Finished)
 
 
 class Journal:
-    """Payloads in numbered files of a folder, and a line for each that is whole. Threads may share it.
+    """Payloads in numbered files of a folder, with a line for each whole one; threads may share a `Journal`.
 
     finished  the tensors of these lines, by name
 
-    Raises ValueError if the folder holds finished tensors and `resume` is not given, or if they were made under another
-    fingerprint; and OSError.
+    Raises ValueError if the folder holds finished tensors without `resume`, or under another fingerprint; and OSError.
     """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, str], resume: bool) -> None:
         self.folder = folder
         self.finished: dict[str, Finished] = {}
         self._lock = threading.Lock()
-        self._number = 0
+        self._numbers = count()
         head = json.dumps(dict(fingerprint)).encode() + b"\n"
         if folder.exists():
             self._read(head, resume)
@@ -57,7 +56,7 @@ class Journal:
         self._begin(head)
 
     def _read(self, head: bytes, resume: bool) -> None:
-        """Takes over the payloads that are whole, and removes all other files."""
+        """Keeps the payloads that are whole, and removes all other files."""
         journal = self.folder / _JOURNAL
         lines = journal.read_bytes().splitlines(keepends=True) if journal.is_file() else []
         before, *done = [line for line in lines if line.endswith(b"\n")] or [b""]
@@ -74,24 +73,24 @@ class Journal:
                 "give what it was started with, or remove that folder to start again"
             )
         for line in done:
-            finished = Finished.from_line(line)
+            finished = _FINISHED.validate_json(line)
             if self._is_whole(finished):
                 self.finished[finished.entry.name] = finished
         known = {finished.file for finished in self.finished.values()}
         for file in self.folder.iterdir():
             if file.name not in known | {_JOURNAL}:
                 file.unlink()
-        self._number = 1 + max((int(name) for name in known), default=-1)
+        self._numbers = count(1 + max((int(name) for name in known), default=-1))
 
     def _is_whole(self, finished: Finished) -> bool:
-        """A payload may be damaged after a power failure."""
+        """False for a payload that is missing or damaged, as after a power failure."""
         try:
             return self.copy(finished, lambda data: None)
         except FileNotFoundError:
             return False
 
     def _begin(self, head: bytes) -> None:
-        """Writes a new journal, without torn lines. It replaces the old one when it is whole."""
+        """Writes a new journal, without torn lines; it replaces the old one when it is whole."""
         path = self.folder / _JOURNAL
         new = path.with_name(f"{_JOURNAL}.new")
         try:
@@ -106,10 +105,8 @@ class Journal:
             raise
 
     def new_path(self) -> Path:
-        """Where the next payload is to be written."""
-        with self._lock:
-            number, self._number = self._number, self._number + 1
-        return self.folder / str(number)
+        """The path of the next payload."""
+        return self.folder / str(next(self._numbers))
 
     def add(self, finished: Finished) -> None:
         with self._lock, named_if_full(self.folder / _JOURNAL):
@@ -118,7 +115,7 @@ class Journal:
             self.finished[finished.entry.name] = finished
 
     def copy(self, finished: Finished, write: Callable[[bytes], object]) -> bool:
-        """Hands the payload to `write`, part by part; False if it has changed since it was written."""
+        """Passes the payload to `write`, part by part; False if it has changed since it was written."""
         length = checksum = 0
         with (self.folder / finished.file).open("rb") as file:
             while data := file.read(_COPY_BYTES):
@@ -127,7 +124,7 @@ class Journal:
         return (length, checksum) == (finished.entry.length, finished.entry.checksum)
 
     def close(self) -> None:
-        # on a full disk; a torn line does not count
+        # on a full disk a line may be torn, which does not count
         with suppress(OSError):
             self._file.close()
 

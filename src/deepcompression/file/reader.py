@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from deepcompression.coding.coder import Account
 from deepcompression.coding.coders import decode, decode_dense
 from deepcompression.common.binary import LIMIT_BYTES, Cursor, FormatError, checksum
+from deepcompression.common.files import ByteFile
 from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.tensor import DenseTensor, Tensor
@@ -21,11 +20,11 @@ _LARGE_BYTES = 16 << 20
 
 
 class DczFile(Mapping[str, Array]):
-    """A `.dcz` file open for reading: a mapping from names to dense NumPy arrays, each read at its lookup.
+    """A `.dcz` file open for reading: a mapping from names to dense NumPy arrays, each read when it is looked up.
 
     entries     name -> `Entry`, in the file's order
     metadata    texts by name
-    size_bytes  of the file; `head_bytes` of it are everything before the payloads, `index_bytes` the index
+    size_bytes  of the file; `head_bytes` are those before the payloads, `index_bytes` those of the index
 
     Opening reads and checks the index alone, `read` the bytes of its tensor alone; threads may share a `DczFile`.
     Raises FormatError, naming file, tensor and offset, for anything that docs/format.md does not allow, and for a
@@ -34,10 +33,9 @@ class DczFile(Mapping[str, Array]):
 
     def __init__(self, path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> None:
         self.path = Path(path)
-        self._file = self.path.open("rb")
-        self._lock = threading.Lock()
+        self._file = ByteFile(path)
+        self.size_bytes = self._file.size
         try:
-            self.size_bytes = os.fstat(self._file.fileno()).st_size
             self._read_head(limit_bytes)
         except FormatError as error:
             self.close()
@@ -58,39 +56,33 @@ class DczFile(Mapping[str, Array]):
         if decoded > limit_bytes:
             raise FormatError(f"the tensors take {decoded} bytes when decoded, the limit is {limit_bytes}")
 
-    def _bytes(self, offset: int, length: int, what: str) -> bytearray:
+    def _bytes(self, offset: int, length: int, what: str) -> memoryview:
         if offset + length > self.size_bytes:
             raise FormatError(
                 f"{what} at offset {offset} needs {length} bytes, the file ends at {self.size_bytes}: "
                 "it is cut off or damaged"
             )
-        # unlike bytes, an array upon a bytearray can be written to
-        data = bytearray(length)
-        with self._lock:
-            self._file.seek(offset)
-            found = self._file.readinto(data)
-        if found != length:
-            raise FormatError(f"{what} at offset {offset} could not be read: the file changed while it was open")
-        return data
+        return self._file.read(offset, length).data
 
     def read(self, name: str, threads: int = 1) -> Tensor:
-        """One tensor, in the form it is stored in: a shared one of a few values may be stored dense. Raises KeyError
-        for an unknown name.
+        """One tensor, dense or shared as it is stored; a shared one of a few values may be stored dense.
+
+        Raises KeyError for an unknown name.
         """
         return self.read_with_account(name, threads)[0]
 
     def read_with_account(self, name: str, threads: int = 1) -> tuple[Tensor, Account]:
-        """One tensor, and where the bytes of its payload went."""
+        """One tensor, and the account of its payload's bytes."""
         with self._checked(name) as (entry, payload):
             return decode(entry.coder, payload, entry.dtype, entry.shape, threads)
 
     def read_dense(self, name: str, threads: int = 1) -> DenseTensor:
-        """One tensor, dense, in little more memory than it takes; large ones are decoded by so many threads."""
+        """One dense tensor, in little more memory than its own; `threads` decode a large one together."""
         with self._checked(name) as (entry, payload):
             return decode_dense(entry.coder, payload, entry.dtype, entry.shape, threads)
 
     def check(self, name: str) -> None:
-        """Holds one tensor's payload against its checksum, without decoding it."""
+        """Compares the checksum of one tensor's payload, without decoding it."""
         with self._checked(name):
             pass
 
@@ -127,9 +119,7 @@ class DczFile(Mapping[str, Array]):
     def __enter__(self) -> DczFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -138,15 +128,15 @@ def load_tensors(
 ) -> dict[str, Array]:
     """Every tensor of a file as a dense NumPy array, by name; tied names share one array. Needs no torch.
 
-    BF16 is widened to float32, 8-bit floats are given as their bits. Raises FormatError; `limit_bytes` bounds the
-    bytes of all decoded tensors. `threads`, by default as many as there are CPUs, share the work.
+    BF16 is widened to float32; 8-bit floats come as their bits. Raises FormatError; `limit_bytes` bounds the bytes of
+    all decoded tensors. `threads`, by default as many as there are CPUs, share the work.
     """
     workers = threads or os.cpu_count() or 1
     with DczFile(path, limit_bytes) as file, ThreadPoolExecutor(workers) as pool:
         own = [entry for entry in file.entries.values() if entry.tied_to is None]
-        # a large tensor is decoded by all threads together, small ones by one each
-        large = {entry.name for entry in own if entry.nbytes >= _LARGE_BYTES}
-        arrays = {entry.name: file.read_dense(entry.name, workers).numpy() for entry in own if entry.name in large}
-        small = [entry.name for entry in own if entry.name not in large]
+        # all threads together decode a large tensor, one alone a small one
+        large = [entry.name for entry in own if entry.nbytes >= _LARGE_BYTES]
+        arrays = {name: file.read_dense(name, workers).numpy() for name in large}
+        small = [entry.name for entry in own if entry.name not in arrays]
         arrays.update(zip(small, pool.map(file.__getitem__, small), strict=True))
         return {name: arrays[entry.tied_to or name] for name, entry in file.entries.items()}

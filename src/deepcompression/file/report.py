@@ -1,11 +1,11 @@
-"""Where every byte of a file went, and the columns of the paper's tables 2 and 3."""
+"""The bytes of a file by tensor and part, and the columns of the paper's tables 2 and 3."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -30,10 +30,11 @@ def code_bits(centroids: int) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of a file. `weights` and `survivors` are counts, `dense_bytes` what the tensor takes as it is,
-    `stored_bytes` its payload, `parts` the payload's bytes by part. `gap_bits` and `entries` (survivors and fillers)
-    are those of the paper's layout before Huffman coding: as stored, or else as it would take the fewest bytes. A tie
-    takes no bytes of its own.
+    """One tensor of a file.
+
+    `weights` and `survivors` are counts. `dense_bytes` are those of the dense tensor, `stored_bytes` those of the
+    payload, `parts` the payload's by part; a tie has none. `gap_bits` and `entries` (survivors and fillers) are of the
+    paper's layout before Huffman coding: as stored, or else with the gap width of the fewest bytes.
     """
 
     name: str
@@ -53,10 +54,8 @@ class Row:
     @classmethod
     def of(cls, entry: Entry, tensor: Tensor, account: Account) -> Row:
         weights = math.prod(entry.shape)
-        whole = entry.coder in ("raw", "deflate")
-        pruned = not whole and account.survivors < weights
         gap_bits, entries = account.gap_bits, account.entries
-        if pruned and account.survivors and not gap_bits:
+        if 0 < account.survivors < weights and not gap_bits:
             bits = code_bits(account.centroids) or 8 * STORAGE[entry.dtype].itemsize
             bitmap = tensor.bits if isinstance(tensor, CompressedTensor) else stored_bits(tensor.elements)
             gap_bits, entries = fixed_layout(bitmap, weights, account.survivors, bits)
@@ -67,8 +66,8 @@ class Row:
             entry.coder,
             entry.tied_to,
             weights,
-            weights if whole else account.survivors,
-            weights if whole else entries,
+            account.survivors,
+            entries,
             account.centroids,
             gap_bits,
             entry.nbytes,
@@ -87,28 +86,28 @@ class Row:
 
     @property
     def coded_together(self) -> bool:
-        """One string holds codes and positions, and no byte of it is one's or the other's."""
+        """Whether one part holds codes and positions, and no byte belongs to either alone."""
         return "codebook, mask and codes" in self.parts
 
     @property
     def _stored_entries(self) -> int:
-        """How many codes are stored: only the paper's layout has fillers."""
+        """The number of codes that are stored: only the paper's layout has fillers."""
         return self.entries if "gaps" in self.parts else self.survivors
 
     @property
     def weight_bits_coded(self) -> float:
-        """Bits a stored code takes (P+Q+H)."""
+        """Bits of a stored code (P+Q+H)."""
         return 8 * self.parts.get("codes", 0) / self._stored_entries if self.entries else 0.0
 
     @property
     def gap_bits_coded(self) -> float:
-        """Bits a stored code takes for its position (P+Q+H)."""
+        """Bits of the position of a stored code (P+Q+H)."""
         positions = self.parts.get("gaps", 0) + self.parts.get("mask", 0)
         return 8 * positions / self._stored_entries if self.entries else 0.0
 
     @property
     def fixed_bytes(self) -> float:
-        """Bytes before Huffman coding: codes or values and gaps of fixed width, with fillers, and the codebook."""
+        """Bytes before Huffman coding: codes or values, and gaps, of fixed width for all entries; and the codebook."""
         if self.tied_to:
             return 0
         item_bytes = STORAGE[self.dtype].itemsize
@@ -122,8 +121,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """A whole file: its rows, its bytes by part (they add up to `file_bytes`), and what `compress` measured before
-    and after.
+    """A whole file: its rows, and its bytes by part, whose sum is `file_bytes`.
+
+    `before` and `after` are the measurements of `compress`.
     """
 
     file_bytes: int
@@ -143,27 +143,27 @@ class Report:
     ) -> Report:
         """Reads and decodes the whole file. Raises FormatError."""
         with DczFile(path, limit_bytes) as file:
-            rows_by_name: dict[str, Row] = {}
+            by_name: dict[str, Row] = {}
             for name, entry in file.entries.items():
-                own = entry.tied_to or name
-                rows_by_name[name] = (
-                    replace(rows_by_name[own], name=name, tied_to=own, dense_bytes=0, stored_bytes=0, parts={})
-                    if entry.tied_to
-                    else Row.of(entry, *file.read_with_account(name))
-                )
-            rows = tuple(rows_by_name.values())
+                if (own := entry.tied_to) is None:
+                    by_name[name] = Row.of(entry, *file.read_with_account(name))
+                else:
+                    by_name[name] = replace(
+                        by_name[own], name=name, tied_to=own, dense_bytes=0, stored_bytes=0, parts={}
+                    )
+            rows = tuple(by_name.values())
             checksums = CHECKSUM_BYTES * sum(row.tied_to is None for row in rows)
             parts = Counter({"header": file.head_bytes - file.index_bytes - CHECKSUM_BYTES})
             parts["index"] = file.index_bytes - checksums
             parts["checksums"] = checksums + CHECKSUM_BYTES
             for row in rows:
-                # a raw tensor and the values of a sparse one are the same kind of bytes
+                # elements of a raw tensor and values of a pruned one count together
                 parts.update({("dense tensors" if name == "values" else name): n for name, n in row.parts.items()})
             return cls(file.size_bytes, sum(row.dense_bytes for row in rows), rows, dict(parts), before, after)
 
     @property
     def ratio(self) -> float:
-        """How many times smaller than the dense tensors; the file counted whole."""
+        """Bytes of the dense tensors / bytes of the file."""
         return self.dense_bytes / self.file_bytes
 
     @property
@@ -172,7 +172,7 @@ class Report:
         return sum(row.fixed_bytes for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON can hold it."""
+        """All fields and computed numbers, ready for JSON."""
         return asdict(self) | {
             "ratio": self.ratio,
             "fixed_bytes": self.fixed_bytes,
@@ -181,13 +181,7 @@ class Report:
 
     def tables(self) -> Iterable[Table]:
         """The paper's columns by tensor, and the bytes by part, for a rich console."""
-        table = Table(caption="P pruned, Q shared, H Huffman-coded; rates are parts of the dense size")
-        table.add_column("tensor")
-        for heading in (
-            *("shape", "weights", "W% (P)", "w bits P+Q", "w bits P+Q+H", "i bits P+Q", "i bits P+Q+H"),
-            *("rate P+Q", "rate P+Q+H", "bytes", "coder"),
-        ):
-            table.add_column(heading, justify="right")
+        table = _table(_HEADINGS, "P pruned, Q shared, H Huffman-coded; rates are parts of the dense size")
         for row in self.rows:
             table.add_row(*_cells(row))
         table.add_section()
@@ -202,11 +196,8 @@ class Report:
             *(f"{self.file_bytes:,}", ""),
         )
         yield table
-        bytes_table = Table(
-            "part", "bytes", "share", caption=f"{self.ratio:.1f} times smaller than {self.dense_bytes:,} bytes"
-        )
-        for column in bytes_table.columns[1:]:
-            column.justify = "right"
+        caption = f"{self.ratio:.1f} times smaller than {self.dense_bytes:,} bytes"
+        bytes_table = _table(("part", "bytes", "share"), caption)
         for part, count in sorted(self.parts.items(), key=lambda item: -item[1]):
             bytes_table.add_row(part, f"{count:,}", _percent(count, self.file_bytes))
         bytes_table.add_section()
@@ -214,8 +205,22 @@ class Report:
         yield bytes_table
 
 
+_HEADINGS = (
+    *("tensor", "shape", "weights", "W% (P)", "w bits P+Q", "w bits P+Q+H", "i bits P+Q", "i bits P+Q+H"),
+    *("rate P+Q", "rate P+Q+H", "bytes", "coder"),
+)
+
+
+def _table(headings: Sequence[str], caption: str) -> Table:
+    """Names in the first column, numbers in all others."""
+    table = Table(*headings, caption=caption)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
 def _cells(row: Row) -> tuple[str | Text, ...]:
-    # a Text, since a name such as a[b] is no markup
+    # a Text: brackets in a name are no markup
     name = Text(printable(row.name))
     shape = "x".join(map(str, row.shape)) or "scalar"
     if row.tied_to:
@@ -242,8 +247,8 @@ def _percent(part: float, whole: float) -> str:
 
 
 def _mean_bits(rows: Iterable[Row], name: str, needed: str) -> str:
-    """The mean over all entries of the rows that have such bits: those where `needed` is not zero and, if coded bits
-    are asked for, codes and positions are coded apart.
+    """The mean over all entries of the rows where `needed` is not zero. Rows with codes and positions coded together
+    do not count for coded bits.
     """
     coded = name.endswith("_coded")
     having = [row for row in rows if getattr(row, needed) and not row.tied_to and not (coded and row.coded_together)]

@@ -1,4 +1,4 @@
-"""A `.dcz` file written one payload after the other, in any order; an interrupted job can be resumed."""
+"""A `.dcz` file written payload by payload, in any order; an interrupted job can be resumed."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from deepcompression.coding.coder import Part
 from deepcompression.coding.coders import DEFAULT_PROFILE, Encode
 from deepcompression.common.binary import checksum as crc
-from deepcompression.common.files import named_if_full
+from deepcompression.common.files import atomic_path, named_if_full
 from deepcompression.common.lock import WriteLock
 from deepcompression.file.index import Entry, write_head
 from deepcompression.file.journal import Finished, Journal
 from deepcompression.file.writer import encode_named
 from deepcompression.tensors.tensor import Tensor
 
-_WHOLE = "whole"
 # Errors that no tensor causes: the job is worth resuming.
 _RESUMABLE = (OSError, MemoryError, KeyboardInterrupt)
 
 
 @dataclass(frozen=True)
 class _Payload:
-    """A payload in a file of its own."""
+    """A payload in a file."""
 
-    path: Path
     length: int
     checksum: int
 
@@ -38,28 +36,28 @@ class _Payload:
 
 class FileWriter:
     """Collects payloads in the folder `PATH.partial`. `finish` makes the file of them: it appears whole, with the bytes
-    that `save_tensors` gives.
+    that `save_tensors` writes.
 
-    fingerprint  what the payloads depend on, by name: only a job of the same fingerprint is resumed
+    fingerprint  all that the payloads depend on, by name: only a job of the same fingerprint is resumed
     resume       continue an interrupted job, if there is one
 
     A context manager. If memory or disk run out in its block, or on Ctrl-C, finished tensors stay and a note at the
-    exception says so. After any other exception nothing stays. Raises ValueError if there is an interrupted job and
-    `resume` is not given, or the job has another fingerprint; if another job writes the same file; and OSError.
+    exception says so. After any other exception nothing stays. Raises ValueError if there is an interrupted job
+    without `resume`, or of another fingerprint; if another job writes the same file; and OSError.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: Mapping[str, str] | None = None, resume: bool = False
     ) -> None:
         self.path = Path(path)
-        # a link's target is written, and the folder lies beside it
-        self._target = self.path.resolve() if self.path.is_symlink() else self.path
         self._stopped = False
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        self._held = WriteLock(self._target)
+        # lock and folder lie beside the target of a link
+        target = self.path.resolve() if self.path.is_symlink() else self.path
+        self._held = WriteLock(target)
         try:
-            self._journal = Journal(self._target.with_name(f"{self._target.name}.partial"), fingerprint or {}, resume)
+            self._journal = Journal(target.with_name(f"{target.name}.partial"), fingerprint or {}, resume)
         except BaseException:
             self._held.release()
             raise
@@ -68,81 +66,55 @@ class FileWriter:
     def write(
         self, name: str, tensor: Tensor, how: Encode | None = None, profile: str = DEFAULT_PROFILE, note: str = ""
     ) -> None:
-        """Encodes and keeps a tensor, as `save_tensors` does; threads may call it. Raises as that does."""
-        tried: list[_Payload] = []
-
-        def keep(parts: Iterable[Part], below: int | None) -> _Payload | None:
-            payload = self._keep(parts, below)
-            if payload is not None:
-                tried.append(payload)
-            return payload
-
-        coder, payload = encode_named(keep, name, tensor, how, profile)
-        for other in tried:
-            if other is not payload:
-                other.path.unlink()
+        """Encodes and keeps a tensor; threads may call it. Raises as `save_tensors` does."""
+        path = self._journal.new_path()
+        coder, payload = encode_named(partial(self._keep, path), name, tensor, how, profile)
         entry = Entry(
             name, tensor.dtype, tuple(tensor.shape), coder=coder, length=payload.length, checksum=payload.checksum
         )
-        self._journal.add(Finished(entry, payload.path.name, note))
+        self._journal.add(Finished(entry, path.name, note))
 
-    def _keep(self, parts: Iterable[Part], below: int | None) -> _Payload | None:
-        path = self._journal.new_path()
+    def _keep(self, path: Path, parts: Iterable[Part], below: int | None) -> _Payload | None:
+        """Writes a payload; when it is whole, it replaces the larger one that was tried before."""
+        tried = path.with_suffix(".tried")
         length = checksum = 0
         try:
-            with named_if_full(path), path.open("wb") as file:
+            with named_if_full(path), tried.open("wb") as file:
                 for part in parts:
                     if self._stopped:
                         raise InterruptedError("stopped")
                     length += memoryview(part).nbytes
                     if below is not None and length >= below:
-                        path.unlink()
                         return None
                     checksum = crc(part, checksum)
                     file.write(part)
                     del part
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return _Payload(path, length, checksum)
+            tried.replace(path)
+        finally:
+            tried.unlink(missing_ok=True)
+        return _Payload(length, checksum)
 
     def stop(self) -> None:
-        """Makes `write` end soon, with an InterruptedError, in whatever thread it runs."""
+        """Makes `write` end soon, with an InterruptedError, in all threads."""
         self._stopped = True
 
     def finish(self, order: Mapping[str, str | None], metadata: Mapping[str, str]) -> None:
-        """Writes the file: the tensors in this order, each finished, or tied to the one named."""
-        entries = []
-        for name, tied_to in order.items():
-            own = self.finished[tied_to or name].entry
-            entries.append(own if tied_to is None else replace(own, name=name, tied_to=tied_to))
+        """Writes the file: the tensors in this order, each finished, or tied to the finished one named."""
+        finished, folder = self.finished, self._journal.folder
+        entries = [replace(finished[tied or name].entry, name=name, tied_to=tied) for name, tied in order.items()]
         # within the folder: if this process is killed, the next job removes it
-        whole = self._journal.folder / _WHOLE
-        try:
-            with named_if_full(self.path):
-                self._write_whole(whole, entries, metadata)
-            whole.replace(self._target)
-        finally:
-            whole.unlink(missing_ok=True)
-        self._journal.close()
-        self._journal.remove()
-
-    def _write_whole(self, path: Path, entries: list[Entry], metadata: Mapping[str, str]) -> None:
-        with path.open("wb") as file:
+        with atomic_path(self.path, folder / "whole") as whole, whole.open("wb") as file:
             file.write(write_head(entries, metadata))
             for entry in entries:
-                if entry.tied_to is None and not self._journal.copy(self.finished[entry.name], file.write):
-                    payload = self._journal.folder / self.finished[entry.name].file
-                    raise OSError(f"{payload} has changed since it was written")
-            file.flush()
-            os.fsync(file.fileno())
+                if entry.tied_to is None and not self._journal.copy(finished[entry.name], file.write):
+                    raise OSError(f"{folder / finished[entry.name].file} has changed since it was written")
+        self._journal.close()
+        self._journal.remove()
 
     def __enter__(self) -> FileWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         with self._held:
             self._journal.close()
             if error is None:

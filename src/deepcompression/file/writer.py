@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from deepcompression.coding.coder import Part
-from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, Kept, check_profile, encode_to, join
+from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, Keep, Kept, check_profile, encode_to, join
 from deepcompression.common.binary import MAX_DIMENSIONS, checksum
 from deepcompression.common.files import atomic_path
 from deepcompression.file.index import Entry, write_head
@@ -26,9 +25,9 @@ def save_tensors(
     """Writes named tensors, in their order, into a `.dcz` file.
 
     The file appears under its name only when it is complete: a crash or a full disk leaves the old file, or none.
-    `profile` says which coders may be used: `fast` for those that decode at full speed, `small` for the smallest
-    file, `paper` for the paper's own layout. `how` fixes coder or gap width for tensors by name. Raises TypeError for
-    what is no tensor, ValueError for one that cannot be stored so, OSError if writing fails.
+    `profile` chooses the coders: `fast` those that decode at full speed, `small` those of the smallest file, `paper`
+    those of the paper's layout. `how` fixes coder or gap width of tensors by name. Raises TypeError for an object that
+    is no tensor, ValueError for a tensor that cannot be stored so, OSError if writing fails.
     """
     if unknown := set(how or {}) - set(tensors):
         raise ValueError(f"no tensor is named {', '.join(sorted(unknown))}, whose encoding is given")
@@ -45,14 +44,14 @@ def save_tensors(
 
 
 class Encoded(NamedTuple):
-    """A tensor as a file holds it."""
+    """A tensor in the form of a file: its entry and its payload."""
 
     entry: Entry
     payload: bytes
 
 
 def encoded(name: str, tensor: Tensor, how: Encode | None = None, profile: str = DEFAULT_PROFILE) -> Encoded:
-    """Encodes one tensor. Raises what `save_tensors` does."""
+    """Encodes one tensor. Raises as `save_tensors` does."""
     if not isinstance(tensor, DenseTensor | CompressedTensor):
         raise TypeError(f"{name} is of type {type(tensor).__name__}; make it a tensor by DenseTensor.from_numpy")
     coder, payload = encode_named(join, name, tensor, how, profile)
@@ -61,7 +60,7 @@ def encoded(name: str, tensor: Tensor, how: Encode | None = None, profile: str =
 
 
 def entries_of(tensors: Mapping[str, Encoded | Tie]) -> list[Entry]:
-    """The entries of a file's tensors, in their order; a tied one stands behind its own."""
+    """The entries of a file's tensors, in their order; a tie comes after its own tensor."""
     entries: dict[str, Entry] = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, Tie):
@@ -80,15 +79,9 @@ def write_encoded(
         file.writelines(tensor.payload for tensor in tensors.values() if isinstance(tensor, Encoded))
 
 
-def encode_named(
-    keep: Callable[[Iterable[Part], int | None], Kept | None],
-    name: str,
-    tensor: Tensor,
-    how: Encode | None,
-    profile: str,
-) -> tuple[str, Kept]:
-    """The coder and the payload of a tensor, as `encode_to` gives them. Raises ValueError, with the name, for a tensor
-    that a file cannot hold so.
+def encode_named(keep: Keep[Kept], name: str, tensor: Tensor, how: Encode | None, profile: str) -> tuple[str, Kept]:
+    """The coder and the payload of a tensor, as `encode_to` returns them. Raises ValueError, with the name, if a file
+    cannot hold the tensor so.
     """
     how = how or Encode()
     try:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-# safetensors' name of a dtype -> the NumPy dtype that holds its elements. NumPy knows no bfloat16 and no 8-bit floats:
-# those are held as the unsigned integers with the same bits. BOOL is held as bytes, since a NumPy bool other than
-# 0 or 1 is undefined.
+Shape = tuple[int, ...]
+
+# The name of a dtype, as in safetensors -> the NumPy dtype that holds its elements. NumPy has no bfloat16 and no 8-bit
+# floats: unsigned integers with the same bits hold those. Bytes hold BOOL: a NumPy bool other than 0 or 1 is undefined.
 STORAGE: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -36,25 +37,21 @@ STORAGE: dict[str, np.dtype[Any]] = {
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 
-def size_bytes(dtype: str, shape: tuple[int, ...]) -> int:
-    """Bytes of a dense tensor; Python integers, so that no shape overflows."""
+def size_bytes(dtype: str, shape: Shape) -> int:
+    """Bytes of a dense tensor, without overflow for any shape."""
     return math.prod(shape) * STORAGE[dtype].itemsize
 
 
 def widen(elements: Array, dtype: str) -> Array:
-    """Elements as they are stored -> an ordinary NumPy array of the same values (BF16 as float32, F8 as its bits in
-    uint8).
-    """
-    # asarray, since NumPy makes a scalar of what it computes from an array without axes
+    """Stored elements -> an ordinary NumPy array of the same values (BF16 as float32, F8 as its bits in uint8)."""
+    # asarray: NumPy computes a scalar from an array without axes
     if dtype == "BF16":
         return np.asarray(elements.astype(np.uint32) << 16).view(np.float32)
     return np.asarray(elements != 0) if dtype == "BOOL" else elements
 
 
 def narrow(values: Array, dtype: str) -> Array:
-    """Float values -> elements as they are stored, rounded to nearest even; the inverse of `widen` for
-    `WEIGHT_DTYPES`.
-    """
+    """Float values -> stored elements, rounded to nearest even; the inverse of `widen` for `WEIGHT_DTYPES`."""
     if dtype == "BF16":
         bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
         return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
@@ -62,15 +59,15 @@ def narrow(values: Array, dtype: str) -> Array:
 
 
 def nonzero_bits(elements: Array) -> NDArray[np.bool_]:
-    """Where any bit of an element is set, in its shape: unlike `!= 0`, true for a negative zero."""
+    """Whether any bit of each element is set; unlike `!= 0`, true for a negative zero."""
     # ascontiguousarray would make a scalar one-dimensional
     unsigned = np.array(elements, copy=None, order="C").view(f"u{elements.dtype.itemsize}")
     return unsigned.astype(np.bool_)
 
 
 def ordered_bits(elements: Array, dtype: str) -> NDArray[np.uint64]:
-    """Elements of a dtype of `WEIGHT_DTYPES` -> integers in the order of their values, -0 below +0, NaN at the ends
-    (IEEE 754's totalOrder).
+    """Elements of a weight dtype -> integers in the order of their values (IEEE 754's totalOrder): -0 comes before +0,
+    NaN at both ends.
     """
     width = 8 * STORAGE[dtype].itemsize
     bits = elements.view(f"u{elements.itemsize}").astype(np.uint64)

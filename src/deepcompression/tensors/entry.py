@@ -1,31 +1,31 @@
-"""A tensor named in a checkpoint or a file, and a tie to another."""
+"""Names of tensors in a checkpoint or a file, and ties between them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deepcompression.tensors.dtypes import size_bytes
+from deepcompression.tensors.dtypes import Shape, size_bytes
 
 
 class Tie(NamedTuple):
-    """Stands for a tensor that is the same as an earlier one: a tied weight."""
+    """A tied weight, in the place of a tensor: the same as the earlier tensor named `to`."""
 
     to: str
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """A tensor of a checkpoint or a file: `dtype` is a name of `STORAGE`; one that is tied has its elements in common
-    with `tied_to`, an earlier one that is not tied.
+    """A tensor of a checkpoint or a file; `dtype` is a name of `STORAGE`. A tied one shares the elements of `tied_to`,
+    an earlier tensor that is not tied.
     """
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: Shape
     tied_to: str | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the dense tensor, also of one that is tied."""
+        """Bytes of the dense tensor, even of a tied one."""
         return size_bytes(self.dtype, self.shape)

@@ -8,33 +8,22 @@ import torch
 from deepcompression.tensors.dtypes import STORAGE
 from deepcompression.tensors.tensor import DenseTensor
 
-_TORCH_DTYPES: dict[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
+# those of NumPy, then those that NumPy does not have
+_TORCH_DTYPES = {name: torch.from_numpy(np.empty(0, storage)).dtype for name, storage in STORAGE.items()} | {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
     "BOOL": torch.bool,
-    "C64": torch.complex64,
 }
 DTYPE_NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 
 
 def dtype_of(name: str, tensor: torch.Tensor) -> str:
-    """The name of a tensor's dtype. Raises ValueError for a dtype or layout that no file can hold."""
+    """The name of a tensor's dtype. Raises ValueError if no file can hold this dtype or layout."""
     if hasattr(tensor, "__tensor_flatten__"):
         raise ValueError(
             f"{name} is a {type(tensor).__name__}, which is made of other tensors: make it dense first, or save "
-            "its parts (torchao's flatten_tensor_state_dict does so with those that it knows)"
+            "its parts (torchao's flatten_tensor_state_dict does so for its own)"
         )
     dtype = DTYPE_NAMES.get(tensor.dtype)
     if dtype is None or tensor.layout != torch.strided or tensor.is_quantized:
@@ -45,8 +34,8 @@ def dtype_of(name: str, tensor: torch.Tensor) -> str:
 
 
 def from_torch(name: str, tensor: torch.Tensor) -> DenseTensor:
-    """A tensor on any device -> the same elements in memory, in its own if they are contiguous there. Raises ValueError
-    as `dtype_of` does.
+    """A tensor on any device -> a dense tensor. A contiguous tensor on the CPU shares its memory. Raises ValueError as
+    `dtype_of` does.
     """
     dtype = dtype_of(name, tensor)
     flat = tensor.detach().cpu().contiguous().reshape(-1)

@@ -1,4 +1,4 @@
-"""The two forms of a tensor outside of torch: dense, and compressed into bitmap, codebook and codes."""
+"""Tensors outside of torch: dense ones, and shared ones of bitmap, codebook and codes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.tensors.dtypes import (
-    STORAGE,
-    WEIGHT_DTYPES,
-    Array,
-    ordered_bits,
-    unordered_bits,
-    widen,
-)
+from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, Shape, ordered_bits, unordered_bits, widen
 from deepcompression.tensors.slices import Bits, spans
 
 MAX_CENTROIDS = 256
@@ -28,9 +21,9 @@ _NUMPY_NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class DenseTensor:
-    """A tensor as it is.
+    """A tensor of plain elements.
 
-    `dtype` is a name of `STORAGE`, `elements` a C-contiguous array of that storage dtype, in the tensor's shape.
+    `dtype` is a name of `STORAGE`; `elements` is a C-contiguous array of that storage dtype, in the tensor's shape.
     """
 
     dtype: str
@@ -44,7 +37,7 @@ class DenseTensor:
 
     @classmethod
     def from_numpy(cls, array: Array) -> DenseTensor:
-        """An ordinary array; raises TypeError for a dtype that no file can hold."""
+        """The tensor of an ordinary array. Raises TypeError for a dtype that no file can hold."""
         array = np.asarray(array)
         name = _NUMPY_NAMES.get(array.dtype.newbyteorder("<"))
         if name is None:
@@ -54,7 +47,7 @@ class DenseTensor:
         return cls(name, np.array(array, STORAGE[name], copy=None, order="C"))
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         return self.elements.shape
 
     def dense(self) -> DenseTensor:
@@ -67,10 +60,10 @@ class DenseTensor:
 
 @dataclass(frozen=True, eq=False, init=False)
 class CompressedTensor:
-    """A pruned and shared tensor: what sharing makes, files hold and packing takes.
+    """A pruned and shared tensor: sharing makes it, files hold it, packing takes it.
 
     shape     of the dense tensor
-    bits      uint8: element i survives if bit i % 8 of byte i // 8 is set; bits behind the last element are not set
+    bits      uint8: element i survives if bit i % 8 of byte i // 8 is set; bits behind the last element are zero
     codebook  (centroids,): at most 256 values in the storage dtype of `dtype`
     codes     uint8 (survivors,): the centroid of each survivor, in C order
     dtype     one of `WEIGHT_DTYPES`
@@ -78,19 +71,14 @@ class CompressedTensor:
     Every other element is zero.
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     bits: Bits
     codebook: Array
     codes: NDArray[np.uint8]
     dtype: str
 
     def __init__(
-        self,
-        shape: tuple[int, ...],
-        positions: NDArray[np.int64],
-        codebook: Array,
-        codes: NDArray[np.uint8],
-        dtype: str = "F32",
+        self, shape: Shape, positions: NDArray[np.int64], codebook: Array, codes: NDArray[np.uint8], dtype: str = "F32"
     ) -> None:
         """From `positions`: int64 (survivors,), strictly ascending indices of the survivors in the flat C-order tensor.
 
@@ -108,39 +96,33 @@ class CompressedTensor:
 
     @classmethod
     def from_bits(
-        cls,
-        shape: tuple[int, ...],
-        bits: Bits,
-        codebook: Array,
-        codes: NDArray[np.uint8],
-        dtype: str = "F32",
+        cls, shape: Shape, bits: Bits, codebook: Array, codes: NDArray[np.uint8], dtype: str = "F32"
     ) -> CompressedTensor:
-        """From a bitmap with as many bits set as there are codes. Raises ValueError if the other parts do not fit."""
+        """From a bitmap, which must have one bit set for each code. Raises ValueError if the other parts do not fit."""
         tensor = cls.__new__(cls)
         tensor._hold(shape, bits, codebook, codes, dtype)
         return tensor
 
-    def _hold(self, shape: tuple[int, ...], bits: Bits, codebook: Array, codes: NDArray[np.uint8], dtype: str) -> None:
+    def _hold(self, shape: Shape, bits: Bits, codebook: Array, codes: NDArray[np.uint8], dtype: str) -> None:
         if dtype not in WEIGHT_DTYPES:
             raise ValueError(f"dtype is one of {', '.join(WEIGHT_DTYPES)}; found {dtype}")
         if codes.dtype != np.uint8:
             raise ValueError(f"codes are uint8; found {codes.dtype}")
         if codebook.dtype != STORAGE[dtype]:
-            raise ValueError(f"codebook are {STORAGE[dtype]}; found {codebook.dtype}")
+            raise ValueError(f"centroids are {STORAGE[dtype]}; found {codebook.dtype}")
         if codebook.ndim != 1 or len(codebook) > MAX_CENTROIDS:
             raise ValueError(f"a codebook has at most {MAX_CENTROIDS} centroids; found shape {codebook.shape}")
         if (largest := int(codes.max(initial=0))) >= len(codebook) and len(codes):
             raise ValueError(f"code {largest} is outside of a codebook of {len(codebook)} centroids")
         codebook, codes = np.ascontiguousarray(codebook), np.ascontiguousarray(codes)
-        # frozen: attributes are set here alone
+        # the class is frozen: attributes are set here alone
         self.__dict__.update(shape=shape, bits=bits, codebook=codebook, codes=codes, dtype=dtype)
 
     @classmethod
     def from_dense(cls, tensor: DenseTensor) -> CompressedTensor | None:
-        """Recognises a tensor that is already shared: at most 256 distinct non-zero elements, told apart by their
-        bits.
+        """Recognises a shared tensor, of at most 256 distinct non-zero elements, which are compared by their bits.
 
-        None if it has more, or is no weight. The codebook ascends; nothing is lost.
+        None if it has more, or another dtype than a weight. The codebook ascends; nothing is lost.
         """
         if tensor.dtype not in WEIGHT_DTYPES:
             return None
@@ -159,7 +141,7 @@ class CompressedTensor:
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """The indices of the survivors, ascending; computed at each call, 8 bytes a survivor."""
+        """The indices of the survivors, ascending: computed at each call, with 8 bytes a survivor."""
         return _core.positions_of(self.bits, self.size)
 
     @property
@@ -181,7 +163,7 @@ class CompressedTensor:
         return self.dense().numpy()
 
     def canonical(self) -> CompressedTensor:
-        """The same tensor, its codebook strictly ascending (in the order of `ordered_bits`) and without centroids that
+        """The same tensor with a strictly ascending codebook (in the order of `ordered_bits`), without centroids that
         no survivor has.
         """
         ordered, code = np.unique(ordered_bits(self.codebook, self.dtype), return_inverse=True)
@@ -203,5 +185,5 @@ Tensor = DenseTensor | CompressedTensor
 
 
 def raw_bytes(tensor: DenseTensor) -> memoryview:
-    """The elements in C order, as files hold them; copied only if they are in another order."""
+    """The elements in C order, as files hold them."""
     return np.ascontiguousarray(tensor.elements).reshape(-1).view(np.uint8).data
