@@ -1,4 +1,4 @@
-"""Checkpoint files of others <-> named tensors, read one at a time, written as safetensors or ONNX.
+"""Checkpoint files of other tools <-> named tensors, read one at a time, written as safetensors or ONNX.
 
 Imports common and tensors.
 """

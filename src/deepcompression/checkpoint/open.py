@@ -1,4 +1,4 @@
-"""Checkpoint files opened by the end of their name."""
+"""Checkpoint files, opened by their suffixes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deepcompression.tensors.tensor import DenseTensor
 
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
-# what each name ends with, and who opens it
+# suffix -> reader
 _KINDS: dict[str, Callable[[Path], Checkpoint]] = {
     safetensors.SUFFIX: SafetensorsCheckpoint,
     safetensors.INDEX_SUFFIX: SafetensorsCheckpoint,
@@ -32,17 +32,17 @@ _KINDS: dict[str, Callable[[Path], Checkpoint]] = {
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """A safetensors file, an index of such shards, a Hugging Face folder with either, a state_dict of torch or an ONNX
-    model, by the end of its name.
+    """Opens a safetensors file, an index of shards, a Hugging Face folder with either, a state_dict of torch or an ONNX
+    model, by its suffix.
 
-    Raises FormatError for a file that is damaged or incomplete, ValueError for one of another kind or that may not be
-    opened (pickled code), OSError if the system refuses.
+    Raises FormatError for a damaged or incomplete file, ValueError for another kind of file and for pickled code,
+    OSError if the system refuses.
     """
     path = Path(path)
-    if path.is_dir() and not path.name.endswith(tuple(_KINDS)):
+    if path.is_dir():
+        if path.name.endswith(tuple(_KINDS)):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path = _within(path)
-    elif path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     for suffix, kind in _KINDS.items():
         if path.name.endswith(suffix):
             return kind(path)
@@ -53,7 +53,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def tensors_of(source: Checkpoint) -> dict[str, DenseTensor]:
-    """All tensors at once, tied ones in the same memory; the graph of an ONNX model as the uint8 tensor `GRAPH`."""
+    """All tensors by name, tied ones in the same memory; the graph of an ONNX model as the uint8 tensor `GRAPH`."""
     tensors: dict[str, DenseTensor] = {}
     for name, entry in source.entries.items():
         tensors[name] = tensors[entry.tied_to] if entry.tied_to else source.read(name)
@@ -63,7 +63,7 @@ def tensors_of(source: Checkpoint) -> dict[str, DenseTensor]:
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, DenseTensor], dict[str, str]]:
-    """`tensors_of` a file, unfinished pruning finished, and its metadata."""
+    """The tensors of a file as `tensors_of` returns them, with unfinished pruning finished, and its metadata."""
     with recognise(open_checkpoint(path)) as source:
         return tensors_of(source), dict(source.metadata)
 
@@ -73,7 +73,7 @@ def _within(folder: Path) -> Path:
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     indexes = [name for name in names if name.endswith(safetensors.INDEX_SUFFIX)]
     files = [name for name in names if name.endswith(safetensors.SUFFIX)]
-    # shards belong to their index, other files beside it are variants
+    # other files beside these are variants
     preferred = [name for name in ("model.safetensors.index.json", "model.safetensors") if name in names]
     found = preferred or indexes or files
     if len(found) == 1:
@@ -82,10 +82,9 @@ def _within(folder: Path) -> Path:
         raise ValueError(f"{folder}: holds several checkpoints, {some(found)}: name one of them")
     if indexes := [name for name in names if name.endswith(".bin.index.json")]:
         raise ValueError(
-            f"{folder}: has no safetensors files, but shards of torch.save ({some(indexes)}), which are not put "
-            "together here: save it anew by save_pretrained, which writes safetensors"
+            f"{folder}: has no safetensors files, but shards of torch.save ({some(indexes)}), which are not "
+            "read: save it anew by save_pretrained, which writes safetensors"
         )
-    others = [name for name in names if name.endswith((*_PICKLES, graph.SUFFIX))]
-    if others:
+    if others := [name for name in names if name.endswith((*_PICKLES, graph.SUFFIX))]:
         raise ValueError(f"{folder}: has no safetensors files, but {some(others)}: name one of them")
     raise ValueError(f"{folder}: there is no checkpoint in it; expected model.safetensors, or shards with their index")

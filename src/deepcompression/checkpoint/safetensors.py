@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from deepcompression.checkpoint.checkpoint import Opened, check_inside
+from deepcompression.checkpoint.checkpoint import Checkpoint, check_inside
 from deepcompression.common.binary import MAX_DIMENSIONS, FormatError
 from deepcompression.common.files import ByteFile
 from deepcompression.common.messages import some
@@ -22,17 +23,12 @@ METADATA = "__metadata__"
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 
-# of the header, as in the safetensors library; and of an index
+# of a header, as in the safetensors library, and of an index
 _MAX_HEADER_BYTES = 100_000_000
 
 
-class _Place(NamedTuple):
-    file: ByteFile
-    offset: int
-
-
-class SafetensorsCheckpoint(Opened):
-    """One file, or all shards that an index names.
+class SafetensorsCheckpoint(Checkpoint):
+    """One file, or all shards of an index.
 
     Opening reads and checks all headers. Raises FormatError, naming file and tensor, for damaged or missing parts.
     """
@@ -41,39 +37,33 @@ class SafetensorsCheckpoint(Opened):
         self.path = path
         self.entries: dict[str, TensorEntry] = {}
         self.metadata: dict[str, str] = {}
-        self._places: dict[str, _Place] = {}
-        with ExitStack() as stack:
+        self._places: dict[str, tuple[ByteFile, int]] = {}
+        with ExitStack() as self._files:
             if path.name.endswith(INDEX_SUFFIX):
-                self._open_shards(path, stack)
+                self._open_shards(path)
             else:
-                self._add(path, stack, None)
-            self._files = stack.pop_all()
+                self._add(path)
+            self._files = self._files.pop_all()
 
-    def _open_shards(self, index: Path, stack: ExitStack) -> None:
+    def _open_shards(self, index: Path) -> None:
         shard_of = _read_index(index)
         shards = {name: check_inside(name, index) for name in sorted(set(shard_of.values()))}
         if missing := [name for name, shard in shards.items() if not shard.is_file()]:
             raise FormatError(f"{index}: shards are missing in its folder: {some(missing)}; fetch them again")
         stem = index.name.removesuffix(INDEX_SUFFIX)
-        beside = {path.name for path in index.parent.glob(f"{_escaped(stem)}-*-of-*{SUFFIX}")}
+        beside = {path.name for path in index.parent.glob(f"{glob.escape(stem)}-*-of-*{SUFFIX}")}
         if unknown := beside - shards.keys():
             raise FormatError(
                 f"{index}: does not name the shards {some(unknown)} beside it: remove them, or fetch the index that "
                 "belongs to them"
             )
-        metadata: dict[str, dict[str, str]] = {}
         for name, shard in shards.items():
-            metadata[name] = self._add(shard, stack, {key for key, value in shard_of.items() if value == name})
-        for name, texts in metadata.items():
-            for key, value in texts.items():
-                # most often the same in every shard
-                own = key if self.metadata.get(key, value) == value else f"{name}: {key}"
-                self.metadata[own] = value
+            self._add(shard, name, {key for key, value in shard_of.items() if value == name})
 
-    def _add(self, path: Path, stack: ExitStack, expected: set[str] | None) -> dict[str, str]:
-        """Adds the tensors of one file; those and no others are expected."""
+    def _add(self, path: Path, shard: str = "", expected: set[str] | None = None) -> None:
+        """Adds the tensors and metadata of one file. Raises FormatError for other tensors than the expected ones."""
         file = ByteFile(path)
-        stack.callback(file.close)
+        self._files.callback(file.close)
         try:
             metadata, tensors, start = _read_header(file)
         except FormatError as error:
@@ -82,31 +72,27 @@ class SafetensorsCheckpoint(Opened):
             raise FormatError(f"{path}: has no {some(missing)}, which the index says are in it")
         for name, (entry, offset) in tensors.items():
             if expected is not None and name not in expected:
-                where = f"; another is in {self._places[name].file.path}" if name in self._places else ""
+                where = f"; another is in {self._places[name][0].path}" if name in self._places else ""
                 raise FormatError(f"{path}: tensor {name!r} is not where the index says{where}")
             self.entries[name] = entry
-            self._places[name] = _Place(file, start + offset)
-        if expected is None:
-            self.metadata = metadata
-        return metadata
+            self._places[name] = file, start + offset
+        for key, value in metadata.items():
+            # mostly the same in every shard
+            self.metadata[key if self.metadata.get(key, value) == value else f"{shard}: {key}"] = value
 
     def read(self, name: str) -> DenseTensor:
-        entry, place = self.entries[name], self._places[name]
-        elements = place.file.read(place.offset, entry.nbytes).view(STORAGE[entry.dtype])
+        entry, (file, offset) = self.entries[name], self._places[name]
+        elements = file.read(offset, entry.nbytes).view(STORAGE[entry.dtype])
         return DenseTensor(entry.dtype, elements.reshape(entry.shape))
 
     def close(self) -> None:
         self._files.close()
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
 def _read_index(path: Path) -> dict[str, str]:
-    """Tensor -> file name of its shard."""
+    """Tensor name -> file name of its shard."""
     if path.stat().st_size > _MAX_HEADER_BYTES:
-        raise FormatError(f"{path}: takes more than {_MAX_HEADER_BYTES} bytes, which no index does")
+        raise FormatError(f"{path}: takes more than {_MAX_HEADER_BYTES} bytes, too many for an index")
     try:
         index = _parse(path.read_bytes())
     except FormatError as error:
@@ -121,7 +107,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     """A JSON object without repeated keys."""
     try:
         value = json.loads(data.decode(), object_pairs_hook=_without_repetition)
-        # lone surrogates are no text
+        # refuses lone surrogates
         json.dumps(value, ensure_ascii=False).encode()
     except FormatError:
         raise
@@ -141,7 +127,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_header(file: ByteFile) -> tuple[dict[str, str], dict[str, tuple[TensorEntry, int]], int]:
-    """Metadata, tensors with their offsets in the order of those, and where offset 0 is."""
+    """Metadata, tensors with their offsets in ascending order, and the file's position of offset 0."""
     if file.size < LENGTH_BYTES:
         raise FormatError(f"it has {file.size} bytes, fewer than the {LENGTH_BYTES} of the header's length")
     length = int.from_bytes(file.read(0, LENGTH_BYTES).tobytes(), "little")
@@ -169,7 +155,7 @@ def _read_header(file: ByteFile) -> tuple[dict[str, str], dict[str, tuple[Tensor
 
 
 def _entry(name: str, entry: object) -> tuple[TensorEntry, int]:
-    """A tensor of the header, and its offset."""
+    """The checked entry of a tensor in the header, and its offset."""
     if not isinstance(entry, Mapping) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"tensor {name!r} does not have dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

@@ -1,4 +1,4 @@
-"""A state_dict that torch saved, as a checkpoint: nothing in it is executed, ties are found, memory stays bounded."""
+"""State_dicts of torch.save as checkpoints: no code runs, ties are found, memory stays bounded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepcompression.checkpoint.checkpoint import Opened
+from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.torch_zip import check_members, member_names
 from deepcompression.checkpoint.torchao import PACKAGE, Parts, allow_parts, parts_of
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
@@ -19,10 +19,10 @@ from deepcompression.tensors.tensor import DenseTensor
 if TYPE_CHECKING:
     from torch import Tensor
 
-# the names under which training scripts keep a state_dict beside other things; see `_state_in`
+# names under which training scripts keep a state_dict beside other objects; see `_state_in`
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "params")
 
-# pages of a file stay in memory once they were read, until it is mapped anew: after so many bytes
+# a mapped file keeps the pages it has read in memory: it is mapped again after so many bytes
 _RENEW_BYTES = 64 << 20
 
 _REMEDY = (
@@ -31,12 +31,12 @@ _REMEDY = (
 )
 
 
-class StateDictCheckpoint(Opened):
-    """A file of torch.save with a mapping from names to tensors, read with `weights_only`; mapped into memory a part at
-    a time, but read whole if it is in the format that torch wrote before version 1.6. Opening compares the checksums of
-    an archive, so that its file is read twice.
+class StateDictCheckpoint(Checkpoint):
+    """A file of torch.save with a mapping from names to tensors, read with `weights_only`.
 
-    Raises ValueError, with reason and remedy, for one that holds more than tensors, FormatError for a damaged one.
+    An archive is read once to compare its checksums, then mapped into memory a part at a time. A file in the format of
+    torch before 1.6 is read whole. Raises ValueError, with reason and remedy, for a file that holds more than tensors,
+    FormatError for a damaged one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,17 +52,14 @@ class StateDictCheckpoint(Opened):
             )
         if self._mapped:
             check_members(path)
-        self._tensors: dict[str, Tensor] | None = None
-        (tensors, metadata), self.notes = self._load()
-        self.metadata: dict[str, str] = metadata
+        (tensors, self.metadata), self.notes = self._load()
+        self._tensors: dict[str, Tensor] | None = tensors
         if not self._mapped:
             self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
         self.entries = _entries(path, tensors)
 
     def _load(self) -> tuple[Parts, tuple[str, ...]]:
-        parts, notes = _state_in(self.path, _load(self.path, self._mapped))
-        self._tensors = parts.tensors
-        return parts, notes
+        return _state_in(self.path, _load(self.path, self._mapped))
 
     def read(self, name: str) -> DenseTensor:
         from deepcompression.tensors.from_torch import from_torch
@@ -70,8 +67,7 @@ class StateDictCheckpoint(Opened):
         entry = self.entries[name]
         with self._lock:
             if self._tensors is None:
-                self._load()
-            assert self._tensors is not None
+                self._tensors = self._load()[0].tensors
             tensor = self._tensors.get(name)
         if tensor is None or tuple(tensor.shape) != entry.shape:
             raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
@@ -79,12 +75,12 @@ class StateDictCheckpoint(Opened):
         tensor = tensor.detach().resolve_conj().resolve_neg()
         found = from_torch(name, tensor)
         if tensor.is_contiguous():
-            # it is still in the mapped file
+            # its memory is still the mapped file
             found = DenseTensor(found.dtype, found.elements.copy())
         with self._lock:
             self._touched += touched
             if self._mapped and self._touched > _RENEW_BYTES:
-                # the last thread that still reads from this mapping lets go of it
+                # the last thread that reads from this mapping frees it
                 self._tensors, self._touched = None, 0
         return found
 
@@ -104,7 +100,7 @@ def _load(path: Path, mapped: bool, again: bool = False) -> object:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError:
         raise
-    # whatever a damaged pickle may come upon
+    # a damaged pickle may raise anything
     except Exception as error:
         needed = _needed(path, str(error), mapped)
         if not again and allow_parts(needed):
@@ -124,7 +120,7 @@ def _load(path: Path, mapped: bool, again: bool = False) -> object:
 
 
 def _needed(path: Path, error: str, mapped: bool) -> set[str]:
-    """The names of objects in the file beyond tensors and plain values."""
+    """Names of the objects in the file beyond tensors and plain values."""
     from torch import serialization
 
     if "Weights only load failed" not in error:
@@ -136,10 +132,10 @@ def _needed(path: Path, error: str, mapped: bool) -> set[str]:
 
 
 def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
-    """The state_dict in a loaded object, made of plain tensors, and notes on the parts that are left out.
+    """The state_dict in a loaded object, as plain tensors, and notes on the objects that are left out.
 
-    A mapping in which one of `WRAPPERS` is a mapping with tensors is but a wrapper: that one is taken, again and again.
-    Objects beside it (an optimizer, settings) are left out, and values in the state_dict that are no tensors.
+    A mapping with tensors under one of the names `WRAPPERS` is unwrapped, repeatedly. Objects beside it (an optimizer,
+    settings) are left out. So are values in the state_dict that are no tensors.
     """
     import torch
 
@@ -165,7 +161,7 @@ def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
         raise ValueError(f"{path}: tensors{where} are named by texts; found {odd[0]!r}")
     if nested := [str(name) for name, value in found.items() if _has_tensors(value)]:
         raise ValueError(f"{path}: holds mappings with tensors{where}, {some(nested)}: save the one you mean alone")
-    if hidden := [str(name) for name, value in found.items() if _hides_tensors(value)]:
+    if hidden := [str(name) for name, value in found.items() if _has_tensors(value, list, tuple, set)]:
         raise ValueError(
             f"{path}: holds tensors{where} inside of lists or tuples, {some(hidden)} (as torch's own quantized modules "
             "pack weights), which have no names: save them by names of their own"
@@ -180,24 +176,16 @@ def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _has_tensors(value: Any) -> bool:
+def _has_tensors(value: Any, *kinds: type) -> bool:
+    """Whether tensors lie within nested mappings, or within collections of other kinds."""
     import torch
 
-    if not isinstance(value, Mapping):
-        return False
-    return any(isinstance(inner, torch.Tensor) or _has_tensors(inner) for inner in value.values())
-
-
-def _hides_tensors(value: Any) -> bool:
-    """Whether there are tensors anywhere inside of a value that is none."""
-    import torch
-
-    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple | set) else ()
-    return any(isinstance(inner, torch.Tensor) or _hides_tensors(inner) for inner in inside)
+    inside: Any = value.values() if isinstance(value, Mapping) else value if isinstance(value, kinds) else ()
+    return any(isinstance(inner, torch.Tensor) or _has_tensors(inner, *kinds) for inner in inside)
 
 
 def _entries(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, TensorEntry]:
-    """Raises ValueError for a tensor that no file can hold, FormatError if they claim more memory than is sensible."""
+    """Raises ValueError for a tensor that no file can hold, FormatError for tensors that claim too much memory."""
     from deepcompression.tensors.from_torch import dtype_of
 
     entries: dict[str, TensorEntry] = {}

@@ -1,4 +1,4 @@
-"""The zip archive that torch.save writes: its members, checked by the standard library."""
+"""Zip archives of torch.save, checked by the standard library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepcompression.common.binary import FormatError
 _START = b"PK\x03\x04"
 _CHUNK_BYTES = 1 << 20
 
-# what zipfile raises: the others for untrue lengths, and for members that are encrypted or of an unknown version
+# errors of zipfile; the last five for untrue lengths, and for encrypted members or those of an unknown version
 _DAMAGED = (zipfile.BadZipFile, EOFError, struct.error, ValueError, OverflowError, RuntimeError, OSError)
 
 
@@ -24,7 +24,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except _DAMAGED as error:
-        # the system's own errors are no damage, but for an offset before the file
+        # EINVAL is damage, an offset before the file; all else is the system's own error
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise FormatError(
@@ -34,7 +34,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def member_names(path: Path) -> frozenset[str] | None:
-    """The names of an archive's members; None for a file that is no archive. Raises FormatError for a damaged one."""
+    """The names of an archive's members; None for another file. Raises FormatError for a damaged archive."""
     with path.open("rb") as file:
         if file.read(len(_START)) != _START:
             return None
@@ -43,10 +43,10 @@ def member_names(path: Path) -> frozenset[str] | None:
 
 
 def check_members(path: Path) -> None:
-    """Raises FormatError for an archive with a member whose bytes do not have its checksum, or that is compressed.
+    """Raises FormatError for an archive with a compressed member, or with one whose bytes do not match its checksum.
 
-    torch maps an archive without comparing checksums. So the file is read once more here, in chunks, and at most whole.
-    Members without a checksum, which torch writes where it is asked to, are not compared.
+    torch maps archives without comparing checksums, so this reads the file once, in chunks. Members without a checksum,
+    which torch can write, are not compared.
     """
     with _opened(path) as archive:
         members = archive.infolist()

@@ -1,4 +1,4 @@
-"""Tensors made of other tensors, as torchao quantizes weights -> those others, by torchao's names and metadata."""
+"""Weights that torchao quantized -> the plain tensors they are made of, with torchao's names and metadata."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PACKAGE = "torchao"
 
 
 class Parts(NamedTuple):
-    """Plain tensors by name, in the memory of those they are parts of, and what torchao's `unflatten_tensor_state_dict`
-    needs to put them together: the metadata of a safetensors file.
+    """Plain tensors by name, in the memory of the tensors they are parts of, and safetensors metadata, from which
+    torchao's `unflatten_tensor_state_dict` joins them.
     """
 
     tensors: dict[str, Tensor]
@@ -24,20 +24,20 @@ class Parts(NamedTuple):
 
 
 def parts_of(tensors: Mapping[str, Tensor]) -> Parts:
-    """A state_dict with what torchao can take apart taken apart; without such tensors, or without torchao, as it is.
+    """Splits the quantized tensors of a state_dict into their parts. Without torchao every tensor stays whole.
 
     Raises ValueError for a part that has the name of another tensor.
     """
-    texts = {name: _told(tensor) for name, tensor in tensors.items()}
+    texts = {name: _described(tensor) for name, tensor in tensors.items()}
     if not any(texts.values()):
         return Parts(dict(tensors), {})
     found: dict[str, Tensor] = {}
-    told: dict[str, str] = {}
+    metadata: dict[str, str] = {}
     for name, tensor in tensors.items():
         text = texts[name]
-        # torchao has no names without a dot, and leaves tensors that the metadata do not name as they are
+        # torchao knows no names without a dot; tensors that the metadata do not name stay as they are
         if "." in name:
-            told[name] = text or json.dumps({"_type": "Tensor"})
+            metadata[name] = text or json.dumps({"_type": "Tensor"})
         layer, dot, local = name.rpartition(".")
         own = {name: tensor}
         if text is not None:
@@ -46,11 +46,11 @@ def parts_of(tensors: Mapping[str, Tensor]) -> Parts:
         if taken := own.keys() & found.keys() | (own.keys() - {name}) & tensors.keys():
             raise ValueError(f"{name} has a part named {min(taken)}, as another tensor is: rename that one")
         found |= own
-    return Parts(found, told | {"tensor_names": json.dumps(list(told))})
+    return Parts(found, metadata | {"tensor_names": json.dumps(list(metadata))})
 
 
-def _told(tensor: Any) -> str | None:
-    """torchao's own text on a tensor; None if it is none of torchao's, or none that it can take apart."""
+def _described(tensor: Any) -> str | None:
+    """torchao's description of a tensor; None for a tensor that is not torchao's, or that it cannot split."""
     if not hasattr(tensor, "__tensor_flatten__"):
         return None
     try:
@@ -68,8 +68,8 @@ def _told(tensor: Any) -> str | None:
 
 
 def allow_parts(needed: set[str]) -> bool:
-    """Whether a file of torch.save needs torchao's own objects alone beyond tensors, and torchao is there. Its import
-    registers those of its classes that hold nothing but data; torch makes no others.
+    """Whether all objects that a file of torch.save needs are torchao's, and torchao is installed. Its import allows
+    torch to make those of its classes that hold only data.
     """
     if not needed or not all(name.startswith(f"{PACKAGE}.") for name in needed):
         return False

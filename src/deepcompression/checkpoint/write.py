@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
 from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
-from deepcompression.checkpoint.onnx.write import write_onnx
+from deepcompression.checkpoint.onnx.write import Read, write_onnx
 from deepcompression.checkpoint.safetensors import LENGTH_BYTES, METADATA, SUFFIX
 from deepcompression.common.files import atomic_path
 from deepcompression.tensors.dtypes import STORAGE
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import DenseTensor, raw_bytes
-
-Read = Callable[[str], DenseTensor]
 
 
 def write_checkpoint(
@@ -28,9 +26,9 @@ def write_checkpoint(
 ) -> None:
     """Writes a .safetensors file, or, with the graph of an ONNX model, an .onnx file; it appears only when complete.
 
-    `read` gives each tensor when it is its turn; none is held longer. A tied one is written in full: neither kind of
-    file has ties. The same tensors always give the same bytes. The metadata of an ONNX model is a part of its graph,
-    that given here is not written. Raises ValueError for another kind of file, and for tensors that it cannot hold.
+    `read` is called for one tensor at a time; none is held longer. Tied tensors are written in full: neither kind of
+    file has ties. The same tensors always give the same bytes. `metadata` is not written into an .onnx file, whose
+    graph has its own. Raises ValueError for another kind of file, and for tensors that it cannot hold.
     """
     path = Path(path)
 
@@ -58,7 +56,7 @@ def write_checkpoint(
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, DenseTensor], metadata: Mapping[str, str]
 ) -> None:
-    """`write_checkpoint` for tensors in memory; the graph of an ONNX model is among them, as from `read_tensors`."""
+    """Writes tensors in memory, as `write_checkpoint` does; `GRAPH` among them is the graph of an ONNX model."""
     entries = {name: TensorEntry(name, tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
     graph = entries.pop(GRAPH, None) if metadata.items() >= FORMAT.items() else None
     write_checkpoint(path, entries, tensors.__getitem__, metadata, tensors[GRAPH].elements.tobytes() if graph else None)
@@ -67,7 +65,7 @@ def write_tensors(
 def _write_safetensors(path: Path, entries: Mapping[str, TensorEntry], read: Read, metadata: Mapping[str, str]) -> None:
     if METADATA in entries:
         raise ValueError(f"safetensors files cannot hold a tensor named {METADATA}")
-    # widest elements first: none of them straddles its alignment
+    # widest elements first: all are aligned
     ordered = sorted(entries.values(), key=lambda entry: -STORAGE[entry.dtype].itemsize)
     header: dict[str, object] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
     end = 0

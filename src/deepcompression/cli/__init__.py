@@ -1,4 +1,4 @@
-"""`dcz`: arguments -> the functions of the package, and their errors -> one line and an exit code.
+"""`dcz`: arguments -> functions of the package; errors -> one line and an exit code.
 
 Imports every room.
 """
@@ -6,7 +6,6 @@ Imports every room.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -19,7 +18,7 @@ from deepcompression.cli.plan import plan_command, sensitivity_command
 
 __all__ = ["BAD_FILE", "INTERRUPTED", "MISMATCH", "MISTAKE", "SYSTEM", "app", "main"]
 
-# all of typer's complaints about arguments; it gives the class no public name
+# base class of typer's errors about arguments, which has no public name
 _UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
@@ -28,17 +27,13 @@ app = typer.Typer(
     epilog="Exit codes: 0 well; 1 verify found a difference; 2 mistake in the call; 3 bad file; 4 the system refused; "
     "130 interrupted.",
 )
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "compress": compress_command,
-    "decompress": decompress_command,
-    "inspect": inspect_command,
-    "verify": verify_command,
-    "bench": bench_command,
-    "plan": plan_command,
-    "sensitivity": sensitivity_command,
-}
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+app.command("compress")(compress_command)
+app.command("decompress")(decompress_command)
+app.command("inspect")(inspect_command)
+app.command("verify")(verify_command)
+app.command("bench")(bench_command)
+app.command("plan")(plan_command)
+app.command("sensitivity")(sensitivity_command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`dcz bench`: a file's layers measured on this machine."""
+"""`dcz bench`: measures a file's layers on this machine."""
 
 from __future__ import annotations
 
@@ -20,32 +20,31 @@ from deepcompression.common.messages import printable
 def bench_command(
     file: FileArgument,
     batch: Annotated[int, typer.Option(help="Vectors or images of a call.")] = 1,
-    threads: Annotated[int, typer.Option(help="Of everything that computes.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of every computation.")] = 1,
     activations: Annotated[str, typer.Option(help="float32, or int8 for fully connected layers.")] = "float32",
-    size: Annotated[int, typer.Option(help="Extent of the images that convolutions are given.")] = 14,
-    seconds: Annotated[float, typer.Option(help="About how long each layer is measured.")] = 1.0,
+    size: Annotated[int, typer.Option(help="Height and width of the images for convolutions.")] = 14,
+    seconds: Annotated[float, typer.Option(help="Approximate time for each layer.")] = 1.0,
     instruction_set: Annotated[str | None, typer.Option(help="Force one: portable, avx2, avx512, ...")] = None,
-    energy: Annotated[bool, typer.Option("--energy", help="Count joules, too, where the machine can.")] = False,
+    energy: Annotated[bool, typer.Option("--energy", help="Measure joules, too, if the machine can.")] = False,
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
-    """Measure each layer on this machine, dense and computed from its compressed form: time, bytes, energy."""
+    """Measure each layer on this machine, dense and from its compressed form: time, bytes, energy."""
     with errors_in_one_line():
         settings = Settings(batch, threads, activations, size, seconds)
-        meter = rapl if energy else None
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("")
 
-            def tell(name: str, number: int, count: int) -> None:
+            def show(name: str, number: int, count: int) -> None:
                 progress.update(task, description=escape(printable(name)), completed=number, total=count)
 
             result = bench(
                 file,
                 settings,
                 instruction_set=instruction_set,
-                meter=meter,
+                meter=rapl if energy else None,
                 limit_bytes=limit_bytes,
-                progress=tell,
+                progress=show,
             )
         if as_json:
             print_json(result.to_dict())

@@ -1,4 +1,4 @@
-"""The common parts of the commands of `dcz`: options, exit codes, errors in one line, progress."""
+"""Common parts of the commands of `dcz`: options, exit codes, errors in one line, progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deepcompression.file.report import Report
 
 MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED = 1, 3, 2, 4, 130
 
-# between two lines of progress where there is no terminal
+# between two lines of progress without a terminal
 _LINE_SECONDS = 10
 
 ModelArgument = Annotated[
@@ -32,7 +32,7 @@ FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .dcz file.
 OutOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no report.")]
-LimitOption = Annotated[int, typer.Option("--limit-bytes", help="Refuse a file whose tensors take more when decoded.")]
+LimitOption = Annotated[int, typer.Option("--limit-bytes", help="Refuse a file whose decoded tensors take more.")]
 
 
 @contextmanager
@@ -40,24 +40,21 @@ def errors_in_one_line() -> Iterator[None]:
     try:
         yield
     except dc.FormatError as error:
-        fail(_with_notes(str(error), error), BAD_FILE)
+        fail(str(error), BAD_FILE, error)
     except (ValueError, TypeError) as error:
-        fail(_with_notes(str(error), error), MISTAKE)
+        fail(str(error), MISTAKE, error)
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        fail(_with_notes(message, error), MISTAKE if isinstance(error, FileNotFoundError) else SYSTEM)
+        fail(message, MISTAKE if isinstance(error, FileNotFoundError) else SYSTEM, error)
     except MemoryError as error:
-        fail(_with_notes("out of memory", error), SYSTEM)
+        fail("out of memory", SYSTEM, error)
     except KeyboardInterrupt as error:
-        fail(_with_notes("interrupted", error), INTERRUPTED)
+        fail("interrupted", INTERRUPTED, error)
 
 
-def _with_notes(message: str, error: BaseException) -> str:
-    return "; ".join([message, *getattr(error, "__notes__", ())])
-
-
-def fail(message: str, code: int) -> NoReturn:
-    complain(message)
+def fail(message: str, code: int, error: BaseException | None = None) -> NoReturn:
+    """Exits with a message and the notes of an error."""
+    complain("; ".join([message, *getattr(error, "__notes__", ())]))
     raise typer.Exit(code)
 
 
@@ -80,40 +77,36 @@ def print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES, **mo
 
 
 def console() -> Console:
-    """Standard output, wide enough for a table where it is no terminal."""
+    """Standard output, wide enough for a table if it is no terminal."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
 
 
 def check_suffix(output: Path, *suffixes: str) -> None:
-    """So that no slip replaces a checkpoint by what was made from it."""
+    """Raises ValueError for another suffix, lest a slip replaces the checkpoint by its result."""
     if output.suffix not in suffixes:
         raise ValueError(f"{output}: the output of this command is a {' or '.join(suffixes)} file")
 
 
 @contextmanager
 def progress_of_bytes(what: str, hidden: bool) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that takes the bytes done and all bytes: on a terminal a bar with the time left, elsewhere a
-    line now and then.
+    """Yields a function of the bytes done and all bytes, which shows a bar with the time left on a terminal, elsewhere
+    a line now and then.
     """
     if hidden:
         yield lambda done, total: None
         return
     if not sys.stderr.isatty():
-        yield _Lines(what)
+        shown = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal shown
+            if time.monotonic() - shown >= _LINE_SECONDS:
+                shown = time.monotonic()
+                complain(f"{what}: {done:,} of {total:,} bytes")
+
+        yield show
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-class _Lines:
-    """Progress as lines, none of them soon after another."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._told = what, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._told >= _LINE_SECONDS:
-            self._told = time.monotonic()
-            complain(f"{self._what}: {done:,} of {total:,} bytes")

@@ -1,4 +1,4 @@
-"""`dcz compress` and `dcz decompress`: checkpoints <-> .dcz files, tensor by tensor."""
+"""`dcz compress` and `dcz decompress`: checkpoints <-> .dcz files."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def compress_command(
     density: Annotated[
         float | None, typer.Option(help="Survivors / weights in every tensor of two or more dimensions.")
     ] = None,
-    bits: Annotated[int | None, typer.Option(help="Share such tensors among 2^BITS centroids, 1 to 8.")] = None,
+    bits: Annotated[int | None, typer.Option(help="Share these tensors among 2^BITS centroids, 1 to 8.")] = None,
     codebook_grid: Annotated[
-        str | None, typer.Option(help="int8 or int16: with --bits, centroids are such integers times one scale.")
+        str | None,
+        typer.Option(help="int8 or int16: with --bits, centroids are such integers times one scale."),
     ] = None,
     profile: Annotated[
         str, typer.Option(help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.")
@@ -61,8 +62,8 @@ def compress_command(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Prune, share and encode a checkpoint. Without recipe, density and bits nothing is changed: tensors that are
-    pruned or shared already become small, exactly."""
+    """Prune, share and encode a checkpoint. Without a recipe, density or bits every value stays exact; tensors that are
+    pruned or shared already become small."""
     with errors_in_one_line():
         check_suffix(output, ".dcz")
         if profile not in PROFILES:
@@ -78,18 +79,16 @@ def compress_command(
                 raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
             if resume or workers is not None:
                 raise ValueError(
-                    "--resume and --workers do not go with --calibration or a target: such work is done in memory, "
-                    "as a whole"
+                    "--resume and --workers do not go with --calibration or a target, which hold the whole checkpoint "
+                    "in memory"
                 )
             notes = compress_whole(model, output, wanted, profile, calibration, model_factory)
         else:
-            with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as tell:
-                notes = [
-                    *source.notes,
-                    *compress_checkpoint(
-                        source, output, chosen, profile=profile, workers=workers, progress=tell, resume=resume
-                    ),
-                ]
+            with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as show:
+                notes = compress_checkpoint(
+                    source, output, chosen, profile=profile, workers=workers, progress=show, resume=resume
+                )
+                notes = [*source.notes, *notes]
         for note in [] if as_json else notes:
             complain(f"note: {note}")
         if not quiet:
@@ -109,8 +108,8 @@ def _recipe(recipe: str | None, density: float | None, bits: int | None, codeboo
         raise ValueError(f"--density is from 0 to 1; found {density}")
     if bits is not None and not 1 <= bits <= 8:
         raise ValueError(f"--bits is from 1 to 8; found {bits}")
-    prune = None if density is None else Prune(density=density)
     options = {"bits": bits, "init": "optimal", "codebook_grid": codebook_grid}
+    prune = None if density is None else Prune(density=density)
     share = None if bits is None else Share.model_validate(options)
     return Recipe(rules=(Rule(module="*", prune=prune, share=share),))
 
@@ -122,11 +121,11 @@ def decompress_command(
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
-    """Write the dense tensors of a .dcz file, bit for bit what was saved, as .safetensors, or as .onnx."""
+    """Write the dense tensors of a .dcz file, bit for bit as saved, as .safetensors or .onnx."""
     with errors_in_one_line():
         check_suffix(output, ".safetensors", ".onnx")
-        with progress_of_bytes(file.name, quiet or as_json) as tell:
-            count = decompress_file(file, output, limit_bytes=limit_bytes, progress=tell)
+        with progress_of_bytes(file.name, quiet or as_json) as show:
+            count = decompress_file(file, output, limit_bytes=limit_bytes, progress=show)
         size = output.stat().st_size
         if as_json:
             print_json({"file": str(output), "tensors": count, "file_bytes": size})

@@ -1,4 +1,4 @@
-"""`dcz inspect` and `dcz verify`: what a .dcz file holds, and whether it is sound."""
+"""`dcz inspect` and `dcz verify`: the tensors of a .dcz file, and a check of its bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deepcompression.convert.from_dcz import verify_file
 
 
 def inspect_command(file: FileArgument, as_json: JsonOption = False, limit_bytes: LimitOption = LIMIT_BYTES) -> None:
-    """Show each tensor in the columns of the paper's tables, and where every byte went."""
+    """Show each tensor in the columns of the paper's tables, and the use of every byte."""
     with errors_in_one_line():
         print_report(file, as_json, limit_bytes)
 
@@ -30,13 +30,12 @@ def inspect_command(file: FileArgument, as_json: JsonOption = False, limit_bytes
 def verify_command(
     file: FileArgument,
     against: Annotated[
-        Path | None,
-        typer.Option(help="A checkpoint that must hold the same tensors, bit for bit."),
+        Path | None, typer.Option(help="A checkpoint that must hold the same tensors bit for bit.")
     ] = None,
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
-    """Check checksums, decode everything, and compare with a checkpoint if one is given."""
+    """Check all checksums, decode every tensor, and compare with a checkpoint if one is given."""
     with errors_in_one_line():
         count, differences = verify_file(file, against, limit_bytes=limit_bytes)
         if as_json:

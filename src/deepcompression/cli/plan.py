@@ -1,4 +1,4 @@
-"""`dcz plan` and `dcz sensitivity`."""
+"""`dcz plan` and `dcz sensitivity`: recipes for targets, and the options of targets."""
 
 from __future__ import annotations
 
@@ -9,24 +9,18 @@ from typing import Annotated
 import typer
 
 from deepcompression.calibration.plan import Goal, curves, table
-from deepcompression.cli.common import JsonOption, ModelArgument, errors_in_one_line, print_json
+from deepcompression.cli.common import JsonOption, ModelArgument, check_suffix, errors_in_one_line, print_json
 from deepcompression.coding.coders import DEFAULT_PROFILE
 from deepcompression.convert.with_inputs import open_whole
 
 CalibrationOption = Annotated[Path | None, typer.Option(help="Inputs of the model by name, an .npz file.")]
-
 FactoryOption = Annotated[
     str | None, typer.Option("--model", help="package.module:factory that makes the checkpoint's torch model.")
 ]
-
-SizeOption = Annotated[str | None, typer.Option(help="The whole file takes at most this: 5MB, 300KiB.")]
-
+SizeOption = Annotated[str | None, typer.Option(help="Largest size of the whole file: 5MB, 300KiB.")]
 RatioOption = Annotated[float | None, typer.Option(help="Bytes of all tensors / bytes of the file.")]
-
 ChangeOption = Annotated[float | None, typer.Option(help="Largest relative change of the outputs on the inputs.")]
-
 ProfileOption = Annotated[str, typer.Option(help="The profile of the file: fast, small or paper.")]
-
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
@@ -40,7 +34,7 @@ def parse_size(text: str) -> int:
 
 
 def goal_of(size: str | None, ratio: float | None, change: float | None) -> Goal:
-    """The target that the options give. Raises ValueError for none, for two, and for one that makes no sense."""
+    """The target of the options. Raises ValueError for none, for two, and for one that is no positive number."""
     return Goal.of(None if size is None else parse_size(size), ratio, change)
 
 
@@ -55,10 +49,10 @@ def plan_command(
     max_change: ChangeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the recipe for a target, and show what each tensor will take and change; nothing is compressed."""
+    """Find the recipe for a target, and show the size and the change of each tensor, without compressing."""
     with errors_in_one_line():
-        if output is not None and output.suffix not in (".yaml", ".yml"):
-            raise ValueError(f"{output}: the output of this command is a .yaml file")
+        if output is not None:
+            check_suffix(output, ".yaml", ".yml")
         goal = goal_of(target_size, target_ratio, max_change)
         found = open_whole(model, calibration, model_factory).plan(goal, profile)
         if output is not None:
@@ -76,7 +70,7 @@ def sensitivity_command(
     model_factory: FactoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show, for each tensor alone, what it takes and changes at each of a ladder of penalties."""
+    """Show size and change of each tensor alone, at several penalties."""
     with errors_in_one_line():
         lines = curves(open_whole(model, calibration, model_factory).problem(), profile=profile)
         if as_json:

@@ -1,4 +1,4 @@
-"""Whole checkpoints and models -> `.dcz`, and back, without a training loop.
+"""Checkpoints and models -> `.dcz` files, and back, without a training loop.
 
 Imports calibration and everything below it.
 """

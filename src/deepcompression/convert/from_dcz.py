@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
@@ -21,11 +20,11 @@ from deepcompression.tensors.tensor import DenseTensor
 def decompress_file(
     path: Path, output: Path, *, limit_bytes: int = LIMIT_BYTES, progress: Callable[[int, int], None] | None = None
 ) -> int:
-    """Writes the dense tensors of a file, bit for bit what was saved, as .safetensors or .onnx. Gives their number.
+    """Writes the dense tensors of a file, bit for bit as saved, as .safetensors or .onnx, and returns their number.
 
-    progress  is called with the bytes of the tensors that are done and of all
+    progress  is called with the bytes of the finished tensors and of all
 
-    Raises FormatError for a bad file and for tensors beyond `limit_bytes`, and what `write_checkpoint` raises.
+    Raises FormatError for a bad file and for tensors beyond `limit_bytes`, and the errors of `write_checkpoint`.
     """
     with DczFile(path, limit_bytes) as source:
         total = sum(entry.nbytes for entry in source.entries.values())
@@ -45,7 +44,7 @@ def decompress_file(
                 progress(done, total)
             done += entries[name].nbytes
             if name not in held:
-                # the last one stays for those that are tied to it, and goes before there is another
+                # keeps the last tensor for its ties, and frees it before the next is decoded
                 held.clear()
                 held[name] = source.read_dense(name, os.cpu_count() or 1)
             return held[name]
@@ -54,30 +53,20 @@ def decompress_file(
         return len(entries)
 
 
-class Verified(NamedTuple):
-    """A file that is sound.
-
-    tensors      their number
-    differences  from the checkpoint that it was compared with: a line each, sorted
-    """
-
-    tensors: int
-    differences: list[str]
-
-
-def verify_file(path: Path, against: Path | None = None, *, limit_bytes: int = LIMIT_BYTES) -> Verified:
+def verify_file(path: Path, against: Path | None = None, *, limit_bytes: int = LIMIT_BYTES) -> tuple[int, list[str]]:
     """Checks every checksum, decodes every tensor, and compares them bit for bit with a checkpoint if one is given.
+    Returns the number of tensors and the differences, one line each, sorted.
 
-    Raises FormatError for a bad file, and what `open_checkpoint` raises.
+    Raises FormatError for a bad file, and the errors of `open_checkpoint`.
     """
     with DczFile(path, limit_bytes) as source:
         if against is None:
             for name, entry in source.entries.items():
                 if not entry.tied_to:
                     source.read_dense(name)
-            return Verified(len(source.entries), [])
+            return len(source.entries), []
         with recognise(open_checkpoint(against)) as other:
-            return Verified(len(source.entries), sorted(_differences(source, path, other, against)))
+            return len(source.entries), sorted(_differences(source, path, other, against))
 
 
 def _differences(source: DczFile, path: Path, other: Checkpoint, against: Path) -> Iterator[str]:

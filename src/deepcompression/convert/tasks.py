@@ -1,7 +1,8 @@
-"""The task for each tensor of a checkpoint: chosen by the recipe, checked against the tensor, carried out."""
+"""The task for each tensor of a checkpoint: the recipe chooses it, the tensor's values may refuse it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,11 +25,11 @@ from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 class Task(NamedTuple):
     """One tensor's task.
 
-    name    of the tensor
-    rule    prunes, shares or encodes it; without one it stays as it is
-    named   the rule names the tensor or its module: it is an error if the tensor cannot be pruned or shared
+    name    the tensor's
+    rule    prunes, shares or encodes it; without a rule it stays as it is
+    named   the rule names the tensor or its module: a tensor that cannot be pruned or shared is then an error
     note    why the tensor stays as it is, although a rule would prune or share it
-    select  the survivors, if the rule prunes
+    select  selects the survivors, if the rule prunes
     """
 
     name: str
@@ -43,16 +44,23 @@ class Task(NamedTuple):
         return Encode() if self.rule is None or self.rule.encode is None else self.rule.encode
 
     def problem(self, tensor: DenseTensor) -> str:
-        """The note for a tensor that cannot be pruned or shared, or nothing. Raises ValueError if the rule names it."""
+        """The note on a tensor that cannot be pruned or shared; else empty. Raises ValueError if the rule names it."""
         assert self.rule is not None
-        flaw = _flaw(tensor, self.rule)
-        if flaw and self.named:
-            done = "shared" if self.rule.share is not None else "pruned"
-            raise ValueError(f"{self.name} {flaw}: it cannot be {done}; mend the training, or let no rule select it")
-        return f"{self.name} {flaw}: stored as it is" if flaw else ""
+        weights = Weights.of_tensor(tensor)
+        if self.rule.share is None:
+            bad, done, kind = weights.not_finite(), "pruned", "NaN or infinite"
+        else:
+            with np.errstate(over="ignore"):
+                as_float32 = (values.astype(np.float32) for values in weights.slices())
+                bad = sum(len(values) - int(np.count_nonzero(np.isfinite(values))) for values in as_float32)
+            done, kind = "shared", "NaN, infinite or beyond float32"
+        flaw = f"{self.name} has {bad} weights that are {kind}"
+        if bad and self.named:
+            raise ValueError(f"{flaw}: it cannot be {done}; mend the training, or let no rule select it")
+        return f"{flaw}: stored as it is" if bad else ""
 
     def carry_out(self, source: Checkpoint, seed: int) -> tuple[Tensor, str]:
-        """The tensor as the file stores it, and the note. Raises ValueError, naming the tensor, as its rule demands."""
+        """The tensor as the file stores it, and its note. Raises ValueError, with its name, if its rule fails."""
         tensor, note = source.read(self.name), self.note
         made: Tensor = tensor
         if self.rule is not None and (self.rule.prune or self.rule.share) and not (note := self.problem(tensor)):
@@ -67,7 +75,7 @@ class Task(NamedTuple):
 
 
 def tasks_of(source: Checkpoint, recipe: Recipe | None) -> dict[str, Task]:
-    """The tasks of a checkpoint's tensors by name, each tied tensor once. What is `exact` stays as it is.
+    """The tasks of a checkpoint's tensors by name, without ties. Tensors that are `exact` stay as they are.
 
     Raises ValueError for a rule that matches nothing, or that names a tensor which cannot be pruned or shared.
     """
@@ -106,26 +114,12 @@ def _task(target: Target, rule: Rule | None, source: Checkpoint, recipe: Recipe)
 
 
 def _names(rule: Rule, target: Target) -> bool:
-    """Whether a rule names a tensor, or its module, and not a pattern that it happens to match."""
+    """Whether a rule names a tensor or its module, rather than a pattern."""
     modules = {module_name(name) for name in target.names}
     return rule.where is not None or rule.tensor in target.names or rule.module in modules
 
 
-def _flaw(tensor: DenseTensor, rule: Rule) -> str:
-    """Why the tensor cannot be pruned or shared, or nothing."""
-    weights = Weights.of_tensor(tensor)
-    if rule.share is None:
-        bad, kind = weights.not_finite(), "NaN or infinite"
-    else:
-        with np.errstate(over="ignore"):
-            as_float32 = (values.astype(np.float32) for values in weights.slices())
-            bad = sum(len(values) - int(np.count_nonzero(np.isfinite(values))) for values in as_float32)
-        kind = "NaN, infinite or beyond float32"
-    return f"has {bad} weights that are {kind}" if bad else ""
-
-
 def _weights(source: Checkpoint, entry: TensorEntry) -> Weights:
-    """Weights that are read each time they are asked for, and not kept."""
+    """Weights that are read at each use, and not kept."""
     kind = widen(np.zeros(0, STORAGE[entry.dtype]), entry.dtype).dtype
-    size = int(np.prod(entry.shape, dtype=np.int64))
-    return Weights(size, kind, lambda: Weights.of_tensor(source.read(entry.name)).slices())
+    return Weights(math.prod(entry.shape), kind, lambda: Weights.of_tensor(source.read(entry.name)).slices())

@@ -1,4 +1,4 @@
-"""Stages 1 and 2 on named tensors, without a model."""
+"""Pruning and sharing of named tensors, without a model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from deepcompression.tensors.tensor import DenseTensor, Tensor
 
 
 def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Prunes and shares the tensors of a checkpoint, without training and without torch; the others are given back as
-    they are.
+    """Prunes and shares the tensors of a checkpoint, without training and without torch. Returns the others as they
+    are.
 
-    A pruned but not shared tensor is dense, with zeros. Raises ValueError, naming the tensor, as `prune` and `share`
-    do.
+    A tensor that is pruned but not shared is dense, with zeros. Raises ValueError, naming the tensor, as `prune` and
+    `share` do.
     """
     recipe = Recipe.of(recipe)
     group_selects: dict[str, Select] = {}
@@ -44,10 +44,10 @@ def compress_tensors(tensors: Mapping[str, Tensor], recipe: Recipe | str | os.Pa
 def compress_tensor(
     tensor: DenseTensor, rule: Rule, select: Select | None, seed: int, in_place: bool = False
 ) -> Tensor:
-    """Prunes and shares one tensor of a dtype of `WEIGHT_DTYPES` as its rule says.
+    """Prunes and shares one tensor of a dtype of `WEIGHT_DTYPES` by its rule.
 
-    A pruned but not shared tensor is dense, with zeros; `in_place` allows it to be `tensor` itself. Raises ValueError,
-    as `share_array` does.
+    A tensor that is pruned but not shared is dense, with zeros; `in_place` allows it to be `tensor` itself. Raises
+    ValueError, as `share_weights` does.
     """
     weights = Weights.of_tensor(tensor)
     bits = None if select is None else select(weights)

@@ -1,4 +1,4 @@
-"""A checkpoint of any size -> a `.dcz` file: its tensors' tasks side by side, within a bound of memory."""
+"""A checkpoint of any size -> a `.dcz` file: tensors compressed side by side, in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,30 +34,32 @@ def compress_checkpoint(
     progress: Callable[[int, int], None] | None = None,
     resume: bool = False,
 ) -> list[str]:
-    """Compresses a checkpoint into a `.dcz` file, which appears only when it is complete. Gives back a line for each
-    tensor that a rule would prune or share, and that is stored as it is.
+    """Compresses a checkpoint into a `.dcz` file, which appears only when it is complete. Returns a note for each
+    tensor that a rule would prune or share, but that is stored as it is.
 
-    recipe    what to do; without one nothing is changed
+    recipe    without one no value changes
     profile   as of `save`
-    workers   tensors worked on at once, by default as many as there are CPUs; the bytes do not depend on it
-    progress  is called with the bytes of the tensors that are finished and of all
-    resume    continue a job that was interrupted by want of memory or disk, a kill or Ctrl-C
+    workers   tensors worked on at once, by default as many as CPUs; the file does not depend on it
+    progress  is called with the bytes of the finished tensors and of all
+    resume    continue a job that lack of memory or disk, a kill or Ctrl-C interrupted
 
-    What a checkpoint calls `exact` stays as it is.
+    Tensors that are `exact` in the checkpoint stay as they are.
 
-    Memory stays under twice the largest tensor and 300 MB, since a tensor is begun only when there is room for it
-    beside those at work. The coders of the profile `paper` take positions: they need some 20 bytes more for each
-    survivor of the largest shared tensor. Finished tensors stay in `PATH.partial` until the end.
+    Memory stays under twice the largest tensor plus 300 MB: a tensor waits until there is room for it beside those at
+    work. The coders of the profile `paper` take positions, some 20 bytes more for each survivor of the largest shared
+    tensor. Finished tensors stay in `PATH.partial` until the end.
 
-    Raises ValueError for a rule that matches nothing, or that names a tensor which cannot be pruned or shared; for
-    an unfinished job that is in the way, or was begun otherwise; and what reading and writing raise.
+    Raises ValueError for a rule that matches nothing, for a rule that names a tensor which cannot be pruned or shared,
+    and for an unfinished job at this path, unless `resume` continues it with the same inputs; and the errors of reading
+    and writing.
     """
     check_profile(profile)
     chosen = None if recipe is None else Recipe.of(recipe)
     tasks = tasks_of(source, chosen)
     seed = 0 if chosen is None else chosen.seed
     with FileWriter(path, _fingerprint(source, chosen, profile), resume) as writer:
-        _Work(source, tasks, seed, writer, profile, progress).run(workers or os.cpu_count() or 1)
+        work = _Work(source, tasks, seed, writer, profile, progress or (lambda done, total: None))
+        work.run(workers or os.cpu_count() or 1)
         metadata = dict(source.metadata)
         order = {name: entry.tied_to for name, entry in source.entries.items()}
         if source.graph is not None:
@@ -69,49 +72,42 @@ def compress_checkpoint(
 
 
 def _fingerprint(source: Checkpoint, recipe: Recipe | None, profile: str) -> dict[str, str]:
-    """All that payloads depend on."""
+    """Everything that the payloads depend on."""
     entries = repr([(e.name, e.dtype, tuple(e.shape), e.tied_to) for e in source.entries.values()])
     rules = "none" if recipe is None else recipe.model_dump_json() + repr([rule.where for rule in recipe.rules])
     return {
         "version": str(VERSION),
-        "checkpoint": str(Path(source.path).resolve()),
-        "size or time of the checkpoint": repr([_state(file) for file in _files(Path(source.path))]),
+        "checkpoint": str(source.path.resolve()),
+        "size or time of the checkpoint": repr(_states(source.path)),
         "set of tensors": hashlib.sha256(entries.encode()).hexdigest(),
         "recipe": rules,
         "profile": profile,
     }
 
 
-def _files(path: Path) -> list[Path]:
-    """The files that a checkpoint may be made of: those beside an index, or in a folder."""
-    folder = path if path.is_dir() else path.parent
+def _states(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of the checkpoint's file, or of all files beside an index or in a folder."""
+    files = [path]
     if path.is_dir() or path.suffix == ".json":
-        return sorted(file for file in folder.iterdir() if file.is_file() and ".dcz" not in file.name)
-    return [path]
+        folder = path if path.is_dir() else path.parent
+        files = sorted(file for file in folder.iterdir() if file.is_file() and ".dcz" not in file.name)
+    return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
 
 
-def _state(file: Path) -> tuple[str, int, int]:
-    status = file.stat()
-    return file.name, status.st_size, status.st_mtime_ns
-
-
+@dataclass
 class _Work:
-    """The tasks of a checkpoint's tensors, carried out by some threads."""
+    """The tasks of a checkpoint's tensors, carried out by threads."""
 
-    def __init__(
-        self,
-        source: Checkpoint,
-        tasks: Mapping[str, Task],
-        seed: int,
-        writer: FileWriter,
-        profile: str,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self._source, self._tasks, self._seed = source, tasks, seed
-        self._writer, self._profile = writer, profile
-        self._progress = progress or (lambda done, total: None)
-        own = [source.entries[name] for name in tasks]
-        self._left = [entry for entry in own if entry.name not in writer.finished]
+    source: Checkpoint
+    tasks: Mapping[str, Task]
+    seed: int
+    writer: FileWriter
+    profile: str
+    progress: Callable[[int, int], None]
+
+    def __post_init__(self) -> None:
+        own = [self.source.entries[name] for name in self.tasks]
+        self._left = [entry for entry in own if entry.name not in self.writer.finished]
         self._total = sum(entry.nbytes for entry in own)
         self._done = self._total - sum(entry.nbytes for entry in self._left)
         self._budget = Budget.of(own)
@@ -119,21 +115,21 @@ class _Work:
         self._failure: BaseException | None = None
 
     def run(self, workers: int) -> None:
-        self._progress(self._done, self._total)
+        self.progress(self._done, self._total)
         pool = ThreadPoolExecutor(workers)
         try:
             started = []
             for entry in self._left:
-                task = self._tasks[entry.name]
-                need = Need.of(entry, self._profile == "paper" or task.how != Encode())
+                task = self.tasks[entry.name]
+                need = Need.of(entry, self.profile == "paper" or task.how != Encode())
                 self._budget.take(need.first)
                 if self._failure is not None:
                     break
                 started.append(pool.submit(self._do, task, entry, need))
             wait(started)
         except BaseException:
-            # Ctrl-C: the tensors at work end soon
-            self._writer.stop()
+            # Ctrl-C: ends the tensors at work soon
+            self.writer.stop()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -144,18 +140,18 @@ class _Work:
         held = need.first
         try:
             if self._failure is None:
-                made, note = task.carry_out(self._source, self._seed)
+                made, note = task.carry_out(self.source, self.seed)
                 if isinstance(made, CompressedTensor):
                     self._budget.give_back(held - need.shared)
                     held = need.shared
-                self._writer.write(entry.name, made, task.how, self._profile, note)
+                self.writer.write(entry.name, made, task.how, self.profile, note)
                 del made
                 with self._lock:
                     self._done += entry.nbytes
-                    self._progress(self._done, self._total)
+                    self.progress(self._done, self._total)
         except BaseException as error:
             with self._lock:
                 self._failure = self._failure or error
-            self._writer.stop()
+            self.writer.stop()
         finally:
             self._budget.give_back(held)

@@ -1,4 +1,4 @@
-"""A torch model, made by a user's function and filled from a checkpoint, with its calibration inputs."""
+"""A torch model with calibration inputs: made by a user's function, filled from a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from deepcompression.tensors.tensor import Tensor
 from deepcompression.training.model_tensors import metadata_of
 from deepcompression.training.save_load import save
 
-# How many inputs the model is given at once.
+# inputs per call of the model
 _BATCH = 32
 
 
 class TorchWithInputs(Whole):
-    """A checkpoint whose model a function makes, with its calibration inputs by name.
+    """A checkpoint with calibration inputs by name, in a model that a function makes.
 
     factory  `package.module:function`, which makes the model
     """
@@ -49,25 +49,25 @@ class TorchWithInputs(Whole):
 
 
 def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> torch.nn.Module:
-    """The model that a factory makes, filled from a checkpoint."""
+    """Calls a factory and fills its model from a checkpoint. Raises ValueError if either fails."""
     module, colon, function = factory.partition(":")
     what = f"--model is package.module:factory, which {factory} is not"
     if not (module and colon and function):
         raise ValueError(f"{what}: name the module and its function, with a colon between them")
-    # as `python -m` does, so that a user's own file is found
+    # finds a user's own file, as `python -m` does
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         make = getattr(importlib.import_module(module), function)
     # a user's own code may raise anything
     except Exception as error:
-        raise ValueError(f"{what}: {_said(error)}") from error
+        raise ValueError(f"{what}: {_located(error)}") from error
     if not callable(make):
         raise ValueError(f"{what}: {function} is a {type(make).__name__}, expected a function without arguments")
     try:
         made = make()
     except Exception as error:
-        raise ValueError(f"--model {factory} failed when it was called without arguments: {_said(error)}") from error
+        raise ValueError(f"--model {factory} failed when it was called without arguments: {_located(error)}") from error
     if not isinstance(made, torch.nn.Module):
         raise ValueError(f"--model {factory} gave a {type(made).__name__}, not a torch.nn.Module")
     try:
@@ -79,8 +79,8 @@ def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> to
     return made
 
 
-def _said(error: Exception) -> str:
-    """With the place where a user's own code raised it."""
+def _located(error: Exception) -> str:
+    """An error's text, with the line of a user's own code that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename != __file__ and "importlib" not in frame.filename]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
@@ -88,7 +88,7 @@ def _said(error: Exception) -> str:
 
 
 def _batches(inputs: Mapping[str, Array]) -> list[Any]:
-    """Arrays by name -> batches for a torch model: `arr_0`, `arr_1` are positional, as numpy.savez names them."""
+    """Arrays by name -> batches for a torch model; `arr_0`, `arr_1` of numpy.savez become positional arguments."""
     lengths = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
     if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):
         raise ValueError(f"calibration inputs need one number of rows, and some: found {lengths}")

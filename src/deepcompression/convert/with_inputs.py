@@ -1,4 +1,4 @@
-"""A whole checkpoint in memory -> a `.dcz` file by calibration inputs, or for a target of a plan."""
+"""A whole checkpoint in memory -> a `.dcz` file, by calibration inputs or for a target."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from deepcompression.training.save_load import encodings
 
 
 def read_inputs(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz file, by name. Raises ValueError for a file without, or with objects."""
+    """The arrays of an .npz file, by name. Raises ValueError for a file without arrays, or with objects."""
     if not path.exists():
         raise FileNotFoundError(f"no calibration inputs {path}")
     what = f"{path}: calibration inputs are arrays by name in an .npz file (numpy.savez)"
@@ -49,11 +49,11 @@ def read_inputs(path: Path) -> dict[str, Array]:
 
 
 class Whole:
-    """A checkpoint in memory. Without inputs the errors of its weights are what counts.
+    """A checkpoint in memory, without inputs: plans measure the errors of its weights.
 
     model  its path
 
-    Raises ValueError for one whose weights are all packed, and what `open_checkpoint` raises.
+    Raises ValueError for a checkpoint whose weights are all packed, and the errors of `open_checkpoint`.
     """
 
     def __init__(self, model: Path) -> None:
@@ -67,34 +67,34 @@ class Whole:
         self.tensors: dict[str, Tensor | Tie] = {name: ties.get(name, tensor) for name, tensor in found.items()}
 
     def problem(self) -> Problem:
-        """The problem that a plan solves."""
+        """The problem for a plan to solve."""
         return Problem.of_tensors(self.tensors, self.exact)
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
-        """Writes the file that a recipe gives."""
+        """Compresses by a recipe and writes the file."""
         recipe = self.keeping(recipe)
         compressed = self.compressed(recipe)
         save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, self.own), profile)
 
     def compressed(self, recipe: Recipe) -> Mapping[str, Tensor]:
-        """The tensors that a recipe changes."""
+        """The tensors, pruned and shared by a recipe; unchanged ones may be left out."""
         return compress_tensors(self.own, recipe)
 
     def plan(self, goal: Goal, profile: str) -> Plan:
         return solve(self.problem(), goal, profile, self.metadata)
 
     def carry_out(self, plan: Plan, output: Path) -> None:
-        """Writes the file that was planned."""
+        """Writes the file of a plan."""
         write_encoded(output, plan.encoded, self.metadata)
 
     def keeping(self, recipe: Recipe) -> Recipe:
-        """The recipe, with rules before its own that keep exact tensors as they are."""
+        """The recipe, preceded by rules that keep exact tensors as they are."""
         keep = tuple(Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
         return recipe.model_copy(update={"rules": (*keep, *recipe.rules)})
 
 
 class OnnxWithInputs(Whole):
-    """An ONNX model with its calibration inputs by name."""
+    """An ONNX model with calibration inputs by name."""
 
     def __init__(self, model: Path, inputs: Mapping[str, Array]) -> None:
         super().__init__(model)
@@ -123,14 +123,16 @@ class OnnxWithInputs(Whole):
 
 
 def open_whole(model: Path, calibration: Path | None, factory: str | None) -> Whole:
-    """A checkpoint, an ONNX model with inputs, or a torch model filled from a checkpoint, with inputs.
+    """Opens a checkpoint, or an ONNX or torch model with calibration inputs.
 
     calibration  an .npz file of inputs by name, or None
-    factory      `package.module:function`, which makes the torch model of the checkpoint
+    factory      `package.module:function`, which makes the torch model of the checkpoint, or None
+
+    Raises ValueError for a factory without inputs, and for inputs of a checkpoint without factory.
     """
     if calibration is None:
         if factory is not None:
-            raise ValueError("--model goes with --calibration, whose inputs it is given")
+            raise ValueError("--model goes with --calibration, whose inputs it takes")
         return Whole(model)
     inputs = read_inputs(calibration)
     if model.name.endswith(SUFFIX):
@@ -150,9 +152,9 @@ def compress_whole(
     calibration: Path | None = None,
     factory: str | None = None,
 ) -> list[str]:
-    """Compresses the checkpoint that `open_whole` opens by a recipe, or for a target. Gives back the notes for people.
+    """Compresses the checkpoint that `open_whole` opens, by a recipe or for a target. Returns notes for people.
 
-    Another job that writes the same file is refused before anything is read.
+    Raises ValueError, before anything is read, if another job writes the same file.
     """
     with WriteLock(output):
         whole = open_whole(model, calibration, factory)

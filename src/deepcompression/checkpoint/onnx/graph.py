@@ -1,8 +1,9 @@
-"""The tensors of an ONNX model: their places in its graphs, their names, and the marks in their stead."""
+"""The tensors of an ONNX model: their places in its graphs, their names, and the marks that replace their data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import count
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,21 +13,21 @@ from deepcompression.common.messages import some
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-# the name and the metadata by which a graph travels among other tensors
+# name and metadata of a graph among other tensors
 GRAPH, FORMAT = "onnx.graph", {"format": "onnx"}
 
 SUFFIX = ".onnx"
 
-# of a file, or of any message within it
+# of a file, and of any message within it
 MAX_BYTES = (1 << 31) - 1
 
-# the key of the entry that names a tensor whose data were taken out
+# key of the entry of external data that holds the name of a marked tensor
 MARK = "deepcompression"
 
 # the fields that may hold a tensor's elements
 DATA = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "external_data")
 
-# number of ONNX -> dtype; strings, 4-bit integers and dtypes that are rarer still stay in the graph
+# ONNX's number of a dtype -> dtype; strings, 4-bit integers and rarer dtypes stay in the graph
 DTYPES = {
     **{1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16", 11: "F64"},
     **{12: "U32", 13: "U64", 14: "C64", 16: "BF16", 17: "F8_E4M3", 19: "F8_E5M2"},
@@ -36,10 +37,10 @@ DTYPES = {
 class Place(NamedTuple):
     """A tensor of a model.
 
-    scope  the number of the graph or function it stands in; 0 is the main graph
-    under  names of the nodes and attributes that lead to the graph, with what separates them; empty for the main graph
-    name   of an initializer or of the output of a Constant node; None for tensors that belong to the graph: attributes
-           of other nodes, and the parts of sparse tensors
+    scope  the number of its graph or function; 0 is the main graph
+    under  the prefix of its name: nodes and attributes that lead to its graph; empty for the main graph
+    name   of an initializer or of the output of a Constant node; None for tensors that stay in the graph: attributes of
+           other nodes, and the parts of sparse tensors
     """
 
     scope: int
@@ -49,7 +50,7 @@ class Place(NamedTuple):
 
 
 def import_onnx() -> ModuleType:
-    """Raises ValueError where the package is missing."""
+    """The package onnx. Raises ValueError if it is not installed."""
     try:
         import onnx
     except ImportError:
@@ -58,7 +59,7 @@ def import_onnx() -> ModuleType:
 
 
 def parse_model(onnx: ModuleType, data: bytes) -> ModelProto:
-    """The model in some bytes. Raises FormatError for bytes that are no model."""
+    """The model in serialized bytes. Raises FormatError for other bytes."""
     from google.protobuf.message import DecodeError
 
     model: ModelProto = onnx.ModelProto()
@@ -72,31 +73,29 @@ def parse_model(onnx: ModuleType, data: bytes) -> ModelProto:
 
 
 class _Walk:
-    """Numbers the graphs as they are met."""
+    """A walk through a model, which numbers the graphs and functions in its order."""
 
     def __init__(self) -> None:
-        self._scopes = 0
+        self._scopes = count()
 
     def model(self, model: ModelProto) -> Iterator[Place]:
         yield from self._graph(model.graph, "")
         for function in model.functions:
             under = f"{function.domain}.{function.name}/".removeprefix(".")
-            yield from self._nodes(function.node, under)
+            yield from self._nodes(function.node, next(self._scopes), under)
             for attribute in function.attribute_proto:
                 yield from self._attribute(attribute, 0, under, None, "")
 
     def _graph(self, graph: GraphProto, under: str) -> Iterator[Place]:
-        scope = self._scopes
-        yield from self._nodes(graph.node, under)
+        scope = next(self._scopes)
+        yield from self._nodes(graph.node, scope, under)
         for tensor in graph.initializer:
             yield Place(scope, under, tensor.name or None, tensor)
         for sparse in graph.sparse_initializer:
             yield Place(scope, under, None, sparse.values)
             yield Place(scope, under, None, sparse.indices)
 
-    def _nodes(self, nodes: Iterable[NodeProto], under: str) -> Iterator[Place]:
-        scope = self._scopes
-        self._scopes += 1
+    def _nodes(self, nodes: Iterable[NodeProto], scope: int, under: str) -> Iterator[Place]:
         for node in nodes:
             constant = node.op_type == "Constant" and node.domain in ("", "ai.onnx") and len(node.output) == 1
             called = node.name or (node.output[0] if node.output else node.op_type)
@@ -119,14 +118,14 @@ class _Walk:
 
 
 def places_of(model: ModelProto) -> list[Place]:
-    """Every tensor that stands in a model, in the order of its nodes and initializers."""
+    """Every tensor of a model, in the order of its nodes and initializers."""
     return list(_Walk().model(model))
 
 
 def names_of(places: list[Place]) -> list[str]:
-    """A name for each place that has one, no two the same: its own in the main graph, and in others with the way there.
+    """A unique name for each of these places: its own in the main graph, and with the prefix `under` in others.
 
-    Raises FormatError where one graph has two tensors of one name.
+    Raises FormatError if one graph has two tensors of one name.
     """
     seen: set[tuple[int, str]] = set()
     for place in places:
@@ -149,13 +148,20 @@ def names_of(places: list[Place]) -> list[str]:
 
 
 def mark(tensor: TensorProto, name: str) -> None:
-    """Takes the data out of a tensor and leaves its name."""
+    """Replaces the data of a tensor by its name."""
     for field in DATA:
         tensor.ClearField(field)
     tensor.data_location = tensor.EXTERNAL
     tensor.external_data.add(key=MARK, value=name)
 
 
+def fill(tensor: TensorProto, data: bytes) -> None:
+    """Puts raw data into a tensor in place of a mark or of external data."""
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
+    tensor.raw_data = data
+
+
 def marked(tensor: TensorProto) -> str | None:
-    """The name in the mark of a tensor, or None for a tensor without a mark."""
+    """The name in the mark of a tensor, or None without a mark."""
     return next((entry.value for entry in tensor.external_data if entry.key == MARK), None)

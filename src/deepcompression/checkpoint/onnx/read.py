@@ -1,4 +1,4 @@
-"""ONNX models as a checkpoint: initializers and Constant nodes by name, and the graph without their data."""
+"""ONNX models as checkpoints: initializers and Constant nodes by name, and the graph without their data."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deepcompression.checkpoint.checkpoint import Opened, check_inside
+from deepcompression.checkpoint.checkpoint import Checkpoint, check_inside
 from deepcompression.checkpoint.onnx.graph import (
     DATA,
     DTYPES,
     FORMAT,
     MAX_BYTES,
+    fill,
     import_onnx,
     mark,
     marked,
@@ -32,15 +33,15 @@ from deepcompression.tensors.tensor import DenseTensor
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
-# elements of a tensor that is taken out of the graph; smaller ones are shapes and the like
+# smaller tensors are shapes and the like, and stay in the graph
 LEAST_ELEMENTS = 32
 
 
-class OnnxCheckpoint(Opened):
+class OnnxCheckpoint(Checkpoint):
     """A model in one file, or with external data in files of its folder.
 
-    Opening reads the model's file, whose tensors are then held in memory. External data are read one tensor at a time.
-    Raises FormatError, naming file and tensor, for damaged or missing data, ValueError without the package onnx.
+    Opening reads the model's file and holds its tensors in memory. External data are read one tensor at a time. Raises
+    FormatError, naming file and tensor, for damaged or missing data, ValueError without the package onnx.
     """
 
     graph: bytes
@@ -53,8 +54,7 @@ class OnnxCheckpoint(Opened):
         self._in_files: dict[str, tuple[ByteFile, int]] = {}
         self._files: dict[str, ByteFile] = {}
         onnx = import_onnx()
-        with ExitStack() as stack:
-            self._stack = stack
+        with ExitStack() as self._stack:
             try:
                 model = self._model(onnx)
                 self._take_all(onnx, model)
@@ -62,7 +62,7 @@ class OnnxCheckpoint(Opened):
             except FormatError as error:
                 named = "" if str(error).startswith(str(path)) else f"{path}: not a sound ONNX model: "
                 raise FormatError(f"{named}{error}") from None
-            self._stack = stack.pop_all()
+            self._stack = self._stack.pop_all()
 
     def _model(self, onnx: ModuleType) -> ModelProto:
         if (size := self.path.stat().st_size) > MAX_BYTES:
@@ -73,7 +73,7 @@ class OnnxCheckpoint(Opened):
         return parse_model(onnx, self.path.read_bytes())
 
     def _take_all(self, onnx: ModuleType, model: ModelProto) -> None:
-        """Moves the data of named tensors out of the model; the others' external data come into it."""
+        """Moves the data of named tensors out of the model, and the external data of other tensors into it."""
         taken = []
         for place in places_of(model):
             if marked(place.tensor) is not None:
@@ -81,7 +81,8 @@ class OnnxCheckpoint(Opened):
             if place.name is not None and _can_be_taken(place.tensor):
                 taken.append(place)
             elif place.tensor.data_location == place.tensor.EXTERNAL:
-                self._put_into_graph(place.tensor)
+                file, offset, length = self._place(place.tensor)
+                fill(place.tensor, file.read(offset, length).tobytes())
         for place, name in zip(taken, names_of(taken), strict=True):
             try:
                 self._take(onnx, place.tensor, name)
@@ -99,14 +100,8 @@ class OnnxCheckpoint(Opened):
             self._in_memory[name] = _parsed(onnx, tensor, entry)
         self.entries[name] = entry
 
-    def _put_into_graph(self, tensor: TensorProto) -> None:
-        file, offset, length = self._place(tensor)
-        tensor.ClearField("external_data")
-        tensor.ClearField("data_location")
-        tensor.raw_data = file.read(offset, length).tobytes()
-
     def _place(self, tensor: TensorProto) -> tuple[ByteFile, int, int]:
-        """File, offset and length of external data."""
+        """File, offset and length of a tensor's external data."""
         keys = {entry.key: entry.value for entry in tensor.external_data}
         file = self._file(keys.get("location", ""))
         try:
@@ -153,7 +148,7 @@ def _can_be_taken(tensor: TensorProto) -> bool:
 
 
 def _parsed(onnx: ModuleType, tensor: TensorProto, entry: TensorEntry) -> Array:
-    """The elements of a tensor in whichever field they are."""
+    """The elements of a tensor, which lie in one of several fields."""
     if not any(len(getattr(tensor, field)) for field in DATA):
         raise FormatError("it has no data")
     if tensor.HasField("raw_data"):

@@ -1,4 +1,4 @@
-"""The graph of an ONNX model and its tensors -> a model file, and beyond 2 GB a file of data beside it."""
+"""The graph of an ONNX model and its tensors -> a model file, beyond 2 GB with a file of data beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepcompression.checkpoint.onnx.graph import DTYPES, MAX_BYTES, import_onnx, marked, parse_model, places_of
+from deepcompression.checkpoint.onnx.graph import DTYPES, MAX_BYTES, fill, import_onnx, marked, parse_model, places_of
 from deepcompression.common.binary import FormatError
 from deepcompression.common.files import atomic_path
 from deepcompression.common.messages import some
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 Read = Callable[[str], DenseTensor]
 
-# the data of each tensor in a file beside the model begin at a multiple, so that pages can be mapped
+# each tensor's data in the file beside the model begin at a multiple, for memory mapping
 _ALIGNMENT = 4096
 
 
 def write_onnx(path: Path, entries: Mapping[str, TensorEntry], read: Read, graph: bytes) -> None:
-    """Puts each tensor where its mark stands, as raw data. A model over 2 GB, which no ONNX file can hold, gets its
-    data in `path`.data, as external data, written one tensor at a time.
+    """Replaces each mark by its tensor's raw data. No ONNX file can hold more than 2 GB: a larger model gets external
+    data in `path`.data, written one tensor at a time.
 
-    Raises FormatError for a graph that is none, ValueError for other tensors than the graph's.
+    Raises FormatError for bytes that are no graph, ValueError for other tensors than the graph's.
     """
     onnx = import_onnx()
     try:
@@ -35,7 +35,7 @@ def write_onnx(path: Path, entries: Mapping[str, TensorEntry], read: Read, graph
         raise FormatError(f"not the graph of an ONNX model: {error}") from None
     tensors = [(name, place.tensor) for place in places_of(model) if (name := marked(place.tensor)) is not None]
     _check(entries, {name: (DTYPES.get(t.data_type), tuple(t.dims)) for name, t in tensors})
-    # a mark is longer than the head of the data that replace it
+    # a bound: each mark is longer than the header of its data
     if len(graph) + sum(entries[name].nbytes for name, _ in tensors) > MAX_BYTES:
         _write_beside(path, model, tensors, read)
     else:
@@ -56,15 +56,13 @@ def _check(entries: Mapping[str, TensorEntry], expected: Mapping[str, tuple[str 
 def _write_within(path: Path, model: ModelProto, tensors: list[tuple[str, TensorProto]], read: Read) -> None:
     with atomic_path(path) as partial:
         for name, tensor in tensors:
-            tensor.ClearField("external_data")
-            tensor.ClearField("data_location")
-            tensor.raw_data = bytes(raw_bytes(read(name)))
+            fill(tensor, bytes(raw_bytes(read(name))))
         partial.write_bytes(model.SerializeToString())
 
 
 def _write_beside(path: Path, model: ModelProto, tensors: list[tuple[str, TensorProto]], read: Read) -> None:
     data = path.with_name(f"{path.name}.data")
-    # the data are there before the model that names them
+    # the data appear before the model that names them
     with atomic_path(path) as partial, atomic_path(data) as partial_data:
         with partial_data.open("wb") as file:
             for name, tensor in tensors:
