@@ -115,7 +115,7 @@ def _refuse(model: nn.Module, state: Mapping[str, Any], prefix: str, *rest: obje
 
 def _stage_of(parametrizations: list[nn.Module]) -> str | None:
     """The stage of a tensor, or None if others have parametrized it."""
-    names = {(): "plain", (Mask,): "pruned", (Codebook,): "shared"}
+    names: dict[tuple[type, ...], str] = {(): "plain", (Mask,): "pruned", (Codebook,): "shared"}
     return names.get(tuple(map(type, parametrizations)))
 
 
