@@ -163,7 +163,8 @@ def _weighted_centroids(values: Floats, weights: Floats, count: int) -> Floats:
     """Lloyd's k-means of values with weights, from centroids at equal heights of the cumulative weights^(1/3)."""
     distinct = np.unique(values)
     if len(distinct) <= count:
-        return distinct[distinct != 0]
+        few: Floats = distinct[distinct != 0]
+        return few
     by_value = np.argsort(values, kind="stable")[:: max(1, len(values) // _SAMPLE)]
     values, weights = values[by_value].astype(np.float64), weights[by_value].astype(np.float64)
     # the best density of centroids is proportional to the cube root of that of the weighted values
@@ -176,7 +177,8 @@ def _weighted_centroids(values: Floats, weights: Floats, count: int) -> Floats:
         sums = np.bincount(codes, weights * values, count)
         centroids = np.where(total > 0, sums / np.maximum(total, 1e-300), centroids)
     centroids = np.unique(centroids.astype(np.float32))
-    return centroids[centroids != 0]
+    nonzero: Floats = centroids[centroids != 0]
+    return nonzero
 
 
 def _settle(

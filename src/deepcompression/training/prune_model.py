@@ -135,7 +135,7 @@ class Pruner:
         def read(target: Target) -> Array:
             return from_torch(target.name, dense(target)).numpy()
 
-        changes = []
+        changes: list[tuple[Target, NDArray[np.bool_]]] = []
         for group in self.groups:
             amount = self.recipe.schedule.amount(group.prune.start, group.prune.amount, step)
             changes += zip(group.targets, masks_for(group, read, amount, self.recipe.seed), strict=True)
