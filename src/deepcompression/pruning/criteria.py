@@ -98,6 +98,9 @@ def global_magnitude(group: Sequence[Weights], density: float, seed: int) -> lis
     def alike(weights: Weights) -> Weights:
         return Weights(weights.size, common, lambda: (v.astype(common, copy=False) for v in weights.slices()))
 
+    def above(cut: _Cut) -> Select:
+        return lambda weights: cut.bits(alike(weights))
+
     count = survivor_count(sum(weights.size for weights in group), density)
     cut, equal = _cut([alike(weights) for weights in group], count)
     left = cut.equal
@@ -107,7 +110,7 @@ def global_magnitude(group: Sequence[Weights], density: float, seed: int) -> lis
         if 0 < left < equal:
             here = sum(int(np.count_nonzero(_integers(v) == cut.bound)) for v in alike(weights).slices())
         own = _Cut(cut.bound, min(left, here))
-        selects.append(lambda weights, own=own: own.bits(alike(weights)))
+        selects.append(above(own))
         left -= own.equal if left < equal else 0
     return selects
 
@@ -146,11 +149,11 @@ def random(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
 
         return Weights(size, np.dtype(np.float64), slices)
 
+    def after(before: int) -> Select:
+        return lambda weights: largest(drawn(weights.size, before), survivor_count(weights.size, density))
+
     ends = list(accumulate((weights.size for weights in group), initial=0))
-    return [
-        lambda weights, before=before: largest(drawn(weights.size, before), survivor_count(weights.size, density))
-        for before in ends[:-1]
-    ]
+    return [after(before) for before in ends[:-1]]
 
 
 class Criterion(NamedTuple):

@@ -69,8 +69,9 @@ def dead_neurons(model: Module) -> Mapping[str, DeadNeurons]:
         if not target.selectable or len(target.shape) < 2:
             continue
         survives = (dense(target) != 0).cpu().numpy()
-        survives = survives.any(axis=tuple(range(2, survives.ndim)))
-        outputs, inputs = np.flatnonzero(~survives.any(axis=1)), np.flatnonzero(~survives.any(axis=0))
+        others = tuple(range(2, survives.ndim))
+        outputs = np.flatnonzero(~survives.any(axis=(1, *others)))
+        inputs = np.flatnonzero(~survives.any(axis=(0, *others)))
         if getattr(target.places[0][0], "transposed", False):
             outputs, inputs = inputs, outputs
         if len(outputs) or len(inputs):
