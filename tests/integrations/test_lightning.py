@@ -139,7 +139,7 @@ def test_compiled_modules_and_those_killed_in_mid_schedule_give_the_same_file(tm
 
 
 @scripts.apart
-def test_a_training_shorter_than_the_schedule_is_told_at_the_beginning(tmp_path):
+def test_a_training_shorter_than_the_schedule_is_warned_of_at_the_beginning(tmp_path):
     model = classifier()
     pruner = dc.prune(model, RECIPE)
     with pytest.warns(UserWarning, match="the training has 4 steps left, the schedule 6"):

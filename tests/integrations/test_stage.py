@@ -1,4 +1,4 @@
-"""What all callbacks do, without any trainer: steps, density, checkpoints that do not belong."""
+"""The common part of all callbacks, without a trainer: steps, density, refused checkpoints."""
 
 import copy
 import re
@@ -49,8 +49,8 @@ def test_a_checkpoint_of_another_stage_changes_nothing(found, present, strict):
         model.load_state_dict(state, strict=strict)
         assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
         return
-    told = f"0.weight is {found} in the checkpoint, {present} in the model; 2.weight is"
-    with pytest.raises(ValueError, match=f"another stage or recipe: {re.escape(told)}"):
+    message = f"0.weight is {found} in the checkpoint, {present} in the model; 2.weight is"
+    with pytest.raises(ValueError, match=f"another stage or recipe: {re.escape(message)}"):
         model.load_state_dict(state, strict=strict)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -72,7 +72,7 @@ def test_what_wraps_a_model_and_copies_of_it_are_guarded_too():
             guarded.load_state_dict(plain, strict=False)
 
 
-def test_models_of_which_a_part_is_compiled_are_guarded_too():
+def test_models_with_a_compiled_part_are_guarded_too():
     model = in_stage("pruned")
     model[0] = torch.compile(model[0], backend="eager")
     refuse_other_stages(model)
@@ -108,7 +108,7 @@ def test_density_counts_tied_weights_once_and_needs_no_trainer():
     assert density(model) == 0.25
 
 
-def test_the_pruner_moves_and_tells_when_masks_changed():
+def test_a_step_moves_the_pruner_and_returns_whether_masks_changed():
     model = net()
     stage = Stage(dc.prune(model, GRADUAL))
     assert [stage.step() for _ in range(5)] == [False, True, False, True, False]
@@ -126,7 +126,7 @@ def test_rounds_are_left_to_the_caller():
     assert stage.pruner.steps == 0
 
 
-def test_a_training_shorter_than_the_schedule_is_told():
+def test_a_training_shorter_than_the_schedule_is_warned_of():
     stage = Stage(dc.prune(net(), GRADUAL))
     stage.begin(4)
     with pytest.warns(UserWarning, match="the training has 3 steps left, the schedule 4"):

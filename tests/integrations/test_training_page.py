@@ -1,4 +1,4 @@
-"""The scripts of docs/training.md work as they stand there, also when they are killed and started again."""
+"""The scripts of docs/training.md work as printed, and when they are killed and started again."""
 
 import os
 import re
@@ -61,7 +61,7 @@ def test_a_script_killed_in_each_stage_ends_with_the_same_file(name, script, fol
     assert killed(job), job.printed
     assert list(broken.glob("pruned*"))
     assert not list(broken.glob("shared*"))
-    # what is left of stage 1, and some of stage 2
+    # the rest of stage 1, and some of stage 2
     job = scripts.run(path, broken, kill_at=19)
     assert killed(job), job.printed
     assert 0 < len(job.pruner_steps) < STEPS
@@ -84,14 +84,14 @@ LAUNCHER = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
 
 
 @pytest.mark.parametrize("name", ["accelerate", "transformers", "lightning"])
-def test_two_processes_of_which_one_is_killed_end_with_the_same_file(name, script, folder):
+def test_two_processes_one_of_them_killed_end_with_the_same_file(name, script, folder):
     path, whole, broken = script(name), folder / f"{name}-ranks-whole", folder / f"{name}-ranks-broken"
     if name == "lightning":
         text = path.read_text().replace("max_epochs=4,", 'max_epochs=4, accelerator="cpu", devices=2, strategy="ddp",')
         path = path.with_name("train_lightning_ddp.py")
         path.write_text(text)
     if name == "accelerate":
-        # by a launcher, of which the others have the environment
+        # by a launcher, whose environment the other scripts get directly
         whole.mkdir()
         launch = [sys.executable, *LAUNCHER, "--master-port", str(free_port()), str(path)]
         environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -136,7 +136,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_what_is_pruned_is_zero_after_each_step_of_any_optimizer(optimizer):
+def test_pruned_weights_are_zero_after_each_step_of_any_optimizer(optimizer):
     model, x = small(), torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
     pruner = dc.prune(model, RECIPE)
     steps = OPTIMIZERS[optimizer](model.parameters())
@@ -151,7 +151,7 @@ def test_what_is_pruned_is_zero_after_each_step_of_any_optimizer(optimizer):
     assert [(layer.weight != 0).float().mean() for layer in (model[0], model[2])] == [0.25, 0.25]
 
 
-# torch tells itself of what its compiler does
+# torch warns of its own compiler
 @pytest.mark.filterwarnings("ignore:.*autograd.function.Function'> should not be instantiated")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_a_compiled_model_is_compiled_once_a_stage():
@@ -177,7 +177,7 @@ def test_a_compiled_model_is_compiled_once_a_stage():
     assert train() == 1
 
 
-def test_an_average_of_weights_follows_masks_and_is_saved_as_such(tmp_path):
+def test_an_average_of_weights_follows_masks_and_is_saved(tmp_path):
     model, x = small(), torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
     pruner = dc.prune(model, RECIPE)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)

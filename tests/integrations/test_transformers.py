@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer: what it does with checkpoints, the best model, logs and ties of a model in mid-stage."""
+"""Hugging Face's Trainer: checkpoints, the best model, logs and ties of a model in mid-stage."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ RECIPE = dc.Recipe.model_validate(
 
 
 class Classifier(nn.Module):
-    """What Trainer takes that is no model of its own library."""
+    """A model for Trainer from outside its library."""
 
     def __init__(self):
         super().__init__()
@@ -170,7 +170,7 @@ def test_compiled_models_give_the_same_file(tmp_path):
 
 
 @scripts.apart
-def test_a_training_shorter_than_the_schedule_is_told_at_the_beginning(tmp_path):
+def test_a_training_shorter_than_the_schedule_is_warned_of_at_the_beginning(tmp_path):
     job, _ = pruned(Classifier, "out", epochs=1)
     with pytest.warns(UserWarning, match="the training has 4 steps left, the schedule 6"):
         job.train()

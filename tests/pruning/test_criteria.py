@@ -1,4 +1,4 @@
-"""Stage 1's criteria against slow twins."""
+"""Stage 1's criteria compared with slow twins."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_density_1_prunes_nothing_and_density_0_everything(name, weight):
 
 
 @pytest.mark.parametrize("name", ["magnitude", "global-magnitude"])
-def test_of_equal_weights_the_first_survive(name):
+def test_the_first_survive_on_ties(name):
     (mask,) = CRITERIA[name].masks([np.array([1.0, -2, 1, 2, -1, 1])], 4 / 6, 0)
     assert mask.tolist() == [True, True, True, True, False, False]
 
@@ -150,7 +150,7 @@ def test_the_count_of_survivors_is_the_nearest_halves_up(size, density, count):
 
 
 @pytest.mark.parametrize("name", CRITERIA)
-def test_weights_are_left_as_they_were(name):
+def test_weights_do_not_change(name):
     weight = np.linspace(-1, 1, 20).reshape(4, 5)
     CRITERIA[name].masks([weight], 0.5, 0)
     assert (weight == np.linspace(-1, 1, 20).reshape(4, 5)).all()
@@ -184,7 +184,7 @@ def test_tensors_of_several_dtypes_have_one_threshold(short_slices):
         assert (mask == other).all()
 
 
-def test_of_equal_weights_in_several_tensors_the_first_survive(short_slices):
+def test_the_first_survive_on_ties_across_tensors(short_slices):
     weights = [np.full(40, -1.0), np.full(3, 2.0), np.ones(50)]
     masks = CRITERIA["global-magnitude"].masks(weights, 53 / 93, 0)
     assert [np.flatnonzero(mask).tolist() for mask in masks] == [list(range(40)), [0, 1, 2], list(range(10))]

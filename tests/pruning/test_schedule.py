@@ -1,4 +1,4 @@
-"""When how much is pruned: each schedule against its formula, worked by hand."""
+"""Schedules of pruning: each compared with its formula."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_gradual_follows_the_cubic_formula():
         assert schedule.amount(1.0, 1 - 0.9, step) == pytest.approx(1 - sparsity)
 
 
-def test_gradual_by_factors_goes_the_same_way_in_the_logarithm():
+def test_geometric_gradual_follows_the_same_curve_in_the_logarithm():
     schedule = Gradual(begin=10, end=110, geometric=True)
     for step in range(10, 111):
         way = 1 - (1 - (step - 10) / 100) ** 3
@@ -83,7 +83,7 @@ def test_gradual_by_factors_goes_the_same_way_in_the_logarithm():
 
 
 @pytest.mark.parametrize(("start", "target"), [(0.0, 1.5), (1.0, 0.0)])
-def test_what_begins_or_ends_at_zero_has_no_factors(start, target):
+def test_amounts_from_or_to_zero_change_linearly(start, target):
     for step in range(12):
         plain = Gradual(end=10).amount(start, target, step)
         assert Gradual(end=10, geometric=True).amount(start, target, step) == plain
@@ -94,7 +94,7 @@ def test_gradual_prunes_every_few_steps_and_at_its_end():
     assert [step for step in range(20) if schedule.due(step)] == [3, 7, 11, 12]
 
 
-def test_gradual_leaves_all_before_it_begins():
+def test_gradual_prunes_nothing_before_it_begins():
     assert [Gradual(begin=3, end=9).amount(1.0, 0.2, step) for step in range(4)] == [1.0] * 4
 
 

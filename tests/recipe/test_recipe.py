@@ -32,7 +32,7 @@ def load(tmp_path):
 
 
 def selected(recipe, model):
-    """Names by the number of the rule that met them."""
+    """Names by the number of their rule."""
     found: dict[int, list[str]] = {}
     for target, rule in recipe.matches(model):
         number = 0 if rule is None else next(i for i, r in enumerate(recipe.rules, 1) if r is rule)
@@ -43,7 +43,7 @@ def selected(recipe, model):
 # reading and writing
 
 
-def test_a_recipe_says_in_yaml_all_that_it_says_in_python(load):
+def test_yaml_expresses_all_that_python_does(load):
     text = """
     version: 1
     name: all of it
@@ -185,7 +185,7 @@ def test_the_first_rule_that_selects_a_tensor_wins():
     assert found == {1: ["4.weight"], 2: ["0.weight", "2.weight"], 3: ["0.bias"], 0: ["2.bias", "4.bias"]}
 
 
-def test_a_rule_that_earlier_rules_leave_nothing_is_refused():
+def test_a_rule_whose_tensors_earlier_rules_take_is_refused():
     recipe = Recipe(rules=(Rule(type="Linear"), Rule(module="2", share=SHARE)))
     with pytest.raises(
         ValueError, match=r"rule 2 \(module: 2\) comes too late: earlier rules took 2\.weight; put it be"
@@ -193,14 +193,14 @@ def test_a_rule_that_earlier_rules_leave_nothing_is_refused():
         recipe.matches(make("mlp"))
 
 
-def test_a_rule_that_matches_nothing_names_what_there_is():
+def test_a_rule_that_matches_nothing_lists_the_names_that_exist():
     with pytest.raises(
         ValueError, match=r"rule 1 \(module: fc\*\) matches nothing .*; there are 0\.weight, 0\.bias, 2"
     ):
         Recipe(rules=(Rule(module="fc*"),)).matches(make("mlp"))
 
 
-def test_a_rule_for_a_module_that_has_only_vectors_says_how_to_name_them():
+def test_a_rule_for_a_module_of_vectors_alone_names_the_remedy():
     with pytest.raises(ValueError, match="select tensors of at least two dimensions; name others by tensor"):
         Recipe(rules=(Rule(module="norm"),)).matches(make("conv-net"))
 
@@ -233,7 +233,7 @@ def test_an_optional_rule_may_select_nothing(rules):
         (Rule(where=lambda target: len(target.shape) == 4, tensor="*1*"), ["conv1.weight"]),
     ],
 )
-def test_selectors_agree_on_what_is_selected(rule, expected):
+def test_all_selectors_must_agree(rule, expected):
     assert selected(Recipe(rules=(rule,)), make("conv-net"))[1] == expected
 
 
@@ -286,14 +286,14 @@ def test_a_checkpoint_is_matched_as_a_model_is():
 
 
 def test_a_checkpoint_cannot_be_matched_by_type():
-    with pytest.raises(ValueError, match="selects by type, which only a model can tell"):
+    with pytest.raises(ValueError, match="selects by type, which only a model has"):
         Recipe(rules=(Rule(type="Conv2d"),)).matches(CHECKPOINT)
 
 
 # explanation
 
 
-def test_explain_shows_every_tensor_its_rule_and_what_will_be_done():
+def test_explain_shows_every_tensor_with_its_rule_and_treatment():
     rules = (
         Rule(type="Conv2d", prune=Prune(density=0.25), share=Share(bits=8, init="optimal"), encode=Encode(gap_bits=4)),
         Rule(module="fc", prune=Prune(criterion="threshold", quality=0.5)),
@@ -301,7 +301,7 @@ def test_explain_shows_every_tensor_its_rule_and_what_will_be_done():
     )
     lines = Recipe(rules=rules).describe(make("conv-net")).splitlines()
     assert [line.split(maxsplit=4) for line in lines] == [
-        ["tensor", "shape", "weights", "rule", "what is done"],
+        ["tensor", "shape", "weights", "rule", "treatment"],
         [
             "conv1.weight",
             "6x1x3x3",
@@ -351,7 +351,7 @@ def test_explain_promises_the_count_that_prune_leaves():
     assert f"to {torch.count_nonzero(model[0].weight)}" in lines[1]
 
 
-def test_explain_raises_what_matches_raises():
+def test_explain_raises_the_errors_of_matches():
     with pytest.raises(ValueError, match="matches nothing"):
         Recipe(rules=(Rule(module="x"),)).describe(make("mlp"))
 
@@ -362,7 +362,7 @@ def test_presets_are_valid_yaml_with_their_own_name():
 
 
 def test_safe_presets_change_weights_little_and_the_smaller_one_takes_fewer_bytes(tmp_path):
-    """The relative squared error of weights as networks have them, many small and few large."""
+    """The relative squared error of weights of a typical network, many small and few large."""
     weights = np.random.Generator(np.random.PCG64(0)).laplace(size=(200, 300)).astype(np.float32)
     tensors = {"fc.weight": DenseTensor.from_numpy(weights)}
     found = {}
@@ -378,7 +378,7 @@ def test_safe_presets_change_weights_little_and_the_smaller_one_takes_fewer_byte
 
 def test_rules_by_type_are_refused_on_a_checkpoint_even_if_optional():
     checkpoint = {"fc.weight": DenseTensor.from_numpy(np.ones((2, 2), np.float32))}
-    with pytest.raises(ValueError, match="selects by type, which only a model can tell"):
+    with pytest.raises(ValueError, match="selects by type, which only a model has"):
         Recipe.load("paper").matches(checkpoint)
 
 

@@ -74,7 +74,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPED)
-def test_what_others_put_around_a_model_or_its_parts_does_not_change_names_or_places(wrap):
+def test_wrappers_of_a_model_or_its_parts_do_not_change_names_or_places(wrap):
     model = make("conv-net")
     before = targets_of(model)
     wrapped = WRAPPED[wrap](model)
@@ -105,7 +105,7 @@ def test_a_module_under_two_names_is_one_place():
     assert target.places == ((model.first, "weight"),)
 
 
-def test_buffers_are_no_parameters_and_scratch_is_left_out():
+def test_buffers_are_not_parameters_and_scratch_buffers_are_left_out():
     found = {target.name: target for target in targets_of(make("own"))}
     assert [name for name, target in found.items() if not target.trained] == ["steps", "flags"]
     assert [name for name, target in found.items() if not target.floating] == ["steps", "flags"]
@@ -136,7 +136,7 @@ def test_weights_are_the_dtypes_that_can_be_shared(dtype):
     assert target.floating == (dtype in WEIGHTS)
 
 
-def test_tensors_of_a_checkpoint_stand_in_its_order_without_places():
+def test_tensors_of_a_checkpoint_have_its_order_and_no_places():
     tensors = {dtype: DenseTensor(dtype, np.zeros((2, 1), storage)) for dtype, storage in STORAGE.items()}
     found = targets_of(tensors)
     assert [target.name for target in found] == list(STORAGE)
@@ -144,7 +144,7 @@ def test_tensors_of_a_checkpoint_stand_in_its_order_without_places():
     assert {(target.trained, target.places, target.shape) for target in found} == {(None, (), (2, 1))}
 
 
-def test_plain_modules_leave_out_the_insides_of_parametrizations():
+def test_plain_modules_omit_the_insides_of_parametrizations():
     model = make("twice")
     dc.prune(model, EVERYTHING)
     assert [name for name, _ in plain_modules(model)] == ["", "first", "second"]

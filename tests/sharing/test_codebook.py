@@ -1,4 +1,4 @@
-"""Stage 2's codebooks against slow twins."""
+"""Stage 2's codebooks compared with slow twins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def normal(size, seed=0):
 
 
 def twin_assign(values, codebook):
-    """The nearest centroid of each value by looking at all, the lower of two equally near."""
+    """The nearest centroid of each value by looking at all, the lower one on ties."""
     return [min(range(len(codebook)), key=lambda c: (abs(float(v) - float(codebook[c])), c)) for v in values]
 
 
@@ -44,7 +44,7 @@ def twin_random(ordered, count, seed):
 
 
 def twin_optimal(ordered, count, seed):
-    """Every way to cut the ordered values into clusters; the means of the best one."""
+    """Tries every way to cut the ordered values into clusters, and returns the means of the best."""
     values = [float(value) for value in ordered]
 
     def error(cuts):
@@ -73,7 +73,7 @@ def test_initial_centroids_are_those_of_the_slow_twin(init, count, seed):
 
 @pytest.mark.parametrize("init", CODEBOOKS)
 @given(values=VALUES, bits=st.integers(1, 5), seed=st.integers(0, 2))
-def test_lloyd_ended_because_nothing_changes(init, values, bits, seed):
+def test_lloyd_ends_when_nothing_changes(init, values, bits, seed):
     codebook, codes = share_values(values, bits, init, seed)
     assert codebook.dtype == np.float32
     assert codes.dtype == np.uint8
@@ -108,8 +108,8 @@ def test_every_width_from_1_to_8_bits_gives_all_its_centroids(init, bits):
     assert len(codes) == len(values)
 
 
-def test_clusters_that_are_empty_at_first_are_seeded_anew():
-    """Linear centroids between -1 and 100: nearly all of them have no value near."""
+def test_clusters_that_are_empty_at_first_are_seeded_again():
+    """Linear centroids between -1 and 100: nearly all of them have no value nearby."""
     values = np.concatenate([np.linspace(-1, 1, 500), [100]]).astype(np.float32)
     codebook, codes = share_values(values, 4, "linear")
     assert len(codebook) == 16
@@ -181,7 +181,7 @@ SIZE = 60_000
 
 @pytest.fixture
 def few_are_sorted(monkeypatch):
-    """As if SIZE values were many: a sixteenth of them are sorted, and fewer bins are there than values."""
+    """Makes SIZE values many: only a sixteenth are sorted, and there are fewer bins than values."""
     monkeypatch.setattr(codebook, "_MOST_SORTED", SIZE // 16)
     monkeypatch.setattr(codebook, "_MOST_BINS", SIZE // 4)
 
@@ -204,7 +204,7 @@ def test_many_values_are_shared_nearly_as_well_as_if_they_were_sorted(make, bits
 
 @pytest.mark.parametrize("init", CODEBOOKS)
 @pytest.mark.parametrize("make", DISTRIBUTIONS)
-def test_of_many_values_no_centroid_is_without_one_and_each_goes_to_the_nearest(make, init, few_are_sorted):
+def test_many_values_go_to_the_nearest_centroid_and_each_centroid_has_some(make, init, few_are_sorted):
     values = make(SIZE)
     found = share_values(values, 4, init)
     assert (np.diff(found.codebook) > 0).all()
@@ -215,7 +215,7 @@ def test_of_many_values_no_centroid_is_without_one_and_each_goes_to_the_nearest(
 
 @pytest.mark.parametrize("init", CODEBOOKS)
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])
-def test_of_dtypes_of_two_bytes_many_values_are_shared_as_if_they_were_sorted(dtype, init, monkeypatch):
+def test_many_values_of_two_bytes_are_shared_as_if_they_were_sorted(dtype, init, monkeypatch):
     values = widen(narrow(normal(SIZE), dtype), dtype).astype(np.float32)
     exact = share_values(values, 5, init, dtype=dtype)
     monkeypatch.setattr(codebook, "_MOST_SORTED", SIZE // 16)
@@ -226,7 +226,7 @@ def test_of_dtypes_of_two_bytes_many_values_are_shared_as_if_they_were_sorted(dt
 
 @pytest.mark.parametrize("distinct", [1, 2, 16, 17])
 def test_few_distinct_among_many_values_lose_nothing(distinct, few_are_sorted):
-    """Neighbouring floats: bins alone would not tell them apart."""
+    """Neighbouring floats: bins alone would not separate them."""
     some = np.float32(1) + np.arange(distinct, dtype=np.float32) * np.spacing(np.float32(1))
     values = np.concatenate([some, some[np.arange(SIZE) % distinct], -np.float32(1e-30) * normal(40)])
     values = values[: SIZE + distinct]
@@ -236,7 +236,7 @@ def test_few_distinct_among_many_values_lose_nothing(distinct, few_are_sorted):
         assert (found.codebook[found.codes] == values).all()
 
 
-def test_slices_give_what_one_array_gives(few_are_sorted):
+def test_slices_are_shared_like_one_array(few_are_sorted):
     values = cauchy(SIZE)
     whole = share_values(values, 5, "optimal")
     parts = share_slices(lambda: iter(np.array_split(values, 7)), SIZE, 5, "optimal")

@@ -1,4 +1,4 @@
-"""A weight fitted to its inputs: against slow, obvious twins, and never worse than what knows no inputs."""
+"""A weight fitted to its inputs: compared with slow, obvious twins, and better than methods without inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepcompression.sharing.fit import fit_penalty, fit_share, prune_mask
 
 
 def case(groups=1, rows=24, columns=40, samples=400, seed=0):
-    """A weight, and correlated inputs with sizes of their own: (weight, second moments)."""
+    """A weight, and second moments of correlated inputs of different sizes."""
     rng = np.random.default_rng(seed)
     mix = rng.standard_normal((groups, columns, columns)) * np.exp(rng.normal(0, 1, (groups, 1, columns)))
     inputs = rng.standard_normal((groups, samples, columns)) @ mix
@@ -39,7 +39,7 @@ def damped(moments):
 
 
 @pytest.mark.parametrize("groups", [1, 3])
-def test_the_cost_of_an_error_is_what_it_does_to_outputs(groups):
+def test_the_cost_of_an_error_is_its_effect_on_outputs(groups):
     weight, moments = case(groups)
     rows = np.random.default_rng(1).uniform(0.5, 2, weight.shape[:2]).astype(np.float32)
     metric = Metric.of(moments, rows)
@@ -56,7 +56,7 @@ def test_the_diagonal_of_the_inverse_is_that_of_the_inverse():
 
 
 def test_a_single_pruned_weight_is_the_one_that_brute_force_finds():
-    """Optimal Brain Surgeon on a tiny matrix: remove each weight, let the others of its row make up for it exactly."""
+    """Optimal Brain Surgeon on a tiny matrix: remove each weight, and let the others of its row compensate exactly."""
     weight, moments = case(rows=3, columns=5)
     h = damped(moments)[0].astype(np.float64)
     costs = np.empty((3, 5))
@@ -73,7 +73,7 @@ def test_a_single_pruned_weight_is_the_one_that_brute_force_finds():
 
 
 def test_rounding_column_by_column_is_the_slow_twin_of_one_weight_at_a_time():
-    """Each weight to its nearest centroid, then the rest of its row to the optimum under what is fixed."""
+    """Each weight goes to its nearest centroid, and the rest of its row to the optimum under the fixed ones."""
     weight, moments = case(rows=4, columns=6)
     metric = Metric.of(moments, ones(weight))
     fitted = fit_share(weight, metric, 2)
@@ -86,7 +86,7 @@ def test_rounding_column_by_column_is_the_slow_twin_of_one_weight_at_a_time():
         for at, column in enumerate(order):
             rest = order[at + 1 :]
             before = order[:at]
-            # the optimum of this and all later columns, given the errors made so far
+            # the optimum of this and all later columns, under the errors made so far
             free = np.concatenate([[column], rest])
             if at:
                 shift = np.linalg.solve(h[np.ix_(free, free)], h[np.ix_(free, before)] @ (target - left)[before])
@@ -94,7 +94,7 @@ def test_rounding_column_by_column_is_the_slow_twin_of_one_weight_at_a_time():
             else:
                 now = target[column]
             left[column] = centroids[np.abs(centroids - now).argmin()]
-        # sweeps choose the best of several codebooks; this is for the one that was chosen
+        # the chosen codebook, the best of several sweeps
         assert np.allclose(left, fitted.values()[0, row], atol=1e-6)
 
 
@@ -106,7 +106,8 @@ def test_outputs_change_less_than_by_magnitude_and_k_means(density, bits, seed):
     codebook, codes = share_values(weight[mask], bits, "optimal")
     plain = np.zeros_like(weight)
     plain[mask] = codebook[codes]
-    fitted = fit_share(weight, Metric.of(moments, ones(weight)), bits, density)
+    metric = Metric.of(moments, ones(weight))
+    fitted = fit_share(weight, metric, bits, prune_mask(weight, metric, density))
     assert np.count_nonzero(fitted.codes != fitted.zero) == np.count_nonzero(mask)
     assert len(np.unique(fitted.codes[fitted.codes != fitted.zero])) <= 1 << bits
     assert output_error(weight, fitted.values(), moments) < 0.8 * output_error(weight, plain, moments)
@@ -117,7 +118,7 @@ def entropy_bits(codes):
     return float(-(counts * np.log2(counts / counts.sum())).sum())
 
 
-def test_a_penalty_errs_less_than_k_means_of_as_many_bits():
+def test_a_penalty_gives_less_error_than_k_means_of_as_many_bits():
     weight, _ = case(rows=100, seed=3)
     fitted = fit_penalty(weight, Metric.diagonal(ones(weight), weight.shape[2]), 4.0**-3)
     for bits in range(1, 6):
@@ -127,7 +128,7 @@ def test_a_penalty_errs_less_than_k_means_of_as_many_bits():
     assert np.square(weight - fitted.values()).sum() < plain
 
 
-def test_a_larger_penalty_takes_fewer_bits_and_errs_more():
+def test_a_larger_penalty_gives_fewer_bits_and_more_error():
     weight, moments = case(rows=100)
     metric = Metric.of(moments, ones(weight))
     found = [fit_penalty(weight, metric, 4.0**-bits) for bits in range(1, 7)]
@@ -135,7 +136,7 @@ def test_a_larger_penalty_takes_fewer_bits_and_errs_more():
     costs = [metric.cost(weight - each.values()) for each in found]
     assert bits == sorted(bits)
     assert costs == sorted(costs, reverse=True)
-    # a bit of each weight for a factor of four
+    # a bit of each weight is a factor of four
     assert (bits[-1] - bits[-2]) / weight.size == pytest.approx(1, abs=0.25)
 
 
@@ -166,7 +167,7 @@ def test_rows_that_matter_more_are_kept_better():
     assert errors[:30].mean() < 0.2 * errors[30:].mean()
 
 
-def test_what_does_not_survive_is_zero():
+def test_pruned_weights_are_zero():
     weight, moments = case()
     metric = Metric.of(moments, ones(weight))
     kept = np.random.default_rng(0).random(weight.shape) < 0.5
@@ -191,7 +192,7 @@ def test_constant_weights_stay_as_they_are(value):
     assert np.allclose(fit_penalty(weight, metric, 1e-4).values(), weight, atol=0.02)
 
 
-def test_the_same_is_fitted_each_time():
+def test_fitting_is_deterministic():
     weight, moments = case(3)
     metric = Metric.of(moments, ones(weight))
     first, second = (fit_penalty(weight, metric, 0.01) for _ in range(2))

@@ -65,7 +65,7 @@ def test_centroids_are_rounded_to_multiples_of_the_scale(grid, dtype, values):
 
 @pytest.mark.parametrize(("grid", "dtype"), PAIRS)
 @given(values=CODEBOOK)
-def test_a_codebook_on_the_grid_stays_as_it_is(grid, dtype, values):
+def test_a_codebook_on_the_grid_does_not_change(grid, dtype, values):
     once = to_grid(codebook_in(values, dtype), grid, dtype)
     assert to_grid(once, grid, dtype).tobytes() == once.tobytes()
 
@@ -78,7 +78,7 @@ def test_the_largest_centroid_has_the_largest_digit_where_scales_are_fine(dtype)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300])
-def test_what_is_not_finite_is_left_alone(bad):
+def test_centroids_that_are_not_finite_do_not_change(bad):
     codebook = np.array([0.3, bad, -1.0])
     assert to_grid(codebook, "int8", "F64").tobytes() == codebook.tobytes()
     assert digits_on_grid(codebook) is None

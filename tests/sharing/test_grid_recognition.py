@@ -14,8 +14,8 @@ from deepcompression.sharing.grid import LIMITS, digits_on_grid, grid_of, to_gri
 
 
 def twin_digits(codebook):
-    """Every largest digit tried: the grid, the scale and the digits of the first that explains all centroids."""
-    # in units of the smallest positive float32, of which every scale is a multiple
+    """Tries every largest digit: the grid, the scale and the digits of the first that explains all centroids."""
+    # in units of the smallest positive float32: every scale is a multiple of it
     values = [int(Fraction(value) * 2**149) for value in codebook.tolist()]
     largest = max(map(abs, values))
     for grid, limit in LIMITS.items():
@@ -27,7 +27,7 @@ def twin_digits(codebook):
     return None
 
 
-# few significant bits each, so that common scales are common
+# few significant bits each: they often have a common scale
 COARSE = st.builds(math.ldexp, st.integers(-(2**9), 2**9), st.sampled_from([-149, -148, -3, 0]))
 ROUGH = st.integers(-(2**24) + 1, 2**24 - 1).map(lambda value: value / 64)
 
@@ -59,7 +59,7 @@ def test_any_scale_of_so_few_bits_is_recognised_whatever_the_largest_digit(grid,
 
 @pytest.mark.parametrize(("grid", "dtype"), PAIRS)
 @given(values=CODEBOOK)
-def test_what_is_rounded_to_a_grid_is_recognised(grid, dtype, values):
+def test_centroids_rounded_to_a_grid_are_recognised(grid, dtype, values):
     codebook = to_grid(codebook_in(values, dtype), grid, dtype)
     found = digits_on_grid(codebook)
     assert found.grid in ("int8", grid)

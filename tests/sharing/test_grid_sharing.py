@@ -1,4 +1,4 @@
-"""Values shared on a grid, and what cannot be."""
+"""Values shared on a grid, and refusals."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_centroids_that_round_to_one_digit_become_one_when_sharing():
     assert share_values(values, 3, grid="int8").codebook.size == 4
 
 
-def test_a_largest_centroid_that_no_value_is_nearest_to_goes():
+def test_a_largest_centroid_without_a_nearest_value_is_dropped():
     """In bfloat16, 1.003 is rounded up by most of a step of 1/64, away from its only value."""
     values = np.array([1.0, 1.003], np.float32)
     codebook, codes = share_values(values, 8, grid="int8", dtype="BF16")
@@ -75,6 +75,6 @@ def test_a_dtype_that_cannot_hold_int16_is_refused_by_name_and_nothing_is_change
         dc.compress_tensors(read_model(model), Recipe(rules=rules))
 
 
-def test_a_grid_that_the_dtype_cannot_hold_is_refused_where_nothing_survives_too():
+def test_a_grid_that_the_dtype_cannot_hold_is_refused_even_if_nothing_survives():
     with pytest.raises(ValueError, match="F16 has 11 significant bits, too few"):
         share_array(np.zeros(3, np.float16), np.zeros(3, bool), Share(bits=2, codebook_grid="int16"), 0, "F16")

@@ -1,4 +1,4 @@
-"""Masks and codebooks on modules: values, gradients, ties, copies, and the way back."""
+"""Masks and codebooks on modules: values, gradients, ties, copies, and detaching."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def to_stage(model, stage):
 # a mask
 
 
-def test_a_mask_gives_zero_without_a_sign_whatever_stands_under_it():
+def test_a_mask_makes_zeros_without_a_sign_whatever_is_under_it():
     mask = Mask(torch.tensor([True, False, False, False]))
     masked = mask(torch.tensor([2.0, -3.0, -math.inf, math.nan]))
     assert masked.tolist() == [2, 0, 0, 0]
     assert not torch.signbit(masked).any()
 
 
-def test_a_mask_lets_no_gradient_to_what_is_pruned():
+def test_a_mask_stops_the_gradient_of_pruned_weights():
     weight = torch.tensor([2.0, -3.0, math.inf], requires_grad=True)
     (Mask(torch.tensor([True, False, False]))(weight) * torch.tensor([5.0, 7.0, 9.0])).sum().backward()
     assert weight.grad.tolist() == [5, 0, 0]
@@ -56,14 +56,14 @@ def test_attaching_a_mask_keeps_the_parameter_and_puts_it_in_every_place():
         assert module.parametrizations.weight[0] is mask
 
 
-def test_a_mask_that_grows_again_brings_nothing_back():
+def test_a_mask_that_grows_again_restores_no_weight():
     model = nn.Linear(2, 1, bias=False)
     (target,) = targets_of(model)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[1.0, 2.0]]))
     attach_mask(target, torch.tensor([[False, True]]), 0, 0)
     with torch.no_grad():
-        original(target).fill_(9)  # what an optimizer with momentum may do
+        original(target).fill_(9)  # as an optimizer with momentum may do
     attach_mask(target, torch.tensor([[True, True]]), 1, 0)
     assert model.weight.tolist() == [[0, 9]]
     assert original(target).tolist() == [[0, 9]]
@@ -93,7 +93,7 @@ def test_the_gradient_of_a_centroid_is_the_sum_over_its_weights():
 
 
 def test_training_the_centroids_is_training_the_weights_with_their_gradients_grouped():
-    """One step of SGD on a shared layer: each weight moves by the summed gradient of its cluster."""
+    """One step of SGD on a shared layer moves each weight by the summed gradient of its cluster."""
     model = to_stage(make("mlp"), "shared")
     twin = dc.finalize(copy.deepcopy(model))
     x = example("mlp")
@@ -109,7 +109,7 @@ def test_training_the_centroids_is_training_the_weights_with_their_gradients_gro
     torch.testing.assert_close(layer.weight.reshape(-1), expected)
 
 
-def test_the_right_inverse_gives_the_mean_of_each_cluster():
+def test_the_right_inverse_is_the_mean_of_each_cluster():
     positions, codes = torch.tensor([0, 1, 3, 5]), torch.tensor([0, 1, 0, 1], dtype=torch.uint8)
     codebook = Codebook((2, 3), positions, codes, 2)
     weight = torch.tensor([[1.0, 2.0, 100.0], [4.0, 100.0, 9.0]])
@@ -125,12 +125,12 @@ def test_a_weight_assigned_to_a_shared_layer_sets_its_centroids():
         assert model[0].weight.reshape(-1)[own[0]].item() == pytest.approx(float(own.double().mean()))
 
 
-def test_a_codebook_says_what_it_is():
+def test_a_codebook_describes_itself():
     model = to_stage(make("mlp"), "shared")
     assert "Codebook((20, 12), 120 survivors, 4 centroids)" in repr(model)
 
 
-def test_a_codebook_keeps_nothing_of_the_tensors_it_was_made_of():
+def test_a_codebook_shares_no_memory_with_the_tensors_passed_to_it():
     model = nn.Linear(2, 1, bias=False)
     (target,) = targets_of(model)
     positions, codes = torch.tensor([0, 1]), torch.tensor([0, 1], dtype=torch.uint8)
@@ -207,8 +207,8 @@ def test_a_copy_is_the_same_and_lives_on_its_own(kind, stage, backward):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_what_happens_to_a_copy_does_not_happen_to_the_model(kind):
-    """torch's class of a parametrized module is shared by its copies."""
+def test_changes_of_a_copy_do_not_reach_the_model(kind):
+    """Copies of a parametrized module share its class in torch."""
     model = to_stage(make(kind), "pruned").eval()
     x = example(kind)
     before, output = snapshot(model), model(x)
@@ -259,7 +259,7 @@ def test_a_shared_model_follows_to_another_dtype():
     assert model(example("mlp").double()).dtype == torch.float64
 
 
-def test_the_parametrization_of_somebody_else_is_named():
+def test_the_parametrization_of_others_is_named():
     model = parametrizations.weight_norm(nn.Linear(3, 2))
     target = next(target for target in targets_of(model) if target.name == "weight")
     with pytest.raises(ValueError, match=r"weight is parametrized by _WeightNorm: make it plain first"):

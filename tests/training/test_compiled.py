@@ -1,4 +1,4 @@
-"""Models compiled by torch.compile in every stage: the same results, masks that move, and no compilation too many."""
+"""Models compiled by torch.compile in every stage: the same results, moving masks, no needless compilation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import deepcompression as dc
 from deepcompression import Gradual, Prune, Recipe, Rule, Share
 from tests.training.test_sharded import shard
 
-# torch's own, when it compiles an autograd.Function
+# torch warns when it compiles an autograd.Function
 pytestmark = pytest.mark.filterwarnings("ignore:.*autograd.function.Function.* should not be:DeprecationWarning")
 
 STEPS = 4
@@ -34,7 +34,7 @@ def compilations():
 
 
 def check(compiled, model, x):
-    """The same as the model gives that is not compiled, in training too."""
+    """Checks that a compiled model has the results of a plain one, in training too."""
     twin = copy.deepcopy(model)
     for net, parameters in ((compiled, model.parameters()), (twin, twin.parameters())):
         optimizer = torch.optim.SGD(parameters, lr=0.05)
@@ -45,7 +45,7 @@ def check(compiled, model, x):
 
 
 def through_stages(backend, grid, plain=True):
-    """The number of compilations in each stage, `plain` in the beginning and the end."""
+    """The number of compilations in each stage; with `plain` also before the first and after the last."""
     torch._dynamo.reset()
     model, x = make("mlp"), example("mlp")
     compiled = torch.compile(model, backend=backend, fullgraph=True)

@@ -97,7 +97,7 @@ def test_a_codebook_pickled_before_there_were_grids_has_none():
 
 
 @pytest.mark.parametrize(("grid", "kind"), KINDS)
-def test_a_resumed_run_goes_on_bit_for_bit(grid, kind):
+def test_a_resumed_run_continues_bit_for_bit(grid, kind):
     model, x = trained(kind, grid), example(kind)
     resumed = make(kind, seed=1)
     dc.resume(resumed, snapshot(model))

@@ -1,4 +1,4 @@
-"""Models on a grid: their parametrization rounds as NumPy does, in every step of training."""
+"""Models on a grid: their parametrization rounds like NumPy, in every step of training."""
 
 import math
 from functools import cache
@@ -113,7 +113,7 @@ def test_a_centroid_of_zero_has_no_sign_and_is_trained(values, tmp_path):
 
 @cache
 def loss_after_training(grid, seed, width):
-    """Of a small network that is shared and then trained to be another one."""
+    """The loss of a small network that is shared, then trained to imitate another."""
     x = torch.from_numpy(normal(12 * 200, seed).reshape(200, 12))
     teacher, model = make("mlp", seed=seed + 10), make("mlp", seed=seed)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Jobs of several processes that are killed in the middle and started again, as a caller writes them."""
+"""Jobs of several processes, as a caller writes them, killed in the middle and started again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECIPE = Recipe(
 
 
 class UnderDdp:
-    """What differs between the ways to train a model on several ranks."""
+    """The steps that differ between the ways to train a model on several ranks."""
 
     @staticmethod
     def wrap(model):
@@ -92,7 +92,7 @@ def job(rank, way, folder, killed_at=None):
 
 
 @pytest.mark.parametrize("way", [UnderDdp, UnderFsdp])
-def test_a_killed_job_goes_on_and_ends_with_the_same_file(way, tmp_path):
+def test_a_killed_job_resumes_and_ends_with_the_same_file(way, tmp_path):
     files = []
     for name, kills in {"whole": [], "killed": [4, 13]}.items():
         folder = tmp_path / name

@@ -1,4 +1,4 @@
-"""A model's tensors: read out of it exactly, and checked against what a file has."""
+"""A model's tensors: read exactly, and compared with the entries of a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAGES = {"dense": [], "pruned": [dc.prune], "shared": [dc.share], "both": [dc.p
 
 
 def entries(model):
-    """What the index of the model's file would say."""
+    """The entries in the index of the model's file."""
     found = {}
     for name, tensor in read_model(model).items():
         own = read_model(model)[tensor.to] if isinstance(tensor, Tie) else tensor
@@ -52,7 +52,7 @@ def test_a_tensor_made_of_others_is_refused_with_a_remedy():
         from_torch("x", TwoTensor(torch.ones(3), torch.ones(3)))
 
 
-def test_a_tensor_given_to_torch_has_memory_of_its_own():
+def test_a_tensor_for_torch_has_memory_of_its_own():
     elements = np.ones(3, np.float32)
     to_torch(DenseTensor("F32", elements)).zero_()
     assert elements.all()
@@ -66,14 +66,14 @@ def test_strides_do_not_matter():
 
 
 @pytest.mark.parametrize("tensor", [torch.zeros(2, dtype=torch.complex128), torch.eye(3).to_sparse()])
-def test_what_no_file_can_hold_is_refused_by_name(tensor):
+def test_a_tensor_that_no_file_can_hold_is_refused_by_name(tensor):
     with pytest.raises(ValueError, match=r"fc\.weight is a torch\.\w+ tensor of torch\.\w+, which cannot be stored"):
         from_torch("fc.weight", tensor)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("kind", MODELS)
-def test_reading_gives_every_tensor_bit_for_bit_in_the_form_of_its_stage(kind, stage):
+def test_every_tensor_is_read_bit_for_bit_as_its_stage_stores_it(kind, stage):
     model = make(kind)
     order = list(model.state_dict())
     for change in STAGES[stage]:
@@ -119,7 +119,7 @@ def test_a_state_of_a_modules_own_is_refused_not_lost(state):
         read_model(nn.Sequential(WithState(state)))
 
 
-def test_a_weight_parametrized_by_somebody_else_is_refused():
+def test_a_weight_parametrized_by_others_is_refused():
     with pytest.raises(ValueError, match=r"0\.weight is parametrized by _WeightNorm: make it plain first"):
         read_model(nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 2))))
 
@@ -170,7 +170,7 @@ def test_a_model_without_memory_does_not_fit():
         check_fit(model, entries(nn.Linear(2, 2)), "x.dcz")
 
 
-def test_reading_a_model_leaves_it_as_it_was():
+def test_reading_a_model_does_not_change_it():
     model = make("conv-net")
     dc.share(model, RECIPE)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Stage 1 on models: masks that hold under any optimizer, schedules, and what the paper does besides."""
+"""Stage 1 on models: masks that hold under any optimizer, schedules, and helpers for retraining."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_masks_on_a_model_are_those_of_the_criterion(kind, criterion):
             np.testing.assert_array_equal(getattr(module, local).detach().to(torch.float64), np.where(mask, value, 0))
 
 
-def test_weights_that_differ_only_beyond_float32_are_told_apart():
+def test_weights_that_differ_only_beyond_float32_are_distinct():
     model = nn.Linear(3, 1, bias=False, dtype=torch.float64)
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[1.0, 1.0 + 1e-12, 1e300]], dtype=torch.float64))
@@ -142,7 +142,7 @@ def test_a_schedule_is_followed_step_by_step(name, criterion):
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_what_is_pruned_on_the_way_never_comes_back(name):
+def test_pruned_weights_never_come_back(name):
     model, x = make("conv-net"), example("conv-net")
     optimizer = OPTIMIZERS["adam"](model.parameters())
     pruner = dc.prune(model, recipe(0.1, SCHEDULES[name]))
@@ -188,12 +188,13 @@ def test_a_pruner_with_nothing_to_prune_is_done():
     "then", [dc.finalize, lambda model: dc.share(model, Recipe(rules=[Rule(module="0", share=Share(bits=2))]))]
 )
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_pruner_refuses_to_go_on_with_a_model_that_was_shared_or_made_plain(name, then):
+def test_a_pruner_refuses_a_model_that_was_shared_or_made_plain(name, then):
     model = make("mlp")
     pruner = dc.prune(model, recipe(0.2, SCHEDULES[name]))
     then(model)
     before = snapshot(model)
-    with pytest.raises(ValueError, match=r"0\.weight has no mask any more: it was shared or made plain; prune it anew"):
+    message = r"0\.weight has no mask any more: it was shared or made plain; prune it again"
+    with pytest.raises(ValueError, match=message):
         pruner.step()
     assert_same(snapshot(model), before)
 
@@ -230,7 +231,7 @@ def test_a_step_that_meets_nan_leaves_masks_and_count_of_steps_alone():
     assert_same(snapshot(model), before)
 
 
-def test_nan_under_a_mask_is_no_matter():
+def test_nan_under_a_mask_does_not_matter():
     model = make("mlp")
     pruner = dc.prune(model, recipe(0.0, Gradual(end=1)))
     pruner.step()
@@ -259,7 +260,7 @@ def test_a_shared_layer_is_not_pruned():
     assert_same(snapshot(model), before)
 
 
-def test_a_layer_parametrized_by_somebody_else_is_not_pruned():
+def test_a_layer_parametrized_by_others_is_not_pruned():
     model = make("mlp")
     parametrizations.weight_norm(model[4])
     before = snapshot(model)
@@ -315,7 +316,7 @@ def test_frozen_modules_do_not_move_while_others_train(stage):
     assert not torch.equal(dense(model)["conv1.weight"], after["conv1.weight"])
 
 
-def test_freeze_gives_back_what_was_trained_and_only_that_also_after_an_error():
+def test_freeze_restores_only_trained_parameters_even_after_an_error():
     model = make("own")
 
     def fail():
@@ -329,7 +330,7 @@ def test_freeze_gives_back_what_was_trained_and_only_that_also_after_an_error():
     assert trained == {"table", "scale"}
 
 
-def test_freeze_within_freeze_gives_back_its_own_part():
+def test_freeze_within_freeze_restores_only_its_own_part():
     model = make("mlp")
     with dc.freeze(model, "0"):
         with dc.freeze(model, "*"):

@@ -1,4 +1,4 @@
-"""Several processes with one model: what they agree on, and what all say when one of them cannot go on."""
+"""Several processes with one model: their agreement, and the same error on all when one of them fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def train(model, rank, steps, step=lambda: None):
 
 
 def numbers(state):
-    """As what pickles."""
+    """The state as arrays, which pickle."""
     return {name: tensor.numpy() for name, tensor in state.items()}
 
 
@@ -101,7 +101,7 @@ def compressed_in_one_call(rank):
     return report.file_bytes, report.before
 
 
-def test_a_report_of_a_file_that_only_the_first_rank_sees_is_given_to_all():
+def test_all_ranks_get_the_report_of_a_file_that_only_the_first_sees():
     one, other = results(compressed_in_one_call)
     assert one == other
     assert one[1] == 0
@@ -111,7 +111,7 @@ def test_a_report_of_a_file_that_only_the_first_rank_sees_is_given_to_all():
 
 
 def message(change, model, look=snapshot):
-    """The error of a change, which has changed nothing."""
+    """The error of a change, after a check that nothing has changed."""
     before = look(model)
     try:
         change()
@@ -122,7 +122,7 @@ def message(change, model, look=snapshot):
 
 
 def spoilt(rank, value, names=("2.weight",), spoiler=1):
-    """A model with masks; on one rank some weights are others than elsewhere."""
+    """A model with masks, and with other weights on one rank."""
     model = make("mlp")
     pruner = dc.prune(model, RECIPE)
     with torch.no_grad():
@@ -154,7 +154,7 @@ def other_weights(rank, recipe_file):
     state["4.parametrizations.weight.0.mask"][0, rank] ^= True
     said["state"] = message(lambda: dc.resume(model, state, RECIPE), model)
     said["empty state"] = message(lambda: dc.resume(model, {} if rank else state, RECIPE), model)
-    # all go on
+    # all ranks can continue
     dc.prune(model, RECIPE).step()
     return said
 
@@ -167,7 +167,7 @@ def test_weights_recipes_and_states_that_differ_are_an_error_on_all_ranks_that_n
     for change in ("prune", "step", "share"):
         assert differ in one[change, "7.0"], change
     assert nan in one["prune", "nan"]
-    # what is pruned may be NaN underneath
+    # a pruned weight may be NaN under its mask
     assert "ValueError: rank 1: 2.weight has" in one["step", "nan"]
     assert "ValueError: rank 1: 2.weight: it has" in one["share", "nan"]
     assert one["everywhere"].startswith("ValueError: 4.weight has 16 weights that are NaN")
@@ -182,7 +182,7 @@ def third_differs(rank):
     return message(pruner.step, model)
 
 
-def test_ranks_that_differ_are_told():
+def test_ranks_that_differ_are_named():
     (said,) = set(results(third_differs, ranks=3))
     assert said.startswith("ValueError: 0.weight, 4.weight: rank 2 would change otherwise than rank 0")
 
@@ -192,7 +192,7 @@ def saved_by_one(rank, folder):
     pruner = dc.prune(model, RECIPE)
     if rank == 1:
         dc.save(model, folder / "model.dcz")
-    # the other has gone on meanwhile
+    # the other rank does not wait
     pruner.step()
     return message(lambda: dc.save(model, folder / "none" / "model.dcz"), model) if rank == 1 else ""
 

@@ -1,4 +1,4 @@
-"""Checkpoints: taken in any stage, through safetensors, a run goes on as if it had never stopped."""
+"""Checkpoints of any stage, through safetensors: a resumed run continues as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def through_file(tmp_path):
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_resumed_run_goes_on_bit_for_bit(kind, stage, through_file):
+def test_a_resumed_run_continues_bit_for_bit(kind, stage, through_file):
     model, x = make(kind), example(kind)
     STAGES[stage](model)
     optimizer = optimizer_of(model)
@@ -92,7 +92,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(kind, stage, through_file):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_an_optimizer_made_before_pruning_goes_on_as_one_made_before_resuming(kind, through_file):
+def test_an_optimizer_made_before_pruning_continues_as_one_made_before_resuming(kind, through_file):
     model, x = make(kind), example(kind)
     optimizer = optimizer_of(model)
     STAGES["masked"](model)
@@ -110,18 +110,18 @@ def test_an_optimizer_made_before_pruning_goes_on_as_one_made_before_resuming(ki
 @pytest.mark.parametrize("stop", range(5))
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("kind", ["mlp", "conv-net", "tied", "twice", "recurrent"])
-def test_a_schedule_goes_on_where_it_stopped(kind, name, stop, through_file):
+def test_a_schedule_continues_where_it_stopped(kind, name, stop, through_file):
     recipe, x = RECIPES[name], example(kind)
     model = make(kind)
     pruner = dc.prune(model, recipe)
     optimizer = optimizer_of(model)
 
-    def go_on(model, optimizer, pruner, steps):
+    def train(model, optimizer, pruner, steps):
         for _ in range(steps):
             train_step(model, optimizer, x)
             pruner.step()
 
-    go_on(model, optimizer, pruner, stop)
+    train(model, optimizer, pruner, stop)
     state, moments = through_file(model), copy.deepcopy(optimizer.state_dict())
     resumed = make(kind, seed=1)
     other_pruner = dc.resume(resumed, state, recipe)
@@ -129,13 +129,13 @@ def test_a_schedule_goes_on_where_it_stopped(kind, name, stop, through_file):
     assert other_pruner.done == pruner.done
     other = optimizer_of(resumed)
     other.load_state_dict(moments)
-    go_on(model, optimizer, pruner, 5)
-    go_on(resumed, other, other_pruner, 5)
+    train(model, optimizer, pruner, 5)
+    train(resumed, other, other_pruner, 5)
     assert_same(resumed.state_dict(), model.state_dict())
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_pruner_is_given_only_for_a_model_in_stage_1(stage):
+def test_a_pruner_is_returned_only_for_a_model_in_stage_1(stage):
     model = make("mlp")
     STAGES[stage](model)
     pruner = dc.resume(make("mlp"), model.state_dict(), RECIPES["one-shot"])
@@ -155,7 +155,7 @@ def test_a_resumed_model_goes_through_all_later_stages(kind, stage, tmp_path):
     assert_same(dc.finalize(resumed).state_dict(), dc.finalize(model).state_dict())
 
 
-def test_a_tied_state_may_come_under_any_one_of_its_names():
+def test_a_tied_state_may_have_any_one_of_its_names():
     model = make("tied")
     share_after_pruning(model)
     for other in ("embedding.", "output.parametrizations.weight"):
@@ -167,7 +167,7 @@ def test_a_tied_state_may_come_under_any_one_of_its_names():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_resumed_model_keeps_nothing_of_the_state(stage):
+def test_a_resumed_model_shares_no_memory_with_the_state(stage):
     model = make("mlp")
     STAGES[stage](model)
     state = snapshot(model)
@@ -228,10 +228,10 @@ def test_a_model_that_is_in_a_stage_already_is_refused(stage, present):
     model, other = make("mlp"), make("mlp")
     STAGES[stage](model)
     present(other, RECIPES["one-shot"])
-    refuse(other, model.state_dict(), r"0\.weight is pruned or shared already: resume on a model built anew")
+    refuse(other, model.state_dict(), r"0\.weight is pruned or shared already: resume on a newly built model")
 
 
-def test_a_model_parametrized_by_somebody_else_is_refused():
+def test_a_model_parametrized_by_others_is_refused():
     other = make("mlp")
     parametrizations.weight_norm(other[2])
     refuse(other, make("mlp").state_dict(), r"2\.weight is parametrized by _WeightNorm: make it plain first")
@@ -295,7 +295,7 @@ def test_a_part_too_many_is_named(stage, key):
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(stage, part, change, message):
-    """In the last layer, so that the others are fine."""
+    """Only the last layer is wrong."""
     model = make("mlp")
     STAGES[stage](model)
     state = model.state_dict()
@@ -329,7 +329,7 @@ def test_a_state_with_the_names_of_ddp_and_compile_is_taken(prefixes):
     assert_same(resumed.state_dict(), model.state_dict())
 
 
-def test_several_stages_can_stand_in_one_state():
+def test_one_state_can_hold_several_stages():
     model = make("mlp")
     rules = [Rule(module="0", prune=Prune(density=0.5)), Rule(module="2", share=Share(bits=3))]
     dc.prune(model, Recipe(rules=rules))

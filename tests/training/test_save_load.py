@@ -19,7 +19,7 @@ from deepcompression.coding.coders import CODERS
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("kind", MODELS)
-def test_what_is_loaded_is_bit_for_bit_what_was_saved(kind, stage, tmp_path):
+def test_weights_are_loaded_bit_for_bit_as_saved(kind, stage, tmp_path):
     model = to_stage(make(kind), stage)
     if stage != "dense":
         step_of(kind)(model, lambda: None)
@@ -109,7 +109,7 @@ def test_another_model_is_refused_with_names_and_shapes(stage, tmp_path):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_damage_anywhere_leaves_the_model_as_it_was(stage, tmp_path):
+def test_damage_anywhere_does_not_change_the_model(stage, tmp_path):
     path = tmp_path / "m.dcz"
     dc.save(to_stage(make("conv-net"), stage), path)
     good = path.read_bytes()
@@ -173,7 +173,7 @@ def test_an_untied_file_is_refused_if_its_values_differ(tmp_path):
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_final_model_is_plain_gives_the_same_outputs_and_can_begin_again(kind, stage):
+def test_a_final_model_is_plain_with_the_same_outputs_and_can_begin_again(kind, stage):
     model, plain = to_stage(make(kind), stage), make(kind)
     values = dense(model)
     assert dc.finalize(model) is model
@@ -198,7 +198,7 @@ def test_finalize_leaves_the_parametrizations_of_others_alone():
     ]
 
 
-def test_finalize_refuses_what_stands_on_top_of_a_mask():
+def test_finalize_refuses_a_parametrization_on_top_of_a_mask():
     model = to_stage(make("mlp"), "pruned")
     nn.utils.parametrize.register_parametrization(model[4], "weight", nn.Tanh())
     before = snapshot(model)

@@ -1,4 +1,4 @@
-"""Models inside of `fully_shard`: every rank holds a piece of each weight and whole masks."""
+"""Models inside `fully_shard`: every rank holds a shard of each weight and whole masks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def pruned_in_orders(rank, criterion, options):
         else:
             shard(model, **options)
             if order == "after training":
-                # the full weights of the root stay in their place
+                # the root keeps its full weights
                 with torch.no_grad():
                     model(inputs(rank))
             pruner = dc.prune(model, recipe)
@@ -88,7 +88,7 @@ def pruned_in_orders(rank, criterion, options):
 
 
 def pruned_alone(criterion):
-    """The same in one process, with all rows in the place of every rank's."""
+    """The same in one process."""
     model = make("mlp")
     pruner = dc.prune(model, pruning(criterion))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
@@ -160,7 +160,7 @@ def test_sharing_a_sharded_model_is_refused_and_the_remedy_works(tmp_path):
 
 
 def resumed_in_pieces(rank):
-    """A state in full and one in pieces, given to models that are sharded already, one of them built without memory."""
+    """Loads a full state and one of shards into sharded models, the first of them built without memory."""
     model = shard(make("mlp"))
     pruner = dc.prune(model, RECIPE)
     train(model, 0, 2, pruner.step)
@@ -184,7 +184,7 @@ def resumed_in_pieces(rank):
     return said
 
 
-def test_states_are_given_to_sharded_models_also_to_those_without_memory():
+def test_states_are_loaded_into_sharded_models_even_without_memory():
     one, other = results(resumed_in_pieces)
     assert one == other
     prune, resume = one.split("ValueError: ")[1:]
@@ -201,7 +201,7 @@ def uneven_and_tied(rank, path):
     models = {"single": (single, inputs(0)), **{kind: (make(kind), example(kind)) for kind in ("tied", "conv-net")}}
     said = {}
     for name, (model, x) in models.items():
-        # torch warns of outputs that are views, such as those of a linear layer of more than two dimensions
+        # torch warns of outputs that are views, as a linear layer makes of more than two dimensions
         x = x[0] if name == "tied" else x
         alone = copy.deepcopy(model)
         dc.prune(alone, Recipe(rules=RECIPE.rules))
@@ -230,7 +230,7 @@ def test_rows_that_do_not_divide_ties_and_buffers(tmp_path):
 
 
 def failing_file(rank, path):
-    """Rank 0 fails amidst the gathering of weights."""
+    """Rank 0 fails while it gathers weights."""
     model = make("mlp")
     model[2].register_buffer("odd", torch.zeros(2, dtype=torch.complex128))
     shard(model)
@@ -275,7 +275,7 @@ def older_sharding(rank):
 
 def test_the_older_sharding_is_refused():
     for said in results(older_sharding)[0]:
-        assert said.startswith("ValueError: the model is inside of FullyShardedDataParallel, which is not supported")
+        assert said.startswith("ValueError: the model is inside FullyShardedDataParallel, which is not supported")
 
 
 def one_dies(rank, change):

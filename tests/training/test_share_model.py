@@ -1,4 +1,4 @@
-"""Stage 2 on models: codebooks over the survivors, trained; what goes wrong changes nothing."""
+"""Stage 2 on models: trained codebooks over the survivors; errors change nothing."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_frozen_parameter_stays_frozen():
     }
 
 
-def test_gradients_from_before_are_gone():
+def test_earlier_gradients_are_dropped():
     model = make("mlp")
     model(example("mlp")).sum().backward()
     dc.share(model, recipe())
@@ -179,12 +179,12 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_is_changed(dtype, l
     assert_same(snapshot(model), before)
 
 
-def test_what_is_beyond_float32_is_refused():
+def test_weights_beyond_float32_are_refused():
     with pytest.raises(ValueError, match="beyond float32"):
         dc.share(layer([1.0, 1e300], torch.float64), recipe())
 
 
-def test_nan_under_a_mask_is_no_matter():
+def test_nan_under_a_mask_does_not_matter():
     model = layer([1.0, 2, 3, 4])
     dc.prune(model, recipe(density=0.5))
     with torch.no_grad():
@@ -218,14 +218,14 @@ def test_a_shared_layer_is_not_shared_again():
     model = make("mlp")
     dc.share(model, recipe(module="4"))
     before = snapshot(model)
-    with pytest.raises(ValueError, match=r"4\.weight is shared already: call finalize first to share it anew"):
+    with pytest.raises(ValueError, match=r"4\.weight is shared already: call finalize first to share it again"):
         dc.share(model, recipe())
     assert_same(snapshot(model), before)
     dc.share(dc.finalize(model), recipe(1))
     assert len(model[4].weight.unique()) == 2
 
 
-def test_a_layer_parametrized_by_somebody_else_is_not_shared():
+def test_a_layer_parametrized_by_others_is_not_shared():
     model = make("mlp")
     parametrizations.weight_norm(model[4])
     before = snapshot(model)

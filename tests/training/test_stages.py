@@ -113,7 +113,7 @@ def tensors_of(model):
 
 
 def rules_by_name(model, **parts):
-    """What `tensor: "*"` means for a model, whose buffers a checkpoint cannot tell from parameters."""
+    """The rule `tensor: "*"` of a model for its checkpoint, which does not mark buffers."""
     names = {name for name, _ in model.named_parameters()}
     return [Rule(where=lambda target: target.name in names, **parts)]
 
@@ -149,7 +149,7 @@ def test_a_checkpoint_is_compressed_as_a_model_is(kind, parts):
                 assert getattr(tensor, part).tobytes() == getattr(read[name], part).tobytes()
 
 
-def test_tensors_without_a_rule_are_given_back_as_they_are():
+def test_tensors_without_a_rule_are_returned_unchanged():
     tensors = tensors_of(make("conv-net"))
     found = dc.compress_tensors(tensors, Recipe(rules=[Rule(module="fc", share=Share(bits=2)), Rule(module="conv1")]))
     assert list(found) == list(tensors)

@@ -1,4 +1,4 @@
-"""Checkpoints tell which recipe their masks are of: another one is refused by name."""
+"""Checkpoints store a digest of the recipe of their masks: another recipe is refused by name."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_masks_at_different_steps_are_refused_by_name():
     with pytest.raises(ValueError, match=message):
         pruner.step()
     assert_same(snapshot(model), before)
-    # for a state alone, nothing tells what belongs together
+    # without a recipe, nothing shows that the parts do not belong together
     dc.resume(make("mlp", seed=1), state)
 
 

@@ -106,7 +106,7 @@ class Calibration:
                 fitted: Fitted = fit_penalty(weight, metric, share.penalty, survives)
             else:
                 assert share.bits is not None
-                fitted = fit_share(weight, metric, share.bits, density)
+                fitted = fit_share(weight, metric, share.bits, survives)
             kept, cost = fitted.values(), fitted.cost
             tensor = fitted.compressed(layout.shape, dtype, layout.tensor(fitted.codes))
         return Calibrated(tensor, self._bias(name, layout, weight - kept), cost)

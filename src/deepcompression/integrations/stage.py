@@ -1,6 +1,4 @@
-"""One stage of compression inside somebody else's trainer: stepped, measured, guarded against checkpoints that do not
-belong to it, and written at its end.
-"""
+"""One stage of compression in another library's trainer: steps, density, refused checkpoints, the file at its end."""
 
 from __future__ import annotations
 
@@ -24,12 +22,12 @@ from deepcompression.training.save_load import save_together
 
 
 class Stage:
-    """The common part of all callbacks.
+    """The base of all callbacks.
 
-    pruner   what `prune` or `resume` gave: moved with each step of the optimizer, but for the schedule `rounds`, whose
-             steps are taken between trainings; None once the model is shared
-    path     where the model is written when training ends; None for nowhere
-    recipe   whose `encode` rules the file follows: the pruner's, if not given
+    pruner   the result of `prune` or `resume`: it moves with each step of the optimizer, except for the schedule
+             `rounds`, whose steps come between trainings; None once the model is shared
+    path     the file for the model when training ends; None for no file
+    recipe   the recipe whose `encode` rules the file follows: the pruner's by default
     profile  of the file, as for `save`
     """
 
@@ -44,24 +42,20 @@ class Stage:
         self.path = path
         self.recipe = Recipe.of(recipe) if recipe is not None else pruner.recipe if pruner is not None else None
         self.profile = profile
+        by_rounds = pruner is not None and pruner.recipe.schedule.kind == "rounds"
+        self._moving = None if by_rounds else pruner
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to prune in this training."""
-        return self.pruner is None or self._by_rounds or self.pruner.done
-
-    @property
-    def _by_rounds(self) -> bool:
-        return self.pruner is not None and self.pruner.recipe.schedule.kind == "rounds"
+        return self._moving is None or self._moving.done
 
     def begin(self, steps: float) -> None:
-        """Warns if the schedule does not end within so many steps. Raises ValueError for masks of another recipe, which
-        a checkpoint has brought.
-        """
+        """Warns if the schedule takes more steps. Raises ValueError for masks of another recipe from a checkpoint."""
         if self.pruner is None:
             return
         left = self.pruner.recipe.schedule.last_step - self.pruner.steps
-        if left > steps and not self._by_rounds:
+        if left > steps and self._moving is not None:
             warnings.warn(
                 f"the training has {steps:.0f} steps left, the schedule {left}: the model will not be pruned to the "
                 "end; train longer, or shorten the schedule",
@@ -69,20 +63,20 @@ class Stage:
             )
 
     def step(self) -> bool:
-        """One step of the optimizer was taken. Gives back whether masks may have changed."""
-        if self.pruner is None or self._by_rounds:
+        """Follows one step of the optimizer, and returns whether masks may have changed."""
+        if self._moving is None:
             return False
-        self.pruner.step()
-        return self.pruner.recipe.schedule.due(self.pruner.steps)
+        self._moving.step()
+        return self._moving.recipe.schedule.due(self._moving.steps)
 
     def end(self, model: nn.Module) -> None:
-        """Writes the file, if one was asked for; to be called on every rank."""
+        """Writes the file, if there is a path; call it on every rank."""
         if self.path is not None:
             save_together(Ranks.of(model), model, self.path, self.recipe, None, self.profile)
 
 
 def density(model: nn.Module) -> float:
-    """Survivors / weights of all tensors that are pruned or shared; 1 if there are none."""
+    """Survivors / weights of all pruned or shared tensors; 1 if there are none."""
     survivors = weights = 0
     for module in model.modules():
         if isinstance(module, Mask):
@@ -95,9 +89,9 @@ def density(model: nn.Module) -> float:
 
 
 def refuse_other_stages(model: nn.Module) -> RemovableHandle:
-    """From now on `load_state_dict` of the model, or of what wraps it, raises ValueError, before anything has changed,
-    for a state in which a tensor is plain, pruned or shared and in the model it is not; trainers that load without
-    `strict` would continue with the weights that they have.
+    """Makes `load_state_dict` of the model, or of a wrapper, raise ValueError, before anything has changed, for a state
+    in which a tensor is in another stage than in the model. Without this, trainers that load without `strict` would
+    continue with the weights that they have.
     """
     register: Callable[..., RemovableHandle] = model.register_load_state_dict_pre_hook
     return register(_refuse)
@@ -121,10 +115,8 @@ def _refuse(model: nn.Module, state: Mapping[str, Any], prefix: str, *rest: obje
 
 def _stage_of(parametrizations: list[nn.Module]) -> str | None:
     """The stage of a tensor, or None if others have parametrized it."""
-    if not parametrizations:
-        return "plain"
-    names = {Mask: "pruned", Codebook: "shared"}
-    return names.get(type(parametrizations[0])) if len(parametrizations) == 1 else None
+    names: dict[tuple[type, ...], str] = {(): "plain", (Mask,): "pruned", (Codebook,): "shared"}
+    return names.get(tuple(map(type, parametrizations)))
 
 
 def _stage_in(keys: Set[str], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Stage 1 on arrays: criteria that choose masks, schedules that say when.
+"""Stage 1 on arrays: criteria that choose masks, and schedules of how much to prune at each step.
 
 Imports common and tensors.
 """

@@ -1,51 +1,46 @@
-"""Stage 1: weights -> masks, by the criteria of the paper's section 2 and its companion (NIPS 2015)."""
+"""Stage 1: weights -> masks, by the criteria of the paper (section 2) and of its companion (NIPS 2015)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from deepcompression import _core
 from deepcompression.common.settings import RecipePart, one_of
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.slices import Bits, Weights, packed, spans, unpacked
 
-Masks = list[NDArray[np.bool_]]
-
-# Weights -> the bitmap of those that survive.
+# Weights -> the bitmap of the survivors.
 Select = Callable[[Weights], Bits]
 
 _DIGIT_BITS = 16
 
 
 def survivor_count(size: int, density: float) -> int:
-    """How many of `size` weights survive at a density: the nearest count, halves rounded up."""
+    """The number of survivors among `size` weights at a density: the nearest count, halves rounded up."""
     return math.floor(size * density + 0.5)
 
 
 def _integers(values: Array) -> Array:
-    """Magnitudes as unsigned integers in their order: the bits of a float without its sign."""
+    """Magnitudes as unsigned integers of the same order: the bits of each float without its sign."""
     bits = values.view(f"u{values.itemsize}")
     magnitudes: Array = bits & bits.dtype.type((1 << (8 * values.itemsize - 1)) - 1)
     return magnitudes
 
 
 class _Cut(NamedTuple):
-    """Where the survivors are cut off: magnitudes above `bound`, an integer of `_integers`, survive, and so many of
-    those that equal it.
-    """
+    """Survivors have magnitudes, as in `_integers`, above `bound`, or are the first `equal` that equal it."""
 
     bound: int
     equal: int
 
     def bits(self, weights: Weights) -> Bits:
-        """The survivors; of equal ones the first."""
         left = self.equal
 
         def masks() -> Iterator[NDArray[np.bool_]]:
@@ -63,11 +58,15 @@ class _Cut(NamedTuple):
 
 
 def _cut(group: Sequence[Weights], count: int) -> tuple[_Cut, int]:
-    """The cut that leaves exactly `count` of the largest magnitudes of a group, and how many equal its bound.
+    """The cut that leaves exactly the `count` largest magnitudes of a group, and the number that equal its bound.
 
-    A radix selection: each pass over the weights finds 16 bits more of the bound.
+    A radix selection: each pass over the weights finds 16 more bits of the bound.
     """
     width = 8 * group[0].dtype.itemsize
+    if count == 0:
+        return _Cut((1 << width) - 1, 0), 0
+    if count == sum(weights.size for weights in group):
+        return _Cut(-1, 0), 0
     bound, left = 0, count
     counts = np.zeros(1 << _DIGIT_BITS, np.uint64)
     for shift in range(width - _DIGIT_BITS, -1, -_DIGIT_BITS):
@@ -82,14 +81,8 @@ def _cut(group: Sequence[Weights], count: int) -> tuple[_Cut, int]:
     return _Cut(bound, left), int(counts[digit])
 
 
-def _all_or_none(weights: Weights, survive: bool) -> Bits:
-    return packed((np.full(span.stop - span.start, survive) for span in spans(weights.size)), weights.size)
-
-
 def largest(weights: Weights, count: int) -> Bits:
-    """Exactly `count` of the largest magnitudes; of equal ones the first survive."""
-    if count <= 0 or count >= weights.size:
-        return _all_or_none(weights, count > 0)
+    """Exactly the `count` largest magnitudes survive, the first on ties."""
     return _cut([weights], count)[0].bits(weights)
 
 
@@ -99,11 +92,7 @@ def magnitude(group: Sequence[Weights], density: float, seed: int) -> list[Selec
 
 
 def global_magnitude(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
-    """The largest weights of all tensors together survive, an exact count: one threshold over all."""
-    size = sum(weights.size for weights in group)
-    count = survivor_count(size, density)
-    if count <= 0 or count >= size:
-        return [lambda weights: _all_or_none(weights, count > 0)] * len(group)
+    """The largest weights of all tensors together survive, an exact count: one threshold for all."""
     common = np.result_type(*(weights.dtype for weights in group))
 
     def alike(weights: Weights) -> Weights:
@@ -112,6 +101,7 @@ def global_magnitude(group: Sequence[Weights], density: float, seed: int) -> lis
     def above(cut: _Cut) -> Select:
         return lambda weights: cut.bits(alike(weights))
 
+    count = survivor_count(sum(weights.size for weights in group), density)
     cut, equal = _cut([alike(weights) for weights in group], count)
     left = cut.equal
     selects: list[Select] = []
@@ -126,21 +116,18 @@ def global_magnitude(group: Sequence[Weights], density: float, seed: int) -> lis
 
 
 def threshold(group: Sequence[Weights], quality: float, seed: int) -> list[Select]:
-    """Weights larger than quality x standard deviation of their tensor survive (the companion paper's rule).
+    """Weights larger than quality x the standard deviation of their tensor survive (the companion paper's rule).
 
-    The deviation is that of the weights not yet pruned (not zero), so that a second round is not drawn down by the
-    first.
+    Weights that are zero, pruned by an earlier round, do not count towards the deviation.
     """
 
     def select(weights: Weights) -> Bits:
         def left() -> Iterator[NDArray[np.float64]]:
             return (values[values != 0].astype(np.float64) for values in weights.slices())
 
-        count = sum(map(len, left()))
-        if not count:
-            return _all_or_none(weights, False)
+        count = max(1, sum(map(len, left())))
         mean = sum(float(values.sum()) for values in left()) / count
-        # of float64, so that weights are compared in it
+        # a NumPy float64: weights are compared as float64
         bound = np.float64(quality * math.sqrt(sum(float(((v - mean) ** 2).sum()) for v in left()) / count))
         return packed(((v != 0) & (np.abs(v) > bound) for v in weights.slices()), weights.size)
 
@@ -148,13 +135,13 @@ def threshold(group: Sequence[Weights], quality: float, seed: int) -> list[Selec
 
 
 def random(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
-    """A random choice of each tensor survives, an exact count, whatever the weights: the control.
+    """A random choice of each tensor survives, an exact count, whatever the weights are: the control.
 
-    For one seed, the survivors of a lower density are among those of a higher one.
+    For one seed, the survivors at a lower density are among those at a higher one.
     """
 
     def drawn(size: int, before: int) -> Weights:
-        """The draws for one tensor, where `before` were drawn for earlier ones."""
+        """The draws for one tensor, after `before` draws for earlier ones."""
 
         def slices() -> Iterator[Array]:
             rng = np.random.Generator(np.random.PCG64(seed).advance(before))
@@ -170,19 +157,20 @@ def random(group: Sequence[Weights], density: float, seed: int) -> list[Select]:
 
 
 class Criterion(NamedTuple):
-    """`select(group, amount, seed)` gives a `Select` for each tensor of a group, to be called with that tensor's
-    weights in any order: only what tensors decide together has been read before.
+    """A choice of masks.
 
-    `amount` names what the recipe must say: the density to reach, or the quality. `together` says whether the tensors
-    of a group decide together.
+    select    `select(group, amount, seed)` gives a `Select` for each tensor of a group, to call with that tensor's
+              weights, in any order; it reads weights only where tensors decide together
+    amount    the recipe's name for the amount: the density to reach, or the quality
+    together  whether the tensors of a group decide together
     """
 
     select: Callable[[Sequence[Weights], float, int], list[Select]]
     amount: Literal["density", "quality"]
     together: bool = False
 
-    def masks(self, weights: Sequence[Array], amount: float, seed: int) -> Masks:
-        """A bool array for each float array, True where it survives."""
+    def masks(self, weights: Sequence[Array], amount: float, seed: int) -> list[NDArray[np.bool_]]:
+        """A bool array for each float array, True for survivors."""
         group = [Weights.of(np.ascontiguousarray(array)) for array in weights]
         selects = self.select(group, amount, seed)
         return [
@@ -200,18 +188,11 @@ CRITERIA: dict[str, Criterion] = {
 
 
 class Prune(RecipePart):
-    """Which weights survive: `density` (survivors / weights) or, for the criterion `threshold`, `quality` (in
-    standard deviations).
-    """
+    """Survivors by `density` (survivors / weights), or by `quality` (in standard deviations) for `threshold`."""
 
-    criterion: str = "magnitude"
+    criterion: Annotated[str, AfterValidator(lambda name: one_of("criterion", name, CRITERIA))] = "magnitude"
     density: float | None = Field(default=None, ge=0, le=1)
     quality: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-
-    @field_validator("criterion")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return one_of("criterion", value, CRITERIA)
 
     @model_validator(mode="after")
     def _amount(self) -> Prune:
@@ -224,9 +205,7 @@ class Prune(RecipePart):
     @property
     def amount(self) -> float:
         """The density or quality to reach."""
-        amount = self.density if self.quality is None else self.quality
-        assert amount is not None
-        return amount
+        return float(getattr(self, CRITERIA[self.criterion].amount))
 
     @property
     def start(self) -> float:

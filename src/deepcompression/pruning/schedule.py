@@ -1,29 +1,23 @@
-"""When how much is pruned: at once, in prune-retrain rounds, or gradually inside one training run."""
+"""Schedules of pruning: at once, in prune-retrain rounds, or gradually inside one training run."""
 
 from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-
-class _Schedule(BaseModel):
-    """`amount(start, target, step)` is the density (or quality) after `step` calls of the caller's loop, from `start`
-    (nothing pruned).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from deepcompression.common.settings import RecipePart
 
 
 def _between(start: float, target: float, part: float, geometric: bool) -> float:
-    """Linearly, or by equal factors where both ends allow it (a quality starts at 0)."""
+    """An amount between both ends: linearly, or by equal factors unless an end is 0 (a quality starts at 0)."""
     if geometric and start > 0 and target > 0:
         return float(start * (target / start) ** part)
     return target + (start - target) * (1 - part)
 
 
-class OneShot(_Schedule):
-    """All at once, before retraining."""
+class OneShot(RecipePart):
+    """All pruning at once, before retraining."""
 
     kind: Literal["one-shot"] = "one-shot"
     last_step: ClassVar[int] = 0
@@ -35,9 +29,9 @@ class OneShot(_Schedule):
         return target
 
 
-class Rounds(_Schedule):
-    """`rounds` times pruning and retraining (the companion paper's iterative pruning): the first before any step, one
-    with each step.
+class Rounds(RecipePart):
+    """Pruning and retraining `rounds` times (the companion paper's iterative pruning): the first round comes before any
+    step, and each step is one more.
 
     The density falls by the same factor in each round; a quality rises by the same amount.
     """
@@ -53,16 +47,15 @@ class Rounds(_Schedule):
         return step <= self.last_step
 
     def amount(self, start: float, target: float, step: int) -> float:
-        part = min(1.0, (step + 1) / self.rounds)
-        return _between(start, target, part, geometric=True)
+        return _between(start, target, min(1.0, (step + 1) / self.rounds), geometric=True)
 
 
-class Gradual(_Schedule):
+class Gradual(RecipePart):
     """Pruning every `every` steps from step `begin` to step `end`, fast at first: (1 - progress)^3 of the way is
     left (Zhu and Gupta, "To prune, or not to prune", 2017, equation 1).
 
-    With `geometric` the way is that of the density's logarithm: low densities, where a network suffers, are passed more
-    slowly.
+    With `geometric` the logarithm of the density follows that curve: pruning slows down at low densities, where a
+    network suffers.
     """
 
     kind: Literal["gradual"] = "gradual"
@@ -86,8 +79,9 @@ class Gradual(_Schedule):
 
     def amount(self, start: float, target: float, step: int) -> float:
         progress = min(1.0, max(0.0, (step - self.begin) / (self.end - self.begin)))
-        part = 1 - (1 - progress) ** 3
-        return _between(start, target, part, self.geometric)
+        return _between(start, target, 1 - (1 - progress) ** 3, self.geometric)
 
 
+# `due(step)` says whether to prune after `step` calls by the caller's loop, and `amount(start, target, step)` to which
+# density (or quality); nothing is pruned at `start`
 Schedule = Annotated[OneShot | Rounds | Gradual, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""Recipes: what to do to which tensor. Presets lie in `presets`.
+"""Recipes: the rules of how to prune, share and encode each tensor. `presets` holds the presets.
 
 Imports coding, pruning, sharing.
 """

@@ -28,7 +28,7 @@ class Group(NamedTuple):
 
 
 def prune_groups(recipe: Recipe, model: Module | Mapping[str, Described]) -> list[Group]:
-    """Targets by the rule that prunes them. Raises ValueError for a rule that matches nothing."""
+    """The groups of all rules that prune. Raises ValueError for a rule that matches nothing."""
     groups: dict[int, Group] = {}
     for target, rule in recipe.matches(model):
         if rule is not None and rule.prune is not None:
@@ -37,15 +37,13 @@ def prune_groups(recipe: Recipe, model: Module | Mapping[str, Described]) -> lis
 
 
 def check_finite(name: str, weights: Weights) -> None:
-    """Raises ValueError for a tensor that cannot be pruned."""
+    """Raises ValueError for weights that are NaN or infinite."""
     if bad := weights.not_finite():
         raise ValueError(f"{name} has {bad} weights that are NaN or infinite: it cannot be pruned; mend the training")
 
 
 def recipe_digest(recipe: Recipe, prune: Prune, targets: Iterable[Target]) -> int:
-    """64 bits from all that masks depend on beside the weights: the schedule, the seed, the rule's `prune`, and
-    the tensors of the rule where their masks depend on each other.
-    """
+    """64 bits of all that masks depend on beside weights: schedule, seed, `prune`, and tensors that decide together."""
     together = CRITERIA[prune.criterion].together or prune.criterion == "random"
     names = [target.name for target in targets] if together else []
     said = [recipe.schedule.model_dump(mode="json"), recipe.seed, prune.model_dump(mode="json"), names]
@@ -55,8 +53,8 @@ def recipe_digest(recipe: Recipe, prune: Prune, targets: Iterable[Target]) -> in
 def masks_for(group: Group, read: Callable[[Target], Array], amount: float, seed: int) -> Iterator[NDArray[np.bool_]]:
     """The masks of a group's weights at a density or quality.
 
-    `read` gives a target's weights, one at a time, and as often as it takes where tensors decide together. Raises
-    ValueError for weights that are not finite.
+    `read` returns a target's weights. It is called for one target at a time, and several times for each where tensors
+    decide together. Raises ValueError for weights that are not finite.
     """
     criterion = CRITERIA[group.prune.criterion]
 
@@ -66,7 +64,7 @@ def masks_for(group: Group, read: Callable[[Target], Array], amount: float, seed
         return weights
 
     def again(target: Target) -> Weights:
-        # of weights that decide alone only the number is asked for
+        # a tensor that decides alone is read only when it is selected from
         dtype = checked(target).dtype if criterion.together else np.dtype(np.float32)
         return Weights(target.count, dtype, lambda: Weights.of(read(target)).slices())
 

@@ -1,4 +1,4 @@
-"""Recipe: what to do to which tensor."""
+"""A recipe: rules of how to prune, share and encode each tensor, read from YAML."""
 
 from __future__ import annotations
 
@@ -11,32 +11,28 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import yaml
 from pydantic import Field, ValidationError
 
-from deepcompression.coding.coders import Encode
 from deepcompression.common.messages import aligned, listed
 from deepcompression.common.settings import RecipePart
-from deepcompression.pruning.criteria import Prune, survivor_count
+from deepcompression.pruning.criteria import survivor_count
 from deepcompression.pruning.schedule import OneShot, Schedule
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import Described, Target, targets_of
-from deepcompression.sharing.share_weights import Share
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-__all__ = ["Encode", "Match", "Prune", "Recipe", "Rule", "Share"]
-
 
 class Match(NamedTuple):
-    """A target and the rule that met it (None: stored as it is)."""
+    """A target and the rule that selects it, or None: the target is stored unchanged."""
 
     target: Target
     rule: Rule | None
 
 
 class Recipe(RecipePart):
-    """Rules: the first that selects a tensor wins; tensors that no rule selects stay as they are.
+    """Rules: the first that selects a tensor wins; a tensor that no rule selects does not change.
 
-    Read from YAML by `Recipe.load`; unknown keys are errors. `seed` feeds whatever is drawn at random.
+    `Recipe.load` reads one from YAML; unknown keys are errors. `seed` feeds all random choices.
     """
 
     version: Literal[1] = 1
@@ -47,9 +43,9 @@ class Recipe(RecipePart):
 
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> Recipe:
-        """From a YAML file, or by the name of a preset (`Recipe.presets()`).
+        """The recipe in a YAML file, or the preset of that name (`Recipe.presets()`).
 
-        Raises ValueError that names the file and the place of every mistake, FileNotFoundError if there is neither.
+        Raises ValueError that names the file and the place of every mistake, and FileNotFoundError if there is neither.
         """
         presets = cls.presets()
         if isinstance(source, str) and source in presets:
@@ -91,9 +87,7 @@ class Recipe(RecipePart):
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
     def matches(self, model: Module | Mapping[str, Described]) -> list[Match]:
-        """Every tensor of a model or checkpoint with its rule. Raises ValueError for a rule that selects no tensor, or
-        none that earlier rules leave to it.
-        """
+        """Every tensor with its rule. Raises ValueError for a rule that selects nothing that earlier rules leave."""
         targets = targets_of(model)
         selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
         first = {numbers[0] for numbers in selected if numbers}
@@ -111,11 +105,10 @@ class Recipe(RecipePart):
         if taken:
             return f"rule {number + 1} ({rule}) comes too late: earlier rules took {listed(taken)}; put it before them"
         if rule.type is not None and not _has_modules(targets):
-            return f"rule {number + 1} ({rule}) selects by type, which only a model can tell: use module or tensor"
-        names = [name for target in targets if target.floating and target.trained is not False for name in target.names]
-        hint = (
-            "" if rule.tensor else " (module and type select tensors of at least two dimensions; name others by tensor)"
-        )
+            return f"rule {number + 1} ({rule}) selects by type, which only a model has: use module or tensor"
+        names = [name for target in targets if target.selectable for name in target.names]
+        hint = " (module and type select tensors of at least two dimensions; name others by tensor)"
+        hint = "" if rule.tensor else hint
         return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {listed(names) or 'no weights'}"
 
     def explain(self, model: Module | Mapping[str, Described]) -> None:
@@ -123,10 +116,8 @@ class Recipe(RecipePart):
         print(self.describe(model))
 
     def describe(self, model: Module | Mapping[str, Described]) -> str:
-        """A table of every tensor: its shape, how many weights it has, the rule that met it, and what that will
-        do.
-        """
-        rows = [("tensor", "shape", "weights", "rule", "what is done")]
+        """A table of every tensor: its shape, its number of weights, its rule, and the rule's treatment."""
+        rows = [("tensor", "shape", "weights", "rule", "treatment")]
         for target, rule in self.matches(model):
             number = "-" if rule is None else str(self.rules.index(rule) + 1)
             shape = "x".join(map(str, target.shape)) or "scalar"
@@ -135,27 +126,29 @@ class Recipe(RecipePart):
 
 
 def _has_modules(targets: list[Target]) -> bool:
-    """Whether these are the tensors of a model, not of a checkpoint."""
+    """Whether the targets belong to a model, not to a checkpoint."""
     return any(target.places for target in targets)
 
 
 def _describe(rule: Rule | None, target: Target) -> str:
+    if rule is None:
+        return "keep"
     parts = []
-    if rule is not None and rule.prune is not None:
-        parts.append(f"prune by {rule.prune.criterion}")
-        if rule.prune.criterion == "global-magnitude":
-            parts[-1] += f" to {rule.prune.density:.4g} of all tensors of the rule"
-        elif rule.prune.density is not None:
-            parts[-1] += f" to {survivor_count(target.count, rule.prune.density):,}"
+    if (prune := rule.prune) is not None:
+        if prune.density is None:
+            amount = f"at {prune.quality:g} deviations"
+        elif prune.criterion == "global-magnitude":
+            amount = f"to {prune.density:.4g} of all tensors of the rule"
         else:
-            parts[-1] += f" at {rule.prune.quality:g} deviations"
-    if rule is not None and rule.share is not None:
-        grid = f", {rule.share.codebook_grid} grid" if rule.share.codebook_grid else ""
-        if rule.share.bits is None:
-            parts.append(f"share with penalty {rule.share.penalty:.3g}")
+            amount = f"to {survivor_count(target.count, prune.density):,}"
+        parts.append(f"prune by {prune.criterion} {amount}")
+    if (share := rule.share) is not None:
+        grid = f", {share.codebook_grid} grid" if share.codebook_grid else ""
+        if share.bits is None:
+            parts.append(f"share with penalty {share.penalty:.3g}")
         else:
-            parts.append(f"share {1 << rule.share.bits} centroids ({rule.share.init}{grid})")
-    if rule is not None and rule.encode is not None:
+            parts.append(f"share {1 << share.bits} centroids ({share.init}{grid})")
+    if rule.encode is not None:
         parts.append("encode " + ", ".join(f"{k} {v}" for k, v in rule.encode.model_dump(exclude_none=True).items()))
     return "; ".join(parts) or "keep"
 

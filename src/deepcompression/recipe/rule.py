@@ -1,11 +1,11 @@
-"""One rule of a recipe: which tensors it selects, and how they are pruned, shared and written."""
+"""One rule of a recipe: its selectors, and the settings for pruning, sharing and encoding."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from deepcompression.coding.coders import Encode
 from deepcompression.common.settings import RecipePart
@@ -15,19 +15,17 @@ from deepcompression.sharing.share_weights import Share
 
 
 class Rule(RecipePart):
-    """What to do to the tensors that it selects. All selectors given must agree; patterns are globs (`fc*`,
+    """The treatment of the tensors that it selects. All its selectors must agree; patterns are globs (`fc*`,
     `conv[12]`).
 
     module   a module's name (`layers.0.fc1`); selects its weights: parameters of at least two dimensions
-    type     the name of a module's class or of a class it is derived from (`Linear`); selects weights likewise
+    type     the name of a module's class or of a base class (`Linear`); selects weights likewise
     tensor   a tensor's own name (`fc1.bias`); selects any floating-point parameter
-    where    a callable (Python only) that takes a `Target` and tells whether it is selected
-    optional the rule may select nothing that earlier rules leave, which is an error otherwise
+    where    a callable (Python only) that takes a `Target` and returns whether to select it
+    optional the rule may select nothing; without it, selecting nothing is an error
 
-    A rule without prune, share or encode keeps its tensors as they are.
+    A rule without prune, share or encode does not change its tensors.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     module: str | None = None
     type: str | None = None
@@ -45,15 +43,15 @@ class Rule(RecipePart):
         return self
 
     def selects(self, target: Target) -> bool:
-        if not target.floating or target.trained is False:
-            return False
-        if self.tensor is None and self.where is None and len(target.shape) < 2:
+        if not target.selectable or (self.tensor is None and self.where is None and len(target.shape) < 2):
             return False
         if self.tensor is not None and not any(fnmatchcase(name, self.tensor) for name in target.names):
             return False
         if self.module is not None and not any(fnmatchcase(module_name(n), self.module) for n in target.names):
             return False
-        if self.type is not None and not any(self.type in _class_names(module) for module, _ in target.places):
+        if self.type is not None and not any(
+            self.type == base.__name__ for module, _ in target.places for base in type(module).__mro__
+        ):
             return False
         return self.where is None or self.where(target)
 
@@ -61,7 +59,3 @@ class Rule(RecipePart):
         selectors = self.model_dump(include={"module", "type", "tensor"}, exclude_none=True)
         parts = [f"{key}: {value}" for key, value in selectors.items()]
         return ", ".join(parts + [f"where: {self.where!r}"] * (self.where is not None))
-
-
-def _class_names(module: object) -> set[str]:
-    return {base.__name__ for base in type(module).__mro__}

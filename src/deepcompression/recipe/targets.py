@@ -1,7 +1,6 @@
-"""The tensors of a model, or of a checkpoint, by the names that users know: ties found, parametrizations looked
-through.
+"""The tensors of a model or checkpoint by their plain names: ties found, parametrizations looked through.
 
-Knows modules only by the attributes that torch.nn.Module documents, so that it needs no torch.
+It reads modules only by the attributes that torch.nn.Module documents, and needs no torch.
 """
 
 from __future__ import annotations
@@ -18,18 +17,17 @@ from deepcompression.tensors.tensor import Tensor
 if TYPE_CHECKING:
     from torch.nn import Module
 
-
 Described = Tensor | TensorEntry
 
 
 @dataclass(frozen=True)
 class Target:
-    """One tensor and every place it stands in.
+    """One tensor and all its places.
 
-    names      its plain names, `module.tensor`; more than one for a tied weight
+    names      its plain names, `module.tensor`; several for a tied weight
     shape      of the dense tensor
     floating   whether its dtype is one of `WEIGHT_DTYPES`: it can be pruned and shared
-    trained    whether it is a parameter (buffers are not), or None where that is not known
+    trained    whether it is a parameter (a buffer is not), or None if unknown
     places     (module, tensor name), each once: a module with two names is one place; empty in a checkpoint
     """
 
@@ -48,6 +46,11 @@ class Target:
         """Number of weights."""
         return math.prod(self.shape)
 
+    @property
+    def selectable(self) -> bool:
+        """Whether rules may select it."""
+        return self.floating and self.trained is not False
+
 
 # attribute of the class that torch makes for a parametrized module: its parameters in the order of the plain module
 PARAMETER_ORDER = "_parameter_order"
@@ -56,16 +59,16 @@ _TORCH_WEIGHT_DTYPES = ("torch.float64", "torch.float32", "torch.float16", "torc
 
 
 def module_name(name: str) -> str:
-    """`conv1.weight` -> `conv1`; the empty name for a tensor of the model itself."""
+    """`conv1.weight` -> `conv1`; empty for a tensor of the model itself."""
     return name.rpartition(".")[0]
 
 
 def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
-    """The tensors of a model in the order of its modules, or of a mapping from names to tensors, or to entries of a
-    checkpoint, in its own order.
+    """The tensors of a model in the order of its modules, or of a mapping from names to tensors or entries, in its
+    order.
 
-    A model's are the parameters and persistent buffers of its `state_dict`, a module's parameters first. Of a model
-    inside of DistributedDataParallel or torch.compile the names are the plain ones.
+    A model has the parameters and persistent buffers of its `state_dict`, a module's parameters first. Names are plain
+    inside DistributedDataParallel and torch.compile too.
     """
     if isinstance(model, Mapping):
         tied: dict[str, list[str]] = {}
@@ -75,24 +78,23 @@ def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
             Target(tuple(names), tuple(model[root].shape), model[root].dtype in WEIGHT_DTYPES)
             for root, names in tied.items()
         ]
-    names: dict[int, list[str]] = {}
-    places: dict[int, dict[tuple[Module, str], None]] = {}
-    trained: dict[int, bool] = {}
+    found: dict[int, tuple[list[str], dict[tuple[Module, str], None], bool]] = {}
     for name, module in plain_modules(model):
-        for local, original, is_parameter in _own_tensors(module):
-            names.setdefault(id(original), []).append(f"{name}.{local}" if name else local)
-            places.setdefault(id(original), {})[module, local] = None
-            trained[id(original)] = is_parameter
+        for local, original, trained in _own_tensors(module):
+            names, places, _ = found.get(id(original), ([], {}, trained))
+            names.append(f"{name}.{local}" if name else local)
+            places[module, local] = None
+            found[id(original)] = names, places, trained
     targets = []
-    for key, found in places.items():
-        shape, dtype = _described(*next(iter(found)))
+    for names, places, trained in found.values():
+        shape, dtype = _described(*next(iter(places)))
         floating = str(dtype) in _TORCH_WEIGHT_DTYPES
-        targets.append(Target(tuple(names[key]), tuple(shape), floating, trained[key], tuple(found)))
+        targets.append(Target(tuple(names), tuple(shape), floating, trained, tuple(places)))
     return targets
 
 
 def _described(module: Module, local: str) -> tuple[Any, Any]:
-    """Shape and dtype of a weight; a mask or codebook of ours knows them without being computed."""
+    """Shape and dtype of a weight, without computing it from our mask or codebook."""
     found = getattr(module, "parametrizations", {})
     ours = [p for p in found[local] if hasattr(p, "weight_shape")] if local in found else []
     if len(ours) == 1 == len(found[local]):
@@ -112,11 +114,10 @@ _WITHIN = ("_orig_mod", "_checkpoint_wrapped_module")
 
 
 def wrappers(model: Module) -> Iterator[Module]:
-    """The wrappers that DistributedDataParallel and torch.compile have put around a model, the outermost first."""
-    inside = _inside(model)
-    while inside is not None:
+    """The wrappers of DistributedDataParallel and torch.compile around a model, the outermost first."""
+    while (inside := _inside(model)) is not None:
         yield model
-        model, inside = inside, _inside(inside)
+        model = inside
 
 
 def unwrapped(model: Module) -> Module:
@@ -132,12 +133,12 @@ def _inside(module: Module) -> Any:
 
 
 def plain_name(name: str) -> str:
-    """The name without what torch.compile and checkpointing of activations put into it."""
+    """The name without the parts that torch.compile and checkpointing of activations insert."""
     return ".".join(part for part in name.split(".") if part not in _WITHIN)
 
 
 def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
-    """Modules under every name they have, but neither wrappers nor the insides of parametrizations."""
+    """Modules under each of their names, without wrappers and the insides of parametrizations."""
     for name, module in unwrapped(model).named_modules(remove_duplicate=False):
         if "parametrizations" not in name.split(".") and _inside(module) is None:
             yield plain_name(name), module
@@ -150,7 +151,7 @@ def pruned_by_torch(module: Module) -> set[str]:
 
 
 def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
-    """(name, tensor that is the same object wherever it is tied, whether it is a parameter)."""
+    """Yields (name, tensor, whether it is a parameter); tied tensors are the same object."""
     own: dict[str, tuple[Any, bool]] = {}
     for local, parametrization in getattr(module, "parametrizations", {}).items():
         original = getattr(parametrization, "original", None)
@@ -160,7 +161,7 @@ def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
     masks: dict[str, Any] = {}
     for local in sorted(pruned_by_torch(module)):
         masks[f"{local}_mask"] = module._buffers[f"{local}_mask"]
-        # tied only where the masks are, too: a module with two names
+        # tied only if the masks are tied too: a module with two names
         own[local] = masks[f"{local}_mask"], own.pop(f"{local}_orig")[1]
     first = [local for local in getattr(module, PARAMETER_ORDER, ()) if local in own]
     for local in {**dict.fromkeys(first), **own}:

@@ -15,18 +15,16 @@ from deepcompression.tensors.slices import Weights
 Floats = NDArray[np.float32]
 Counts = NDArray[np.uint64]
 
-# More values than this are not sorted, but counted in so many bins.
+# Up to so many values are sorted; more are counted in bins.
 _MOST_SORTED = 1 << 19
 _MOST_BINS = 1 << 18
 _DIGIT_BITS = 16
-# Bits behind the first 16 of a float32 that values of a dtype can have set.
+# Bits after the first 16 of a float32 that can be set in values of a dtype.
 _LOW_BITS = {"F64": 16, "F32": 16, "F16": 3, "BF16": 0}
 
 
 def linear(ordered: Floats, count: int, seed: int, times: Counts | None = None) -> Floats:
-    """Centroids spaced evenly between the smallest and the largest survivor: the paper's choice, since it keeps the
-    few large weights.
-    """
+    """Centroids at even distances over all survivors: the paper's choice, since it keeps the few large weights."""
     return np.linspace(ordered[0], ordered[-1], count, dtype=np.float64).astype(np.float32)
 
 
@@ -45,11 +43,11 @@ def random(ordered: Floats, count: int, seed: int, times: Counts | None = None) 
 
 
 def optimal(ordered: Floats, count: int, seed: int, times: Counts | None = None) -> Floats:
-    """The centroids of the smallest possible squared error; Lloyd's rounds leave them as they are."""
+    """The centroids of the least possible squared error; Lloyd's rounds do not change them."""
     return _core.optimal_centroids(ordered, count, times)
 
 
-# (values ascending, number of centroids, seed, how often each value occurs) -> centroids to begin with, in any order
+# (values ascending, number of centroids, seed, number of times that each value occurs) -> initial centroids, unordered
 CODEBOOKS: dict[str, Callable[[Floats, int, int, Counts | None], Floats]] = {
     "linear": linear,
     "density": density,
@@ -68,7 +66,7 @@ class Shared(NamedTuple):
 def share_values(
     values: Floats, bits: int, init: str = "linear", seed: int = 0, grid: str | None = None, dtype: str = "F32"
 ) -> Shared:
-    """`share_slices` for values (survivors,) that are held as one array."""
+    """`share_slices` for values (survivors,) in one array."""
     return share_slices(Weights.of(values).slices, len(values), bits, init, seed, grid, dtype)
 
 
@@ -84,15 +82,15 @@ def share_slices(
     """Shares values among at most 2^bits centroids: initial centroids by `init`, then Lloyd's k-means until nothing
     changes.
 
-    slices  gives all `size` values (survivors), float32 and finite, in any order, as often as it is called
+    slices  each call yields all `size` values (survivors), float32 and finite, in any order
     bits    1 to 8
     init    a name of `CODEBOOKS`
     grid    a name of `grid.LIMITS`: the centroids are rounded to it, and values go to the nearest rounded one
     dtype   of the weights, for the grid
 
-    No centroid stays without a value. Where there are no more distinct values than centroids, the codebook is those
-    values, and without a grid nothing is lost. More than 2^19 values of F32 or F64 are not told apart beyond about 18
-    bits. Deterministic for a seed. Raises ValueError for a grid that the dtype cannot hold.
+    Every centroid has a value. If there are no more distinct values than centroids, those values are the codebook, and
+    without a grid nothing is lost. Above 2^19 values of F32 or F64, only about 18 bits of each count. Deterministic
+    for a seed. Raises ValueError for a grid that the dtype cannot hold.
     """
     codebook = _codebook(slices, size, 1 << bits, init, seed, dtype)
     codes = np.zeros(size, np.uint8)
@@ -102,13 +100,13 @@ def share_slices(
         used = _assign(slices, codebook, codes)
         if used.all():
             break
-        # on a grid the scale is another without the largest centroid
+        # on a grid the scale may change without the largest centroid
         codebook = codebook[used]
     return Shared(codebook, codes)
 
 
 def _assign(slices: Callable[[], Iterator[Floats]], codebook: Floats, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Fills in the codes; which centroids are used."""
+    """Fills in the codes, and returns a bool for each centroid: whether it is used."""
     used = np.zeros(len(codebook), bool)
     at = 0
     for values in slices():
@@ -123,9 +121,7 @@ def _codebook(
     slices: Callable[[], Iterator[Floats]], size: int, count: int, init: str, seed: int, dtype: str
 ) -> Floats:
     if size <= _MOST_SORTED:
-        ordered = np.sort(np.concatenate([np.zeros(0, np.float32), *slices()]))
-        times = None
-        # distinct values, counted no further than needed to know that there are enough
+        ordered, times = np.sort(np.concatenate([np.zeros(0, np.float32), *slices()])), None
         steps = np.flatnonzero(ordered[1:] != ordered[:-1])
         if len(steps) < count:
             return ordered[np.concatenate([[0], steps + 1])] if len(ordered) else ordered
@@ -139,14 +135,14 @@ def _codebook(
 
 
 def _bins(slices: Callable[[], Iterator[Floats]], dtype: str) -> tuple[Floats, Counts]:
-    """Means and counts of the values' bins, ascending: each distinct value of F16 and BF16; of others, bins of one
-    width, as narrow as `_MOST_BINS` allow, wherever there are many values.
+    """Means and counts of bins of values, ascending. F16 and BF16 have a bin for each distinct value; other dtypes have
+    bins of one width wherever there are many values, as narrow as `_MOST_BINS` allows.
     """
     digits = np.zeros(1 << _DIGIT_BITS, np.uint64)
     for values in slices():
         _core.count_digits(values, digits)
     occupied = np.flatnonzero(digits)
-    # a digit is a sign, an exponent and 7 bits more: below 2^15 that of a negative value, with all bits inverted
+    # a digit is a sign, an exponent and 7 more bits; digits of negative values are inverted, and below 2^15
     exponent = np.where(occupied < 1 << 15, (1 << 16) - 1 - occupied, occupied) >> 7 & 255
     width = np.maximum(exponent, 1)
     # few values need few bins

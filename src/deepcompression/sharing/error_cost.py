@@ -1,4 +1,4 @@
-"""What errors of a weight cost the outputs of its layer: second moments of the layer's inputs, factored."""
+"""The cost of a weight's errors for its layer's outputs: second moments of the layer's inputs, factored."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-# Added to the diagonal of H, in parts of its mean: inputs that were never seen must matter a little.
+# Added to the diagonal of H, as a fraction of its mean: inputs that were never seen must matter a little.
 DAMPING = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """What errors of a weight cost.
+    """The cost of a weight's errors, as `fit` defines it.
 
-    order       int64 (groups, columns): in which order columns are rounded, those with the largest inputs first
+    order       int64 (groups, columns): the order in which columns are rounded, those with the largest inputs first
     upper       float32 (groups, columns, columns): U, in that order; None where columns do not depend on each other
     importance  float32 (groups, columns): D, in that order
     rows        float32 (groups, rows): the weight of each row's error
@@ -29,16 +29,16 @@ class Metric:
     rows: Floats
 
     @classmethod
-    def of(cls, moments: Floats, rows: Floats, damping: float = DAMPING) -> Metric:
+    def of(cls, moments: Floats, rows: Floats) -> Metric:
         """From second moments (groups, columns, columns), positive semidefinite, and rows (groups, rows)."""
         groups, columns, _ = moments.shape
         diagonal = np.diagonal(moments, axis1=1, axis2=2)
         order = np.argsort(-diagonal, axis=1, kind="stable")
         upper = np.empty((groups, columns, columns), np.float32)
         importance = np.empty((groups, columns), np.float32)
-        # groups without any input matter as little as the least input of others
+        # a group without any input still matters a little
         mean = diagonal.sum(axis=1) / max(1, columns)
-        damped = damping * np.maximum(mean, 1e-6 * mean.max() if mean.max(initial=0) > 0 else 1.0)
+        damped = DAMPING * np.maximum(mean, 1e-6 * mean.max() if mean.max(initial=0) > 0 else 1.0)
         for group, at in enumerate(order):
             h = moments[group].astype(np.float64)[np.ix_(at, at)]
             h[np.diag_indices(columns)] += damped[group]
@@ -50,10 +50,9 @@ class Metric:
 
     @classmethod
     def diagonal(cls, rows: Floats, columns: int) -> Metric:
-        """Where only rows are told apart: embeddings, and weights of which no inputs are known."""
-        groups = len(rows)
-        order = np.tile(np.arange(columns), (groups, 1))
-        return cls(order, None, np.ones((groups, columns), np.float32), rows)
+        """All columns alike: for embeddings, and for weights whose inputs are unknown."""
+        order = np.tile(np.arange(columns), (len(rows), 1))
+        return cls(order, None, np.ones((len(rows), columns), np.float32), rows)
 
     def weights(self) -> Floats:
         """The importance of each weight, (groups, rows, columns), in the order of rounding."""
@@ -70,13 +69,13 @@ class Metric:
         return back
 
     def cost(self, error: Floats) -> float:
-        """Of an error (groups, rows, columns), in the columns' own order."""
+        """The cost of an error (groups, rows, columns), in the columns' own order."""
         ordered = np.take_along_axis(error, self.order[:, None, :], 2)
         through = ordered if self.upper is None else ordered @ self.upper
         return float(np.einsum("grc,gr,gc->", through.astype(np.float64) ** 2, self.rows, self.importance))
 
     def unit(self, weight: Floats) -> float:
-        """What losing a weight of mean square costs: penalties are in such units."""
+        """The cost of losing a weight of mean square: the unit of penalties."""
         if not weight.size:
             return 0.0
         square = float(np.mean(np.square(weight, dtype=np.float64)))

@@ -1,10 +1,9 @@
-"""One weight fitted to its layer's inputs: which weights become zero and which centroid the others get, so that the
-layer's outputs change least.
+"""One weight fitted to its layer's inputs: zeros and centroids are chosen to change the layer's outputs least.
 
 The error E of a weight costs, in each group of its columns, sum_r rows[r] * E[r] H E[r]^T, where H are the second
-moments of the inputs. With H = U D U^T, U unit upper triangular, that is a sum over columns j of D[j] * (E U)[:, j]^2:
-columns are rounded one by one, each after it has taken over what those before it did wrong (Optimal Brain Surgeon's
-update for a whole column: OBQ, GPTQ, LDLQ).
+moments of the inputs. With H = U D U^T, U unit upper triangular, that is a sum over columns j of D[j] * (E U)[:, j]^2.
+So columns are rounded one by one, and each first corrects the errors of those before it (Optimal Brain Surgeon's update
+for a whole column: OBQ, GPTQ, LDLQ).
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from deepcompression.tensors.dtypes import narrow
 from deepcompression.tensors.slices import Weights, unpacked
 from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor
 
-# The distance between centroids, in units of sqrt(penalty / importance): at high rates the entropy-coded uniform
-# quantizer with distance d errs by d^2 / 12 and pays 2 ln 2 of that for a bit, so that d^2 = 6 / ln 2 penalties.
+# The distance between centroids, in units of sqrt(penalty / importance). At high rates an entropy-coded uniform
+# quantizer with distance d has the error d^2 / 12, and one bit is worth 2 ln 2 of that: d^2 = 6 / ln 2 penalties.
 STEP = (6 / np.log(2)) ** 0.5
 
 _BLOCK = 64
@@ -34,9 +33,7 @@ _LLOYD = 30
 
 
 class Fitted(NamedTuple):
-    """Codes int16 (groups, rows, columns) into centroids float32, ascending, of which number `zero` is 0; what their
-    errors cost.
-    """
+    """Codes int16 (groups, rows, columns) into centroids float32, ascending; the code of 0; the cost of the errors."""
 
     codes: NDArray[np.int16]
     centroids: Floats
@@ -47,18 +44,18 @@ class Fitted(NamedTuple):
         return self.centroids[self.codes]
 
     def compressed(self, shape: tuple[int, ...], dtype: str, flat: NDArray[np.int16] | None = None) -> CompressedTensor:
-        """The tensor of these codes; `flat` are they in the tensor's own layout, where that is another."""
+        """The tensor of these codes; `flat` has them in the tensor's own layout if that differs."""
         codes = (self.codes if flat is None else flat).reshape(-1)
         positions = np.flatnonzero(codes != self.zero)
         found, number = np.unique(codes[positions], return_inverse=True)
         codebook = narrow(self.centroids[found], dtype)
-        # canonical, since rounded to a narrow dtype, centroids may fall together
+        # canonical: centroids may become equal when rounded to a narrow dtype
         return CompressedTensor(shape, positions, codebook, number.astype(np.uint8), dtype).canonical()
 
 
 class _Sweep(NamedTuple):
-    """What a sweep gave: codes, in the order of rounding; what their errors cost; by code, how many weights it has, and
-    the mean of what was rounded to it, weighted by importance.
+    """The result of a sweep: codes, in the order of rounding; the cost of their errors; for each code its number of
+    weights, and the mean of the values rounded to it, weighted by importance.
     """
 
     codes: NDArray[np.int16]
@@ -68,8 +65,8 @@ class _Sweep(NamedTuple):
 
 
 def _prices(counts: NDArray[np.float64], zero: int, price: float) -> Floats:
-    """Of each code, when so many weights have it."""
-    # what lies between neighbours is as frequent as they are: rare codes would otherwise die out by chance
+    """The price of each code by its number of weights."""
+    # smoothed over neighbours: rare codes would otherwise die out by chance
     smooth = np.convolve(np.pad(counts, 1, mode="edge"), [0.25, 0.5, 0.25], "valid") + 0.5
     smooth[zero] = counts[zero] + 0.5
     prices: Floats = (price * -np.log2(smooth / smooth.sum())).astype(np.float32)
@@ -84,11 +81,10 @@ def _sweep(
     prices: Floats | None,
     survives: NDArray[np.bool_] | None,
 ) -> _Sweep:
-    """Rounds all columns, in order, each after it has taken over the errors before it: to the code of the least cost
-    and price or, without prices, to the nearest centroid but for zero, which is kept for what is pruned.
+    """Rounds all columns, in order, each corrected for the errors before it: to the code of the least cost and price
+    or, without prices, to the nearest centroid other than zero, which is reserved for pruned weights.
     """
-    _, _, columns = ordered.shape
-    upper = metric.upper
+    columns, upper = ordered.shape[2], metric.upper
     codes = np.empty(ordered.shape, np.int16)
     errors = np.empty(ordered.shape, np.float32)
     counts, weights, sums = np.zeros((3, len(centroids)))
@@ -122,33 +118,30 @@ def _sweep(
 
 
 def fit_penalty(weight: Floats, metric: Metric, penalty: float, survives: NDArray[np.bool_] | None = None) -> Fitted:
-    """The weight with the least sum of its cost and of `penalty` units a bit of entropy-coded codes, zeros included.
+    """The fit with the least sum of its cost and of `penalty` units for each bit of entropy-coded codes, zeros
+    included.
 
     weight    float32 (groups, rows, columns), finite
-    penalty   in units of `Metric.unit`; at high rates a bit more each time it is divided by 4
-    survives  what may be other than zero, bool like the weight
+    penalty   in units of `Metric.unit`; at high rates, dividing it by 4 adds a bit to each weight
+    survives  bool like the weight: the weights that may be other than zero
     """
     price = penalty * metric.unit(weight)
-    ordered = _ordered(weight, metric)
     if not price or not weight.size:
         return Fitted(np.zeros(weight.shape, np.int16), np.zeros(1, np.float32), 0, 0.0)
+    ordered = _ordered(weight, metric)
     centroids, zero = _lattice(ordered, metric, price)
     return _settle(ordered, metric, centroids, zero, price, None if survives is None else _ordered(survives, metric))
 
 
-def fit_share(
-    weight: Floats, metric: Metric, bits: int, density: float = 1.0, survives: NDArray[np.bool_] | None = None
-) -> Fitted:
-    """The weight pruned to a density by the saliency of Optimal Brain Surgeon, one threshold for all of it, and shared
-    among at most 2^bits centroids.
+def fit_share(weight: Floats, metric: Metric, bits: int, survives: NDArray[np.bool_] | None = None) -> Fitted:
+    """The survivors shared among at most 2^bits centroids; all other weights are zero.
 
     weight    float32 (groups, rows, columns), finite
     bits      1 to 8
-    survives  in place of the density: which weights do, bool like the weight
+    survives  bool like the weight; None for all
     """
     ordered = _ordered(weight, metric)
-    kept = prune_mask(weight, metric, density) if survives is None else survives
-    kept = _ordered(kept, metric)
+    kept = np.ones(ordered.shape, np.bool_) if survives is None else _ordered(survives, metric)
     importance = np.broadcast_to(metric.weights(), ordered.shape)[kept]
     side = _weighted_centroids(ordered[kept], importance, 1 << bits)
     zero = int(np.searchsorted(side, 0))
@@ -156,7 +149,7 @@ def fit_share(
 
 
 def prune_mask(weight: Floats, metric: Metric, density: float) -> NDArray[np.bool_]:
-    """Which weights survive: those with the largest w^2 / [H^-1]_jj, an exact count, the first of equals."""
+    """The survivors at a density: the largest w^2 / [H^-1]_jj (Optimal Brain Surgeon), the first on ties."""
     saliency = np.square(weight, dtype=np.float64) * metric.rows[:, :, None] / metric.inverse_diagonal()[:, None, :]
     survives = largest(Weights.of(saliency), survivor_count(weight.size, density))
     return unpacked(survives, slice(0, weight.size)).reshape(weight.shape)
@@ -172,10 +165,9 @@ def _weighted_centroids(values: Floats, weights: Floats, count: int) -> Floats:
     if len(distinct) <= count:
         few: Floats = distinct[distinct != 0]
         return few
-    step = max(1, len(values) // _SAMPLE)
-    by_value = np.argsort(values, kind="stable")[::step]
+    by_value = np.argsort(values, kind="stable")[:: max(1, len(values) // _SAMPLE)]
     values, weights = values[by_value].astype(np.float64), weights[by_value].astype(np.float64)
-    # the best density of centroids goes with the cube root of that of the weighted values
+    # the best density of centroids is proportional to the cube root of that of the weighted values
     density = np.cbrt(np.maximum(weights, 1e-30))
     heights = np.cumsum(density) / density.sum()
     centroids = values[np.minimum(np.searchsorted(heights, (np.arange(count) + 0.5) / count), len(values) - 1)]
@@ -190,14 +182,9 @@ def _weighted_centroids(values: Floats, weights: Floats, count: int) -> Floats:
 
 
 def _settle(
-    ordered: Floats,
-    metric: Metric,
-    centroids: Floats,
-    zero: int,
-    price: float,
-    survives: NDArray[np.bool_] | None,
+    ordered: Floats, metric: Metric, centroids: Floats, zero: int, price: float, survives: NDArray[np.bool_] | None
 ) -> Fitted:
-    """Sweeps; after each, centroids move to the mean of what was rounded to them. The best of all sweeps."""
+    """The best of several sweeps; after each, centroids move to the mean of the values rounded to them."""
     nearest = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, ordered.reshape(-1))
     counts = np.bincount(nearest, minlength=len(centroids)).astype(np.float64)
     best: tuple[float, _Sweep, Floats, int] | None = None
@@ -220,20 +207,18 @@ def _settle(
 
 
 def _lattice(ordered: Floats, metric: Metric, price: float) -> tuple[Floats, int]:
-    """Centroids outward from zero, at each size as far apart as the importance of weights of that size allows."""
+    """Centroids outward from zero, at distances by the importance of weights of each size; the code of zero."""
     weights = np.broadcast_to(metric.weights(), ordered.shape).reshape(-1)
     sizes = np.abs(ordered).reshape(-1)
-    step = max(1, len(sizes) // _SAMPLE)
+    step, largest_size = max(1, len(sizes) // _SAMPLE), sizes.max(initial=0)
     sizes, weights = sizes[::step], weights[::step]
-    by_size = np.argsort(sizes, kind="stable")
-    parts = _by_size(by_size)
+    parts = _by_size(np.argsort(sizes, kind="stable"))
     limits = np.array([sizes[part[-1]] for part in parts], np.float64)
+    limits[-1] = largest_size
     distances = np.array([STEP * (price / max(float(weights[part].mean()), 1e-30)) ** 0.5 for part in parts])
-    largest = float(np.abs(ordered).max(initial=0))
-    limits[-1] = largest
-    # so many steps lie below each limit
     widths = np.diff(limits, prepend=0)
     counts = np.array([len(part) for part in parts])
+    # the number of centroids below each limit
     heights = np.concatenate([[0], np.cumsum(widths * _densities(1 / distances, widths, counts))])
     at = np.arange(1, max(1, round(heights[-1])) + 1)
     side = np.interp(at, heights, np.concatenate([[0], limits]))
@@ -242,9 +227,7 @@ def _lattice(ordered: Floats, metric: Metric, price: float) -> tuple[Floats, int
 
 
 def _by_size(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Numbers of weights, the smallest first, in parts of equally many; the last again and again in halves, since few
-    weights may be much larger than all others.
-    """
+    """Indices of weights, the smallest first, in equal parts; the last is halved down to one, for few large weights."""
     parts = np.array_split(order, min(32, len(order)))
     while len(parts[-1]) > 1:
         parts[-1:] = np.array_split(parts[-1], 2)
@@ -254,8 +237,8 @@ def _by_size(order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 def _densities(
     wanted: NDArray[np.float64], widths: NDArray[np.float64], counts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Of centroids, in parts of so many weights each: what is wanted, or, where that takes too many centroids, the best
-    that there is room for: with a price k of each centroid, k * width / count * density^3 + density^2 = wanted^2.
+    """The density of centroids in parts with these counts of weights: as wanted, or the best with at most `_MAX_SIDE`
+    centroids. With a price k for each centroid, that has k * width / count * density^3 + density^2 = wanted^2.
     """
     if wanted @ widths <= _MAX_SIDE:
         return wanted
@@ -263,7 +246,7 @@ def _densities(
 
     def at(k: float) -> NDArray[np.float64]:
         found = wanted.copy()
-        # by Newton's method, from above; each step divides by 3/2 at least until it is near
+        # Newton's method, from above; each step divides by at least 3/2 until it is near
         for _ in range(50):
             cube = k * thinness * found
             found -= (found * found * (cube + 1) - wanted * wanted) / (found * (3 * cube + 2))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from deepcompression.common.settings import RecipePart, one_of
 from deepcompression.sharing.codebook import CODEBOOKS, Floats, share_slices
@@ -19,23 +19,19 @@ from deepcompression.tensors.tensor import CompressedTensor
 
 
 class Share(RecipePart):
-    """A codebook of at most 2^bits centroids, initialised by `init` (linear is the paper's choice), then Lloyd's
-    k-means.
+    """A codebook of at most 2^bits centroids, initialised by `init` (linear is the paper's choice), then moved by
+    Lloyd's k-means.
 
-    `codebook_grid` keeps the centroids, in training too, on a grid: integers of int8 or int16 times one scale.
-    `penalty`, in the place of bits, gives as many centroids as are worth their bytes: the squared error, in units of
-    the tensor's mean square, plus the penalty for each bit of entropy-coded codes is least. Small weights become zero.
+    `codebook_grid` keeps the centroids, in training too, on a grid: int8 or int16 digits times one scale.
+    `penalty`, in the place of bits, chooses as many centroids as are worth their bytes. It makes the squared error, in
+    units of the tensor's mean square, plus the penalty for each bit of entropy-coded codes least; small weights become
+    zero.
     """
 
     bits: int | None = Field(default=None, ge=1, le=8, strict=True)
     penalty: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    init: str = "linear"
+    init: Annotated[str, AfterValidator(lambda name: one_of("init", name, CODEBOOKS))] = "linear"
     codebook_grid: Literal["int8", "int16"] | None = None
-
-    @field_validator("init")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        return one_of("init", value, CODEBOOKS)
 
     @model_validator(mode="after")
     def _one_amount(self) -> Share:
@@ -50,11 +46,10 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
     """A weight -> codebook, codes and positions.
 
     weight    floats of any shape
-    survives  bool of that shape: what gets a centroid; all else is zero
-    dtype     of the tensor, to which the centroids are rounded
+    survives  bool of that shape: the weights that get a centroid; the others are zero
+    dtype     of the tensor; centroids are rounded to it
 
-    Raises ValueError for survivors that are not finite (as float32, in which centroids are found), and for a grid that
-    the dtype cannot hold.
+    Raises ValueError for survivors that are not finite as float32, and for a grid that the dtype cannot hold.
     """
     bits = np.packbits(survives.reshape(-1), bitorder="little")
     return share_weights(Weights.of(weight), weight.shape, bits, share, seed, dtype)
@@ -63,7 +58,7 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
 def share_weights(
     weights: Weights, shape: tuple[int, ...], bits: Bits, share: Share, seed: int, dtype: str = "F32"
 ) -> CompressedTensor:
-    """The same for a bitmap of survivors, in little more memory than bitmap and codes take."""
+    """`share_array` for a bitmap of survivors, in little more memory than bitmap and codes take."""
     if share.codebook_grid is not None:
         grid_of(share.codebook_grid, dtype)
 
@@ -88,7 +83,7 @@ def _share_by_penalty(
 ) -> CompressedTensor:
     rows = np.zeros((1, 1, weights.size), np.float32)
     for span, values in zip(spans(weights.size), weights.slices(), strict=True):
-        # what does not survive may be anything, NaN too
+        # weights that do not survive may be NaN
         rows[0, 0, span] = np.where(unpacked(bits, span), values, np.float32(0))
     metric = Metric.diagonal(np.ones((1, 1), np.float32), weights.size)
     return fit_penalty(rows, metric, penalty).compressed(shape, dtype)

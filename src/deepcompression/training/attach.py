@@ -1,4 +1,4 @@
-"""Masks and codebooks put on a model's tensors and taken off again: parameters keep their identity, ties stay."""
+"""Masks and codebooks attached to a model's tensors and detached again: parameters keep their identity, ties stay."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _list_on(module: nn.Module, local: str) -> parametrize.ParametrizationList:
 
 
 def chain(target: Target) -> list[nn.Module]:
-    """The parametrizations that stand on a target, whosever they are."""
+    """All parametrizations on a target, ours and others'."""
     module, local = target.places[0]
     return list(_list_on(module, local)) if parametrize.is_parametrized(module, local) else []
 
@@ -41,9 +41,7 @@ def is_pruned_by_torch(target: Target) -> bool:
 
 
 def parametrization(target: Target) -> Mask | Codebook | None:
-    """The mask or codebook on a target, or None. Raises ValueError for a parametrization of another
-    kind.
-    """
+    """The mask or codebook on a target, or None. Raises ValueError for any other parametrization."""
     if is_pruned_by_torch(target):
         raise ValueError(f"{target.name} is pruned by torch.nn.utils.prune: make it plain first (prune.remove)")
     found = chain(target)
@@ -58,7 +56,7 @@ def parametrization(target: Target) -> Mask | Codebook | None:
 
 
 def original(target: Target) -> nn.Parameter:
-    """The parameter that is trained: the weight itself, the weight under a mask, or the centroids."""
+    """The trained parameter: the weight itself, the weight under a mask, or the centroids."""
     module, local = target.places[0]
     if parametrize.is_parametrized(module, local):
         return cast(nn.Parameter, _list_on(module, local).original)
@@ -66,24 +64,24 @@ def original(target: Target) -> nn.Parameter:
 
 
 def check_one_tensor(target: Target) -> None:
-    """Raises ValueError for a weight that is made of other tensors, as torchao quantizes them."""
+    """Raises ValueError for a weight that consists of other tensors, as torchao's quantized weights do."""
     found = original(target)
     if hasattr(found, "__tensor_flatten__") and not is_sharded(found):
         raise ValueError(
             f"{target.name} is a {type(found).__name__}, which is made of other tensors: it can be neither pruned nor "
-            "shared; make it dense first, or let no rule select it (a rule before the others that names it, and says "
-            "nothing else, keeps it)"
+            "shared; make it dense first, or let no rule select it (an earlier rule that names it, and says nothing "
+            "else, keeps it)"
         )
 
 
-def check_replaceable(model: nn.Module, targets: Iterable[Target], change: str) -> None:
-    """Raises ValueError where parameters cannot take another shape, because DistributedDataParallel or `fully_shard`
-    holds them, for parametrizations of somebody else, and for weights that are made of other tensors.
+def check_replaceable(model: nn.Module, targets: list[Target], change: str) -> None:
+    """Raises ValueError where parameters cannot take another shape: DistributedDataParallel or `fully_shard` holds
+    them, others have parametrized them, or they consist of other tensors. Without targets, nothing is wrong.
     """
-    if any(hasattr(each, "process_group") for each in wrappers(model)):
+    if targets and any(hasattr(each, "process_group") for each in wrappers(model)):
         raise ValueError(
             f"DistributedDataParallel holds the parameters that dc.{change} replaces: call dc.{change} on the model "
-            "inside (model.module), then wrap that anew: model = DistributedDataParallel(model.module)"
+            "inside (model.module), then wrap it again: model = DistributedDataParallel(model.module)"
         )
     for target in targets:
         parametrization(target)
@@ -92,27 +90,30 @@ def check_replaceable(model: nn.Module, targets: Iterable[Target], change: str) 
             raise ValueError(
                 f"{target.name} is sharded (fully_shard), and dc.{change} changes its shape: on all ranks take the "
                 "state by get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) of "
-                "torch.distributed.checkpoint.state_dict, give it to dc.resume with a model built anew, call "
+                "torch.distributed.checkpoint.state_dict, pass it to dc.resume with a newly built model, call "
                 f"dc.{change} on that, then fully_shard"
             )
 
 
 def dense(target: Target) -> Tensor:
-    """The weight as the model sees it, without gradient; a sharded one in full, for which all ranks must ask. Raises
-    ValueError for a mask of torch.nn.utils.prune that is not of zeros and ones, and for a weight without memory.
+    """The weight as the model sees it, without gradient. A sharded one is gathered, so all ranks must call this.
+
+    Raises ValueError for a mask of torch.nn.utils.prune with values other than 0 and 1, and for a weight without
+    memory.
     """
     module, local = target.places[0]
     with torch.no_grad():
         if is_pruned_by_torch(target):
-            # the attribute is as old as the last forward
+            # the attribute itself may be older than these: hooks set it in each forward
             weight, mask = (cast(Tensor, getattr(module, f"{local}_{part}")) for part in ("orig", "mask"))
             if not ((mask == 0) | (mask == 1)).all():
                 raise ValueError(f"{target.name}_mask has values other than 0 and 1: apply it first (prune.remove)")
             return masked(weight.detach(), mask)
-        parameter = None if _is_by_others(target) else original(target)
+        ours = all(isinstance(each, Mask | Codebook) for each in chain(target))
+        parameter = original(target) if ours else None
         if parameter is not None and parameter.is_meta:
             raise ValueError(
-                f"{target.name} has no memory (it is on the device meta): call model.to_empty(device=...) and give it "
+                f"{target.name} has no memory (it is on the device meta): call model.to_empty(device=...) and load "
                 "weights first"
             )
         if parameter is None or not is_sharded(parameter):
@@ -122,13 +123,9 @@ def dense(target: Target) -> Tensor:
         return full if found is None else cast(Tensor, found(full))
 
 
-def _is_by_others(target: Target) -> bool:
-    return not all(isinstance(each, Mask | Codebook) for each in chain(target))
-
-
 def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
-    """Puts a mask on a target in every place, or changes the one that is there; the parameter keeps its identity, and
-    is zero wherever the old mask or the new one is False.
+    """Attaches a mask to a target in every place, or changes the mask that it has. The parameter keeps its identity,
+    and is zero wherever the old mask or the new one is False.
 
     step, recipe  the values of the mask's buffers of these names
     """
@@ -140,7 +137,7 @@ def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
         else:
             present = Mask(torch.empty_like(mask, device=home(parameter)))
             for module, local in target.places:
-                # registering resets autograd's state of a parameter, which DistributedDataParallel has hooks in
+                # registering resets a parameter's autograd state, which holds hooks of DistributedDataParallel
                 module._parameters[local] = nn.Parameter(parameter.detach(), parameter.requires_grad)
                 _register(module, local, present)
                 _list_on(module, local).original = parameter
@@ -159,11 +156,10 @@ def attach_codebook(
     positions, codes = (part.to(parameter.device, copy=True) for part in (positions, codes))
     new = Codebook(target.shape, positions, codes, len(centroids), grid)
     for module, local in target.places[1:]:
-        # registering changes the parameter, which is the same in all places: these others get it back afterwards
+        # registering changes the parameter of all places: the others have a copy until the first is done
         setattr(module, local, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
         _register(module, local, new)
-    module, local = target.places[0]
-    _register(module, local, new)
+    _register(*target.places[0], new)
     parameter = original(target)
     with torch.no_grad():
         parameter.copy_(centroids)
@@ -182,19 +178,18 @@ def detach(target: Target) -> None:
             parameter.copy_(found(parameter))
         for module, local in target.places:
             strip(module, local)
-        parameter.grad = None
-        return
-    for module, local in target.places[1:]:
-        # removing turns the trained parameter dense, which the other places must not see before their own turn
-        _list_on(module, local).original = nn.Parameter(parameter.detach().clone())
-        _remove(module, local)
-        setattr(module, local, parameter)
-    _remove(*target.places[0])
+    else:
+        for module, local in target.places[1:]:
+            # removing makes the trained parameter dense: the other places have a copy until the first is done
+            _list_on(module, local).original = nn.Parameter(parameter.detach().clone())
+            strip(module, local, dense=True)
+            setattr(module, local, parameter)
+        strip(*target.places[0], dense=True)
     parameter.grad = None
 
 
 def _unshare_class(module: nn.Module) -> None:
-    """torch gives a parametrized module a class of its own and changes that class; but a deep copy has the same one."""
+    """Gives a parametrized module a class of its own again: torch changes that class, and a deep copy shares it."""
     with plain_class(module):
         if parametrize.is_parametrized(module):
             shared = type(module)
@@ -205,7 +200,7 @@ def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
     _unshare_class(module)
     order = getattr(module, PARAMETER_ORDER, tuple(module._parameters))
     with plain_class(module):
-        # unsafe spares a check of the shape that a codebook does not pass while it is registered
+        # unsafe skips a check of the shape, which a codebook does not pass during registration
         parametrize.register_parametrization(module, local, new, unsafe=True)
         setattr(type(module), PARAMETER_ORDER, order)
     _reorder(cast(nn.ModuleDict, module.parametrizations)._modules, order)
@@ -214,20 +209,14 @@ def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
 
 
 def _reorder(named: dict[str, Any], order: Iterable[str]) -> None:
-    """Parameters are numbered by optimizers: their order must depend on the stage alone, not on the way there."""
+    """Sorts parameters by a given order: optimizers number them, so their order must depend on the stage alone."""
     for name in order:
         if name in named:
             named[name] = named.pop(name)
 
 
-def strip(module: nn.Module, local: str) -> None:
-    """Takes the parametrization off one place, whose parameter becomes whatever was under it: no dense weight is
-    made.
-    """
-    _remove(module, local, dense=False)
-
-
-def _remove(module: nn.Module, local: str, dense: bool = True) -> None:
+def strip(module: nn.Module, local: str, dense: bool = False) -> None:
+    """Removes the parametrization from one place; its parameter becomes the original one, or a dense weight."""
     _unshare_class(module)
     order = getattr(module, PARAMETER_ORDER)
     with plain_class(module):
@@ -240,8 +229,8 @@ def _remove(module: nn.Module, local: str, dense: bool = True) -> None:
 
 
 def _forget_flat_weights(module: nn.RNNBase, args: object, output: object) -> None:
-    """A recurrent module keeps the weights of its last forward: freed from their graph, it can be copied. The next
-    forward collects them again, since the module sees that they have changed.
+    """Detaches the weights that a recurrent module keeps from its last forward: now it can be copied. The module sees
+    that they have changed, and the next forward collects them again.
     """
     module._flat_weights = [None if weight is None else weight.detach() for weight in module._flat_weights]
     gone = weakref.ref(nn.Parameter(torch.empty(0)))

@@ -1,4 +1,4 @@
-"""A torch model <-> its named tensors: what saving reads out of it and loading writes into it."""
+"""A torch model <-> its named tensors: saving reads them, and loading writes to them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from deepcompression.training.sharded import whole
 
 
 class ModelTensors(Mapping[str, Tensor | Tie]):
-    """Every parameter and persistent buffer of a model by its plain name, read when it is asked for; tied ones once,
-    shared ones compressed, masked ones with their zeros; what torchao has quantized as the tensors that it is made of.
+    """Every parameter and persistent buffer of a model by its plain name. Tied tensors come once, shared ones
+    compressed, masked ones with their zeros; those that torchao has quantized as the tensors they consist of.
 
-    Sharded ones are gathered when they are read: all ranks must read them in the same order, or `gather_rest`. Raises
-    ValueError, naming the tensor, for what a file cannot hold.
+    Each access reads a tensor, and gathers a sharded one: all ranks must read in the same order, or `gather_rest`.
+    Raises ValueError, naming the tensor, for a tensor that a file cannot hold.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -38,10 +38,10 @@ class ModelTensors(Mapping[str, Tensor | Tie]):
         for target in targets_of(model):
             if not is_pruned_by_torch(target):
                 parametrization(target)
-            roots = _names(target.name, target)
-            self._own |= dict.fromkeys(roots, target)
-            for name in target.names:
-                self._roots |= dict(zip(_names(name, target), roots, strict=True))
+            each = {name: list(parts_of({name: original(target)}).tensors) for name in target.names}
+            self._own |= dict.fromkeys(each[target.name], target)
+            for names in each.values():
+                self._roots |= dict(zip(names, each[target.name], strict=True))
         self._read: set[str] = set()
 
     def __getitem__(self, name: str) -> Tensor | Tie:
@@ -58,7 +58,7 @@ class ModelTensors(Mapping[str, Tensor | Tie]):
         return len(self._roots)
 
     def gather_rest(self) -> None:
-        """Takes part in the gathering of sharded tensors that were not read here."""
+        """Takes part in gathering the sharded tensors that were not read here."""
         for name, target in self._own.items():
             if name not in self._read and not is_pruned_by_torch(target):
                 whole(original(target))
@@ -70,13 +70,8 @@ def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
 
 
 def metadata_of(model: nn.Module) -> dict[str, str]:
-    """What torchao needs to put the tensors together that it has quantized; nothing if there are none."""
+    """The metadata from which torchao rebuilds the tensors that it has quantized; empty if there are none."""
     return parts_of({name: original(target) for target in targets_of(model) for name in target.names}).metadata
-
-
-def _names(name: str, target: Target) -> list[str]:
-    """Of the tensors that one is made of."""
-    return list(parts_of({name: original(target)}).tensors)
 
 
 def _read(name: str, target: Target) -> Tensor:
@@ -84,22 +79,17 @@ def _read(name: str, target: Target) -> Tensor:
     if not isinstance(codebook, Codebook):
         return from_torch(name, parts_of({target.name: dense(target)}).tensors[name])
     centroids = from_torch(target.name, codebook.on_grid(whole(original(target))))
-    return CompressedTensor(
-        target.shape,
-        codebook.positions.cpu().numpy(),
-        centroids.elements,
-        codebook.codes.cpu().numpy(),
-        centroids.dtype,
-    )
+    positions, codes = (part.cpu().numpy() for part in (codebook.positions, codebook.codes))
+    return CompressedTensor(target.shape, positions, centroids.elements, codes, centroids.dtype)
 
 
 def check_fit(
     model: nn.Module, entries: Mapping[str, TensorEntry], where: str, written_to: bool = True
 ) -> dict[str, torch.Tensor]:
-    """The plain tensors of a model that the tensors of a file belong into, by name.
+    """The plain tensors of a model that take the tensors of a file, by name.
 
-    Raises ValueError that lists every name, shape and dtype that does not fit, a tensor without memory if it is to be
-    written to, and for a model that is still pruned or shared.
+    Raises ValueError that lists every name, shape and dtype that does not fit, and tensors without memory if they are
+    to be written to; also for a model that is still pruned or shared.
     """
     places: dict[str, torch.Tensor] = {}
     for target in targets_of(model):

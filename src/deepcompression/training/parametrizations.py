@@ -1,6 +1,4 @@
-"""Mask and Codebook, the torch parametrizations: pruned weights stay zero, shared weights are trained through their
-centroids.
-"""
+"""Mask and Codebook, torch parametrizations: pruned weights stay zero, shared weights train through their centroids."""
 
 from __future__ import annotations
 
@@ -11,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from deepcompression.sharing.grid import LIMITS, Grid, grid_of
+from deepcompression.tensors.from_torch import DTYPE_NAMES
 from deepcompression.training.sharded import is_sharded, shard_of
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class _Masked(torch.autograd.Function):
-    """The weight's bits times the mask: zero, without a sign, even for what is infinite or NaN. Faster on a CPU than
-    torch.where.
-    """
+    """The weight's bits times the mask: zeros without a sign, even for NaN. Faster than torch.where on a CPU."""
 
     generate_vmap_rule = True
 
@@ -42,7 +39,7 @@ _masked = cast(Callable[[Tensor, Tensor], Tensor], _Masked.apply)
 
 
 def masked(weight: Tensor, mask: Tensor) -> Tensor:
-    """The weight with zeros where the mask is False; of a sharded weight each rank's shard."""
+    """The weight with zeros where the mask is False; a sharded weight stays sharded."""
     if not is_sharded(weight):
         return _masked(weight, mask)
     from torch.distributed.tensor import DTensor
@@ -56,8 +53,8 @@ class Mask(nn.Module):
     """weight -> weight where the mask is True, zero elsewhere, whatever an optimizer does to the weight underneath.
 
     mask    bool buffer in the weight's shape
-    step    int64 buffer: how far the pruning schedule has come
-    recipe  int64 buffer: `prune.recipe_digest` of the recipe that the schedule is of
+    step    int64 buffer: the step of the pruning schedule
+    recipe  int64 buffer: `groups.recipe_digest` of the schedule's recipe
     """
 
     mask: Tensor
@@ -82,7 +79,7 @@ class Mask(nn.Module):
 
 
 class _Rounded(torch.autograd.Function):
-    """`grid.to_grid`, bit for bit, on any device; the gradient passes unchanged (the straight-through estimator)."""
+    """`grid.to_grid` bit for bit, on any device; the gradient passes unchanged (the straight-through estimator)."""
 
     generate_vmap_rule = True
 
@@ -109,18 +106,16 @@ class _Rounded(torch.autograd.Function):
 
 _rounded = cast(Callable[[Tensor, Grid], Tensor], _Rounded.apply)
 
-_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-
 
 class Codebook(nn.Module):
-    """centroids -> the dense weight; a centroid's gradient is the sum over its weights (the paper's equation 3), by
-    autograd.
+    """centroids -> the dense weight. By autograd, a centroid's gradient is the sum over its weights (the paper's
+    equation 3).
 
     positions  int64 buffer (survivors,): ascending indices in the flat weight
     codes      uint8 buffer (survivors,): the centroid of each survivor
     shape      of the weight; every other element is zero
-    grid       to which the centroids are rounded in each forward, while the parameter moves freely; None for none. A
-               buffer of that name, which holds the grid's largest digit, tells it to checkpoints
+    grid       the grid to which each forward rounds the centroids, while the parameter moves freely; None for none. A
+               buffer of that name, with the grid's largest digit, stores it in checkpoints
     """
 
     positions: Tensor
@@ -147,7 +142,7 @@ class Codebook(nn.Module):
         """The centroids that the model computes with. Raises ValueError for a dtype that cannot hold the grid."""
         if self.grid is None or not len(centroids):
             return centroids
-        return _rounded(centroids, grid_of(self.grid, _NAMES[centroids.dtype]))
+        return _rounded(centroids, grid_of(self.grid, DTYPE_NAMES[centroids.dtype]))
 
     def forward(self, centroids: Tensor) -> Tensor:
         survivors = self.on_grid(centroids).index_select(0, self.codes.int())
@@ -155,7 +150,7 @@ class Codebook(nn.Module):
         return flat.index_copy(0, self.positions, survivors).view(self.shape)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The centroids nearest to a weight that is assigned: the mean of each cluster."""
+        """The centroids nearest to an assigned weight: the mean of each cluster."""
         survivors = weight.reshape(-1)[self.positions].double()
         sums = survivors.new_zeros(self.centroids).index_add(0, self.codes.int(), survivors)
         counts = torch.bincount(self.codes.int(), minlength=self.centroids)

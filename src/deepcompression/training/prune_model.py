@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 class Pruner:
     """Moves the masks of a model along its recipe's schedule; made by `prune`.
 
-    Call `step` once per optimizer step (`gradual`) or once per retraining (`rounds`), on every rank. How far it has
-    come is part of the model's `state_dict`.
+    Call `step` once per optimizer step (`gradual`) or once per retraining (`rounds`), on every rank. The model's
+    `state_dict` stores the number of steps.
     """
 
     def __init__(self, model: Module, recipe: Recipe) -> None:
         self.model = model
         self.recipe = recipe
         self.groups = prune_groups(recipe, model)
-        # of each tensor that the recipe prunes, what its mask must tell
+        # the digest that the mask of each pruned tensor must have
         self.digests = {
             target.name: recipe_digest(recipe, group.prune, group.targets)
             for group in self.groups
@@ -49,34 +49,34 @@ class Pruner:
             for target in group.targets:
                 present = parametrization(target)
                 if not isinstance(present, Mask):
-                    raise ValueError(f"{target.name} has no mask any more: it was shared or made plain; prune it anew")
+                    raise ValueError(f"{target.name} has no mask any more: it was shared or made plain; prune it again")
                 masks[target.name] = present
         return masks
 
     def _steps(self, masks: Mapping[str, Mask]) -> int:
-        """What all masks tell, read at once: devices are waited for."""
+        """The step of all masks, read in one transfer from their device."""
         import torch
 
         if not masks:
             return 0
-        told = torch.stack([part for mask in masks.values() for part in (mask.step, mask.recipe)]).tolist()
-        return self.check(dict(zip(masks, zip(told[::2], told[1::2], strict=True), strict=True)))
+        marks = torch.stack([part for mask in masks.values() for part in (mask.step, mask.recipe)]).reshape(-1, 2)
+        return self.check(dict(zip(masks, marks.tolist(), strict=True)))
 
-    def check(self, told: Mapping[str, tuple[int, int]]) -> int:
-        """The step of the schedule that masks tell of, by name: step and digest of the recipe.
+    def check(self, marks: Mapping[str, Sequence[int]]) -> int:
+        """The step of the schedule, from the marks of masks by name: step and digest of the recipe.
 
         Raises ValueError, naming the tensor, for masks of another recipe, and for masks at different steps.
         """
         steps: dict[int, str] = {}
-        for name, (step, recipe) in told.items():
+        for name, (step, recipe) in marks.items():
             if name not in self.digests:
                 raise ValueError(
-                    f"{name} is pruned in the checkpoint, but not by the recipe: give the checkpoint's own"
+                    f"{name} is pruned in the checkpoint, but not by the recipe: pass the checkpoint's own"
                 )
             if recipe != self.digests[name]:
                 raise ValueError(
                     f"{name} was pruned by another recipe than this: schedule, seed or the rule's prune settings have "
-                    "changed since; go on with that recipe, or start from plain weights"
+                    "changed since; continue with that recipe, or start from plain weights"
                 )
             steps.setdefault(step, name)
         if len(steps) > 1:
@@ -89,7 +89,7 @@ class Pruner:
 
     @property
     def steps(self) -> int:
-        """How often `step` has been called."""
+        """The number of calls of `step`."""
         return self._steps(self._masks())
 
     @property
@@ -98,11 +98,11 @@ class Pruner:
         return not self.groups or self.steps >= self.recipe.schedule.last_step
 
     def step(self) -> None:
-        """One step of the schedule: prunes further where it is due.
+        """Takes one step of the schedule: prunes further if that is due.
 
         Raises ValueError, before anything has changed, for weights that are not finite, for a model that was shared or
-        made plain since, and for masks that were loaded from another recipe's state; with several ranks on all of them,
-        also where they would get different masks.
+        made plain since, and for masks loaded from another recipe's state. With several ranks it raises on all of them,
+        also if they would get different masks.
         """
         masks = self._masks()
         step = self._steps(masks) + 1
@@ -119,47 +119,44 @@ class Pruner:
 
         settle(self.model)
         ranks = Ranks.of(self.model)
-        for target, mask in ranks.agree(lambda: self._changes(step), _digests):
+        changes = ranks.agree(
+            lambda: self._changes(step),
+            lambda changes: {target.name: digest(np.packbits(mask).data) for target, mask in changes},
+        )
+        for target, mask in changes:
             attach_mask(target, torch.from_numpy(mask), step, self.digests[target.name])
         follow(self.model)
         ranks.spare_sending(self.model)
 
     def _changes(self, step: int) -> list[tuple[Target, NDArray[np.bool_]]]:
-        changes = []
+        from deepcompression.tensors.from_torch import from_torch
+        from deepcompression.training.attach import dense
+
+        def read(target: Target) -> Array:
+            return from_torch(target.name, dense(target)).numpy()
+
+        changes: list[tuple[Target, NDArray[np.bool_]]] = []
         for group in self.groups:
             amount = self.recipe.schedule.amount(group.prune.start, group.prune.amount, step)
-            masks = masks_for(group, _read, amount, self.recipe.seed)
-            changes += list(zip(group.targets, masks, strict=True))
+            changes += zip(group.targets, masks_for(group, read, amount, self.recipe.seed), strict=True)
         return changes
 
 
-def _read(target: Target) -> Array:
-    from deepcompression.tensors.from_torch import from_torch
-    from deepcompression.training.attach import dense
-
-    return from_torch(target.name, dense(target)).numpy()
-
-
-def _digests(changes: list[tuple[Target, NDArray[np.bool_]]]) -> dict[str, bytes]:
-    return {target.name: digest(np.packbits(mask).data) for target, mask in changes}
-
-
 def prune(model: Module, recipe: Recipe | str | os.PathLike[str]) -> Pruner:
-    """Puts masks on a model, in place, as its recipe (or the file or preset named) says; pruned weights stay exactly
-    zero while the model is trained.
+    """Puts masks on a model, in place, by a recipe or the name of its file or preset. Pruned weights stay exactly zero
+    while the model is trained.
 
-    With the schedule `one-shot` all is done at once; with `rounds` and `gradual` go on by calling `step` of what is
-    returned. Parameters keep their identity, so that an optimizer made before goes on, and so do
-    DistributedDataParallel and `fully_shard`. Raises ValueError, before anything has changed, for a rule that matches
-    nothing, for weights that are not finite, and for a tensor that is shared already or parametrized by somebody else;
-    with several ranks on all of them, also where they would get different masks.
+    The schedule `one-shot` prunes all at once; `rounds` and `gradual` continue with each call of the pruner's `step`.
+    Parameters keep their identity: an optimizer made before, DistributedDataParallel and `fully_shard` still work.
+    Raises ValueError, before anything has changed, for a rule that matches nothing, for weights that are not finite,
+    and for a tensor that is shared already or parametrized by others. With several ranks it raises on all of them, also
+    if they would get different masks.
     """
+    from deepcompression.training.attach import check_one_tensor, parametrization
+    from deepcompression.training.parametrizations import Codebook
     from deepcompression.training.sharded import settle
 
     def plan() -> Pruner:
-        from deepcompression.training.attach import check_one_tensor, parametrization
-        from deepcompression.training.parametrizations import Codebook
-
         pruner = Pruner(model, Recipe.of(recipe))
         for group in pruner.groups:
             for target in group.targets:
@@ -170,7 +167,7 @@ def prune(model: Module, recipe: Recipe | str | os.PathLike[str]) -> Pruner:
 
     settle(model)
     ranks = Ranks.of(model)
-    # before any weight is gathered, which all ranks must do alike
-    pruner = ranks.agree(plan, lambda pruner: {n: str(told).encode() for n, told in pruner.digests.items()})
+    # before any weight is gathered: all ranks must gather the same ones
+    pruner = ranks.agree(plan, lambda pruner: {n: str(digest).encode() for n, digest in pruner.digests.items()})
     pruner._prune(0)
     return pruner

@@ -1,10 +1,10 @@
-"""The processes that train one model together: before anything is changed, all have the same change in hand."""
+"""The processes that train one model together: nothing changes before all have computed the same change."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from deepcompression.common.messages import listed
 from deepcompression.recipe.targets import unwrapped, wrappers
@@ -14,20 +14,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# errors that other ranks raise by the same type; the most derived first
 _ERRORS: tuple[type[Exception], ...] = (FileNotFoundError, OSError, ValueError, TypeError)
 
-_DIGEST_BYTES = 32
 
-
-class _Told(NamedTuple):
-    """What a rank has come to: an error by its type and message, or digests by name."""
+class _Outcome(NamedTuple):
+    """The outcome of one rank's work: an error by its type and message, or digests by name."""
 
     error: tuple[str, str] | None
     digests: Mapping[str, bytes]
 
 
 class Ranks(NamedTuple):
-    """The ranks that hold one model; one alone, at no cost, where there is no process group."""
+    """The ranks that hold one model; without a process group a single one, at no cost."""
 
     rank: int = 0
     size: int = 1
@@ -35,9 +34,7 @@ class Ranks(NamedTuple):
 
     @classmethod
     def of(cls, model: Module) -> Ranks:
-        """Those of the DistributedDataParallel around the model, of the mesh that its parameters are sharded over, or
-        of the default process group.
-        """
+        """The ranks of the model's DistributedDataParallel or sharding mesh, or of the default process group."""
         import torch.distributed as dist
 
         if not (dist.is_available() and dist.is_initialized()):
@@ -46,37 +43,38 @@ class Ranks(NamedTuple):
         if group is None:
             meshes = (getattr(parameter, "device_mesh", None) for parameter in model.parameters())
             mesh = next((mesh for mesh in meshes if mesh is not None), None)
-            # a mesh of more dimensions than one is usually of all ranks
+            # a mesh of several dimensions usually has all ranks
             group = mesh.get_group() if mesh is not None and mesh.ndim == 1 else dist.group.WORLD
         return cls(dist.get_rank(group), dist.get_world_size(group), group)
 
     def agree(self, work: Callable[[], T], digests: Callable[[T], Mapping[str, bytes]]) -> T:
-        """What `work` gives here, once it has given the same everywhere; `digests` tells that by the names of
-        tensors. `work` must not change anything.
+        """The result of `work`, which must not change anything, if it has the same `digests`, by the names of tensors,
+        on all ranks.
 
-        Raises, the same on all ranks, what `work` raised on any of them, and ValueError where digests differ.
+        Raises the same error on all ranks: the error that `work` raised on any of them, or ValueError where digests
+        differ.
         """
         if self.size == 1:
             return work()
         failed: Exception | None = None
         try:
             made = work()
-            told = _Told(None, digests(made))
+            outcome = _Outcome(None, digests(made))
         except Exception as error:
-            failed, told = error, _Told(_described(error), {})
-        if self._all_alike(told):
+            failed, outcome = error, _Outcome(_described(error), {})
+        if self._all_alike(outcome):
             return made
         everyone: list[Any] = [None] * self.size
-        self._exchange(lambda dist: dist.all_gather_object(everyone, told, group=self.group))
+        self._exchange(lambda dist: dist.all_gather_object(everyone, outcome, group=self.group))
         raise _disagreement(everyone) from failed
 
     def first(self, work: Callable[[], T], beside: Callable[[], object] = lambda: None) -> T:
-        """What `work` gives on the first rank, which alone does it; the others wait for that and get the result.
+        """The result of `work`, which only the first rank does; the others wait for it.
 
-        beside  the exchanges among ranks that `work` takes part in, for the other ranks, and for the first if it has
-                left any over
+        beside  the exchanges among ranks that `work` takes part in: the other ranks do them, and the first does those
+                that `work` has left out
 
-        Raises, on all ranks, what `work` raised.
+        Raises, on all ranks, the error that `work` raised.
         """
         if self.size == 1:
             return work()
@@ -89,22 +87,18 @@ class Ranks(NamedTuple):
             failed, box[1] = error, _described(error)
         beside()
 
-        def broadcast(dist: Any) -> None:
-            dist.broadcast_object_list(box, src=dist.get_global_rank(self.group, 0), group=self.group)
-
-        self._exchange(broadcast)
-        made, error_told = box
+        self._exchange(
+            lambda dist: dist.broadcast_object_list(box, src=dist.get_global_rank(self.group, 0), group=self.group)
+        )
+        made, described = box
         if failed is not None:
             raise failed
-        if error_told is not None:
-            raise _error(error_told, "rank 0: ")
-        result: T = made
-        return result
+        if described is not None:
+            raise _error(described, "rank 0: ")
+        return cast(T, made)
 
     def spare_sending(self, model: Module) -> None:
-        """Tells a DistributedDataParallel that is put around the model later not to send masks and codes, on which the
-        ranks have agreed, with every forward.
-        """
+        """Keeps a later DistributedDataParallel from sending masks and codes, which are the same everywhere."""
         if self.size == 1:
             return
         from torch.nn.parallel import DistributedDataParallel
@@ -116,20 +110,20 @@ class Ranks(NamedTuple):
         before = getattr(plain, "_ddp_params_and_buffers_to_ignore", ())
         ignore(plain, [*dict.fromkeys([*before, *names])])
 
-    def _all_alike(self, told: _Told) -> bool:
+    def _all_alike(self, outcome: _Outcome) -> bool:
         """Whether no rank has failed and all digests are the same: one small all_gather."""
         import torch
 
-        summary = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-        for name, digest in told.digests.items():
+        summary = hashlib.blake2b(digest_size=32)
+        for name, digest in outcome.digests.items():
             summary.update(f"{len(name.encode())} {len(digest)} {name} ".encode() + digest)
-        mine = torch.tensor([told.error is not None, *summary.digest()], dtype=torch.uint8, device=self._device())
+        mine = torch.tensor([outcome.error is not None, *summary.digest()], dtype=torch.uint8, device=self._device())
         everyone = [torch.empty_like(mine) for _ in range(self.size)]
         self._exchange(lambda dist: dist.all_gather(everyone, mine, group=self.group))
         return not any(int(each[0]) for each in everyone) and all(torch.equal(each, mine) for each in everyone)
 
     def _device(self) -> Any:
-        """Where the group's backend takes tensors from: `cpu:gloo`, `cuda:nccl`, or both."""
+        """The device of the tensors that the group's backend exchanges: `cpu:gloo`, `cuda:nccl`, or both."""
         import torch.distributed as dist
 
         kinds = [part.partition(":")[0] for part in dist.get_backend_config(self.group).split(",")]
@@ -157,17 +151,16 @@ def _error(described: tuple[str, str], where: str) -> Exception:
     return kinds[described[0]](where + described[1])
 
 
-def _disagreement(everyone: list[_Told]) -> Exception:
+def _disagreement(everyone: list[_Outcome]) -> Exception:
     """The error that all ranks raise."""
-    failed = {rank: told.error for rank, told in enumerate(everyone) if told.error is not None}
+    failed = {rank: outcome.error for rank, outcome in enumerate(everyone) if outcome.error is not None}
     if failed:
-        ranks, error = list(failed), next(iter(failed.values()))
-        if len(failed) == len(everyone) and len(set(failed.values())) == 1:
+        kind, message = error = next(iter(failed.values()))
+        same = [rank for rank in failed if failed[rank] == error]
+        if len(same) == len(everyone):
             return _error(error, "")
-        same = [rank for rank in ranks if failed[rank] == error]
-        others = "; nothing was changed on any rank"
-        return _error((error[0], error[1] + others), f"{_ranks(same)}: ")
-    first, *rest = (told.digests for told in everyone)
+        return _error((kind, f"{message}; nothing was changed on any rank"), f"{_ranks(same)}: ")
+    first, *rest = (outcome.digests for outcome in everyone)
     other = {rank: found for rank, found in enumerate(rest, 1) if found != first}
     names = dict.fromkeys(name for found in [first, *other.values()] for name in found)
     differing = [name for name in names if any(found.get(name) != first.get(name) for found in other.values())]

@@ -1,4 +1,4 @@
-"""A newly built model, brought to the stage of a `state_dict`."""
+"""`resume`: a newly built model brought to the stage of a `state_dict`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 def resume(
     model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | str | os.PathLike[str] | None = None
 ) -> Pruner | None:
-    """Brings a newly built model into the stage of a `state_dict` taken from a pruned or shared one, and loads it.
+    """Brings a newly built model to the stage of a `state_dict` of a pruned or shared one, and loads that.
 
-    With the recipe, gives back the `Pruner` that goes on where the schedule stopped, if the model is in stage 1. An
-    optimizer numbers parameters as it finds them: make it before `resume` if the one that was saved was made before
-    `prune`, and after `resume` otherwise. Raises ValueError, before anything has changed, for a state that does not
-    fit the model, and, naming the tensor, for one of another recipe, or that was put together of several; with several
-    ranks on all of them, also where their states differ.
+    With the recipe, and for a state in stage 1, returns the `Pruner` that continues the schedule. An optimizer numbers
+    parameters as it finds them: make it before `resume` if the saved one was made before `prune`, otherwise after
+    `resume`. Raises ValueError, before anything has changed, for a state that does not fit the model, that is from
+    another recipe, or that mixes several states. With several ranks it raises on all of them, also if their states
+    differ.
     """
     from deepcompression.training.saved_state import attach, find
     from deepcompression.training.sharded import follow, settle
@@ -34,7 +34,7 @@ def resume(
     def work() -> tuple[Pruner | None, list[Found]]:
         pruner = Pruner(model, Recipe.of(recipe)) if recipe else None
         found = find(model, state)
-        return pruner if pruner and _goes_on(pruner, found) else None, found
+        return pruner if pruner and _continues(pruner, found) else None, found
 
     settle(model)
     ranks = Ranks.of(model)
@@ -46,14 +46,14 @@ def resume(
     return pruner
 
 
-def _goes_on(pruner: Pruner, found: list[Found]) -> bool:
-    """Whether all that a recipe prunes has masks in a state. Raises ValueError for masks of another recipe."""
+def _continues(pruner: Pruner, found: list[Found]) -> bool:
+    """Whether all tensors that a recipe prunes have masks in a state. Raises ValueError for masks of another recipe."""
     marks = {each.target.name: each.mark for each in found if not each.is_shared}
     masked = {name: mark for name, mark in marks.items() if mark is not None}
     pruner.check(masked)
     for name in pruner.digests:
         if masked and name in marks and name not in masked:
             raise ValueError(
-                f"{name} is pruned by the recipe, but not in the checkpoint: give the checkpoint's own recipe"
+                f"{name} is pruned by the recipe, but not in the checkpoint: pass the checkpoint's own recipe"
             )
     return bool(pruner.digests) and pruner.digests.keys() == masked.keys()

@@ -1,4 +1,4 @@
-"""What the paper does besides, when a pruned model is retrained: dropout scaled, parts frozen, dead neurons found."""
+"""The paper's further steps in retraining a pruned model: scaled dropout, frozen parts, dead neurons."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def scaled_dropout(rate: float, density: float) -> float:
-    """The dropout rate for retraining a layer pruned to a density: rate x sqrt(survivors / weights) (companion paper,
-    section 3.2).
-    """
+    """The dropout rate for a pruned layer: rate x sqrt(survivors / weights) (companion paper, section 3.2)."""
     if not (0 <= rate <= 1 and 0 <= density <= 1):
         raise ValueError(f"rate and density are from 0 to 1; found {rate} and {density}")
     return rate * math.sqrt(density)
@@ -28,7 +26,7 @@ def scaled_dropout(rate: float, density: float) -> float:
 
 @contextmanager
 def freeze(model: Module, *modules: str) -> Iterator[None]:
-    """Within the block no parameter of the modules named (globs) is trained: freeze one part while another retrains.
+    """Trains no parameter of the modules named (globs) within the block: one part is frozen while another retrains.
 
     Raises ValueError for a pattern that matches no module.
     """
@@ -50,19 +48,17 @@ def freeze(model: Module, *modules: str) -> Iterator[None]:
 
 
 class DeadNeurons(NamedTuple):
-    """What a pruned weight no longer uses: indices of outputs, its rows, and of inputs, its columns, that have only
-    zeros (of a transposed convolution, outputs are the columns).
-    """
+    """Indices of outputs (rows; in transposed convolutions columns) and of inputs that have only zeros."""
 
     outputs: NDArray[np.int64]
     inputs: NDArray[np.int64]
 
 
 def dead_neurons(model: Module) -> Mapping[str, DeadNeurons]:
-    """Rows and columns without any survivor, by tensor, for all weights of at least two dimensions that have some.
+    """Rows and columns without a survivor, by tensor, for the weights of at least two dimensions that have any.
 
-    A neuron whose inputs are all pruned is a constant, one whose outputs are all pruned has no effect: both could be
-    removed (companion paper, section 3.5). Nothing is changed. Sharded weights are gathered: call it on all ranks.
+    A neuron whose inputs are all pruned is a constant; one whose outputs are all pruned has no effect. Both could be
+    removed (companion paper, section 3.5); this changes nothing. It gathers sharded weights: call it on all ranks.
     """
     from deepcompression.training.attach import dense
     from deepcompression.training.sharded import settle
@@ -70,7 +66,7 @@ def dead_neurons(model: Module) -> Mapping[str, DeadNeurons]:
     settle(model)
     dead = {}
     for target in targets_of(model):
-        if not (target.trained and target.floating and len(target.shape) >= 2):
+        if not target.selectable or len(target.shape) < 2:
             continue
         survives = (dense(target) != 0).cpu().numpy()
         others = tuple(range(2, survives.ndim))

@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 
 
 def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str, Encode]:
-    """How the recipe wants tensors encoded, by name."""
-    return {
-        target.name: rule.encode
-        for target, rule in recipe.matches(model)
-        if rule is not None and rule.encode is not None
-    }
+    """The recipe's settings for encoding, by the names of tensors."""
+    return {target.name: rule.encode for target, rule in recipe.matches(model) if rule and rule.encode}
 
 
 def save(
@@ -35,18 +31,18 @@ def save(
     metadata: Mapping[str, str] | None = None,
     profile: str = DEFAULT_PROFILE,
 ) -> None:
-    """Writes the whole model, in whatever stage, into one `.dcz` file: shared, pruned and plain tensors, biases and
-    buffers, exactly.
+    """Writes the whole model, in any stage, exactly, to one `.dcz` file: shared, pruned and plain tensors, biases and
+    buffers.
 
     `profile` is `fast`, for files that decode at full speed, `small`, for the smallest, or `paper`, for the paper's
-    own layout. Only the rules' `encode` part of `recipe` is used. The file appears only when it is complete. With
-    several ranks call it on one of them, as `torch.save`; but a sharded model (`fully_shard`) on all: the first writes,
-    the others wait until it has. Raises ValueError for a tensor that cannot be stored, OSError if writing fails.
+    own layout. Of `recipe`, only the `encode` parts of rules are used. The file appears only when it is complete. With
+    several ranks call it on one of them, as `torch.save`; but for a sharded model (`fully_shard`) on all: the first
+    writes, and the others wait. Raises ValueError for a tensor that cannot be stored, OSError if writing fails.
     """
-    from deepcompression.training.sharded import has_shards
+    from deepcompression.training.sharded import is_sharded
 
-    # of ranks that hold whole models, scripts have one write: to wait for the others would be to wait for ever
-    ranks = Ranks.of(model) if has_shards(model) else Ranks()
+    # scripts let one rank alone write a model that is whole on each: it must not wait for the others
+    ranks = Ranks.of(model) if any(map(is_sharded, model.parameters())) else Ranks()
     ranks.agree(lambda: os.fspath(path), lambda path: {f"the path {path}": b""})
     save_together(ranks, model, path, recipe, metadata, profile)
 
@@ -59,12 +55,12 @@ def save_together(
     metadata: Mapping[str, str] | None,
     profile: str,
 ) -> None:
-    """`save` by ranks that all call this: the first writes, the others wait until it has."""
+    """`save` on ranks that all call this: the first writes, and the others wait."""
     from deepcompression.training.model_tensors import ModelTensors, metadata_of
     from deepcompression.training.sharded import settle
 
     settle(model)
-    # what all ranks gather alike
+    # all ranks must gather the same tensors
     tensors = ranks.agree(lambda: ModelTensors(model), lambda tensors: dict.fromkeys(tensors, b""))
 
     def write() -> None:
@@ -75,10 +71,10 @@ def save_together(
 
 
 def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:
-    """Fills a plain model with the dense weights of a file, bit for bit what was saved, and gives the model back.
+    """Fills a plain model with the dense weights of a file, bit for bit as saved, and returns it.
 
-    Raises FormatError for a bad file and ValueError, listing names and shapes, for one that does not fit the model,
-    which is then unchanged.
+    Raises, before anything has changed, FormatError for a bad file and ValueError, with names and shapes, for a file
+    that does not fit the model.
     """
     from deepcompression.tensors.from_torch import to_torch
     from deepcompression.training.model_tensors import check_fit
@@ -87,10 +83,8 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
     settle(into)
     with DczFile(path, limit_bytes) as file:
         places = check_fit(into, file.entries, str(path))
-        threads = os.cpu_count() or 1
-        own = [name for name, entry in file.entries.items() if entry.tied_to is None]
-        tensors = {name: file.read_dense(name, threads) for name in own}
         roots = {name: entry.tied_to or name for name, entry in file.entries.items()}
+        tensors = {name: file.read_dense(name, os.cpu_count() or 1) for name, root in roots.items() if name == root}
     for target in targets_of(into):
         for name in target.names[1:]:
             first, other = tensors[roots[target.name]], tensors[roots[name]]

@@ -1,4 +1,4 @@
-"""Checkpoints in mid-stage: a `state_dict` with masks and codebooks loaded into a newly built model."""
+"""Checkpoints in mid-stage: a `state_dict` with masks and codebooks, matched to a newly built model."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ State = Mapping[str, torch.Tensor]
 
 # the one part of a tensor that is neither pruned nor shared
 _PLAIN = ("",)
-_HINTS = {"0.recipe": " (an older version wrote no digest of its recipe: prune anew)"}
-# beside CODEBOOK_PARTS, the part that shows a codebook's grid -> its name
+_HINTS = {"0.recipe": " (an older version wrote no digest of its recipe: prune again)"}
+# beside CODEBOOK_PARTS, the part that stores a codebook's grid -> the grid's name
 _GRIDS = {f"0.{grid}": grid for grid in LIMITS}
 
 
@@ -52,7 +52,7 @@ class Found(NamedTuple):
         return "0.codes" in self.parts
 
     def digest(self) -> bytes:
-        """Of all that must be the same on every rank: parts that are not trained."""
+        """A digest of the parts that are not trained: they must be the same on every rank."""
         own = (from_torch(part, tensor) for part, tensor in self.parts.items() if part.startswith("0."))
         return digest(*(np.ascontiguousarray(tensor.elements).reshape(-1).view(np.uint8).data for tensor in own))
 
@@ -60,7 +60,7 @@ class Found(NamedTuple):
 def find(model: nn.Module, state: State) -> list[Found]:
     """The tensors of a plain model with their parts in `state`, each once.
 
-    Raises ValueError that lists what does not fit.
+    Raises ValueError that lists everything that does not fit.
     """
     state = _plain_names(model, state)
     problems: list[str] = []
@@ -68,8 +68,8 @@ def find(model: nn.Module, state: State) -> list[Found]:
     found: list[Found] = []
     for target in targets_of(model):
         if parametrization(target) is not None:
-            raise ValueError(f"{target.name} is pruned or shared already: resume on a model built anew")
-        # where weights are tied, a checkpoint may hold them under one of their names only
+            raise ValueError(f"{target.name} is pruned or shared already: resume on a newly built model")
+        # a checkpoint may hold tied weights under only one of their names
         stages = {name: stage for name in target.names if (stage := _stage(name, state))}
         for name, stage in stages.items() or [(target.name, _PLAIN)]:
             keys = {part: state_key(name, part) for part in stage}
@@ -83,13 +83,12 @@ def find(model: nn.Module, state: State) -> list[Found]:
     problems += _untied(found)
     if problems:
         raise ValueError(f"the checkpoint does not fit the model: {listed(problems, separator='; ')}")
-    if shared := [each.target for each in found if each.is_shared]:
-        check_replaceable(model, shared, "resume")
+    check_replaceable(model, [each.target for each in found if each.is_shared], "resume")
     return list({id(each.target): each for each in found}.values())
 
 
 def attach(found: Found) -> None:
-    """Brings a target into the stage of its parts, and loads them."""
+    """Brings a target to the stage of its parts, and loads them."""
     target, parts = found
     if found.is_shared:
         grid = next((grid for part, grid in _GRIDS.items() if part in parts), None)
@@ -101,7 +100,7 @@ def attach(found: Found) -> None:
 
 
 def _plain_names(model: nn.Module, state: State) -> State:
-    """The state without what DistributedDataParallel, torch.compile or checkpointing put into its names."""
+    """The state by plain names, without the parts of DistributedDataParallel, torch.compile and checkpointing."""
     own = [name for target in targets_of(model) for name in target.names]
     state = {plain_name(key): tensor for key, tensor in state.items()}
     if all(key.startswith("module.") for key in state) and not all(name.startswith("module.") for name in own):
@@ -110,7 +109,7 @@ def _plain_names(model: nn.Module, state: State) -> State:
 
 
 def _stage(name: str, state: State) -> tuple[str, ...] | None:
-    """The parts that a name ought to have in the state, or None if it has not any."""
+    """The parts that a name must have in the state, or None if it has none."""
     if state_key(name, "0.positions") in state or state_key(name, "0.codes") in state:
         return CODEBOOK_PARTS + tuple(part for part in _GRIDS if state_key(name, part) in state)
     if any(state_key(name, part) in state for part in MASK_PARTS):
@@ -124,12 +123,11 @@ def _misfits(found: Found) -> list[str]:
     dtype = original(target).dtype
     if original(target).is_meta:
         return ["it has no memory in the model (it is on the device meta): call model.to_empty(device=...) first"]
-    if "0.codes" in parts:
+    if found.is_shared:
         if parts["original"].dtype != dtype:
             return [f"its centroids are {_describe(parts['original'])}, its weights in the model of {dtype}"]
         try:
-            centroids = _compressed(target, parts)
-            _check_grid(parts, centroids.dtype)
+            _check_codebook(target, parts)
         except ValueError as error:
             return [str(error)]
         return []
@@ -146,13 +144,10 @@ def _describe(tensor: torch.Tensor) -> str:
     return f"{list(tensor.shape)} of {tensor.dtype}"
 
 
-def _compressed(target: Target, parts: Mapping[str, torch.Tensor]) -> CompressedTensor:
-    """Checks, by making a CompressedTensor of them, that the parts of a codebook belong together."""
+def _check_codebook(target: Target, parts: Mapping[str, torch.Tensor]) -> None:
+    """Raises ValueError if the parts of a codebook do not belong together: CompressedTensor checks all but the grid."""
     centroids, positions, codes = (from_torch(target.name, parts[part]) for part in CODEBOOK_PARTS)
-    return CompressedTensor(target.shape, positions.elements, centroids.elements, codes.elements, centroids.dtype)
-
-
-def _check_grid(parts: Mapping[str, torch.Tensor], dtype: str) -> None:
+    CompressedTensor(target.shape, positions.elements, centroids.elements, codes.elements, centroids.dtype)
     grids = {grid: parts[part] for part, grid in _GRIDS.items() if part in parts}
     if len(grids) > 1:
         raise ValueError(f"its codebook is on one grid; found {' and '.join(grids)}")
@@ -161,11 +156,11 @@ def _check_grid(parts: Mapping[str, torch.Tensor], dtype: str) -> None:
         if (found.shape, found.dtype) != (expected.shape, expected.dtype) or found != expected:
             values = f"{found.tolist()}, {_describe(found)}, expected {expected.item()}, {_describe(expected)}"
             raise ValueError(f"0.{grid} is {values}")
-        grid_of(grid, dtype)
+        grid_of(grid, centroids.dtype)
 
 
 def _untied(found: list[Found]) -> list[str]:
-    """Targets that are tied in the model, but stand in the state with several values."""
+    """The targets that are tied in the model, but have several values in the state."""
     first: dict[int, Found] = {}
     return [
         f"{' and '.join(target.names)} are tied in the model, but differ in the checkpoint"

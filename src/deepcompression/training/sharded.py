@@ -1,4 +1,4 @@
-"""Tensors of which each rank holds a shard: torch's DTensor, and what `fully_shard` knows of a module's parameters."""
+"""Sharded tensors: torch's DTensor, and the notes of `fully_shard` about a module's parameters."""
 
 from __future__ import annotations
 
@@ -14,12 +14,8 @@ from deepcompression.recipe.targets import unwrapped
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether it is a DTensor, told by its methods: torch.distributed is not imported for those who do not use it."""
+    """Whether it is a DTensor; recognised by a method, to import torch.distributed only where it is used."""
     return hasattr(tensor, "full_tensor")
-
-
-def has_shards(model: nn.Module) -> bool:
-    return any(is_sharded(parameter) for parameter in model.parameters())
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -28,7 +24,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def shard_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """This rank's shard of a full tensor that every rank has, cut as `like` is and where it is; nothing is sent."""
+    """This rank's shard of a full tensor that every rank has, cut and placed like `like`; nothing is sent."""
     from torch.distributed.tensor import DTensor, Replicate
 
     placed = cast(DTensor, like)
@@ -38,7 +34,7 @@ def shard_of(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def fill(tensor: Tensor, values: Tensor) -> None:
-    """Copies full values, or a DTensor's, into a tensor, sharded or not."""
+    """Copies values, full or sharded, into a tensor, sharded or not."""
     with torch.no_grad():
         if is_sharded(tensor):
             cast(Any, tensor).to_local().copy_(shard_of(whole(values), tensor))
@@ -47,55 +43,46 @@ def fill(tensor: Tensor, values: Tensor) -> None:
 
 
 def home(tensor: Tensor) -> torch.device:
-    """Where a module computes with a parameter: not always where its shard waits for that."""
+    """The device on which a module computes with a parameter; its shard may be on another."""
     return torch.device(cast(Any, tensor).device_mesh.device_type) if is_sharded(tensor) else tensor.device
 
 
 def settle(model: nn.Module) -> None:
-    """Lets `fully_shard` put the sharded parameters back where a forward has left full ones (perhaps of lower
-    precision). Raises ValueError for the older FullyShardedDataParallel, which has no weights in their own shape.
+    """Makes `fully_shard` put its sharded parameters back where a forward has left full ones, perhaps of lower
+    precision. Raises ValueError for the older FullyShardedDataParallel, which has no weights in their own shape.
     """
     for module in unwrapped(model).modules():
         if any(base.__name__ == "FullyShardedDataParallel" for base in type(module).__mro__):
-            raise ValueError("the model is inside of FullyShardedDataParallel, which is not supported: use fully_shard")
+            raise ValueError("the model is inside FullyShardedDataParallel, which is not supported: use fully_shard")
         if hasattr(module, "_get_fsdp_state"):
             cast(Any, module).reshard()
 
 
 def follow(model: nn.Module) -> None:
-    """Tells `fully_shard` where its parameters are, after parametrizations were put on or taken off.
+    """Corrects the notes of `fully_shard` about the places of its parameters, after a change of parametrizations.
 
-    It sets parameters on modules by a name that it noted in the beginning. torch has no public way to change that.
+    It sets parameters on modules by names that it notes at the start. torch has no public way to change them.
     """
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     for module in unwrapped(model).modules():
         for local, parameter in module._parameters.items():
             places.setdefault(id(parameter), []).append((module, local))
-    for managed in _managed_parameters(model):
-        found = places.get(id(managed.sharded_param))
-        if found is None:
-            continue
-        info = managed._module_info
-        (info.module, info.param_name), *others = found
-        info.shared_modules = [module for module, _ in others]
-        info.shared_param_names = [local for _, local in others]
-
-
-def _managed_parameters(model: nn.Module) -> Iterator[Any]:
-    for module in unwrapped(model).modules():
-        if hasattr(module, "_get_fsdp_state"):
-            state = cast(Any, module)._get_fsdp_state()
-            # one group until torch 2.9, several since
-            groups = getattr(state, "_fsdp_param_groups", None) or [state._fsdp_param_group]
-            for group in groups:
-                if group is not None:
-                    yield from group.fsdp_params
+    modules: list[Any] = [each for each in unwrapped(model).modules() if hasattr(each, "_get_fsdp_state")]
+    # one group until torch 2.9, several since
+    states = [each._get_fsdp_state() for each in modules]
+    groups = [g for s in states for g in getattr(s, "_fsdp_param_groups", None) or [s._fsdp_param_group]]
+    for managed in [each for group in groups if group is not None for each in group.fsdp_params]:
+        if found := places.get(id(managed.sharded_param)):
+            info = managed._module_info
+            (info.module, info.param_name), *others = found
+            info.shared_modules = [module for module, _ in others]
+            info.shared_param_names = [local for _, local in others]
 
 
 @contextmanager
 def plain_class(module: nn.Module) -> Iterator[None]:
-    """Within the block the module is of the class that `fully_shard` derived from: torch's parametrize changes a
-    module's own class, which must not be the derived one.
+    """Gives the module, within the block, the class from which `fully_shard` derived its own: torch's parametrize
+    changes a module's class, and must not change the derived one.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")
     outer = type(module)

@@ -23,13 +23,13 @@ class _Change(NamedTuple):
 
 
 def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
-    """Shares the weights of a model, in place, as its recipe says: the parameters are now the centroids.
+    """Shares the weights of a model, in place, by a recipe: the parameters become the centroids.
 
-    Survivors are the weights under a mask, or those that are not zero where there is none; pruned weights stay zero.
-    The parameters change their shape, so that an optimizer must be made anew. Raises ValueError, before anything has
-    changed, for a rule that matches nothing, weights that are not finite, a grid that a tensor's dtype cannot hold, a
-    tensor that is shared already or parametrized by somebody else, and a model inside of DistributedDataParallel or
-    `fully_shard`; with several ranks on all of them, also where they would get different codebooks.
+    Survivors are the weights that a mask keeps, or without a mask those that are not zero; pruned weights stay zero.
+    The parameters change their shape, so make a new optimizer. Raises ValueError, before anything has changed, for a
+    rule that matches nothing, weights that are not finite, a grid that a tensor's dtype cannot hold, a tensor that is
+    shared already or parametrized by others, and a model inside DistributedDataParallel or `fully_shard`. With several
+    ranks it raises on all of them, also if they would get different codebooks.
     """
     import torch
 
@@ -50,14 +50,13 @@ def _changes(model: Module, recipe: Recipe) -> list[_Change]:
     from deepcompression.training.attach import check_replaceable, dense, parametrization
     from deepcompression.training.parametrizations import Codebook, Mask
 
-    matches = [(target, rule.share) for target, rule in recipe.matches(model) if rule is not None and rule.share]
-    if matches:
-        check_replaceable(model, [target for target, _ in matches], "share")
+    matches = [(target, rule.share) for target, rule in recipe.matches(model) if rule and rule.share]
+    check_replaceable(model, [target for target, _ in matches], "share")
     changes: list[_Change] = []
     for target, wanted in matches:
         present = parametrization(target)
         if isinstance(present, Codebook):
-            raise ValueError(f"{target.name} is shared already: call finalize first to share it anew")
+            raise ValueError(f"{target.name} is shared already: call finalize first to share it again")
         weight = from_torch(target.name, dense(target))
         values = weight.numpy()
         survives = present.mask.cpu().numpy() if isinstance(present, Mask) else values != 0

@@ -1,4 +1,4 @@
-"""The order of the stages on a model: compress, finalize."""
+"""All stages on a model: `compress` runs them in order, `finalize` makes the model plain."""
 
 from __future__ import annotations
 
@@ -30,21 +30,20 @@ def compress(
     path: str | os.PathLike[str] | None = None,
     profile: str = DEFAULT_PROFILE,
 ) -> Report:
-    """All three stages in one call: prunes, trains, shares, trains, saves.
+    """Runs all three stages in one call: prunes, trains, shares, trains, saves.
 
     `train(model, step)` is the caller's own training, called after each pruning and after sharing; with the schedule
-    `gradual` it calls `step()` once per optimizer step. `evaluate(model)` measures before and after. The file is
-    written to `path`, in the `profile` that `save` describes; without a path it is only measured. The model is left
-    shared; `finalize` makes it plain. Raises what `prune`, `share` and `save` raise.
+    `gradual` it calls `step()` once per optimizer step. `evaluate(model)` measures before and after. The file goes to
+    `path`, in the `profile` that `save` describes; without a path it is only measured. The model stays shared;
+    `finalize` makes it plain. Raises the errors of `prune`, `share` and `save`.
     """
     from deepcompression.training.attach import check_replaceable
 
     ranks = Ranks.of(model)
     ranks.first(lambda: _check_folder(path))
     recipe = Recipe.of(recipe)
-    shared = [target for target, rule in recipe.matches(model) if rule is not None and rule.share is not None]
-    if shared:
-        check_replaceable(model, shared, "share")
+    shared = [target for target, rule in recipe.matches(model) if rule and rule.share]
+    check_replaceable(model, shared, "share")
     before = evaluate(model) if evaluate else None
     run = train or (lambda model, step: None)
     if any(rule.prune for rule in recipe.rules):
@@ -66,7 +65,7 @@ def compress(
         run(model, lambda: None)
     after = evaluate(model) if evaluate else None
     with tempfile.TemporaryDirectory() as folder:
-        # only the first rank writes and reads it
+        # only the first rank writes and reads the file
         target = Path(path) if path is not None else Path(folder) / "model.dcz"
         save_together(ranks, model, target, recipe, None, profile)
         return ranks.first(lambda: Report.of(target, before=before, after=after))
@@ -78,11 +77,11 @@ def _check_folder(path: str | os.PathLike[str] | None) -> None:
 
 
 def finalize(model: Module) -> Module:
-    """Makes every pruned or shared weight an ordinary parameter again, with its present values; ties stay. Gives the
-    model back.
+    """Makes every pruned or shared weight an ordinary parameter again, with its present values; ties stay. Returns the
+    model.
 
-    Raises ValueError, before anything has changed, if somebody else's parametrization stands on top, and for shared
-    weights inside of DistributedDataParallel or `fully_shard`.
+    Raises ValueError, before anything has changed, for another parametrization on top of ours, and for shared weights
+    inside DistributedDataParallel or `fully_shard`.
     """
     from deepcompression.training.attach import chain, check_replaceable, detach, parametrization
     from deepcompression.training.parametrizations import Codebook, Mask
@@ -91,8 +90,7 @@ def finalize(model: Module) -> Module:
     settle(model)
     targets = [target for target in targets_of(model) if any(isinstance(p, Mask | Codebook) for p in chain(target))]
     shared = [target for target in targets if isinstance(parametrization(target), Codebook)]
-    if shared:
-        check_replaceable(model, shared, "finalize")
+    check_replaceable(model, shared, "finalize")
     for target in targets:
         detach(target)
     follow(model)
