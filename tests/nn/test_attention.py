@@ -1,4 +1,4 @@
-"""Packed attention is torch's own with the dense weights, in float64, for all options."""
+"""Packed attention gives what torch gives with dense weights in float64, for all options."""
 
 import copy
 
@@ -23,7 +23,7 @@ def attention(**options):
 
 
 def assert_same(module, *inputs, **options):
-    """Both ways of computing: with weights and without."""
+    """Compares with torch, with the weights of attention and without."""
     small = dc.run(module)
     assert packed_names(small)
     wide = tuple(x.double() for x in inputs)
@@ -132,7 +132,7 @@ def test_dropout_while_training_and_narrow_floats():
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("grad", [False, True])
 def test_layers_of_transformers_compute_the_same(layer, batch_first, grad):
-    """In eval mode these have a fast way that reads the weights themselves."""
+    """In eval mode these have a fast path that reads the weights themselves."""
     with torch.random.fork_rng():
         torch.manual_seed(2)
         one = layer(EMBED, HEADS, 128, batch_first=batch_first)
@@ -152,7 +152,7 @@ def test_layers_of_transformers_compute_the_same(layer, batch_first, grad):
 
 
 @pytest.mark.parametrize("grad", [False, True])
-def test_padding_does_not_make_nested_tensors_of_what_is_packed(grad):
+def test_padding_makes_no_nested_tensors_of_packed_layers(grad):
     with torch.random.fork_rng():
         torch.manual_seed(2)
         layer = nn.TransformerEncoderLayer(EMBED, HEADS, 128, batch_first=True)

@@ -1,4 +1,4 @@
-"""Running models as ordinary modules: compiled, exported, saved and loaded."""
+"""Running models are ordinary modules: compiled, exported, saved and loaded."""
 
 import copy
 import io

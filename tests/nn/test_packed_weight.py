@@ -1,4 +1,4 @@
-"""Packed weights in the place of parameters: what modules and people's code ask of them."""
+"""Packed weights in the place of parameters, as modules and users' code see them."""
 
 import copy
 import io
@@ -129,7 +129,7 @@ def test_a_bias_that_does_not_fit_is_refused(small):
         F.linear(torch.zeros(2, 80), small.fc.weight, torch.zeros(3))
 
 
-def test_it_has_what_code_asks_of_weights(dense, small):
+def test_it_has_the_attributes_of_weights_that_code_reads(dense, small):
     weight, expected = small.fc.weight, dense.fc.weight
     for name in ("shape", "dtype", "device", "ndim", "is_cuda", "is_sparse"):
         assert getattr(weight, name) == getattr(expected, name), name
@@ -197,7 +197,7 @@ def test_autocast_gives_the_dtype_that_it_gives_of_dense_layers(dense, small):
 
 
 @pytest.mark.parametrize("convert", [lambda m: m.half(), lambda m: m.bfloat16(), lambda m: m.type(torch.bfloat16)])
-def test_conversion_changes_what_is_dense_and_spoils_no_packed_bytes(small, convert):
+def test_conversion_changes_dense_tensors_and_no_packed_bytes(small, convert):
     before = small.fc.weight.packed.clone()
     x = floats(2, 80)
     expected = small(x).detach()
@@ -246,7 +246,7 @@ def test_bytes_that_are_no_packed_weight_of_the_shape_are_refused(small, spoil):
         PackedWeight(WEIGHT, packed, shape, torch.float32)
 
 
-def test_vmap_and_dispatch_modes_see_what_is_computed(dense, small):
+def test_vmap_and_dispatch_modes_see_the_product(dense, small):
     from torch.utils.flop_counter import FlopCounterMode
 
     x = floats(3, 80)
@@ -259,7 +259,7 @@ def test_vmap_and_dispatch_modes_see_what_is_computed(dense, small):
 
 
 def to_cuda(tensor):
-    """A tensor without memory that stands for one on a device that this machine may lack."""
+    """A tensor without memory that acts as one on a device that this machine may lack."""
     return FakeTensor(FakeTensorMode(), tensor.to("meta"), torch.device("cuda", 0))
 
 

@@ -1,4 +1,4 @@
-"""Packed LSTM, GRU and RNN are torch's own with the dense weights, in float64, for all options."""
+"""Packed LSTM, GRU and RNN give what torch gives with dense weights in float64, for all options."""
 
 import copy
 import io
@@ -115,7 +115,7 @@ def test_it_is_still_the_module_that_code_knows():
     assert torch.equal(other(x)[0], expected)
 
 
-def test_a_module_of_which_nothing_pays_stays_as_it_is():
+def test_a_module_without_weights_that_pay_stays_as_it_is():
     module = nn.LSTM(5, 6, num_layers=2)
     small = dc.run(module)
     assert type(small) is nn.LSTM

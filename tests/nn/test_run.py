@@ -1,4 +1,4 @@
-"""dc.run: a new module that computes from the compressed form, for every kind of layer, from a file or a model."""
+"""dc.run: a new module that computes from packed weights, for every kind of layer, from a file or a model."""
 
 import copy
 import subprocess
@@ -92,7 +92,7 @@ def test_masks_become_zeros_of_dense_weights():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_mode_and_what_is_trained_stay(net, training):
+def test_the_mode_and_requires_grad_stay(net, training):
     model = copy.deepcopy(net).train(training)
     model.norm.weight.requires_grad_(False)
     small = dc.run(model)
@@ -132,7 +132,7 @@ def test_hooks_and_other_attributes_are_those_of_a_copy():
 
 
 @pytest.mark.parametrize("kind", ["lstm", "mlp"])
-def test_what_runs_already_may_be_given_again(kind):
+def test_a_running_model_may_be_run_again(kind):
     model = mlp() if kind == "mlp" else compressed(nn.LSTM(80, 64))
     small = dc.run(model)
     again = dc.run(small)

@@ -1,4 +1,4 @@
-"""Settings of convolutions, and the pieces that their weights are cut into."""
+"""Settings of convolutions, and the pieces of their weights."""
 
 import math
 from itertools import product
@@ -11,7 +11,7 @@ from deepcompression.packed.convolution import ConvolutionSettings, pieces
 
 
 @pytest.mark.parametrize("number", [2, (2,), [2], (2, 2)])
-def test_one_number_stands_for_every_dimension(number):
+def test_one_number_counts_for_every_dimension(number):
     found = ConvolutionSettings.of(2, number, number, number, 3)
     assert found == ConvolutionSettings((2, 2), (2, 2), (2, 2), 3)
 

@@ -1,4 +1,4 @@
-"""Packing and multiplying as callers see it: exactness, values that are no numbers, mistakes."""
+"""Packing and multiplying: the choice of the form, exactness, infinities and NaNs, mistakes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from deepcompression import _core
 from deepcompression.packed import multiply, packing
 from deepcompression.tensors.tensor import CompressedTensor
 
-# The form by how many vectors are multiplied at once, for 100 survivors a row and 16 centroids.
+# The form by the number of vectors, for 100 survivors a row and 16 centroids.
 CHOSEN = {
     ("portable", "float32"): {1: "factored", 4: "factored", 5: "panel", 1000: "panel"},
     ("portable", "int8"): {1: "factored", 2: "factored", 4: "factored", 5: "panel", 1000: "panel"},
@@ -131,7 +131,7 @@ def test_an_outlier_does_not_drown_the_others(grid_bits, outlier, instruction_se
 
 @pytest.mark.parametrize("outlier", [1e2, 1e6, 1e20, 1e30])
 @pytest.mark.parametrize("grid_bits", [8, 16])
-def test_not_even_one_that_meets_no_weight(grid_bits, outlier, instruction_set):
+def test_an_outlier_that_meets_no_weight_does_not_drown_the_others(grid_bits, outlier, instruction_set):
     mask = np.random.default_rng(7).random((40, 1000)) < 0.2
     mask[:, 5] = False
     packed, dense = twin.pack(mask, 16, grid_bits, "by_row")
@@ -170,7 +170,7 @@ def test_the_largest_float_is_a_number(grid_bits, activations, instruction_set):
     assert np.abs(found[finite] - expected[finite]).max(initial=0) <= bound * np.finfo(np.float32).max
 
 
-def test_y_goes_where_it_is_asked_to():
+def test_y_is_written_to_out():
     packed, dense = on_a_grid(0)
     x = np.random.default_rng(1).standard_normal((2, 3, 300)).astype(np.float32)
     out = np.empty((2, 3, 40), np.float32)
@@ -194,7 +194,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("mistake", WRONG)
-def test_mistakes_of_a_caller_are_told(mistake):
+def test_mistakes_of_a_caller_are_named(mistake):
     kind, said, arguments = WRONG[mistake]
     packed, _ = on_a_grid(0)
     with pytest.raises(kind, match=said):
@@ -216,7 +216,7 @@ def test_out_may_not_be_read_only():
         multiply.matmul(packed, np.ones(300, np.float32), out)
 
 
-def test_what_cannot_be_packed():
+def test_tensors_and_activations_that_cannot_be_packed_are_refused():
     tensor = matrix(4, 5, 0.5, 3)
     with pytest.raises(ValueError, match="activations are float32 or int8; found 'int4'"):
         packing.pack(tensor, "int4")
@@ -235,7 +235,7 @@ def test_a_digit_outside_of_its_grid_is_refused(bits, most, sign):
         _core.pack("window", weights, _core.Digits(16, 1, digits[8], 1, digits[16]), "by_row")
 
 
-def test_a_grid_a_form_and_a_layout_that_there_are_not_are_refused():
+def test_unknown_grids_forms_and_layouts_are_refused():
     digits = np.zeros(2, np.int16)
     with pytest.raises(ValueError, match="a grid has 0, 8 or 16 bits; found 4"):
         _core.Digits(4, 1, digits)

@@ -1,4 +1,4 @@
-"""The form `tile` in plain torch operations, as other devices compute it, held against dense weights and the core."""
+"""The form `tile` in plain torch operations, compared with dense weights and with the core."""
 
 import math
 
@@ -74,7 +74,7 @@ def test_rows_are_decoded_as_the_core_decodes_them(shape, centroids, chunk, monk
 
 
 def test_the_dense_matrix_is_never_made(monkeypatch):
-    """Whatever is allocated at once is bounded by the chunk and the vectors."""
+    """The chunk and the vectors bound every allocation."""
     rows, columns = 512, 2048
     packed, header, _ = tile((rows, columns), 16, 0.1)
     monkeypatch.setattr(torch_reference, "_CHUNK_ELEMENTS", 1 << 12)

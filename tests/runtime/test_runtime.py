@@ -1,4 +1,4 @@
-"""The runtime gives what torch gives, from the weights of a file; what it refuses, and how."""
+"""The runtime gives what torch gives, from the weights of a file."""
 
 import copy
 import pickle
@@ -56,7 +56,7 @@ def close(found, expected):
 
 @pytest.fixture(params=["shared", "dense"])
 def with_weight(request, tmp_path):
-    """Fills a torch module with a weight, shared or not, and writes the file of its tensors under the name `layer`."""
+    """Fills a torch module with a weight, shared or not, and writes its tensors to a file under the name `layer`."""
 
     def fill(module, bias=True):
         shape = tuple(module.weight.shape)

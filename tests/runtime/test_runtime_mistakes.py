@@ -1,4 +1,4 @@
-"""What the runtime refuses, naming layer, expected, found and remedy; and the LeNets of this repository."""
+"""The runtime's errors name layer, expected, found and remedy; and it runs the LeNets of this repository."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("seed", ["", "-seed-1", "-seed-2"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_networks_of_this_repository_predict_what_they_predict_in_torch(name, seed):
+def test_the_networks_of_this_repository_predict_as_in_torch(name, seed):
     network, layers = NETWORKS[name]
     path = RESULTS / f"{name}{seed}.dcz"
     images = load_test()
@@ -131,7 +131,12 @@ def test_arguments_that_do_not_fit(make, words):
         ([Conv2d("conv")], np.ones((2, 8, 8), "f4"), ValueError, r"found an input of shape \[2, 8, 8\]"),
         ([MaxPool2d(2)], np.ones((1, 3, 1, 4), "f4"), ValueError, r"MaxPool2d\): windows of \[2, 2\] do not fit"),
         ([AdaptiveAvgPool2d(1)], np.ones((1, 3, 0, 4), "f4"), ValueError, "expected images with elements"),
-        ([Flatten(2)], np.ones((1, 3), "f4"), ValueError, r"from dimension 2 on needs it; found shape \[1, 3\]"),
+        (
+            [Flatten(2)],
+            np.ones((1, 3), "f4"),
+            ValueError,
+            r"Flatten needs dimension 2; found an input of shape \[1, 3\]",
+        ),
         ([Softmax(4)], np.ones((1, 3), "f4"), ValueError, r"dim=4 is outside of shape \[1, 3\]"),
         ([Linear("one")], np.ones((1, 2, 2), "f4"), ValueError, r"vectors of 4, found .*\[1, 2, 2\]; a Flatten\(\)"),
     ],

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from deepcompression.bench.results import Settings
 from deepcompression.runtime.convolution import BoundConv, Conv, Conv1d, Conv2d, Conv3d
 from deepcompression.runtime.layers import BoundLinear, Step
-from deepcompression.runtime.weights import DenseWeight, Floats, Shape, TileWeight, Weight, matrix_weight, tile_weight
+from deepcompression.runtime.weights import DenseWeight, Floats, Shape, SharedWeight, matrix_weight, tile_weight
 from deepcompression.tensors.tensor import CompressedTensor
 
 # by the dimensions of the weight
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
     out     the shape of what comes out
     """
 
-    weight: Weight
+    weight: SharedWeight
     kernel: str
     out: Shape
     dense: Call
@@ -66,7 +66,7 @@ def pair(tensor: CompressedTensor, x: Floats, settings: Settings) -> Pair:
     out = step.shape(x.shape)
     if with_torch():
         kernel = "tile, sparse or torch" if padding else weight.kernel
-        compressed = _torch_tiles(weight, x, padding) if isinstance(weight, TileWeight) else lambda: step(x)
+        compressed = _torch_tiles(weight, x, padding) if padding else lambda: step(x)
         return Pair(weight, kernel, out, _torch_dense(dense, x, padding), compressed)
     whole = DenseWeight(shape, dense.reshape(shape[0], math.prod(shape[1:])))
     other: Step = BoundConv(whole, None, _convolution(shape, padding)) if padding else BoundLinear(whole, None)
@@ -88,7 +88,7 @@ def _torch_dense(dense: Floats, x: Floats, padding: Shape) -> Call:
     return lambda: convolve(given, weight, padding=padding)
 
 
-def _torch_tiles(weight: TileWeight, x: Floats, padding: Shape) -> Call:
+def _torch_tiles(weight: SharedWeight, x: Floats, padding: Shape) -> Call:
     import torch
 
     from deepcompression.nn.convolve import convolve

@@ -1,4 +1,4 @@
-"""Attention from packed projections: torch.nn.functional.multi_head_attention_forward with its options."""
+"""Attention with packed projections: torch.nn.functional.multi_head_attention_forward with all its options."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ def attend(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """As the function of torch, whose weights may be packed: `in_proj_weight` in three parts.
+    """The result of torch's function, with dense or packed weights; `in_proj_weight` is packed in three parts.
 
     query  (targets, batch, embed_dim), or without batch; key and value (sources, batch, ...) likewise
     masks  bool (True: not attended to) or floats that are added to the scores
 
-    Gives the output in the shape of the query, and the weights (batch, targets, sources), or (batch, heads, targets,
-    sources) if they are not averaged. Raises ValueError for shapes that do not fit, and for keys or values that were
-    projected before.
+    Returns the output in the shape of the query, and the weights (batch, targets, sources), or (batch, heads, targets,
+    sources) if they are not averaged. Raises ValueError for shapes that do not fit and for projected keys or values.
     """
     if static_k is not None or static_v is not None:
-        raise ValueError("keys and values that were projected before cannot be given to packed attention")
+        raise ValueError(
+            "packed attention takes keys and values before their projection: static_k and static_v are None"
+        )
     if is_causal and attn_mask is None:
-        raise ValueError("is_causal is a hint about attn_mask, which must be given too")
+        raise ValueError("is_causal is a hint about attn_mask: pass attn_mask too")
     batched = query.dim() == 3
     if not batched:
         query, key, value = (part.unsqueeze(1) for part in (query, key, value))
@@ -69,7 +70,7 @@ def attend(
     if add_zero_attn:
         k, v = (F.pad(x, (0, 0, 0, 1)) for x in (k, v))
     if mask is not None:
-        # what was added is attended to by all
+        # all targets attend to the added keys
         mask = F.pad(mask, (0, k.shape[2] - mask.shape[3]))
     dropout = dropout_p if training else 0.0
     scores = None
@@ -90,7 +91,7 @@ def attend(
 def _mask(
     attn_mask: Tensor | None, key_padding_mask: Tensor | None, batch: int, heads: int, dtype: torch.dtype
 ) -> Tensor | None:
-    """Both masks as one that is added to the scores: (batch or 1, heads or 1, targets or 1, sources)."""
+    """Both masks as one term of the scores: (batch or 1, heads or 1, targets or 1, sources)."""
     mask = None if attn_mask is None else _added(attn_mask, dtype)
     if mask is not None:
         mask = mask.view(batch, heads, *mask.shape[1:]) if mask.dim() == 3 else mask.view(1, 1, *mask.shape)

@@ -1,27 +1,28 @@
-"""A model whose shared weights are computed packed, made beside the one that was given."""
+"""A copy of a model in which packed weights replace shared ones."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
+from deepcompression import _core
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.stand_in import StandIn
 from deepcompression.nn.weight_source import WeightSource, rows_apart
-from deepcompression.nn.what_pays import Use, use_of, why_dense, why_large, why_small, why_unknown
+from deepcompression.nn.what_pays import LEAST_WEIGHTS, Use, use_of, why_dense, why_unknown
 from deepcompression.packed import packing
 from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training import attach
 
-# attribute of a module: its parameters that stay dense, each with the reason
+# attribute of a module: the reasons why its dense parameters stay dense, by name
 DENSE_REASONS = "dense_reasons"
 
 
@@ -37,19 +38,19 @@ class Options:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A target's future: stand-ins by use, or dense for a reason, which is None for a tensor that is no weight."""
+    """The stand-ins for a target by place, or the reason why it stays dense: None for a tensor that is no weight."""
 
     target: Target
-    stand_ins: dict[Use, StandIn]
+    stand_ins: dict[tuple[nn.Module, str], StandIn]
     reason: str | None
 
 
 def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Module:
-    """Raises ValueError, naming the tensor, for what does not fit or has no memory."""
+    """The copy. Raises ValueError, naming the tensor, for tensors that do not fit or have no memory."""
     targets = targets_of(model)
     _check_patterns(targets, options)
     _check_memory(model, targets)
-    # deepcopy looks here first: weights that are replaced are never copied, those of a file need no memory before
+    # deepcopy looks here first: it copies no weight that is replaced, and none that comes out of a file
     memo: dict[int, Any] = {}
     plans = []
     for target in targets:
@@ -61,13 +62,12 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
             memo[id(module._flat_weights)] = []
     small = copy.deepcopy(model, memo)
     for plan in plans:
-        for place, module, local in _places(plan.target, memo):
-            if attach.chain(Target((plan.target.name,), plan.target.shape, True, None, ((module, local),))):
+        for place in plan.target.places:
+            module, local = memo[id(place[0])], place[1]
+            if is_parametrized(module, local):
                 attach.strip(module, local)
-            if plan.stand_ins:
-                use = _use(plan.target, *place, options)
-                assert use is not None
-                _replace(module, local, plan.stand_ins[use])
+            if place in plan.stand_ins:
+                _replace(module, local, plan.stand_ins[place])
             elif plan.reason is not None:
                 module.__dict__.setdefault(DENSE_REASONS, {})[local] = plan.reason
     _mend_recurrent(small)
@@ -86,7 +86,7 @@ def _check_patterns(targets: list[Target], options: Options) -> None:
 
 
 def _check_memory(model: nn.Module, targets: list[Target]) -> None:
-    """Buffers that no file holds must have memory in the model."""
+    """Raises ValueError for a buffer without memory that no file holds."""
     known = {name for target in targets for name in target.names}
     for name, buffer in model.named_buffers():
         if buffer.is_meta and name not in known:
@@ -97,23 +97,20 @@ def _matches(target: Target, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for name in target.names for pattern in patterns)
 
 
-def _use(target: Target, module: nn.Module, local: str, options: Options) -> Use | None:
-    return "linear" if _matches(target, options.linear) else use_of(module, local)
-
-
 def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
     if not target.floating or not target.trained or len(target.shape) < 2:
         return _Plan(target, {}, None)
     if _matches(target, options.dense):
         return _Plan(target, {}, "dense= names it")
-    uses: dict[Use, None] = {}
+    uses: dict[tuple[nn.Module, str], Use] = {}
     for module, local in target.places:
-        use = _use(target, module, local, options)
+        use: Use | None = "linear" if _matches(target, options.linear) else use_of(module, local)
         if use is None:
             tied = " (and it is tied)" if len(target.places) > 1 else ""
             return _Plan(target, {}, why_unknown(module, local) + tied)
-        uses[use] = None
-    if reason := why_small(target.count):
+        uses[module, local] = use
+    if target.count < LEAST_WEIGHTS:
+        reason = f"fewer than {LEAST_WEIGHTS:,} weights: a dense product takes less than a call"
         return _Plan(target, {}, reason)
     if attach.original(target).dtype == torch.float64:
         return _Plan(target, {}, "float64: packed weights are computed in float32")
@@ -121,25 +118,27 @@ def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
     if shared is None:
         return _Plan(target, {}, "it is not shared: it has more than 256 values")
     density = len(shared.codes) / target.count
-    multiplied = "linear" in uses or "projections" in uses
-    if multiplied and (reason := why_dense(density, packing.instruction_set(), options.batch)):
-        return _Plan(target, {}, reason)
-    stand_ins = {use: _pack(target, use, shared, options) for use in uses}
+    if not {"linear", "projections"}.isdisjoint(uses.values()):
+        slow = why_dense(density, _core.instruction_set(), options.batch)
+        if slow is not None:
+            return _Plan(target, {}, slow)
+    # in the order of the places
+    stand_ins = {use: _pack(target, use, shared, options) for use in dict.fromkeys(uses.values())}
     dense_bytes = target.count * attach.original(target).element_size()
     held = sum(buffer.numel() for stand_in in stand_ins.values() for buffer in stand_in.buffers())
-    if reason := why_large(held, dense_bytes):
-        return _Plan(target, {}, reason)
+    if held >= dense_bytes:
+        return _Plan(target, {}, f"packed it would take {held:,} bytes, dense it takes {dense_bytes:,}")
     why = f"{100 * density:.3g} % of the weights survive, in {dense_bytes / held:.1f} times fewer bytes than dense"
     for number, (use, stand_in) in enumerate(stand_ins.items()):
         tied = f"; tied, and in a form of its own for {use}" if len(stand_ins) > 1 else ""
         stand_in.why, stand_in.counts_dense = why + tied, number == 0
-    return _Plan(target, stand_ins, None)
+    return _Plan(target, {place: stand_ins[use] for place, use in uses.items()}, None)
 
 
 def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) -> StandIn:
     original = attach.original(target)
     device = torch.device("cpu") if original.is_meta else original.device
-    # rows of a tile are decoded for float32 products, whatever is asked for
+    # decoded rows are multiplied in float32 for every kind of activations
     form, activations = ("tile", "float32") if is_decoded(use, device) else (None, options.activations)
 
     def packed(tensor: CompressedTensor) -> PackedWeight:
@@ -152,7 +151,7 @@ def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) 
 
 
 def is_decoded(use: Use, device: torch.device) -> bool:
-    """Whether rows are decoded (the form tile): for uses that take dense rows, and on devices without kernels."""
+    """Whether a use needs decoded rows, hence the form tile: every use does on a device without kernels."""
     return use in ("convolution", "embedding") or device.type != "cpu"
 
 
@@ -161,7 +160,7 @@ def _put_in_memo(memo: dict[int, Any], target: Target, source: WeightSource, is_
     for part in attach.chain(target):
         memo[id(part)] = nn.Identity()
     if is_packed:
-        # stands there until it is replaced
+        # a placeholder until the stand-in replaces it
         memo[id(original)] = nn.Parameter(torch.empty(target.shape, dtype=original.dtype, device="meta"))
         return
     loaded = source.dense(target)
@@ -169,12 +168,6 @@ def _put_in_memo(memo: dict[int, Any], target: Target, source: WeightSource, is_
         loaded = loaded if original.is_meta else loaded.to(original.device)
         is_parameter = isinstance(original, nn.Parameter)
         memo[id(original)] = nn.Parameter(loaded, original.requires_grad) if is_parameter else loaded
-
-
-def _places(target: Target, copies: Mapping[int, Any]) -> Iterator[tuple[tuple[nn.Module, str], nn.Module, str]]:
-    """(module and tensor name in the model, module in the copy, tensor name), each once."""
-    for module, local in target.places:
-        yield (module, local), copies[id(module)], local
 
 
 def _replace(module: nn.Module, local: str, stand_in: StandIn) -> None:
@@ -185,7 +178,7 @@ def _replace(module: nn.Module, local: str, stand_in: StandIn) -> None:
 
 
 def _mend_recurrent(small: nn.Module) -> None:
-    """Recurrent modules keep a list of their weights, which is that of the parameters before."""
+    """Renews the list of weights that recurrent modules keep, which still has the old parameters."""
     for module in small.modules():
         if isinstance(module, nn.RNNBase):
             packed = any(isinstance(part, StandIn) for part in module.children())

@@ -1,7 +1,7 @@
 """Convolutions and embeddings from packed weights of the form `tile`.
 
-Where it pays, the survivors are computed with as they are (core/packed/convolution/convolution.hpp).
-Elsewhere some rows at a time are decoded into one small scratch, just before torch computes from them.
+Where it pays, a sparse kernel computes from the survivors (core/packed/convolution/convolution.hpp).
+Elsewhere some rows at a time are decoded into one small scratch, and torch computes from them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from deepcompression.packed import multiply, packing
 from deepcompression.packed.convolution import LANES, ConvolutionSettings, Piece
 from deepcompression.packed.torch_reference import convolve_by_pieces
 
-# The dense weights that are held at a time, by each thread that calls: shared by all layers.
+# Dense weights that each calling thread holds at a time. All layers share them.
 SCRATCH_BYTES = 4 << 20
 
-# Sparse kernels compute whole vectors of a row of the output, and a survivor takes them about twice as long as a
-# weight takes dense ones: they pay up to this part of survivors, times what the vectors have too much.
+# Sparse kernels pay up to this density, times the part of computed outputs that are wanted: they compute a row of the
+# output in whole vectors. A survivor takes them about twice as long as a weight takes dense kernels.
 _MOST_WORK = 0.65
-# Rows of a group below which they lose too much time with the inputs.
+# With fewer rows in a group, sparse kernels spend too much time on the inputs.
 _LEAST_ROWS = 32
 
 _own = threading.local()
@@ -37,9 +37,9 @@ def convolve(
 
     x             float32 (batch, channels, ...) or (channels, ...), on the CPU
     packed        uint8: `packing.pack(weights, form="tile")`
-    weight_shape  of the dense weights; its length gives the number of dimensions
+    weight_shape  of the dense weights: 3 to 5 dimensions for conv1d to conv3d
 
-    The result is contiguous, and has no gradient. Raises TypeError or ValueError for what does not fit.
+    The result is contiguous and has no gradient. Raises TypeError or ValueError for arguments that do not fit.
     """
     shape = tuple(weight_shape)
     dimensions = len(shape) - 2
@@ -47,9 +47,9 @@ def convolve(
     if x.dim() == dimensions + 1:
         return convolve(x[None], packed, bias, shape, settings)[0]
     if dimensions == 1:
-        # as torch does it: of a height of one
+        # as in torch: two dimensions, with height one
         x, shape, settings = x[:, :, None], (*shape[:2], 1, shape[2]), settings.with_height()
-    # The scratch is overwritten by what follows: no graph may keep it.
+    # later calls overwrite the scratch, so no graph may keep it
     with torch.no_grad():
         x = x.contiguous()
         y = _sparse(x, packed, bias, shape, settings) if _pays(x, facts, shape, settings) else None
@@ -66,7 +66,7 @@ def embed(indices: Tensor, packed: Tensor, shape: Sequence[int]) -> Tensor:
     packed   uint8: `packing.pack(table, form="tile")`
     shape    of the dense table
 
-    Raises IndexError for numbers of no row, TypeError or ValueError for what does not fit.
+    Raises IndexError for numbers out of range, TypeError or ValueError for arguments that do not fit.
     """
     if indices.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"indices are int32 or int64; found {indices.dtype}")
@@ -75,7 +75,7 @@ def embed(indices: Tensor, packed: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _pays(x: Tensor, facts: packing.Header, shape: tuple[int, ...], settings: ConvolutionSettings) -> bool:
-    """Whether the sparse kernel is likely to be the faster one."""
+    """Whether the sparse kernel is likely to be faster."""
     if len(shape) != 4 or max(settings.stride) != 1 or not x.numel() or not _core.has_sparse_convolution():
         return False
     height, width = settings.outputs(shape[2:], x.shape[2:])
@@ -88,7 +88,7 @@ def _pays(x: Tensor, facts: packing.Header, shape: tuple[int, ...], settings: Co
 def _sparse(
     x: Tensor, packed: Tensor, bias: Tensor | None, shape: tuple[int, ...], settings: ConvolutionSettings
 ) -> Tensor | None:
-    """In two dimensions, of stride 1; None if x is not finite."""
+    """A convolution in two dimensions with stride 1; None if x is not finite."""
     batch, _, height, width = x.shape
     rows, channels, *kernel = shape
     y = x.new_empty(batch, rows, *settings.outputs(shape[2:], x.shape[2:]))
@@ -108,32 +108,22 @@ def _sparse(
         out_height=y.shape[2],
         out_width=y.shape[3],
     )
+    bias_at, threads = 0 if bias is None else bias.data_ptr(), torch.get_num_threads()
     done = _core.convolve_sparse(
-        packed.data_ptr(),
-        packed.nbytes,
-        convolution,
-        x.data_ptr(),
-        0 if bias is None else bias.data_ptr(),
-        y.data_ptr(),
-        torch.get_num_threads(),
+        packed.data_ptr(), packed.nbytes, convolution, x.data_ptr(), bias_at, y.data_ptr(), threads
     )
     return y if done else None
 
 
 def _decode(packed: Tensor, piece: Piece, shape: tuple[int, ...]) -> Tensor:
-    """The dense weights of a piece, in the scratch: they hold until the next call."""
+    """The dense weights of a piece, in the scratch, until the next call."""
     columns = math.prod(shape[1:])
     scratch: Tensor | None = getattr(_own, "scratch", None)
     if scratch is None or scratch.numel() < piece.rows * columns:
         scratch = _own.scratch = torch.empty(max(SCRATCH_BYTES // 4, piece.rows * columns))
     weights = scratch[: piece.rows * columns]
-    multiply.rows(
-        packed.numpy(),
-        piece.first,
-        piece.rows,
-        weights.view(piece.rows, columns).numpy(),
-        torch.get_num_threads(),
-    )
+    out = weights.view(piece.rows, columns).numpy()
+    multiply.rows(packed.numpy(), piece.first, piece.rows, out, torch.get_num_threads())
     return weights.view(piece.rows, *shape[1:])
 
 
@@ -143,7 +133,7 @@ def _check(x: Tensor, packed: Tensor, bias: Tensor | None, shape: tuple[int, ...
     if x.dtype != torch.float32 or x.device.type != "cpu":
         raise TypeError(f"x is float32 on the CPU; found {x.dtype} on {x.device}")
     if groups < 1 or shape[0] % groups:
-        raise ValueError(f"{shape[0]} output channels do not make {groups} groups")
+        raise ValueError(f"groups={groups} does not divide the {shape[0]} output channels")
     channels = groups * shape[1]
     if x.dim() not in (len(shape) - 1, len(shape)) or x.shape[1 - len(shape)] != channels:
         raise ValueError(f"x has {channels} channels and {len(shape) - 2} dimensions; found shape {list(x.shape)}")
@@ -158,7 +148,7 @@ def _check_packed(packed: Tensor, shape: tuple[int, ...]) -> packing.Header:
     facts = packing.header(packed.numpy())
     if (facts.form, facts.rows, facts.columns) != ("tile", shape[0], math.prod(shape[1:])):
         raise ValueError(
-            f"packed weights of the form tile, for the shape {list(shape)}, are expected; found {facts.rows} rows of "
+            f"expected packed weights of the form tile, for the shape {list(shape)}; found {facts.rows} rows of "
             f"{facts.columns} columns in the form {facts.form}"
         )
     return facts

@@ -1,9 +1,9 @@
-"""The explanation of a running model: for each weight its kernel, the reason, and the bytes held."""
+"""The explanation of a running model: for each weight the kernel, the reason for it, and the bytes held."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
-from deepcompression.packed import packing
+from deepcompression import _core
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -24,8 +24,13 @@ _WIDTH = 160
 
 @dataclass(frozen=True)
 class Kernel:
-    """One weight. `names` has more than one for a tied weight; `form` is that of its packed bytes, or `dense`;
-    `arithmetic` and `instruction_set` are empty where torch computes.
+    """One weight and the kernel that computes from it.
+
+    names            more than one for a tied weight
+    form             of the packed bytes, or `dense`
+    arithmetic       empty for a dense weight
+    instruction_set  of the CPU, or the kind of another device; empty for a dense weight
+    dense_bytes      size of the dense weight; 0 for a second form of a tied weight
     """
 
     names: tuple[str, ...]
@@ -47,7 +52,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Prints as a table; `bytes` are held by all weights of the rows, `dense_bytes` what they would take dense."""
+    """All weights. Prints as a table; `bytes` and `dense_bytes` are the sums over its rows."""
 
     rows: tuple[Kernel, ...]
 
@@ -60,7 +65,7 @@ class Explanation:
         return sum(row.dense_bytes for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON can hold it."""
+        """The explanation in types that JSON has."""
         return {"rows": [asdict(row) for row in self.rows], "bytes": self.bytes, "dense_bytes": self.dense_bytes}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
@@ -69,7 +74,18 @@ class Explanation:
             table.add_column(heading, justify="right")
         table.add_column("why")
         for row in self.rows:
-            table.add_row(*_cells(row))
+            # Texts, since a name such as a[b] is no markup
+            table.add_row(
+                Text(" = ".join(row.names)),
+                Text(row.module),
+                "x".join(map(str, row.shape)),
+                " ".join(part for part in (row.form, row.arithmetic, row.instruction_set) if part),
+                f"{row.bytes:,}",
+                f"{row.dense_bytes:,}",
+                "-" if row.density is None else f"{100 * row.density:.3g}%",
+                "-" if row.centroids is None else str(row.centroids),
+                Text(row.why),
+            )
         yield table
 
     def __str__(self) -> str:
@@ -78,25 +94,10 @@ class Explanation:
         return text.getvalue()
 
 
-def _cells(row: Kernel) -> Iterable[str | Text]:
-    # Texts, since a name such as a[b] is no markup
-    return (
-        Text(" = ".join(row.names)),
-        Text(row.module),
-        "x".join(map(str, row.shape)),
-        " ".join(part for part in (row.form, row.arithmetic, row.instruction_set) if part),
-        f"{row.bytes:,}",
-        f"{row.dense_bytes:,}",
-        "-" if row.density is None else f"{100 * row.density:.3g}%",
-        "-" if row.centroids is None else str(row.centroids),
-        Text(row.why),
-    )
-
-
 def explain(small: Module) -> Explanation:
-    """Every weight of two or more dimensions of a module that `run` made, or that has such parts.
+    """Every weight of two or more dimensions of a module that `run` returned, or that has parts from `run`.
 
-    Each weight is there once, with all its names.
+    Each weight has one row, with all its names.
     """
     from deepcompression.nn.build import DENSE_REASONS
     from deepcompression.nn.stand_in import StandIn
@@ -126,7 +127,7 @@ def explain(small: Module) -> Explanation:
 
 
 def _kind(module: Module) -> str:
-    """The class as its author knows it."""
+    """The name of the class before packing."""
     return next(base.__name__ for base in type(module).__mro__ if not base.__module__.startswith("deepcompression."))
 
 
@@ -143,7 +144,7 @@ def _packed(module: str, stand_in: StandIn) -> Kernel:
         tuple(stand_in.shape),
         first.header.form,
         arithmetic,
-        packing.instruction_set() if first.device.type == "cpu" else first.device.type,
+        _core.instruction_set() if first.device.type == "cpu" else first.device.type,
         stand_in.why,
         sum(part.packed.numel() for part in weights),
         stand_in.numel() * stand_in.dtype.itemsize if stand_in.counts_dense else 0,

@@ -19,16 +19,16 @@ def remedy(layer: str) -> str:
 
 
 def refuse_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
-    """Raises the TypeError for a function that cannot take a packed weight, or takes it for something else."""
+    """Raises the TypeError for a function that cannot take a packed weight, or not as this argument."""
     flat = [part for each in (*args, *kwargs.values()) for part in (each if isinstance(each, list | tuple) else [each])]
     layer = next((part.layer for part in flat if isinstance(part, nn.Module)), "a layer")
     name = getattr(function, "__name__", str(function))
     known = ", ".join(sorted(known.__name__ for known in HANDLERS))
-    raise TypeError(f"{layer} is packed, and torch's {name} cannot take it so (only {known}): {remedy(str(layer))}")
+    raise TypeError(f"{layer} is packed, and torch's {name} cannot take it here (only {known}): {remedy(str(layer))}")
 
 
 def _stand_in(function: Callable[..., Any], weight: Any, *others: Any) -> Any:
-    """The packed weight, which stands where the function has its weight."""
+    """The weight. Raises TypeError unless it, and no other argument, is packed."""
     if not isinstance(weight, nn.Module) or any(isinstance(other, nn.Module) for other in others):
         refuse_function(function, (weight, *others), {})
     return weight
@@ -75,12 +75,12 @@ def _embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ) -> Any:
-    """Of the rows that are asked for, in their order, a table, and of that the bags."""
+    """Bags of a table that has only the wanted rows, in the order of `input`."""
     if max_norm is not None:
         refuse_function(F.embedding_bag, (input, weight), {})
     stand_in = _stand_in(F.embedding_bag, weight, input, offsets, per_sample_weights)
     flat = input.reshape(-1)
-    # its first row stands for the rows that are left out
+    # padding_idx, whose rows are left out, is row 0 of this table
     table = F.pad(stand_in.rows_of(flat), (0, 0, 1, 0))
     numbers = torch.arange(1, len(flat) + 1, device=flat.device, dtype=flat.dtype)
     if padding_idx is not None:

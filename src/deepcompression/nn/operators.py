@@ -1,4 +1,4 @@
-"""Custom operators of torch, by which torch.compile and torch.export see packed weights.
+"""Custom operators of torch, through which torch.compile and torch.export see packed weights.
 
 Importing this module registers them.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, get_num_threads
@@ -22,21 +22,19 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def facts_of(header: Header) -> list[int]:
-    """A header as the integers that operators take: what lies in the bytes already is not read back from a device."""
+    """A header as the integers that operators take, so that none is read back from the bytes on a device."""
     scales = torch.tensor([header.scale8, header.scale16]).view(torch.int32).tolist()
     return [FORMS.index(header.form), *(int(value) for value in header[1:10]), *scales]
 
 
 def header_of(facts: list[int]) -> Header:
     """The inverse of `facts_of`."""
-    form, code_bits, grid_bits, layout, rows, columns, survivors, centroids, units, length = facts[:10]
-    scale8, scale16 = torch.tensor(facts[10:], dtype=torch.int32).view(torch.float32).tolist()
-    sizes = (rows, columns, survivors, centroids, units, length)
-    return Header(FORMS[form], code_bits, grid_bits, layout, *sizes, scale8, scale16)
+    scales = torch.tensor(facts[10:], dtype=torch.int32).view(torch.float32).tolist()
+    return Header(FORMS[facts[0]], *facts[1:10], *scales)
 
 
 def spelled(settings: ConvolutionSettings) -> tuple[list[int], list[int], str, list[int], int]:
-    """Settings as the operator's schema has them: the padding as numbers, or as a mode."""
+    """Settings as the operator's schema has them, with the padding as numbers or as a mode."""
     numbers, mode = ([], settings.padding) if isinstance(settings.padding, str) else (list(settings.padding), "")
     return list(settings.stride), numbers, mode, list(settings.dilation), settings.groups
 
@@ -47,81 +45,41 @@ def settings_of(dimensions: int, spelled: Sequence[Any]) -> ConvolutionSettings:
     return ConvolutionSettings.of(dimensions, stride, mode or padding, dilation, groups)
 
 
-def refuse(layer: str) -> str:
+def inference_only(layer: str) -> str:
+    """The message for a backward."""
     return (
-        f"inference only: {layer} is computed from its packed form, which has no gradients; train the model that it "
-        "was made from, and call dc.run on it anew"
+        f"inference only: {layer} is computed from packed weights, which have no gradients; train the model that was "
+        "passed to dc.run, and call dc.run on it again"
     )
 
 
 def other_device(layer: str, form: str, device: torch.device) -> str:
-    """The message for packed bytes that only the CPU computes from."""
+    """The message for a form that only the CPU computes from."""
     return (
         f"{layer} is packed in the form {form}, which only the CPU computes from; found the device {device}: "
-        f"call dc.run on a model that is on {device} already, which packs its weights in the form tile"
+        f"call dc.run on a model that is on {device} already, so that its weights are packed in the form tile"
     )
 
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _everywhere(operator: str) -> Callable[[_Function], _Function]:
-    """Registers the operator's computation, for every device."""
-
-    def register(function: _Function) -> _Function:
-        torch.library.impl(operator, "CompositeExplicitAutograd")(function)
-        return function
-
-    return register
-
-
-def _fake(operator: str) -> Callable[[_Function], _Function]:
-    """Registers the shape and dtype of the operator's result, for compilers."""
-    return cast(Callable[[_Function], _Function], torch.library.register_fake(operator))
-
-
-torch.library.define(
-    "deepcompression::linear",
-    "(Tensor x, Tensor packed, Tensor? bias, int[] facts, str activations, str layer) -> Tensor",
-)
-torch.library.define(
-    "deepcompression::convolution",
-    "(Tensor x, Tensor packed, Tensor? bias, int[] facts, int[] shape, int[] stride, int[] padding, str padding_mode, "
-    "int[] dilation, int groups, str layer) -> Tensor",
-)
-torch.library.define(
-    "deepcompression::rows",
-    "(Tensor indices, Tensor packed, int[] facts, int[] shape, ScalarType dtype, str layer) -> Tensor",
-)
-torch.library.define("deepcompression::refuse_gradient", "(Tensor gradient, SymInt[] shape, str layer) -> Tensor")
-
-
 def product(packed: Tensor, x: Tensor, bias: Tensor | None, rows: int, int8: bool) -> Tensor:
-    """x (..., columns) -> (..., rows), by the core: all float32 and contiguous, on the CPU, and of shapes that fit."""
+    """x (..., columns) -> (..., rows), by the core. All are float32, contiguous, on the CPU, and of shapes that fit."""
     shape = x.shape
     if len(shape) == 2:
-        # to unpack shapes takes as long as a small product
+        # unpacking shapes takes as long as a small product
         vectors = shape[0]
         y = x.new_empty(vectors, rows)
     else:
         vectors = math.prod(shape[:-1])
         y = x.new_empty(*shape[:-1], rows)
+    bias_at = 0 if bias is None else bias.data_ptr()
     _core.multiply(
-        packed.data_ptr(),
-        packed.numel(),
-        x.data_ptr(),
-        vectors,
-        0 if bias is None else bias.data_ptr(),
-        y.data_ptr(),
-        int8,
-        get_num_threads(),
+        packed.data_ptr(), packed.numel(), x.data_ptr(), vectors, bias_at, y.data_ptr(), int8, get_num_threads()
     )
     return y
 
 
-@_everywhere("deepcompression::linear")
 def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
-    """x (..., columns) of one of FLOATS -> (..., rows) of its dtype; computed in float32."""
+    """x (..., columns) of one of FLOATS -> (..., rows) of the same dtype, computed in float32."""
     form, rows = FORMS[facts[0]], facts[4]
     vectors = x.to(torch.float32)
     floats = None if bias is None else bias.to(torch.float32).contiguous()
@@ -134,17 +92,10 @@ def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], ac
     return y.to(x.dtype)
 
 
-@_fake("deepcompression::linear")
-def _linear_fake(
-    x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str
-) -> Tensor:
-    return x.new_empty((*x.shape[:-1], facts[4]))
-
-
 def convolution(
     x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], shape: list[int], settings: ConvolutionSettings
 ) -> Tensor:
-    """x (batch, channels, ...) or (channels, ...) -> a result in its dtype; computed in float32."""
+    """x (batch, channels, ...) or (channels, ...) -> a result of the same dtype, computed in float32."""
     numbers = x.to(torch.float32)
     floats = None if bias is None else bias.to(torch.float32)
     if x.is_cpu:
@@ -154,14 +105,12 @@ def convolution(
     return y.to(x.dtype).contiguous()
 
 
-@_everywhere("deepcompression::convolution")
 def _convolution(
     x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], shape: list[int], *spelled_and_layer: Any
 ) -> Tensor:
     return convolution(x, packed, bias, facts, shape, settings_of(len(shape) - 2, spelled_and_layer[:-1]))
 
 
-@_fake("deepcompression::convolution")
 def _convolution_fake(
     x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], shape: list[int], *spelled_and_layer: Any
 ) -> Tensor:
@@ -171,30 +120,47 @@ def _convolution_fake(
     return torch.empty_like(y, memory_format=torch.contiguous_format)
 
 
-@_everywhere("deepcompression::rows")
 def rows(indices: Tensor, packed: Tensor, facts: list[int], shape: list[int], dtype: torch.dtype, layer: str) -> Tensor:
-    """Rows of an embedding by their numbers, of any shape: (*indices.shape, columns)."""
+    """Rows of an embedding by their numbers: (*indices.shape, columns)."""
     if indices.is_cpu:
         return convolve.embed(indices, packed, shape).to(dtype)
     found = torch_reference.decode_rows(packed, header_of(facts), indices.reshape(-1).long())
     return found.view(*indices.shape, shape[1]).to(dtype)
 
 
-@_fake("deepcompression::rows")
-def _rows_fake(
-    indices: Tensor, packed: Tensor, facts: list[int], shape: list[int], dtype: torch.dtype, layer: str
-) -> Tensor:
-    return indices.new_empty((*indices.shape, shape[1]), dtype=dtype)
-
-
-@_everywhere("deepcompression::refuse_gradient")
 def _refuse_gradient(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
-    raise RuntimeError(refuse(layer))
+    raise RuntimeError(inference_only(layer))
 
 
-@_fake("deepcompression::refuse_gradient")
-def _refuse_gradient_fake(gradient: Tensor, shape: list[int], layer: str) -> Tensor:
-    return gradient.new_empty(shape)
+# By name: the schema, the computation on every device, and the shape and dtype of its result for compilers.
+_OPERATORS: dict[str, tuple[str, Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "linear": (
+        "(Tensor x, Tensor packed, Tensor? bias, int[] facts, str activations, str layer) -> Tensor",
+        _linear,
+        lambda x, packed, bias, facts, activations, layer: x.new_empty((*x.shape[:-1], facts[4])),
+    ),
+    "convolution": (
+        "(Tensor x, Tensor packed, Tensor? bias, int[] facts, int[] shape, int[] stride, int[] padding, "
+        "str padding_mode, int[] dilation, int groups, str layer) -> Tensor",
+        _convolution,
+        _convolution_fake,
+    ),
+    "rows": (
+        "(Tensor indices, Tensor packed, int[] facts, int[] shape, ScalarType dtype, str layer) -> Tensor",
+        rows,
+        lambda indices, packed, facts, shape, dtype, layer: indices.new_empty((*indices.shape, shape[1]), dtype=dtype),
+    ),
+    "refuse_gradient": (
+        "(Tensor gradient, SymInt[] shape, str layer) -> Tensor",
+        _refuse_gradient,
+        lambda gradient, shape, layer: gradient.new_empty(shape),
+    ),
+}
+
+for _name, (_schema, _compute, _fake) in _OPERATORS.items():
+    torch.library.define(f"deepcompression::{_name}", _schema)
+    torch.library.impl(f"deepcompression::{_name}", "CompositeExplicitAutograd", _compute)
+    torch.library.register_fake(f"deepcompression::{_name}", _fake)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -203,7 +169,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    # an operator, so that compilers can trace the backward of a model that nobody will run backward
+    # an operator, so that compilers can trace a backward that nobody runs
     wanted: list[Any] = [ctx.x_shape, None, ctx.bias_shape, *[None] * (len(ctx.needs_input_grad) - 3)]
     return tuple(
         refuse_operator(gradient, list(shape), ctx.layer) if needed and shape is not None else None
@@ -216,7 +182,7 @@ for _name in ("linear", "convolution"):
 
 
 def _linear_vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, *others: Any) -> tuple[Tensor, int]:
-    """Vectors of a batch are vectors; a batch of weights there is not."""
+    """A batch of vectors is more vectors. Raises ValueError for a batch of weights or biases."""
     dim, *rest = in_dims[:3]
     if dim is None or any(other is not None for other in rest):
         raise ValueError(f"{others[-1]}: packed weights take a batch of inputs, not of weights or biases")

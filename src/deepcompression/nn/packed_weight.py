@@ -1,4 +1,4 @@
-"""Packed weights in the place of a module's parameters, whose unchanged forward then computes from them."""
+"""Packed weights in the place of parameters: the unchanged forward of a module computes from them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deepcompression.nn.operators import (
     convolution,
     convolution_operator,
     facts_of,
+    inference_only,
     linear_operator,
     other_device,
     product,
-    refuse,
     rows,
     rows_operator,
     spelled,
@@ -35,7 +35,7 @@ _ALIGNMENT = 64
 
 
 def aligned(packed: Tensor) -> Tensor:
-    """Packed bytes where kernels want them: a copy of those that begin elsewhere, as parts of mapped files may."""
+    """Packed bytes at an address that suits kernels; a copy of bytes elsewhere, for example in a mapped file."""
     if packed.device.type == "cpu" and packed.data_ptr() % _ALIGNMENT:
         return packed.clone()
     return packed
@@ -55,10 +55,10 @@ def nothing_watches(x: Tensor) -> bool:
 
 
 class PackedWeight(StandIn):
-    """A shared matrix, packed.
+    """A packed matrix.
 
-    packed       uint8 buffer: the form that kernels compute from
-    activations  what it is multiplied by, `float32` or `int8`
+    packed       uint8 buffer: the bytes that kernels compute from
+    activations  kind of the vectors that it multiplies, `float32` or `int8`
 
     Computes from float32, bfloat16 and float16 on any device, with results of the same dtype. Raises ValueError for
     bytes that are no packed weight of this shape.
@@ -75,7 +75,7 @@ class PackedWeight(StandIn):
         self._accept(packed)
 
     def _accept(self, packed: Tensor) -> None:
-        """Takes other bytes, if they are a packed weight of this shape."""
+        """Replaces the bytes. Raises ValueError for bytes that are no packed weight of this shape."""
         try:
             found = _checked(packed, self.shape)
         except ValueError as error:
@@ -83,7 +83,7 @@ class PackedWeight(StandIn):
         self._hold(packed, found)
 
     def _hold(self, packed: Tensor, header: Header) -> None:
-        """Takes bytes with this header. Raises ValueError for a device that cannot compute from them."""
+        """Replaces the bytes and the header. Raises ValueError for a device that cannot compute from them."""
         form, device = header.form, packed.device
         if form != "tile" and device.type not in ("cpu", "meta"):
             raise ValueError(other_device(self.layer, form, device))
@@ -97,18 +97,20 @@ class PackedWeight(StandIn):
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
-        # torch's dispatcher would take longer than a small layer does
+        # torch's dispatcher takes longer than a small layer
         if nothing_watches(x) and self._fits_core(x, bias):
             packed: Any = self._buffers["packed"]
             y = product(packed, x, bias, self.rows, self.int8)
             if is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
                 return _inference_only(y, self.layer, x, bias)
             return y
-        self._check(x, bias)
+        self._check_input(x, bias)
+        if x.dim() < 1 or x.shape[-1] != self.columns:
+            raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
         return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
 
     def _fits_core(self, x: Tensor, bias: Tensor | None) -> bool:
-        """Whether the core's kernels take these as they are."""
+        """Whether the core's kernels take x and bias without conversion."""
         shape = x.shape
         return (
             self.on_core
@@ -123,7 +125,7 @@ class PackedWeight(StandIn):
 
     def convolve(self, x: Tensor, bias: Tensor | None, settings: ConvolutionSettings) -> Tensor:
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
-        self._check_form("tile")
+        self._check_tile()
         self._check_input(x, bias)
         wants = x.requires_grad or (bias is not None and bias.requires_grad)
         given = (x, self.packed, bias, self.facts, list(self.shape))
@@ -133,7 +135,7 @@ class PackedWeight(StandIn):
 
     def rows_of(self, indices: Tensor) -> Tensor:
         """Rows by their numbers, int32 or int64 of any shape: (*indices.shape, columns)."""
-        self._check_form("tile")
+        self._check_tile()
         if not isinstance(indices, Tensor) or indices.dtype not in (torch.int32, torch.int64):
             found = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
             raise TypeError(f"{self.layer}: indices are a tensor of int32 or int64; found {found}")
@@ -144,17 +146,12 @@ class PackedWeight(StandIn):
         settings = (indices, self.packed, self.facts, list(self.shape), self.dtype, self.layer)
         return rows(*settings) if nothing_watches(indices) else cast(Tensor, rows_operator(*settings))
 
-    def _check_form(self, form: str) -> None:
-        if self.header.form != form:
-            raise TypeError(f"{self.layer} is packed in the form {self.header.form}; this takes {form}")
-
-    def _check(self, x: Tensor, bias: Tensor | None) -> None:
-        """Raises TypeError or ValueError, naming the layer, for what does not fit a product."""
-        self._check_input(x, bias)
-        if x.dim() < 1 or x.shape[-1] != self.columns:
-            raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
+    def _check_tile(self) -> None:
+        if self.header.form != "tile":
+            raise TypeError(f"{self.layer} is packed in the form {self.header.form}; this takes tile")
 
     def _check_input(self, x: Tensor, bias: Tensor | None) -> None:
+        """Raises TypeError or ValueError, naming the layer, for a dtype, a device or a bias that does not fit."""
         if not isinstance(x, Tensor):
             raise TypeError(f"{self.layer}: x is a tensor; found {type(x).__name__}")
         if x.dtype not in FLOATS:
@@ -173,9 +170,9 @@ class PackedWeight(StandIn):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         before = self.packed
         super()._apply(fn, recurse)
-        # Module.type converts all buffers, whatever they are
+        # Module.type converts all buffers, bytes too
         after = self.packed if self.packed.dtype == torch.uint8 else before.to(self.packed.device)
-        # these stay if the device is refused
+        # the bytes that stay if `_hold` refuses the device
         self._buffers["packed"] = before
         self._hold(after, self.header)
         return self
@@ -195,7 +192,7 @@ class PackedWeight(StandIn):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        """Another packed weight of this shape may have more or fewer bytes."""
+        """As torch does, but the bytes that are loaded may be more or fewer."""
         key = prefix + "packed"
         found = state_dict.get(key)
         if found is None:
@@ -220,9 +217,7 @@ class PackedWeight(StandIn):
 
 
 class PackedParts(StandIn):
-    """Several packed weights that are the rows of one: the projections of queries, keys and values, which attention
-    needs apart.
-    """
+    """One weight whose rows are packed in parts: attention needs the projections of queries, keys and values apart."""
 
     def __init__(self, layer: str, parts: list[PackedWeight]) -> None:
         rows = sum(part.shape[0] for part in parts)
@@ -234,10 +229,10 @@ class PackedParts(StandIn):
         return [cast(PackedWeight, part) for part in self.children()]
 
     def chunk(self, count: int) -> list[PackedWeight]:
-        """The parts; raises ValueError for another number of them."""
+        """The parts. Raises ValueError for another count."""
         parts = self.parts()
         if count != len(parts):
-            raise ValueError(f"{self.layer} is packed in {len(parts)} parts; asked for {count}")
+            raise ValueError(f"{self.layer} is packed in {len(parts)} parts; found chunk({count})")
         return parts
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -247,7 +242,7 @@ class PackedParts(StandIn):
 
 
 class PackedLinear(nn.Linear):
-    """A linear layer with a packed weight, as `F.linear` would compute it, but sooner."""
+    """A linear layer with a packed weight. Skips the dispatch of `F.linear`, which takes as long as a small layer."""
 
     def forward(self, input: Tensor) -> Tensor:
         weight: Any = self._modules["weight"]
@@ -268,25 +263,25 @@ def _checked(packed: Tensor, shape: torch.Size) -> Header:
 
 
 class _InferenceOnly(torch.autograd.Function):
-    """A result through which no gradient comes."""
+    """A result whose backward raises RuntimeError."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, layer: str, x: Tensor, bias: Tensor | None) -> Tensor:
         ctx.layer = layer
-        # or else what was given and what comes back would be views of each other
+        # or else the input and the output would be views of each other
         ctx.mark_dirty(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> NoReturn:
-        raise RuntimeError(refuse(ctx.layer))
+        raise RuntimeError(inference_only(ctx.layer))
 
 
 _inference_only = cast(Callable[[Tensor, str, Tensor, Tensor | None], Tensor], _InferenceOnly.apply)
 
 
 def _as_autocast(y: Tensor) -> Tensor:
-    """The dtype that a dense layer would give; computed from x as it came."""
+    """The result in the dtype that a dense layer would have under autocast."""
     kind = y.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):
         return y.to(torch.get_autocast_dtype(kind))

@@ -1,9 +1,9 @@
-"""LSTM, GRU and RNN with packed weights: the input products of all time steps at once, then step by step."""
+"""LSTM, GRU and RNN with packed weights. One product takes the inputs of all time steps, the rest goes by steps."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,18 +16,16 @@ State = tuple[Tensor, ...]
 
 
 class _PackedRecurrent(nn.RNNBase):
-    """The common part of the three kinds. The parameters keep their names: each is packed or dense."""
-
-    def forget_flat_weights(self) -> None:
-        """torch's own kernels want all weights dense, side by side: there is no such list any more."""
-        self._flat_weights_names, self._flat_weights, self._flat_weight_refs = [], [], []
+    """The common part of the three kinds. Parameters keep their names; each is packed or dense."""
 
     def flatten_parameters(self) -> None:
-        """Nothing to do; models call it."""
+        """Does nothing: there are no flat weights. Models call it."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        """As the module of torch: input (time, batch, features), or batch first, or without a batch, or a
-        PackedSequence; hx (layers * directions, batch, hidden), for an LSTM two of them.
+        """The results of torch's module.
+
+        input  (time, batch, features), or batch first, or without a batch, or a PackedSequence
+        hx     (layers * directions, batch, hidden); two of them for an LSTM
 
         Raises TypeError and ValueError, naming the layer, for inputs and states that do not fit.
         """
@@ -55,7 +53,7 @@ class _PackedRecurrent(nn.RNNBase):
         return output.transpose(0, 1) if self.batch_first else output, self._given(states, None)
 
     def _layer(self) -> str:
-        """The layer's name, as its packed weights have it."""
+        """The layer's name, which its packed weights hold."""
         for name, part in self.named_children():
             if isinstance(part, StandIn):
                 return part.layer.removesuffix(name).removesuffix(".") or type(self).__name__
@@ -93,7 +91,7 @@ class _PackedRecurrent(nn.RNNBase):
         return states if len(states) > 1 else states[0]
 
     def _layers(self, x: Tensor, batch_sizes: list[int], initial: State) -> tuple[Tensor, State]:
-        """x (steps of all sequences, features), by time -> the same of the last layer, and the final states."""
+        """x (steps of all sequences by time, features) -> the last layer's output, likewise, and the final states."""
         final: list[State] = []
         directions = ("", "_reverse") if self.bidirectional else ("",)
         for layer in range(self.num_layers):
@@ -116,7 +114,7 @@ class _PackedRecurrent(nn.RNNBase):
         outputs: list[Tensor] = [x] * len(batch_sizes)
         steps = range(len(batch_sizes))
         for step in reversed(steps) if reverse else steps:
-            # sequences are sorted by length: those that last until this step stand first
+            # sequences are sorted by length: the first ones last until this step
             count = batch_sizes[step]
             running = tuple(state[:count] for state in states)
             new = self._cell(suffix, products[step], running)
@@ -173,6 +171,7 @@ PACKED_RECURRENT: dict[type[nn.RNNBase], type[_PackedRecurrent]] = {
 
 
 def stand_in_recurrent(module: nn.RNNBase) -> None:
-    """Turns a module, some of whose parameters are packed, into one that computes from them."""
+    """Changes the class of a module with packed parameters into one that computes from them."""
     module.__class__ = PACKED_RECURRENT[type(module)]
-    cast(_PackedRecurrent, module).forget_flat_weights()
+    # the list of dense weights, side by side, that torch's own kernels take
+    module._flat_weights_names, module._flat_weights, module._flat_weight_refs = [], [], []

@@ -1,4 +1,4 @@
-"""Running from the compressed form: a model that computes from codebooks, codes and bitmaps."""
+"""`run`: a model that computes from packed weights."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def run(
     dense: Sequence[str] = (),
     limit_bytes: int = LIMIT_BYTES,
 ) -> Module:
-    """A new module that computes from the compressed weights: of a file, or of a model that was just shared.
+    """A new module that computes from the compressed weights of a file, or of a model that was just shared.
 
-    model        stays untouched; what comes out of the file may be on the device meta
-    path         a `.dcz` file, every tensor of which goes into the new module
+    model        is not changed; tensors that the file holds may be on the device meta
+    path         a `.dcz` file with every tensor of the model; None takes the tensors of the model
     activations  `float32`, as exact as a dense layer, or `int8`: faster, each vector rounded to 255 steps
-    batch        how many vectors are mostly multiplied at once: what the packed form is chosen for
-    linear       globs of names of matrices that modules of one's own use in F.linear alone, so that they can be packed
-    dense        globs of names of weights that shall stay dense
+    batch        number of vectors that are mostly multiplied at once; the form is chosen for it
+    linear       globs of names of matrices that your own modules use in F.linear alone, so that they can be packed
+    dense        globs of names of weights that stay dense
 
-    Layers that pay compute packed, all others as before; `explain` says which and why. For inference only: gradients
-    do not go through packed layers. DistributedDataParallel and torch.compile around the model are left out. Raises
-    FormatError for a bad file, ValueError, naming the tensors, for one that does not fit the model, for patterns that
-    match nothing, and for a model that is sharded.
+    Layers for which it pays compute from packed weights, all others as before; `explain` says which and why. The module
+    is for inference only: packed layers have no gradients. Wrappers of DistributedDataParallel and torch.compile are
+    left out. Raises FormatError for a bad file. Raises ValueError, naming the tensors, for a file that does not fit the
+    model, for patterns that match nothing, and for a model that is sharded.
     """
     import torch
 
@@ -54,7 +54,7 @@ def run(
         raise TypeError(f"run takes a torch.nn.Module; found {type(model).__name__}")
     if any(map(is_sharded, model.parameters())):
         raise ValueError(
-            "the model is sharded (fully_shard): save it on all ranks, then run a model built anew by the file"
+            "the model is sharded (fully_shard): save it on all ranks, then call dc.run on a new model with the file"
         )
     model = unwrapped(model)
     options = Options(activations, batch, tuple(linear), tuple(dense))

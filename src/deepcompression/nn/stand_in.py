@@ -1,4 +1,4 @@
-"""A stand-in for a parameter: the unchanged forward of its module computes from something else."""
+"""A stand-in for a parameter: the unchanged forward of its module computes from packed weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 class StandIn(nn.Module):
-    """A stand-in for a parameter, with the attributes that code asks of weights; it takes part in torch functions.
+    """A stand-in for a parameter. It has the attributes that code reads of weights, and takes part in torch functions.
 
-    layer  the plain name of the parameter, for messages
-    shape  of the dense weight; `dtype` is what it would have
-    why    the reason for being packed; `counts_dense` is False for a second form of a tied weight
+    layer         the plain name of the parameter, for messages
+    shape, dtype  of the dense weight
+    why           the reason why it is packed
+    counts_dense  False for a second form of a tied weight
     """
 
     layer: str
@@ -43,7 +44,7 @@ class StandIn(nn.Module):
 
     @abstractmethod
     def parts(self) -> list[PackedWeight]:
-        """The packed weights that stand in together."""
+        """The packed weights that make up the parameter."""
 
     @property
     def device(self) -> torch.device:

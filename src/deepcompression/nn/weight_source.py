@@ -1,6 +1,4 @@
-"""Where the tensors of a runnable model come from: a file, or the model itself. Read one at a time, shared ones without
-their dense form.
-"""
+"""Sources of a running model's tensors: a file, or the model itself."""
 
 from __future__ import annotations
 
@@ -15,44 +13,45 @@ from deepcompression.coding.coders import shared_form
 from deepcompression.file.reader import DczFile
 from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.from_torch import from_torch, to_torch
-from deepcompression.tensors.tensor import CompressedTensor
+from deepcompression.tensors.tensor import CompressedTensor, Tensor
 from deepcompression.training import attach
 from deepcompression.training.model_tensors import check_fit
 from deepcompression.training.parametrizations import Codebook
 
 
 class WeightSource(Protocol):
-    """shared(target): None for a tensor that is not shared. dense(target): None for one that the model has already."""
+    """Tensors, read one at a time; shared ones without their dense form."""
 
-    def shared(self, target: Target) -> CompressedTensor | None: ...
+    def shared(self, target: Target) -> CompressedTensor | None:
+        """None for a tensor that is not shared."""
 
-    def dense(self, target: Target) -> torch.Tensor | None: ...
+    def dense(self, target: Target) -> torch.Tensor | None:
+        """None for a tensor that the model has already."""
 
 
 class ModelSource:
-    """A model that was shared, or whose weights have few values."""
+    """A model that was shared, or whose weights have few distinct values."""
 
     def shared(self, target: Target) -> CompressedTensor | None:
         codebook = attach.parametrization(target)
         if isinstance(codebook, Codebook):
-            centroids = from_torch(target.name, attach.original(target))
+            centroids = from_torch(target.name, codebook.on_grid(attach.original(target)))
             positions, codes = (part.cpu().numpy() for part in (codebook.positions, codebook.codes))
             tensor = CompressedTensor(target.shape, positions, centroids.elements, codes, centroids.dtype)
             return tensor.canonical()
-        weight = attach.dense(target)
-        if weight.is_meta:
-            raise ValueError(f"{target.name} has no memory (it is on the device meta), and there is no file to read")
-        return CompressedTensor.from_dense(from_torch(target.name, weight))
+        return CompressedTensor.from_dense(from_torch(target.name, attach.dense(target)))
 
     def dense(self, target: Target) -> torch.Tensor | None:
         return None if attach.parametrization(target) is None else attach.dense(target)
 
 
 class FileSource:
-    """A file that fits a model. Raises ValueError, listing names, shapes and dtypes, for one that does not."""
+    """A file that fits a model. Raises ValueError, listing names, shapes and dtypes, for a file that does not."""
 
     def __init__(self, file: DczFile, model: nn.Module) -> None:
         self._file = file
+        # the tensor that `shared` read last, which `dense` need not read again
+        self._last: tuple[str, Tensor] | None = None
         check_fit(model, file.entries, str(file.path), written_to=False)
         for target in targets_of(model):
             self._check_ties(target)
@@ -69,27 +68,24 @@ class FileSource:
                 )
 
     def shared(self, target: Target) -> CompressedTensor | None:
-        return shared_form(self._file.read(target.name, os.cpu_count() or 1))
+        self._last = None
+        tensor = self._file.read(target.name, os.cpu_count() or 1)
+        self._last = target.name, tensor
+        return shared_form(tensor)
 
     def dense(self, target: Target) -> torch.Tensor | None:
+        last, self._last = self._last, None
+        if last is not None and last[0] == target.name:
+            return to_torch(last[1].dense())
         return to_torch(self._file.read_dense(target.name, os.cpu_count() or 1))
 
 
 def rows_apart(tensor: CompressedTensor, count: int) -> list[CompressedTensor]:
-    """The rows of a tensor in so many parts, as torch.chunk would make them of rows that divide."""
-    rows = tensor.shape[0] // count
-    shape = (rows, *tensor.shape[1:])
-    size = int(np.prod(shape))
-    survives = np.unpackbits(tensor.bits, bitorder="little")
-    parts, at = [], 0
-    for number in range(count):
-        bits = survives[number * size : (number + 1) * size]
-        survivors = int(np.count_nonzero(bits))
-        packed = np.packbits(bits, bitorder="little")
-        parts.append(
-            CompressedTensor.from_bits(
-                shape, packed, tensor.codebook, tensor.codes[at : at + survivors].copy(), tensor.dtype
-            )
-        )
-        at += survivors
-    return parts
+    """The rows of a tensor in `count` equal parts, which torch.chunk would make of them."""
+    shape = (tensor.shape[0] // count, *tensor.shape[1:])
+    survives = np.unpackbits(tensor.bits, count=tensor.size, bitorder="little").reshape(count, -1)
+    codes = np.split(tensor.codes, np.cumsum(np.count_nonzero(survives, axis=1))[:-1])
+    return [
+        CompressedTensor.from_bits(shape, np.packbits(bits, bitorder="little"), tensor.codebook, own, tensor.dtype)
+        for bits, own in zip(survives, codes, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The known uses of weights by modules, and the weights that it pays to compute packed."""
+"""The uses of weights that are known, and the weights for which packing pays."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression.nn.recurrent import PACKED_RECURRENT
 
-# How a module uses a weight: in F.linear; as the projections of attention, which are needed apart; by decoding it, as
-# convolutions and embeddings do.
+# The use of a weight by a module. Attention needs its `projections` apart.
 Use = Literal["linear", "projections", "convolution", "embedding"]
 
-# Fewer weights than these are multiplied by sooner than a packed layer is called.
+# A dense product with fewer weights takes less time than the call of a packed layer.
 LEAST_WEIGHTS = 4096
 
-# The density up to which kernels of an instruction set are faster than a dense product of one vector. With many vectors
-# dense products reach their full speed.
+# The density up to which the kernels of an instruction set are faster than a dense product, with few vectors and from
+# MANY vectors on.
 MOST_DENSITY = {"portable": 0.25, "avx2": 0.3, "neon": 0.3, "avx512": 1.0}
 MOST_DENSITY_OF_MANY = {"portable": 0.2, "avx2": 0.2, "neon": 0.2, "avx512": 0.5}
 MANY = 12
@@ -28,12 +27,12 @@ _PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
 def plain_class(module: nn.Module) -> type[Any]:
-    """The class that a module had before it was parametrized."""
+    """The class of a module without its parametrizations."""
     return type(module).__bases__[0] if is_parametrized(module) else type(module)
 
 
 def use_of(module: nn.Module, local: str) -> Use | None:
-    """The use of a parameter; None where it is not known."""
+    """The use of a parameter, or None if it is unknown."""
     kind = plain_class(module)
     if isinstance(module, nn.Linear):
         return "linear" if local == "weight" and kind.forward is nn.Linear.forward else None
@@ -56,33 +55,22 @@ def use_of(module: nn.Module, local: str) -> Use | None:
 
 
 def why_unknown(module: nn.Module, local: str) -> str:
-    """The reason why a parameter stays dense whose use is not known."""
+    """The reason why a parameter of unknown use stays dense."""
     base: Any = next((known for known in _WITH_FORWARD if isinstance(module, known)), None)
     kind = plain_class(module)
     if getattr(module, "max_norm", None) is not None:
         return "with max_norm the layer changes its weight"
     if base is not None and kind.forward is not base.forward:
-        return f"{kind.__name__} has a forward of its own: name it in linear= if that is F.linear's"
-    return f"what {kind.__name__} does with it is not known: name it in linear= if that is F.linear"
-
-
-def why_small(weights: int) -> str | None:
-    if weights < LEAST_WEIGHTS:
-        return f"fewer than {LEAST_WEIGHTS:,} weights: a dense product takes less than a call"
-    return None
+        return f"{kind.__name__} has a forward of its own: name it in linear= if F.linear alone uses it"
+    return f"its use by {kind.__name__} is unknown: name it in linear= if F.linear alone uses it"
 
 
 def why_dense(density: float, instruction_set: str, batch: int) -> str | None:
+    """The reason why a dense product is faster at a density, or None if it is not."""
     most = (MOST_DENSITY if batch < MANY else MOST_DENSITY_OF_MANY)[instruction_set]
     if density > most:
         return (
             f"{100 * density:.3g} % of the weights survive: above {100 * most:.3g} %, dense products are faster with "
             f"{instruction_set} and a batch of {batch}"
         )
-    return None
-
-
-def why_large(packed_bytes: int, dense_bytes: int) -> str | None:
-    if packed_bytes >= dense_bytes:
-        return f"packed it would take {packed_bytes:,} bytes, dense it takes {dense_bytes:,}"
     return None

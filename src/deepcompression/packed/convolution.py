@@ -1,4 +1,4 @@
-"""Settings of a convolution, and the pieces of its weights that are decoded together."""
+"""Settings of a convolution, and the pieces in which its weights are decoded."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 Numbers = int | Sequence[int]
 
-# Floats in a vector of the CPU: a piece of a group has a multiple of so many rows.
+# Floats in a vector of the CPU. Where a group is cut, the rows of its pieces are a multiple of this.
 LANES = 16
 
 
 def each(what: str, value: Numbers, dimensions: int, least: int) -> tuple[int, ...]:
-    """One number a dimension; a single one stands for all. Raises ValueError for another count or one below `least`."""
+    """One number a dimension; a single one counts for all. Raises ValueError for another count or one below `least`."""
     numbers = (value,) if isinstance(value, int) else tuple(value)
     numbers *= dimensions if len(numbers) == 1 else 1
     if len(numbers) != dimensions or not all(isinstance(number, int) and number >= least for number in numbers):
@@ -22,7 +22,7 @@ def each(what: str, value: Numbers, dimensions: int, least: int) -> tuple[int, .
 
 
 class ConvolutionSettings(NamedTuple):
-    """How the windows of a convolution lie on its inputs; one number a dimension.
+    """Stride, padding, dilation and groups of a convolution, with one number a dimension.
 
     padding  zeros on both sides, or "same" or "valid"
     """
@@ -34,14 +34,9 @@ class ConvolutionSettings(NamedTuple):
 
     @classmethod
     def of(
-        cls,
-        dimensions: int,
-        stride: Numbers = 1,
-        padding: Numbers | str = 0,
-        dilation: Numbers = 1,
-        groups: int = 1,
+        cls, dimensions: int, stride: Numbers = 1, padding: Numbers | str = 0, dilation: Numbers = 1, groups: int = 1
     ) -> ConvolutionSettings:
-        """The arguments of torch's functions, where one number stands for all dimensions."""
+        """From the arguments of torch's functions, where one number counts for all dimensions."""
         return cls(
             each("stride", stride, dimensions, 1),
             padding if isinstance(padding, str) else each("padding", padding, dimensions, 0),
@@ -50,19 +45,19 @@ class ConvolutionSettings(NamedTuple):
         )
 
     def with_height(self) -> ConvolutionSettings:
-        """Of one dimension -> the same of two, where the height of inputs and kernel is one."""
+        """Settings of one dimension -> settings of two, for inputs and a kernel of height one."""
         padding = self.padding if isinstance(self.padding, str) else (0, *self.padding)
         return ConvolutionSettings((1, *self.stride), padding, (1, *self.dilation), self.groups)
 
     def edges(self, kernel: tuple[int, ...], dimension: int) -> tuple[int, int]:
-        """The zeros before and behind."""
+        """The zeros before and after the inputs."""
         if isinstance(self.padding, tuple):
             return self.padding[dimension], self.padding[dimension]
         whole = self.dilation[dimension] * (kernel[dimension] - 1) if self.padding == "same" else 0
         return whole // 2, whole - whole // 2
 
     def outputs(self, kernel: tuple[int, ...], inputs: tuple[int, ...]) -> tuple[int, ...]:
-        """The sizes of the output; below 1 where the windows do not fit."""
+        """The sizes of the output, below 1 where the kernel does not fit."""
         return tuple(
             (size + sum(self.edges(kernel, at)) - self.dilation[at] * (kernel[at] - 1) - 1) // self.stride[at] + 1
             for at, size in enumerate(inputs)
@@ -70,7 +65,7 @@ class ConvolutionSettings(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Rows that are decoded together: of whole groups, or a part of one."""
+    """Rows that are decoded together: whole groups, or a part of one group."""
 
     first: int
     rows: int
@@ -79,7 +74,7 @@ class Piece(NamedTuple):
 
 
 def pieces(shape: tuple[int, ...], groups: int, elements: int) -> Iterator[Piece]:
-    """The weights of a shape, about so many elements at a time: several groups, or a group in about equal pieces."""
+    """Weights in pieces of about so many elements: several groups each, or one group in about equal pieces."""
     most = max(1, elements // max(1, math.prod(shape[1:])))
     rows = shape[0] // groups
     if rows <= most:

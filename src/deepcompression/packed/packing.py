@@ -21,12 +21,12 @@ ACTIVATIONS = ("float32", "int8")
 
 FORMS = tuple(_core.forms())
 
-# Of the form window, by their numbers in the header; core/packed/window/window.hpp describes them.
+# The layouts of the form window by their numbers in the header (core/packed/window/window.hpp).
 LAYOUTS = tuple(_core.layouts())
 
-# For each instruction set and kind of activations: from so many vectors on, a form multiplies fastest where it pays.
-# The first that does is taken, else `window`. The numbers are medians over layers of 4 to 25 %; those of neon come from
-# counted instructions (benchmarks/results/neon_instructions.json).
+# For each instruction set and kind of activations: the number of vectors from which a form multiplies fastest. The
+# first form that pays is taken, else `window`. The numbers are medians over layers with densities of 4 to 25 %; those
+# of neon come from counted instructions (benchmarks/results/neon_instructions.json).
 FASTEST: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {
     ("portable", "float32"): ((5, "panel"), (1, "factored"), (2, "panel")),
     ("portable", "int8"): ((5, "panel"), (1, "factored")),
@@ -38,24 +38,24 @@ FASTEST: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {
     ("neon", "int8"): ((16, "panel"),),
 }
 
-# `factored` pays from so many survivors of the same centroid in a row of a block, which has so many columns at most:
-# with fewer, its fours stay too empty.
+# `factored` pays from so many survivors a centroid in a row of a block of so many columns. With fewer, its groups of
+# four stay too empty.
 FACTORED_FROM, FACTORED_COLUMNS = 1.5, 8192
 
-# From so many survivors a row on the layout digits24 of `window` multiplies one vector of float32 faster than by_slot:
-# with fewer the exact sums of 8 products of planes, which are put together once a row, cost more than they save.
+# From so many survivors a row on, the layout digits24 multiplies one vector of float32 faster than by_slot. With fewer,
+# adding up its 8 exact sums once a row costs more than they save.
 DIGITS24_FROM = 64
 
 
 class Header(NamedTuple):
-    """What packed weights say of themselves.
+    """The header of packed weights.
 
     form       one of FORMS
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
-    layout     of the form window: which of LAYOUTS; else 0
-    units      groups of rows or panels, which threads share; 0 in the form tile
-    length     of the stream, in the form's measure; 0 in the form tile
+    layout     number in LAYOUTS for the form window, else 0
+    units      number of groups of rows or of panels, which threads share; 0 in the form tile
+    length     of the stream, in a unit of the form; 0 in the form tile
     """
 
     form: str
@@ -73,33 +73,26 @@ class Header(NamedTuple):
 
 
 def header(packed: Packed) -> Header:
-    """Raises ValueError for bytes that are no packed weights."""
+    """Reads the header. Raises ValueError for bytes that are no packed weights."""
     return Header(**_core.packed_header(packed))
 
 
 def check_activations(activations: str) -> None:
-    """Raises ValueError for an unknown one."""
+    """Raises ValueError for an unknown kind of activations."""
     if activations not in ACTIVATIONS:
         raise ValueError(f"activations are {' or '.join(ACTIVATIONS)}; found {activations!r}")
 
 
-def pack(
-    tensor: CompressedTensor,
-    activations: str = "float32",
-    batch: int = 1,
-    *,
-    form: str | None = None,
-) -> Packed:
+def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1, *, form: str | None = None) -> Packed:
     """A shared matrix -> packed weights.
 
-    tensor       of two or more dimensions: the first is that of the outputs, all others together that of the inputs
-    activations  what it will be multiplied by; the other works too, more slowly
-    batch        by how many vectors at once; other numbers work too, more slowly
-    form         "window" multiplies by few vectors, "factored" by one on portable and avx2, "panel" by many of float32,
-                 "quad" by many of int8, "tile" decodes rows, for convolutions and embeddings; by default the one that
-                 multiplies best
+    tensor       two or more dimensions: the first counts the outputs, all others together the inputs
+    activations  kind of the vectors that it will multiply; the other kind works too, more slowly
+    batch        number of vectors that it will multiply at once; other numbers work too, more slowly
+    form         one of FORMS; by default the form that multiplies fastest (FASTEST). `tile` does not multiply: it
+                 decodes rows, for convolutions, embeddings and devices other than the CPU
 
-    Raises ValueError for fewer dimensions, unknown activations and forms.
+    Raises ValueError for fewer dimensions and for unknown activations and forms.
     """
     check_activations(activations)
     if form not in (None, *FORMS):
@@ -115,7 +108,7 @@ def pack(
 
 
 def form_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:
-    """The form that multiplies so many vectors fastest with an instruction set, which this CPU need not have."""
+    """The form that multiplies so many vectors fastest. This CPU need not have the instruction set."""
     for vectors, form in FASTEST[instruction_set, activations]:
         if batch >= vectors and (form != "factored" or _factored_pays(matrix, digits, instruction_set)):
             return form
@@ -123,7 +116,7 @@ def form_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch
 
 
 def _factored_pays(matrix: _core.Matrix, digits: _core.Digits, instruction_set: str) -> bool:
-    # on a grid, integers take fewer instructions on neon
+    # for a codebook on a grid, integers take fewer instructions on neon
     if instruction_set == "neon" and digits.grid_bits:
         return False
     blocks = -(-matrix.columns // FACTORED_COLUMNS)
@@ -131,7 +124,7 @@ def _factored_pays(matrix: _core.Matrix, digits: _core.Digits, instruction_set: 
 
 
 def layout_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:
-    """The layout of the form window that multiplies so many vectors fastest with an instruction set."""
+    """The layout of the form window that multiplies so many vectors fastest."""
     if batch == 1 and instruction_set == "avx512" and matrix.finite:
         if activations == "int8" or digits.grid_bits == 8:
             return "one_window"
@@ -141,7 +134,7 @@ def layout_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, bat
 
 
 def _digits(codebook: Floats) -> _core.Digits:
-    """Those on the grid of the codebook; off every grid, the nearest of int8."""
+    """The digits on the codebook's grid; for a codebook off every grid, the nearest of int8."""
     found = digits_on_grid(codebook)
     if found is not None and found.grid == "int8":
         return _core.Digits(8, found.scale, found.digits)
@@ -150,14 +143,9 @@ def _digits(codebook: Floats) -> _core.Digits:
 
 
 def nearest_digits(codebook: Floats, limit: int) -> tuple[float, NDArray[np.int16]]:
-    """The scale and the integers from -limit to limit whose products come near the centroids."""
+    """The scale and the integers from -limit to limit whose products approximate the centroids."""
     largest = float(np.abs(codebook).max(initial=0))
     if not largest or not math.isfinite(largest):
         return 1.0, np.zeros(len(codebook), np.int16)
     scale = float(np.float32(largest / limit))
     return scale, np.clip(np.rint(codebook / np.float64(scale)), -limit, limit).astype(np.int16)
-
-
-def instruction_set() -> str:
-    """The set of the kernels in use: the best that this CPU has, or the forced one."""
-    return _core.instruction_set()

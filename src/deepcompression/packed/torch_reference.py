@@ -1,6 +1,6 @@
 """Packed weights of the form `tile` in plain torch operations, for devices without kernels.
 
-They are computed from the same bytes as the core's, some rows at a time, and never from the dense matrix.
+Some rows at a time are decoded from the bytes that the core takes. The dense matrix never exists.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from torch.nn import functional as F
 from deepcompression.packed.convolution import ConvolutionSettings, Piece, pieces
 from deepcompression.packed.packing import Header
 
-# Torch's function by the dimensions of a convolution.
+# The functions of torch by the number of dimensions.
 CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
-# Elements of rows that are decoded at once: bounds the memory of a call at about 12 bytes each.
+# Elements that are decoded at once. A call needs about 12 bytes for each.
 _CHUNK_ELEMENTS = 1 << 20
 
 _HEADER_BYTES = _SECTION_BYTES = 64
 
 
 def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None) -> Tensor:
-    """x W^T + bias.
+    """x W^T + bias: float32 (..., rows).
 
     packed  uint8 of the form tile, on the device of x
     x       float32 (..., columns)
     bias    float32 (rows,)
 
-    Gives float32 (..., rows). Raises ValueError for another form.
+    Raises ValueError for another form.
     """
     shape = (facts.rows, facts.columns)
     parts = [x @ _decode(packed, facts, piece).T for piece in pieces(shape, 1, _CHUNK_ELEMENTS)]
@@ -41,7 +41,7 @@ def multiply(packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None) -> T
 def convolve(
     packed: Tensor, facts: Header, x: Tensor, bias: Tensor | None, shape: tuple[int, ...], settings: ConvolutionSettings
 ) -> Tensor:
-    """As torch's function with the dense weights, which have the shape `shape`."""
+    """The result of torch's function for the dense weights, whose shape is `shape`."""
 
     def decode(piece: Piece) -> Tensor:
         return _decode(packed, facts, piece).view(piece.rows, *shape[1:])
@@ -57,9 +57,9 @@ def convolve_by_pieces(
     decode: Callable[[Piece], Tensor],
     elements: int,
 ) -> Tensor:
-    """The same from weights that `decode` gives a piece at a time, each of about so many elements.
+    """A convolution with weights that `decode` returns in pieces of about so many elements.
 
-    A piece is not used after the next one is decoded. Raises ValueError for a convolution without outputs.
+    No piece is used after the next one is decoded. Raises ValueError for a convolution without outputs.
     """
     channel, parts = x.dim() - len(shape) + 1, []
     for piece in pieces(shape, settings.groups, elements):
@@ -78,10 +78,11 @@ def _decode(packed: Tensor, facts: Header, piece: Piece) -> Tensor:
 
 
 def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
-    """Dense rows of the form tile (core/packed/tile/tile.hpp), by their numbers.
+    """Dense rows of the form tile (core/packed/tile/tile.hpp): float32 (count, columns), on the device of packed.
 
-    The numbers are int64 (count,) on the device of packed. The rows are float32 (count, columns) on it. Raises
-    ValueError for another form.
+    rows  int64 (count,): their numbers, on the device of packed
+
+    Raises ValueError for another form.
     """
     if facts.form != "tile":
         raise ValueError(f"rows are decoded from the form tile; found weights packed in the form {facts.form}")
@@ -106,7 +107,7 @@ def decode_rows(packed: Tensor, facts: Header, rows: Tensor) -> Tensor:
 
 
 def _sections(packed: Tensor, sizes: list[int]) -> Iterator[Tensor]:
-    """The sections behind the header, one after the other."""
+    """The sections after the header, in their order."""
     at = _HEADER_BYTES
     for size in sizes:
         yield packed[at : at + size]

@@ -1,6 +1,7 @@
-"""Layers of a `.dcz` file run with NumPy alone: `Sequence.load("m.dcz", [Linear("fc1"), ReLU()])(x)`.
+"""Layers of a `.dcz` file, run with NumPy alone: `Sequence.load("m.dcz", [Linear("fc1"), ReLU()])(x)`.
 
 Weights stay compressed in memory.
+
 Imports file, packed and what those import.
 """
 

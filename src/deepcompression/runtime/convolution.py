@@ -1,4 +1,4 @@
-"""Layers that look at windows of images: convolutions and pools. Inputs are (count, channels, *extents)."""
+"""Layers over windows of images: convolutions and pools. Inputs are (count, channels, *extents)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from deepcompression.packed.convolution import Numbers, Piece, each, pieces
-from deepcompression.runtime.layers import Layer, Plain, Step
+from deepcompression.runtime.layers import Layer, Plain, Step, Weighted
 from deepcompression.runtime.weights import DenseWeight, FileTensors, Floats, Shape, Weight
 
-# Of one block of columns (im2col), and of weights decoded at a time: what fits the last cache, and the one before it.
+# One block of columns (im2col) fits the last cache, the weights that are decoded at a time the cache before it.
 COLUMN_BYTES = 8 << 20
 TILE_BYTES = 1 << 20
 
 
 class Windows(NamedTuple):
-    """How windows lie on an image; one number an axis in each."""
+    """Windows on an image, with one number an axis."""
 
     kernel: Shape
     stride: Shape
@@ -29,16 +29,16 @@ class Windows(NamedTuple):
     dilation: Shape
 
     def spans(self) -> Shape:
-        """How far a window reaches."""
+        """The extents of a window, dilation included."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
     def counts(self, extents: Shape, ceil: bool = False) -> Shape:
-        """The number of windows along each axis; ValueError where there is none."""
+        """The number of windows along each axis. Raises ValueError if there is none along one."""
         counts = []
         for extent, span, stride, padding in zip(extents, self.spans(), self.stride, self.padding, strict=True):
             room = extent + 2 * padding - span
             count = (room + (stride - 1 if ceil else 0)) // stride + 1
-            # as torch: no window begins behind the image and what pads it before
+            # as in torch, no window begins behind the image
             if ceil and (count - 1) * stride >= extent + padding:
                 count -= 1
             if (room < 0 and not ceil) or count < 1:
@@ -59,7 +59,7 @@ def _check_images(given: Shape, dimensions: int, channels: int | None) -> None:
 def _pad(x: Floats, padding: Shape, after: Shape, value: float) -> Floats:
     if not any(padding) and not any(after):
         return x
-    # what numpy.pad does, in a third of its time for small images
+    # as numpy.pad, in a third of its time for small images
     extents = tuple(b + n + a for b, n, a in zip(padding, x.shape[2:], after, strict=True))
     padded = np.full((*x.shape[:2], *extents), value, np.float32)
     padded[:, :, *(slice(b, b + n) for b, n in zip(padding, x.shape[2:], strict=True))] = x
@@ -68,8 +68,9 @@ def _pad(x: Floats, padding: Shape, after: Shape, value: float) -> Floats:
 
 @dataclass(frozen=True)
 class Conv(Layer):
-    """A convolution, from NAME.weight (outputs, channels / groups, *kernel) and, if the file has it, NAME.bias
-    (outputs,). Computed in float32 whatever the activations.
+    """A convolution, computed in float32 for every kind of activations.
+
+    Takes NAME.weight (outputs, channels / groups, *kernel) and, if the file has it, NAME.bias (outputs,).
     """
 
     name: str
@@ -78,21 +79,21 @@ class Conv(Layer):
     dilation: Numbers = 1
     groups: int = 1
     dimensions: ClassVar[int] = 0
-    __str__ = Layer.__str__
 
     def __post_init__(self) -> None:
-        for what, least in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            each(f"{self}: {what}", getattr(self, what), self.dimensions, least)
+        self.windows((1,) * self.dimensions)
         if self.groups < 1:
             raise ValueError(f"{self}: groups is an integer from 1 on; found {self.groups}")
 
     def bind(self, tensors: FileTensors) -> Step:
-        weight = tensors.filters(f"{self.name}.weight", self.dimensions)
+        weight = tensors.weight(f"{self.name}.weight", self.dimensions + 2)
         return BoundConv(weight, tensors.vector_or_none(f"{self.name}.bias", weight.shape[0]), self)
 
     def windows(self, kernel: Shape) -> Windows:
-        given = (("stride", self.stride), ("padding", self.padding), ("dilation", self.dilation))
-        return Windows(kernel, *(each(what, value, self.dimensions, 0) for what, value in given))
+        """The windows for a kernel. Raises ValueError for settings that do not fit."""
+        stride = each(f"{self}: stride", self.stride, self.dimensions, 1)
+        padding = each(f"{self}: padding", self.padding, self.dimensions, 0)
+        return Windows(kernel, stride, padding, each(f"{self}: dilation", self.dilation, self.dimensions, 1))
 
 
 class Conv1d(Conv):
@@ -107,16 +108,14 @@ class Conv3d(Conv):
     dimensions = 3
 
 
-class BoundConv(Step):
-    """Columns of a block of windows (im2col) by a tile of the weights, decoded just before."""
+class BoundConv(Weighted):
+    """Products of a block of columns (im2col) with some rows of the weights, which are decoded just before."""
 
     def __init__(self, weight: Weight, bias: Floats | None, layer: Conv) -> None:
-        self.weight: Weight = weight
-        self.bias, self.groups = bias, layer.groups
+        super().__init__(weight, bias)
+        self.groups = layer.groups
         self.windows = layer.windows(weight.shape[2:])
         self.channels = weight.shape[1] * layer.groups
-        self.kernel = weight.kernel
-        self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
         if weight.shape[0] % layer.groups:
             raise ValueError(
                 f"{layer.name}.weight has {weight.shape[0]} outputs, which groups={layer.groups} does not divide"
@@ -142,7 +141,7 @@ class BoundConv(Step):
         return y
 
     def _block(self, view: np.ndarray[Any, np.dtype[np.float32]], y: Floats) -> None:
-        """Windows (images, channels, *places, *kernel) -> their outputs (images, outputs, *places), in `y`."""
+        """Windows (images, channels, *places, *kernel) -> outputs (images, outputs, *places), written to `y`."""
         dimensions = len(self.windows.kernel)
         of_groups = view.reshape(len(view), self.groups, self.weight.shape[1], *view.shape[2:])
         spots, taps = range(3, 3 + dimensions), range(3 + dimensions, 3 + 2 * dimensions)
@@ -161,21 +160,20 @@ class BoundConv(Step):
             y[:, first : first + count] = out.swapaxes(0, 1)
 
     def _tiles(self) -> Iterator[Piece]:
-        """Rows that are multiplied together: all of a dense weight, and as many as fit the cache of others."""
+        """Rows that are multiplied together: all of a dense weight, and as many of a shared one as fit the cache."""
         shape = self.weight.shape
         return pieces(shape, self.groups, math.prod(shape) if isinstance(self.weight, DenseWeight) else TILE_BYTES // 4)
 
 
 @dataclass(frozen=True)
 class _Pool(Plain):
-    """A pool over windows; without a stride they lie side by side."""
+    """A pool over windows, which lie side by side if there is no stride."""
 
     kernel_size: Numbers
     stride: Numbers | None = None
     padding: Numbers = 0
     ceil_mode: bool = False
     dimensions: ClassVar[int] = 2
-    __str__ = Layer.__str__
 
     def __post_init__(self) -> None:
         windows = self._windows()
@@ -195,12 +193,11 @@ class _Pool(Plain):
         return (*given[:2], *self._windows().counts(given[2:], self.ceil_mode))
 
     def _fold(self, x: Floats, fold: np.ufunc, outside: float) -> Floats:
-        """The windows' elements put together one place of the window after the other, so that no window is copied."""
+        """Combines the elements of each window, one place of all windows at a time, so that no window is copied."""
         windows, counts = self._windows(), self.shape(x.shape)[2:]
         ends = [(count - 1) * s + k for count, s, k in zip(counts, windows.stride, windows.kernel, strict=True)]
-        after = tuple(
-            max(0, end - n - p) for end, n, p in zip(ends, x.shape[2:], windows.padding, strict=True)
-        )  # windows of ceil_mode reach further than the padding
+        # windows of ceil_mode reach further than the padding
+        after = tuple(max(0, end - n - p) for end, n, p in zip(ends, x.shape[2:], windows.padding, strict=True))
         padded = _pad(x, windows.padding, after, outside)
         y: Floats | None = None
         for place in product(*map(range, windows.kernel)):
@@ -220,10 +217,9 @@ class MaxPool2d(_Pool):
 
 @dataclass(frozen=True)
 class AvgPool2d(_Pool):
-    """The mean of each window, zeros of the padding counted unless `count_include_pad` is False."""
+    """The mean of each window; the zeros of the padding count unless `count_include_pad` is False."""
 
     count_include_pad: bool = True
-    __str__ = Layer.__str__
 
     def __call__(self, x: Floats) -> Floats:
         y = self._fold(x, np.add, 0)
@@ -242,10 +238,9 @@ class AvgPool2d(_Pool):
 
 @dataclass(frozen=True)
 class AdaptiveAvgPool2d(Plain):
-    """The means of `output_size` parts of the image along each axis, as equal as can be."""
+    """The means of `output_size` nearly equal parts of the image along each axis."""
 
     output_size: Numbers
-    __str__ = Layer.__str__
 
     def __post_init__(self) -> None:
         each(f"{self}: output_size", self.output_size, 2, 1)

@@ -1,11 +1,10 @@
-"""Layers that look at one vector or element at a time, and what all layers have in common."""
+"""Layers that take one vector or element at a time, and the common part of all layers."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -13,11 +12,11 @@ from deepcompression.runtime.weights import FileTensors, Floats, Shape, Weight
 
 
 class Step(ABC):
-    """A layer that has its weights.
+    """A layer with its weights.
 
-    kernel   what computes it
-    weight   what it multiplies by, None for a layer without
-    nbytes   held in memory: weight, bias and the like
+    kernel  names the code that computes it
+    weight  None for a layer without one
+    nbytes  held in memory: weight, bias and the like
     """
 
     kernel: str = "NumPy"
@@ -25,29 +24,29 @@ class Step(ABC):
     nbytes: int = 0
 
     def shape(self, given: Shape) -> Shape:
-        """The shape of what comes out for an input of that shape. Raises ValueError for one that does not fit."""
+        """The shape of the output for an input of a shape. Raises ValueError for a shape that does not fit."""
         return given
 
     @abstractmethod
     def __call__(self, x: Floats) -> Floats:
-        """Computes the layer for an input that fits; `x` is not written to."""
+        """The output for an input that fits. `x` is not changed."""
 
 
 class Layer(ABC):
-    """A layer, by the names of its tensors and the arguments of torch's module of the same name."""
+    """A layer by the name of its tensors, with the arguments of torch's module of the same name."""
 
     name: str
 
     @abstractmethod
     def bind(self, tensors: FileTensors) -> Step:
-        """The layer with its weights from a file. Raises ValueError or TypeError for tensors that do not fit."""
+        """The layer with the weights of a file. Raises ValueError or TypeError for tensors that do not fit."""
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {getattr(self, 'name', '')}".rstrip()
 
 
 class Plain(Layer, Step):
-    """A layer without weights, which is its own step."""
+    """A layer without weights: its own step."""
 
     def bind(self, tensors: FileTensors) -> Step:
         return self
@@ -69,8 +68,6 @@ class LeakyReLU(Plain):
     def __call__(self, x: Floats) -> Floats:
         y: Floats = np.where(x > 0, x, x * np.float32(self.negative_slope))
         return y
-
-    __str__ = Layer.__str__
 
 
 class Sigmoid(Plain):
@@ -101,47 +98,47 @@ class Softmax(Plain):
         powers /= powers.sum(self.dim, keepdims=True)
         return powers
 
-    __str__ = Layer.__str__
-
 
 @dataclass(frozen=True)
 class Flatten(Plain):
-    """Makes one of the dimensions from `start_dim` on."""
+    """Flattens the dimensions from `start_dim` on into one."""
 
     start_dim: int = 1
 
     def shape(self, given: Shape) -> Shape:
         if not 0 <= self.start_dim < len(given):
-            raise ValueError(f"flattening from dimension {self.start_dim} on needs it; found shape {list(given)}")
+            raise ValueError(f"Flatten needs dimension {self.start_dim}; found an input of shape {list(given)}")
         return (*given[: self.start_dim], math.prod(given[self.start_dim :]))
 
     def __call__(self, x: Floats) -> Floats:
         return x.reshape(self.shape(x.shape))
 
-    __str__ = Layer.__str__
-
 
 @dataclass(frozen=True)
 class Linear(Layer):
-    """A fully connected layer: x W^T + b for x (..., columns), from NAME.weight (rows, columns) and, if the file has
-    it, NAME.bias (rows,).
+    """A fully connected layer: x W^T + b for x (..., columns).
+
+    Takes NAME.weight (rows, columns) and, if the file has it, NAME.bias (rows,).
     """
 
     name: str
-    __str__ = Layer.__str__
 
     def bind(self, tensors: FileTensors) -> Step:
-        weight = tensors.matrix(f"{self.name}.weight")
+        weight = tensors.weight(f"{self.name}.weight", 2)
         return BoundLinear(weight, tensors.vector_or_none(f"{self.name}.bias", weight.shape[0]))
 
 
-class BoundLinear(Step):
+class Weighted(Step):
+    """A layer with a weight and perhaps a bias."""
+
     def __init__(self, weight: Weight, bias: Floats | None) -> None:
         self.weight: Weight = weight
         self.bias = bias
         self.kernel = weight.kernel
         self.nbytes = weight.nbytes + (0 if bias is None else bias.nbytes)
 
+
+class BoundLinear(Weighted):
     def shape(self, given: Shape) -> Shape:
         rows, columns = self.weight.shape
         if not given or given[-1] != columns:
@@ -157,13 +154,11 @@ class BoundLinear(Step):
 class BatchNorm(Layer):
     """Batch normalisation with the running statistics, of (count, channels, ...): BatchNorm1d, 2d and 3d of torch.
 
-    From NAME.running_mean, NAME.running_var and, if the file has them, NAME.weight and NAME.bias, all (channels,).
+    Takes NAME.running_mean, NAME.running_var and, if the file has them, NAME.weight and NAME.bias, all (channels,).
     """
 
     name: str
     eps: float = 1e-5
-    unused: ClassVar[tuple[str, ...]] = ("num_batches_tracked",)
-    __str__ = Layer.__str__
 
     def bind(self, tensors: FileTensors) -> Step:
         channels = tensors.length(f"{self.name}.running_mean")
@@ -171,7 +166,7 @@ class BatchNorm(Layer):
         variance = tensors.vector(f"{self.name}.running_var", channels).astype(np.float64)
         weight = tensors.vector_or_none(f"{self.name}.weight", channels)
         bias = tensors.vector_or_none(f"{self.name}.bias", channels)
-        tensors.taken.update(f"{self.name}.{name}" for name in self.unused)
+        tensors.taken.add(f"{self.name}.num_batches_tracked")
         factor = (1 if weight is None else weight) / np.sqrt(variance + self.eps)
         return BoundBatchNorm(factor, (0 if bias is None else bias) - mean * factor)
 

@@ -1,7 +1,8 @@
-"""Layers one after the other: loaded from a file, checked, run."""
+"""A sequence of layers: loaded from a file, checked, run."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -17,8 +18,12 @@ from deepcompression.runtime.weights import FileTensors, Floats, Shape
 
 
 class LayerFacts(NamedTuple):
-    """One layer of a `Sequence`: its weight's shape (None without one) and survivors, what computes it, and the bytes
-    of memory it holds beside those of its dense float32 weight.
+    """One layer of a `Sequence`.
+
+    shape        of its weight; None for a layer without one
+    kernel       names the code that computes it
+    held_bytes   held in memory
+    dense_bytes  size of its weight, dense in float32
     """
 
     layer: str
@@ -30,9 +35,9 @@ class LayerFacts(NamedTuple):
 
 
 class Sequence:
-    """Layers that run one after the other, on float32 arrays whose first dimension counts the images or vectors.
+    """Layers that run one after another, on float32 arrays whose first dimension counts the images or vectors.
 
-    Threads may share one: calls change nothing in it.
+    Threads may share one, because calls do not change it.
     """
 
     def __init__(self, names: list[str], steps: list[Step]) -> None:
@@ -51,17 +56,17 @@ class Sequence:
         strict: bool = True,
         limit_bytes: int = LIMIT_BYTES,
     ) -> Sequence:
-        """Takes the weights of the layers from a `.dcz` file; no shared weight is made dense.
+        """Layers with the weights of a `.dcz` file. No shared weight becomes dense.
 
-        activations  what fully connected layers round their inputs to: "float32" (nothing is lost) or "int8"
-        batch        vectors that will usually be given at once: the form of the weights is chosen by it, not what works
-        threads      of the products with compressed weights, by default as many as there are CPUs; results do not
-                     depend on it. Convolutions use NumPy's BLAS, whose threads OMP_NUM_THREADS sets.
-        input_shape  of one input, without the count: if given, the layers are held against it now, not when first run
+        activations  "float32", or "int8", to which fully connected layers then round their inputs
+        batch        usual number of vectors in a call; the form is chosen for it, and other numbers work too
+        threads      for products with compressed weights, by default one a CPU; results do not depend on it.
+                     Convolutions use NumPy's BLAS, whose threads OMP_NUM_THREADS sets
+        input_shape  of one input, without the count: the layers are checked against it
         strict       refuse a file with tensors that no layer takes
 
-        Raises FormatError for a bad file, ValueError and TypeError, naming the layer, for tensors that are missing or
-        do not fit.
+        Raises FormatError for a bad file. Raises ValueError or TypeError, naming the layer, for tensors that are
+        missing or do not fit.
         """
         packing.check_activations(activations)
         threads = (os.cpu_count() or 1) if threads is None else threads
@@ -74,7 +79,7 @@ class Sequence:
             tensors = FileTensors(file, activations, batch, threads)
             for number, layer in enumerate(layers, 1):
                 if not isinstance(layer, Layer):
-                    raise TypeError(f"layer {number} is no layer of deepcompression.runtime, but {layer!r}")
+                    raise TypeError(f"layer {number} is no layer of deepcompression.runtime; found {layer!r}")
                 names.append(str(layer))
                 try:
                     steps.append(layer.bind(tensors))
@@ -90,8 +95,9 @@ class Sequence:
         return net
 
     def shape(self, given: Shape) -> Shape:
-        """The shape of what comes out for an input of that shape. Raises ValueError, naming the layer, for one that
-        does not fit; nothing is computed.
+        """The shape of the output for an input of a shape; computes nothing.
+
+        Raises ValueError, naming the layer, for a shape that does not fit.
         """
         given = tuple(given)
         if not given:
@@ -104,10 +110,10 @@ class Sequence:
         return given
 
     def __call__(self, x: Floats) -> Floats:
-        """Runs all layers; `x` is not written to. Infinities and NaNs go the way they go in torch.
+        """Runs all layers. `x` is not changed. Infinities and NaNs spread as in torch.
 
-        Raises TypeError for another dtype than float32, ValueError, before anything is computed, for a shape that does
-        not fit.
+        Raises TypeError for a dtype other than float32, and ValueError for a shape that does not fit, both before
+        anything is computed.
         """
         if not isinstance(x, np.ndarray) or x.dtype != np.float32:
             found = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else type(x).__name__
@@ -120,27 +126,27 @@ class Sequence:
 
     @property
     def held_bytes(self) -> int:
-        """Of all weights and biases in memory; those of tied layers once."""
+        """Memory of all weights and biases; tied weights count once."""
         weights = {id(step.weight): step.weight.nbytes for step in self._steps if step.weight is not None}
         others = sum(step.nbytes - (step.weight.nbytes if step.weight else 0) for step in self._steps)
         return sum(weights.values()) + others
 
     def facts(self) -> list[LayerFacts]:
-        """For each layer the memory it holds and the kernel that computes it."""
+        """The facts of each layer."""
         found = []
         for name, step in zip(self._names, self._steps, strict=True):
             weight = step.weight
             shape, survivors = (None, 0) if weight is None else (weight.shape, weight.survivors)
-            dense_bytes = 0 if shape is None else 4 * int(np.prod(shape, dtype=object))
+            dense_bytes = 0 if shape is None else 4 * math.prod(shape)
             found.append(LayerFacts(name, shape, survivors, step.kernel, step.nbytes, dense_bytes))
         return found
 
     def explain(self) -> None:
-        """Prints `describe`."""
+        """Prints `describe()`."""
         print(self.describe())
 
     def describe(self) -> str:
-        """A table of the layers: the shape of the weight, the kernel, bytes held and bytes of the dense weight."""
+        """A table of the layers: shape of the weight, kernel, bytes held, bytes of the dense weight."""
         rows = [("layer", "shape", "kernel", "bytes held", "bytes dense")]
         for fact in self.facts():
             shape = "" if fact.shape is None else "x".join(map(str, fact.shape))
