@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-# Where restricted runs are kept.
+# The folder of restricted runs.
 KEPT = ROOT / "build" / "benchmarks"
 
 
@@ -68,7 +68,7 @@ def main(
 
     measure   options -> the result, whose `versions` are added to those of `packages`
     options   flag or position -> its default, an integer, or what `add_argument` takes
-    parts     options that leave something out: such a run is not written as the result
+    parts     options that leave something out: a run with one of them is not written as the result
 
     The exit code is 1 if a demand is not met.
     """

@@ -26,7 +26,7 @@ CACHE = ROOT / "build" / "benchmarks"
 SQUEEZENET = ROOT.parent / "shared" / "data" / "squeezenet" / "compressed_SqueezeNet.net"
 SQUEEZENET_SHA256 = "e4ab6960ae8cd81505e1c2136921201507e930966c53deaf15862a395b3a3261"
 
-# What the paper does to a kind of layer (its tables 4 and 5): the density of a pretrained layer, the bits of a code.
+# Of each kind of layer, after the paper's tables 4 and 5: the density of a pretrained layer, the bits of a code.
 DENSITY = {"convolution": 0.35, "fully connected": 0.09}
 BITS = {"convolution": 8, "fully connected": 5}
 
@@ -124,8 +124,8 @@ def parse_released(data: bytes, shapes: dict[str, tuple[int, ...]]) -> dict[str,
 
 
 def _pruned_laplace(shape: tuple[int, ...], density: float, seed: int) -> tuple[NDArray[np.int64], Weights]:
-    """Independent positions, and the values of a Laplace distribution that pruning by magnitude leaves there: both
-    tails beyond a threshold.
+    """Independent positions, and values that pruning by magnitude leaves of a Laplace distribution: both tails beyond a
+    threshold.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     size = math.prod(shape)

@@ -1,7 +1,7 @@
 """Times the convolutions of AlexNet and VGG-16 from compressed weights beside the same ones dense in float32.
 
 Batch 1, hot caches, one thread by default; synthetic weights at the paper's densities, 256 centroids. They take turns
-in one process, and every result is held against float64.
+in one process, and every result is compared with float64.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Found = dict[str, Any]
 
 
 def peers(module: nn.Conv2d, weight: torch.Tensor, x: torch.Tensor, threads: int) -> dict[str, Callable[[], Any]]:
-    """Who computes it dense in float32, without a bias."""
+    """The peers that compute it dense in float32, without a bias."""
     stride, padding, groups = list(module.stride), list(module.padding), module.groups
     pads = [int(each) for each in padding]
     packed = torch.ops.mkldnn._reorder_convolution_weight(weight, pads, stride, [1, 1], groups, list(x.shape))

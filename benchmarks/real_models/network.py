@@ -37,16 +37,16 @@ _WEIGHTS: dict[str, dict[int, tuple[int, ...]]] = {
 
 
 class Inputs(NamedTuple):
-    """Batches, and what the score must know of them beside the outputs: texts, pitches, clean sounds."""
+    """Batches, and the truth about them that the score compares with: texts, pitches, clean sounds."""
 
     batches: list[Batch]
     truth: Any = None
 
 
 class RealModel(ABC):
-    """A network that somebody else trained. `inputs` gives other ones for each seed, the same for the same seed.
+    """A network that somebody else trained. `inputs` depend on their seed alone.
 
-    `counts` are the examples for calibration and for the test; `task` says what the score means, and in which unit.
+    `counts` are the examples for calibration and for the test; `task` explains the score and its unit.
     """
 
     release: ClassVar[Release]
@@ -60,7 +60,7 @@ class RealModel(ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """All that the checkpoint holds."""
+        """All tensors of the checkpoint."""
 
     @abstractmethod
     def weights(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
