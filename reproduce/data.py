@@ -62,8 +62,8 @@ def _load(part: str, folder: Path | None) -> Images:
 
 
 def read_pair(part: str, folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """The images, uint8 (count, 28, 28), and labels, uint8 (count,), of `train` or `t10k`. Raises FileNotFoundError, and
-    ValueError for files that are damaged or do not go together.
+    """The images, uint8 (count, 28, 28), and labels, uint8 (count,), of `train` or `t10k`. Raises FileNotFoundError,
+    and ValueError for files that are damaged or do not go together.
     """
     pixels = _read_idx(f"{part}-images-idx3-ubyte", folder, (28, 28))
     labels = _read_idx(f"{part}-labels-idx1-ubyte", folder, ())

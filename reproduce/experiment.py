@@ -1,4 +1,4 @@
-"""A LeNet of the paper from scratch to a `.dcz` file: trained, pruned, shared, encoded, measured from the file alone."""
+"""A LeNet of the paper from scratch to a `.dcz` file: trained, pruned, shared, encoded; measured by the file alone."""
 
 from __future__ import annotations
 

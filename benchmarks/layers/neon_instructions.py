@@ -113,7 +113,7 @@ def measure(layer: str, centroids: int, batches: tuple[int, ...], pool: Executor
 
 
 def check_many(centroids: int, pool: Executor) -> None:
-    """Raises RuntimeError if a vector takes other instructions in a batch of `MANY` than in the largest of `BATCHES`."""
+    """Raises RuntimeError if a vector takes other instructions in a batch of `MANY` than in the last of `BATCHES`."""
     found = measure(WHERE_MANY, centroids, (max(BATCHES), MANY), pool)
     for kind, batches in found.items():
         few, many = batches.values()
