@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.environment import KEPT as CACHE
+from benchmarks.environment import ROOT
 from benchmarks.packages import PACKAGES, Weights, layers
 from deepcompression.file.reader import DczFile
 from deepcompression.pruning.criteria import CRITERIA
@@ -21,8 +23,6 @@ from deepcompression.sharing.codebook import share_values
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
-ROOT = Path(__file__).resolve().parent.parent
-CACHE = ROOT / "build" / "benchmarks"
 SQUEEZENET = ROOT.parent / "shared" / "data" / "squeezenet" / "compressed_SqueezeNet.net"
 SQUEEZENET_SHA256 = "e4ab6960ae8cd81505e1c2136921201507e930966c53deaf15862a395b3a3261"
 
@@ -61,6 +61,7 @@ VGG16: dict[str, tuple[tuple[int, ...], float]] = {
     "fc7": ((4096, 4096), 0.04),
     "fc8": ((1000, 4096), 0.23),
 }
+TABLES = {"AlexNet": ALEXNET, "VGG-16": VGG16}
 
 
 def squeezenet_shapes() -> dict[str, tuple[int, ...]]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import tensors as measured
-from benchmarks.environment import demand, main
+from benchmarks.environment import demand, main, print_notes
 from benchmarks.file_size.nncodec_size import RELEASE
 from benchmarks.file_size.peers import Peers, dense_size
 from benchmarks.packages import PACKAGES, available
@@ -164,10 +164,7 @@ def print_result(result: dict[str, Any], console: Console) -> None:
             )
         table.add_row(f"{name}, whole", "", "", *(f"{size:,}" for size in group["whole"].values()), end_section=True)
     console.print(table)
-    for note in NOTES:
-        console.print(note)
-    for name, reason in result["skipped"].items():
-        console.print(f"SKIPPED {name}: {reason}", style="bold red")
+    print_notes(result, console)
 
 
 def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from benchmarks.layers.ours import error
 from benchmarks.networks import convolutions
 from deepcompression.tensors.tensor import CompressedTensor
 
-TABLES = {"AlexNet": tensors.ALEXNET, "VGG-16": tensors.VGG16}
 OURS = "ours float32"
 DEMANDED, BOUND, DENSE_BOUND = 1.2, 1e-6, 1e-5
 # Weights are held compressed if those of all layers take at most this part of the dense ones.
@@ -86,7 +85,7 @@ def ours(module: nn.Conv2d, tensor: CompressedTensor, x: torch.Tensor) -> tuple[
 def measure(network: str, name: str, threads: int, seconds: float) -> Found:
     """Milliseconds and errors by task, bytes of weights dense and compressed."""
     module, shape = convolutions(network)[name]
-    size, density = TABLES[network][name]
+    size, density = tensors.TABLES[network][name]
     tensor = tensors.convolution(size, density)
     weight = torch.from_numpy(tensor.numpy())
     x = torch.from_numpy(np.random.default_rng(7).standard_normal(shape, np.float32))
@@ -145,7 +144,7 @@ def measure_all(arguments: argparse.Namespace) -> Found:
 
 
 OPTIONS = {
-    "--networks": {"nargs": "+", "choices": TABLES, "default": tuple(TABLES)},
+    "--networks": {"nargs": "+", "choices": tensors.TABLES, "default": tuple(tensors.TABLES)},
     "--threads": 1,
     "--budget": {"type": float, "default": 120, "help": "seconds of all turns"},
 }

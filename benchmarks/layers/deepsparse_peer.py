@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import worker
-from benchmarks.environment import ROOT
+from benchmarks.environment import KEPT, ROOT
 from benchmarks.layers.peers import ENGINE, Array
 from benchmarks.packages import UnavailableError, interpreter
 
 RELEASE = "deepsparse==1.8.0"
-ENVIRONMENT = ROOT / "build" / "benchmarks" / "deepsparse-venv"
+ENVIRONMENT = KEPT / "deepsparse-venv"
 # Name of the peer -> kind, and whether it is the int8 one. It computes with sparse weights, as we do.
 PEERS = {"DeepSparse fp32": (ENGINE, False), "DeepSparse int8": (ENGINE, True)}
 

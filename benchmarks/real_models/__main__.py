@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import demand, main
+from benchmarks.environment import demand, main, print_notes
 from benchmarks.packages import available, missing_library
 from benchmarks.real_models.baselines import Made, Plain, best_plain, change, int8, zipped
 from benchmarks.real_models.network import RealModel
@@ -126,10 +126,7 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         for way, row in model["rows"].items():
             table.add_row(way, *numbers_of(row, whole), row["how"])
         console.print(table)
-    for note in NOTES:
-        console.print(note)
-    for name, reason in result["skipped"].items():
-        console.print(f"SKIPPED {name}: {reason}", style="bold red")
+    print_notes(result, console)
 
 
 def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.environment import KEPT
 from benchmarks.packages import Release, unpacked
 from deepcompression.checkpoint import GRAPH, read_tensors, write_tensors
 from deepcompression.checkpoint.onnx.graph import FORMAT
@@ -23,7 +24,7 @@ Array = NDArray[Any]
 # an input's name -> its array, whose first axis counts examples
 Batch = dict[str, Array]
 
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "benchmarks" / "packages"
+FOLDER = KEPT / "packages"
 # The seeds of the inputs for compression, and of those for the report.
 CALIBRATION_SEED, TEST_SEED = 1, 2
 # Operator -> which of its inputs are weights -> their axes that count output channels.
@@ -41,6 +42,11 @@ class Inputs(NamedTuple):
 
     batches: list[Batch]
     truth: Any = None
+
+
+def same_classes(outputs: Sequence[Array], original: Sequence[Array]) -> float:
+    """Percentage of examples whose largest output is the original's."""
+    return 100 * float(np.mean(np.concatenate(outputs).argmax(1) == np.concatenate(original).argmax(1)))
 
 
 class RealModel(ABC):
