@@ -1,12 +1,11 @@
-# Everything on a fresh machine with Python, make and a C++ compiler: `make demo`, `make test`, `make check`; with clang
-# `make fuzz`.
+# On a fresh machine with Python, make and a C++ compiler: `make demo`, `make test`, `make check`; with clang `make fuzz`.
 
 PYTHON ?= python3
 BIN := .venv/bin
 FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
 CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp'))
 
-# how long `make fuzz` runs each of its targets
+# how long `make fuzz` runs each target
 SECONDS ?= 60
 
 .PHONY: demo test check format fuzz aarch64 golden benchmarks clean
@@ -31,20 +30,20 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CORE) $(FUZZ)
 
-# The core for 64-bit ARM, emulated, must write the same bytes as here (needs g++-aarch64-linux-gnu and qemu-user).
+# The core for 64-bit ARM, emulated, must write the same bytes as here. Needs g++-aarch64-linux-gnu and qemu-user.
 aarch64:
 	core/cross/run
 
-# The decoders under ASan and UBSan, and mutated files; `make fuzz SECONDS=3600` for a night.
+# Decoders, encoders and kernels under ASan and UBSan, and mutated files; `make fuzz SECONDS=3600` for a night.
 fuzz: .venv/installed
 	core/fuzz/run $(SECONDS)
 
-# Writes the golden files anew: only when the format changes on purpose.
+# Rewrites the golden files: only when the format changes on purpose.
 golden: .venv/installed
 	$(BIN)/python -m pytest tests/file/test_golden.py --write-golden
 
-# Sizes beside other coders', speeds beside other libraries', and the page of results. Downloads packages; an hour and a
-# half the first time.
+# Sizes beside other coders, speeds beside other libraries, and the pages of results. Downloads packages, and takes an
+# hour and a half the first time.
 benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	missed=0; for each in file_size speed.decode speed.read speed.small layers layers.convolutions layers.models speed.big_checkpoint real_models; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \

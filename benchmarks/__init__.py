@@ -1,1 +1,1 @@
-"""Measurements: sizes and speeds, each written to a file in `results/` that docs/results.md is made from."""
+"""Measurements of sizes and speeds: each writes a file in `results/`, and docs/results.md is made from these."""

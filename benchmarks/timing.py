@@ -15,14 +15,15 @@ from typing import Any, Protocol
 import numpy as np
 
 COLD_BYTES = 96 << 20
-# A turn with hot caches: untimed calls for at least so long, since a core that slept needs some thousand clocks before
-# caches, predictors and frequency are what they are in a loop; then timed ones for about so long.
+# A turn with hot caches begins with untimed calls, at least so many and for at least so long. A core that slept needs
+# some thousand clocks before caches, predictors and frequency are those of a loop.
 WARM_CALLS, WARM_SECONDS = 2, 0.0005
+# The timed calls of a turn: for about so long, at most so many.
 TURN_SECONDS, TURN_CALLS = 0.002, 20
-# Pools of threads go on spinning after a call; before another task's turn they must have gone to sleep.
+# Pools of threads spin after a call; they must sleep before another task's turn.
 PAUSE_SECONDS = 0.012
 LEAST_ROUNDS = 3
-# A task whose call takes more than this part of the time there is has only the least number of rounds.
+# A task whose call takes more than this part of the budget has only the least number of rounds.
 SLOW = 0.02
 
 
@@ -33,9 +34,16 @@ class Task(Protocol):
         """Seconds of each call; with `cold` the caches are flushed before each, else a few calls go before."""
 
 
+def seconds(work: Callable[..., object], *arguments: Any) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    work(*arguments)
+    return time.perf_counter() - start
+
+
 def clean_environment() -> None:
-    """Restarts this program without the variables that slow OpenBLAS down here (a library reads them when it is
-    loaded), and with threads of libiomp5 that fall asleep within the pause between turns.
+    """Restarts this program without variables that slow OpenBLAS down, which it reads when it is loaded. Threads of
+    libiomp5 then also fall asleep within the pause between turns.
     """
     wanted = {"KMP_BLOCKTIME": "5"}
     unwanted = [name for name in os.environ if name.startswith("OPENBLAS_")]
@@ -84,14 +92,14 @@ def turn(call: Callable[[], Any], calls: int, flush: Callable[[], None] | None) 
         while warm < WARM_CALLS or time.perf_counter() < end:
             call()
             warm += 1
-    seconds = []
+    found = []
     for _ in range(calls):
         if flush is not None:
             flush()
         start = time.perf_counter()
         call()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+        found.append(time.perf_counter() - start)
+    return found
 
 
 def interleave(
@@ -113,4 +121,4 @@ def interleave(
             time.sleep(pause)
             found[name] += tasks[name].turn(calls, cold)
         rounds += 1
-    return {name: statistics.median(seconds) for name, seconds in found.items()}, rounds
+    return {name: statistics.median(each) for name, each in found.items()}, rounds

@@ -1,6 +1,6 @@
-"""A process that measures for another: commands go to it as lines of JSON, its answers come back the same way.
+"""A process that measures for another: commands and answers are lines of JSON.
 
-    {"make": NAME, ...}                       -> what `serve`'s maker answers
+    {"make": NAME, ...}                       -> the answer of `serve`'s maker
     {"turn": NAME, "calls": N, "cold": BOOL}  -> {"seconds": [...]}
     {"forget": true}                          -> {}
 
@@ -93,7 +93,7 @@ class Task:
 
 def serve(make: Callable[[Message], tuple[timing.Task, Message]]) -> None:
     """Answers commands until there are none; `make` gives the task that a command describes, and the answer."""
-    # what a library prints must not come between the answers
+    # texts that a library prints must not come between the answers
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     tasks: dict[str, timing.Task] = {}

@@ -1,1 +1,1 @@
-"""The paper's experiments, done again with the public names of deepcompression alone."""
+"""The paper's experiments, repeated with the public names of deepcompression alone."""

@@ -57,7 +57,7 @@ def lenet_5(seed: Seed = 0, data: Data = None, out: Out = RESULTS) -> None:
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Reports a user's wrong files or settings in one line."""
+    """Reports wrong files and settings in one line."""
     try:
         yield
     except (ValueError, OSError, UnavailableError) as error:
@@ -127,7 +127,7 @@ def _large(name: str) -> Callable[..., None]:
             bool, typer.Option(help="Train the dense network, too, for as long as the compressed one, and test it.")
         ] = False,
     ) -> None:
-        # what few need, and not everybody has
+        # packages that few need and not everybody has
         from reproduce.large.experiment import run
         from reproduce.large.job import Options
         from reproduce.large.phases import Rates

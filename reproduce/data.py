@@ -45,9 +45,7 @@ def load_test(folder: Path | None = None) -> Images:
 
 
 def load_training(folder: Path | None = None) -> tuple[Images, Images]:
-    """The training images in two parts that are always the same: 5,000 held back to choose by, and the rest to train
-    on.
-    """
+    """The training images in two parts that are always the same: those to train on, and 5,000 held back for choices."""
     everything = _load("train", folder)
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(_SPLIT_SEED))
     held_back, rest = order[:VALIDATION_COUNT], order[VALIDATION_COUNT:]
@@ -58,17 +56,25 @@ def load_training(folder: Path | None = None) -> tuple[Images, Images]:
 
 
 def _load(part: str, folder: Path | None) -> Images:
-    pixels = read_idx(f"{part}-images-idx3-ubyte", folder, (28, 28))
-    labels = read_idx(f"{part}-labels-idx1-ubyte", folder, ())
-    if len(pixels) != len(labels):
-        raise ValueError(f"{len(pixels)} images do not go with {len(labels)} labels in {folder or BUNDLED}")
+    pixels, labels = read_pair(part, folder)
     scaled = (torch.from_numpy(pixels).float() / 255 - MEAN) / DEVIATION
     return Images(scaled.unsqueeze(1), torch.from_numpy(labels).long())
 
 
-def read_idx(name: str, folder: Path | None, item: tuple[int, ...]) -> np.ndarray:
+def read_pair(part: str, folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """The images, uint8 (count, 28, 28), and labels, uint8 (count,), of `train` or `t10k`. Raises FileNotFoundError,
+    and ValueError for files that are damaged or do not go together.
+    """
+    pixels = _read_idx(f"{part}-images-idx3-ubyte", folder, (28, 28))
+    labels = _read_idx(f"{part}-labels-idx1-ubyte", folder, ())
+    if len(pixels) != len(labels):
+        raise ValueError(f"{len(pixels)} images do not go with {len(labels)} labels in {folder or BUNDLED}")
+    return pixels, labels
+
+
+def _read_idx(name: str, folder: Path | None, item: tuple[int, ...]) -> np.ndarray:
     """One file in the idx format: two zeros, 8 for bytes, the number of axes, each axis as big-endian uint32, the
-    bytes. Its first axis counts items of the shape `item`. Raises FileNotFoundError, or ValueError if it is damaged.
+    bytes. Its first axis counts items of the shape `item`.
     """
     path, content = _content(name, folder)
     if folder is None and (found := hashlib.md5(content).hexdigest()) != MD5[name]:
@@ -82,7 +88,7 @@ def read_idx(name: str, folder: Path | None, item: tuple[int, ...]) -> np.ndarra
 
 
 def _content(name: str, folder: Path | None) -> tuple[Path, bytes]:
-    """The unpacked file; `folder` may be the one torchvision is given, or the one with the files, gzipped or not."""
+    """The unpacked file; `folder` may be torchvision's root, or the folder of the files, gzipped or not."""
     folders = [BUNDLED] if folder is None else [folder / "MNIST" / "raw", folder]
     candidates = [place / file for place in folders for file in (name, f"{name}.gz")]
     for path in candidates:
@@ -101,7 +107,7 @@ class Distortion:
     pixels: float
 
 
-# So many neighbours in a batch are distorted alike, which is faster than each by itself.
+# So many neighbours in a batch get the same distortion, which is faster than one for each.
 _ALIKE = 4
 # the middles of an image's rows or columns, from -1 to 1
 _AXIS = (2 * torch.arange(28) + 1) / 28 - 1
@@ -122,7 +128,7 @@ def distort(pixels: Tensor, distortion: Distortion, generator: torch.Generator) 
     x = wide * cos * _AXIS + (shear - wide * sin) * _AXIS.view(28, 1) + right
     y = high * sin * _AXIS + high * cos * _AXIS.view(28, 1) + down
     grid = torch.stack([x, y], 3)
-    # outside of an image grid_sample sees zeros: those must be the background
+    # outside of an image grid_sample sees zeros, which must be the background
     background = -MEAN / DEVIATION
     moved = F.grid_sample(pixels.view(groups, _ALIKE, 28, 28) - background, grid, align_corners=False) + background
     # convolutions on the CPU train faster from this layout

@@ -1,6 +1,4 @@
-"""One network of the paper from scratch to a `.dcz` file: trained, pruned, shared, encoded, and measured from the
-file alone.
-"""
+"""A LeNet of the paper from scratch to a `.dcz` file: trained, pruned, shared, encoded; measured by the file alone."""
 
 from __future__ import annotations
 
@@ -97,7 +95,7 @@ def run(name: str, seed: int, data: Path | None, out: Path) -> Path:
     dc.save(model, path, recipe)
     finished("encode")
 
-    # From here on the file alone counts, and the test images are looked at for the first time.
+    # From here on the file alone counts. The test images are read for the first time.
     test = load_test(data)
     decoded = dc.load(path, into=network.model())
     result = {

@@ -57,9 +57,7 @@ def train(
     distortion: Distortion,
     step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains a model for a phase; `step` is called after every step of the optimizer. Says how it goes, epoch by
-    epoch.
-    """
+    """Trains a model for a phase and reports each epoch; `step` is called after every step of the optimizer."""
     optimizer = OPTIMIZERS[phase.optimizer](model.parameters(), lr=phase.rate)
     steps = len(images) // BATCH
     total = phase.epochs * steps

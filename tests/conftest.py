@@ -7,13 +7,13 @@ import pytest
 
 from deepcompression import _core
 
-# what prints tables obeys it, and a process that shares out tests sets it
+# printed tables obey it, and pytest-xdist sets it
 os.environ.pop("COLUMNS", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--write-golden", action="store_true", help="write tests/golden anew; only after a change of the format"
+        "--write-golden", action="store_true", help="rewrite tests/golden; only after a change of the format"
     )
 
 
@@ -24,7 +24,7 @@ def write_golden(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(params=_core.instruction_sets())
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each that this CPU and build have, forced in turn."""
+    """Each instruction set of this CPU and build, forced in turn."""
     _core.force_instruction_set(request.param)
     yield request.param
     _core.force_instruction_set("")

@@ -1,1 +1,1 @@
-"""Sizes of files beside what other coders make of the same tensors."""
+"""Sizes of files beside those that other coders make of the same tensors."""

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import tensors as measured
-from benchmarks.environment import demand, main
+from benchmarks.environment import demand, main, print_notes
 from benchmarks.file_size.nncodec_size import RELEASE
 from benchmarks.file_size.peers import Peers, dense_size
-from benchmarks.packages import PACKAGES, UnavailableError
+from benchmarks.packages import PACKAGES, available
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.dtypes import nonzero_bits
@@ -54,7 +54,7 @@ Sizes = dict[str, int]
 
 
 def groups() -> dict[str, Callable[[], Group]]:
-    """The name of each group and what makes its tensors; may raise UnavailableError."""
+    """The name of each group, and the function that makes its tensors; it may raise UnavailableError."""
 
     def synthetic() -> Group:
         return {
@@ -141,15 +141,16 @@ def demands(found: dict[str, Any], skipped: dict[str, str]) -> Iterator[dict[str
             if name in PACKAGES:
                 ratios = {layer: each[ours] / each[theirs] for layer, each in layers.items()}
                 larger = [layer for layer, ratio in ratios.items() if ratio >= 1]
-                text = f"{_percent(min(ratios.values()))} to {_percent(max(ratios.values()))}"
+                text = f"{percent(min(ratios.values()))} to {percent(max(ratios.values()))}"
                 text += f", not on {', '.join(larger)}" if larger else ""
                 yield demand(f"{what} on every layer", text, not larger)
             else:
                 ratio = sum(each[ours] for each in layers.values()) / sum(each[theirs] for each in layers.values())
-                yield demand(f"{what}, all layers together", _percent(ratio), ratio < 1)
+                yield demand(f"{what}, all layers together", percent(ratio), ratio < 1)
 
 
-def _percent(ratio: float) -> str:
+def percent(ratio: float) -> str:
+    """How much larger, of 1."""
     return f"{100 * (ratio - 1):+.1f} %"
 
 
@@ -163,28 +164,17 @@ def print_result(result: dict[str, Any], console: Console) -> None:
             )
         table.add_row(f"{name}, whole", "", "", *(f"{size:,}" for size in group["whole"].values()), end_section=True)
     console.print(table)
-    for note in NOTES:
-        console.print(note)
-    for name, reason in result["skipped"].items():
-        console.print(f"SKIPPED {name}: {reason}", style="bold red")
+    print_notes(result, console)
 
 
 def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
-    chosen = arguments.groups
     peers = Peers(measured.CACHE)
-    found: dict[str, Any] = {}
-    skipped: dict[str, str] = {}
-    for name, make in groups().items():
-        if chosen and name not in chosen:
-            continue
-        try:
-            found[name] = measure(make(), peers)
-        except UnavailableError as error:
-            skipped[name] = str(error)
+    work = {name: lambda make=make: measure(make(), peers) for name, make in groups().items()}
+    found, skipped = available(work, arguments.groups)
     result = {"notes": NOTES, "groups": found, "skipped": skipped}
     print_result(result, Console(width=200))
     versions = {"nncodec": RELEASE.partition("==")[2]}
-    return result | {"versions": versions, "demands": [] if chosen else list(demands(found, skipped))}
+    return result | {"versions": versions, "demands": [] if arguments.groups else list(demands(found, skipped))}
 
 
 OPTIONS = {"groups": {"nargs": "*", "default": (), "help": "only these groups; then no demand is checked"}}

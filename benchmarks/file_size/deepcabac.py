@@ -33,9 +33,11 @@ def load_coder() -> Any:
 
 Settings = dict[str, int]
 
-# The first is nncodec's default. `unary`: flags "greater than" before the Golomb code; `optimise`: adaptation rates
-# are chosen and sent; `scan`: by rows or by blocks of 8 to 64; `codebook`: the greatest level is known. Dependent
-# quantisation stays off: it changes levels.
+# The first is nncodec's default. Dependent quantisation stays off: it changes levels.
+#   optimise  adaptation rates are chosen and sent
+#   codebook  the greatest level is known
+#   scan      by rows, or by blocks of 8 to 64
+#   unary     flags "greater than" before the Golomb code
 CHOICES: dict[str, tuple[int, ...]] = {
     "optimise": (1, 0),
     "codebook": (0, 1),

@@ -32,8 +32,8 @@ def order0_bound(tensor: CompressedTensor) -> float:
 
 
 def byte_streams(tensor: CompressedTensor) -> list[bytes]:
-    """A byte for each element, 0 where nothing survives, else code + 1; 256 centroids do not fit a byte with that zero:
-    then a bit for each element, and a byte for each survivor.
+    """A byte for each element, 0 where nothing survives, else code + 1. With 256 centroids, which do not fit a byte
+    beside that zero: a bit for each element, and a byte for each survivor.
     """
     if len(tensor.codebook) > 255:
         survives = np.zeros(tensor.size, bool)
@@ -64,7 +64,7 @@ class Peers:
     """Sizes in bytes by peer; those that take long are kept in `folder`, by the tensor's content.
 
     Each holds positions, codes and the float32 centroids in use: raw ones are added where the peer stores none. The
-    bound is the issue's formula alone, without centroids.
+    bound has no centroids.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""Times y = x W^T from compressed weights beside everyone else, for the nine fully connected layers of the paper.
+"""Times y = x W^T from compressed weights beside other libraries, for the nine fully connected layers of the paper.
 
-Batch 1, 8 and 64, one and two threads, hot and cold caches (96 MB are streamed between calls). All in one process but
-DeepSparse, which needs an environment of its own; they take turns, and medians count. Every result is held against
+Batch 1, 8 and 64, one and two threads, hot and cold caches (96 MB are streamed between calls). All run in one process
+but DeepSparse, which needs an environment of its own. They take turns, medians count, and every result is compared with
 float64. A run that leaves something out is not written as the result: `--result NAME` keeps it in build/benchmarks.
 """
 
@@ -12,7 +12,8 @@ import contextlib
 import ctypes
 import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from benchmarks.layers import ours as layer_ours
 from benchmarks.layers import peers as layer_peers
 from benchmarks.layers.deepsparse_peer import Worker
 from benchmarks.layers.ours import LAYERS
-from benchmarks.layers.peers import Layer, MissingError
+from benchmarks.layers.peers import Layer
 from benchmarks.layers.ratios import AGAINST, case, demands, means
+from benchmarks.packages import UnavailableError
 
 BATCHES, THREADS, CACHES = (1, 8, 64), (1, 2), ("hot", "cold")
 PEERS = layer_peers.PEERS | sparse_peers.PEERS | onnx_peers.PEERS
@@ -36,6 +38,7 @@ KINDS = {name: peer.kind for name, peer in PEERS.items()}
 KINDS |= {name: kind for name, (kind, _) in deepsparse_peer.PEERS.items()}
 PACKAGES = ("torch", "onnxruntime", "onnx", "mkl", "sparse-dot-mkl", "scipy", "threadpoolctl")
 Found = dict[str, Any]
+Floats64 = NDArray[np.float64]
 
 
 def shape(name: str) -> dict[str, Any]:
@@ -47,7 +50,7 @@ def set_threads(threads: int) -> None:
     """Of every library that has a number of its own."""
     threadpoolctl.threadpool_limits(threads)
     torch.set_num_threads(threads)
-    with contextlib.suppress(MissingError):
+    with contextlib.suppress(UnavailableError):
         sparse_peers.load_mkl().mkl_set_num_threads(ctypes.byref(ctypes.c_int(threads)))
 
 
@@ -77,35 +80,38 @@ class Measurement:
         tasks: dict[str, timing.Task] = {}
         x, flush = np.ascontiguousarray(self.x[:batch]), timing.flush_of(threads)
 
-        def add(name: str, task: timing.Task, y: Any, reference: NDArray[np.float64], held: int | None) -> None:
-            tasks[name] = task
+        def add(name: str, make: Callable[[], tuple[timing.Task, Any, int | None]], exact: Floats64) -> None:
+            if not self.wanted(name):
+                return
+            try:
+                tasks[name], y, held = make()
+            except Exception as error:
+                found["missing"][name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                return
             worst = found["errors"].get(name, 0.0)
-            found["errors"][name] = max(worst, layer_ours.error(y, reference[:batch]))
+            found["errors"][name] = max(worst, layer_ours.error(y, exact[:batch]))
             if held is not None:
                 found["bytes"][name] = held
 
+        def of_peer(peer: layer_peers.Peer) -> tuple[timing.Task, Any, int]:
+            call, held = peer.make(self.layer, x, threads)
+            return timing.Call(call, flush), call(), held
+
+        def of_ours(ours: layer_ours.Ours) -> tuple[timing.Task, Any, int]:
+            call, held = ours.make(x, threads)
+            ours.force()
+            return timing.Call(call, flush, ours.force), call(), held
+
+        def of_worker(name: str, worker: Worker) -> tuple[timing.Task, Any, None]:
+            return *worker.make(name, x, threads), None
+
         for name, peer in PEERS.items():
-            if self.wanted(name):
-                try:
-                    call, held = peer.make(self.layer, x, threads)
-                    add(name, timing.Call(call, flush), call(), self.y, held)
-                except Exception as error:
-                    found["missing"][name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            add(name, partial(of_peer, peer), self.y)
         for each in self.ours:
-            if self.wanted(each.name):
-                try:
-                    call, held = each.make(x, threads)
-                    each.force()
-                    add(each.name, timing.Call(call, flush, each.force), call(), self.reference[id(each.tensor)], held)
-                except MissingError as error:
-                    found["missing"][each.name] = str(error)
-        for name in deepsparse_peer.PEERS:
-            if self.worker is not None and self.wanted(name):
-                try:
-                    task, y = self.worker.make(name, x, threads)
-                    add(name, task, y, self.y, None)
-                except MissingError as error:
-                    found["missing"][name] = str(error)
+            add(each.name, partial(of_ours, each), self.reference[id(each.tensor)])
+        if self.worker is not None:
+            for name in deepsparse_peer.PEERS:
+                add(name, partial(of_worker, name, self.worker), self.y)
         return tasks
 
 
@@ -136,7 +142,7 @@ def measure_all(arguments: argparse.Namespace) -> Found:
     if not arguments.only or any(part in name for part in arguments.only for name in deepsparse_peer.PEERS):
         try:
             worker = Worker()
-        except MissingError as error:
+        except UnavailableError as error:
             missing |= dict.fromkeys(deepsparse_peer.PEERS, str(error))
     cases = len(arguments.batch) * len(arguments.threads) * len(arguments.cache)
     share = arguments.budget / cases / len(arguments.layers)
@@ -167,7 +173,7 @@ OPTIONS = {
     "--threads": {"type": int, "nargs": "+", "choices": THREADS, "default": THREADS},
     "--cache": {"nargs": "+", "choices": CACHES, "default": CACHES},
     "--layers": {"nargs": "+", "choices": LAYERS, "default": tuple(LAYERS), "metavar": "NAME"},
-    "--only": {"nargs": "+", "default": (), "help": "parts of the names of what takes part"},
+    "--only": {"nargs": "+", "default": (), "help": "parts of the names of those that take part"},
     "--centroids": {"type": int, "choices": (16, 32), "default": 16},
     "--budget": {"type": float, "default": 540, "help": "seconds of all turns; making everything takes more"},
 }

@@ -1,7 +1,7 @@
 """Times the convolutions of AlexNet and VGG-16 from compressed weights beside the same ones dense in float32.
 
 Batch 1, hot caches, one thread by default; synthetic weights at the paper's densities, 256 centroids. They take turns
-in one process, and every result is held against float64.
+in one process, and every result is compared with float64.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from benchmarks.layers.ours import error
 from benchmarks.networks import convolutions
 from deepcompression.tensors.tensor import CompressedTensor
 
-TABLES = {"AlexNet": tensors.ALEXNET, "VGG-16": tensors.VGG16}
 OURS = "ours float32"
 DEMANDED, BOUND, DENSE_BOUND = 1.2, 1e-6, 1e-5
 # Weights are held compressed if those of all layers take at most this part of the dense ones.
@@ -38,7 +37,7 @@ Found = dict[str, Any]
 
 
 def peers(module: nn.Conv2d, weight: torch.Tensor, x: torch.Tensor, threads: int) -> dict[str, Callable[[], Any]]:
-    """Who computes it dense in float32, without a bias."""
+    """The peers that compute it dense in float32, without a bias."""
     stride, padding, groups = list(module.stride), list(module.padding), module.groups
     pads = [int(each) for each in padding]
     packed = torch.ops.mkldnn._reorder_convolution_weight(weight, pads, stride, [1, 1], groups, list(x.shape))
@@ -86,7 +85,7 @@ def ours(module: nn.Conv2d, tensor: CompressedTensor, x: torch.Tensor) -> tuple[
 def measure(network: str, name: str, threads: int, seconds: float) -> Found:
     """Milliseconds and errors by task, bytes of weights dense and compressed."""
     module, shape = convolutions(network)[name]
-    size, density = TABLES[network][name]
+    size, density = tensors.TABLES[network][name]
     tensor = tensors.convolution(size, density)
     weight = torch.from_numpy(tensor.numpy())
     x = torch.from_numpy(np.random.default_rng(7).standard_normal(shape, np.float32))
@@ -145,7 +144,7 @@ def measure_all(arguments: argparse.Namespace) -> Found:
 
 
 OPTIONS = {
-    "--networks": {"nargs": "+", "choices": TABLES, "default": tuple(TABLES)},
+    "--networks": {"nargs": "+", "choices": tensors.TABLES, "default": tuple(tensors.TABLES)},
     "--threads": 1,
     "--budget": {"type": float, "default": 120, "help": "seconds of all turns"},
 }

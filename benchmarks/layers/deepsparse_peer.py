@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,44 +9,32 @@ from typing import Any
 import numpy as np
 
 from benchmarks import worker
-from benchmarks.environment import ROOT
-from benchmarks.layers.peers import ENGINE, Array, MissingError
+from benchmarks.environment import KEPT, ROOT
+from benchmarks.layers.peers import ENGINE, Array
+from benchmarks.packages import UnavailableError, interpreter
 
 RELEASE = "deepsparse==1.8.0"
-ENVIRONMENT = ROOT / "build" / "benchmarks" / "deepsparse-venv"
+ENVIRONMENT = KEPT / "deepsparse-venv"
 # Name of the peer -> kind, and whether it is the int8 one. It computes with sparse weights, as we do.
 PEERS = {"DeepSparse fp32": (ENGINE, False), "DeepSparse int8": (ENGINE, True)}
 
 
-def environment(folder: Path = ENVIRONMENT) -> Path:
-    """The interpreter of DeepSparse's own environment, made in `folder` if it is not there. Raises MissingError."""
-    python, done = folder / "bin" / "python", folder / RELEASE
-    if not done.exists():
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", RELEASE, "numpy<2"]
-        for command in ([sys.executable, "-m", "venv", "--clear", str(folder)], install):
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)
-            if ran.returncode:
-                raise MissingError(f"{RELEASE} cannot be installed: {(ran.stderr.strip().splitlines() or ['?'])[-1]}")
-        done.touch()
-    return python
-
-
 class Worker(worker.Worker):
-    """The process. Raises MissingError if it cannot be started or a command fails."""
+    """The process. Raises UnavailableError if it cannot be started or a command fails."""
 
     def __init__(self) -> None:
-        run = [str(environment()), "-m", "benchmarks.layers.deepsparse_worker"]
-        super().__init__("DeepSparse", run, ROOT, {})
+        python = interpreter(ENVIRONMENT, RELEASE, [RELEASE, "numpy<2"])
+        super().__init__("DeepSparse", [str(python), "-m", "benchmarks.layers.deepsparse_worker"], ROOT, {})
         self.folder = tempfile.TemporaryDirectory()
 
     def ask(self, **command: Any) -> worker.Message:
         try:
             return super().ask(**command)
         except worker.WorkerError as error:
-            raise MissingError(str(error)) from None
+            raise UnavailableError(str(error)) from None
 
     def give(self, weight: Array) -> None:
-        """The weight of all that are made from now on."""
+        """Sets the weight of all tasks that are made from now on."""
         self.ask(forget=True)
         np.save(Path(self.folder.name) / "weight.npy", weight)
 

@@ -1,8 +1,8 @@
 """Times whole networks dense and compressed, their peak memory, and the first result from a file that no cache holds.
 
 The two LeNets as they were trained, AlexNet and VGG-16 with synthetic weights at the paper's densities. Each
-measurement has a process of its own, and the ways take turns. Memory is the resident peak
-less the memory after the imports. Only the file of the weights is cold, the libraries are not.
+measurement has a process of its own, and the ways take turns. Memory is the resident peak less the memory after the
+imports. Only the file of the weights is cold, the libraries are not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WAYS = {
 DENSE, COMPRESSED = list(WAYS)[:2], list(WAYS)[2:]
 # max|error| / max|y| against the dense network, which computes in float32 too.
 BOUNDS = {"dense, safetensors": 1e-6, "compressed, float32": 1e-5, "compressed, int8": 1e-1}
-# The issue's: three layers that are 494 MB dense load and run in less than this.
+# Three layers that are 494 MB dense must load and run in less than this.
 CLASSIFIER, CLASSIFIER_BYTES = "VGG-16 fc6-8", 60_000_000
 REPEATS, LEAST_CALLS = 3, 3
 
@@ -160,7 +160,7 @@ def measure(
 
 
 def demands(networks: dict[str, Found]) -> list[Found]:
-    """That the results are right, and the memory that the issue allows."""
+    """The demands on errors and on memory."""
     rows = []
     for way, bound in BOUNDS.items():
         errors = {

@@ -53,7 +53,7 @@ LIMITS = (
 class Candidate(NamedTuple):
     """A form, the instruction set of the kernel that multiplies by it, the CPU, and the kinds that are counted.
 
-    A kind that is not counted takes the instructions of the one in `same`, or has no such kernel.
+    A kind that is not counted takes the instructions of the one in `same`, or has no kernel.
     """
 
     form: str
@@ -113,9 +113,7 @@ def measure(layer: str, centroids: int, batches: tuple[int, ...], pool: Executor
 
 
 def check_many(centroids: int, pool: Executor) -> None:
-    """Raises RuntimeError if a vector among many does not take the instructions that it takes among the most of
-    `BATCHES`, of each candidate.
-    """
+    """Raises RuntimeError if a vector takes other instructions in a batch of `MANY` than in the last of `BATCHES`."""
     found = measure(WHERE_MANY, centroids, (max(BATCHES), MANY), pool)
     for kind, batches in found.items():
         few, many = batches.values()

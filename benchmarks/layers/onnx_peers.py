@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from benchmarks.layers.peers import FP32, INT4, INT8, Array, Layer, Made, Peer
 
 MICROSOFT = "com.microsoft"
-# of |x|, by which a constant scale is chosen: x is normal
+# the largest |x| that a constant scale is chosen for: x is normal
 LARGEST = 5.5
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import deepcompression as dc
-from benchmarks.layers.peers import Made, MissingError
+from benchmarks.layers.peers import Made
 from deepcompression import _core
 from deepcompression.packed import multiply, packing
 from deepcompression.pruning.criteria import CRITERIA
@@ -36,7 +36,7 @@ LAYERS = {
     "NeuralTalk LSTM": (2400, 1201, 0.10),
 }
 FLOAT32, GRID, INT8 = "ours float32", "ours float32, int8 grid", "ours int8"
-# max|error| / max|y| against the weights as they are shared, the first two by the issue.
+# max|error| / max|y| against the weights as they are shared.
 BOUNDS = {FLOAT32: 1e-6, GRID: 1e-6, INT8: 3e-2}
 MODULE = "module"
 
@@ -65,23 +65,18 @@ class Ours:
         _core.force_instruction_set("" if self.way == MODULE else self.way)
 
     def make(self, x: Floats, threads: int) -> Made:
-        """As a peer's, but that the weights are this one's own. Raises MissingError."""
+        """As a peer's, with this one's own weights."""
         self.force()
         try:
-            made = self._module(x) if self.way == MODULE else self._packed(x, threads)
-        except MissingError:
-            raise
-        except Exception as error:
-            raise MissingError(f"{type(error).__name__}: {error}") from error
+            return self._module(x) if self.way == MODULE else self._packed(x, threads)
         finally:
             _core.force_instruction_set("")
-        return made
 
     def _packed(self, x: Floats, threads: int) -> Made:
         activations, out = self.activations, np.empty((len(x), self.tensor.shape[0]), np.float32)
         packed = packing.pack(self.tensor, batch=len(x), activations=activations)
         multiply.matmul(packed, x, out, activations=activations, threads=threads)
-        # as with the peers, what can be done once is: addresses and checks
+        # as with the peers, addresses and checks are done once
         addresses = (packed.ctypes.data, packed.nbytes, x.ctypes.data, len(x), 0, out.ctypes.data)
         kept = (packed, x, out)
 
@@ -92,16 +87,13 @@ class Ours:
         return run, packed.nbytes
 
     def _module(self, x: Floats) -> Made:
-        run = getattr(dc, "run", None)
-        if run is None:
-            raise MissingError("there is no deepcompression.run")
         rows, columns = self.tensor.shape
-        # on no device: what is run never needs the dense weights
+        # on no device: the module that runs never needs the dense weights
         linear = torch.nn.Linear(columns, rows, bias=False, device="meta")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "layer.dcz"
             dc.save_tensors(path, {"weight": self.tensor})
-            small = run(linear, path, batch=len(x), activations=self.activations)
+            small = dc.run(linear, path, batch=len(x), activations=self.activations)
         given = torch.from_numpy(x)
         held = sum(each.nbytes for each in (*small.parameters(), *small.buffers()))
         return lambda: small(given), held
@@ -118,8 +110,8 @@ def weights(name: str, centroids: int = 16) -> CompressedTensor:
 
 
 def on_grid(tensor: CompressedTensor, grid: str = "int8") -> CompressedTensor:
-    """The same with each centroid moved to the nearest multiple of a step that has 8 significant bits, so that each
-    product of a step is exact.
+    """The same, each centroid moved to the nearest multiple of a step. The step has 8 significant bits, so that its
+    multiples are exact.
     """
     step = np.abs(tensor.codebook).max() / LIMITS[grid]
     mantissa, exponent = np.frexp(step)
@@ -137,7 +129,7 @@ def tasks(tensor: CompressedTensor, module: bool = True) -> Iterator[Ours]:
 
 
 def values(result: Any) -> NDArray[np.float64]:
-    """What a call gave, whatever it is, as an array."""
+    """The result of a call, of whatever type, as an array."""
     found = result.detach() if isinstance(result, torch.Tensor) else result
     return np.asarray(found.numpy() if hasattr(found, "numpy") else found, np.float64)
 

@@ -1,7 +1,7 @@
-"""Who else computes y = x W^T: name -> kind and how to make it, for one layer, one x and a number of threads.
+"""Other libraries that compute y = x W^T: name -> kind and maker, for one layer, one x and a number of threads.
 
-Everything that can be done once (packing, quantizing the weights, allocating y) is done before; x lies as the peer
-likes it best, and rearranging it is not counted. Quantizing x is.
+Work that can be done once is done before: packing, quantizing the weights, allocating y. x lies as the peer likes it
+best. Rearranging x is not counted, quantizing it is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from benchmarks.packages import UnavailableError
+
 Array = NDArray[Any]
 # A call without arguments that gives y (batch, rows), and the bytes of the weights as the peer holds them.
 Made = tuple[Callable[[], Any], int]
@@ -24,12 +26,8 @@ Made = tuple[Callable[[], Any], int]
 FP32, BF16, INT8, INT4, SPARSE = "dense fp32", "dense bf16", "dense int8", "dense int4", "sparse"
 ENGINE = "sparse engine"
 ENGINES = ("fbgemm", "x86", "onednn", "qnnpack")
-# max|error| / max|y| of a peer of each kind that computes the right thing.
+# max|error| / max|y| of a correct peer of each kind.
 BOUNDS = {FP32: 1e-5, BF16: 2e-2, INT8: 5e-2, INT4: 2.5e-1, SPARSE: 1e-5, ENGINE: 5e-2}
-
-
-class MissingError(Exception):
-    """A peer cannot be made here; the message says why."""
 
 
 class Layer:
@@ -128,7 +126,7 @@ def torch_bf16(layer: Layer, x: Array, threads: int, packed: bool = False) -> Ma
 def torch_int8(layer: Layer, x: Array, threads: int, engine: str = "") -> Made:
     """The operator that torch.ao.nn.quantized.dynamic.Linear calls."""
     if engine not in torch.backends.quantized.supported_engines:
-        raise MissingError("this torch has no such engine")
+        raise UnavailableError(f"this torch has no engine {engine}")
 
     def pack() -> Any:
         levels, scales = (torch.from_numpy(part) for part in layer.int8)
@@ -198,7 +196,7 @@ PEERS = {
     "torch int4 weights, block 32": Peer(INT4, partial(torch_weight_int4, block=32)),
     "torch int4 weights, block 128": Peer(INT4, partial(torch_weight_int4, block=128)),
 }
-# What torch has besides, which on x86 is only a plain loop: with float32 activations the weight-only operators.
+# Other operators of torch, which on x86 are only plain loops: weight-only ones with float32 activations.
 NOT_MEASURED = {
     "torch int8 and int4 weights, float32 activations": "on x86 only a reference loop, 100 times slower than in bf16",
     "torch int4, dynamic (_dyn_quant_matmul_4bit)": "on x86 only a reference loop, 100 times slower than int4 weights",

@@ -57,7 +57,7 @@ DEMANDED: dict[tuple[int, str, str], dict[str, float]] = {
     (1, layer_ours.INT8, "avx2"): {"best int8": 1.5},
     (1, layer_ours.FLOAT32, "portable"): {"MKL sparse": 1},
 }
-# The one demand that is made of some layers only.
+# The one demand on some layers only.
 SPARSEST = ("avx2", "best int8", [name for name, (_, _, density) in LAYERS.items() if 0.04 <= density <= 0.11])
 
 
@@ -99,7 +99,7 @@ def means(layers: Mapping[str, Found], kinds: Kinds) -> dict[str, dict[str, Time
 
 
 def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
-    """The demands on speed, and that everyone's results are right."""
+    """The demands on speed, and on everyone's errors."""
     rows = []
     for (batch, kind, way), limits in DEMANDED.items():
         key = case(batch, 1, "hot")

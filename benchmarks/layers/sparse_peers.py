@@ -1,4 +1,4 @@
-"""Sparse matrices of others that compute y = x W^T: torch, oneMKL, SciPy. A table as in peers.py."""
+"""Sparse matrices of other libraries that compute y = x W^T: torch, oneMKL, SciPy. A table as in peers.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.layers.peers import SPARSE, Array, Layer, Made, MissingError, Peer, size_bytes
+from benchmarks.layers.peers import SPARSE, Array, Layer, Made, Peer, size_bytes
+from benchmarks.packages import UnavailableError
 
 
 def scipy_csr(layer: Layer, x: Array, threads: int) -> Made:
@@ -48,13 +49,13 @@ class _MatrixDescription(ctypes.Structure):
 
 
 def load_mkl() -> ctypes.CDLL:
-    """oneMKL from the package `mkl`. Raises MissingError."""
+    """oneMKL from the package `mkl`. Raises UnavailableError."""
     from importlib.metadata import PackageNotFoundError, files
 
     try:
         found = [file.locate() for file in files("mkl") or () if file.name.startswith("libmkl_rt.so")]
     except PackageNotFoundError:
-        raise MissingError("the package mkl is not installed") from None
+        raise UnavailableError("the package mkl is not installed") from None
     return ctypes.CDLL(str(Path(str(found[0])).resolve()))
 
 
@@ -71,12 +72,12 @@ def onemkl(layer: Layer, x: Array, threads: int, row_major: bool = False) -> Mad
 
     def check(status: int) -> None:
         if status:
-            raise MissingError(f"oneMKL gave status {status}")
+            raise UnavailableError(f"oneMKL gave status {status}")
 
     parts = (address(starts), address(starts[1:]), address(columns), address(values))
     shape = (integer(layer.rows), integer(layer.columns))
     check(mkl.mkl_sparse_s_create_csr(ctypes.byref(handle), 0, *shape, *parts))
-    description = _MatrixDescription(20, 40, 50)  # general; what a triangle or a diagonal would be
+    description = _MatrixDescription(20, 40, 50)  # general; the kinds of triangle and diagonal do not matter
     order = rows_first if row_major else columns_first
     if batch == 1:
         check(mkl.mkl_sparse_set_mv_hint(handle, no_transpose, description, many))

@@ -1,1 +1,1 @@
-"""Networks that others trained, out of pinned packages, with inputs generated here and a score of their task."""
+"""Networks that others trained, out of pinned packages, with generated inputs and a score of their task."""

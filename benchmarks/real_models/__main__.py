@@ -8,20 +8,21 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import demand, main
-from benchmarks.packages import UnavailableError
+from benchmarks.environment import demand, main, print_notes
+from benchmarks.packages import available, missing_library
 from benchmarks.real_models.baselines import Made, Plain, best_plain, change, int8, zipped
 from benchmarks.real_models.network import RealModel
 from benchmarks.real_models.ours import calibrated
 
 RATIOS = (4, 8, 16)
-# The issue's: at this ratio, the change of the outputs is at most this much of plain magnitude's and k-means'.
+# At this ratio, the change of the outputs is at most this part of the change by plain magnitude and k-means.
 DEMANDED_RATIO, DEMANDED_CHANGE = 8, 0.75
 PLAIN, OURS = "magnitude + k-means", "calibrated"
 NOTES = (
@@ -44,13 +45,13 @@ def models() -> dict[str, RealModel]:
         from benchmarks.real_models.sentences import Sentences
         from benchmarks.real_models.tumor import Tumor
     except ImportError as error:
-        raise UnavailableError(f"{error.name} is missing: pip install -r benchmarks/requirements.txt") from None
+        raise missing_library(error) from None
     made: tuple[RealModel, ...] = (Sentences(), Ocr(), EfficientNetLite0(), Pitch(), Denoiser(), Tumor())
     return {model.release.name: model for model in made}
 
 
 class Measured:
-    """One model, what it gives as it is, and how others compare to that."""
+    """One model with its original outputs, and rows that compare smaller models with these."""
 
     def __init__(self, model: RealModel) -> None:
         self.model = model
@@ -80,7 +81,6 @@ def measure(model: RealModel, say: Any) -> dict[str, Any]:
     for name, size in zipped(model.path().read_bytes()).items():
         rows[name] = {"how": "", "bytes": size, "change": 0.0, "score": score}
     rows["int8 + zstd"] = measured.row(int8(model))
-    missing = ""
     with tempfile.TemporaryDirectory() as folder:
         plain = Plain(model, Path(folder))
         for ratio in RATIOS:
@@ -88,13 +88,7 @@ def measure(model: RealModel, say: Any) -> dict[str, Any]:
             made, found = best_plain(model, plain, size, measured.calibration.batches, measured.wanted)
             rows[f"{PLAIN}, {ratio}x"] = measured.row(made, found)
             say(f"{PLAIN}, {ratio}x: {rows[f'{PLAIN}, {ratio}x']}")
-            try:
-                made = calibrated(model, measured.calibration, size, Path(folder))
-            except UnavailableError as error:
-                missing = str(error)
-                say(f"SKIPPED {OURS}, {ratio}x: {missing}")
-                continue
-            rows[f"{OURS}, {ratio}x"] = measured.row(made)
+            rows[f"{OURS}, {ratio}x"] = measured.row(calibrated(model, measured.calibration, size, Path(folder)))
             say(f"{OURS}, {ratio}x: {rows[f'{OURS}, {ratio}x']}")
     weights = model.weights(plain.original)
     return {
@@ -105,21 +99,24 @@ def measure(model: RealModel, say: Any) -> dict[str, Any]:
         "tensors": len(plain.original),
         "weights": {name: list(plain.original[name].shape) for name in weights},
         "rows": rows,
-        "missing": missing,
     }
 
 
 def demands(found: dict[str, Any], skipped: dict[str, str]) -> Iterator[dict[str, Any]]:
     for name in (*found, *skipped):
         text = f"{name}: {DEMANDED_RATIO} times smaller, change at most {DEMANDED_CHANGE} x that of {PLAIN}"
-        rows = found[name]["rows"] if name in found else {}
-        ours, plain = (rows.get(f"{way}, {DEMANDED_RATIO}x") for way in (OURS, PLAIN))
-        if ours is None or plain is None:
-            reason = skipped[name] if name in skipped else found[name]["missing"]
-            yield demand(text, f"not measured: {reason}", False)
+        if name in skipped:
+            yield demand(text, f"not measured: {skipped[name]}", False)
             continue
+        ours, plain = (found[name]["rows"][f"{way}, {DEMANDED_RATIO}x"] for way in (OURS, PLAIN))
         ratio = ours["change"] / plain["change"]
         yield demand(text, f"{ratio:.2f} x", ratio <= DEMANDED_CHANGE)
+
+
+def numbers_of(row: dict[str, Any], whole: int) -> tuple[str, ...]:
+    """A row's bytes, how many times smaller than `whole` they are, change and score."""
+    ratio = whole / row["bytes"]
+    return f"{row['bytes']:,}", f"{ratio:.2f}", f"{row['change']:.4f}", f"{row['score']:.2f}"
 
 
 def print_result(result: dict[str, Any], console: Console) -> None:
@@ -127,37 +124,18 @@ def print_result(result: dict[str, Any], console: Console) -> None:
         table = Table("", "bytes", "times smaller", "change", model["task"], "how", title=name)
         whole = model["rows"]["original"]["bytes"]
         for way, row in model["rows"].items():
-            numbers = (
-                f"{row['bytes']:,}",
-                f"{whole / row['bytes']:.2f}",
-                f"{row['change']:.4f}",
-                f"{row['score']:.2f}",
-            )
-            table.add_row(way, *numbers, row["how"])
+            table.add_row(way, *numbers_of(row, whole), row["how"])
         console.print(table)
-        if model["missing"]:
-            console.print(f"SKIPPED {name}, {OURS}: {model['missing']}", style="bold red")
-    for note in NOTES:
-        console.print(note)
-    for name, reason in result["skipped"].items():
-        console.print(f"SKIPPED {name}: {reason}", style="bold red")
+    print_notes(result, console)
 
 
 def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
-    chosen = arguments.models
     console = Console(width=200)
-    found: dict[str, Any] = {}
-    skipped: dict[str, str] = {}
-    for name, model in models().items():
-        if chosen and name not in chosen:
-            continue
-        try:
-            found[name] = measure(model, console.print)
-        except UnavailableError as error:
-            skipped[name] = str(error)
+    work = {name: partial(measure, model, console.print) for name, model in models().items()}
+    found, skipped = available(work, arguments.models)
     result = {"notes": NOTES, "ratios": RATIOS, "models": found, "skipped": skipped}
     print_result(result, console)
-    return result | {"demands": [] if chosen else list(demands(found, skipped))}
+    return result | {"demands": [] if arguments.models else list(demands(found, skipped))}
 
 
 OPTIONS = {"models": {"nargs": "*", "default": (), "help": "only these packages; then no demand is checked"}}

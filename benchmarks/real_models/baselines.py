@@ -1,4 +1,4 @@
-"""Smaller models by others' ways: gzip and zstd of the file, int8 and zstd, magnitude and k-means at a given size."""
+"""Smaller models by common ways: gzip and zstd of the file, int8 and zstd, magnitude and k-means at a given size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.packages import UnavailableError
+from benchmarks.packages import missing_library
 from benchmarks.real_models.network import Array, Batch, RealModel
 from deepcompression import Prune, Recipe, Rule, Share, compress_tensors, save_tensors
 from deepcompression.tensors.tensor import DenseTensor, Tensor
@@ -19,8 +19,8 @@ BITS = (2, 3, 4, 5, 6, 8)
 # The paper's first centroids, which leave few codes frequent, and those of the least error, which need more bits.
 INITS = ("linear", "optimal")
 LEAST_DENSITY = 0.05
-# How near below the wanted size a file shall be, and after how many tries the nearest so far is taken; how many per
-# cent of the survivors go, about, for one of the bytes.
+# A file shall be so near below the wanted size; after so many tries the nearest so far is taken. One per cent of the
+# bytes takes about so many per cent of the survivors.
 NEAR, TRIES, STEEPNESS = 0.015, 5, 1.25
 
 
@@ -40,7 +40,7 @@ def zstd(data: bytes) -> int:
     try:
         import zstandard
     except ImportError as error:
-        raise UnavailableError(f"{error.name} is missing: pip install -r benchmarks/requirements.txt") from None
+        raise missing_library(error) from None
     return len(zstandard.ZstdCompressor(level=19, threads=2).compress(data))
 
 
@@ -53,8 +53,8 @@ class Made(NamedTuple):
 
 
 def int8(model: RealModel) -> Made:
-    """Weights rounded to 255 levels, evenly spaced from the largest magnitude of an output channel on both sides;
-    codes, float32 scales and all other tensors by zstd -19, without any container.
+    """Weights rounded to 255 levels, evenly spaced up to the largest magnitude of an output channel. Codes, float32
+    scales and all other tensors are compressed by zstd -19, without any container.
     """
     parts: list[bytes] = []
     tensors = model.tensors()
@@ -80,7 +80,7 @@ class Plain:
         self.weights = set(model.weights(self.original))
         self.folder = folder
         self._whole: dict[tuple[int, str], int] = {}
-        # logarithms of: the part of its bytes that a file has left, the density that does that
+        # logarithms of the part of its bytes that a file has left, and of the density that leaves it
         self._parts: list[tuple[float, float]] = [(0.0, 0.0)]
 
     def make(self, density: float, bits: int, init: str) -> Made:
@@ -120,21 +120,19 @@ class Plain:
                 best = found
             if (1 - NEAR) * size <= found.size <= size:
                 break
-            # the curve goes through what was found, and has about the slope of those of other codes
+            # the curve goes through this point, and has about the slope of those of other codes
             density *= math.exp(STEEPNESS * (aimed - part))
         return best
 
     def _density_for(self, part: float) -> float:
-        """Where the files made so far, of whatever codes, had this part (its logarithm) of what nothing pruned has."""
+        """The density at which files made so far, of any codes, had this part (its logarithm) of the unpruned size."""
         parts, densities = zip(*sorted(self._parts), strict=True)
         if part < parts[0]:
             return math.exp(densities[0] + STEEPNESS * (part - parts[0]))
         return math.exp(float(np.interp(part, parts, densities)))
 
     def candidates(self, size: int, init: str) -> Iterator[Made]:
-        """The widest codes that need no pruning, then all wider ones, pruned to fit; narrower ones are worse in every
-        way.
-        """
+        """The widest codes that need no pruning, then all wider ones, pruned to fit. Narrower codes only lose."""
         widest = next((bits for bits in reversed(BITS) if self.unpruned_size(bits, init) <= size), 0)
         for bits in BITS:
             if bits >= widest and (made := self.of_size(size, bits, init)) is not None:
@@ -144,8 +142,8 @@ class Plain:
 def best_plain(
     model: RealModel, plain: Plain, size: int, batches: Sequence[Batch], original: Sequence[Array]
 ) -> tuple[Made, float]:
-    """The one of at most `size` bytes whose outputs of the calibration batches change least, and that change; for each
-    way to begin, codes grow wider until the change does.
+    """The one of at most `size` bytes whose outputs of the calibration batches change least, and that change. For each
+    of `INITS`, codes grow wider until the change does.
 
     Raises ValueError if none fits.
     """

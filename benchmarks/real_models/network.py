@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.environment import KEPT
 from benchmarks.packages import Release, unpacked
 from deepcompression.checkpoint import GRAPH, read_tensors, write_tensors
 from deepcompression.checkpoint.onnx.graph import FORMAT
@@ -23,7 +24,7 @@ Array = NDArray[Any]
 # an input's name -> its array, whose first axis counts examples
 Batch = dict[str, Array]
 
-FOLDER = Path(__file__).resolve().parents[2] / "build" / "benchmarks" / "packages"
+FOLDER = KEPT / "packages"
 # The seeds of the inputs for compression, and of those for the report.
 CALIBRATION_SEED, TEST_SEED = 1, 2
 # Operator -> which of its inputs are weights -> their axes that count output channels.
@@ -37,16 +38,21 @@ _WEIGHTS: dict[str, dict[int, tuple[int, ...]]] = {
 
 
 class Inputs(NamedTuple):
-    """Batches, and what the score must know of them beside the outputs: texts, pitches, clean sounds."""
+    """Batches, and the truth about them that the score compares with: texts, pitches, clean sounds."""
 
     batches: list[Batch]
     truth: Any = None
 
 
-class RealModel(ABC):
-    """A network that somebody else trained. `inputs` gives other ones for each seed, the same for the same seed.
+def same_classes(outputs: Sequence[Array], original: Sequence[Array]) -> float:
+    """Percentage of examples whose largest output is the original's."""
+    return 100 * float(np.mean(np.concatenate(outputs).argmax(1) == np.concatenate(original).argmax(1)))
 
-    `counts` are the examples for calibration and for the test; `task` says what the score means, and in which unit.
+
+class RealModel(ABC):
+    """A network that somebody else trained. `inputs` depend on their seed alone.
+
+    `counts` are the examples for calibration and for the test; `task` explains the score and its unit.
     """
 
     release: ClassVar[Release]
@@ -60,7 +66,7 @@ class RealModel(ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """All that the checkpoint holds."""
+        """All tensors of the checkpoint."""
 
     @abstractmethod
     def weights(self, tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

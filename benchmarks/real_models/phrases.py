@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# (a way to say it, another way): {who}, {thing}, {place} and {time} stand for words below. Calibration and test share
-# none of these, so that what is learnt of one's words does not help with the other's.
+# (a way to say it, another way): words below fill {who}, {thing}, {place} and {time}. Calibration and test share no
+# templates and no words, so that fitting the words of one does not help with the other.
 TEMPLATES: tuple[tuple[tuple[str, str], ...], ...] = (
     (
         ("{who} bought {thing} in {place} {time}.", "{time}, {thing} was purchased by {who} in {place}."),
@@ -88,8 +88,8 @@ WORDS: tuple[dict[str, tuple[str, ...]], ...] = (
 
 
 def pairs(seed: int, count: int, vocabulary: Sequence[str]) -> list[tuple[str, str]]:
-    """Different pairs. Seeds that are odd and even have no templates in common, and of the words only articles and
-    prepositions; half of the things are two words of the vocabulary, of which either gets every second one.
+    """Different pairs. Odd and even seeds share no templates, and only articles and prepositions of the words. Half of
+    the things are two words of the vocabulary: odd seeds draw from every second one, even seeds from the others.
 
     Raises ValueError if there are not so many.
     """

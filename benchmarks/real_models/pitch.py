@@ -88,8 +88,3 @@ class Pitch(TorchModel):
     def score(self, outputs: Sequence[Array], original: Sequence[Array], truth: Any) -> float:
         wanted = 1200 * np.log2(truth / 10)
         return 100 * float(np.mean(np.abs(cents(np.concatenate(outputs)) - wanted) <= 50))
-
-
-def network() -> nn.Module:
-    """The network with its weights."""
-    return Pitch().module()

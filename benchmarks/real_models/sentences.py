@@ -42,7 +42,7 @@ class Projections(nn.Module):
 
 
 class Output(nn.Module):
-    """Projected, added to what went around, normed."""
+    """Projected, added to the bypass, normed."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Block(nn.Module):
 class SentenceEncoder(nn.Module):
     """`tokens`, `seen` (1 for a token, 0 for padding): int64 (N, T). Gives vectors (N, 384) of length 1.
 
-    The pooler is in the checkpoint and serves nothing: a sentence's vector is the mean of its tokens' ones.
+    A sentence's vector is the mean of its tokens' vectors. The checkpoint's pooler is not used.
     """
 
     def __init__(self) -> None:
@@ -147,8 +147,3 @@ class Sentences(TorchModel):
         vectors = np.concatenate(outputs)
         near = vectors[0::2] @ vectors[1::2].T
         return 100 * float(np.mean(near.argmax(1) == np.arange(len(near))))
-
-
-def network() -> nn.Module:
-    """The network with its weights."""
-    return Sentences().module()

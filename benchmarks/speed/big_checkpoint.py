@@ -1,7 +1,7 @@
-"""Compresses synthetic checkpoints that memory need not hold: a sharded one of 8 GB by sharing, AlexNet and VGG-16 by
-all three stages: seconds until the file is written, peak resident memory, bytes.
+"""Compresses synthetic checkpoints that memory need not hold, and measures seconds, peak resident memory and bytes.
 
-Every checkpoint is made in a temporary folder, shard by shard, and compressed in a process of its own.
+A sharded checkpoint of 8 GB is only shared, AlexNet and VGG-16 pass all three stages. Every checkpoint is made in a
+temporary folder, shard by shard, and compressed in a process of its own.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def language_model(total_bytes: int, columns: int, rows: int) -> dict[str, Made]
 
 
 def write_shards(folder: Path, tensors: Mapping[str, Made], shard_bytes: int, seed: int) -> Path:
-    """Laplace-distributed weights as safetensors shards with their index, whose path is given back."""
+    """Writes Laplace-distributed weights as safetensors shards, and gives the path of their index."""
     rng = np.random.Generator(np.random.PCG64(seed))
     files: list[dict[str, Made]] = [{}]
     for name, made in tensors.items():
@@ -135,7 +135,7 @@ def compressed(source: Path, recipe: Recipe, workers: int, folder: Path) -> dict
 
 
 def big(tensors: Mapping[str, Made], shard_bytes: int, seed: int, workers: int, bits: int) -> dict[str, Any]:
-    """A checkpoint of such tensors, shared among 2^bits centroids."""
+    """A checkpoint of these tensors, shared among 2^bits centroids."""
     recipe = Recipe(rules=(Rule(module="*", share=Share(bits=bits, init="optimal")),))
     sizes = [made.nbytes for made in tensors.values()]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,16 +1,15 @@
 """Times decoding and encoding blocks of symbols beside zstd's level 1, whose literals are coded by huff0.
 
 Six streams: the codes and the gaps of AlexNet's fc6, of VGG-16's and of a convolution (benchmarks/tensors.py), each
-symbol a byte. A round runs every task once on the same stream, 32 times over; a ratio is that of two tasks' times in
-the same round, its median over the rounds counts. Two threads do half of those each, as they share a file's
-tensors, with zstd as with ours; "shared" are two threads that decode one block together.
+symbol a byte. A round runs every task 32 times on the same stream. A ratio compares two tasks in the same round; its
+median over the rounds counts. "2 threads" do half of the 32 each, as they share a file's tensors, with zstd as with
+ours. "shared" are two threads that decode one block together.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,13 +19,15 @@ import zstandard
 from numpy.typing import NDArray
 
 from benchmarks.environment import demand, main
+from benchmarks.file_size.peers import entropy_bits
 from benchmarks.tensors import alexnet_fc6, convolution, vgg16_fc6
+from benchmarks.timing import seconds
 from deepcompression import _core
 from deepcompression.tensors.tensor import CompressedTensor
 
 Symbols = NDArray[np.uint8]
 
-# instruction set -> what it must reach: times as fast as zstd, geometric mean over the streams
+# instruction set -> the demand: times as fast as zstd, geometric mean over the streams
 DEMANDED = {"portable": 0.8, "avx2": 0.9, "avx512": 4.5}
 DEMANDED_ENCODING = 1.0
 DEMANDED_THREADS = 1.8
@@ -35,8 +36,8 @@ BATCH = 32
 
 
 def gaps(tensor: CompressedTensor) -> Symbols:
-    """The number of pruned elements before each survivor, with the escape that takes the fewest bytes. An escape is a
-    symbol that skips as many elements and holds no survivor.
+    """The number of pruned elements before each survivor, with the escape that takes the fewest bytes. An escape skips
+    as many elements as its number and holds no survivor.
     """
     skipped = np.diff(tensor.positions, prepend=-1) - 1
 
@@ -55,12 +56,6 @@ def streams() -> dict[str, Symbols]:
     layers = {"AlexNet fc6": alexnet_fc6(), "VGG-16 fc6": vgg16_fc6(), "convolution": convolution()}
     codes = {f"{name}, codes": tensor.codes for name, tensor in layers.items()}
     return codes | {f"{name}, gaps": gaps(tensor) for name, tensor in layers.items()}
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def measure(symbols: Symbols, rounds: int, pool: ThreadPoolExecutor) -> dict[str, Any]:
@@ -115,11 +110,9 @@ def measure(symbols: Symbols, rounds: int, pool: ThreadPoolExecutor) -> dict[str
     def ratio(slow: str, fast: str) -> float:
         return statistics.median(a / b for a, b in zip(found[slow], found[fast], strict=True))
 
-    counts = np.bincount(symbols)
-    chances = counts[counts > 0] / count
     return {
         "symbols": count,
-        "bits of entropy": float(-(chances * np.log2(chances)).sum()),
+        "bits of entropy": entropy_bits(np.bincount(symbols)),
         "bits": {"ours": 8 * len(block) / count, "zstd": 8 * len(frame) / count},
         "million symbols a second": {name: count / statistics.median(s) / 1e6 for name, s in found.items()},
         "times zstd": {name: ratio("zstd decoding", name) for name in sets}

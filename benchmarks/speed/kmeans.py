@@ -1,6 +1,6 @@
 """Times sharing one layer's survivors, for each way to choose centroids, beside the package ckmeans if it is installed.
 
-One thread. Seconds are the least CPU time of the rounds, the error is the survivors' squared error.
+One thread. Seconds are the least CPU time of the rounds; the error is the survivors' squared error.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def by_core(values: Floats, init: str, bits: int, seed: int) -> Floats:
 
 
 def by_ckmeans(values: Floats, bits: int) -> Floats:
-    """Its clusters come back sorted: to give each survivor its centroid, their bounds are searched."""
+    """ckmeans gives clusters of sorted values: a search of their bounds finds each survivor's centroid."""
     clusters = ckmeans(values, 1 << bits)
     centroids = np.array([cluster.mean() for cluster in clusters], np.float32)
     return centroids[np.searchsorted([cluster[-1] for cluster in clusters[:-1]], values, side="left")]

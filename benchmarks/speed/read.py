@@ -1,7 +1,8 @@
 """Times reading a whole AlexNet from `.dcz` into dense arrays beside safetensors reading the same weights uncompressed.
 
-Both with two threads, from the page cache, every page of the result touched, in turns; also writing the `.dcz`, and the
-peak memory of reading it. The weights are synthetic (benchmarks/tensors.py): 61 million at the paper's densities.
+Both read by turns from the page cache, with two threads, and touch every page of the result. Writing the `.dcz` and the
+peak memory of reading it are measured too. The weights are synthetic (benchmarks/tensors.py): 61 million at the paper's
+densities.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +23,7 @@ from safetensors import safe_open
 
 from benchmarks.environment import ROOT, demand, main
 from benchmarks.tensors import alexnet
+from benchmarks.timing import seconds
 from deepcompression.checkpoint import write_tensors
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.writer import save_tensors
@@ -62,12 +63,6 @@ def read_safetensors(path: Path) -> float:
 
 def read_dcz(path: Path) -> float:
     return touch(load_tensors(path, threads=THREADS))
-
-
-def seconds(work: Any, *arguments: Any) -> float:
-    start = time.perf_counter()
-    work(*arguments)
-    return time.perf_counter() - start
 
 
 def peak_memory(path: Path, small: Path) -> tuple[int, int]:

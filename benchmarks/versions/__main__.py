@@ -26,8 +26,9 @@ from benchmarks.versions.tasks import Task, tasks
 from benchmarks.worker import Message, Worker, WorkerError
 from benchmarks.worker import Task as WorkerTask
 
-# No ratio of new to old may be worse, nor a group's geometric mean. A worse ratio may be noise, as where things lie in
-# memory, and so may one that is as much better, unless it is beyond NEAR: it is measured up to so many times.
+# No ratio of new to old may be worse, nor a group's geometric mean. A worse ratio may come from noise, such as the
+# places of arrays in memory. So may one that is as much better, unless it is beyond NEAR. Both are measured up to so
+# many times.
 BOUND, NEAR, ATTEMPTS = 1.03, 1.25, 3
 # The results may differ by so much, since another form may round otherwise.
 SAME = 1e-2

@@ -11,6 +11,7 @@ import numpy as np
 
 import deepcompression as dc
 from benchmarks import tensors
+from benchmarks.environment import ROOT
 from benchmarks.layers.ours import LAYERS
 from benchmarks.layers.ours import weights as layer_weights
 from benchmarks.networks import convolutions
@@ -18,8 +19,7 @@ from deepcompression import _core
 
 PROFILES = ("fast", "small", "paper")
 BATCHES, ACTIVATIONS = (1, 8, 64), ("float32", "int8")
-TABLES = {"AlexNet": tensors.ALEXNET, "VGG-16": tensors.VGG16}
-SMALL_FILE = tensors.ROOT / "reproduce" / "results" / "lenet-5.dcz"
+SMALL_FILE = ROOT / "reproduce" / "results" / "lenet-5.dcz"
 
 
 class Task(NamedTuple):
@@ -48,7 +48,7 @@ def layers(folder: Path, quick: bool) -> Iterator[Task]:
 
 
 def networks(folder: Path, quick: bool) -> Iterator[Task]:
-    for network, table in TABLES.items():
+    for network, table in tensors.TABLES.items():
         found = convolutions(network)
         for name in list(found)[-1:] if quick else found:
             module, shape = found[name]
@@ -96,6 +96,6 @@ def reading(folder: Path, quick: bool) -> Iterator[Task]:
 
 
 def tasks(folder: Path, quick: bool) -> Iterator[Task]:
-    """All of them, or with `quick` a few small ones. The files of one may be gone when the next is asked for."""
+    """All tasks, or with `quick` a few small ones. The files of one may be gone when the next is taken."""
     for group in (layers, networks, coding, reading):
         yield from group(folder, quick)

@@ -1,5 +1,5 @@
-"""One version's side of `benchmarks.versions`: a worker (benchmarks/worker.py) that makes tasks of whatever version of
-the package it imports, by public names as far as there are any.
+"""One version's side of `benchmarks.versions`: a worker (benchmarks/worker.py) with tasks of the version that it
+imports, by public names where there are any.
 
     {"make": NAME, "kind": a key of KINDS, "file": PATH, ...}  -> {"form": TEXT, "magnitude": sum of |values|}
 """
@@ -20,7 +20,7 @@ from benchmarks import timing
 from benchmarks.worker import Message, serve
 from deepcompression import _core
 
-# Where versions have what has no public name, the newest first.
+# The modules of functions without a public name, those of the newest version first.
 HOMES = {
     "pack": ("deepcompression.packed.packing", "deepcompression.packing"),
     "header": ("deepcompression.packed.packing", "deepcompression.packing"),

@@ -19,8 +19,8 @@ _VERSION = 1
 
 @dataclass
 class Progress:
-    """`phase` is being trained, and `step` of its steps are done (0: it has not begun). `stages` are the results of the
-    finished ones.
+    """The `phase` in training, and how many `step`s of it are done (0: it has not begun). `stages` are the results of
+    finished phases.
     """
 
     phase: int = 0
@@ -30,9 +30,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a job: its settings, and those of its phases up to the present one; tensors of model, optimizer and
-    scaler.
-    """
+    """The state of a job: its settings and phases; tensors of model, optimizer and scaler."""
 
     progress: Progress
     settings: Settings
@@ -42,7 +40,7 @@ class Checkpoint:
     scaler: State | None
 
     def write(self, path: Path) -> None:
-        """In the place of an earlier one, which stays if this one cannot be written."""
+        """Replaces an earlier one, which stays if this one cannot be written."""
         partial = path.with_name(f"{path.name}.partial")
         with partial.open("wb") as file:
             torch.save(
@@ -63,7 +61,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """Raises ValueError for a file that is none, or damaged."""
+        """Raises ValueError for a damaged file, or one of another kind."""
         try:
             found = torch.load(path, map_location="cpu", weights_only=True)
             if found["version"] != _VERSION:
@@ -85,8 +83,8 @@ class Checkpoint:
             ) from None
 
     def check(self, path: Path, settings: Settings, phases: list[Settings]) -> None:
-        """Raises ValueError that names every setting, of the whole job or of the phases that have begun, that is
-        another now. Phases to come may change.
+        """Raises ValueError that names every changed setting, of the whole job or of a phase that has begun. Phases to
+        come may change.
         """
         begun = self.progress.phase + (self.progress.step > 0)
         differences = _differences("", self.settings, settings)

@@ -51,7 +51,7 @@ def accelerator_for(precision: str) -> Accelerator:
     """For `float32`, `bf16`, `fp16`, or what suits the device (`auto`)."""
     if precision == "auto":
         precision = "bf16" if not torch.cuda.is_available() or torch.cuda.is_bf16_supported() else "fp16"
-    # every rank makes the same masks, codebooks and codes: there is nothing to send with each step
+    # every rank makes the same masks, codebooks and codes: a step need not send them
     quiet = DistributedDataParallelKwargs(broadcast_buffers=False)
     mixed = "no" if precision == "float32" else precision
     return Accelerator(mixed_precision=mixed, kwargs_handlers=[quiet], cpu=not torch.cuda.is_available())
@@ -67,7 +67,7 @@ def inputs_of(samples: Tensor, device: torch.device, normalisation: Normalisatio
 
 
 def errors(model: Large, source: Source, indices: np.ndarray, normalisation: Normalisation, means: Means) -> Errors:
-    """Of a model on some samples, by all processes together."""
+    """The errors of a model on some samples, by all processes together."""
     accelerator = means.accelerator
     ranks = accelerator.num_processes
     order = InOrder(indices, max(1, means.batch // ranks), accelerator.process_index, ranks)

@@ -1,5 +1,5 @@
-"""A large network from pictures to a `.dcz` file: trained or given, pruned in turn, shared, encoded, and measured from
-the file alone.
+"""A large network from pictures to a `.dcz` file: trained or pretrained, pruned in turn, shared, encoded, and measured
+from the file alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def run(options: Options) -> Path | None:
     to the main process.
 
     Called again after a kill, it resumes from `<name>.checkpoint` and ends with the same file. Raises
-    FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that will not do.
+    FileNotFoundError and ValueError, on every process, for data, weights, recipes and checkpoints that do not fit.
     """
     with Job(options) as job:
         return _run(job)

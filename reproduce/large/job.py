@@ -80,8 +80,8 @@ class Options:
 
 
 class Job:
-    """Data and settings, checked before any training; files; the test. It is used in a `with`: after that, other jobs
-    may work in the folder, and the processes have left their group.
+    """Data and settings, checked before any training; files; the test. After its `with`, other jobs may work in the
+    folder, and the processes have left their group.
     """
 
     def __init__(self, options: Options, frozen: tuple[str, ...] = ()) -> None:
@@ -122,7 +122,7 @@ class Job:
             self.means.accelerator.end_training()
 
     def _lock(self) -> None:
-        """Held as long as the job lives: of one whose launcher was killed, processes may still be at work."""
+        """Held as long as the job lives: processes may still work after their launcher was killed."""
         self._locked = self.path(".lock").open("w")
         try:
             fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -171,7 +171,7 @@ class Job:
         recipe: dc.Recipe | None = None,
         **moments: Callable[..., object],
     ) -> list[dict[str, Any]]:
-        """Takes a model through phases, by the job's recipe unless another is given; the finished stages.
+        """Takes a model through phases, by `recipe` or the job's; gives the finished stages.
 
         `checkpoint` is the ending of its path; `moments` are `start` and `before` of `Trainer`.
         """
@@ -186,7 +186,7 @@ class Job:
         return dense, self.train(dense, without_compression(phases, self.options.rates), data, ".longer.checkpoint")
 
     def together(self, action: Callable[[], object]) -> None:
-        """Done by the main process alone; what it raises is raised by all, so that none waits for ever."""
+        """The main process alone acts. All raise its error, so none waits for ever."""
         problem: list[str | None] = [None]
         accelerator = self.means.accelerator
         if accelerator.is_main_process:
@@ -233,8 +233,8 @@ class Job:
     def finish(
         self, others: Mapping[str, Callable[[], Errors]], stages: Sequence[dict[str, Any]], more: dict[str, Any]
     ) -> Path | None:
-        """Tests the file, then other networks, by the prefix of their errors' names, and writes the result: here the
-        test pictures are looked at for the first time. Gives the file's path to the main process.
+        """Tests the file, then `others` by the prefix of their errors' names, and writes the result. The test pictures
+        are read here for the first time. Gives the file's path to the main process.
         """
         path = self.path(".dcz")
         found: dict[str, float] = {}

@@ -17,7 +17,7 @@ class _Normalised(torch.autograd.Function):
     """Local response normalisation over five channels, alpha 1e-4, beta 0.75: x / (1 + alpha / 5 x sums of squares) ^
     beta.
 
-    What torch has takes three times as long as all the rest of AlexNet on a CPU, and knows no bfloat16 there. Sums over
+    torch's takes three times as long as all the rest of AlexNet on a CPU, and knows no bfloat16 there. Sums over
     neighbouring channels are a convolution by a band of ones.
     """
 
@@ -49,7 +49,7 @@ _normalised = cast(Callable[[Tensor, Tensor], Tensor], _Normalised.apply)
 
 
 class ResponseNorm(nn.Module):
-    """`nn.LocalResponseNorm(5, 1e-4, 0.75, 1)` of images with so many channels, faster on a CPU."""
+    """`nn.LocalResponseNorm(5, 1e-4, 0.75, 1)` for so many channels, faster on a CPU."""
 
     band: Tensor
 
@@ -72,7 +72,7 @@ class Large(nn.Module, ABC):
     """
 
     SIZE: ClassVar[int]
-    """Of the images that the network is made for."""
+    """Rows and columns of the images that the network is made for."""
 
     def __init__(self, classes: int, width: float, size: int | None) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Large(nn.Module, ABC):
         self.drop6, self.drop7 = nn.Dropout(0.5), nn.Dropout(0.5)
 
     def _channels(self, count: int) -> int:
-        """Of a layer; even, since some have two groups."""
+        """The channels of a layer: even, since some layers have two groups."""
         return max(2, 2 * round(count * self.width / 2))
 
     def _classifier(self, inputs: int) -> None:

@@ -1,5 +1,7 @@
-"""The paper's schedule as a list of phases: train, then prune and retrain convolutions and fully connected layers in
-turn, then share and train centroids.
+"""The paper's schedule as a list of phases.
+
+First comes training, then pruning and retraining of convolutions and fully connected layers in turn, then sharing and
+training of centroids.
 """
 
 from __future__ import annotations
@@ -16,9 +18,7 @@ _DROPOUT = 0.5
 
 @dataclass(frozen=True)
 class Rates:
-    """How long and how fast each kind of phase trains: epochs, and learning rates at their beginning, of SGD (for
-    centroids, of Adam).
-    """
+    """Epochs and first learning rates of each kind of phase, by SGD (for centroids, by Adam)."""
 
     epochs: float
     rate: float
@@ -79,7 +79,7 @@ def _rounds(recipe: dc.Recipe) -> int:
 
 
 def _dropout(recipe: dc.Recipe, model: Large, turn: int) -> tuple[float, float]:
-    """After fc6 and fc7, when their layers have been pruned `turn` times."""
+    """The rates after fc6 and fc7, when their layers have been pruned `turn` times."""
     if not turn:
         return _DROPOUT, _DROPOUT
     found = {}
@@ -92,7 +92,7 @@ def _dropout(recipe: dc.Recipe, model: Large, turn: int) -> tuple[float, float]:
 
 def schedule(recipe: dc.Recipe, model: Large, rates: Rates, frozen: tuple[str, ...] = ()) -> list[Phase]:
     """The phases of a recipe, in order. Kinds of layers in `frozen` are neither trained nor pruned, but shared with the
-    rest. No training at all without `epochs`: weights are then pretrained.
+    rest. Without `epochs`, the weights are pretrained and the phase `train` is left out.
     """
     phases = []
     if rates.epochs:

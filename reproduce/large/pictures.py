@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from reproduce.data import read_idx
+from reproduce.data import read_pair
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"})
 TRAINING, TEST = "train", "val"
@@ -38,7 +38,7 @@ class Pictures(Protocol):
 
     labels   int64 (count,): the index of each picture's class
     classes  the names of all classes
-    cut      what to cut out of them
+    cut      the part to cut out of them
     """
 
     @property
@@ -53,7 +53,7 @@ class Pictures(Protocol):
         ...
 
     def open(self, index: int) -> Image.Image:
-        """In the mode RGB or L, in memory. Raises ValueError, naming the picture, for one that is broken."""
+        """The picture in the mode RGB or L, in memory. Raises ValueError, naming it, if it is broken."""
         ...
 
 
@@ -98,8 +98,9 @@ class ArrayPictures:
 def open_pictures(folder: Path) -> tuple[Pictures, Pictures]:
     """The pictures to train on and those to test with.
 
-    Of `train/CLASS/*.jpg` and `val/CLASS/*.jpg`, or of the four idx files, gzipped or not. Raises FileNotFoundError for
-    what is missing, and ValueError for classes that are empty or differ, and for files that do not go together.
+    They come from `train/CLASS/*.jpg` and `val/CLASS/*.jpg`, or from the four idx files, gzipped or not. Raises
+    FileNotFoundError for missing files and folders, and ValueError for classes that are empty or differ, and for files
+    that do not go together.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}")
@@ -120,9 +121,9 @@ def open_pictures(folder: Path) -> tuple[Pictures, Pictures]:
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _some(texts: Sequence[str], separator: str = ", ") -> str:
+    more = len(texts) - _MOST_NAMED
+    return separator.join([*texts[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _read_folder(folder: Path) -> FolderPictures:
@@ -158,13 +159,10 @@ def _idx_names(part: str) -> list[str]:
 
 
 def _read_arrays(folder: Path, split: str) -> ArrayPictures:
-    pixels = read_idx(f"{IDX[split]}-images-idx3-ubyte", folder, (28, 28))
-    labels = read_idx(f"{IDX[split]}-labels-idx1-ubyte", folder, ()).astype(np.int64)
-    if len(pixels) != len(labels):
-        raise ValueError(f"{len(pixels)} images do not go with {len(labels)} labels in {folder}")
+    pixels, labels = read_pair(IDX[split], folder)
     if not len(labels) or labels.max() > 9:
         raise ValueError(f"{folder}: the {IDX[split]} labels must be from 0 to 9, and at least one")
-    return ArrayPictures(pixels, labels, tuple(map(str, range(10))))
+    return ArrayPictures(pixels, labels.astype(np.int64), tuple(map(str, range(10))))
 
 
 def broken(pictures: Pictures, indices: Iterable[int], whole: bool) -> list[str]:
@@ -192,7 +190,4 @@ def check_pictures(parts: Iterable[Pictures], whole: bool = False) -> None:
     """Raises ValueError that names the pictures that cannot be read."""
     problems = [problem for pictures in parts for problem in broken(pictures, range(len(pictures.labels)), whole)]
     if problems:
-        raise ValueError(
-            f"{len(problems)} broken pictures; mend or remove them: {'; '.join(problems[:_MOST_NAMED])}"
-            + (f"; and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else "")
-        )
+        raise ValueError(f"{len(problems)} broken pictures; mend or remove them: {_some(problems, '; ')}")

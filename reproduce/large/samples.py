@@ -1,6 +1,4 @@
-"""Pictures -> batches for training and for tests, the same ones whenever and by however many processes they are asked
-for.
-"""
+"""Pictures -> batches for training and for tests, always the same ones, for any number of processes."""
 
 from __future__ import annotations
 
@@ -77,8 +75,8 @@ def _part(image: Image.Image, cut: Cut, random: np.random.Generator) -> Box:
 
 
 def held_back(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training pictures in two parts that are always the same: those to train on, and a tenth, at most
-    5,000, that is held back to choose by.
+    """Indices of the training pictures in two parts that are always the same: those to train on, and those held back
+    for choices, a tenth and at most 5,000.
     """
     order = np.random.default_rng(_SPLIT_SEED).permutation(count)
     part = min(_MOST_HELD_BACK, count // 10)
@@ -88,8 +86,8 @@ def held_back(count: int) -> tuple[np.ndarray, np.ndarray]:
 @dataclass(frozen=True)
 class Order(Sampler[list[Key]]):
     """The batches of one rank, from step `first` to `last` of a phase. An epoch takes every picture once in random
-    order, but for those that do not fill a batch; what is drawn follows from `seed` alone, so that a job may go on at
-    any step, and on as many processes as divide `batch`.
+    order, but for those that do not fill a batch. All draws follow from `seed` alone. A job may therefore resume at any
+    step, on any number of processes that divides `batch`.
     """
 
     indices: np.ndarray
@@ -132,6 +130,6 @@ def batches(source: Source, order: Order | InOrder, workers: int) -> DataLoader[
         source,
         batch_sampler=order,
         num_workers=workers,
-        # drawn from by nobody, but else torch would draw from the generator that dropout uses
+        # nobody draws from it; without it torch would draw from the generator that dropout uses
         generator=torch.Generator(),
     )

@@ -26,7 +26,7 @@ _SAY_SECONDS = 30
 
 @dataclass(frozen=True)
 class Data:
-    """Samples, and which of them to train on, and to choose by."""
+    """Samples, with the indices of those to train on and of those for choices."""
 
     source: Source
     training: np.ndarray
@@ -61,10 +61,10 @@ def _rate(phase: Phase, step: int, steps: int) -> float:
 class Trainer:
     """Takes a model through phases.
 
-    settings     what a checkpoint must have been made with, beside the phases
-    checkpoint   its path; a folder that all processes see
+    settings     the settings that a checkpoint must have, beside the phases
+    checkpoint   its path, in a folder that all processes see
     start        fills the new model where there is no checkpoint
-    before       is called before a phase begins, while the model is still as the last one left it
+    before       called before a phase begins, with the model as the last phase left it
     """
 
     model: Large
@@ -193,7 +193,7 @@ class Trainer:
 
 
 class _Watch:
-    """Losses of a phase: says how it goes, knows when to save, and ends a training that diverges."""
+    """Losses of a phase: reports them, says when to save, and ends a training that diverges."""
 
     def __init__(self, phase: Phase, steps: int, means: Means) -> None:
         self._phase, self._steps, self._means = phase, steps, means
@@ -225,7 +225,7 @@ class _Watch:
             if not math.isfinite(self._last):
                 raise ValueError(
                     f"{self._phase.name}: the loss is {self._last}: training diverges; the last checkpoint is kept. "
-                    "Begin anew with a lower rate, or with --precision float32"
+                    "Start over with a lower rate, or with --precision float32"
                 )
             self._sum, self._count = torch.zeros(()), 0
         return self._last

@@ -29,8 +29,8 @@ def names_of_torchvision(model: Large) -> dict[str, str]:
 
 
 def load_weights(model: Large, path: Path) -> None:
-    """Fills a model from a safetensors file or a state_dict. Raises ValueError, before anything has changed, for one of
-    another architecture, and what `open_checkpoint` raises.
+    """Fills a model from a safetensors file or a state_dict. Raises ValueError for one of another architecture, before
+    anything has changed, and the errors of `open_checkpoint`.
     """
     with open_checkpoint(path) as source:
         shapes = {_plain(name): entry.shape for name, entry in source.entries.items()}

@@ -1,6 +1,6 @@
-"""Bad files made by hand, each with one flaw that its name tells, and words of the message that it must get.
+"""Bad files made by hand: each has the one flaw that its name says, and words of the message that it must get.
 
-All checksums are right, unless the story is a wrong one, so that the deeper check is reached.
+All checksums are right, unless a wrong one is the flaw. Readers thus reach the deeper check.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STREAM = pack("01")
 
 
 def gaps(entries: int, gap_bits: int = 2, code: bytes = lone(0), stream: bytes = b"") -> bytes:
-    """The positions part of a payload; every gap is 0 unless said otherwise."""
+    """The part of a payload with the positions; by default every gap is 0."""
     return varint(entries) + bytes([gap_bits]) + code + text(stream)
 
 
@@ -53,8 +53,8 @@ def codes(code: bytes, stream: bytes = b"", centroids: int = 1) -> bytes:
     return bytes([centroids - 1]) + centroids * VALUE + code + stream
 
 
-def retold(data: bytes, at: int) -> bytes:
-    """The byte there has one bit flipped, and nobody set the checksum right."""
+def flipped(data: bytes, at: int) -> bytes:
+    """One bit of the byte there is flipped, and the checksum stays."""
     return data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
 
 
@@ -70,8 +70,8 @@ HEAD = {
     "cut-index": (GOOD_HEAD[:12], "index at offset 0 needs 24 bytes, the file ends at 12: it is cut off or damaged"),
     "index-beyond-all-bounds": (b"\x89DCZ\1" + varint(10**8 + 1), "the index takes 100000001 bytes, more than"),
     "length-of-index-overlong": (b"\x89DCZ\1\x82\0\0\0\0\0\0\0", "length of the index at offset 5 is written longer"),
-    "flipped-bit-in-index": (retold(PAIR, 12), "the index is damaged: its checksum is"),
-    "flipped-bit-in-payload": (retold(PAIR, len(PAIR) - 1), "tensor 'x': the payload at offset 44 is damaged"),
+    "flipped-bit-in-index": (flipped(PAIR, 12), "the index is damaged: its checksum is"),
+    "flipped-bit-in-payload": (flipped(PAIR, len(PAIR) - 1), "tensor 'x': the payload at offset 44 is damaged"),
 }
 
 INDEX = {

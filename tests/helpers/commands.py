@@ -35,7 +35,7 @@ def fill_folder():
 
 
 def run(line):
-    """Exit code, what was printed, and the complaint; every complaint is one line. Notes are left out."""
+    """Exit code, output and complaint, which is one line; notes are left out."""
     result = CliRunner().invoke(app, line.split())
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     complaint = [line for line in result.stderr.splitlines() if not line.startswith("dcz: note: ")]

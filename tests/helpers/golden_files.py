@@ -50,7 +50,7 @@ def in_classes(rows: int, columns: int, of_rows: bool, of_columns: bool) -> np.n
 
 
 def in_columns(rows: int, columns: int) -> np.ndarray:
-    """Survivors stand one below the other: near along columns, far along rows."""
+    """Survivors lie one below the other: near along columns, far along rows."""
     start, length = numbers(columns, 4) % rows, 3 + numbers(columns, 5) % 20
     at = np.arange(rows)[:, None]
     return (at >= start) & (at < start + length) & (numbers(columns, 6) % 9 == 0)

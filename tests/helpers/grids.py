@@ -27,7 +27,7 @@ CODEBOOK = st.lists(ANY, max_size=6) | st.lists(NEAR, min_size=1, max_size=20)
 
 
 def codebook_in(values, dtype):
-    """Centroids as a tensor of the dtype has them, as ordinary floats; what is too large for it is its largest."""
+    """Centroids as a tensor of the dtype holds them, clipped to its range, as ordinary floats."""
     top = {"F16": 65504.0, "BF16": float((2 - 2.0**-7) * 2.0**127)}.get(dtype, math.inf)
     values = np.clip(np.array(values, np.float64), -top, top).astype(np.float32)
     return widen(narrow(values, dtype), dtype)

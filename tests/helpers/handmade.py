@@ -6,13 +6,10 @@ import random
 import zlib
 from collections.abc import Sequence
 
+from oracle import gamma, pack_bits, varint
 from second_reader import DTYPES
 
 ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL, DEFLATE = range(7)
-
-
-def varint(value: int) -> bytes:
-    return bytes([value]) if value < 128 else bytes([value % 128 + 128]) + varint(value // 128)
 
 
 def text(value: bytes) -> bytes:
@@ -25,13 +22,7 @@ def crc(data: bytes) -> bytes:
 
 def pack(*bits: str) -> bytes:
     """Bits as they are read, padded with zeros."""
-    row = "".join(bits)
-    return bytes(int(row[i : i + 8][::-1], 2) for i in range(0, len(row), 8))
-
-
-def gamma(v: int) -> str:
-    digits = f"{v + 1:b}"
-    return "0" * (len(digits) - 1) + digits
+    return pack_bits("".join(bits))
 
 
 def table(symbols: int, *tokens: int) -> bytes:
@@ -75,7 +66,7 @@ def file(
     count: int | None = None,
     behind: bytes = b"",
 ) -> bytes:
-    """A whole file; `count` is the number of tensors claimed, `behind` what follows the last in the index."""
+    """A whole file; `count` is the number of tensors claimed, `behind` follows the last of them in the index."""
     index = metadata + varint(len(entries) if count is None else count) + b"".join(entries) + behind
     return seal(magic + bytes([version]) + text(index)) + payloads
 

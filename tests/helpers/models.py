@@ -129,7 +129,7 @@ MODELS: dict[str, Row] = {
 
 
 def make(name: str, seed: int = 0) -> nn.Module:
-    """A model of the table, the same for the same seed; torch's own state of chance is left as it was."""
+    """A model of the table, the same for the same seed; torch's random state stays as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return MODELS[name][0]()

@@ -1,8 +1,8 @@
 """Reads spoilt files in processes of little memory: python tests/helpers/mutate.py --count 1000000 [--result hostile].
 
-Each must end in FormatError, or in exactly the tensors that were saved; where all checksums were set right, in tensors
-of the shapes that the index names. Another exception, a difference between the ways to read, more than a second of
-CPU time, more memory than `MEMORY_BYTES` and a crash are failures; `--first NUMBER --count 1` repeats one.
+Each must end in FormatError, or in exactly the tensors that were saved. Files whose checksums were all set right may
+give other tensors, of the shapes in the index. These are failures: another exception, a difference between the ways to
+read, more than a second of CPU time, more memory than `MEMORY_BYTES`, a crash. `--first NUMBER --count 1` repeats one.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from deepcompression.file.reader import DczFile
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# decoded, of one file; and what a process may take for it, address space included
+# the decoded bytes of one file, and the address space that a process may take for it
 LIMIT_BYTES = 1 << 20
 MEMORY_BYTES = 64 << 20
 SECONDS = 1.0
-# a process that does not come back is killed by the system
+# the system kills a process that hangs so long
 HANG_SECONDS = 20
 CHUNK = 2000
 
 
 @dataclass
 class Tally:
-    """What became of some cases."""
+    """The outcomes of some cases."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: dict[int, str] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def outcome(case: mutations.Case, path: Path) -> str:
 
 
 def work(sound: list[mutations.Sample], cases: range, at: multiprocessing.Value, results: Connection) -> None:
-    """Goes through the cases; `at` tells the parent where it is, should this process die."""
+    """Reads the cases; `at` shows the parent the one at hand, should this process die."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -156,11 +156,11 @@ def chunks_of(first: int, count: int | None, seconds: float | None) -> Iterator[
 
 
 def result_of(total: Tally, processes: int, seconds: float) -> dict[str, object]:
-    """What benchmarks/results/ holds of a run."""
-    from benchmarks.environment import environment
+    """The content of the result file."""
+    from benchmarks.environment import demand, environment
 
     files, failed = sum(total.outcomes.values()), len(total.failures)
-    demand = "a million mutated files end in FormatError or in what was saved, each within a second and the memory"
+    text = "a million mutated files end in FormatError or in what was saved, each within a second and the memory"
     return {
         "command": " ".join(["python", "tests/helpers/mutate.py", *sys.argv[1:]]),
         **environment(),
@@ -172,13 +172,7 @@ def result_of(total: Tally, processes: int, seconds: float) -> dict[str, object]
         "peak_memory_bytes": total.memory_bytes,
         "processes": processes,
         "seconds": round(seconds, 1),
-        "demands": [
-            {
-                "demand": demand,
-                "found": f"{files:,} files, {failed} failures",
-                "met": files >= 1_000_000 and not failed,
-            }
-        ],
+        "demands": [demand(text, f"{files:,} files, {failed} failures", files >= 1_000_000 and not failed)],
     }
 
 

@@ -25,7 +25,7 @@ Content = dict[str, tuple[str, tuple[int, ...], bytes]]
 
 
 class Part(NamedTuple):
-    """A tensor of a file: the name of the one it is tied to, or what the index says of its payload."""
+    """A tensor of a file: the name of the one it is tied to, or its payload and the facts in the index."""
 
     name: str
     tied_to: str | None
@@ -93,7 +93,7 @@ def by_every_coder(tensor: Tensor) -> list[dict[str, tuple[Tensor | Tie, str | N
 
 
 def groups() -> list[dict[str, tuple[Tensor | Tie, str | None]]]:
-    """What goes into each file: tensors by name, and the coder that is demanded."""
+    """The tensors of each file by name, each with the coder that is demanded."""
     files: list[dict[str, tuple[Tensor | Tie, str | None]]] = []
     for dtype in STORAGE:
         files += by_every_coder(pruned(dtype, 90, [0, 3, 30, 31, 89]))
@@ -149,7 +149,7 @@ EXTREMES = [0, 1, 127, 128, 255, 2**14, 2**16, 2**16 + 1, 2**20, 2**31, 2**32, 2
 
 
 def spoilt(rng: random.Random, data: bytes, other: bytes) -> bytes:
-    """One to four changes; `other` is what splices take from."""
+    """One to four changes; splices come from `other`."""
     new = bytearray(data)
     for _ in range(rng.choice([1, 1, 1, 2, 4])):
         at = rng.randrange(len(new) + 1)

@@ -97,7 +97,7 @@ def branches():
 
 
 def large():
-    """Tensors large enough to be left in the file, and such that are not taken out of the graph."""
+    """Tensors that are large, and tensors that stay in the graph."""
     values = raw("sparse", weights((40,), 7))
     positions = raw("positions", np.arange(0, 80, 2, dtype="<i8"))
     sparse = helper.make_sparse_tensor(values, positions, [10, 8])

@@ -1,4 +1,4 @@
-"""Random matrices, vectors to multiply them by, and what their products are held against."""
+"""Random matrices, vectors to multiply them by, and references for their products."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def refuses(use: Callable[..., Any], *arguments: Any) -> bool:
 
 
 def survives(packed: NDArray[np.uint8], vectors_of: Callable[[int], Floats]) -> bool:
-    """Whether neither checking spoilt packed weights nor multiplying by `vectors_of(columns)` refuses the bytes; any
-    end but these fails the test.
+    """Whether spoilt packed weights pass the check. If their header is sound, products by `vectors_of(columns)` must
+    end, whatever the check says.
     """
     try:
         facts = packing.header(packed)
@@ -59,7 +59,7 @@ def survives(packed: NDArray[np.uint8], vectors_of: Callable[[int], Floats]) -> 
             _core.check_packed(packed)
         return False
     with np.errstate(all="ignore"):
-        # what claims many rows may have them: the results would take long to write
+        # bytes that claim many rows may have them: the results would take long to write
         for activations in packing.ACTIVATIONS if facts.rows < 10000 else ():
             multiply.matmul(packed, vectors_of(facts.columns), activations=activations, threads=2)
     try:

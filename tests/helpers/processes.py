@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 SECONDS = 60
 
-# one process that has imported all of this already, of which the ranks are forked
+# the ranks are forked from one process that has imported all of this
 _CONTEXT = multiprocessing.get_context("forkserver")
 PRELOADED = [
     *("torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint.state_dict"),
@@ -25,7 +25,7 @@ _CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 class Outcome(NamedTuple):
-    """What became of a rank: what the function gave, or the error as its type and message; both None if it died."""
+    """The end of a rank: the function's result, or the error as its type and message; both None if it died."""
 
     result: Any
     error: tuple[str, str] | None
@@ -51,8 +51,8 @@ def on_ranks(function: Callable[..., Any], *arguments: Any, ranks: int = 2) -> l
         outcomes = []
         for rank, process in enumerate(processes):
             path = Path(folder, str(rank))
-            told = pickle.loads(path.read_bytes()) if path.exists() else (None, None)
-            outcomes.append(Outcome(*told, process.exitcode))
+            ended = pickle.loads(path.read_bytes()) if path.exists() else (None, None)
+            outcomes.append(Outcome(*ended, process.exitcode))
         return outcomes
 
 
@@ -73,7 +73,7 @@ def errors(function: Callable[..., Any], *arguments: Any, ranks: int = 2) -> lis
 
 
 def die() -> None:
-    """As a job that is killed."""
+    """Kills this process, as the system may kill a job."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -84,16 +84,15 @@ def _run(rank: int, ranks: int, folder: str, function: Callable[..., Any], argum
     warnings.simplefilter("error")
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    told: tuple[Any, Any] = (None, None)
+    ended: tuple[Any, Any]
     try:
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
-        told = (function(rank, *arguments), None)
+        ended = (function(rank, *arguments), None)
     except Exception as error:
-        told = (None, (type(error).__name__, str(error)))
-        if not isinstance(error, ValueError | RuntimeError | OSError):
-            told = (None, (type(error).__name__, traceback.format_exc()))
-    Path(folder, str(rank)).write_bytes(pickle.dumps(told))
-    if told[1] is None and dist.is_initialized():
+        expected = isinstance(error, ValueError | RuntimeError | OSError)
+        ended = (None, (type(error).__name__, str(error) if expected else traceback.format_exc()))
+    Path(folder, str(rank)).write_bytes(pickle.dumps(ended))
+    if ended[1] is None and dist.is_initialized():
         dist.destroy_process_group()
     # no exit handlers: they wait for ranks that may have died
     os._exit(0)

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 from processes import PRELOADED
 
 SERVER = multiprocessing.get_context("forkserver")
-# there is one server only: what others need of it stays
+# there is one server for all: modules that other tests preload stay
 SERVER.set_forkserver_preload(
     [*PRELOADED, "accelerate", "lightning", "transformers.trainer", "transformers.models.gpt2"]
 )
 
-# what the libraries warn of in themselves, or of what is wanted here
+# warnings of the libraries about themselves, or about what the scripts do on purpose
 FOREIGN = [
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"The 'train_dataloader' does not have many workers",
@@ -123,7 +123,7 @@ def _run(
 
 
 def _watch(record: Path, kill_at: int | None) -> None:
-    """Counts the steps of optimizers and pruners, and asserts after each that what is pruned is zero."""
+    """Counts the steps of optimizers and pruners, and asserts after each that pruned weights are zero."""
     import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
 

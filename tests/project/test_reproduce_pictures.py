@@ -1,11 +1,11 @@
 """Pictures of the large networks: folders of classes, idx files, broken ones; batches that are always the same."""
 
-import gzip
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from pictures import COLOURS, write_idx, write_pictures
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -15,21 +15,6 @@ from reproduce.large.features import FeatureSamples, features
 from reproduce.large.networks import VGG16
 from reproduce.large.pictures import FolderPictures, check_pictures, open_pictures
 from reproduce.large.samples import InOrder, Key, Order, PictureSamples, batches, held_back
-
-COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 40), "red": (220, 40, 30)}
-
-
-def write_pictures(folder, classes=COLOURS, training=6, test=3, side=40):
-    """A folder of classes, whose pictures have the colour of their class, and noise."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", training), ("val", test)):
-        for name, colour in classes.items():
-            place = folder / split / name
-            place.mkdir(parents=True)
-            for number in range(count):
-                noise = rng.integers(-30, 30, (side, side + number, 3))
-                Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(place / f"{number}.jpg")
-    return folder
 
 
 @pytest.fixture
@@ -71,7 +56,7 @@ def remove(folder):
         ),
     ],
 )
-def test_what_is_missing_is_named(folder, spoil, error, message):
+def test_missing_folders_and_classes_are_named(folder, spoil, error, message):
     spoil(folder)
     with pytest.raises(error, match=message):
         open_pictures(folder)
@@ -100,12 +85,6 @@ def test_good_pictures_pass_the_check(folder):
     called = CliRunner().invoke(app, ["check", str(folder)])
     assert called.exit_code == 0, called.output
     assert "18 training and 9 test pictures" in called.output
-
-
-def write_idx(path, array):
-    path.write_bytes(
-        gzip.compress(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes())
-    )
 
 
 def test_idx_files_are_grey_pictures(tmp_path):
@@ -176,7 +155,7 @@ def test_an_epoch_takes_every_picture_once():
     assert len({key.seed for batch in keys() for key in batch}) == 90
 
 
-def test_an_order_that_is_gone_on_with_is_the_same():
+def test_a_resumed_order_is_the_same():
     assert keys(first=4) == keys()[4:]
 
 
@@ -222,7 +201,7 @@ def test_errors_are_those_of_each_picture(folder, means):
     assert (found.top1, found.top5) == pytest.approx((20 * one, 20 * two))
 
 
-def test_features_are_computed_once_and_gone_on_with(folder, means, tmp_path, monkeypatch):
+def test_features_are_computed_once_and_resumed(folder, means, tmp_path, monkeypatch):
     monkeypatch.setattr("reproduce.large.features._BLOCK", 4)
     training, _ = open_pictures(folder)
     samples = PictureSamples(training, 32)

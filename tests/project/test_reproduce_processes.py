@@ -1,4 +1,4 @@
-"""AlexNet from a folder of pictures to a file by two processes: killed and taken up again, and ended by bad input."""
+"""AlexNet from a folder of pictures to a file by two processes: killed and resumed, and ended by bad input."""
 
 import fcntl
 import hashlib
@@ -14,13 +14,13 @@ import processes
 import psutil
 import pytest
 import torch.distributed as dist
+from pictures import write_pictures
 from typer.testing import CliRunner
 
 import deepcompression as dc
 from reproduce.__main__ import app
 from reproduce.large.job import Job, Options
 from reproduce.large.phases import Rates
-from tests.project.test_reproduce_pictures import write_pictures
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = "--width 0.02 --size 67 --classes 5 --batch 8 --workers 0 --rate 0.05"
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 
 def start(folder, out, more="--save-minutes 0", processes=2):
-    """A job of one process, or `accelerate launch` of several, which speak through gloo."""
+    """A job of one process, or `accelerate launch` of several, which communicate through gloo."""
     command = [sys.executable, "-m"]
     if processes > 1:
         with socket.socket() as probe:
@@ -52,7 +52,7 @@ def start(folder, out, more="--save-minutes 0", processes=2):
 
 
 def lines_until(process, text):
-    """What a job says until a line with `text`, at which it is killed with all its processes; all if it is None."""
+    """The output of a job until a line with `text`, which kills it with all its processes; all output if it is None."""
     lines = []
     for line in process.stdout:
         lines.append(line)
@@ -67,7 +67,7 @@ def lines_until(process, text):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
-    """The folder of a job that was not killed, and what it said."""
+    """The folder of a job that was not killed, and its output."""
     out = tmp_path_factory.mktemp("whole")
     process = start(folder, out)
     lines = lines_until(process, None)
@@ -77,7 +77,7 @@ def whole(folder, tmp_path_factory):
 
 def test_two_processes_make_a_file_that_is_what_its_result_says(whole, folder):
     out, lines = whole
-    # one of them speaks
+    # one of them prints
     assert sum("train: done" in line for line in lines) == 1
     result = json.loads((out / "alexnet.json").read_text())
     file = out / "alexnet.dcz"
@@ -94,7 +94,7 @@ def test_two_processes_make_a_file_that_is_what_its_result_says(whole, folder):
     assert found == pytest.approx(result["test_error_percent"], abs=12)
 
 
-def test_a_job_that_is_killed_goes_on_and_ends_with_the_same_file(whole, folder, tmp_path):
+def test_a_job_that_is_killed_resumes_and_ends_with_the_same_file(whole, folder, tmp_path):
     for moment in ("train: 3 of", "share: 1 of"):
         lines = lines_until(start(folder, tmp_path), moment)
         assert moment in lines[-1], "".join(lines)
@@ -109,7 +109,7 @@ def test_a_job_that_is_killed_goes_on_and_ends_with_the_same_file(whole, folder,
     assert second["test_error_percent"] == first["test_error_percent"]
 
 
-def test_one_process_goes_on_in_mixed_precision_too(folder, tmp_path):
+def test_one_process_resumes_in_mixed_precision_too(folder, tmp_path):
     files = []
     for name, moments in (("whole", []), ("killed", ["prune conv 1/1: 2 of", "share: 2 of"])):
         out = tmp_path / name

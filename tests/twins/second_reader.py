@@ -44,7 +44,7 @@ def read(data: bytes, limit_bytes: int = 64 << 30) -> tuple[dict[str, str], dict
     demand(length <= 10**8, "at most 10^8")
     index = Bytes(file.take(length))
     head = data[: file.at]
-    demand(file.crc() == zlib.crc32(head), "checksum of everything before it")
+    demand(file.crc() == zlib.crc32(head), "checksum crc of everything before it")
 
     metadata: dict[str, str] = {}
     keys = []
@@ -61,7 +61,7 @@ def read(data: bytes, limit_bytes: int = 64 << 30) -> tuple[dict[str, str], dict
         name = name[:shared] + index.take(index.varint())
         demand(utf8(name) not in [other for other, _ in entries], "names are unique")
         entries.append((utf8(name), read_entry(index, entries)))
-    demand(sum(len(name.encode()) for name, _ in entries) <= 10**8, "all of them together take at most 10^8 bytes")
+    demand(sum(len(name.encode()) for name, _ in entries) <= 10**8, "they take at most 10^8 bytes together")
     demand(index.at == length, "bytes left over in the index")
     own = [fields for _, fields in entries if fields[0] != ALIAS]
     demand(file.at + sum(fields[3] for fields in own) == len(data), "the file ends with the last payload")
@@ -75,7 +75,7 @@ def read(data: bytes, limit_bytes: int = 64 << 30) -> tuple[dict[str, str], dict
             continue
         coder, dtype, shape, length, checksum = fields
         payload = file.take(length)
-        demand(zlib.crc32(payload) == checksum, "checksum of the payload")
+        demand(zlib.crc32(payload) == checksum, "checksum crc of the payload")
         elements = read_payload(Bytes(payload), coder, DTYPES[dtype], shape)
         tensors.append(Decoded(DTYPES[dtype], shape, elements))
     return metadata, dict(zip([name for name, _ in entries], tensors, strict=True))
@@ -96,14 +96,14 @@ def utf8(text: bytes) -> str:
 
 def read_entry(index: Bytes, earlier: list[tuple[str, list]]) -> list:
     coder = index.u8()
-    demand(coder <= DEFLATE, "an unknown coder")
+    demand(coder <= DEFLATE, "an unknown version, coder or dtype")
     if coder == ALIAS:
         target = index.varint()
         demand(target < len(earlier), "an earlier tensor")
         demand(earlier[target][1][0] != ALIAS, "which is not an alias")
         return [ALIAS, target]
     dtype = index.u8()
-    demand(dtype < len(DTYPES), "an unknown dtype")
+    demand(dtype < len(DTYPES), "an unknown version, coder or dtype")
     dimensions = index.varint()
     demand(dimensions <= 32, "at most 32")
     shape = tuple(index.varint() for _ in range(dimensions))
@@ -150,7 +150,7 @@ def read_deflate(payload: Bytes, dtype: str, size: int) -> np.ndarray:
 def read_paper(payload: Bytes, coder: int, dtype: str, size: int) -> np.ndarray:
     """uint8 (size, bytes of an element)"""
     item_bytes = ITEM_BYTES[dtype]
-    demand(coder == SPARSE or dtype in WEIGHT_DTYPES, "codebooks, and so `huffman`, are of the weight dtypes")
+    demand(coder == SPARSE or dtype in WEIGHT_DTYPES, "codebooks, and so `huffman`, are of F64, F32, F16 or BF16")
     elements = np.zeros((size, item_bytes), np.uint8)
     count = payload.varint()
     demand(count <= size, "at most the number of elements")
@@ -219,8 +219,8 @@ def read_small(payload: Bytes, dtype: str, shape: tuple[int, ...]) -> np.ndarray
     if count == 0:
         return elements
     centroids = payload.u8() + 1
-    mixed = payload.take(len(payload.data) - payload.at)
-    ordered, survivors, codes = read_adaptive(mixed, shape, count, centroids, 8 * item_bytes)
+    coded = payload.take(len(payload.data) - payload.at)
+    ordered, survivors, codes = read_adaptive(coded, shape, count, centroids, 8 * item_bytes)
     codebook = [unordered(integer, 8 * item_bytes) for integer in ordered]
     elements[survivors] = as_elements(codebook, item_bytes)[codes]
     return elements
@@ -233,10 +233,6 @@ def read_adaptive(
         return slow_adaptive.decode(data, shape, survivors, centroids, width)
     except ValueError as error:
         raise RefusedError(str(error)) from None
-
-
-def read_centroids(payload: Bytes, item_bytes: int) -> list[int]:
-    return read_codebook(payload, payload.u8() + 1, 8 * item_bytes)
 
 
 def as_elements(codebook: list[int], item_bytes: int) -> np.ndarray:

@@ -58,7 +58,9 @@ class Bits:
         demand(not any(self.left), "the last byte is padded with zero bits")
 
     def gamma(self) -> int:
-        """ "With v + 1 having m binary digits, m - 1 zero bits, then the m digits, most significant first." """
+        """ "Where v + 1 has m binary digits, these are m - 1 zero bits and then the m digits, most significant
+        first."
+        """
         zeros = 0
         while self.take() == 0:
             zeros += 1
@@ -87,7 +89,7 @@ def read_table(payload: Bytes, alphabet: int) -> dict[int, int]:
         symbol += 1
     bits.end()
     if len(lengths) == 1:
-        demand(set(lengths.values()) == {1}, "if only one symbol occurs its length is 1")
+        demand(set(lengths.values()) == {1}, "if only one symbol occurs, its length is 1")
     else:
         demand(sum(2**-length for length in lengths.values()) == 1, "the sum of 2^-length is 1")
     return lengths

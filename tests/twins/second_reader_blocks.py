@@ -32,7 +32,9 @@ def read_codebook(source: Bytes, centroids: int, width: int) -> list[int]:
 
 
 def unordered(integer: int, width: int) -> int:
-    """The bits of an element: "with the sign bit set if it was clear, and all bits inverted if it was set"."""
+    """The bits of an element: "If the element's sign bit is clear, the integer is its bits with the sign bit set. If it
+    is set, all bits are inverted."
+    """
     sign, inverted = 1 << (width - 1), (1 << width) - 1
     return integer - sign if integer >= sign else inverted - integer
 
@@ -55,7 +57,7 @@ def read_block(source: Bytes, count: int, alphabet: int) -> list[int]:
     if count == 0:
         return []
     layout = source.u8()
-    demand(layout <= WIDE, "layout, see below")
+    demand(layout <= WIDE, "a reader refuses everything that this page does not describe")
     if layout == SAME:
         symbols = [source.u8()] * count
     elif layout == PLAIN:
@@ -63,7 +65,7 @@ def read_block(source: Bytes, count: int, alphabet: int) -> list[int]:
     elif layout == STREAM:
         demand(count <= 65_536, "n at most 65,536")
         lengths = read_table(source, alphabet)
-        demand(len(lengths) >= 2, "in a block's stream and in lanes at least two symbols have a code")
+        demand(len(lengths) >= 2, "in a block's stream, as in lanes, at least two symbols have a code")
         symbols = read_stream(source.take(source.varint()), lengths, count)
     else:
         symbols = read_lanes(source, count, alphabet, layout)
@@ -73,8 +75,8 @@ def read_block(source: Bytes, count: int, alphabet: int) -> list[int]:
 
 def read_lanes(source: Bytes, count: int, alphabet: int, layout: int) -> list[int]:
     lengths = read_table(source, alphabet)
-    demand(len(lengths) >= 2, "in a block's stream and in lanes at least two symbols have a code")
-    demand(max(lengths.values()) <= LONGEST[layout], "a code has at most 7 bits; 14 bits")
+    demand(len(lengths) >= 2, "in a block's stream, as in lanes, at least two symbols have a code")
+    demand(max(lengths.values()) <= LONGEST[layout], f"a code has at most {LONGEST[layout]} bits")
     for length in range(9, 15):
         of_this_length = list(lengths.values()).count(length)
         demand(of_this_length % 2 ** (length - 8) == 0, "the number of codes of that length is a multiple of 2^(l - 8)")
@@ -100,7 +102,7 @@ def read_lanes(source: Bytes, count: int, alphabet: int, layout: int) -> list[in
 def read_exceptions(source: Bytes, count: int, alphabet: int, lengths: dict[int, int]) -> dict[int, int]:
     """Place -> symbol."""
     rare = [source.u8() for _ in range(source.varint())]
-    demand(rare == sorted(set(rare)), "one byte each, ascending")
+    demand(rare == sorted(set(rare)), "one byte each, strictly ascending")
     demand(not set(rare) & set(lengths), "symbols that have no code")
     demand(not rare or rare[-1] < alphabet, "below a given alphabet size")
     found: dict[int, int] = {}
@@ -115,7 +117,7 @@ def read_exceptions(source: Bytes, count: int, alphabet: int, lengths: dict[int,
 
 def read_segment(data: bytes, count: int, symbols: dict[tuple[int, int], int], turn: int) -> list[int]:
     source = Bytes(data)
-    # "First come the first 8 bytes of lane 0, then of lane 1, to lane 63": as bits, first bit first
+    # "First come the first 8 bytes of lane 0, of lane 1, to lane 63": as bits, first bit first
     windows = [bits_of(source.take(WINDOW_BYTES)) for _ in range(LANES)]
     used = [0] * LANES
     found: list[int] = []
@@ -132,9 +134,9 @@ def read_segment(data: bytes, count: int, symbols: dict[tuple[int, int], int], t
         for lane in range(LANES):
             slide, used[lane] = divmod(used[lane], 8)
             windows[lane] = windows[lane][8 * slide :] + bits_of(source.take(slide))
-    demand(source.at == len(data), "all bytes of the segment have been used")
+    demand(source.at == len(data), "the segment's bytes are used up")
     left = [window[bits:] for window, bits in zip(windows, used, strict=True)]
-    demand(not any(map(any, left)), "what the windows still hold is zero")
+    demand(not any(map(any, left)), "the rest of the windows is zero")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Symbols for blocks, and a slow writer of blocks in lanes, made from docs/format.md, that can lie about any field."""
+"""Symbols for blocks, and a slow writer of blocks in lanes, made from docs/format.md, whose fields can be replaced."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def decode_slowly(block: bytes, count: int, alphabet: int = 256) -> Symbols:
 
 @dataclass(frozen=True)
 class Lanes:
-    """The fields of a block in lanes, in their order; a test replaces those it wants to lie about."""
+    """The fields of a block in lanes, in their order; a test replaces those that shall be wrong."""
 
     layout: int
     table: bytes

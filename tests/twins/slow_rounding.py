@@ -1,4 +1,4 @@
-"""Rounding column by column as NumPy says it: the slow twin of core/sharing/column_rounding.cpp."""
+"""Rounding column by column in NumPy: the slow twin of core/sharing/column_rounding.cpp."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def codes_of(values, importance, centroids, zero, prices):
-    """Of one column: float32 values and their importance."""
+    """The codes of one column: float32 values and their importance."""
     numbers = np.arange(len(centroids))
     if prices is None:
         numbers = np.delete(numbers, zero)
@@ -18,12 +18,12 @@ def codes_of(values, importance, centroids, zero, prices):
         return nearest
     candidates = np.stack([nearest, nearest - np.sign(nearest - zero), np.full_like(nearest, zero)])
     costs = importance * np.square(values - centroids[candidates]) + prices[candidates]
-    # of equals the nearest
+    # the nearest on ties
     return np.take_along_axis(candidates, costs.argmin(axis=0)[None], 0)[0]
 
 
 def rounded(weights, metric, centroids, zero, prices, survives):
-    """(codes, what was rounded to them, importance), each (groups, rows, columns)."""
+    """(codes, the values that were rounded to them, importance), each (groups, rows, columns)."""
     targets, errors = weights.copy(), np.zeros_like(weights)
     codes = np.zeros(weights.shape, np.int16)
     importance = metric.rows[:, :, None] * metric.importance[:, None, :]

@@ -25,7 +25,7 @@ class Form(NamedTuple):
     name: str
     number: int
     group_rows: int
-    activations: str  # what it is for
+    activations: str  # the kind that it is made for
     before: tuple[Section, ...]  # sections before the ends
     behind: tuple[Section, ...]  # sections behind the turns
     survivors: Callable[[SimpleNamespace, int, int], Iterator[tuple[int, int]]]
@@ -111,7 +111,7 @@ def sections(form: Form, packed: Any) -> SimpleNamespace:
 
 
 def unpacked(form: Form, packed: Any) -> tuple[NDArray[np.int64], int]:
-    """The code of each element, -1 where nothing survives, and how many places mean nothing."""
+    """The code of each element, -1 where nothing survives, and the number of empty places."""
     parts = sections(form, packed)
     codes = np.full((parts.rows, parts.columns), -1, np.int64)
     first_group = turn = nothing = 0

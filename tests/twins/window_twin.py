@@ -117,7 +117,7 @@ def fixed_point(x: Floats, step: np.float32) -> NDArray[np.int64]:
 
 
 def step24(largest: np.float32, most: int) -> np.float32:
-    """The power of two of which the largest magnitude has between 2^22 and `most`."""
+    """The power of two that goes 2^22 to `most` times into the largest magnitude."""
     step = np.float32(2.0 ** (np.frexp(largest)[1] - 23))
     return step * 2 if largest > step * np.float32(most) else step
 
@@ -127,8 +127,8 @@ def low_digit(number: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def product(window: Window, x: Floats, bias: Floats | None, int8: bool) -> Floats:
-    """Integers, exactly: of 8 bits, or of 24 by the digits of the grid. Of the digits of 24 bits the products of both
-    lowest are left out. One vector.
+    """The product with one vector, exactly: integers of 8 bits, or of 24 by the digits of the grid. In the layout
+    digits24 the product of both lowest digits is left out.
     """
     largest, facts = np.abs(x).max(), window.facts
     many = not int8 and facts.grid_bits != 8
