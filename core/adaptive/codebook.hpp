@@ -32,13 +32,10 @@ class CodebookCoder {
   CodebookCoder(Coder& coder, unsigned width)
       : coder_(coder), width_(width), last_(static_cast<int>(width) + 8), before_(last_) {}
 
-  // Fills `codebook` if the coder decodes, and leaves it as it is if the coder encodes.
+  // Fills `codebook` if the coder decodes, and leaves it unchanged if the coder encodes.
   void run(std::span<std::uint64_t> codebook) {
-    for (std::size_t i = 0; i < codebook.size(); ++i) {
-      if (i == 0) {
-        codebook[0] = plain(codebook[0], width_);
-        continue;
-      }
+    if (!codebook.empty()) codebook[0] = plain(codebook[0], width_);
+    for (std::size_t i = 1; i < codebook.size(); ++i) {
       const std::uint64_t step = code_step(codebook[i] - codebook[i - 1]);
       if (step > (~std::uint64_t{0} >> (64 - width_)) - codebook[i - 1]) throw FormatError("the codebook overflows");
       codebook[i] = codebook[i - 1] + step;

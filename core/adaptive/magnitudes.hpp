@@ -16,15 +16,15 @@ namespace {
 
 inline constexpr unsigned kMaxBits = 8;
 
-// "At depths 0 to 4": what is around says nothing of lower bits.
+// "At depths 0 to 4": the neighbours say nothing of lower bits.
 inline constexpr unsigned kMixedBits = 5;
 
-// "The fewest bits that hold all magnitudes" of a kind that has so many.
+// "The fewest bits that hold all magnitudes" of a kind of so many.
 inline unsigned magnitude_bits(unsigned size) {
   return size == 0 ? 0 : static_cast<unsigned>(std::bit_width(size - 1));
 }
 
-// "As if all magnitudes were equally likely": those of a kind that has `size`, at a node of its tree.
+// "As if all magnitudes were equally likely", for a kind of `size`, at a node of its tree.
 inline Counter magnitude_start(std::size_t node, unsigned size) {
   const auto depth = static_cast<unsigned>(std::bit_width(node)) - 1;
   const unsigned bits = magnitude_bits(size);
@@ -57,7 +57,7 @@ class Magnitudes {
   Magnitudes(const Grid& grid, std::uint64_t survivors, const std::array<unsigned, 2>& sizes)
       : kernel_(grid.kernel),
         bits_{magnitude_bits(sizes[0]), magnitude_bits(sizes[1])},
-        // what is almost full has more codes to pay for, and low bits gain least
+        // an almost full tensor spends more on codes, and low bits gain least
         mixed_bits_(survivors > grid.size / 2 ? 2 : kMixedBits),
         kernel_size_(grid.row / grid.kernel, kFirstSize),
         by_place_(magnitude_trees(grid.kernel, kMixedBits, sizes)),
@@ -68,7 +68,7 @@ class Magnitudes {
 
   void begin_row() { row_size_ = all_size_; }
 
-  // The magnitude: `magnitude` if the coder encodes. "From the highest bit down."
+  // Gives the magnitude: `magnitude` if the coder encodes. "From the highest bit down."
   template <class Coder>
   unsigned code(Coder& coder, unsigned magnitude, bool positive, Place at, const Around& a) {
     const int sign = 2 * positive - 1;

@@ -1,6 +1,6 @@
-// Adaptive probabilities of binary decisions: counters, and mixers that weigh them in the logistic domain.
+// Adaptive probabilities of binary decisions: counters, and mixers that weight them in the logistic domain.
 //
-// Integers only, so that every machine computes the same. docs/format.md, "Probabilities".
+// Integers alone, which every machine computes alike. docs/format.md, "Probabilities".
 #pragma once
 
 #include <algorithm>
@@ -43,7 +43,7 @@ struct MixTables {
 
 inline constexpr MixTables kMix;
 
-// The probability of a one in 2^22ths (upper bits), and how many decisions it was learned from (the lower ten).
+// The probability of a one in 2^22ths (upper bits), and the number of decisions behind it (the lower ten).
 class Counter {
  public:
   Counter() = default;
@@ -54,7 +54,7 @@ class Counter {
   std::uint32_t p16() const { return std::max(1u, state_ >> 16); }
   std::uint32_t p32nd() const { return state_ >> 27; }
 
-  // The longer it has learned the less it moves; at `limit` decisions it stops to slow down.
+  // Each decision moves it less than the one before, up to `limit` decisions.
   void learn(bool bit, std::uint32_t limit) {
     const std::uint32_t count = state_ & kCountLimit;
     const auto p = static_cast<std::int32_t>(state_ >> 10);
@@ -94,7 +94,7 @@ class Mixer {
     for (auto& set : sets_) set.weights.fill(weight);
   }
 
-  // Codes one decision, then teaches counters and weights what it was.
+  // Codes one decision; counters and weights learn from it.
   template <class Coder>
   bool code(Coder& coder, bool bit, std::size_t context, const std::array<Counter*, N>& inputs,
             const std::array<std::uint16_t, N>& limits) {

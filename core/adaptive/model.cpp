@@ -21,7 +21,7 @@ namespace {
 
 constexpr unsigned kMaxCentroids = 256;
 
-// Where the encoder takes weights from. Those that the coders return are these.
+// The weights of the encoder; its coders give the same back.
 struct GivenWeights {
   using Error = std::invalid_argument;
   std::span<const std::uint8_t> bitmap, codes;
@@ -32,7 +32,7 @@ struct GivenWeights {
   void set_code(std::size_t, unsigned) const {}
 };
 
-// Where the decoder puts weights. Coders are given zeros.
+// The weights that the decoder finds; its coders take zeros.
 struct FoundWeights {
   using Error = FormatError;
   std::span<std::uint8_t> bitmap, codes;
@@ -46,7 +46,7 @@ struct FoundWeights {
   void set_code(std::size_t survivor, unsigned code) const { codes[survivor] = static_cast<std::uint8_t>(code); }
 };
 
-// Of each weight whether it survives, of a survivor its sign and its magnitude: the distance from zero in centroids.
+// Codes whether each weight survives, and a survivor's sign and magnitude: its distance from zero in centroids.
 template <class Coder, class Weights>
 class WeightsCoder {
  public:
@@ -97,7 +97,7 @@ class WeightsCoder {
     const unsigned code = weights_.code(number);
     bool positive = kinds_[1] > 0;
     if (kinds_[0] > 0 && kinds_[1] > 0) positive = signs_.code(coder_, code >= negative_, at, a);
-    // without a branch: half of them would be guessed wrong
+    // no branch: half of them would be mispredicted
     const unsigned flip = unsigned{positive} - 1;
     const unsigned magnitude = magnitudes_.code(coder_, (code - negative_) ^ flip, positive, at, a);
     if (magnitude >= kinds_[positive]) throw FormatError("a code is outside of the codebook");

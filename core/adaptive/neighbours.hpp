@@ -1,4 +1,4 @@
-// Where a weight stands in its tensor, and a summary of the weights around it. docs/format.md, "Neighbourhood".
+// The place of a weight in its tensor, and a summary of the weights around it. docs/format.md, "Neighbourhood".
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,7 @@ struct Place {
 
 inline constexpr int kLevels = 14, kSignedLevels = 2 * kLevels - 1;
 
-// Of a size below 640: two levels for each factor of two.
+// For sizes below 640: two levels for each factor of two.
 inline constexpr auto kLevelOf = [] {
   constexpr std::array<int, kLevels> first = {0, 1, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192};
   std::array<std::uint8_t, 640> table{};
@@ -58,7 +58,7 @@ inline constexpr auto kLevelOf = [] {
 
 inline unsigned level(int size) { return kLevelOf[static_cast<std::size_t>(size)]; }
 
-// Tables, since half of all branches on a sign are guessed wrong.
+// Tables, since half of all branches on a sign would be mispredicted.
 inline constexpr auto kSignedLevelOf = [] {
   std::array<std::uint8_t, 2 * kLevelOf.size() - 1> table{};
   for (std::size_t i = 0; i < kLevelOf.size(); ++i) {
@@ -77,7 +77,7 @@ inline unsigned three(int size) { return static_cast<unsigned>((size > 0) - (siz
 // Strong and weak ones of either sign, and none.
 inline unsigned five(int size) { return static_cast<unsigned>((size >= -24) + (size >= 0) + (size > 0) + (size > 24)); }
 
-// The signed sizes of weights next to one; 0 for what was pruned, is not yet coded or lies outside.
+// The signed sizes of the weights next to one; 0 for pruned ones, ones not yet coded, and places outside.
 struct Around {
   int west = 0, west2 = 0, north = 0, north2 = 0, northwest = 0;
 
@@ -88,7 +88,7 @@ struct Around {
   unsigned strengths() const { return five(west) + 5 * five(north) + 25 * five(west2) + 125 * three(northwest); }
 };
 
-// Of the weight at `here`; `above` is the same place in the previous row. Two zeros lie before each row.
+// Around the weight at `here`; `above` is the same place in the previous row. Two zeros lie before each row.
 inline Around around(const Grid& grid, const std::int8_t* here, const std::int8_t* above, Place at) {
   if (grid.matrix()) return {here[-1], here[-2], above[0], 0, above[-1]};
   const auto line = static_cast<std::ptrdiff_t>(grid.line);

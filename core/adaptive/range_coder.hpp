@@ -1,5 +1,5 @@
-// A range coder for binary decisions whose probabilities are given in 65536ths. Encoder and decoder have the same call:
-// one returns the bit that it is given, the other the bit that it finds.
+// A range coder for binary decisions, with probabilities in 65536ths. Encoder and decoder have the same call: the
+// encoder returns the bit that it takes, the decoder the bit that it finds.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ class RangeEncoder {
   // `p` is the probability of a one, from 1 to 65535.
   bool code(bool bit, std::uint32_t p) {
     const std::uint64_t ones = (range_ >> 16) * p;
-    // without branches: half of them would be guessed wrong
+    // no branches: half of them would be mispredicted
     const std::uint64_t zero = std::uint64_t{bit} - 1;
     const std::uint64_t low = low_;
     low_ += ones & zero;
@@ -28,7 +28,7 @@ class RangeEncoder {
     return bit;
   }
 
-  // "The number of the last interval that ends in the most zero bytes"; these are left out, a reader adds them.
+  // "The number of the last interval that ends in the most zero bytes". Without these bytes: a reader adds them.
   std::vector<std::uint8_t> finish() {
     for (unsigned zeros = 56;; zeros -= 8) {
       const std::uint64_t up = (0 - low_) & ((std::uint64_t{1} << zeros) - 1);
@@ -56,7 +56,7 @@ class RangeEncoder {
   std::uint64_t low_ = 0, range_ = ~std::uint64_t{0};
 };
 
-// Behind the end of its bytes it reads zeros: whoever reads checks `exact()` at the end.
+// Behind the end of its bytes it reads zeros: its user checks `exact()` at the end.
 class RangeDecoder {
  public:
   explicit RangeDecoder(std::span<const std::uint8_t> bytes) : bytes_(bytes) {
@@ -67,7 +67,7 @@ class RangeDecoder {
   bool code(bool, std::uint32_t p) {
     const std::uint64_t ones = (range_ >> 16) * p;
     const bool bit = value_ < ones;
-    // without branches: half of them would be guessed wrong
+    // no branches: half of them would be mispredicted
     const std::uint64_t zero = std::uint64_t{bit} - 1;
     value_ -= ones & zero;
     range_ = ones + ((range_ - 2 * ones) & zero);

@@ -27,7 +27,7 @@ class Signs {
 
   void begin_row() { by_row_ = Counter(32768, 2); }
 
-  // Whether the weight's centroid is not below zero: `positive` if the coder encodes.
+  // Gives whether the weight's centroid is not below zero: `positive` if the coder encodes.
   template <class Coder>
   bool code(Coder& coder, bool positive, Place at, const Around& a) {
     Column& column = columns_[at.in_row];
@@ -53,7 +53,7 @@ class Signs {
   }
 
  private:
-  // What is learned of the same place in all rows.
+  // Learned from the same place in all rows.
   struct Column {
     Counter positive;
     int pull = 0;             // mean of the survivors' signed sizes, in 16ths

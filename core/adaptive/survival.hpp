@@ -1,4 +1,4 @@
-// Which weights survive. docs/format.md, "Survival". Included by model.cpp alone.
+// The surviving weights. docs/format.md, "Survival". Included by model.cpp alone.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,7 @@ class Survival {
     history_ = recent_ = 0;
   }
 
-  // Whether the weight survives: `bit` if the coder encodes.
+  // Gives whether the weight survives: `bit` if the coder encodes.
   template <class Coder>
   bool code(Coder& coder, bool bit, Place at, const Around& a) {
     if (at.in_kernel == 0 && !matrix_) recent_ = 0;
@@ -62,7 +62,7 @@ class Survival {
 
   std::uint32_t density_;  // 65536ths
   bool matrix_, full_;
-  std::uint32_t history_ = 0, recent_ = 0;  // which of the last 32 survived; how many of these, or of the kernel
+  std::uint32_t history_ = 0, recent_ = 0;  // the last 32, a bit each; the survivors among them, or of the kernel
   Counter by_row_;
   std::vector<Counter> by_column_, by_history_, by_count_, by_sizes_;
   Mixer<5> mixer_;

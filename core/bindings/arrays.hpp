@@ -1,4 +1,4 @@
-// Arrays between Python and the core: views of what comes in, owners of what goes out.
+// Arrays between Python and the core: views of arguments, owners of results.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -22,7 +22,7 @@ namespace dcz::python {
 
 namespace nb = nanobind;
 
-// C-contiguous arrays that the core reads, and such that it writes to, of so many axes.
+// C-contiguous arrays of so many axes: read by the core, written by the core, and results.
 template <typename T, std::size_t kAxes = 1>
 using In = nb::ndarray<const T, nb::ndim<kAxes>, nb::c_contig, nb::device::cpu>;
 template <typename T, std::size_t kAxes = 1>
@@ -36,13 +36,13 @@ std::span<T> view(const nb::ndarray<T, Limits...>& array) {
   return {array.data(), array.size()};
 }
 
-// NumPy's booleans can hold any byte, C++'s cannot.
+// NumPy's booleans may hold any byte, C++'s may not.
 template <typename... Limits>
 std::span<const std::uint8_t> bytes_of(const nb::ndarray<const bool, Limits...>& truths) {
   return {reinterpret_cast<const std::uint8_t*>(truths.data()), truths.size()};
 }
 
-// An array for Python that is not filled with zeros first.
+// An array for Python, not filled with zeros first.
 template <typename T>
 class Result {
  public:
@@ -60,24 +60,18 @@ class Result {
   std::size_t size_;
 };
 
-template <typename T>
-Out<T> to_array(const std::vector<T>& values) {
-  Result<T> result(values.size());
-  std::copy(values.begin(), values.end(), result.span().begin());
-  return result.release();
-}
-
 // Takes the vector over.
-inline Out<std::uint8_t> own(std::vector<std::uint8_t>&& bytes) {
-  auto owned = std::make_unique<std::vector<std::uint8_t>>(std::move(bytes));
-  std::uint8_t* const data = owned->data();
+template <typename T>
+Out<T> own(std::vector<T>&& values) {
+  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+  T* const data = owned->data();
   const std::size_t size = owned->size();
-  nb::capsule owner(owned.get(), [](void* vector) noexcept { delete static_cast<std::vector<std::uint8_t>*>(vector); });
+  nb::capsule owner(owned.get(), [](void* vector) noexcept { delete static_cast<std::vector<T>*>(vector); });
   owned.release();
-  return Out<std::uint8_t>(data, {size}, owner);
+  return Out<T>(data, {size}, owner);
 }
 
-// The same in memory that begins at a page, large ones in large pages where the system has them: kernels stream it.
+// Copies to memory that begins at a page, in large pages for many bytes where the system has them: kernels stream it.
 inline Out<std::uint8_t> own_aligned(std::vector<std::uint8_t>&& bytes) {
   constexpr std::size_t kLargePage = std::size_t{2} << 20, kPage = 4096;
   const std::align_val_t alignment{bytes.size() >= kLargePage ? kLargePage : kPage};
@@ -95,7 +89,7 @@ inline Out<std::uint8_t> own_aligned(std::vector<std::uint8_t>&& bytes) {
 
 inline nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }
 
-// Raises std::invalid_argument for bytes that are no elements of this size.
+// Throws std::invalid_argument for bytes that are no elements of this size.
 inline void check_items(std::size_t bytes, unsigned item_bytes) {
   if (item_bytes != 1 && item_bytes != 2 && item_bytes != 4 && item_bytes != 8) {
     throw std::invalid_argument("elements have 1, 2, 4 or 8 bytes");
@@ -110,7 +104,7 @@ auto unlocked(Work work) {
   return work();
 }
 
-// Bytes to decode: an array, or anything that the buffer protocol makes one of.
+// Bytes to decode: an array, or any object of the buffer protocol.
 struct Data : In<std::uint8_t> {
   using In<std::uint8_t>::In;
 };

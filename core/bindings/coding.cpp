@@ -28,7 +28,7 @@ namespace {
 using namespace nb::literals;
 
 Out<std::uint8_t> code_lengths(const In<std::uint64_t>& counts) {
-  return to_array(unlocked([&] { return dcz::code_lengths(view(counts)); }));
+  return own(unlocked([&] { return dcz::code_lengths(view(counts)); }));
 }
 
 nb::bytes pack_table(const In<std::uint8_t>& lengths) {
@@ -36,12 +36,12 @@ nb::bytes pack_table(const In<std::uint8_t>& lengths) {
 }
 
 std::pair<Out<std::uint8_t>, std::size_t> unpack_table(const Data& data, std::size_t offset, std::size_t alphabet) {
-  const auto lengths = unlocked([&] { return dcz::unpack_table(view(data), offset, alphabet); });
-  return {to_array(lengths), offset};
+  auto lengths = unlocked([&] { return dcz::unpack_table(view(data), offset, alphabet); });
+  return {own(std::move(lengths)), offset};
 }
 
 Out<std::uint64_t> symbol_counts(const In<std::uint16_t>& symbols, std::size_t alphabet) {
-  return to_array(unlocked([&] { return dcz::symbol_counts(view(symbols), alphabet); }));
+  return own(unlocked([&] { return dcz::symbol_counts(view(symbols), alphabet); }));
 }
 
 nb::bytes encode_symbols(const In<std::uint16_t>& symbols, const In<std::uint8_t>& lengths) {
@@ -79,11 +79,11 @@ nb::bytes pack_ascending(const In<std::uint64_t>& values, unsigned width) {
 std::pair<Out<std::uint64_t>, std::size_t> unpack_ascending(const Data& data, std::size_t offset, std::size_t count,
                                                             unsigned width) {
   check_width(width);
-  const auto values = dcz::unpack_ascending(view(data), offset, count, width);
-  return {to_array(values), offset};
+  auto values = dcz::unpack_ascending(view(data), offset, count, width);
+  return {own(std::move(values)), offset};
 }
 
-// The survivors of a dense tensor by a bitmap: an empty one stands for all elements.
+// The survivors of a dense tensor. An empty bitmap stands for all elements.
 dcz::Survivors survivors_of(const In<std::uint8_t>& bitmap, std::size_t dense_bytes, unsigned item_bytes) {
   check_items(dense_bytes, item_bytes);
   const std::size_t size = dense_bytes / item_bytes;
@@ -137,12 +137,12 @@ Out<std::uint8_t> encode_plane(const In<std::uint8_t>& dense, const In<std::uint
 }
 
 Out<std::uint64_t> fillers_by_gap_bits(const In<std::uint8_t>& bitmap, std::uint64_t size) {
-  return to_array(unlocked([&] { return dcz::fillers_by_gap_bits(dcz::Bitmap(view(bitmap), size)); }));
+  return own(unlocked([&] { return dcz::fillers_by_gap_bits(dcz::Bitmap(view(bitmap), size)); }));
 }
 
 std::pair<Out<std::uint64_t>, std::uint64_t> paper_gap_counts(const In<std::int64_t>& positions, unsigned gap_bits) {
-  const auto result = unlocked([&] { return dcz::paper_gap_counts(view(positions), gap_bits); });
-  return {to_array(result.counts), result.fillers};
+  auto result = unlocked([&] { return dcz::paper_gap_counts(view(positions), gap_bits); });
+  return {own(std::move(result.counts)), result.fillers};
 }
 
 std::pair<Out<std::uint16_t>, Out<bool>> to_paper_gaps(const In<std::int64_t>& positions, unsigned gap_bits) {
@@ -216,8 +216,7 @@ std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> decode_adap
 
 void bind_coding(nb::module_& m) {
   m.def("code_lengths", &code_lengths, "counts"_a.noconvert(),
-        "Optimal Huffman code lengths of at most 16 bits; 0 for a count of 0, 1 for a symbol that occurs "
-        "alone.");
+        "Optimal Huffman code lengths of at most 16 bits; 0 for a count of 0, 1 for a symbol that occurs alone.");
   m.def("pack_table", &pack_table, "lengths"_a.noconvert(),
         "The table of docs/format.md; at least one symbol must occur.");
   m.def("unpack_table", &unpack_table, "data"_a.noconvert(), "offset"_a, "alphabet"_a,
@@ -236,28 +235,29 @@ void bind_coding(nb::module_& m) {
         "The codebook of docs/format.md: strictly ascending integers of `width` bits.");
   m.def("unpack_ascending", &unpack_ascending, "data"_a.noconvert(), "offset"_a, "count"_a, "width"_a,
         "The `count` integers of the codebook at `offset`, and the offset behind it.");
-  m.def("encode_plane", &encode_plane, "dense"_a.noconvert(), "bitmap"_a.noconvert(), "item_bytes"_a, "byte"_a,
-        "is_float"_a,
-        "The block of one byte of each survivor, 0 for the least significant. An empty bitmap stands for all "
-        "elements.");
+  m.def(
+      "encode_plane", &encode_plane, "dense"_a.noconvert(), "bitmap"_a.noconvert(), "item_bytes"_a, "byte"_a,
+      "is_float"_a,
+      "The block of one byte of each survivor, 0 for the least significant. An empty bitmap stands for all elements.");
   m.def("fillers_by_gap_bits", &fillers_by_gap_bits, "bitmap"_a.noconvert(), "size"_a,
-        "The fillers among the gaps of a bitmap's survivors, for gaps of 2, 3 ... 16 bits.");
-  m.def("decode_planes", &decode_planes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(), "item_bytes"_a,
-        "is_float"_a, "dense"_a.noconvert(), "threads"_a = 1,
-        "Writes the values at `offset` to the places in `dense`, all zero before, whose bits are set; an "
-        "empty bitmap stands for all. Gives the offset behind them.");
+        "The fillers among gaps of 2, 3 ... 16 bits of a bitmap's survivors.");
+  m.def(
+      "decode_planes", &decode_planes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(), "item_bytes"_a,
+      "is_float"_a, "dense"_a.noconvert(), "threads"_a = 1,
+      "Writes the values at `offset` to the places of set bits in `dense`, all zero before. An empty bitmap stands for "
+      "all. Gives the offset behind the values.");
   m.def("decode_codes", &decode_codes, "data"_a.noconvert(), "offset"_a, "bitmap"_a.noconvert(),
         "codebook"_a.noconvert(), "item_bytes"_a, "dense"_a.noconvert(), "threads"_a = 1,
         "Writes the codebook's elements for the block of codes at `offset` as `decode_planes` does.");
   m.def("paper_gap_counts", &paper_gap_counts, "positions"_a.noconvert(), "gap_bits"_a,
         "Counts of the 2^gap_bits gaps that `to_paper_gaps` would give, and of the fillers among them.");
   m.def("to_paper_gaps", &to_paper_gaps, "positions"_a.noconvert(), "gap_bits"_a,
-        "Gaps of strictly ascending positions, and which of them are fillers; gap_bits is 2 to 16.");
+        "Gaps of strictly ascending positions, and for each whether it is a filler; gap_bits is 2 to 16.");
   m.def("from_paper_gaps", &from_paper_gaps, "gaps"_a.noconvert(), "filler"_a.noconvert(), "size"_a,
-        "Positions of the entries that are no fillers; FormatError if any entry reaches `size`.");
+        "Positions of the entries that are no fillers. Raises FormatError if any entry reaches `size`.");
   m.def("place_codes", &place_codes, "codes"_a.noconvert(), "bitmap"_a.noconvert(), "codebook"_a.noconvert(),
         "item_bytes"_a, "dense"_a.noconvert(),
-        "Writes the codebook's elements for codes that are below its size, as `decode_codes` does.");
+        "Writes the codebook's elements for codes below its size, as `decode_codes` does.");
   m.def("encode_mask", &encode_mask, "bitmap"_a.noconvert(), "shape"_a.noconvert(),
         "The mask of docs/format.md. Element i is bit i % 8 of byte i // 8 of the bitmap.");
   m.def("decode_mask", &decode_mask, "data"_a.noconvert(), "offset"_a, "shape"_a.noconvert(), "threads"_a = 1,
@@ -266,10 +266,11 @@ void bind_coding(nb::module_& m) {
         "The ascending positions of a bitmap of `size` elements.");
   m.def("bitmap_of", &bitmap_of, "positions"_a.noconvert(), "size"_a,
         "The bitmap of strictly ascending positions below `size`.");
-  m.def("encode_adaptive", &encode_adaptive, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
-        "bitmap"_a.noconvert(), "codes"_a.noconvert(),
-        "The adaptive string of docs/format.md, of centroids as ascending integers of `width` bits. Without "
-        "centroids, and codes, it has the survivors alone.");
+  m.def(
+      "encode_adaptive", &encode_adaptive, "shape"_a, "survivors"_a, "codebook"_a.noconvert(), "width"_a,
+      "bitmap"_a.noconvert(), "codes"_a.noconvert(),
+      "The adaptive string of docs/format.md, with centroids as ascending integers of `width` bits. Without centroids "
+      "and codes it has the survivors alone.");
   m.def("decode_adaptive", &decode_adaptive, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a,
         "The codebook, the bitmap and the codes of the string that is all of `data`.");
 }

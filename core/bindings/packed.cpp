@@ -33,7 +33,7 @@ using namespace nb::literals;
 
 using Digit = In<std::int16_t>;
 
-// A matrix as Python hands it over: it keeps the arrays that dcz::Matrix looks at.
+// A matrix from Python: it keeps the arrays that dcz::Matrix looks at.
 struct MatrixArrays {
   std::uint64_t rows, columns;
   In<std::uint8_t> bitmap, codes;
@@ -81,7 +81,7 @@ Bytes without_digits(const dcz::Matrix& matrix, const dcz::Digits&, std::string_
   return kPack(matrix);
 }
 
-// All that the bindings know of a form.
+// The facts of a form that the bindings need.
 struct PackedForm {
   dcz::Form form;
   std::string_view name;
@@ -131,7 +131,7 @@ nb::typed<nb::dict, nb::str, nb::any> packed_header(const In<std::uint8_t>& pack
 
 void check_packed(const In<std::uint8_t>& packed) { dcz::check_packed(view(packed)); }
 
-// Addresses, since arrays would take longer to hand over than a small layer to compute. The caller answers for them.
+// Addresses: to pass arrays would take longer than to compute a small layer. The caller answers for them.
 using Address = std::uintptr_t;
 
 std::span<const std::uint8_t> bytes_at(Address address, std::size_t size) {
@@ -170,7 +170,7 @@ bool convolve_sparse(Address packed, std::size_t packed_bytes, const dcz::Convol
 }
 
 void bind_packing(nb::module_& m) {
-  nb::class_<MatrixArrays>(m, "Matrix", "A shared matrix: which elements survive, and the code of each that does.")
+  nb::class_<MatrixArrays>(m, "Matrix", "A shared matrix: its surviving elements and their codes.")
       .def(nb::init<std::uint64_t, std::uint64_t, In<std::uint8_t>, In<std::uint8_t>, In<float>>(), "rows"_a,
            "columns"_a, "bitmap"_a.noconvert(), "codes"_a.noconvert(), "codebook"_a.noconvert(),
            "Element r * columns + c survives if its bit of the bitmap is set.")
@@ -178,7 +178,7 @@ void bind_packing(nb::module_& m) {
       .def_ro("columns", &MatrixArrays::columns)
       .def_prop_ro("survivors", [](const MatrixArrays& matrix) { return matrix.codes.size(); })
       .def_prop_ro("centroids", [](const MatrixArrays& matrix) { return matrix.codebook.size(); })
-      .def_prop_ro("finite", &MatrixArrays::finite, "Whether all centroids are.");
+      .def_prop_ro("finite", &MatrixArrays::finite, "Whether all centroids are finite.");
   nb::class_<dcz::Digits>(m, "Digits", "The digits of the centroids of a matrix, on a grid or nearest to one.")
       .def(
           "__init__",

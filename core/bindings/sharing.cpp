@@ -1,5 +1,4 @@
-// The part of deepcompression._core that looks at values: magnitudes to prune by, centroids to share, what is shared
-// already.
+// The part of deepcompression._core that looks at values: magnitudes to prune by, centroids, tensors already shared.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
@@ -43,7 +42,7 @@ std::optional<Shared> recognise_shared(const In<std::uint8_t>& elements, unsigne
   check_items(elements.size(), item_bytes);
   auto found = unlocked([&] { return dcz::recognise_shared(view(elements), item_bytes); });
   if (!found) return std::nullopt;
-  return Shared{own(std::move(found->bitmap)), to_array(found->distinct), own(std::move(found->codes))};
+  return Shared{own(std::move(found->bitmap)), own(std::move(found->distinct)), own(std::move(found->codes))};
 }
 
 using Weights = std::optional<In<std::uint64_t>>;
@@ -55,11 +54,11 @@ auto view_or_none(const std::optional<Array>& array) {
 
 Out<float> lloyd(const In<float>& ordered, const In<float>& centroids, const Weights& weights) {
   std::vector<float> start(centroids.data(), centroids.data() + centroids.size());
-  return to_array(unlocked([&] { return dcz::lloyd(view(ordered), std::move(start), view_or_none(weights)); }));
+  return own(unlocked([&] { return dcz::lloyd(view(ordered), std::move(start), view_or_none(weights)); }));
 }
 
 Out<float> optimal_centroids(const In<float>& ordered, std::size_t k, const Weights& weights) {
-  return to_array(unlocked([&] { return dcz::optimal_centroids(view(ordered), k, view_or_none(weights)); }));
+  return own(unlocked([&] { return dcz::optimal_centroids(view(ordered), k, view_or_none(weights)); }));
 }
 
 Out<std::uint8_t> assign(const In<float>& values, const In<float>& centroids) {
@@ -98,26 +97,27 @@ double round_columns(const In<float>& centroids, std::size_t zero, const std::op
 
 void bind_sharing(nb::module_& m) {
   m.def("count_digits", &count_digits, "values"_a.noconvert(), "counts"_a.noconvert(),
-        "Adds to the counts of values by the first 16 bits of an integer that ascends with them. Gives the "
-        "number of those that are not finite, which it does not count.");
+        "Adds to the counts of values by the first 16 bits of an integer that ascends with them. Gives the number of "
+        "values that are not finite, which it does not count.");
   m.def("add_to_bins", &add_to_bins, "values"_a.noconvert(), "first"_a.noconvert(), "split"_a.noconvert(),
         "counts"_a.noconvert(), "sums"_a.noconvert(),
-        "Adds finite values to the count and sum of their bins: those of digit d (as of `count_digits`) go "
-        "by the next `split[d]` bits to a bin from `first[d]` on.");
+        "Adds finite values to the count and sum of their bins. Values of digit d (of `count_digits`) go by the next "
+        "`split[d]` bits to a bin from `first[d]` on.");
   m.def("count_magnitudes", &count_magnitudes, "elements"_a.noconvert(), "item_bytes"_a, "prefix"_a, "shift"_a,
         "counts"_a.noconvert(),
-        "Adds to the counts of floats of 2, 4 or 8 bytes by 16 bits from `shift` on of their bits without "
-        "the sign, where the higher bits are `prefix`.");
-  m.def("recognise_shared", &recognise_shared, "elements"_a.noconvert(), "item_bytes"_a,
-        "Of elements of 2, 4 or 8 bytes that are not zero in all bits: their bitmap, distinct ones as "
-        "ascending integers, and which of those each is. None if more than 256 are distinct.");
-  m.def("lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(), "weights"_a.noconvert() = nb::none(),
-        "Lloyd's k-means of ascending values, each as often as its weight says, from 1 to 256 ascending "
-        "centroids until nothing changes.\n\nNo cluster of the strictly ascending result is empty: a "
-        "centroid without values moves to the value farthest from its own. ValueError if there are fewer "
-        "distinct values than centroids.");
+        "Adds to the counts of floats of 2, 4 or 8 bytes with the higher bits `prefix`, without the sign, by their 16 "
+        "bits from `shift` on.");
+  m.def(
+      "recognise_shared", &recognise_shared, "elements"_a.noconvert(), "item_bytes"_a,
+      "For elements of 2, 4 or 8 bytes with a bit set: their bitmap, the distinct ones as ascending integers, and the "
+      "number of each among these. None if more than 256 are distinct.");
+  m.def(
+      "lloyd", &lloyd, "ordered"_a.noconvert(), "centroids"_a.noconvert(), "weights"_a.noconvert() = nb::none(),
+      "Lloyd's k-means of ascending values, with their weights, from 1 to 256 ascending centroids until nothing "
+      "changes.\n\nNo cluster of the strictly ascending result is empty: a centroid without values moves to the value "
+      "farthest from its own. Raises ValueError for fewer distinct values than centroids.");
   m.def("optimal_centroids", &optimal_centroids, "ordered"_a.noconvert(), "k"_a, "weights"_a.noconvert() = nb::none(),
-        "The k centroids, 1 to 256, of least squared error for ascending values; ValueError as `lloyd`.");
+        "The k centroids, 1 to 256, of least squared error for ascending values. Raises ValueError as `lloyd` does.");
   m.def("round_columns", &round_columns, nb::kw_only(), "centroids"_a.noconvert(), "zero"_a,
         "prices"_a.noconvert().none(), "first"_a, "weights"_a.noconvert(), "upper"_a.noconvert().none(),
         "importance"_a.noconvert(), "row_weights"_a.noconvert(), "survives"_a.noconvert().none(),
@@ -127,8 +127,7 @@ void bind_sharing(nb::module_& m) {
         "core/sharing/column_rounding.hpp.\n\nSets the codes and errors of these columns, adds to counts and "
         "sums by code, and takes the errors over to `targets`. Gives the cost.");
   m.def("assign", &assign, "values"_a.noconvert(), "centroids"_a.noconvert(),
-        "Index of the nearest of 1 to 256 ascending centroids, the lower of two equally near. Values are not "
-        "NaN.");
+        "Index of the nearest of 1 to 256 ascending centroids, the lower one on ties. Values are not NaN.");
 }
 
 }  // namespace dcz::python

@@ -1,4 +1,4 @@
-// Blocks written: the layout that suits the number of symbols and their counts (docs/format.md, "Block").
+// Writes blocks, in the layout that suits the number of symbols and their counts (docs/format.md, "Block").
 #include "block/block.hpp"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "block/layout.hpp"
-#include "common/varint.hpp"
+#include "common/fields.hpp"
 #include "huffman/huffman.hpp"
 #include "lanes/code.hpp"
 #include "lanes/encoder.hpp"
@@ -19,7 +19,7 @@ namespace {
 
 using Counts = std::array<std::uint64_t, 256>;
 
-// Calls use(symbols) for one stretch of the symbols after the other.
+// Calls use(symbols) for one stretch of symbols after the other.
 template <typename Use>
 void each_stretch(const SymbolSource& source, std::size_t count, const Use& use) {
   for (std::size_t first = 0; first < count; first += kSegmentSymbols) {
@@ -42,7 +42,7 @@ Counts count_symbols(const SymbolSource& source, std::size_t count) {
   return counts;
 }
 
-// One, or a multiple of what kernels take together, so that threads can share them.
+// One segment, or a multiple of those that kernels take together: threads can share them.
 std::size_t segments_for(std::size_t symbols) {
   if (symbols < std::size_t{1} << 18) return 1;
   if (symbols < std::size_t{1} << 19) return kSegmentsTogether;
@@ -66,21 +66,13 @@ Plan plan_lanes(Layout layout, const Counts& counts, std::uint64_t total) {
     bits += counts[s] * (lengths[s] ? lengths[s] : shortest);
     if (lengths[s] == 0) exceptions += counts[s];
   }
-  // At a segment's end a window has been used for the last turn and half a byte of the turn before.
-  const LaneLayout lanes = layout == kNarrowLanes ? kNarrow : kWide;
+  // At a segment's end a window has served the last turn and half a byte of the turn before.
+  const LaneLayout lanes = lanes_of(layout);
   const std::uint64_t segments = segments_for(total), rounds = (total + lanes.round() - 1) / lanes.round();
   const std::uint64_t window_bits = 8 * kWindowBytes - 4, turn_bits = bits / (rounds * kLanes);
   const std::uint64_t padding = segments * kLanes * (window_bits - std::min(turn_bits, window_bits)) / 8;
   const std::uint64_t overhead = pack_table(lengths).size() + padding + 3 * segments + 2;
   return {layout, std::move(lengths), 1 + (bits + 7) / 8 + 2 * exceptions + overhead};
-}
-
-// What no code of the lanes can fall below.
-std::uint64_t huffman_bytes(const Counts& counts) {
-  const auto lengths = code_lengths(counts, kWide.longest_code);
-  std::uint64_t bits = 0;
-  for (std::size_t s = 0; s < counts.size(); ++s) bits += counts[s] * lengths[s];
-  return bits / 8;
 }
 
 Plan plan_block(const Counts& counts) {
@@ -91,24 +83,20 @@ Plan plan_block(const Counts& counts) {
   Plan best{kPlain, {}, 1 + total};
   if (total < kStreamSymbols) {
     auto lengths = code_lengths(counts);
-    std::uint64_t bits = 0;
-    for (std::size_t s = 0; s < counts.size(); ++s) bits += counts[s] * lengths[s];
-    const std::uint64_t bytes = (bits + 7) / 8, head = 1 + pack_table(lengths).size() + varint_bytes(bytes);
+    const std::uint64_t bytes = (bits_of(counts, lengths) + 7) / 8,
+                        head = 1 + pack_table(lengths).size() + varint_bytes(bytes);
     if (head + bytes < best.bytes) best = {kStream, std::move(lengths), head + bytes};
     return best;
   }
   // The narrow layout is the faster one: it may cost a hundredth more.
   const auto dearer = [](const Plan& plan, std::uint64_t bytes) { return plan.bytes > bytes + bytes / 100; };
   Plan lanes = plan_lanes(kNarrowLanes, counts, total);
-  if (dearer(lanes, huffman_bytes(counts))) {
+  // No code of the lanes is shorter than Huffman's.
+  if (dearer(lanes, bits_of(counts, code_lengths(counts, kWide.longest_code)) / 8)) {
     Plan wide = plan_lanes(kWideLanes, counts, total);
     if (dearer(lanes, wide.bytes)) lanes = std::move(wide);
   }
   return lanes.bytes < best.bytes ? std::move(lanes) : std::move(best);
-}
-
-void append(std::vector<std::uint8_t>& out, std::span<const std::uint8_t> bytes) {
-  out.insert(out.end(), bytes.begin(), bytes.end());
 }
 
 // "The symbols without a code; the number of exceptions; for each, distance * symbols + which".
@@ -132,18 +120,16 @@ void put_exceptions(std::vector<std::uint8_t>& out, const Counts& counts, const 
   }
 }
 
-// An exception's place holds the first symbol of the code.
-std::uint8_t stand_in_of(const LaneCode& code) { return static_cast<std::uint8_t>(code.singles[0] >> 8); }
-
-// What begins with `out` and goes on in lanes.
-std::vector<std::uint8_t> encode_in_lanes(std::vector<std::uint8_t> out, LaneLayout layout, const Plan& plan,
-                                          const Counts& counts, const SymbolSource& source, std::size_t count) {
+std::vector<std::uint8_t> encode_in_lanes(const Plan& plan, const Counts& counts, const SymbolSource& source,
+                                          std::size_t count) {
+  const LaneLayout layout = lanes_of(plan.layout);
   const LaneCode code = make_lane_code(plan.lengths, layout);
   const std::size_t segments = segments_for(count);
   const auto start = [&](std::size_t i) { return segment_start(i, segments, count, layout.round()); };
   std::size_t symbols_below = counts.size();
   while (counts[symbols_below - 1] == 0) --symbols_below;
-  LaneEncoder encoder(code, stand_in_of(code), symbols_below, start(1));
+  // An exception's place holds the first symbol of the code.
+  LaneEncoder encoder(code, static_cast<std::uint8_t>(code.singles[0] >> 8), symbols_below, start(1));
   std::vector<std::size_t> exceptions, lengths;
   std::vector<std::uint8_t> rare, written;
   written.reserve(plan.bytes + plan.bytes / 8 + kSegmentSymbols);
@@ -154,11 +140,12 @@ std::vector<std::uint8_t> encode_in_lanes(std::vector<std::uint8_t> out, LaneLay
     while (rare.size() < exceptions.size()) rare.push_back(symbols[exceptions[rare.size()] - start(i)]);
     lengths.push_back(written.size() - before);
   }
+  std::vector<std::uint8_t> out{plan.layout};
   append(out, pack_table(plan.lengths));
   if (plan.layout == kNarrowLanes) put_exceptions(out, counts, code, exceptions, rare);
   put_varint(out, segments);
   for (const std::size_t length : lengths) put_varint(out, length);
-  // Moved within its memory, not copied to another.
+  // Moves within the reserved memory.
   written.insert(written.begin(), out.begin(), out.end());
   return written;
 }
@@ -194,7 +181,7 @@ std::vector<std::uint8_t> encode_block(const SymbolSource& source, std::size_t c
     put_varint(out, stream.size());
     append(out, stream);
   } else {
-    return encode_in_lanes(std::move(out), plan.layout == kNarrowLanes ? kNarrow : kWide, plan, counts, source, count);
+    return encode_in_lanes(plan, counts, source, count);
   }
   return out;
 }

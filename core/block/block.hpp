@@ -1,4 +1,4 @@
-// Blocks: byte symbols, entropy-coded in the layout that suits their number and their counts (docs/format.md, "Block").
+// Blocks of byte symbols, entropy-coded in the layout that suits their number and counts (docs/format.md, "Block").
 #pragma once
 
 #include <cstddef>
@@ -14,23 +14,22 @@ namespace dcz {
 
 std::vector<std::uint8_t> encode_block(std::span<const std::uint8_t> symbols);
 
-// Gives `count` symbols from number `first` on, at most a few million, which stay until it is called again.
+// Gives `count` symbols from number `first` on, at most a few million. They stay until the next call.
 using SymbolSource = std::function<std::span<const std::uint8_t>(std::size_t first, std::size_t count)>;
 
-// The same of symbols that need not lie behind one another.
+// The same for symbols that need not lie behind one another.
 std::vector<std::uint8_t> encode_block(const SymbolSource& source, std::size_t count);
 
-// About as many bytes as `encode_block` makes of symbols with these counts, at most 256 of them; exact but for the last
-// few tenths of a percent.
+// The bytes of `encode_block` for symbols with these counts, at most 256 of them. Exact to a few tenths of a percent.
 std::uint64_t block_bytes(std::span<const std::uint64_t> counts);
 
-// Reads a block in groups of at most `kGroupSymbols`, each on its own, so that threads may share it and memory stays
-// small. The data must outlive it.
+// Reads a block in independent groups of at most `kGroupSymbols`: threads may share it, and memory stays small. The
+// data must outlive it.
 class BlockReader {
  public:
   static constexpr std::size_t kGroupSymbols = std::size_t{3} << 20;
 
-  // The block of `count` symbols below `alphabet` at `offset`, which is moved behind it.
+  // The block of `count` symbols below `alphabet` at `offset`. Moves `offset` behind it.
   BlockReader(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count, std::size_t alphabet = 256);
 
   struct Group {
@@ -46,7 +45,7 @@ class BlockReader {
     std::uint8_t symbol;
   };
 
-  void parse_lanes(LaneLayout layout, std::size_t& offset);
+  void parse_lanes(std::size_t& offset);
   void parse_exceptions(std::size_t& offset);
   void read_lanes(Group group, std::size_t number, std::span<std::uint8_t> symbols) const;
 
@@ -55,11 +54,11 @@ class BlockReader {
   unsigned layout_ = 0;
   std::vector<std::uint8_t> lengths_;
   std::unique_ptr<LaneCode> code_;
-  std::vector<std::size_t> segments_;  // where each begins in the data, and where the last ends
+  std::vector<std::size_t> segments_;  // the beginnings in the data, and the end of the last
   std::vector<Exception> exceptions_;
 };
 
-// All of a block at once.
+// Reads all of a block at once.
 void decode_block(std::span<const std::uint8_t> data, std::size_t& offset, std::span<std::uint8_t> symbols,
                   std::size_t alphabet, unsigned threads);
 

@@ -1,4 +1,4 @@
-// A block's symbols from first to last in little memory: the groups that threads decode at once, used in their order.
+// A block's symbols from first to last in little memory. Threads decode some groups at once; these are used in order.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +12,8 @@
 
 namespace dcz {
 
-// Calls use(symbols) for one group after the other of the block of `count` symbols below `alphabet` at `offset`, which
-// moves behind it.
+// Calls use(symbols) for one group after the other of the block of `count` symbols below `alphabet` at `offset`. Moves
+// `offset` behind it.
 template <typename Use>
 void each_group(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t count, std::size_t alphabet,
                 unsigned threads, Use use) {

@@ -1,4 +1,4 @@
-// Blocks read, group by group, by the kernels of the instruction set in use (docs/format.md, "Block").
+// Reads blocks, group by group, by the kernels of the instruction set in use (docs/format.md, "Block").
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -8,8 +8,8 @@
 #include "block/block.hpp"
 #include "block/layout.hpp"
 #include "common/error.hpp"
+#include "common/fields.hpp"
 #include "common/pool.hpp"
-#include "common/varint.hpp"
 #include "huffman/huffman.hpp"
 #include "lanes/code.hpp"
 
@@ -27,8 +27,7 @@ BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset
     : data_(data), count_(count), alphabet_(alphabet) {
   if (count == 0) return;
   const std::size_t start = offset;
-  if (offset >= data.size()) refuse(start, "is truncated");
-  layout_ = data[offset++];
+  layout_ = take_u8(data, offset, "block");
   if (layout_ == kSame) {
     length_ = 1;
   } else if (layout_ == kPlain) {
@@ -39,7 +38,7 @@ BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset
     length_ = take_varint(data, offset, "length of a stream");
     if (count > 8 * length_) refuse(start, "has too few bytes for " + std::to_string(count) + " symbols");
   } else if (layout_ == kNarrowLanes || layout_ == kWideLanes) {
-    parse_lanes(layout_ == kNarrowLanes ? kNarrow : kWide, offset);
+    parse_lanes(offset);
     return;
   } else {
     refuse(start, "has the layout " + std::to_string(layout_) + ", expected 0 to 4");
@@ -56,11 +55,12 @@ BlockReader::BlockReader(std::span<const std::uint8_t> data, std::size_t& offset
   }
 }
 
-void BlockReader::parse_lanes(LaneLayout layout, std::size_t& offset) {
+void BlockReader::parse_lanes(std::size_t& offset) {
+  const LaneLayout layout = lanes_of(static_cast<Layout>(layout_));
   const std::size_t start = offset - 1;
   lengths_ = unpack_table(data_, offset, alphabet_);
   if (const auto flaw = flaw_of(lengths_, layout); !flaw.empty()) refuse(start, "has no code for its lanes: " + flaw);
-  code_ = std::make_unique<LaneCode>(make_lane_code(lengths_, layout));
+  code_.reset(new LaneCode(make_lane_code(lengths_, layout)));  // large: made in place
   if (layout_ == kNarrowLanes) parse_exceptions(offset);
 
   const std::uint64_t segments = take_varint(data_, offset, "number of segments");
@@ -76,7 +76,7 @@ void BlockReader::parse_lanes(LaneLayout layout, std::size_t& offset) {
     if (length > data_.size() - segments_.back()) refuse(start, "is truncated");
     segments_.push_back(segments_.back() + length);
   }
-  // Each symbol takes a bit at least.
+  // Each symbol takes at least one bit.
   if (count_ > 8 * (segments_.back() - offset)) {
     refuse(start, "has too few bytes for " + std::to_string(count_) + " symbols");
   }

@@ -1,4 +1,4 @@
-// The set bits of a bitmap, in which element i is bit i % 8 of byte i / 8: counted, and visited in order.
+// Counts and visits the set bits of a bitmap. Element i is bit i % 8 of byte i / 8.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace dcz {
 
-// Without the instruction that plain x86-64 lacks, and twice as fast as std::popcount is there.
+// Twice as fast as std::popcount on plain x86-64, which lacks the instruction.
 static inline unsigned count_ones(std::uint64_t bits) {
   bits -= bits >> 1 & 0x5555555555555555u;
   bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
@@ -19,16 +19,8 @@ static inline unsigned count_ones(std::uint64_t bits) {
   return static_cast<unsigned>(bits * 0x0101010101010101u >> 56);
 }
 
-// The 64 bits from byte `byte` on, zeros behind the bitmap.
-static inline std::uint64_t word_at(std::span<const std::uint8_t> bitmap, std::uint64_t byte) {
-  if (byte + 8 <= bitmap.size()) return load_le64(bitmap.data() + byte);
-  std::uint64_t word = 0;
-  for (std::uint64_t i = byte; i < bitmap.size(); ++i) word |= std::uint64_t{bitmap[i]} << (8 * (i - byte));
-  return word;
-}
-
-// Calls use(word, i) for the bits from `begin` to `end` - 1, 64 at once: bit i, a multiple of 8, is the word's lowest.
-// Bits before `begin` and from `end` on are 0.
+// Calls use(word, i) for the bits from `begin` to `end` - 1, 64 at once. The word's lowest bit is bit i, a multiple
+// of 8. Bits before `begin` and from `end` on are 0.
 template <typename Use>
 void each_word(std::span<const std::uint8_t> bitmap, std::uint64_t begin, std::uint64_t end, const Use& use) {
   for (std::uint64_t i = begin - begin % 8; i < end; i += 64) {

@@ -10,13 +10,13 @@
 
 namespace dcz {
 
-// Its bits from `size` on are zero. Eight bytes more than needed are held, so that any bit can be read as part of a
-// word and the bit behind the last one can be touched.
+// Bits from `size` on are zero. It holds eight bytes more than it needs: any bit can be read as part of a word, and the
+// bit behind the last one can be touched.
 class Bitmap {
  public:
   explicit Bitmap(std::uint64_t size) : size_(size), bytes_(size_bytes(size) + 8) {}
 
-  // Throws std::invalid_argument if the bytes are not as many as `size` needs or a bit behind `size` is set.
+  // Throws std::invalid_argument for another number of bytes than `size` needs, or a set bit behind `size`.
   Bitmap(std::span<const std::uint8_t> bytes, std::uint64_t size);
 
   static std::size_t size_bytes(std::uint64_t size) { return static_cast<std::size_t>(size / 8 + (size % 8 > 0)); }
@@ -28,7 +28,7 @@ class Bitmap {
 
   void set(std::uint64_t i) { bytes_[i / 8] = static_cast<std::uint8_t>(bytes_[i / 8] | 1u << (i % 8)); }
 
-  // 57 bits from bit i on, the first one lowest; zeros behind the last.
+  // 57 bits from bit i on, the first lowest; zeros behind the last.
   std::uint64_t window(std::uint64_t i) const { return load_le64(bytes_.data() + i / 8) >> (i % 8); }
 
   std::uint64_t count() const;
@@ -52,13 +52,13 @@ class Bitmap {
   std::vector<std::uint8_t> bytes_;
 };
 
-// The set bits of a bitmap, ascending: as many `positions` as it has of them.
+// Fills `positions` with the set bits, ascending; there is one for each.
 void put_positions(const Bitmap& bitmap, std::span<std::int64_t> positions);
 
 // The bitmap of strictly ascending positions below `size`; throws std::invalid_argument for others.
 Bitmap bitmap_of(std::span<const std::int64_t> positions, std::uint64_t size);
 
-// The matrix's transposed, both in C order.
+// The transposed matrix, both in C order.
 Bitmap transposed(const Bitmap& matrix, std::uint64_t rows, std::uint64_t columns);
 
 }  // namespace dcz

@@ -9,19 +9,32 @@
 
 namespace dcz {
 
-// Compilers make one load or store of these loops. Static, since files that are compiled for different instruction sets
-// must not share one copy.
-static inline std::uint64_t load_le64(const std::uint8_t* bytes) {
-  std::uint64_t value = 0;
-  for (unsigned i = 0; i < 8; ++i) value |= std::uint64_t{bytes[i]} << (8 * i);
+// Compilers turn these loops into one load or store. They are static: files compiled for different instruction sets
+// must not share a copy.
+template <typename Item>
+static inline Item load_le(const std::uint8_t* bytes) {
+  Item value = 0;
+  for (unsigned i = 0; i < sizeof(Item); ++i) value = static_cast<Item>(value | Item{bytes[i]} << (8 * i));
   return value;
 }
 
-static inline void store_le64(std::uint8_t* bytes, std::uint64_t value) {
-  for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
+template <typename Item>
+static inline void store_le(std::uint8_t* bytes, Item value) {
+  for (unsigned i = 0; i < sizeof(Item); ++i) bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
 }
 
-// The lowest `width` bits, 1 to 32, in reverse.
+static inline std::uint64_t load_le64(const std::uint8_t* bytes) { return load_le<std::uint64_t>(bytes); }
+static inline void store_le64(std::uint8_t* bytes, std::uint64_t value) { store_le(bytes, value); }
+
+// The 64 bits from byte `byte` on; zeros behind the bytes.
+static inline std::uint64_t word_at(std::span<const std::uint8_t> bytes, std::uint64_t byte) {
+  if (byte + 8 <= bytes.size()) return load_le64(bytes.data() + byte);
+  std::uint64_t word = 0;
+  for (std::uint64_t i = byte; i < bytes.size(); ++i) word |= std::uint64_t{bytes[i]} << (8 * (i - byte));
+  return word;
+}
+
+// The lowest `width` bits, 1 to 32, reversed.
 inline std::uint32_t reverse_bits(std::uint32_t value, unsigned width) {
   value = (value & 0x55555555u) << 1 | (value >> 1 & 0x55555555u);
   value = (value & 0x33333333u) << 2 | (value >> 2 & 0x33333333u);
@@ -35,7 +48,7 @@ class BitWriter {
   // `size_bytes` is a hint: the buffer grows when it is too small.
   explicit BitWriter(std::size_t size_bytes = 0) : bytes_(size_bytes + 8) {}
 
-  // Needs value < 2^width, and at most 56 bits between two flushes.
+  // Needs value < 2^width and at most 56 bits between two flushes.
   void put(std::uint64_t value, unsigned width) {
     pending_ |= value << pending_bits_;
     pending_bits_ += width;
@@ -62,27 +75,21 @@ class BitWriter {
   unsigned pending_bits_ = 0;
 };
 
-// Never reads outside its bytes. Behind them it sees zeros: whoever reads checks `size_bytes()` at the end.
+// Never reads outside its bytes. Behind them it sees zeros: its user checks `size_bytes()` at the end.
 class BitReader {
  public:
   explicit BitReader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
 
-  // The next bits, the first one lowest; 57 of them are valid.
-  std::uint64_t peek() const {
-    const std::size_t byte = position_ / 8;
-    if (byte + 8 <= bytes_.size()) return load_le64(bytes_.data() + byte) >> (position_ % 8);
-    std::uint64_t window = 0;
-    for (std::size_t i = byte; i < bytes_.size(); ++i) window |= std::uint64_t{bytes_[i]} << (8 * (i - byte));
-    return window >> (position_ % 8);
-  }
+  // The next bits, the first lowest; 57 of them are valid.
+  std::uint64_t peek() const { return word_at(bytes_, position_ / 8) >> (position_ % 8); }
 
   void skip(unsigned bits) { position_ += bits; }
 
-  // Bytes that hold the bits read so far.
+  // The bytes of the bits read so far.
   std::size_t size_bytes() const { return (position_ + 7) / 8; }
   bool overrun() const { return size_bytes() > bytes_.size(); }
 
-  // Of the byte that holds the last bit read; not to be asked after an overrun.
+  // Of the byte with the last bit read; not defined after an overrun.
   bool padding_is_zero() const { return position_ % 8 == 0 || bytes_[position_ / 8] >> (position_ % 8) == 0; }
 
  private:

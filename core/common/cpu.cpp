@@ -1,4 +1,4 @@
-// Which instruction set the kernels use: the best this CPU has, unless another is forced.
+// The instruction set of the kernels: the best that this CPU has, unless another is forced.
 #include "common/cpu.hpp"
 
 #include <array>

@@ -1,10 +1,10 @@
-// One kernel for each instruction set that has its own. A further one is a file, named after its instruction set, and
-// an entry in the table.
+// Tables with one kernel for each instruction set that has its own. A new kernel is a file, named after its instruction
+// set, and an entry in the table.
 #pragma once
 
 #include "common/cpu.hpp"
 
-// An entry of a table where this build has such kernels, else none.
+// The entry of a table in builds that have these kernels, else none.
 #if defined(DCZ_X86)
 #define DCZ_IF_X86(kernel) kernel
 #else
@@ -26,7 +26,7 @@ struct KernelTable {
   Kernel* avx512 = nullptr;
   Kernel* neon = nullptr;
 
-  // Of the instruction set in use, or of the next lesser one that has a kernel; null if none has.
+  // The kernel of the instruction set in use, or of the next lesser one that has a kernel; null if none has.
   Kernel* find() const {
     switch (instruction_set()) {
       case InstructionSet::avx512:
@@ -41,7 +41,7 @@ struct KernelTable {
     }
   }
 
-  // The same of a table that has a portable kernel.
+  // The same for a table with a portable kernel.
   Kernel& in_use() const { return *find(); }
 };
 

@@ -1,12 +1,12 @@
-// A logarithm that is the same on every machine: the C library's may differ in the last bit, and a writer that weighs
-// two nearly equal choices by it would then write other bytes.
+// A logarithm that is the same on every machine. The C library's may differ in the last bit; a writer that compares two
+// nearly equal choices by it would then write other bytes.
 #pragma once
 
 #include <cmath>
 
 namespace dcz {
 
-// Of x > 0, to about 15 digits: log2 m = 2 / ln 2 * artanh((m - 1) / (m + 1)), by its series.
+// For x > 0, to about 15 digits: log2 m = 2 / ln 2 * artanh((m - 1) / (m + 1)), by its series.
 inline double portable_log2(double x) {
   int exponent = 0;
   double m = std::frexp(x, &exponent);

@@ -21,7 +21,7 @@ namespace dcz {
 namespace {
 
 constexpr unsigned kMostThreads = 256;
-// About 20 microseconds: a layer that follows finds the threads awake, an idle process does not burn its cores.
+// About 20 microseconds: a layer that follows finds the threads awake, and an idle process leaves its cores alone.
 constexpr int kSpins = 2000;
 
 void pause() {
@@ -38,26 +38,29 @@ struct Job {
   unsigned parts;
 };
 
+// Of a helper. The caller calls an idle one, which becomes busy, and idle again when no part is left. At the end the
+// caller withdraws the calls that no helper has answered: it waits for busy ones alone.
+enum class State : std::uint32_t { idle, called, busy };
+
 class Pool {
  public:
   void run(const Job& job) {
     const unsigned wanted = std::min(job.parts, kMostThreads) - 1;
-    for (; helpers_ < wanted; ++helpers_) std::thread([this, &turn = turns_[helpers_].number] { help(turn); }).detach();
+    for (; helpers_ < wanted; ++helpers_) {
+      std::thread([this, &state = states_[helpers_].value] { help(state); }).detach();
+    }
     job_ = job;
     failure_ = nullptr;
     next_.store(0, std::memory_order_relaxed);
-    left_.store(wanted, std::memory_order_relaxed);
     for (unsigned helper = 0; helper < wanted; ++helper) {
-      turns_[helper].number.fetch_add(1, std::memory_order_release);
-      turns_[helper].number.notify_one();
+      states_[helper].value.store(State::called, std::memory_order_release);
+      states_[helper].value.notify_one();
     }
     work();
-    for (int spins = 0; left_.load(std::memory_order_acquire) != 0; ++spins) {
-      if (spins < kSpins) {
-        pause();
-      } else {
-        std::this_thread::yield();
-      }
+    for (unsigned helper = 0; helper < wanted; ++helper) {
+      State seen = State::called;
+      states_[helper].value.compare_exchange_strong(seen, State::idle);
+      await_change(states_[helper].value, State::busy);
     }
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   }
@@ -65,10 +68,20 @@ class Pool {
   std::mutex busy;
 
  private:
-  // How many jobs a helper had. Each waits for its own, so that a job wakes no more of them than it has parts.
-  struct alignas(64) Turn {
-    std::atomic<std::uint32_t> number{0};
+  // In a cache line of its own.
+  struct alignas(64) HelperState {
+    std::atomic<State> value{State::idle};
   };
+
+  static void await_change(const std::atomic<State>& state, State from) {
+    for (int spins = 0; state.load(std::memory_order_acquire) == from; ++spins) {
+      if (spins < kSpins) {
+        pause();
+      } else {
+        state.wait(from, std::memory_order_acquire);
+      }
+    }
+  }
 
   void work() {
     try {
@@ -80,17 +93,14 @@ class Pool {
     }
   }
 
-  void help(const std::atomic<std::uint32_t>& turn) {
-    for (std::uint32_t seen = 0;; ++seen) {
-      for (int spins = 0; turn.load(std::memory_order_acquire) == seen; ++spins) {
-        if (spins < kSpins) {
-          pause();
-        } else {
-          turn.wait(seen, std::memory_order_acquire);
-        }
-      }
+  void help(std::atomic<State>& state) {
+    for (;;) {
+      await_change(state, State::idle);
+      State seen = State::called;
+      if (!state.compare_exchange_strong(seen, State::busy)) continue;
       work();
-      left_.fetch_sub(1, std::memory_order_release);
+      state.store(State::idle, std::memory_order_release);
+      state.notify_one();
     }
   }
 
@@ -98,12 +108,11 @@ class Pool {
   std::exception_ptr failure_;
   std::mutex failing_;
   unsigned helpers_ = 0;
-  std::array<Turn, kMostThreads - 1> turns_;
-  std::atomic<unsigned> next_{0}, left_{0};
+  std::array<HelperState, kMostThreads - 1> states_;
+  std::atomic<unsigned> next_{0};
 };
 
-// Never destroyed: its threads wait in it until the process ends. After a fork the child, which has none of them, makes
-// its own.
+// Never destroyed: its threads wait in it until the process ends. A forked child has none of them and makes its own.
 std::atomic<Pool*> pool{nullptr};
 
 Pool& the_pool() {

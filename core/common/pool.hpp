@@ -7,9 +7,9 @@
 
 namespace dcz {
 
-// part(context, 0) ... part(context, parts - 1), each by a thread of its own, the caller among them. Where the threads
-// are busy with another caller, the caller does all parts. After an exception no further part begins; the first one is
-// thrown to the caller when all threads have ended.
+// Calls part(context, 0) ... part(context, parts - 1), by at most so many threads, the caller among them. If another
+// caller has the threads, this one does all parts. After an exception no further part begins; the caller gets the first
+// one when all threads have ended.
 void run_parts(unsigned parts, void (*part)(void* context, unsigned number), void* context);
 
 template <typename Part>
@@ -23,8 +23,8 @@ void share_parts(unsigned parts, Part&& part) {
       const_cast<void*>(static_cast<const void*>(&part)));
 }
 
-// item(number, part) for `count` items by at most so many threads, one at least. Each takes the next item when it is
-// done, for others may be held up; after an exception none takes another.
+// Calls item(number, part) for `count` items by at most `threads` threads, at least one. A thread that is done takes
+// the next item; after an exception none takes another.
 template <typename Item>
 void share_items(unsigned threads, std::size_t count, const Item& item) {
   std::atomic<std::size_t> next{0};

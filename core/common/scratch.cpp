@@ -1,4 +1,4 @@
-// Memory of a thread that stays for the next layer.
+// Memory that a thread keeps for the next layer.
 #include "common/scratch.hpp"
 
 #include <memory>
@@ -11,7 +11,7 @@
 namespace dcz {
 namespace {
 
-// Large vectors lie in large pages, where the system has them: kernels jump about in them.
+// Large vectors lie in large pages, where the system has them: kernels read them in no order.
 constexpr std::size_t kAlignment = 64, kLargePage = std::size_t{2} << 20, kWorthALargePage = kLargePage / 4;
 
 std::align_val_t alignment_for(std::size_t bytes) {

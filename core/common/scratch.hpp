@@ -1,4 +1,4 @@
-// Memory of a thread that stays for the next layer.
+// Memory that a thread keeps for the next layer.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 namespace dcz {
 
-// Aligned to 64 bytes, with whatever was there before; the next call may free it.
+// Aligned to 64 bytes and not cleared. The next call may free it.
 std::uint8_t* scratch(std::size_t bytes);
 
 }  // namespace dcz

@@ -1,4 +1,4 @@
-// How many elements axes have together.
+// The number of elements of some axes.
 #pragma once
 
 #include <cstddef>

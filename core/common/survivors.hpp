@@ -1,4 +1,4 @@
-// Which elements of a tensor survive, as a bitmap, and where survivor number n is.
+// The surviving elements of a tensor, as a bitmap, and the place of survivor number n.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ namespace dcz {
 
 class Survivors {
  public:
-  // An empty bitmap stands for all `size` elements. The bitmap must outlive it, and have no bit at or behind `size`.
+  // An empty bitmap stands for all `size` elements. The bitmap must outlive this, and have no bit at or behind `size`.
   Survivors(std::span<const std::uint8_t> bitmap, std::size_t size) : bitmap_(bitmap), size_(size) {
     std::size_t count = 0;
     each_word(bitmap, 0, 8 * bitmap.size(), [&](std::uint64_t word, std::uint64_t first) {
@@ -26,7 +26,7 @@ class Survivors {
 
   std::size_t count() const { return bitmap_.empty() ? size_ : marks_.back(); }
 
-  // put(element, i) for survivors number first + i, i from 0 to count - 1.
+  // Calls put(element, i) for survivor number first + i, for i from 0 to count - 1.
   template <typename Put>
   void visit(std::size_t first, std::size_t count, const Put& put) const {
     std::size_t i = 0;
@@ -40,7 +40,7 @@ class Survivors {
  private:
   static constexpr std::uint64_t kElementsPerMark = 64 * 512;
 
-  // Of survivor `number`; behind all elements for the number of all survivors.
+  // The place of survivor `number`; behind all elements for the number of all survivors.
   std::uint64_t element(std::size_t number) const {
     if (number == marks_.back()) return size_;
     const auto mark = std::upper_bound(marks_.begin(), marks_.end(), number) - marks_.begin() - 1;

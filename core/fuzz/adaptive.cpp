@@ -1,6 +1,7 @@
 // Fuzzes the adaptive decoder of codebooks, masks and codes.
 #include "adaptive/model.hpp"
 #include "common/bitmap.hpp"
+#include "common/shape.hpp"
 #include "fuzz/fuzz.hpp"
 
 using namespace dcz::fuzz;
@@ -8,8 +9,7 @@ using namespace dcz::fuzz;
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input input(data, size);
   const auto shape = input.shape(1u << 14);
-  std::uint64_t elements = 1;
-  for (const std::uint64_t axis : shape) elements *= axis;
+  const std::uint64_t elements = dcz::extent(shape);
   const auto survivors = input.number(0, elements);
   const auto centroids = static_cast<unsigned>(input.number(0, 256));
   const auto width = static_cast<unsigned>(8 * input.number(1, 8));

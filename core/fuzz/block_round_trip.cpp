@@ -1,5 +1,6 @@
 // Fuzzes the encoder of blocks: every instruction set writes the same bytes, any symbols come back, and the size is
 // known from their counts.
+#include "common/fields.hpp"
 #include "fuzz/every_set.hpp"
 
 using namespace dcz::fuzz;
@@ -12,12 +13,12 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::vector<std::uint64_t> counts(256);
   for (const std::uint8_t symbol : symbols) ++counts[symbol];
   const std::uint64_t estimate = dcz::block_bytes(counts), actual = block.size();
-  // exact for a stream; of lanes the padding and the distances of exceptions are guessed
+  // exact for a stream; for lanes the padding and the distances of exceptions are estimates
   const std::uint64_t error = std::max(estimate, actual) - std::min(estimate, actual);
   check(symbols.size() < 65536 ? error == 0 : error <= actual / 100 + symbols.size() / 160 + 64);
 
   std::vector<std::uint8_t> bytes(before, 0xff);
-  bytes.insert(bytes.end(), block.begin(), block.end());
+  dcz::append(bytes, block);
   bytes.resize(bytes.size() + behind, 0xff);
 
   std::size_t alphabet = 1, offset = before;

@@ -12,7 +12,7 @@
 
 namespace dcz::fuzz {
 
-// Calls run(first) with each set forced, the slowest and plainest first.
+// Calls run(first) with each set forced, the slowest first.
 template <typename Run>
 void by_every_set(const Run& run) {
   static const std::vector<std::string> sets = instruction_sets();

@@ -1,4 +1,4 @@
-// What the fuzz targets share: numbers taken from an input, decoders that may refuse it, and what must hold.
+// For all fuzz targets: numbers from an input, decoders that may refuse it, and checks.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +14,10 @@ namespace dcz::fuzz {
 
 using Bytes = std::span<const std::uint8_t>;
 
-// The most elements that an input may ask for.
+// The most elements of an input.
 inline constexpr std::uint64_t kMostElements = 1u << 20;
 
-// Numbers are taken from the front, four bytes each, zeros behind the end; the decoder gets the rest.
+// Numbers come from the front, four bytes each, zeros behind the end; the decoder gets the rest.
 class Input {
  public:
   Input(const std::uint8_t* data, std::size_t size) : rest_(data, size) {}
@@ -30,7 +30,7 @@ class Input {
     return value < least || value > most ? least + value % (most - least + 1) : value;
   }
 
-  // Small ones as often as large ones.
+  // Small counts as often as large ones.
   std::size_t count(unsigned most_bits) {
     const auto bits = number(0, most_bits);
     return static_cast<std::size_t>(number(0, std::uint64_t{1} << bits));
@@ -67,14 +67,14 @@ bool refused(const Decode& decode) {
   return false;
 }
 
-// A number for each i that looks like chance.
+// A pseudo-random number for each i.
 inline std::uint64_t scattered(std::uint64_t i) {
   i = (i + 1) * 0x9e3779b97f4a7c15u;
   i = (i ^ i >> 30) * 0xbf58476d1ce4e5b9u;
   return i ^ i >> 27;
 }
 
-// Many symbols from few bytes, as often as they occur among these.
+// Many symbols from few bytes, in the same proportions.
 inline std::vector<std::uint8_t> spread(Bytes bytes, std::size_t count) {
   std::vector<std::uint8_t> symbols(bytes.empty() ? 0 : count);
   for (std::size_t i = 0; i < symbols.size(); ++i) {

@@ -6,7 +6,7 @@ using namespace dcz::fuzz;
 
 namespace {
 
-// Straight from the bytes, or by chance with a density that each byte gives to a stretch of elements.
+// The bytes themselves, or by chance, with a density from one byte for each stretch of elements.
 dcz::Bitmap bitmap_from(Bytes bytes, std::uint64_t size, std::uint64_t stretch) {
   dcz::Bitmap mask(size);
   for (std::uint64_t i = 0; i < size && !bytes.empty(); ++i) {

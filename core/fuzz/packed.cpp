@@ -1,4 +1,4 @@
-// Fuzzes packed weights: whatever the bytes, they are refused, or checked and computed with within their bounds.
+// Fuzzes packed weights: any bytes are refused, or checked and computed with within their bounds.
 #include <limits>
 #include <stdexcept>
 
@@ -12,7 +12,7 @@ using namespace dcz::fuzz;
 
 namespace {
 
-// Vectors times rows or columns that an input may ask for.
+// The most vectors times rows or columns of an input.
 constexpr std::uint64_t kMostFloats = 1u << 18;
 
 template <typename Use>
@@ -25,7 +25,7 @@ bool refused_as_an_argument(const Use& use) {
   return false;
 }
 
-// What looks like chance; as `kind` says with an infinity, or an outlier, or all of it 0.
+// Pseudo-random; by `kind` with an infinity, or an outlier, or all 0.
 std::vector<float> vectors_of(std::size_t count, std::uint64_t kind) {
   std::vector<float> x(count);
   for (std::size_t i = 0; i < count; ++i) x[i] = kind == 3 ? 0 : static_cast<float>(scattered(i) >> 40) - 0x1p23f;
@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   call.kind = input.number(0, 3);
   call.activations = static_cast<dcz::Activations>(input.number(0, 1));
   call.threads = static_cast<unsigned>(input.number(1, 2));
-  // memory of just these bytes, so that what is read behind them is found
+  // memory of these bytes alone: reads behind them are found
   const std::vector<std::uint8_t> packed(input.rest().begin(), input.rest().end());
   dcz::PackedHeader header{};
   if (refused_as_an_argument([&] { header = dcz::header_of(packed); })) return 0;

@@ -1,6 +1,7 @@
 // Fuzzes the encoders of the paper's layout: symbols and positions come back.
 #include <memory>
 
+#include "common/fields.hpp"
 #include "fuzz/fuzz.hpp"
 #include "huffman/huffman.hpp"
 #include "mask/paper_gaps.hpp"
@@ -15,7 +16,7 @@ void symbols(std::span<const std::uint16_t> symbols, std::size_t alphabet) {
   auto bytes = dcz::pack_table(lengths);
   const auto stream = dcz::encode_symbols(symbols, lengths);
   const std::size_t table = bytes.size();
-  bytes.insert(bytes.end(), stream.begin(), stream.end());
+  dcz::append(bytes, stream);
   std::size_t offset = 0;
   check(dcz::unpack_table(bytes, offset, alphabet) == lengths && offset == table);
   std::vector<std::uint16_t> found(symbols.size());

@@ -1,6 +1,7 @@
-// Values as files hold them: the blocks of all bytes of an element, behind one another.
+// The values of a file: the blocks of all bytes of an element, behind one another.
 #pragma once
 
+#include "common/fields.hpp"
 #include "fuzz/fuzz.hpp"
 #include "values/values.hpp"
 
@@ -10,8 +11,7 @@ inline std::vector<std::uint8_t> planes_of(Bytes elements, unsigned item_bytes, 
   const Survivors all({}, elements.size() / item_bytes);
   std::vector<std::uint8_t> planes;
   for (unsigned byte = item_bytes; byte-- > 0;) {
-    const auto block = encode_plane(elements, all, item_bytes, byte, is_float);
-    planes.insert(planes.end(), block.begin(), block.end());
+    append(planes, encode_plane(elements, all, item_bytes, byte, is_float));
   }
   return planes;
 }

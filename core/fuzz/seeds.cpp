@@ -1,4 +1,4 @@
-// Writes the inputs that fuzzing begins with, made by the encoders: seeds <folder> fills <folder>/<target>/.
+// Writes the first inputs of fuzzing, from the encoders: seeds <folder> fills <folder>/<target>/.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -7,7 +7,7 @@
 
 #include "adaptive/model.hpp"
 #include "block/block.hpp"
-#include "common/varint.hpp"
+#include "common/fields.hpp"
 #include "fuzz/planes.hpp"
 #include "huffman/huffman.hpp"
 #include "lanes/code.hpp"
@@ -25,6 +25,15 @@ using namespace dcz::fuzz;
 using Vector = std::vector<std::uint8_t>;
 
 std::filesystem::path folder;
+
+template <typename Chance>
+dcz::Bitmap bitmap_by(std::uint64_t size, const Chance& survives) {
+  dcz::Bitmap bitmap(size);
+  for (std::uint64_t i = 0; i < size; ++i) {
+    if (survives(i)) bitmap.set(i);
+  }
+  return bitmap;
+}
 
 void write(const std::string& target, const std::vector<std::uint64_t>& numbers, Bytes rest) {
   static int number = 0;
@@ -68,15 +77,14 @@ Vector block_in_lanes(dcz::LaneLayout layout, std::size_t segments, std::size_t 
     bytes.push_back(written.size() - before);
   }
   Vector out{static_cast<std::uint8_t>(narrow ? 3 : 4)};
-  const Vector table = dcz::pack_table(lengths);
-  out.insert(out.end(), table.begin(), table.end());
+  dcz::append(out, dcz::pack_table(lengths));
   if (narrow) {
     Vector rare;
     for (std::size_t s = 0; s < 256; ++s) {
       if (counts[s] > 0 && lengths[s] == 0) rare.push_back(static_cast<std::uint8_t>(s));
     }
     dcz::put_varint(out, rare.size());
-    out.insert(out.end(), rare.begin(), rare.end());
+    dcz::append(out, rare);
     if (!rare.empty()) dcz::put_varint(out, exceptions.size());
     std::size_t next = 0;
     for (const std::size_t at : exceptions) {
@@ -87,7 +95,7 @@ Vector block_in_lanes(dcz::LaneLayout layout, std::size_t segments, std::size_t 
   }
   dcz::put_varint(out, segments);
   for (const std::size_t length : bytes) dcz::put_varint(out, length);
-  out.insert(out.end(), written.begin(), written.end());
+  dcz::append(out, written);
   return out;
 }
 
@@ -133,10 +141,8 @@ void masks() {
         if (kind == 5) return i % columns % 3 == 0 ? 120 : 4;
         return std::array<std::uint64_t, 7>{0, 256, 20, 230, 0, 0, 128}[kind];
       };
-      dcz::Bitmap mask(size);
-      for (std::uint64_t i = 0; i < size; ++i) {
-        if (scattered(kind == 6 ? i / 9 % 5 * 9 + i % 9 : i) % 256 < density(i)) mask.set(i);
-      }
+      const dcz::Bitmap mask =
+          bitmap_by(size, [&](auto i) { return scattered(kind == 6 ? i / 9 % 5 * 9 + i % 9 : i) % 256 < density(i); });
       std::vector<std::uint64_t> numbers{shape.size()};
       numbers.insert(numbers.end(), shape.begin(), shape.end());
       write("mask", numbers, dcz::encode_mask(mask, shape));
@@ -172,8 +178,7 @@ void papers() {
     const std::vector<std::uint16_t> wide(symbols.begin(), symbols.end());
     const auto lengths = dcz::code_lengths(dcz::symbol_counts(wide, 65536));
     Vector bytes = dcz::pack_table(lengths);
-    const Vector stream = dcz::encode_symbols(wide, lengths);
-    bytes.insert(bytes.end(), stream.begin(), stream.end());
+    dcz::append(bytes, dcz::encode_symbols(wide, lengths));
     for (const unsigned bits : {8u, 16u}) write("paper", {0, bits, (1u << bits) - 1, 20, count}, bytes);
     write("paper", {1, 70'000'000, 65536}, symbols);
     write("paper_round_trip", {4, 10, count}, symbols);
@@ -185,11 +190,7 @@ void adaptive() {
   for (const auto& shape : shapes) {
     for (const unsigned centroids : {0u, 1u, 6u, 256u}) {
       for (const std::uint64_t density : {0u, 30u, 256u}) {
-        const std::uint64_t size = dcz::extent(shape);
-        dcz::Bitmap bitmap(size);
-        for (std::uint64_t i = 0; i < size; ++i) {
-          if (scattered(i) % 256 < density) bitmap.set(i);
-        }
+        const auto bitmap = bitmap_by(dcz::extent(shape), [&](auto i) { return scattered(i) % 256 < density; });
         const Vector codes = symbols_of(centroids > 0 ? bitmap.count() : 0, std::max(centroids, 1u), 5);
         std::vector<std::uint64_t> codebook(centroids);
         for (std::size_t i = 0; i < centroids; ++i) codebook[i] = (i << 23) + scattered(i) % (1u << 22);
@@ -209,10 +210,7 @@ void adaptive() {
 void packed() {
   for (const auto& [rows, columns] : {std::pair<std::uint64_t, std::uint64_t>{0, 5}, {3, 0}, {1, 1}, {20, 130}}) {
     for (const unsigned centroids : {3u, 20u, 200u}) {
-      dcz::Bitmap bitmap(rows * columns);
-      for (std::uint64_t i = 0; i < bitmap.size(); ++i) {
-        if (scattered(i) % 256 < 40) bitmap.set(i);
-      }
+      const auto bitmap = bitmap_by(rows * columns, [](auto i) { return scattered(i) % 256 < 40; });
       const Vector codes = symbols_of(bitmap.count(), centroids, 5);
       std::vector<float> codebook(centroids);
       std::vector<std::int16_t> digits(centroids);

@@ -1,4 +1,4 @@
-// Fuzzes the decoders of what survivors hold: codebooks, values in byte planes, codes.
+// Fuzzes the decoders of codebooks, values in byte planes, and codes.
 #include "values/values.hpp"
 
 #include <bit>

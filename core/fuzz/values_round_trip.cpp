@@ -1,4 +1,4 @@
-// Fuzzes the encoders of what survivors hold: codebooks and values come back, and nothing else is read.
+// Fuzzes the encoders of codebooks and values: these come back, and nothing else is read.
 #include "fuzz/planes.hpp"
 
 using namespace dcz::fuzz;

@@ -1,4 +1,4 @@
-// A canonical Huffman code made from its lengths, or why they are not those of one.
+// A canonical Huffman code from its lengths, or the flaw in them.
 //
 // "Shorter ones first, within a length by symbol, each the previous one plus one, extended by zeros when the length
 // grows, the first all zeros."
@@ -20,7 +20,7 @@ struct CanonicalCode {
   std::vector<std::uint32_t> symbols;                     // by (length, symbol)
   std::array<std::uint32_t, kMaxCodeLength + 1> first{};  // the first code of each length
   std::array<std::uint32_t, kMaxCodeLength + 2> start{};  // index into `symbols` of each length's first
-  std::string flaw;                                       // why it is none; empty if it is one
+  std::string flaw;                                       // of the lengths; empty if they make a code
 
   explicit CanonicalCode(std::span<const std::uint8_t> lengths) {
     std::array<std::uint32_t, kMaxCodeLength + 1> count{};

@@ -1,4 +1,4 @@
-// Look-up tables that decode a canonical code: several symbols at once, or one of any length.
+// Look-up tables of a canonical code: several symbols at once, or one of any length.
 #pragma once
 
 #include <array>
@@ -13,14 +13,14 @@ namespace dcz {
 struct DecodeTable {
   static constexpr unsigned kLookupBits = 11;
 
-  // All symbols, up to three, that the next 11 bits hold; none if those begin a longer code.
+  // The symbols, at most three, that the next 11 bits hold whole; none if these begin a longer code.
   struct Entry {
     std::array<std::uint16_t, 3> symbols;
     std::uint8_t bits, count;
   };
   std::array<Entry, 1u << kLookupBits> entries{};
 
-  // Left-aligned codes below it are at most so long. The code is complete: all 16 bits are below the last.
+  // Left-aligned codes below limit[l] have at most l bits. The code is complete: all 16 bits are below the last limit.
   std::array<std::uint32_t, kMaxCodeLength + 1> limit{};
 
   // Needs a code of at least two symbols.
@@ -51,7 +51,7 @@ struct DecodeTable {
     }
   }
 
-  // Of the code that 16 bits, its first one highest, begin with.
+  // The length of the code at the beginning of 16 bits, the first highest.
   unsigned length_of(std::uint32_t window) const {
     unsigned length = 1;
     while (window >= limit[length]) ++length;

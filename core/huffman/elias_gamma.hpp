@@ -19,7 +19,7 @@ inline void put_token(BitWriter& writer, std::uint32_t v) {
   writer.flush();
 }
 
-// No number in a file exceeds 65,536: 17 digits. `what` begins at byte `offset`.
+// No number in a file exceeds 65,536, so 17 digits are enough. `what` begins at byte `offset`.
 inline std::uint32_t take_token(BitReader& reader, const char* what, std::size_t offset) {
   const std::string where = std::string(what) + " at byte " + std::to_string(offset);
   const std::uint64_t window = reader.peek();

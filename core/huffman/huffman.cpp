@@ -5,12 +5,13 @@
 #include <array>
 #include <bit>
 #include <compare>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
 #include "common/bits.hpp"
 #include "common/error.hpp"
-#include "common/varint.hpp"
+#include "common/fields.hpp"
 #include "huffman/canonical_code.hpp"
 #include "huffman/decode_table.hpp"
 #include "huffman/elias_gamma.hpp"
@@ -33,7 +34,7 @@ void check_alphabet(std::size_t size) {
   if (size > kMaxAlphabet) throw std::invalid_argument("an alphabet has at most 65537 symbols");
 }
 
-// For a writer and for streams: lengths that a caller made up are his mistake, not the data's.
+// For a writer and for streams, whose lengths come from the caller.
 CanonicalCode checked_code(std::span<const std::uint8_t> lengths) {
   check_alphabet(lengths.size());
   CanonicalCode code(lengths);
@@ -66,7 +67,7 @@ std::vector<std::uint8_t> code_lengths(std::span<const std::uint64_t> counts, un
   if (leaves.size() < 2) return lengths;
   std::stable_sort(leaves.begin(), leaves.end(), [&](auto a, auto b) { return counts[a] < counts[b]; });
 
-  // Package-merge: a level's list is the leaves merged with the previous list's pairs, a leaf before an equal package.
+  // Package-merge: a level's list merges the leaves with the previous list's pairs, a leaf before an equal package.
   std::vector<std::vector<std::uint8_t>> is_leaf(longest);
   std::vector<Weight> list, merged;
   for (auto& level : is_leaf) {
@@ -151,6 +152,10 @@ std::vector<std::uint8_t> unpack_table(std::span<const std::uint8_t> data, std::
   return lengths;
 }
 
+std::uint64_t bits_of(std::span<const std::uint64_t> counts, std::span<const std::uint8_t> lengths) {
+  return std::inner_product(counts.begin(), counts.end(), lengths.begin(), std::uint64_t{0});
+}
+
 std::vector<std::uint64_t> symbol_counts(std::span<const std::uint16_t> symbols, std::size_t alphabet) {
   check_alphabet(alphabet);
   std::uint16_t largest = 0;
@@ -174,12 +179,10 @@ std::vector<std::uint8_t> encode_symbols(std::span<const std::uint16_t> symbols,
                                          std::span<const std::uint8_t> lengths) {
   const CanonicalCode code = stream_code(lengths);
   const auto counts = symbol_counts(symbols, lengths.size());
-  std::uint64_t bits = 0;
   for (std::size_t symbol = 0; symbol < counts.size(); ++symbol) {
     if (counts[symbol] > 0 && lengths[symbol] == 0) {
       throw std::invalid_argument("symbol " + std::to_string(symbol) + " has no code");
     }
-    bits += counts[symbol] * lengths[symbol];
   }
   if (code.symbols.size() < 2) return {};
 
@@ -193,7 +196,7 @@ std::vector<std::uint8_t> encode_symbols(std::span<const std::uint16_t> symbols,
     codes[code.symbols[i]] = {static_cast<std::uint16_t>(reverse_bits(value, length)),
                               static_cast<std::uint16_t>(length)};
   }
-  BitWriter writer(bits / 8);
+  BitWriter writer(bits_of(counts, lengths) / 8);
   std::size_t i = 0;
   for (; i + 3 <= symbols.size(); i += 3) {
     const Code a = codes[symbols[i]], b = codes[symbols[i + 1]], c = codes[symbols[i + 2]];

@@ -18,6 +18,9 @@ std::vector<std::uint8_t> pack_table(std::span<const std::uint8_t> lengths);
 // Reads the table at `offset` and moves `offset` behind it.
 std::vector<std::uint8_t> unpack_table(std::span<const std::uint8_t> data, std::size_t& offset, std::size_t alphabet);
 
+// The bits of all symbols in a code.
+std::uint64_t bits_of(std::span<const std::uint64_t> counts, std::span<const std::uint8_t> lengths);
+
 std::vector<std::uint64_t> symbol_counts(std::span<const std::uint16_t> symbols, std::size_t alphabet);
 
 std::vector<std::uint8_t> encode_symbols(std::span<const std::uint16_t> symbols, std::span<const std::uint8_t> lengths);

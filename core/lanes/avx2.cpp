@@ -1,4 +1,4 @@
-// Lanes read and written with the shifts of BMI2; compiled for x86-64-v3.
+// Reads and writes lanes with the shifts of BMI2; compiled for x86-64-v3.
 #include "lanes/scalar_decode.hpp"
 #include "lanes/scalar_encode.hpp"
 

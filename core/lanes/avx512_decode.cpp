@@ -1,9 +1,9 @@
-// Lanes decoded in AVX-512 registers: 64 lanes a step, three segments in turns to hide the latencies. Needs F, BW, VL,
+// Decodes lanes in AVX-512 registers: 64 lanes a step, three segments in turns to hide the latencies. Needs F, BW, VL,
 // DQ, VBMI and VBMI2.
 //
 // In memory a segment's windows lie lane after lane, 8 lanes a register. For decoding they are transposed into words:
 // word[h][w] holds bits 16w .. 16w+15 of 32 lanes, of half h = 0 or 1. A byte register over all lanes has the bytes of
-// half 0 at even places and those of half 1 at odd ones; such a place is called a slot.
+// half 0 at even places and those of half 1 at odd ones. These places are called slots.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -60,7 +60,7 @@ struct Strand {
   V turn_bits;  // by slot: bits used in this round
 };
 
-// The windows' words, without the bits that the rounds before have used of their first byte.
+// The windows' words, without the bits of their first byte that the rounds before have used.
 inline void transpose_windows(Strand& s, const V (&z)[kRegisters]) {
   const V shift[2] = {s.used, _mm512_srli_epi16(s.used, 8)};
   for (unsigned h = 0; h < 2; ++h) {
@@ -85,7 +85,7 @@ inline void first_windows(Strand& s) {
   transpose_windows(s, z);
 }
 
-// Slides the used bytes of every window out and as many of the segment's in.
+// Slides the used bytes out of every window and as many bytes of the segment in.
 inline void slide_windows(Strand& s) {
   const V used = _mm512_add_epi8(s.used, s.turn_bits);
   s.used = _mm512_and_si512(used, _mm512_set1_epi8(7));
@@ -106,7 +106,7 @@ inline void slide_windows(Strand& s) {
   transpose_windows(s, z);
 }
 
-// Takes `length` bits (by slot) off the words. `kNeeded` of them are looked at afterwards.
+// Takes `length` bits (by slot) off the words. Later steps look at `kNeeded` of these.
 template <unsigned kNeeded>
 inline void take_bits(Strand& s, V length) {
   s.turn_bits = _mm512_add_epi8(s.turn_bits, length);
@@ -152,7 +152,7 @@ struct NarrowTable {
   }
 };
 
-// 256 bytes to be looked up.
+// A table of 256 bytes.
 struct Bytes256 {
   V part[4];
 
@@ -165,8 +165,8 @@ struct Bytes256 {
   }
 };
 
-// The next 8 bits -> length and number of the first code that begins with them; the bits of a longer code behind them
-// count on from there; the code's number -> symbol.
+// The next 8 bits -> length and number of the first code that begins with them. The further bits of a longer code are
+// added to that number. The code's number -> symbol.
 class WideTable {
  public:
   static constexpr unsigned kTurn = 4;
@@ -263,7 +263,7 @@ inline void store_round(const V (&x)[4], std::uint8_t* out) {
 template <unsigned kStep, unsigned kCount, typename Table>
 inline void decode_steps(const Table& table, Strand* strands, V (&symbols)[kCount][Table::kTurn]) {
   if constexpr (kStep < Table::kTurn) {
-    // A turn's last step looks at the first word's lower half (or all of it): so many words are still needed then.
+    // The words that later steps need: the last one looks at the lower half of the first word, or all of it.
     constexpr unsigned kBitsLeft = (Table::kTurn - 1 - kStep) * (Table::kTurn == 8 ? 7 : 14);
     constexpr unsigned kNeeded = kBitsLeft == 0 ? 0 : std::min(kWords, (kBitsLeft + 15) / 16);
     for (unsigned i = 0; i < kCount; ++i) symbols[i][kStep] = table.template step<kNeeded>(strands[i]);
@@ -271,7 +271,7 @@ inline void decode_steps(const Table& table, Strand* strands, V (&symbols)[kCoun
   }
 }
 
-// By lane, what a strand has not used of its windows.
+// The unused bits of a strand's windows, by lane.
 void leave(const Strand& s, LaneState& state) {
   alignas(64) std::uint8_t used[64];
   store(used, _mm512_add_epi8(s.used, s.turn_bits));

@@ -1,4 +1,4 @@
-// Lanes written in AVX-512 registers: 64 symbols, eight lanes' turns, at once. Needs F, BW, VL, DQ and VBMI.
+// Writes lanes in AVX-512 registers: 64 symbols, eight lanes' turns, at once. Needs F, BW, VL, DQ and VBMI.
 #include <immintrin.h>
 
 #include "lanes/scalar_encode.hpp"
@@ -13,14 +13,14 @@ constexpr std::size_t kTogether = 8;    // lanes
 
 inline V load(const void* from) { return _mm512_loadu_si512(from); }
 
-// 128 bytes to be looked up.
+// A table of 128 bytes.
 struct Bytes128 {
   V low, high;
   explicit Bytes128(const std::uint8_t* bytes) : low(load(bytes)), high(load(bytes + 64)) {}
   V at(V index) const { return _mm512_permutex2var_epi8(low, index, high); }
 };
 
-// Codes of at most 7 bits, their lengths, and bit 7 of the length where a symbol is an exception.
+// Codes of at most 7 bits, and their lengths. Bit 7 of the length marks an exception.
 struct Tables {
   std::uint8_t codes[kLookedUp], lengths[kLookedUp];
 

@@ -1,4 +1,4 @@
-// The Huffman codes that lanes can hold: chosen for counts, checked when read.
+// Huffman codes for lanes: chosen for counts, checked when read.
 #include "lanes/code.hpp"
 
 #include <algorithm>
@@ -13,25 +13,19 @@
 namespace dcz {
 namespace {
 
-// About what an exception takes: two bytes of its distance and symbol.
+// About two bytes for the distance and symbol of an exception.
 constexpr std::uint64_t kExceptionBits = 16;
 
 // More exceptions than one symbol in so many would slow the decoder down.
 constexpr std::uint64_t kSymbolsPerException = 64;
 
-// Symbols that occur, the most frequent first.
+// The symbols that occur, the most frequent first.
 std::vector<std::size_t> by_frequency(std::span<const std::uint64_t> counts) {
   std::vector<std::size_t> symbols(counts.size());
   std::iota(symbols.begin(), symbols.end(), std::size_t{0});
   std::erase_if(symbols, [&](std::size_t symbol) { return counts[symbol] == 0; });
   std::stable_sort(symbols.begin(), symbols.end(), [&](auto a, auto b) { return counts[a] > counts[b]; });
   return symbols;
-}
-
-std::uint64_t bits_of(std::span<const std::uint64_t> counts, std::span<const std::uint8_t> lengths) {
-  std::uint64_t bits = 0;
-  for (std::size_t symbol = 0; symbol < counts.size(); ++symbol) bits += counts[symbol] * lengths[symbol];
-  return bits;
 }
 
 }  // namespace
@@ -44,7 +38,7 @@ std::vector<std::uint8_t> narrow_lengths(std::span<const std::uint64_t> counts) 
   std::uint64_t best_bits = 0, exceptions = 0;
   for (std::size_t kept = order.size(); kept >= 2; --kept) {
     if (kept < order.size()) {
-      // An exception is written as the most frequent symbol, and listed.
+      // An exception is written as the most frequent symbol and listed.
       const std::uint64_t rarest = std::exchange(coded[order[kept]], 0);
       coded[order[0]] += rarest;
       exceptions += rarest;
@@ -122,14 +116,16 @@ std::string flaw_of(std::span<const std::uint8_t> lengths, LaneLayout layout) {
 LaneCode make_lane_code(std::span<const std::uint8_t> lengths, LaneLayout layout) {
   LaneCode made{layout, {}, {}, {}};
   const CanonicalCode code(lengths);
-  for (std::uint32_t i = 0; i < code.symbols.size(); ++i) {
-    const std::uint32_t symbol = code.symbols[i];
-    const unsigned length = lengths[symbol];
-    const std::uint32_t bits = reverse_bits(code.first[length] + i - code.start[length], length);
-    made.lengths[symbol] = static_cast<std::uint8_t>(length);
-    made.bits[symbol] = static_cast<std::uint16_t>(bits);
-    for (std::uint32_t next = bits; next < made.singles.size(); next += 1u << length) {
-      made.singles[next] = static_cast<std::uint16_t>(symbol << 8 | length);
+  // Indexed by one more bit, the table repeats itself and gains the codes of this length.
+  for (unsigned length = 1; length <= kWide.longest_code; ++length) {
+    const std::size_t half = std::size_t{1} << (length - 1);
+    std::copy_n(made.singles.begin(), half, made.singles.begin() + half);
+    for (std::uint32_t i = code.start[length]; i < code.start[length + 1]; ++i) {
+      const std::uint32_t symbol = code.symbols[i];
+      const std::uint32_t bits = reverse_bits(code.first[length] + i - code.start[length], length);
+      made.lengths[symbol] = static_cast<std::uint8_t>(length);
+      made.bits[symbol] = static_cast<std::uint16_t>(bits);
+      made.singles[bits] = static_cast<std::uint16_t>(symbol << 8 | length);
     }
   }
   return made;

@@ -1,4 +1,4 @@
-// Segments of lanes written: the tables, and the lanes' bytes put in the order in which windows take them.
+// Writes segments of lanes: the tables, and the lanes' bytes in the order in which windows take them.
 #include "lanes/encoder.hpp"
 
 #include <algorithm>
@@ -46,7 +46,7 @@ void LaneEncoder::append(std::span<const std::uint8_t> symbols, std::size_t firs
   interleave((symbols.size() + layout_.round() - 1) / layout_.round(), out);
 }
 
-// The windows first, then what slides into them.
+// The windows first, then the bytes that slide into them.
 void LaneEncoder::interleave(std::size_t rounds, std::vector<std::uint8_t>& out) const {
   const std::size_t start = out.size(), slides = (rounds - 1) * kLanes;
   std::size_t bytes = kLanes * kWindowBytes;

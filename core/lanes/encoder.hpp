@@ -1,4 +1,4 @@
-// Segments of lanes written, by one kernel for each instruction set.
+// Writes segments of lanes, by one kernel for each instruction set.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ namespace dcz {
 inline constexpr std::uint32_t kException = 1u << 24;
 inline constexpr std::size_t kPaired = 64;  // symbols below it are looked up in pairs
 
-// What symbols become. A piece is a code | its length << 16 | kException if the symbol has no code of its own.
+// Symbols -> codes. A piece is a code | its length << 16 | kException if the symbol has no code of its own.
 struct LaneTable {
   LaneLayout layout;
   const std::uint32_t* pieces;  // of each of 256 symbols
@@ -23,8 +23,8 @@ struct LaneTable {
   std::size_t symbols_below;    // all symbols are
 };
 
-// Lane l is written from bytes + l * lane_bytes on, with zeros for a window behind it. Of each turn `turns` gets how
-// many bytes it completed, and kOddTurn if it has an exception.
+// Lane l begins at bytes + l * lane_bytes; zeros for one window follow it. For each turn `turns` gets the number of
+// bytes that it completed, and kOddTurn if it has an exception.
 struct LaneBuffers {
   std::uint8_t* bytes;
   std::size_t lane_bytes;
@@ -39,13 +39,14 @@ WriteLanes write_lanes_portable, write_lanes_avx2, write_lanes_avx512;
 inline constexpr KernelTable<WriteLanes> kWriteLanes{
     .portable = write_lanes_portable, .avx2 = DCZ_IF_X86(write_lanes_avx2), .avx512 = DCZ_IF_X86(write_lanes_avx512)};
 
-// Writes the segments of one block. Symbols without a code are written as `stand_in`, which has one.
+// Writes the segments of one block, with `stand_in`, which has a code, in place of symbols without one.
 class LaneEncoder {
  public:
   // All symbols are below `symbols_below`; no segment has more than `most_symbols`.
   LaneEncoder(const LaneCode& code, std::uint8_t stand_in, std::size_t symbols_below, std::size_t most_symbols);
 
-  // Appends a segment to `out`. The numbers of symbols without a code, counted from `first` on, go to `exceptions`.
+  // Appends a segment to `out`, and the numbers of its symbols without a code, counted from `first` on, to
+  // `exceptions`.
   void append(std::span<const std::uint8_t> symbols, std::size_t first, std::vector<std::uint8_t>& out,
               std::vector<std::size_t>& exceptions);
 

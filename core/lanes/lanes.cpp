@@ -1,4 +1,4 @@
-// Segments of lanes: how reading them begins and ends. The rounds in between are the kernels'.
+// The beginning and the end of reading a segment of lanes. Kernels read the rounds in between.
 #include "lanes/lanes.hpp"
 
 #include <algorithm>
@@ -33,7 +33,7 @@ bool finish_lanes(const LaneCode& code, const LaneSegment& segment, LaneState& s
       }
     }
   }
-  // What the windows still hold is padding.
+  // The rest of the windows is padding.
   return state.next == segment.end &&
          std::all_of(state.unused.begin(), state.unused.end(), [](std::uint64_t bits) { return bits == 0; });
 }

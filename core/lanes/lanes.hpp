@@ -1,10 +1,9 @@
-// Huffman-coded symbols in 64 lanes, read by one kernel for each instruction set: the layout of docs/format.md,
-// "Lanes".
+// Huffman-coded symbols in 64 lanes, read by one kernel for each instruction set (docs/format.md, "Lanes").
 //
-// A segment is decoded in rounds. In each round lane l gives the symbols l*turn .. l*turn + turn - 1 of that round, so
-// that the output is in natural order. A lane sees its code bits through a window of 8 bytes; before each round but the
-// first the windows slide over the whole bytes that were used up, and the bytes that slide in come next in the segment,
-// lane after lane.
+// A segment is decoded in rounds. In each round lane l gives the symbols l*turn .. l*turn + turn - 1 of that round: the
+// output is in natural order. A lane sees its code bits through a window of 8 bytes. Before each round but the first
+// the windows slide over the whole bytes that were used up. The bytes that slide in come next in the segment, lane
+// after lane.
 #pragma once
 
 #include <array>
@@ -20,8 +19,8 @@ inline constexpr std::size_t kLanes = 64;
 inline constexpr std::size_t kWindowBytes = 8;
 inline constexpr unsigned kPrefixBits = 8;
 
-// How many symbols a lane gives in a round, and how long a code may be. A turn's codes and 7 bits left over from the
-// round before must fit a window.
+// The symbols that a lane gives in a round, and the bits of the longest code. A turn's codes and 7 bits left over from
+// the round before must fit a window.
 struct LaneLayout {
   unsigned turn, longest_code;
   std::size_t round() const { return turn * kLanes; }
@@ -46,7 +45,7 @@ struct LaneSegment {
   std::size_t count;
 };
 
-// Where a kernel stands between two rounds: what a lane has not used of its window, and how many bits it has used.
+// The state between two rounds: the unused bits of each lane's window, and the number of used ones.
 struct LaneState {
   std::array<std::uint64_t, kLanes> unused, used_bits;
   const std::uint8_t* next;  // the byte that slides in first
@@ -61,11 +60,11 @@ inline constexpr KernelTable<DecodeLanes> kDecodeLanes{.portable = decode_lanes_
                                                        .avx2 = DCZ_IF_X86(decode_lanes_avx2),
                                                        .avx512 = DCZ_IF_X86(decode_lanes_avx512)};
 
-// Begins a segment: false if it is too short for its first windows.
+// Begins a segment; false if it is too short for its first windows.
 bool start_lanes(const LaneSegment& segment, LaneState& state);
 
-// Decodes the symbols from number `done` on, one by one and with every byte checked, and checks the segment's end. For
-// the last rounds of a segment, where kernels would read too far.
+// Decodes the last rounds of a segment, where kernels would read too far: the symbols from number `done` on, one by one
+// and with every byte checked. Checks the segment's end.
 bool finish_lanes(const LaneCode& code, const LaneSegment& segment, LaneState& state, std::size_t done);
 
 }  // namespace dcz

@@ -1,4 +1,4 @@
-// Lanes read and written on any CPU.
+// Reads and writes lanes on any CPU.
 #include "lanes/scalar_decode.hpp"
 #include "lanes/scalar_encode.hpp"
 

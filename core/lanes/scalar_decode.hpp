@@ -1,4 +1,4 @@
-// Decodes lanes with ordinary registers: included once by each file that is compiled for an instruction set of its own.
+// Decodes lanes with ordinary registers. Each file for an instruction set of its own includes this once.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct PairTable {
   }
 };
 
-// Above all lengths of a turn: a code that a small table does not hold.
+// Above all lengths of a turn: marks a code that a small table does not hold.
 constexpr std::uint64_t kUnfit = 0x40;
 
 // The next 12 bits -> symbol << 8 | length: small enough for any first cache.
@@ -45,7 +45,7 @@ struct ShortTable {
 
 inline void store16(std::uint8_t* out, std::uint16_t value) { std::memcpy(out, &value, 2); }
 
-// Slides the bytes into a window that were used up.
+// Slides as many bytes into a window as were used up.
 inline std::uint64_t slide(std::uint64_t unused, std::uint64_t used, const std::uint8_t*& next) {
   const std::uint64_t fresh = load_le64(next) & ~(~std::uint64_t{0} << (used & 56));
   next += used >> 3;
@@ -65,7 +65,7 @@ inline void narrow_turn(const LaneCode&, const PairTable& table, std::uint64_t& 
   used = (used & 7) + sum;
 }
 
-// A turn with the table that holds every code. Out of line, for it is rare.
+// A turn with the table of all codes. It is rare, so it is out of line.
 [[gnu::noinline]] std::uint64_t wide_turn_by_all(const LaneCode& code, std::uint64_t bits, std::uint8_t* out,
                                                  std::uint64_t& rest) {
   std::uint64_t sum = 0;
@@ -95,7 +95,7 @@ inline void wide_turn(const LaneCode& code, const ShortTable& table, std::uint64
   used = (used & 7) + sum;
 }
 
-// Runs all rounds but those that could read at or behind `readable_end`, and the last one if it is not whole.
+// Runs all whole rounds that cannot read at or behind `readable_end`; `finish_lanes` does the rest.
 template <unsigned Turn, typename TakeTurn>
 bool decode_segment(const LaneCode& code, const LaneSegment& segment, const std::uint8_t* readable_end,
                     const TakeTurn& take_turn) {
@@ -107,7 +107,7 @@ bool decode_segment(const LaneCode& code, const LaneSegment& segment, const std:
   for (; segment.count - done >= kRound && readable_end - state.next >= reach; done += kRound) {
     std::uint8_t* const out = segment.symbols + done;
     const std::uint8_t* next = state.next;
-    // Copies: symbols are bytes, and what bytes are written to may be anything, the compiler thinks.
+    // Copies, since for the compiler a byte that is written may change anything.
     const TakeTurn take = take_turn;
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       std::uint64_t unused = state.unused[lane], used = state.used_bits[lane];

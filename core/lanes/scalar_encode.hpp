@@ -1,4 +1,4 @@
-// Writes lanes with ordinary registers: included once by each file that is compiled for an instruction set of its own.
+// Writes lanes with ordinary registers. Each file for an instruction set of its own includes this once.
 #pragma once
 
 #include <cstddef>
@@ -11,13 +11,13 @@
 namespace dcz {
 namespace {
 
-// One lane's code bits that do not fill a byte yet, and where its bytes go.
+// One lane's code bits that do not fill a byte yet, and the place of its next bytes.
 struct LaneWriter {
   std::uint8_t* out;
   std::uint64_t pending, pending_bits;
 };
 
-// The codes of some symbols, one behind the other; their bits in the low byte of `sum`, above it their exceptions.
+// The codes of some symbols, one behind the other. `sum` has their bits in its low byte and their exceptions above it.
 struct Turn {
   std::uint64_t bits = 0, sum = 0;
 
@@ -44,7 +44,7 @@ inline Turn turn_by_pieces(const std::uint32_t* pieces, const std::uint8_t* symb
   return turn;
 }
 
-// What `turns` gets.
+// Gives the entry of `turns`.
 inline std::uint8_t write_turn(LaneWriter& lane, const Turn& turn) {
   const std::uint64_t bits = lane.pending | turn.bits << lane.pending_bits;
   const std::uint64_t width = lane.pending_bits + (turn.sum & 0xff);
@@ -59,7 +59,7 @@ inline void begin_lanes(LaneWriter* lanes, const LaneBuffers& buffers) {
   for (std::size_t i = 0; i < kLanes; ++i) lanes[i] = {buffers.bytes + i * buffers.lane_bytes, 0, 0};
 }
 
-// Writes all turns from number `turn` on, the last one even if it is not whole, and ends the lanes.
+// Writes all turns from number `turn` on, also a last one that is not whole, and ends the lanes.
 template <unsigned Symbols, typename TakeTurn>
 void write_turns(const LaneTable& table, std::span<const std::uint8_t> symbols, std::size_t turn, LaneWriter* lanes,
                  std::uint8_t* turns, const TakeTurn& take_turn) {

@@ -1,4 +1,4 @@
-// How a mask is taken apart into sequences of bits: the order of its elements, and classes of its rows and columns.
+// A mask as sequences of bits: the order of its elements, and classes of its rows and columns.
 #include "mask/axes.hpp"
 
 #include <numeric>
@@ -15,7 +15,7 @@ std::vector<std::uint8_t> of_each(const Classes& classes, std::span<const std::u
   return of;
 }
 
-// Numbers 0 to n - 1 in the order of their keys, equal keys in their own order.
+// Numbers 0 to n - 1 in the order of their keys; equal keys keep the order of numbers.
 struct Sorted {
   std::vector<std::uint32_t> items;
   std::vector<std::uint32_t> rank;   // of each number among those of its key
@@ -40,8 +40,8 @@ struct Sorted {
   std::uint64_t size(unsigned key) const { return start[key + 1] - start[key]; }
 };
 
-// Calls use(line, group, sorted) for the lines in the order of the format: by their class, then by their number.
-// `group` is that of each inner class, `sorted` the inner elements by group.
+// Calls use(line, group, sorted) for the lines in the order of the format: by class, then by number. `group` has the
+// group of each inner class, `sorted` the inner elements by group.
 template <typename Use>
 void each_line(const Lines& lines, Use use) {
   const Sorted outer(lines.outer_class.size(), lines.outer_classes,

@@ -1,4 +1,4 @@
-// How a mask is taken apart into sequences of bits: the order of its elements, and classes of its rows and columns.
+// A mask as sequences of bits: the order of its elements, and classes of its rows and columns.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace dcz {
 
 inline constexpr unsigned kMaxClasses = 64;
 inline constexpr unsigned kMaxGroups = 64;
-// Of a matrix with classes, so that tables for its lines stay small.
+// Rows or columns of a matrix with classes: tables of its lines stay small.
 inline constexpr std::uint64_t kMaxLines = 1u << 20;
 
 // A class for each coordinate of the axes `first` to `end` - 1.
@@ -36,7 +36,7 @@ struct View {
   bool plain() const { return !by_columns && !rows.any() && !columns.any(); }
 };
 
-// A view of one tensor, ready to be walked: line after line, along each line its inner elements.
+// A view of one tensor to walk along: line after line, and in each line its inner elements.
 struct Lines {
   std::uint64_t outer, inner, outer_stride, inner_stride;
   std::vector<std::uint8_t> outer_class, inner_class;  // empty if there are no classes at all
@@ -47,7 +47,7 @@ struct Lines {
   std::vector<std::uint64_t> group_sizes() const;
 };
 
-// The sequences of a mask whose elements are in the order of the lines: transposed, if the view is by columns.
+// The sequences of a mask with its elements in the order of the lines: transposed, if the view is by columns.
 std::vector<Bitmap> gather(const Lines& lines, const Bitmap& in_line_order);
 
 // The inverse, but into C order.

@@ -1,4 +1,4 @@
-// Items of different density put into few classes, so that bits coded class by class take the least.
+// Items of different density in few classes: coded class by class, their bits take the least.
 #include "mask/cluster.hpp"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ double density(const Tally& tally) {
 
 double plogp(double part, double whole) { return part > 0 ? part * portable_log2(whole / part) : 0; }
 
-// Consecutive items, sparsest first, that stay together: few enough for the quadratic search below.
+// Consecutive items, sparsest first, that stay together: bins are few enough for the quadratic search below.
 struct Bin {
   std::size_t end;
   Tally tally;

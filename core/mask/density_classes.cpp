@@ -1,4 +1,4 @@
-// Classes of a mask's rows and columns, and groups of their cells, found by density.
+// Classes of a mask's rows and columns, and groups of their cells, by density.
 #include "mask/density_classes.hpp"
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace dcz {
 namespace {
 
-// What a group's table and fields and what a class's part of a table take.
+// The bits of a group's table and fields, and of a class's part of a table.
 constexpr double kGroupBits = 160, kClassBits = 16;
 constexpr unsigned kMostClasses = 24, kMostGroups = 24;
 
@@ -33,7 +33,7 @@ std::vector<Tally> along(std::span<const Tally> finest, std::uint64_t repeat, st
   return tallies;
 }
 
-// One side of a view: rows or columns, as items that have one class each.
+// One side of a view: its rows or columns, and the items among which classes are shared out.
 struct Side {
   Classes& classes;
   std::vector<std::uint32_t> item;  // of each row or column
@@ -49,32 +49,29 @@ struct Side {
   }
 
   std::size_t items() const { return classes.any() ? classes.of.size() : 1; }
-  unsigned class_of(std::size_t i) const { return classes.any() ? classes.of[item[i]] : 0; }
+  // Of each row or column.
+  std::vector<std::uint32_t> class_numbers() const {
+    if (!classes.any()) return item;
+    std::vector<std::uint32_t> numbers;
+    for (const std::uint32_t i : item) numbers.push_back(classes.of[i]);
+    return numbers;
+  }
   void measure() {
     std::fill(size.begin(), size.end(), 0.0);
-    for (std::size_t i = 0; i < item.size(); ++i) ++size[class_of(i)];
+    for (const std::uint32_t number : class_numbers()) ++size[number];
   }
 };
 
-// Survivors of each item (or class) of the rows by each class (or item) of the columns.
-template <typename Row, typename Column>
-std::vector<std::uint32_t> survivors_by(const Bitmap& mask, const Side& rows, const Side& columns, std::size_t height,
-                                        std::size_t width, Row row_of, Column column_of) {
-  std::vector<std::uint32_t> counts(height * width), of(columns.item.size());
-  for (std::size_t i = 0; i < of.size(); ++i) of[i] = static_cast<std::uint32_t>(column_of(i));
-  const std::uint64_t line = columns.item.size();
-  for (std::size_t row = 0; row < rows.item.size(); ++row) {
-    std::uint32_t* const to = counts.data() + row_of(row) * width;
-    const std::uint64_t first = row * line;
-    mask.each(first, first + line, [&](std::uint64_t i) { ++to[of[i - first]]; });
+// Survivors by the numbers of their rows, below `height`, and of their columns, below `width`.
+std::vector<std::uint32_t> survivors_by(const Bitmap& mask, std::span<const std::uint32_t> rows, std::size_t height,
+                                        std::span<const std::uint32_t> columns, std::size_t width) {
+  std::vector<std::uint32_t> counts(height * width);
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    std::uint32_t* const to = counts.data() + rows[row] * width;
+    const std::uint64_t first = row * columns.size();
+    mask.each(first, first + columns.size(), [&](std::uint64_t i) { ++to[columns[i - first]]; });
   }
   return counts;
-}
-
-std::vector<std::uint32_t> cell_survivors(const Bitmap& mask, const Side& rows, const Side& columns) {
-  return survivors_by(
-      mask, rows, columns, rows.classes.count, columns.classes.count, [&](std::size_t i) { return rows.class_of(i); },
-      [&](std::size_t i) { return columns.class_of(i); });
 }
 
 // From survivors of each item to those of each class.
@@ -87,8 +84,8 @@ std::vector<std::uint32_t> by_class(const Classes& classes, std::span<const std:
   return cells;
 }
 
-// Gives each item the class for which its survivors take the fewest bits. `counts` has for each item those in each
-// class of the other side.
+// Gives each item the class in which its survivors take the fewest bits. `counts` has, for each item, its survivors in
+// each class of the other side.
 void reassign(Side& side, const Side& other, std::span<const std::uint32_t> counts) {
   const auto cells = by_class(side.classes, counts);
   const std::size_t classes = side.classes.count, width = other.classes.count;
@@ -176,13 +173,8 @@ void refine(View& view, const Bitmap& mask, std::span<const std::uint64_t> shape
   Side rows(view.rows, shape, 0, view.split);
   Side columns(view.columns, shape, view.split, static_cast<unsigned>(shape.size()));
   for (unsigned round = 0; round < rounds; ++round) {
-    const auto by_row = survivors_by(
-        mask, rows, columns, rows.items(), view.columns.count, [&](std::size_t i) { return rows.item[i]; },
-        [&](std::size_t i) { return columns.class_of(i); });
-    reassign(rows, columns, by_row);
-    const auto by_column = survivors_by(
-        mask, rows, columns, view.rows.count, columns.items(), [&](std::size_t i) { return rows.class_of(i); },
-        [&](std::size_t i) { return columns.item[i]; });
+    reassign(rows, columns, survivors_by(mask, rows.item, rows.items(), columns.class_numbers(), view.columns.count));
+    const auto by_column = survivors_by(mask, rows.class_numbers(), view.rows.count, columns.item, columns.items());
     reassign(columns, rows, turned(by_column, view.rows.count));
   }
 }
@@ -190,7 +182,8 @@ void refine(View& view, const Bitmap& mask, std::span<const std::uint64_t> shape
 double choose_groups(View& view, const Bitmap& mask, std::span<const std::uint64_t> shape) {
   const Side rows(view.rows, shape, 0, view.split);
   const Side columns(view.columns, shape, view.split, static_cast<unsigned>(shape.size()));
-  const auto ones = cell_survivors(mask, rows, columns);
+  const auto ones =
+      survivors_by(mask, rows.class_numbers(), view.rows.count, columns.class_numbers(), view.columns.count);
   std::vector<Tally> cells(ones.size());
   for (std::size_t cell = 0; cell < cells.size(); ++cell) {
     const double size = rows.size[cell / columns.size.size()] * columns.size[cell % columns.size.size()];

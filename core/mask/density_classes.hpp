@@ -1,4 +1,4 @@
-// Classes of a mask's rows and columns, and groups of their cells, found by density.
+// Classes of a mask's rows and columns, and groups of their cells, by density.
 #pragma once
 
 #include <cstdint>
@@ -22,10 +22,10 @@ struct ClassRange {
   Classes classes(std::size_t count) const;
 };
 
-// Every run of axes that can have classes: not all axes, and neither a lone coordinate nor too few elements for each.
+// The runs of axes that can have classes: not all axes, more than one coordinate, and enough elements for each.
 std::vector<ClassRange> class_ranges(const Bitmap& mask, std::span<const std::uint64_t> shape);
 
-// Moves each row and each column to the class that suits its survivors in all cells best, some rounds long.
+// Moves each row and column to the class that suits its survivors in all cells best, in some rounds.
 void refine(View& view, const Bitmap& mask, std::span<const std::uint64_t> shape, unsigned rounds);
 
 // Chooses the groups of the view's cells and estimates the bits that its classes and its mask will take.

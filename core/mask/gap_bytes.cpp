@@ -1,4 +1,4 @@
-// Bit sequences as gaps between ones, with an escape for gaps that are too long for a symbol.
+// Bit sequences as gaps between ones. Gaps too long for a symbol have an escape.
 #include "mask/gap_bytes.hpp"
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 #include "block/block.hpp"
 #include "block/groups.hpp"
 #include "common/error.hpp"
-#include "common/varint.hpp"
+#include "common/fields.hpp"
 
 namespace dcz {
 namespace {
@@ -32,12 +32,12 @@ std::vector<std::uint8_t> gap_symbols(const Bitmap& sequence, unsigned escape) {
   return symbols;
 }
 
-// Goes through a sequence as its symbols say.
+// Sets the ones of a sequence, as its symbols say.
 class Walk {
  public:
   Walk(Bitmap& sequence, unsigned escape) : sequence_(sequence), escape_(escape) {}
 
-  // Walks in several places at once: a step need not wait for the byte that the one before has just written.
+  // Walks in several places at once: a step need not wait for the byte that the step before has just written.
   void go(std::span<const std::uint8_t> symbols) {
     constexpr std::size_t kWalkers = 2;
     const std::size_t each = symbols.size() / kWalkers;
@@ -64,7 +64,7 @@ class Walk {
     at += one;
   }
 
-  // Moves behind the symbols, which thus are known to stay within the sequence.
+  // Checks that the symbols stay within the sequence, and moves behind them.
   void pass(std::span<const std::uint8_t> symbols) {
     std::uint64_t steps = 0;
     for (const std::uint8_t symbol : symbols) steps += symbol + unsigned{symbol != escape_};
@@ -83,20 +83,10 @@ class Walk {
 }  // namespace
 
 GapHistogram::GapHistogram(const Bitmap& sequence) {
-  std::vector<std::uint64_t> gaps;
   each_gap(sequence, [&](std::uint64_t gap) {
-    if (gap <= kMaxEscape) {
-      ++short_[gap];
-    } else {
-      gaps.push_back(gap);
-    }
+    ++(gap <= kMaxEscape ? short_[gap] : long_[gap]);
     ++ones_;
   });
-  std::sort(gaps.begin(), gaps.end());
-  for (const std::uint64_t gap : gaps) {
-    if (long_.empty() || long_.back().first != gap) long_.emplace_back(gap, 0);
-    ++long_.back().second;
-  }
 }
 
 unsigned GapHistogram::useful_escape() const {
@@ -121,16 +111,14 @@ void put_gaps(std::vector<std::uint8_t>& bytes, const Bitmap& sequence, unsigned
   const auto symbols = gap_symbols(sequence, escape);
   bytes.push_back(static_cast<std::uint8_t>(escape));
   put_varint(bytes, symbols.size());
-  const auto block = encode_block(symbols);
-  bytes.insert(bytes.end(), block.begin(), block.end());
+  append(bytes, encode_block(symbols));
 }
 
 void take_gaps(std::span<const std::uint8_t> data, std::size_t& offset, unsigned threads, Bitmap& sequence) {
-  if (offset >= data.size()) throw FormatError("gaps at byte " + std::to_string(offset) + " are truncated");
-  const unsigned escape = data[offset++];
+  const unsigned escape = take_u8(data, offset, "the escape of gaps");
   if (escape == 0) throw FormatError("the escape before byte " + std::to_string(offset) + " is 0");
   const std::uint64_t count = take_varint(data, offset, "number of gaps");
-  // Every symbol goes at least one element further.
+  // Every symbol moves on by at least one element.
   if (count > sequence.size()) {
     throw FormatError(std::to_string(count) + " gaps are claimed for " + std::to_string(sequence.size()) + " elements");
   }

@@ -1,10 +1,11 @@
-// Which elements of a tensor survive <-> the mask section of docs/format.md.
+// The surviving elements of a tensor <-> the mask section of docs/format.md.
 #include "mask/mask.hpp"
 
 #include <string>
 
 #include "block/block.hpp"
 #include "common/error.hpp"
+#include "common/fields.hpp"
 #include "mask/axes.hpp"
 #include "mask/plan.hpp"
 #include "mask/sequence.hpp"
@@ -15,19 +16,13 @@ namespace {
 // The bits of the field "layout".
 constexpr unsigned kByColumns = 1, kRowClasses = 2, kColumnClasses = 4;
 
-unsigned take_u8(std::span<const std::uint8_t> data, std::size_t& offset) {
-  if (offset >= data.size()) throw FormatError("a mask at byte " + std::to_string(offset) + " is truncated");
-  return data[offset++];
-}
-
 std::string before(std::size_t offset) { return " before byte " + std::to_string(offset); }
 
 void put_classes(std::vector<std::uint8_t>& bytes, const Classes& classes) {
   bytes.push_back(static_cast<std::uint8_t>(classes.first));
   bytes.push_back(static_cast<std::uint8_t>(classes.end));
   bytes.push_back(static_cast<std::uint8_t>(classes.count));
-  const auto block = encode_block(classes.of);
-  bytes.insert(bytes.end(), block.begin(), block.end());
+  append(bytes, encode_block(classes.of));
 }
 
 std::vector<std::uint8_t> take_numbers(std::span<const std::uint8_t> data, std::size_t& offset, std::uint64_t count,
@@ -38,7 +33,7 @@ std::vector<std::uint8_t> take_numbers(std::span<const std::uint8_t> data, std::
 }
 
 unsigned take_limit(std::span<const std::uint8_t> data, std::size_t& offset, unsigned most, const char* what) {
-  const unsigned limit = take_u8(data, offset);
+  const unsigned limit = take_u8(data, offset, "a mask");
   if (limit < 2 || limit > most) {
     throw FormatError(std::string(what) + before(offset) + " is " + std::to_string(limit) + ", expected 2 to " +
                       std::to_string(most));
@@ -50,8 +45,8 @@ unsigned take_limit(std::span<const std::uint8_t> data, std::size_t& offset, uns
 Classes take_classes(std::span<const std::uint8_t> data, std::size_t& offset, std::span<const std::uint64_t> shape,
                      unsigned begin, unsigned end) {
   Classes classes;
-  classes.first = take_u8(data, offset);
-  classes.end = take_u8(data, offset);
+  classes.first = take_u8(data, offset, "a mask");
+  classes.end = take_u8(data, offset, "a mask");
   if (classes.first < begin || classes.first >= classes.end || classes.end > end) {
     throw FormatError("classes" + before(offset) + " are of the axes " + std::to_string(classes.first) + " to " +
                       std::to_string(classes.end) + " within " + std::to_string(begin) + " to " + std::to_string(end));
@@ -63,7 +58,7 @@ Classes take_classes(std::span<const std::uint8_t> data, std::size_t& offset, st
 
 View take_view(std::span<const std::uint8_t> data, std::size_t& offset, std::span<const std::uint64_t> shape) {
   View view;
-  const unsigned layout = take_u8(data, offset);
+  const unsigned layout = take_u8(data, offset, "a mask");
   if (layout > (kByColumns | kRowClasses | kColumnClasses)) {
     throw FormatError("unknown layout " + std::to_string(layout) + " of a mask" + before(offset));
   }
@@ -71,7 +66,7 @@ View take_view(std::span<const std::uint8_t> data, std::size_t& offset, std::spa
   const auto axes = static_cast<unsigned>(shape.size());
   if (extent(shape, 0, axes) == 0) throw FormatError("a mask" + before(offset) + " without elements has a layout");
   view.by_columns = (layout & kByColumns) != 0;
-  view.split = take_u8(data, offset);
+  view.split = take_u8(data, offset, "a mask");
   if (view.split < 1 || view.split >= axes) {
     throw FormatError("a mask" + before(offset) + " is split at axis " + std::to_string(view.split) + " of " +
                       std::to_string(axes));
@@ -99,8 +94,7 @@ std::vector<std::uint8_t> view_bytes(const View& view) {
   if (view.columns.any()) put_classes(bytes, view.columns);
   if (view.rows.any() || view.columns.any()) {
     bytes.push_back(static_cast<std::uint8_t>(view.groups));
-    const auto block = encode_block(view.group);
-    bytes.insert(bytes.end(), block.begin(), block.end());
+    append(bytes, encode_block(view.group));
   }
   return bytes;
 }

@@ -1,4 +1,4 @@
-// Which elements of a tensor survive <-> the mask section of docs/format.md.
+// The surviving elements of a tensor <-> the mask section of docs/format.md.
 #pragma once
 
 #include <cstddef>

@@ -62,7 +62,7 @@ void from_paper_gaps(std::span<const std::uint16_t> gaps, std::span<const std::u
     positions[survivor] = static_cast<std::int64_t>(next - 1);
     survivor += filler[entry] == 0;
   }
-  // Entries ascend: where the last one is within, all are.
+  // Entries ascend: if the last one is within, all are.
   if (next > size) {
     throw FormatError("the last of " + std::to_string(gaps.size()) + " entries is at position " +
                       std::to_string(next - 1) + ", but there are only " + std::to_string(size) + " elements");

@@ -18,15 +18,15 @@ struct PaperGapCounts {
 // Positions are strictly ascending and not negative; `gap_bits` is 2 to 16.
 PaperGapCounts paper_gap_counts(std::span<const std::int64_t> positions, unsigned gap_bits);
 
-// Both outputs have as many elements as `positions` and its fillers together.
+// Both outputs have one element for each position and each filler.
 void to_paper_gaps(std::span<const std::int64_t> positions, unsigned gap_bits, std::span<std::uint16_t> gaps,
                    std::span<bool> filler);
 
-// `filler` holds truth values of any byte; `positions` has one element more than there are survivors.
+// `filler` holds truth values of any byte. `positions` has one element more than there are survivors.
 void from_paper_gaps(std::span<const std::uint16_t> gaps, std::span<const std::uint8_t> filler, std::uint64_t size,
                      std::span<std::int64_t> positions);
 
-// The fillers that the survivors of a bitmap need with gaps of 2, 3 ... 16 bits.
+// The fillers among gaps of 2, 3 ... 16 bits of a bitmap's survivors.
 std::vector<std::uint64_t> fillers_by_gap_bits(const Bitmap& survivors);
 
 }  // namespace dcz

@@ -2,22 +2,21 @@
 #include "mask/patterns.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <string>
 
 #include "block/block.hpp"
 #include "block/groups.hpp"
 #include "common/error.hpp"
-#include "common/varint.hpp"
+#include "common/fields.hpp"
 #include "huffman/huffman.hpp"
 
 namespace dcz {
 namespace {
 
-// Wider ones are more symbols than a block holds.
+// Wider ones are more symbols than a block can hold.
 constexpr unsigned kMaxBlockPatternBits = 8;
 
-// Wide patterns are coded in pieces of so many, so that decoding them takes little memory.
+// Wide patterns are coded in pieces of so many: decoding takes little memory.
 constexpr std::uint64_t kPiece = 1u << 20;
 
 std::uint64_t symbols_of(const Bitmap& sequence, unsigned width) {
@@ -64,17 +63,16 @@ std::vector<Symbol> symbols_between(const Bitmap& sequence, unsigned width, std:
 }
 
 std::uint64_t stream_bytes(std::span<const std::uint64_t> counts, std::span<const std::uint8_t> lengths) {
-  const auto bits = std::inner_product(counts.begin(), counts.end(), lengths.begin(), std::uint64_t{0});
+  const std::uint64_t bits = bits_of(counts, lengths);
   return std::count(lengths.begin(), lengths.end(), 0) + 1 == std::ssize(lengths) ? 0 : bits / 8 + (bits % 8 > 0);
 }
 
 void put_stream(std::vector<std::uint8_t>& bytes, std::span<const std::uint16_t> symbols, unsigned width) {
   const auto lengths = code_lengths(symbol_counts(symbols, std::size_t{1} << width));
-  const auto table = pack_table(lengths);
   const auto stream = encode_symbols(symbols, lengths);
-  bytes.insert(bytes.end(), table.begin(), table.end());
+  append(bytes, pack_table(lengths));
   put_varint(bytes, stream.size());
-  bytes.insert(bytes.end(), stream.begin(), stream.end());
+  append(bytes, stream);
 }
 
 void take_stream(std::span<const std::uint8_t> data, std::size_t& offset, unsigned width,
@@ -108,8 +106,7 @@ std::uint64_t pattern_bytes(std::span<const std::uint64_t> counts, unsigned widt
 void put_patterns(std::vector<std::uint8_t>& bytes, const Bitmap& sequence, unsigned width) {
   const std::uint64_t symbols = symbols_of(sequence, width);
   if (width <= kMaxBlockPatternBits) {
-    const auto block = encode_block(symbols_between<std::uint8_t>(sequence, width, 0, symbols));
-    bytes.insert(bytes.end(), block.begin(), block.end());
+    append(bytes, encode_block(symbols_between<std::uint8_t>(sequence, width, 0, symbols)));
     return;
   }
   for (std::uint64_t i = 0; i < symbols; i += kPiece) {

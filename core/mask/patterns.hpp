@@ -13,10 +13,10 @@ namespace dcz {
 inline constexpr unsigned kMinPatternBits = 2;
 inline constexpr unsigned kMaxPatternBits = 12;
 
-// Of every `stride`-th symbol.
+// The counts of every `stride`-th symbol.
 std::vector<std::uint64_t> pattern_counts(const Bitmap& sequence, unsigned width, std::uint64_t stride = 1);
 
-// Bytes of `put_patterns`, from the counts.
+// The bytes of `put_patterns`, from the counts.
 std::uint64_t pattern_bytes(std::span<const std::uint64_t> counts, unsigned width);
 
 void put_patterns(std::vector<std::uint8_t>& bytes, const Bitmap& sequence, unsigned width);

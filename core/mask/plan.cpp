@@ -1,4 +1,4 @@
-// The view and the ways to write its sequences that take the fewest bytes.
+// The view and the kinds of its sequences that take the fewest bytes.
 #include "mask/plan.hpp"
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace dcz {
 namespace {
 
-// How far the search goes: the more survivors, the less of it pays.
+// The extent of the search: the more survivors, the less of it pays.
 struct Effort {
   std::vector<std::size_t> class_counts;
   unsigned rounds;
@@ -63,7 +63,7 @@ class Planner {
       plan.plans.push_back(plan_sequence(sequence, kernel_));
       plan.bytes += plan.plans.back().bytes;
     }
-    // A plain view is decoded fastest: for a large mask it may take a little more.
+    // A plain view decodes fastest: for a large mask it may take a little more.
     const std::uint64_t margin = best_ && best_->view.plain() && mask_.size() > 1u << 18 ? best_->bytes / 256 : 0;
     if (!best_ || plan.bytes + margin < best_->bytes) best_ = std::move(plan);
   }
@@ -76,14 +76,14 @@ class Planner {
   using Estimate = std::pair<double, View>;
   static bool fewer(const Estimate& a, const Estimate& b) { return a.first < b.first; }
 
-  // Classes that all end in one group are of no use.
+  // Classes of one group alone are of no use.
   void add(std::vector<Estimate>& estimates, View view) const {
     const double bits = choose_groups(view, mask_, shape_);
     if (view.groups > 1) estimates.emplace_back(bits, std::move(view));
   }
 
-  // The views with the fewest estimated bits. Estimates know densities only: a few classes of one side, which leave
-  // neighbours together, are worth trying besides.
+  // The views with the fewest estimated bits. Estimates know densities alone. So a few classes of one side, which keep
+  // neighbours together, are worth trying too.
   std::vector<View> views_with_classes() const {
     const std::vector<ClassRange> ranges = class_ranges(mask_, shape_);
     std::vector<Estimate> one, both;
@@ -115,7 +115,7 @@ class Planner {
 
   using Pair = std::pair<const ClassRange*, const ClassRange*>;
 
-  // Rows and columns whose classes gain most, each side for itself.
+  // The rows and columns whose classes gain most, each side alone.
   std::vector<Pair> best_pairs(std::span<const ClassRange> ranges) const {
     std::vector<std::pair<double, Pair>> found;
     for (const ClassRange& rows : ranges) {

@@ -1,4 +1,4 @@
-// The view and the ways to write its sequences that take the fewest bytes.
+// The view and the kinds of its sequences that take the fewest bytes.
 #pragma once
 
 #include <cstddef>

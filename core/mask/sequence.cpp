@@ -1,4 +1,4 @@
-// One sequence of bits <-> bytes: whichever of a few ways takes the fewest, as docs/format.md defines them.
+// One sequence of bits <-> bytes, in the kind that takes the fewest (docs/format.md).
 #include "mask/sequence.hpp"
 
 #include <algorithm>
@@ -8,20 +8,15 @@
 
 #include "block/block.hpp"
 #include "common/error.hpp"
+#include "common/fields.hpp"
 #include "common/log2.hpp"
-#include "common/varint.hpp"
 #include "mask/gap_bytes.hpp"
 #include "mask/patterns.hpp"
 
 namespace dcz {
 namespace {
 
-unsigned take_u8(std::span<const std::uint8_t> data, std::size_t& offset) {
-  if (offset >= data.size()) throw FormatError("a sequence at byte " + std::to_string(offset) + " is truncated");
-  return data[offset++];
-}
-
-// Escapes worth trying: neighbours differ little, but which one suits Huffman's whole bits is hard to foresee.
+// Escapes worth trying. Neighbours differ little, but the one that suits Huffman's whole bits is hard to foresee.
 std::vector<unsigned> escapes_for(const GapHistogram& gaps, std::uint64_t size) {
   const unsigned most = gaps.useful_escape();
   const auto mean = static_cast<double>(size) / static_cast<double>(gaps.ones());
@@ -51,7 +46,7 @@ void try_gaps(SequencePlan& best, const Bitmap& sequence, SequenceKind kind) {
   }
 }
 
-// Counts of a part of the patterns, as if they were all.
+// Counts of some of the patterns, as if these were all.
 std::vector<std::uint64_t> sampled_counts(const Bitmap& sequence, unsigned width) {
   constexpr std::uint64_t kSamples = 1u << 16;
   const std::uint64_t stride = std::max<std::uint64_t>(1, sequence.size() / width / kSamples);
@@ -124,7 +119,7 @@ void put_sequence(std::vector<std::uint8_t>& bytes, const Bitmap& sequence, cons
 
 Bitmap take_sequence(std::span<const std::uint8_t> data, std::size_t& offset, std::uint64_t size, unsigned threads) {
   Bitmap sequence(size);
-  const unsigned kind = take_u8(data, offset);
+  const unsigned kind = take_u8(data, offset, "a sequence");
   switch (static_cast<SequenceKind>(kind)) {
     case SequenceKind::kNone:
       return sequence;
@@ -139,7 +134,7 @@ Bitmap take_sequence(std::span<const std::uint8_t> data, std::size_t& offset, st
       sequence.complement();
       return sequence;
     case SequenceKind::kPatterns: {
-      const unsigned width = take_u8(data, offset);
+      const unsigned width = take_u8(data, offset, "a sequence");
       if (width < kMinPatternBits || width > kMaxPatternBits) {
         throw FormatError("patterns before byte " + std::to_string(offset) + " have " + std::to_string(width) +
                           " bits, expected 2 to 12");

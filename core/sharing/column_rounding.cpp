@@ -1,4 +1,4 @@
-// Weights rounded to centroids column by column, each after it has taken over what those before it did wrong.
+// Rounds weights to centroids column by column; each column first takes over the errors of those before it.
 #include "sharing/column_rounding.hpp"
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace dcz {
 namespace {
 
-// Rows that are worked on together: sums are taken over them first, so that threads change nothing.
+// Sums are first taken over so many rows: the result is then the same for any number of threads.
 constexpr std::size_t kRows = 16;
 
 class Rounder {
@@ -43,7 +43,7 @@ class Rounder {
     return importance * (error * error) + prices_[static_cast<std::size_t>(code)];
   }
 
-  // A binary search without branches that could be mispredicted.
+  // A binary search without branches, which could be mispredicted.
   std::size_t middles_below(float value) const {
     const float* from = middles_.data();
     std::size_t left = middles_.size();

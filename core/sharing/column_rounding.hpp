@@ -1,4 +1,4 @@
-// Weights rounded to centroids column by column, each after it has taken over what those before it did wrong.
+// Rounds weights to centroids column by column; each column first takes over the errors of those before it.
 #pragma once
 
 #include <cstddef>
@@ -7,11 +7,11 @@
 
 namespace dcz {
 
-// Values -> codes: those of the least importance x squared error + price; of the nearest centroid, its neighbour
-// towards zero, and zero. Without prices the nearest centroid that is not zero's own, if there is any.
+// Values -> codes of the least importance x squared error + price, among the nearest centroid, its neighbour towards
+// zero, and zero. Without prices: the nearest centroid but zero's own, if there is any.
 struct ColumnRounding {
   std::span<const float> centroids;  // strictly ascending, finite
-  std::size_t zero;                  // which of them is 0
+  std::size_t zero;                  // the number of the centroid that is 0
   std::span<const float> prices;     // one for each centroid, or none
 };
 
@@ -25,9 +25,9 @@ struct Columns {
   std::span<const std::uint8_t> survives;  // (groups, rows, columns), or none if all may
 };
 
-// What is made of them. `targets` (groups, rows, width) are the weights with what earlier columns did wrong, and take
-// over what these do. For each code `counts`, and `sums_of_weights` and `sums` of importance and of importance x
-// target, are added to.
+// The results. `targets` (groups, rows, width) are the weights with the errors of earlier columns, and take over those
+// of these. `counts` by code grow, as do the sums by code of importance (`sums_of_weights`) and of importance x target
+// (`sums`).
 struct RoundedColumns {
   std::span<float> targets;
   std::span<std::int16_t> codes;  // (groups, rows, columns)

@@ -1,4 +1,4 @@
-// Counts of floats by their leading bits: what sharing and pruning need to know of tensors too large to sort.
+// Counts of floats by their leading bits, for sharing and pruning tensors too large to sort.
 #include "sharing/histogram.hpp"
 
 #include <bit>

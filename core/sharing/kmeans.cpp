@@ -1,6 +1,6 @@
 // One-dimensional k-means: Lloyd, the optimum, and nearest centroids. The paper's section 3.
 //
-// Only +, -, *, / and comparisons of IEEE doubles: the same values give the same centroids on every machine.
+// It uses only +, -, *, / and comparisons of IEEE doubles: every machine computes the same centroids.
 #include "sharing/kmeans.hpp"
 
 #include <algorithm>
@@ -36,14 +36,12 @@ void check_k(std::size_t k) {
 void check_weights(std::span<const float> values, std::span<const std::uint64_t> weights) {
   if (weights.empty()) return;
   if (weights.size() != values.size()) throw std::invalid_argument("there is not one weight for each value");
-  for (const std::uint64_t weight : weights) {
-    if (weight == 0) throw std::invalid_argument("weights are from 1 on");
-  }
+  if (std::ranges::count(weights, 0u) > 0) throw std::invalid_argument("weights are from 1 on");
 }
 
 double middle(float a, float b) { return (double{a} + double{b}) / 2; }
 
-// Sums of ranges from a pyramid of sums over 16, 32, 64 ... values: unlike a difference of prefix sums, one of small
+// Sums of ranges, from a pyramid of sums over 16, 32, 64 ... values. Unlike a difference of prefix sums, a sum of small
 // values loses nothing to large ones elsewhere. Weights are counted exactly.
 class RangeSums {
  public:
@@ -94,7 +92,7 @@ class RangeSums {
   std::vector<std::vector<double>> levels_;
 };
 
-// How many of `ordered` are not above `bound`, searched outward from the guess `at`.
+// The number of values in `ordered` not above `bound`. Searches outward from the guess `at`.
 std::size_t count_up_to(std::span<const float> ordered, double bound, std::size_t at) {
   std::size_t low = at, high = at;
   for (std::size_t step = 1; low > 0 && ordered[low - 1] > bound; step *= 2) {
@@ -109,7 +107,7 @@ std::size_t count_up_to(std::span<const float> ordered, double bound, std::size_
   return low + static_cast<std::size_t>(std::upper_bound(range.begin(), range.end(), bound) - range.begin());
 }
 
-// Moves the centroid of the empty cluster `empty` to the value that is farthest from its own: an end of a cluster.
+// Moves the centroid of the empty cluster `empty` to the value farthest from its centroid: an end of a cluster.
 void reseed(std::span<const float> ordered, const std::vector<std::size_t>& ends, std::size_t empty,
             std::vector<float>& centroids) {
   float farthest = 0;
@@ -128,7 +126,7 @@ void reseed(std::span<const float> ordered, const std::vector<std::size_t>& ends
   centroids.insert(std::upper_bound(centroids.begin(), centroids.end(), farthest), farthest);
 }
 
-// Sums over all values before a place in the ordered distinct values. `_rest` is what the double could not hold.
+// Sums over all values before a place in the ordered distinct values. `_rest` is the rounding error of the double.
 struct Prefix {
   double weight, sum, square;
   float sum_rest, square_rest;
@@ -175,8 +173,8 @@ struct Partition {
 };
 
 // The partition of least squared error + penalty * clusters. cluster_error is Monge: once a later origin of the last
-// cluster is the better one it stays so for all later ends. A queue holds, for each origin that is best for some
-// ends, the first of these.
+// cluster is better, it is better for all later ends. A queue holds the origins that are best for some ends, each with
+// the first of these ends.
 Partition cheapest_partition(const std::vector<Prefix>& prefix, double penalty) {
   struct Origin {
     std::uint32_t begin, first_end;
@@ -191,8 +189,8 @@ Partition cheapest_partition(const std::vector<Prefix>& prefix, double penalty) 
     while (head + 1 < queue.size() && queue[head + 1].first_end <= end) ++head;
     begins[end] = queue[head].begin;
     best[end] = cost(begins[end], end) + penalty;
-    // As an origin, `end` beats the queue's last one from some place in (low, high] on, mostly close by; n + 1 is
-    // nowhere.
+    // As an origin, `end` beats the queue's last one from some place in (low, high] on, mostly close by. The place n +
+    // 1 means nowhere.
     const auto wins = [&](std::size_t at) { return cost(end, at) < cost(queue.back().begin, at); };
     while (queue.back().first_end > end && wins(queue.back().first_end)) queue.pop_back();
     std::size_t low = std::max(queue.back().first_end, end), high = low + 1;
@@ -233,7 +231,7 @@ std::vector<std::uint32_t> optimal_ends(const std::vector<Prefix>& prefix, std::
     Partition found = cheapest_partition(prefix, penalty);
     const std::size_t count = found.ends.size();
     if (count > fewer.ends.size() && count < more.ends.size()) {
-      // The error falls about as 1 / count^2, what one more cluster gains therefore as 1 / count^3.
+      // The error falls about as 1 / count^2, so the gain of one more cluster falls as 1 / count^3.
       const double ratio = static_cast<double>(count) / wanted;
       guess = penalty * ratio * ratio * ratio;
       guessing = true;
@@ -258,9 +256,9 @@ std::vector<std::uint32_t> optimal_ends(const std::vector<Prefix>& prefix, std::
 }  // namespace
 
 // Terminates: assigning to the nearest centroid and taking the mean never raise the squared error, and lower it unless
-// nothing changes; reseeding lowers it, since the farthest value's error becomes 0 and a centroid without values is not
-// missed. No assignment returns, and there are finitely many. Rounding could at most let two assignments of equal error
-// alternate: Brent's cycle detection ends that.
+// nothing changes. Reseeding lowers it: the farthest value's error becomes 0, and no value loses its centroid. So no
+// assignment returns, and there are finitely many. Rounding could at most let two assignments of equal error alternate:
+// Brent's cycle detection ends that.
 std::vector<float> lloyd(std::span<const float> ordered, std::vector<float> centroids,
                          std::span<const std::uint64_t> weights) {
   check_k(centroids.size());
@@ -315,7 +313,7 @@ std::vector<float> optimal_centroids(std::span<const float> ordered, std::size_t
 void assign(std::span<const float> values, std::span<const float> centroids, std::span<std::uint8_t> codes) {
   check_k(centroids.size());
   check_ascending(centroids, "centroids");
-  // A complete search tree of middles, the missing ones infinite: every value takes the same steps, without branches.
+  // A complete search tree of middles, with infinite ones added: every value takes the same steps, without branches.
   const std::size_t leaves = std::bit_ceil(centroids.size());
   std::vector<double> middles(leaves, std::numeric_limits<double>::infinity());
   for (std::size_t c = 0; c + 1 < centroids.size(); ++c) middles[c] = middle(centroids[c], centroids[c + 1]);

@@ -11,8 +11,8 @@ namespace dcz {
 inline constexpr std::size_t kMaxCentroids = 256;
 
 // Lloyd's iteration until nothing changes. `ordered` and `centroids` ascend and are finite. The result is strictly
-// ascending, no cluster of it is empty, and each centroid is its values' mean. `weights` tell how often each value
-// occurs; none: once.
+// ascending, no cluster of it is empty, and each centroid is its values' mean. `weights` are the occurrences of
+// each value; without them each occurs once.
 std::vector<float> lloyd(std::span<const float> ordered, std::vector<float> centroids,
                          std::span<const std::uint64_t> weights = {});
 
@@ -20,7 +20,7 @@ std::vector<float> lloyd(std::span<const float> ordered, std::vector<float> cent
 std::vector<float> optimal_centroids(std::span<const float> ordered, std::size_t k,
                                      std::span<const std::uint64_t> weights = {});
 
-// The nearest centroid of each value, the lower of two equally near.
+// The nearest centroid of each value, the lower one on ties.
 void assign(std::span<const float> values, std::span<const float> centroids, std::span<std::uint8_t> codes);
 
 }  // namespace dcz

@@ -1,4 +1,4 @@
-// Finds out whether few distinct elements make up a tensor, and which.
+// Finds the distinct elements of a tensor that has few of them.
 #include "values/recognise_shared.hpp"
 
 #include <algorithm>
@@ -11,11 +11,11 @@ namespace {
 
 constexpr std::size_t kMostDistinct = 256;
 
-// A hash table from elements to their numbers, in the order in which they were first seen.
+// A hash table of elements -> their numbers, in the order of first appearance.
 template <typename Item>
 class Numbering {
  public:
-  // The element's number; `kMostDistinct` if it is new and there is no number left.
+  // The element's number; `kMostDistinct` if it is new and no number is left.
   std::size_t number_of(Item item) {
     std::size_t slot = static_cast<std::size_t>((std::uint64_t{item} * 0x9e3779b97f4a7c15) >> 54);
     for (; used_[slot] > 0; slot = (slot + 1) % kSlots) {
@@ -36,7 +36,7 @@ class Numbering {
   std::array<std::uint16_t, kSlots> used_{};
 };
 
-// After so many survivors without too many values a tensor is likely to be shared: its codes get their room at once.
+// With few values among so many survivors a tensor is likely to be shared: its codes get all their memory.
 constexpr std::size_t kLikely = std::size_t{1} << 16;
 
 template <typename Item>

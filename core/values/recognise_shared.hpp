@@ -1,4 +1,4 @@
-// Finds out whether few distinct elements make up a tensor, and which.
+// Finds the distinct elements of a tensor that has few of them.
 #pragma once
 
 #include <array>
@@ -10,15 +10,15 @@
 
 namespace dcz {
 
-// The elements that are not zero in all their bits: where they are (element i is bit i % 8 of byte i / 8), which there
-// are (ascending as unsigned integers), and which of those each is.
+// The elements with a bit set: their places (element i is bit i % 8 of byte i / 8), the distinct ones (ascending as
+// unsigned integers), and the number of each among these.
 struct SharedElements {
   std::vector<std::uint8_t> bitmap;
   std::vector<std::uint64_t> distinct;
   std::vector<std::uint8_t> codes;
 };
 
-// Nothing if there are more than 256 of them. `elements` are little-endian, of `item_bytes` 2, 4 or 8.
+// Nothing for more than 256 distinct ones. `elements` are little-endian, of `item_bytes` 2, 4 or 8.
 std::optional<SharedElements> recognise_shared(std::span<const std::uint8_t> elements, unsigned item_bytes);
 
 }  // namespace dcz

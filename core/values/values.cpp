@@ -1,4 +1,4 @@
-// What survivors hold <-> bytes: codebooks, codes and values (docs/format.md, "Codebook" and "Values").
+// Codebooks, and codes and values of survivors <-> bytes (docs/format.md, "Codebook" and "Values").
 #include "values/values.hpp"
 
 #include <algorithm>
@@ -18,7 +18,7 @@
 namespace dcz {
 namespace {
 
-// Each number a bit width; `previous` of the first one.
+// The bit width before the first step.
 constexpr int kFirstStepWidth = 20;
 
 void put_bits(BitWriter& writer, std::uint64_t value, unsigned width) {
@@ -41,13 +41,7 @@ std::uint64_t take_bits(BitReader& reader, unsigned width) {
   return value;
 }
 
-template <typename Item>
-Item turn(Item item, bool left) {
-  if constexpr (sizeof(Item) == 1) return std::rotl(item, left ? 1 : -1);
-  return static_cast<Item>(std::rotl(item, left ? 1 : -1));
-}
-
-// Calls with the unsigned integer that has so many bytes.
+// Calls with a zero of the unsigned type that has so many bytes.
 template <typename Call>
 void with_item(unsigned bytes, const Call& call) {
   if (bytes == 1) {
@@ -63,19 +57,7 @@ void with_item(unsigned bytes, const Call& call) {
   }
 }
 
-template <typename Item>
-Item load_item(const std::uint8_t* from) {
-  Item item = 0;
-  for (unsigned i = 0; i < sizeof(Item); ++i) item = static_cast<Item>(item | Item{from[i]} << (8 * i));
-  return item;
-}
-
-template <typename Item>
-void store_item(std::uint8_t* to, Item item) {
-  for (unsigned i = 0; i < sizeof(Item); ++i) to[i] = static_cast<std::uint8_t>(item >> (8 * i));
-}
-
-// Reads a block of one symbol a survivor; use(symbols, first survivor) for each group.
+// Reads a block of one symbol a survivor. Calls use(symbols, first survivor) for each group, by any thread.
 template <typename Use>
 void each_group(const BlockReader& reader, unsigned threads, const Use& use) {
   share_items(threads, reader.groups(), [&](std::size_t number, unsigned) {
@@ -93,12 +75,9 @@ std::vector<std::uint8_t> pack_ascending(std::span<const std::uint64_t> values, 
     throw std::invalid_argument(std::to_string(values.back()) + " does not fit " + std::to_string(width) + " bits");
   }
   BitWriter writer;
+  if (!values.empty()) put_bits(writer, values[0], width);
   int previous = kFirstStepWidth;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (i == 0) {
-      put_bits(writer, values[0], width);
-      continue;
-    }
+  for (std::size_t i = 1; i < values.size(); ++i) {
     if (values[i] <= values[i - 1]) throw std::invalid_argument("a codebook ascends strictly");
     const std::uint64_t step = values[i] - values[i - 1];
     const int digits = static_cast<int>(std::bit_width(step)), change = digits - previous;
@@ -115,12 +94,9 @@ std::vector<std::uint64_t> unpack_ascending(std::span<const std::uint8_t> data, 
   BitReader reader(data.subspan(std::min(offset, data.size())));
   const std::uint64_t largest = ~std::uint64_t{0} >> (64 - width);
   std::vector<std::uint64_t> values;
+  if (count > 0) values.push_back(take_bits(reader, width));
   int digits = kFirstStepWidth;
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i == 0) {
-      values.push_back(take_bits(reader, width));
-      continue;
-    }
+  for (std::size_t i = 1; i < count; ++i) {
     const auto token = static_cast<int>(take_token(reader, "codebook", begin));
     digits += token % 2 == 1 ? (token + 1) / 2 : -token / 2;
     if (digits < 1 || digits > static_cast<int>(width)) {
@@ -149,8 +125,8 @@ std::vector<std::uint8_t> encode_plane(std::span<const std::uint8_t> dense, cons
     const auto source = [&](std::size_t first, std::size_t count) {
       plane.resize(count);
       survivors.visit(first, count, [&](std::size_t at, std::size_t i) {
-        const Item item = load_item<Item>(dense.data() + at * sizeof(Item));
-        plane[i] = static_cast<std::uint8_t>((is_float ? turn(item, true) : item) >> (8 * byte));
+        const Item item = load_le<Item>(dense.data() + at * sizeof(Item));
+        plane[i] = static_cast<std::uint8_t>((is_float ? std::rotl(item, 1) : item) >> (8 * byte));
       });
       return std::span<const std::uint8_t>(plane);
     };
@@ -164,22 +140,24 @@ void decode_planes(std::span<const std::uint8_t> data, std::size_t& offset, cons
   for (unsigned byte = item_bytes; byte-- > 0;) {
     const BlockReader reader(data, offset, survivors.count(), 256);
     each_group(reader, threads, [&](auto symbols, std::size_t first) {
-      std::uint8_t* const out = dense.data() + byte;
-      survivors.visit(first, symbols.size(), [&](std::size_t at, std::size_t i) { out[at * item_bytes] = symbols[i]; });
+      survivors.visit(first, symbols.size(),
+                      [symbols, item_bytes, out = dense.data() + byte](std::size_t at, std::size_t i) {
+                        out[at * item_bytes] = symbols[i];
+                      });
     });
   }
   if (!is_float) return;
   with_item(item_bytes, [&](auto zero) {
     using Item = decltype(zero);
     for (std::size_t at = 0; at < dense.size(); at += sizeof(Item)) {
-      store_item(dense.data() + at, turn(load_item<Item>(dense.data() + at), false));
+      store_le(dense.data() + at, std::rotr(load_le<Item>(dense.data() + at), 1));
     }
   });
 }
 
 namespace {
 
-// Calls with a function that puts codes of survivors, from number `first` on, to their places.
+// Calls with a function that puts the elements of codes, from survivor `first` on, to their places.
 template <typename Call>
 void with_placer(const Survivors& survivors, std::span<const std::uint8_t> codebook, unsigned item_bytes,
                  std::span<std::uint8_t> dense, const Call& call) {
@@ -187,11 +165,12 @@ void with_placer(const Survivors& survivors, std::span<const std::uint8_t> codeb
     using Item = decltype(zero);
     std::array<Item, 256> elements{};
     std::memcpy(elements.data(), codebook.data(), codebook.size());
-    std::uint8_t* const out = dense.data();
     call([&](std::span<const std::uint8_t> codes, std::size_t first) {
-      survivors.visit(first, codes.size(), [&](std::size_t at, std::size_t i) {
-        std::memcpy(out + at * sizeof(Item), &elements[codes[i]], sizeof(Item));
-      });
+      // Copies, since for the compiler a byte that is written may change anything.
+      survivors.visit(first, codes.size(),
+                      [codes, of = elements.data(), out = dense.data()](std::size_t at, std::size_t i) {
+                        std::memcpy(out + at * sizeof(Item), &of[codes[i]], sizeof(Item));
+                      });
     });
   });
 }

@@ -1,4 +1,4 @@
-"""The coder `mixed`: what it gives back, against its slow twin, whatever the bytes."""
+"""The adaptive coder: it gives back all tensors, and agrees with its slow twin about any bytes."""
 
 import hashlib
 import math

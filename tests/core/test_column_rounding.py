@@ -1,4 +1,4 @@
-"""Columns rounded by the core as its slow twin rounds them, however many threads do it; wrong sizes are refused."""
+"""The core rounds columns as its slow twin does, with any number of threads; wrong sizes are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which instruction set the kernels use: the best, the environment's, or a forced one."""
+"""The instruction set of the kernels: the best, the environment's, or a forced one."""
 
 import os
 import subprocess

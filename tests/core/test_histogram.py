@@ -15,7 +15,7 @@ def twin_ordered(value):
     return bits ^ 0xFFFFFFFF if bits >> 31 else bits | 0x80000000
 
 
-def test_digits_ascend_with_the_values_and_what_is_not_finite_is_told_apart():
+def test_digits_ascend_with_the_values_and_values_that_are_not_finite_are_counted_apart():
     counts = np.zeros(1 << 16, np.uint64)
     assert _core.count_digits(VALUES, counts) == 3
     finite = sorted(float(value) for value in VALUES if np.isfinite(value))

@@ -1,4 +1,4 @@
-"""The core's Huffman codes against their twins: lengths, tables, streams, and whatever is not one."""
+"""The core's Huffman codes against their twins: lengths, tables, streams, and refused data."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Masks: every one comes back, in few bytes, and bytes that are no mask are refused."""
+"""Masks: every one comes back, in few bytes, and other bytes are refused."""
 
 import math
 
@@ -142,8 +142,8 @@ def only(symbol, alphabet):
     return _core.pack_table(lengths).hex()
 
 
-# By hand, so that all that docs/format.md allows is read, whatever the writer prefers. A block of equal symbols is 00
-# and the symbol, one of plain symbols 01 and the symbols.
+# By hand: readers must read all that docs/format.md allows, not only the choices of the writer. A block of equal symbols
+# is 00 and the symbol, a block of plain symbols 01 and the symbols.
 HANDMADE = {
     "no survivor": ((2, 3), "00 00", "000000"),
     "all survive": ((2, 3), "00 01", "111111"),
@@ -223,7 +223,7 @@ BAD = {
     "patterns of 1 bit": ((2, 3), "00 04 01 00 00", "have 1 bits, expected 2 to 12"),
     "patterns of 13 bits": ((2, 3), "00 04 0d 00 00", "have 13 bits, expected 2 to 12"),
     "a pattern of more bits": ((2, 3), "00 04 03 01 08 00", "has the symbol 8 in an alphabet of 8"),
-    "a pattern that goes on behind the end": ((2, 3), "00 04 04 01 09 06", "behind the end of its sequence"),
+    "a pattern longer than its sequence": ((2, 3), "00 04 04 01 09 06", "behind the end of its sequence"),
     "wide patterns that claim more bytes": ((2, 9), "00 04 09" + only(5, 512) + "01", "claim 1 bytes, 0 are left"),
     "a wide pattern behind the end": ((7,), "00 04 09" + only(128, 512) + "00", "behind the end of its sequence"),
 }
@@ -333,7 +333,7 @@ def test_structure_saves_bytes(mask, share):
 
 
 def papers_bytes(mask):
-    """What the paper's layout takes more than codebook and codes do: positions, and fillers among the codes."""
+    """The bytes of the paper's layout beyond codebook and codes: positions, and fillers among the codes."""
     positions = np.flatnonzero(mask)
     tensor = shared(mask.size, positions, min(16, len(positions)), shape=mask.shape)
     code = Code.of(_core.symbol_counts(tensor.codes.astype(np.uint16), 16))
@@ -362,5 +362,5 @@ def test_small_layers_take_no_more_than_the_papers_positions(shape, density):
     ],
 )
 def test_the_bytes_of_these_masks_are_pinned(name, data):
-    # whoever changes them on purpose changes these lines with them
+    # a change on purpose changes these lines too
     assert encode(MASKS[name]).hex() == data

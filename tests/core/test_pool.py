@@ -1,4 +1,4 @@
-"""Threads that share products and decoding: several callers at once, after a fork, after bytes that were refused."""
+"""Threads that share products and decoding: several callers at once, after a fork, after refused bytes."""
 
 import os
 import sys
@@ -78,11 +78,11 @@ def test_products_and_blocks_share_the_threads_at_once():
 
 
 @pytest.mark.parametrize("damaged", [0.3, 0.6, 0.9])
-def test_what_one_thread_refuses_reaches_the_caller_and_the_threads_serve_on(damaged):
+def test_an_error_of_one_thread_reaches_the_caller_and_the_threads_stay_usable(damaged):
     symbols = (np.arange(7 * 2**20) % 11).astype(np.uint8)
     block = _core.encode_block(symbols)
     at = int(damaged * len(block))
-    # the shortest code, over and over: such a segment does not use its bytes up
+    # the shortest code, over and over: the segment does not use its bytes up
     wrong = block[:at] + bytes(9999) + block[at + 9999 :]
     for _ in range(5):
         with pytest.raises(_core.FormatError, match="whose bytes are not those of their symbols"):

@@ -1,4 +1,4 @@
-"""The core's folders include each other in one direction: as docs/design.md has it, "Rooms of the core"."""
+"""The core's folders include each other in one direction: docs/design.md, "Rooms of the core"."""
 
 import re
 from pathlib import Path
