@@ -22,6 +22,7 @@ LAYERS = {
     "conv2d": (lambda: nn.Conv2d(4, 6, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)), (2, 4, 9, 8)),
     "same": (lambda: nn.Conv2d(2, 3, 4, padding="same"), (2, 2, 7, 6)),
     "depthwise": (lambda: nn.Conv2d(5, 5, 3, padding=1, groups=5, bias=False), (2, 5, 6, 6)),
+    "numpy integers": (lambda: nn.Conv2d(2, 3, 3, stride=tuple(np.array([2, 1]))), (2, 2, 7, 6)),
     "conv3d": (lambda: nn.Conv3d(2, 3, 2, stride=2), (2, 2, 4, 5, 4)),
 }
 
