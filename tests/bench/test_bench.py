@@ -1,4 +1,4 @@
-"""What `dcz bench` measures and says. Times are only held against 0: machines differ."""
+"""`dcz bench`: its measurements and its output. Times are only compared with 0: machines differ."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def without_torch(monkeypatch):
     monkeypatch.setattr(engines, "with_torch", lambda: False)
 
 
-def test_every_tensor_is_measured_or_told_why_not():
+def test_every_tensor_is_measured_or_has_a_reason_not_to_be():
     result = bench("m.dcz", QUICK)
     assert [layer.name for layer in result.layers] == [*MEASURED, *STAYING]
     for layer in result.layers:
@@ -79,7 +79,7 @@ def test_bytes_moved_are_weights_and_activations_in_and_out():
     assert conv.dense_moved - conv.dense_bytes == 4 * 3 * (3 * 7 + 4 * 7)
 
 
-def test_the_sum_is_that_of_what_was_measured_and_bytes_of_all():
+def test_the_sum_has_the_times_of_measured_layers_and_the_bytes_of_all():
     result = bench("m.dcz", QUICK)
     total, measured = result.total(), [layer for layer in result.layers if layer.stays is None]
     assert total.dense_ms == pytest.approx(sum(layer.dense_ms for layer in measured))
@@ -102,7 +102,7 @@ def test_without_torch_dense_is_numpy_and_computes_the_same(without_torch, monke
         np.testing.assert_allclose(again, torchs, atol=1e-5)
 
 
-def test_threads_and_instruction_set_are_as_before_afterwards():
+def test_threads_and_instruction_set_are_restored():
     threads, used = torch.get_num_threads(), _core.instruction_set()
     result = bench("m.dcz", Settings(threads=2, seconds=0.001), instruction_set="portable")
     assert result.instruction_set == "portable"
@@ -123,7 +123,7 @@ def test_calls_take_turns():
     assert min(medians) > 0
 
 
-def test_the_command_prints_a_row_a_tensor_and_what_the_numbers_mean():
+def test_the_command_prints_a_row_a_tensor_and_the_meaning_of_the_numbers():
     code, printed, _ = run("bench m.dcz --seconds 0.001 --size 9 --threads 2")
     assert code == 0
     words = (
@@ -136,12 +136,12 @@ def test_the_command_prints_a_row_a_tensor_and_what_the_numbers_mean():
         "sum",
         "speed-up",
     )
-    for word in (*words, "batch 1, 2 threads", f"torch {torch.__version__}", "extent 9 (--size)", "Moved are"):
+    for word in (*words, "batch 1, 2 threads", f"torch {torch.__version__}", "extent 9 (--size)", "Moved bytes are"):
         assert word in printed, word
     assert "Energy" not in printed
 
 
-def test_the_command_speaks_json():
+def test_the_command_prints_json():
     code, printed, _ = run("bench m.dcz --json --seconds 0.001 --batch 2 --instruction-set portable")
     result = json.loads(printed)
     assert code == 0
@@ -189,18 +189,18 @@ def counting(step):
     return Meter("RAPL (package-0)", lambda: (next(readings),), (0,))
 
 
-def test_energy_is_given_by_layer(monkeypatch):
+def test_energy_is_measured_by_layer(monkeypatch):
     monkeypatch.setattr("deepcompression.cli.bench.rapl", lambda: counting(5_000_000))
     code, printed, _ = run("bench m.dcz --energy --seconds 0.001")
     assert code == 0
-    for word in ("energy", "of all that RAPL (package-0) counts", "doing nothing it counts"):
+    for word in ("energy", "from all that RAPL (package-0) counts", "Doing nothing, the machine takes"):
         assert word in printed, word
     result = bench("m.dcz", QUICK, meter=lambda: counting(5_000_000))
     assert all(layer.joules > 0 and layer.energy_ratio > 0 for layer in result.layers if layer.stays is None)
     assert result.total().energy_ratio > 0
 
 
-def test_where_energy_cannot_be_measured_one_line_says_so(monkeypatch):
+def test_one_line_says_why_energy_is_not_measured(monkeypatch):
     def refuse():
         raise UnmeasurableError("no RAPL counters in /sys")
 
@@ -208,7 +208,7 @@ def test_where_energy_cannot_be_measured_one_line_says_so(monkeypatch):
     code, printed, _ = run("bench m.dcz --energy --seconds 0.001")
     assert code == 0
     assert printed.splitlines()[-1] == "Energy not measured: no RAPL counters in /sys."
-    assert "Moved are" in printed
+    assert "Moved bytes are" in printed
     result = json.loads(run("bench m.dcz --energy --seconds 0.001 --json")[1])
     assert result["energy"] == "not measured: no RAPL counters in /sys"
     assert result["layers"][0]["moved_bytes"] > 0

@@ -1,4 +1,4 @@
-"""Energy from counters of a made-up machine."""
+"""Energy from the counters of a made-up machine."""
 
 import errno
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_packages_and_memory_are_counted_and_parts_of_packages_are_not(tmp_path)
     assert meter.ranges == (1_000_000,) * 3
 
 
-def test_joules_of_calls_are_the_difference_also_around_the_end(tmp_path):
+def test_joules_of_calls_are_the_difference_also_where_a_counter_wraps_around(tmp_path):
     first = zone(tmp_path, "intel-rapl:0", "package-0", 999_000)
     second = zone(tmp_path, "intel-rapl:1", "package-1", 0, 5_000_000)
     meter = rapl(tmp_path)
@@ -48,14 +48,14 @@ def test_joules_of_calls_are_the_difference_also_around_the_end(tmp_path):
     assert use.seconds > 0
 
 
-def test_work_is_repeated_for_the_time_asked_for(tmp_path):
+def test_work_is_repeated_for_the_wanted_time(tmp_path):
     zone(tmp_path, "intel-rapl:0", "package-0", 0)
     use = rapl(tmp_path).measure(lambda: None, 0.01)
     assert use.calls > 1
     assert use.seconds >= 0.01
 
 
-def test_use_is_given_by_call_and_by_second():
+def test_energy_by_call_and_by_second():
     use = Consumption(6.0, 2.0, 3)
     assert (use.joules_per_call, use.watts) == (2.0, 3.0)
 
@@ -70,7 +70,7 @@ def test_no_counters(tmp_path):
 
 
 def test_counters_that_may_not_be_read(tmp_path, monkeypatch):
-    # tests may run as root, whom no mode of a file stops
+    # tests may run as root, who may read any file
     forbidden = zone(tmp_path, "intel-rapl:0", "package-0", 1)
     read_text = Path.read_text
 
@@ -85,7 +85,7 @@ def test_counters_that_may_not_be_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", ["", "many"])
-def test_counters_that_are_no_numbers(tmp_path, content):
+def test_counters_that_are_not_numbers(tmp_path, content):
     zone(tmp_path, "intel-rapl:0", "package-0", 1).write_text(content)
     with pytest.raises(UnmeasurableError, match="cannot be read: invalid literal"):
         rapl(tmp_path)
@@ -103,7 +103,7 @@ def test_counters_that_stand_still_are_noticed(tmp_path):
         rapl(tmp_path).idle(0.001)
 
 
-def test_idling_is_what_is_counted_while_nothing_is_done():
+def test_idling_is_counted_while_nothing_is_done():
     readings = iter([(0,), (3_000_000,)])
     use = Meter("test", lambda: next(readings), (0,)).idle(0.001)
     assert (use.joules, use.calls) == (3.0, 1)

@@ -1,4 +1,4 @@
-"""Pruning and sharing with calibration inputs: better than without, as sharing leaves a model, all or nothing."""
+"""Pruning and sharing with calibration inputs: better than without, all or nothing, with the result of `share`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MASKED = Recipe(rules=[Rule(module="*", prune=Prune(density=0.5))])
 
 
 def trained_like(seed=0):
-    """A network whose inputs are correlated, as real ones are, and such inputs: (model, batches, fresh inputs)."""
+    """A network and correlated inputs, as real ones are: (model, batches, fresh inputs)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -71,7 +71,7 @@ def test_every_model_is_left_as_prune_and_share_leave_it(kind, recipe, tmp_path)
     assert torch.equal(outputs(back.eval(), x), outputs(dc.finalize(model).eval(), x))
 
 
-def test_dicts_tuples_and_tensors_are_taken():
+def test_batches_are_dicts_tuples_or_tensors():
     found = []
     for form in (lambda x: x, lambda x: (x,), lambda x: {"input": x}):
         model, batches, _ = trained_like()
@@ -89,7 +89,7 @@ def test_biases_take_over_the_mean_error():
     exact = outputs(model[0], x)
     dc.calibrate(model, BY_PENALTY, batches)
     error = outputs(model[0], x) - exact
-    # all but what may be the choice of these inputs
+    # the rest may be noise of these inputs
     assert float(error.mean(0).norm()) < float(error.norm()) / len(x)
 
 
@@ -154,7 +154,7 @@ def test_sharing_is_by_bits_or_by_a_penalty(options):
 
 
 def independent(seed):
-    """A network whose inputs tell nothing about each other: (model, inputs)."""
+    """A network and independent inputs: (model, inputs)."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 4)).eval()
@@ -181,5 +181,5 @@ def test_few_inputs_do_no_harm(count, kind, recipe):
             dc.prune(plain, recipe)
         dc.share(plain, recipe)
         ratios.append(change_of(model, exact, fresh) / change_of(plain, exact, fresh))
-    # one network's errors happen to be larger or smaller by a third, whatever made them
+    # errors of one network vary by a third by chance
     assert np.exp(np.mean(np.log(ratios))) < 1.05, ratios

@@ -1,4 +1,4 @@
-"""Weights of ONNX models behind Cast, Identity and Transpose; those that are used more than once."""
+"""Weights of ONNX models behind Cast, Identity and Transpose; weights with several uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepcompression.cli import app
 
 node = helper.make_node
 DTYPES = {FLOAT16: "F16", BFLOAT16: "BF16"}
-# of a mean that biases can make up for
+# their mean is not zero, so that biases can make up for errors
 INPUTS = {"x": weights((40, 8), seed=9) + 1}
 NAMES = ["w1", "w2", "w3", "w4", "w5", "r5"]
 
@@ -31,7 +31,7 @@ def network_of(tmp_path):
 
 
 def widened(model):
-    """The same values as float32 initializers, which layers take as they are."""
+    """The same values as float32 initializers that layers take directly."""
     from onnx import numpy_helper
 
     for tensor in model.graph.initializer:
@@ -83,7 +83,7 @@ def test_a_model_of_a_narrow_dtype_is_compressed_by_its_inputs(data_type, tmp_pa
 
 @pytest.mark.parametrize("data_type", DTYPES)
 @pytest.mark.parametrize("settings", [{"prune": dc.Prune(density=0.5)}, {"share": dc.Share(bits=4)}])
-def test_what_is_fitted_keeps_its_dtype_and_so_does_its_bias(data_type, settings, network_of):
+def test_fitted_weights_and_their_biases_keep_their_dtypes(data_type, settings, network_of):
     network = network_of(narrow(data_type))
     found = calibrate_network(network, {"w1": dc.Rule(tensor="w1", **settings)})
     assert {name: tensor.dtype for name, tensor in found.items()} == dict.fromkeys(["w1", "b1"], DTYPES[data_type])
@@ -130,7 +130,7 @@ TWICE = {
 
 @pytest.mark.parametrize("kind", TWICE)
 @pytest.mark.parametrize("data_type", DTYPES)
-def test_a_weight_with_two_uses_is_known_by_its_gain_alone(kind, data_type, network_of):
+def test_a_weight_with_two_uses_has_only_a_gain(kind, data_type, network_of):
     cast = node("Cast", ["w"], ["v"], to=FLOAT)
     network = network_of(model_of([cast, *TWICE[kind]], [fields("w", weights((8, 8)), data_type)]))
     assert list(network.roles) == ["w"]
@@ -154,8 +154,8 @@ def test_a_bias_of_two_layers_is_left_alone(network_of):
 
 
 @pytest.mark.parametrize("data_type", DTYPES)
-def test_casts_at_the_head_of_a_graph_are_neither_held_nor_run_with_what_is_replaced(data_type, network_of):
-    """Else all weights would be held, widened, once for each batch of inputs."""
+def test_casts_at_the_head_of_a_graph_are_not_held_for_each_batch(data_type, network_of):
+    """Otherwise each batch of inputs would hold all weights in float32."""
     network = network_of(narrow(data_type, early=True))
     parts = PartedGraph(network.model, network.inputs)
     assert [parts.first_use(name) for name in NAMES] == sorted(parts.first_use(name) for name in NAMES)
@@ -165,7 +165,7 @@ def test_casts_at_the_head_of_a_graph_are_neither_held_nor_run_with_what_is_repl
 
 
 def test_a_value_that_numpy_cannot_hold_may_cross_where_a_graph_is_cut(network_of):
-    """A row of a bfloat16 embedding is taken before another weight's layer, and widened behind it."""
+    """One node takes a row of a bfloat16 embedding before another weight is used; a node behind widens the row."""
     nodes = [
         node("ArgMax", ["x"], ["i"], axis=1, keepdims=0),
         node("Gather", ["e", "i"], ["r"]),
@@ -196,7 +196,7 @@ REFUSED = {
         ],
         FLOAT,
     ),
-    r"the output y is a tensor\(bfloat16\), of which there are no arrays: export it as float32": (
+    r"the output y is a tensor\(bfloat16\), which NumPy cannot hold: export it as float32": (
         [
             node("Cast", ["w"], ["v"], to=FLOAT),
             node("MatMul", ["x", "v"], ["n"]),

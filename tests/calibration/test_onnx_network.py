@@ -1,4 +1,4 @@
-"""ONNX models as data-aware compression sees them, run by ONNX Runtime."""
+"""ONNX models as calibration sees them, with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model_of(nodes, tensors, shape, outputs=("y",)):
 
 @pytest.fixture
 def network_of(tmp_path):
-    """Makes a network of a model and its inputs."""
+    """A function that makes a network of a model and its inputs."""
 
     def make(model, inputs):
         (tmp_path / "model.onnx").write_bytes(model)
@@ -69,7 +69,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_moments_are_those_that_explain_outputs(kind, network_of):
+def test_moments_explain_outputs(kind, network_of):
     nodes, tensors, shape = MODELS[kind]()
     x = RNG.standard_normal((5, *shape)).astype(np.float32)
     network = network_of(model_of(nodes, tensors, shape), {"x": x})
@@ -82,7 +82,7 @@ def test_moments_are_those_that_explain_outputs(kind, network_of):
     assert network.roles["w"].bias == ("b" if "b" in tensors else None)
 
 
-def test_weights_of_constant_nodes_are_those_of_initializers(network_of):
+def test_weights_of_constant_nodes_count_as_initializers(network_of):
     nodes, tensors, shape = MODELS["matmul"]()
     x = RNG.standard_normal((5, *shape)).astype(np.float32)
     constants = [node("Constant", [], [name], value=numpy_helper.from_array(each)) for name, each in tensors.items()]
@@ -164,14 +164,14 @@ def test_a_plan_counts_the_graph_too(tmp_path, network_of):
         ({"x": np.full((2, 8), np.nan, np.float32)}, "x has 16 values that are not finite"),
     ],
 )
-def test_inputs_that_are_not_sound_are_refused(inputs, message, network_of):
+def test_unsound_inputs_are_refused(inputs, message, network_of):
     nodes, tensors, shape = MODELS["gemm"]()
     with pytest.raises(ValueError, match=message):
         network_of(model_of(nodes, tensors, shape), inputs)
 
 
 def branching():
-    """A value of the first nodes is needed by the last, in a branch too, and is an output."""
+    """The last nodes need a value of the first, also in a branch; it is an output, too."""
     tensors = weights(a=(8, 24), b=(24, 24), c=(24, 10))
     branch = [
         helper.make_graph([node(kind, ["h"], [out])], out, [], [helper.make_tensor_value_info(out, 1, None)])
@@ -192,7 +192,7 @@ def branching():
 
 
 @pytest.mark.parametrize("make", [deep, branching])
-def test_what_comes_behind_a_weight_gives_what_the_whole_graph_gives(make, network_of):
+def test_nodes_behind_a_weight_give_the_outputs_of_the_whole_graph(make, network_of):
     model, tensors, x = make()
     network = network_of(model, {"x": x})
     parts = PartedGraph(network.model, network.inputs)
@@ -204,7 +204,7 @@ def test_what_comes_behind_a_weight_gives_what_the_whole_graph_gives(make, netwo
         assert np.allclose(found, network.outputs(changed), rtol=1e-4, atol=1e-5)
 
 
-def test_a_plan_has_what_its_recipe_gives(network_of):
+def test_a_plan_has_the_tensors_of_its_recipe(network_of):
     model, _, x = deep()
     network = network_of(model, {"x": x})
     plan = dc.plan(network, target_size=3000)

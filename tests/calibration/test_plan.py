@@ -1,4 +1,4 @@
-"""Plans: the file meets its target, the recipe gives what was measured, and what cannot be reached is said."""
+"""Plans: the file meets its target, the recipe gives the measured results, errors name the best reachable target."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def size_of(model, recipe, batches, folder, profile="fast"):
 
 @pytest.mark.parametrize("profile", ["fast", "small"])
 @pytest.mark.parametrize("ratio", [3, 5, 8])
-def test_a_file_takes_what_was_asked_for_and_just_what_was_planned(ratio, profile, tmp_path):
+def test_a_file_meets_its_target_with_exactly_the_planned_bytes(ratio, profile, tmp_path):
     model, batches, _ = trained_like()
     before = snapshot(model)
     plan = dc.plan(model, batches, target_ratio=ratio, profile=profile)
@@ -44,7 +44,7 @@ def test_a_file_takes_what_was_asked_for_and_just_what_was_planned(ratio, profil
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_a_plan_that_is_applied_gives_what_its_recipe_gives(batched, tmp_path):
+def test_an_applied_plan_gives_the_result_of_its_recipe(batched, tmp_path):
     model, batches, _ = trained_like()
     other, inputs = copy.deepcopy(model), batches if batched else None
     plan = dc.plan(model, inputs, target_size=4000)
@@ -64,7 +64,7 @@ def test_a_plan_is_for_one_model():
     shared, _, _ = trained_like()
     plan.apply(shared)
     for other in (model, nn.Linear(2, 2), shared):
-        with pytest.raises(ValueError, match=r"the model has others than were planned for: 0\."):
+        with pytest.raises(ValueError, match=r"the model differs from the one that was planned for: 0\."):
             plan.apply(other)
     assert_same(snapshot(model), before)
 
@@ -87,7 +87,7 @@ def test_a_change_is_not_exceeded(most):
 
 
 class Branches(nn.Module):
-    """Two layers, alike but for how much they add to the output."""
+    """Two equal layers, where the second adds little to the output."""
 
     def __init__(self):
         super().__init__()
@@ -97,14 +97,14 @@ class Branches(nn.Module):
         return self.much(x) + 0.05 * self.little(x)
 
 
-def test_what_matters_less_gets_fewer_bytes():
+def test_weights_that_matter_less_get_fewer_bytes():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Branches()
     _, batches, _ = trained_like()
     much, little = dc.plan(model, batches, target_ratio=5).lines
     assert little.file_bytes < much.file_bytes / 2
-    # an error of the one is squared 400 times as costly; random signs measure it to a quarter
+    # squared errors of the first cost 400 times as much; random signs measure that to a quarter
     assert 300 < little.penalty / much.penalty < 530
 
 
@@ -158,7 +158,7 @@ def test_targets_that_cannot_be_reached_are_named(target, message):
 def test_a_model_without_weights_has_no_plan():
     with pytest.raises(ValueError, match="no weight"):
         dc.plan(nn.LayerNorm(4), [torch.ones(2, 4)], target_ratio=2)
-    with pytest.raises(ValueError, match=r"no weight .*; what is packed or exact is kept bit for bit \(q\)"):
+    with pytest.raises(ValueError, match=r"no weight .*; packed and exact tensors are kept bit for bit \(q\)"):
         dc.plan({"q": DenseTensor.from_numpy(np.ones((4, 8), np.float32))}, target_ratio=2, exact=["q"])
 
 
@@ -170,7 +170,7 @@ def test_tied_weights_are_counted_once(tmp_path):
 
 
 def test_a_target_is_met_where_few_inputs_are_much_larger_than_the_others(tmp_path):
-    """What losing a mean weight costs is then far more than what most weights cost."""
+    """The loss of a mean weight then costs far more than that of most weights."""
     model, batches, _ = trained_like()
     scale = torch.ones(32)
     scale[:2] = 300
@@ -180,7 +180,7 @@ def test_a_target_is_met_where_few_inputs_are_much_larger_than_the_others(tmp_pa
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_bytes_that_centroids_cannot_use_keep_weights_as_they_are(batched, tmp_path):
+def test_weights_stay_as_they_are_for_bytes_that_centroids_cannot_use(batched, tmp_path):
     model, batches, _ = trained_like()
     inputs = batches if batched else None
     dense = model[2].weight.detach().clone()

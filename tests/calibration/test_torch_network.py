@@ -1,4 +1,4 @@
-"""Torch models as data-aware compression sees them: inputs of layers, gains, and what is no sound input."""
+"""Torch models as calibration sees them: inputs of layers, gains, and unsound inputs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ LAYERS = {
     "conv2d": (lambda: nn.Conv2d(4, 6, (3, 2), stride=(1, 2), padding=(2, 1), dilation=(2, 1)), (2, 4, 9, 8)),
     "same": (lambda: nn.Conv2d(2, 3, 4, padding="same"), (2, 2, 7, 6)),
     "depthwise": (lambda: nn.Conv2d(5, 5, 3, padding=1, groups=5, bias=False), (2, 5, 6, 6)),
+    "numpy integers": (lambda: nn.Conv2d(2, 3, 3, stride=tuple(np.array([2, 1]))), (2, 2, 7, 6)),
     "conv3d": (lambda: nn.Conv3d(2, 3, 2, stride=2), (2, 2, 4, 5, 4)),
 }
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("kind", LAYERS)
-def test_moments_are_those_that_explain_outputs(kind):
-    """||outputs of an error||^2 is the error's cost under the second moments, times their count."""
+def test_moments_explain_outputs(kind):
+    """||outputs of an error||^2 is the cost of the error under the second moments, times their count."""
     layer, shape = LAYERS[kind][0](), LAYERS[kind][1]
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     network = TorchNetwork(layer, [x, x + 1])
@@ -43,7 +44,7 @@ def test_moments_are_those_that_explain_outputs(kind):
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("kind", LAYERS)
-def test_gains_are_what_random_errors_change(kind):
+def test_gains_are_the_changes_by_random_errors(kind):
     layer, shape = LAYERS[kind][0](), LAYERS[kind][1]
     x = torch.randn(64, *shape[1:], generator=torch.Generator().manual_seed(0))
     network = TorchNetwork(layer, [x])
@@ -56,7 +57,7 @@ def test_gains_are_what_random_errors_change(kind):
     assert float(gain.sum()) == pytest.approx(expected, rel=0.3)
 
 
-def test_a_weight_that_a_module_of_ones_own_gives_to_linear_is_seen():
+def test_a_weight_that_a_custom_module_passes_to_linear_is_seen():
     class Own(nn.Module):
         def __init__(self):
             super().__init__()
@@ -106,7 +107,7 @@ def test_looking_changes_nothing(kind):
         ([{"y": torch.zeros(2, 12)}], ValueError, "does not fit the model"),
     ],
 )
-def test_inputs_that_are_not_sound_are_refused(batches, error, message):
+def test_unsound_inputs_are_refused(batches, error, message):
     with pytest.raises(error, match=message):
         TorchNetwork(make("mlp"), batches)
 
@@ -120,7 +121,7 @@ def test_outputs_that_are_not_finite_are_refused():
         TorchNetwork(Root(4, 4), [torch.linspace(-3, 3, 40).view(10, 4)])
 
 
-def test_fewer_inputs_than_columns_do_not_tell_what_never_matters():
+def test_fewer_inputs_than_columns_hide_no_direction():
     """Fitted to 24 inputs, a layer of 96 columns errs on fresh ones hardly more than on those."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1024, 96, generator=generator) @ torch.diag(torch.linspace(0.5, 2, 96))

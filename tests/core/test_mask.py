@@ -142,7 +142,7 @@ def only(symbol, alphabet):
     return _core.pack_table(lengths).hex()
 
 
-# By hand: readers must read all that docs/format.md allows, not only the choices of the writer. A block of equal symbols
+# By hand: readers read all that docs/format.md allows, not only the choices of the writer. A block of equal symbols
 # is 00 and the symbol, a block of plain symbols 01 and the symbols.
 HANDMADE = {
     "no survivor": ((2, 3), "00 00", "000000"),

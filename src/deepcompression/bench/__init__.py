@@ -1,4 +1,4 @@
-"""A file's layers measured on this machine, dense and from their compressed form.
+"""Benchmarks of a file's layers on this machine, dense and from their compressed form.
 
 Imports nn, runtime, packed, file and what those import.
 """

@@ -1,4 +1,4 @@
-"""Joules that a piece of work takes, as the CPU itself counts them (RAPL)."""
+"""The energy of calls, from the counters of the CPU (RAPL)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class UnmeasurableError(Exception):
-    """Energy cannot be measured here; the text says why, and what helps."""
+    """Energy cannot be measured here; the message has the reason and the remedy."""
 
 
 class Consumption(NamedTuple):
-    """The energy and time of some calls. The counters see everything: other programs and idling, too."""
+    """The energy and time of some calls. It includes other programs and idling, which the counters see, too."""
 
     joules: float
     seconds: float
@@ -33,11 +33,11 @@ class Consumption(NamedTuple):
 
 @dataclass(frozen=True)
 class Meter:
-    """Counters that only grow, until they start again at 0.
+    """Counters that grow and wrap around to 0.
 
-    source  the counters, for people
-    read    gives every counter, in microjoules
-    ranges  where each counter starts again, 0 for one that never does
+    source  the names of the counters
+    read    returns all counters, in microjoules
+    ranges  the value at which each counter wraps around; 0 for never
     """
 
     source: str
@@ -45,14 +45,12 @@ class Meter:
     ranges: tuple[int, ...]
 
     def joules(self, before: tuple[int, ...], after: tuple[int, ...]) -> float:
-        """Counted between two readings, in which no counter went round twice."""
+        """The energy between two readings, if no counter wrapped around twice."""
         parts = zip(before, after, self.ranges, strict=True)
         return sum(b - a if b >= a else b - a + around for a, b, around in parts) / 1e6
 
     def measure(self, call: Callable[[], object], seconds: float) -> Consumption:
-        """Calls again and again, at least for so long: RAPL counts about every millisecond, so that half a second errs
-        by less than a percent.
-        """
+        """Repeats a call for at least so long. RAPL counts about every millisecond: half a second errs by under 1 %."""
         calls, before, start = 0, self.read(), time.perf_counter()
         while not calls or time.perf_counter() - start < seconds:
             call()
@@ -61,7 +59,7 @@ class Meter:
         return Consumption(self.joules(before, after), time.perf_counter() - start, calls)
 
     def idle(self, seconds: float) -> Consumption:
-        """The energy of the machine while this process does nothing. Raises UnmeasurableError if nothing is counted."""
+        """The energy of the machine while this process sleeps. Raises UnmeasurableError if the counters stand still."""
         use = self.measure(lambda: time.sleep(seconds), 0)
         if use.joules <= 0:
             raise UnmeasurableError(f"{self.source} stand still; a virtual machine may show counters without counting")
@@ -71,11 +69,11 @@ class Meter:
 def rapl(root: Path = POWERCAP) -> Meter:
     """The counters of all CPU packages and their memory, which Linux shows under `root`.
 
-    Raises UnmeasurableError where there are none, or they may not be read.
+    Raises UnmeasurableError for missing counters, and for those that may not be read.
     """
     names, paths, ranges = [], [], []
     try:
-        # intel-rapl is what AMD's counters are called, too; intel-rapl-mmio counts the same packages once more
+        # AMD's counters are named intel-rapl, too; intel-rapl-mmio counts the same packages once more
         for zone in sorted(root.glob("intel-rapl:*")):
             name = (zone / "name").read_text().strip()
             if name.startswith("package") or name == "dram":
@@ -93,7 +91,7 @@ def rapl(root: Path = POWERCAP) -> Meter:
         raise UnmeasurableError(f"the RAPL counters in {root} cannot be read: {error}") from None
     if not paths:
         raise UnmeasurableError(
-            f"no RAPL counters in {root}; virtual machines and containers mostly have none, elsewhere sudo modprobe "
-            "intel_rapl_msr may bring them"
+            f"no RAPL counters in {root}; virtual machines and containers mostly have none; elsewhere try sudo "
+            "modprobe intel_rapl_msr"
         )
     return meter

@@ -1,12 +1,12 @@
-"""The engine of a layer, dense and compressed: torch where it is installed, else NumPy."""
+"""The engines of a layer, dense and compressed: torch where it is installed, else NumPy."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,7 +14,15 @@ from threadpoolctl import threadpool_limits
 from deepcompression.bench.results import Settings
 from deepcompression.runtime.convolution import BoundConv, Conv, Conv1d, Conv2d, Conv3d
 from deepcompression.runtime.layers import BoundLinear, Step
-from deepcompression.runtime.weights import DenseWeight, Floats, Shape, SharedWeight, matrix_weight, tile_weight
+from deepcompression.runtime.weights import (
+    DenseWeight,
+    Floats,
+    Shape,
+    SharedWeight,
+    Weight,
+    matrix_weight,
+    tile_weight,
+)
 from deepcompression.tensors.tensor import CompressedTensor
 
 # by the dimensions of the weight
@@ -24,12 +32,11 @@ Call = Callable[[], object]
 
 
 class Pair(NamedTuple):
-    """A layer that is computed twice, for the same input: a matrix multiplied by, or a convolution of stride 1 whose
-    padding keeps the extent.
+    """Two computations of a layer for the same input: a product, or a convolution of stride 1 that keeps the extent.
 
-    weight  as it is held compressed
-    kernel  what computes from that
-    out     the shape of what comes out
+    weight  in its compressed form
+    kernel  the name of what computes from that
+    out     the shape of the output
     """
 
     weight: SharedWeight
@@ -53,73 +60,50 @@ def name() -> str:
 
 
 def pair(tensor: CompressedTensor, x: Floats, settings: Settings) -> Pair:
-    """Both ways to compute a layer for `x` (batch, inputs, *extents)."""
+    """Both computations of a layer for `x` (batch, inputs, *extents)."""
     shape = tensor.shape
     padding = tuple((k - 1) // 2 for k in shape[2:])
+
+    def step(weight: Weight) -> Step:
+        if not padding:
+            return BoundLinear(weight, None)
+        return BoundConv(weight, None, CONVOLUTIONS[len(shape)]("measured", padding=padding))
+
     dense = np.ascontiguousarray(tensor.numpy(), np.float32)
-    if not padding:
-        weight = matrix_weight(tensor, settings.activations, settings.batch, settings.threads)
-        step: Step = BoundLinear(weight, None)
-    else:
+    if padding:
         weight = tile_weight(tensor, settings.threads)
-        step = BoundConv(weight, None, _convolution(shape, padding))
-    out = step.shape(x.shape)
-    if with_torch():
-        kernel = "tile, sparse or torch" if padding else weight.kernel
-        compressed = _torch_tiles(weight, x, padding) if padding else lambda: step(x)
-        return Pair(weight, kernel, out, _torch_dense(dense, x, padding), compressed)
-    whole = DenseWeight(shape, dense.reshape(shape[0], math.prod(shape[1:])))
-    other: Step = BoundConv(whole, None, _convolution(shape, padding)) if padding else BoundLinear(whole, None)
-    return Pair(weight, weight.kernel, out, lambda: other(x), lambda: step(x))
-
-
-def _convolution(shape: Shape, padding: Shape) -> Conv:
-    return CONVOLUTIONS[len(shape)]("measured", padding=padding)
-
-
-def _torch_dense(dense: Floats, x: Floats, padding: Shape) -> Call:
+    else:
+        weight = matrix_weight(tensor, settings.activations, settings.batch, settings.threads)
+    compressed = step(weight)
+    out = compressed.shape(x.shape)
+    if not with_torch():
+        whole = step(DenseWeight(shape, dense.reshape(shape[0], math.prod(shape[1:]))))
+        return Pair(weight, weight.kernel, out, lambda: whole(x), lambda: compressed(x))
     import torch
     from torch.nn import functional as F
 
-    weight, given = torch.from_numpy(dense), torch.from_numpy(x)
-    if not padding:
-        return lambda: F.linear(given, weight)
-    convolve: Any = getattr(F, f"conv{len(padding)}d")
-    return lambda: convolve(given, weight, padding=padding)
-
-
-def _torch_tiles(weight: SharedWeight, x: Floats, padding: Shape) -> Call:
-    import torch
-
     from deepcompression.nn.convolve import convolve
     from deepcompression.packed.convolution import ConvolutionSettings
+    from deepcompression.packed.torch_reference import CONVOLUTIONS as FUNCTIONS
 
-    packed, given = torch.from_numpy(weight.packed), torch.from_numpy(x)
-    settings = ConvolutionSettings.of(len(padding), padding=padding)
-    return lambda: convolve(given, packed, None, weight.shape, settings)
-
-
-def without_gradients() -> AbstractContextManager[object]:
-    """Within it torch is as fast as it is for inference."""
-    if not with_torch():
-        return nullcontext()
-    import torch
-
-    return torch.inference_mode()
+    given, matrix = torch.from_numpy(x), torch.from_numpy(dense)
+    if not padding:
+        return Pair(weight, weight.kernel, out, lambda: F.linear(given, matrix), lambda: compressed(x))
+    function, packed = FUNCTIONS[len(padding)], torch.from_numpy(weight.packed)
+    chosen = ConvolutionSettings.of(len(padding), padding=padding)
+    calls = (lambda: function(given, matrix, padding=padding)), (lambda: convolve(given, packed, None, shape, chosen))
+    return Pair(weight, "tile, sparse or torch", out, *calls)
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Within it torch and NumPy's BLAS have so many threads."""
-    with threadpool_limits(count):
-        if not with_torch():
-            yield
-            return
-        import torch
+def ready(threads: int) -> Iterator[None]:
+    """Within it torch and NumPy's BLAS have so many threads, and torch keeps no gradients."""
+    with ExitStack() as stack:
+        if with_torch():
+            import torch
 
-        before = torch.get_num_threads()
-        torch.set_num_threads(count)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(threads)
+            stack.enter_context(torch.inference_mode())
+        stack.enter_context(threadpool_limits(threads))
+        yield

@@ -1,12 +1,12 @@
-"""Measures every layer of a file, dense and computed from its compressed form."""
+"""Measurements of every layer of a file, dense and computed from its compressed form."""
 
 from __future__ import annotations
 
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES
 
-# Calls are timed in blocks of about so many seconds, ours and the dense ones in turn.
+# Calls are timed in blocks of about so many seconds, compressed and dense ones in turn.
 _BLOCK_SECONDS = 0.002
 _MIN_ROUNDS, _MAX_ROUNDS = 3, 1000
 
@@ -40,11 +40,11 @@ def bench(
     """Measures every shared weight of two or more dimensions, computed dense and from its compressed form.
 
     instruction_set  forces one of the core's
-    meter            gives what counts energy, if that is to be measured too
+    meter            makes the meter of energy; without it, energy is not measured
     progress         is called with a layer's name, its number from 0 on, and the number of layers
 
-    Dense is torch where it is installed, else NumPy. Raises FormatError for a bad file, ValueError for an instruction
-    set that this CPU does not have.
+    Torch computes dense layers where it is installed, else NumPy. Raises FormatError for a bad file, ValueError for an
+    instruction set that this CPU lacks.
     """
     settings = settings or Settings()
     found: list[LayerResult] = []
@@ -56,7 +56,12 @@ def bench(
             energy = counting.source
         except UnmeasurableError as error:
             counting, energy = None, f"not measured: {error}"
-    with _instruction_set(instruction_set), engines.threads(settings.threads), DczFile(path, limit_bytes) as file:
+    with ExitStack() as stack:
+        if instruction_set is not None:
+            _core.force_instruction_set(instruction_set)
+            stack.callback(_core.force_instruction_set, "")
+        stack.enter_context(engines.ready(settings.threads))
+        file = stack.enter_context(DczFile(path, limit_bytes))
         for number, entry in enumerate(file.entries.values()):
             progress(entry.name, number, len(file.entries))
             found.append(_measure(file, entry, settings, counting))
@@ -65,10 +70,8 @@ def bench(
 
 
 def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | None) -> LayerResult:
-    dense_bytes = entry.nbytes
-
     def stays(why: str) -> LayerResult:
-        held = 0 if entry.tied_to else dense_bytes
+        held = 0 if entry.tied_to else entry.nbytes
         return LayerResult(entry.name, entry.shape, None, "", why, held, held)
 
     if entry.tied_to:
@@ -87,34 +90,31 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
     given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
     x = np.random.default_rng(0).standard_normal(given, np.float32)
     pair = engines.pair(tensor, x, settings)
+    calls = (pair.dense, pair.compressed)
+    dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds))
+    dense_bytes, held_bytes = 4 * tensor.size, pair.weight.nbytes
     activations = x.nbytes + 4 * math.prod(pair.out)
-    weight = pair.weight
-    with engines.without_gradients():
-        calls = (pair.dense, pair.compressed)
-        dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds))
-        result = LayerResult(
-            entry.name,
-            entry.shape,
-            weight.survivors / math.prod(entry.shape),
-            pair.kernel,
-            None,
-            4 * math.prod(entry.shape),
-            weight.nbytes,
-            dense_ms,
-            compressed_ms,
-            4 * math.prod(entry.shape) + activations,
-            weight.nbytes + activations,
-        )
-        if meter is None:
-            return result
-        dense_joules, joules = (meter.measure(call, settings.seconds / 2).joules_per_call for call in calls)
-        return replace(result, dense_joules=dense_joules, joules=joules)
+    result = LayerResult(
+        entry.name,
+        entry.shape,
+        pair.weight.survivors / tensor.size,
+        pair.kernel,
+        None,
+        dense_bytes,
+        held_bytes,
+        dense_ms,
+        compressed_ms,
+        dense_bytes + activations,
+        held_bytes + activations,
+    )
+    if meter is None:
+        return result
+    dense_joules, joules = (meter.measure(call, settings.seconds / 2).joules_per_call for call in calls)
+    return replace(result, dense_joules=dense_joules, joules=joules)
 
 
 def interleaved_medians(calls: tuple[Call, ...], seconds: float) -> list[float]:
-    """Seconds of each call, medians over rounds in which a block of each has its turn, so that what else the machine
-    does meets all alike.
-    """
+    """The median seconds of each call, over rounds in which each has a block: other load then meets all alike."""
     blocks = []
     for call in calls:
         call()
@@ -130,15 +130,3 @@ def interleaved_medians(calls: tuple[Call, ...], seconds: float) -> list[float]:
                 call()
             own.append((time.perf_counter() - start) / block)
     return [statistics.median(own) for own in times]
-
-
-@contextmanager
-def _instruction_set(name: str | None) -> Iterator[None]:
-    if name is None:
-        yield
-        return
-    _core.force_instruction_set(name)
-    try:
-        yield
-    finally:
-        _core.force_instruction_set("")

@@ -13,7 +13,7 @@ class Settings:
     """The settings of a measurement.
 
     batch    vectors or images of a call
-    size     extent of the images that convolutions are given, along each axis; padded so that it stays
+    size     extent along each axis of the images for convolutions, whose padding keeps it
     seconds  about how long the time of each layer is measured, and its energy
     """
 
@@ -36,11 +36,11 @@ class Settings:
 class LayerResult:
     """One tensor of a file, as the weight of a layer.
 
-    stays                       why it stays dense and is not measured, None for one that is
+    stays                       the reason why it stays dense and is not measured; None for a measured one
     dense_ms, compressed_ms     medians of a call
-    dense_bytes, held_bytes     of the weight in memory, in either form
-    dense_moved, moved_bytes    by a call: the weight in its form, activations in and out
-    dense_joules, joules        by a call, of all that the machine's counters see; None if not measured
+    dense_bytes, held_bytes     of the weight in memory, dense and compressed
+    dense_moved, moved_bytes    of a call: the weight, activations in and out
+    dense_joules, joules        of a call, from all counters of the machine; None if not measured
     """
 
     name: str
@@ -71,8 +71,10 @@ class LayerResult:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """A whole file. `energy` says what was counted, or why nothing was, None if it was not asked for; `idle_watts` is
-    what the counters see when this process does nothing.
+    """A whole file.
+
+    energy      the counters, or the reason why energy was not measured; None if nobody asked for it
+    idle_watts  of the machine while this process does nothing
     """
 
     file: str
@@ -84,7 +86,7 @@ class BenchResult:
     idle_watts: float | None = None
 
     def total(self) -> LayerResult:
-        """The sum over the layers that were measured; its bytes held also count those that stay dense."""
+        """The sum over the measured layers; its bytes held also count layers that stay dense."""
         measured = [layer for layer in self.layers if layer.stays is None]
 
         def of(name: str) -> Any:
@@ -96,7 +98,7 @@ class BenchResult:
         return LayerResult("sum", (), None, "", None, dense_bytes, held_bytes, **{name: of(name) for name in names})
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON can hold it."""
+        """All results and their sum, for JSON."""
         return asdict(self) | {
             "layers": [layer.to_dict() for layer in self.layers],
             "sum": {key: value for key, value in self.total().to_dict().items() if key not in ("shape", "name")},
@@ -104,5 +106,5 @@ class BenchResult:
 
 
 def _ratio(dense: float | None, compressed: float | None) -> float | None:
-    """None where one is not known or nothing was counted."""
+    """Dense / compressed; None where one is unknown or nothing was counted."""
     return dense / compressed if dense is not None and compressed else None

@@ -1,4 +1,4 @@
-"""The results of a benchmark, for people."""
+"""Tables of the results of a benchmark, and their meaning in words."""
 
 from __future__ import annotations
 
@@ -7,37 +7,43 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from deepcompression.bench.results import BenchResult, LayerResult
+from deepcompression.bench.results import BenchResult
 from deepcompression.common.messages import printable
 
 
 def tables(result: BenchResult) -> Iterator[Table]:
     """Times, and bytes with joules: a row for each tensor, and their sum."""
-    times = _table(("shape", "density", "dense ms", "compressed ms", "speed-up"))
+    energy = result.idle_watts is not None
+    times = _table("shape", "density", "dense ms", "compressed ms", "speed-up")
     times.add_column("kernel")
-    costs = _table(("dense bytes", "held bytes", "dense moved", "moved", *_energy_headings(result)))
-    for layer in (*result.layers, None):
-        row = layer or result.total()
-        if layer is None:
+    costs = _table("dense bytes", "held bytes", "dense moved", "moved", *(["dense J", "J", "energy ratio"] * energy))
+    total = result.total()
+    for row in (*result.layers, total):
+        if row is total:
             times.add_section()
             costs.add_section()
-        density = "" if row.density is None else f"{100 * row.density:.1f}%"
-        shape = "" if layer is None else "x".join(map(str, row.shape)) or "scalar"
-        kernel = row.kernel if row.stays is None else f"stays dense: {row.stays}"
         # a Text, since a name such as a[b] is no markup
-        name, how = Text(printable(row.name)), Text(printable(kernel))
-        times.add_row(name, shape, density, *_times(row), how)
-        costs.add_row(name, *_costs(row, result))
+        name = Text(printable(row.name))
+        shape = "" if row is total else "x".join(map(str, row.shape)) or "scalar"
+        kernel = Text(printable(row.kernel if row.stays is None else f"stays dense: {row.stays}"))
+        ms = (_in(value, "{:.4f}") for value in (row.dense_ms, row.compressed_ms))
+        times.add_row(name, shape, _in(row.density, "{:.1%}"), *ms, _in(row.speed_up, "{:.2f}x"), kernel)
+        sizes = [_in(v, "{:,}") for v in (row.dense_bytes, row.held_bytes, row.dense_moved, row.moved_bytes)]
+        joules = [_in(value, "{:.3g}") for value in (row.dense_joules, row.joules)]
+        costs.add_row(name, *sizes, *([*joules, _in(row.energy_ratio, "{:.2f}x")] if energy else []))
     yield times
     yield costs
 
 
-def _table(headings: tuple[str, ...]) -> Table:
-    table = Table()
-    table.add_column("tensor")
+def _table(*headings: str) -> Table:
+    table = Table("tensor")
     for heading in headings:
         table.add_column(heading, justify="right")
     return table
+
+
+def _in(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
 
 
 def lines(result: BenchResult) -> Iterator[str]:
@@ -50,35 +56,17 @@ def lines(result: BenchResult) -> Iterator[str]:
     )
     if any(layer.stays is None and len(layer.shape) > 2 for layer in result.layers):
         yield (
-            f"The file does not say how convolutions are used: assumed are images of extent {chosen.size} (--size), "
-            "stride 1, one group, padding that keeps the extent, float32."
+            "The file does not say how convolutions are used. Assumed here: images of "
+            f"extent {chosen.size} (--size), stride 1, one group, padding that keeps the extent, float32."
         )
     yield (
-        "Moved are a call's bytes: the weight in the form held, activations in and out. "
-        "The sum's times are of the layers measured."
+        "Moved bytes are those of a call: the weight as it is held, activations in and out. "
+        "The sum of the times covers the measured layers."
     )
-    if result.energy is not None and result.idle_watts is not None:
+    if result.idle_watts is not None:
         yield (
-            f"Joules are a call's, of all that {result.energy} counts, other programs and idling included; "
-            f"doing nothing it counts {result.idle_watts:.1f} W."
+            f"Joules are those of a call, from all that {result.energy} counts: other programs and idling, too. "
+            f"Doing nothing, the machine takes {result.idle_watts:.1f} W."
         )
     elif result.energy is not None:
         yield f"Energy {result.energy}."
-
-
-def _energy_headings(result: BenchResult) -> tuple[str, ...]:
-    return ("dense J", "J", "energy ratio") if result.idle_watts is not None else ()
-
-
-def _times(layer: LayerResult) -> list[str]:
-    return [_in(layer.dense_ms, "{:.4f}"), _in(layer.compressed_ms, "{:.4f}"), _in(layer.speed_up, "{:.2f}x")]
-
-
-def _costs(layer: LayerResult, result: BenchResult) -> list[str]:
-    numbers = (layer.dense_bytes, layer.held_bytes, layer.dense_moved, layer.moved_bytes)
-    energy = [_in(layer.dense_joules, "{:.3g}"), _in(layer.joules, "{:.3g}"), _in(layer.energy_ratio, "{:.2f}x")]
-    return [*(_in(number, "{:,}") for number in numbers), *(energy if _energy_headings(result) else [])]
-
-
-def _in(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)

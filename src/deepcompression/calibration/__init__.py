@@ -1,4 +1,4 @@
-"""Data-aware compression: what weights are worth by calibration inputs, and plans for a target.
+"""Compression by calibration inputs: the cost of errors of weights, and plans for a target.
 
 Imports training, nn, file, checkpoint and what those import.
 """

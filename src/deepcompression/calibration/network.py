@@ -1,4 +1,4 @@
-"""A network of any framework, as calibration sees it; how the weights of a layer lie in matrices."""
+"""A network of any framework, as calibration sees it; the matrices that weights of its layers form."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 from deepcompression.sharing.error_cost import Floats, Metric
 from deepcompression.tensors.dtypes import Array
 
-# Moments of more columns than these are taken in blocks, which are held to be independent.
+# Moments of more columns are taken in blocks, which count as independent.
 MOST_COLUMNS = 4096
 
-# How many samples the moments of a layer are made of, times its columns, but no fewer than LEAST_SAMPLES.
+# Moments of a layer take this many samples for each of its columns, and at least LEAST_SAMPLES.
 SAMPLES_PER_COLUMN = 4
 LEAST_SAMPLES = 8192
 
-# How much of the weight of a row is its own, at most, and not the mean of all rows: it is measured by few draws. Rows
-# of an embedding are seen by chance: those that were not will be.
+# The largest share of a row's weight that is its own; the rest is the mean of all rows, since few draws measure it.
+# Inputs use rows of an embedding by chance: others will use the rest.
 _OWN_ROW = 0.9
 _OWN_EMBEDDED_ROW = 0.5
 
 
 class Layout(NamedTuple):
-    """How a weight lies in matrices (groups, rows, columns): rows are outputs, columns inputs.
+    """A weight as matrices (groups, rows, columns): rows are outputs, columns inputs.
 
     shape       of the weight
     transposed  the weight is (inputs, outputs)
-    groups      the outputs in so many parts, each with inputs of its own
-    blocks      the inputs of a group in so many parts; each is then a group of its own
-    leading     of how many of the shape's axes rows are made
+    groups      parts of the outputs, each with inputs of its own
+    blocks      parts of a group's inputs; each is then a group of its own
+    leading     the number of the shape's first axes that form one side of the matrix; the others form the other
     """
 
     shape: tuple[int, ...]
@@ -43,7 +43,7 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, shape: tuple[int, ...], transposed: bool = False, groups: int = 1, leading: int = 1) -> Layout:
-        columns = math.prod(shape[:leading] if transposed else shape[leading:])
+        columns = cls(shape, transposed, leading=leading).columns
         blocks = 1
         while columns % blocks or columns // blocks > MOST_COLUMNS:
             blocks += 1
@@ -51,17 +51,15 @@ class Layout(NamedTuple):
 
     @property
     def columns(self) -> int:
-        """Of each block."""
+        """The columns of each block."""
         return math.prod(self.shape[: self.leading] if self.transposed else self.shape[self.leading :]) // self.blocks
 
     def matrices(self, weight: Array) -> Array:
         """A weight -> (groups x blocks, rows, columns)."""
         flat = weight.reshape(math.prod(self.shape[: self.leading]), math.prod(self.shape[self.leading :]))
         flat = flat.T if self.transposed else flat
-        parts = flat.reshape(self.groups, len(flat) // self.groups, self.blocks, self.columns)
-        return np.ascontiguousarray(parts.swapaxes(1, 2)).reshape(
-            self.groups * self.blocks, parts.shape[1], self.columns
-        )
+        parts = flat.reshape(self.groups, len(flat) // self.groups, self.blocks, self.columns).swapaxes(1, 2)
+        return np.ascontiguousarray(parts).reshape(self.groups * self.blocks, *parts.shape[2:])
 
     def tensor(self, matrices: Array) -> Array:
         """The inverse of `matrices`."""
@@ -72,9 +70,10 @@ class Layout(NamedTuple):
 
 
 class Moments:
-    """Sums over the inputs of a layer.
+    """Sums over the inputs of a layer; divided by `count`, they are its moments.
 
-    second  float64 (groups, columns, columns); first (groups, columns): their means are the moments
+    second  float32 (groups, columns, columns): products of inputs
+    first   float64 (groups, columns): inputs
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -83,28 +82,35 @@ class Moments:
         self.second = np.zeros((groups, columns, columns), np.float32)
         self.first = np.zeros((groups, columns), np.float64)
 
-    def wanted(self, samples: int, batches: int) -> NDArray[np.int64]:
-        """Which of a batch's samples to take: drawn alike each time."""
+    def draw(self, axes: tuple[int, ...], batches: int) -> tuple[NDArray[np.int64], ...]:
+        """The indices of samples to take from a batch, the same each time.
+
+        axes     the shape of the batch's first axes, which count samples
+        batches  the number of all batches
+        """
+        samples = math.prod(axes)
         whole = self.layout.columns * self.layout.blocks
         most = max(LEAST_SAMPLES, SAMPLES_PER_COLUMN * whole) // batches + 1
-        if samples <= most:
-            return np.arange(samples)
-        return np.sort(np.random.default_rng(samples).choice(samples, most, replace=False))
+        drawn = np.arange(samples)
+        if samples > most:
+            drawn = np.sort(np.random.default_rng(samples).choice(samples, most, replace=False))
+        return np.unravel_index(drawn, axes)
 
     def add(self, inputs: Floats) -> None:
-        """inputs  float32 (samples, groups x columns of all blocks)."""
+        """Adds inputs: float32 (samples, *axes), whose other axes hold groups x blocks x columns."""
         parts = inputs.reshape(len(inputs), len(self.second), self.layout.columns).transpose(1, 0, 2)
         self.second += parts.transpose(0, 2, 1) @ parts
         self.first += parts.sum(axis=1, dtype=np.float64)
         self.count += len(inputs)
 
     def mean(self) -> NDArray[np.float64]:
-        """Of the inputs, (groups, columns)."""
+        """The mean inputs (groups, columns)."""
         return self.first / max(self.count, 1)
 
     def trust(self) -> NDArray[np.float64]:
-        """(groups, 1): which part of their mean is not to be put down to the choice of these few samples (James and
-        Stein 1961). A bias that made up for all of it would do harm: that of three samples is mostly noise.
+        """The part of the mean (groups, 1) that is no noise of few samples (James and Stein 1961).
+
+        A bias that made up for all of the mean would do harm: the mean of three samples is mostly noise.
         """
         size = np.square(self.mean()).sum(axis=1)
         spread = np.trace(self.second, axis1=1, axis2=2, dtype=np.float64) / max(self.count, 1) - size
@@ -114,7 +120,7 @@ class Moments:
 
 
 class Role(NamedTuple):
-    """How a weight that can be fitted lies in matrices, and the name of the bias that its layer adds, if any."""
+    """The layout of a weight that can be fitted, and the name of the bias that its layer adds, if any."""
 
     layout: Layout
     bias: str | None = None
@@ -129,20 +135,21 @@ class Network(Protocol):
     roles: Mapping[str, Role]
 
     def weight(self, name: str) -> Array:
-        """A weight or bias, as an ordinary array of its floating dtype."""
+        """A weight or bias as an ordinary array of its floating dtype."""
 
     def dtype(self, name: str) -> str:
-        """Of a weight or bias: one of `WEIGHT_DTYPES`."""
+        """The dtype of a weight or bias: one of `WEIGHT_DTYPES`."""
 
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
-        """Of the inputs of those layers whose inputs are known."""
+        """The moments of the inputs of layers, where their inputs are known."""
 
     def outputs(self, replaced: Mapping[str, Array]) -> Floats:
         """All outputs for the calibration inputs, flat, with some weights replaced."""
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
-        """The mean square of what the outputs change by, relative to them, per squared error of a weight: float32 in
-        the weight's shape, or () where it is only known for the whole weight.
+        """The mean squared relative change of the outputs per squared error of a weight.
+
+        Each is float32 in the weight's shape, or () where it is only known for the whole weight.
         """
 
 
@@ -158,8 +165,8 @@ def change(outputs: Floats, exact: Floats) -> float:
 def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bool = False) -> Metric:
     """The cost of errors of a weight, in units of the squared relative change of the network's outputs.
 
-    moments   are used up: their memory is the metric's
-    gain      as of `Network.gains`
+    moments   are used up: the metric takes their memory
+    gain      from `Network.gains`
     centered  whether the bias makes up for the mean of an error
     """
     if moments is None or not moments.count:
@@ -167,11 +174,11 @@ def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bo
     trust, mean = moments.trust(), moments.mean()
     second = moments.second
     second /= np.float32(moments.count)
-    # one draw's square varies by twice its own: rows that differ as much as that are told apart by two
+    # the square of one draw has a variance of twice its own square: two draws tell rows apart that differ as much
     own = _OWN_ROW * moments.count / (moments.count + 2)
     rows = _row_weights(layout, gain, np.trace(second, axis1=1, axis2=2, dtype=np.float64), own)
     if centered:
-        # about the part of the mean that the bias makes up for
+        # around the part of the mean that the bias makes up for
         part = (mean * np.sqrt(trust * (2 - trust))).astype(np.float32)
         for each, own in zip(second, part, strict=True):
             each -= np.outer(own, own)
@@ -180,9 +187,10 @@ def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bo
 
 
 def _shrink(second: Floats, count: int) -> None:
-    """Draws second moments of so few samples towards a multiple of the identity, in place, as far as their noise asks
-    for (oracle approximating shrinkage: Chen, Wiesel, Eldar, Hero 2010): where there are fewer samples than columns,
-    errors would else go where no sample happened to lie.
+    """Shrinks second moments of `count` samples towards a multiple of the identity, in place, by their noise.
+
+    This is oracle approximating shrinkage (Chen, Wiesel, Eldar, Hero 2010). With fewer samples than columns, errors
+    would otherwise go where no sample happened to lie.
     """
     columns = second.shape[1]
     for part in second:
@@ -196,8 +204,9 @@ def _shrink(second: Floats, count: int) -> None:
 
 
 def _row_weights(layout: Layout, gain: Array, traces: NDArray[np.float64] | None, share: float) -> Floats:
-    """(groups, rows): so that independent errors of the weights of a row cost what they change the outputs by; of this
-    a share is the row's own, the rest the mean of all rows.
+    """The weights of rows' errors (groups, rows), by which independent errors of a row cost the outputs' change.
+
+    share  the part of a row's weight that is its own; the rest is the mean of all rows
     """
     parts = layout.matrices(np.broadcast_to(np.asarray(gain, np.float64), layout.shape))
     count = parts.shape[2]

@@ -1,9 +1,9 @@
-"""Which weights an ONNX graph multiplies by, and how; the inputs of those layers."""
+"""The weights that an ONNX graph multiplies by, and the inputs of those layers."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,35 +13,30 @@ from deepcompression.calibration.onnx_parts import taken_by, views_of
 from deepcompression.checkpoint.onnx.graph import DTYPES
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Array
 
-_HIDDEN = ("GRU", "LSTM", "RNN")
+_RECURRENT = ("GRU", "LSTM", "RNN")
 
 
 class Use(NamedTuple):
-    """Where a weight is used.
+    """The use of a weight.
 
-    node    whose weight it is
-    source  the tensor that it is multiplied by; empty if there is none, or if that is not all that the weight does
-    hidden  the weight is that of a recurrent layer's own states: `source` are its outputs
+    node    the node that takes the weight
+    source  the tensor that it is multiplied by; empty if there is none, or if the weight has other uses
+    states  whether the weight is that of a recurrent layer's own states: `source` are its outputs
     """
 
     node: Any
     layout: Layout
     source: str
     bias: str | None = None
-    hidden: bool = False
+    states: bool = False
 
     def add(self, moments: Moments, source: Array, batches: int) -> None:
         """Adds the inputs of the layer, from the tensor that its weight is multiplied by."""
         source = source.astype(np.float32)
         directions = self.layout.groups
         if self.node.op_type == "Conv":
-            kernel = self.layout.shape[2:]
-            patches = _patches(self.node, source, kernel)
-            leading = patches.shape[: 1 + len(kernel)]
-            wanted = moments.wanted(int(np.prod(leading)), batches)
-            moments.add(patches[np.unravel_index(wanted, leading)].reshape(len(wanted), -1))
-            return
-        if self.hidden:
+            rows = _patches(self.node, source, self.layout.shape[2:])
+        elif self.states:
             # states (time, directions, batch, hidden): those before each step; the last direction comes from the end
             before = np.zeros_like(source)
             before[1:] = source[:-1]
@@ -50,17 +45,16 @@ class Use(NamedTuple):
             rows = before.swapaxes(1, 2).reshape(-1, directions * source.shape[-1])
         else:
             rows = source.reshape(-1, source.shape[-1])
-            if self.node.op_type in _HIDDEN:
+            if self.node.op_type in _RECURRENT:
                 rows = np.tile(rows, (1, directions))
-        moments.add(rows[moments.wanted(len(rows), batches)])
+        moments.add(rows[moments.draw(rows.shape[: rows.ndim // 2], batches)])
 
 
 def uses_of(graph: Any, stored: Container[str]) -> dict[str, Use]:
-    """The nodes that multiply by a weight, or take rows of it, by the names of weights: initializers that are `stored`.
-    Nodes that only change a weight's dtype, or turn it, are seen through.
+    """The uses of weights by their names: `stored` initializers that nodes multiply by or take rows of.
 
-    A weight that is used elsewhere, too, has no source, and a bias of several layers is nobody's. Recurrent layers get
-    names for states that have none.
+    Weights are recognised behind nodes that only change their dtype or transpose them. A weight with other uses has no
+    source, and a bias of several layers counts for none. Recurrent layers get names for states that have none.
     """
     found: dict[str, Use] = {}
     values = _Values(graph, stored)
@@ -77,9 +71,9 @@ def uses_of(graph: Any, stored: Container[str]) -> dict[str, Use]:
 class _Values:
     """The values of a graph: which are weights, and who reads them.
 
-    shapes  of the floating-point tensors that are stored
-    seen    value -> the tensor that it is, and whether its two axes are swapped
-    reads   how often a tensor is used
+    shapes  of the stored floating-point tensors
+    seen    value -> the tensor that it is a view of, and whether its two axes are swapped
+    reads   tensor -> the number of its uses
     """
 
     def __init__(self, graph: Any, stored: Container[str]) -> None:
@@ -90,14 +84,15 @@ class _Values:
         }
         self.seen: dict[str, tuple[str, bool]] = {name: (name, False) for name in self.shapes}
         for value, node in views_of(graph.node, self.shapes).items():
-            if node.input[0] in self.seen and _keeps_values(node):
-                name, turned = self.seen[node.input[0]]
-                if node.op_type == "Transpose":
-                    order = next((list(each.ints) for each in node.attribute), [1, 0])
-                    if len(self.shapes[name]) != 2:
-                        continue
-                    turned ^= order == [1, 0]
-                self.seen[value] = name, turned
+            options = _options(node)
+            if node.input[0] not in self.seen or ("to" in options and DTYPES.get(options["to"]) not in WEIGHT_DTYPES):
+                continue
+            name, turned = self.seen[node.input[0]]
+            if node.op_type == "Transpose":
+                if len(self.shapes[name]) != 2:
+                    continue
+                turned ^= options.get("perm", [1, 0]) == [1, 0]
+            self.seen[value] = name, turned
         self._readers: dict[str, list[Any]] = {}
         self._outputs = {output.name for output in graph.output}
         read = list(self._outputs)
@@ -110,30 +105,32 @@ class _Values:
         self.reads = Counter(self.seen[name][0] for name in read if name in self.seen)
 
     def use(self, node: Any, number: int, at: int, shape: tuple[int, ...], turned: bool) -> Use | None:
-        """The use of a weight by a node, as its input `at`; None where it is not known."""
-        options = {each.name: each for each in node.attribute}
-        given = list(node.input)
+        """The use of a weight by a node, as its input `at`; None for an unknown use."""
+        options = _options(node)
+        inputs = list(node.input)
         if node.op_type == "MatMul" and at == 1 and len(shape) == 2:
-            only = self._readers.get(node.output[0], [])
-            alone = len(only) == 1 and only[0].op_type == "Add" and node.output[0] not in self._outputs
+            readers = self._readers.get(node.output[0], [])
+            alone = len(readers) == 1 and readers[0].op_type == "Add" and node.output[0] not in self._outputs
             layout = Layout.of(shape, transposed=not turned)
-            return Use(node, layout, given[0], self._bias(only[0].input, _rows(layout)) if alone else None)
-        if node.op_type == "Gemm" and at == 1 and not _number(options, "transA", 0):
-            ordinary = all(_number(options, key, 1.0) == 1.0 for key in ("alpha", "beta"))
-            layout = Layout.of(shape, transposed=turned == bool(_number(options, "transB", 0)))
-            return Use(node, layout, given[0], self._bias(given[2:], _rows(layout)) if ordinary else None)
+            bias = self._bias(readers[0].input, shape[layout.transposed]) if alone else None
+            return Use(node, layout, inputs[0], bias)
+        if node.op_type == "Gemm" and at == 1 and not options.get("transA"):
+            ordinary = options.get("alpha", 1.0) == options.get("beta", 1.0) == 1.0
+            layout = Layout.of(shape, transposed=turned == bool(options.get("transB")))
+            bias = self._bias(inputs[2:], shape[layout.transposed]) if ordinary else None
+            return Use(node, layout, inputs[0], bias)
         if node.op_type == "Gather" and at == 0:
             return Use(node, Layout.of(shape, transposed=turned), "")
         if turned:
             return None
         if node.op_type == "Conv" and at == 1:
-            layout = Layout.of(shape, groups=_number(options, "group", 1))
-            return Use(node, layout, given[0], self._bias(given[2:], shape[0]))
-        if node.op_type in _HIDDEN and at in (1, 2) and not _number(options, "layout", 0):
+            layout = Layout.of(shape, groups=options.get("group", 1))
+            return Use(node, layout, inputs[0], self._bias(inputs[2:], shape[0]))
+        if node.op_type in _RECURRENT and at in (1, 2) and not options.get("layout"):
             layout = Layout.of(shape, groups=shape[0], leading=2)
             if at == 2 and not node.output[0]:
-                node.output[0] = f"{given[at]}.states {number}"
-            return Use(node, layout, given[0] if at == 1 else node.output[0], None, at == 2)
+                node.output[0] = f"{inputs[at]}.states {number}"
+            return Use(node, layout, inputs[0] if at == 1 else node.output[0], None, at == 2)
         return None
 
     def _bias(self, values: Iterable[str], rows: int) -> str | None:
@@ -145,7 +142,7 @@ class _Values:
 
 
 def lift_constants(graph: Any, names: Container[str]) -> None:
-    """Makes initializers of Constant nodes of those names."""
+    """Makes Constant nodes of those names initializers."""
     outputs = {each.name for each in graph.output}
     for node in [each for each in graph.node if each.op_type == "Constant"]:
         name = node.output[0]
@@ -155,40 +152,27 @@ def lift_constants(graph: Any, names: Container[str]) -> None:
             graph.node.remove(node)
 
 
-def _keeps_values(view: Any) -> bool:
-    """Whether what a node makes of floating-point values is again such values."""
-    return view.op_type != "Cast" or any(
-        each.name == "to" and DTYPES.get(each.i) in WEIGHT_DTYPES for each in view.attribute
-    )
+def _options(node: Any) -> dict[str, Any]:
+    """The attributes of a node, by name."""
+    from onnx.helper import get_attribute_value
 
-
-def _rows(layout: Layout) -> int:
-    """Of a matrix."""
-    return layout.shape[1] if layout.transposed else layout.shape[0]
-
-
-def _number(options: Mapping[str, Any], name: str, default: Any) -> Any:
-    if name not in options:
-        return default
-    return options[name].f if isinstance(default, float) else options[name].i
+    return {each.name: get_attribute_value(each) for each in node.attribute}
 
 
 def _patches(node: Any, source: Array, kernel: tuple[int, ...]) -> Array:
-    """A view (batch, places..., channels, kernel...) of what a convolution multiplies its weights by."""
-    options = {each.name: each for each in node.attribute}
+    """A view (batch, *places, channels, *kernel) of the values that a convolution multiplies its weights by."""
+    options = _options(node)
     count = len(kernel)
-    strides = list(options["strides"].ints) if "strides" in options else [1] * count
-    spread = list(options["dilations"].ints) if "dilations" in options else [1] * count
-    pads = list(options["pads"].ints) if "pads" in options else [0] * (2 * count)
-    whole = [(size - 1) * each + 1 for size, each in zip(kernel, spread, strict=True)]
-    auto = options["auto_pad"].s.decode() if "auto_pad" in options else "NOTSET"
-    if auto.startswith("SAME"):
+    strides, dilations = (options.get(name, [1] * count) for name in ("strides", "dilations"))
+    pads = list(options.get("pads", [0] * (2 * count)))
+    whole = [(size - 1) * each + 1 for size, each in zip(kernel, dilations, strict=True)]
+    auto = options.get("auto_pad", b"NOTSET")
+    if auto.startswith(b"SAME"):
         for at, size in enumerate(source.shape[2:]):
             missing = max(0, (-(-size // strides[at]) - 1) * strides[at] + whole[at] - size)
-            first = missing // 2 if auto == "SAME_UPPER" else missing - missing // 2
+            first = missing // 2 if auto == b"SAME_UPPER" else missing - missing // 2
             pads[at], pads[count + at] = first, missing - first
     padded = np.pad(source, [(0, 0), (0, 0), *((pads[at], pads[count + at]) for at in range(count))])
     views = np.lib.stride_tricks.sliding_window_view(padded, whole, tuple(range(2, 2 + count)))
-    places = tuple(slice(None, None, each) for each in strides)
-    inside = tuple(slice(None, None, each) for each in spread)
-    return np.moveaxis(views[(slice(None), slice(None), *places, *inside)], 1, 1 + count)
+    steps = (slice(None, None, each) for each in (*strides, *dilations))
+    return np.moveaxis(views[(slice(None), slice(None), *steps)], 1, 1 + count)

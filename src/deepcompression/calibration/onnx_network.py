@@ -1,4 +1,4 @@
-"""An ONNX model with calibration inputs, as data-aware compression sees it; run by ONNX Runtime."""
+"""An ONNX model with calibration inputs; ONNX Runtime runs it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from deepcompression.sharing.error_cost import Floats
 from deepcompression.tensors.dtypes import STORAGE, Array, narrow, widen
 from deepcompression.tensors.tensor import DenseTensor, raw_bytes
 
-# So many inputs are run at once, where the model takes any number.
+# The number of inputs that run at once, where the model takes any number.
 _BATCH = 8
 
-# Errors by which gains are measured, in parts of the root mean square of a weight.
+# The size of errors that measure gains, relative to the root mean square of a weight.
 _NUDGE = 0.05
 
 
 class OnnxNetwork:
     """`Network` of an ONNX model. Needs `onnx` and `onnxruntime`.
 
-    tensors  those of the model as a checkpoint, its graph among them
+    tensors  of the model as a checkpoint, its graph among them
     inputs   by name: arrays whose first axis counts inputs
 
     Raises ValueError for inputs that are missing, too many, not finite, or of another shape or dtype than the model's,
@@ -41,14 +41,16 @@ class OnnxNetwork:
         lift_constants(graph, tensors)
         self._initializers = {each.name: each for each in graph.initializer}
         self.inputs = _checked(graph, self._initializers, inputs)
-        # small tensors stay in the graph, which is kept as it is
+        # small tensors stay in the graph, which does not change
         self._uses = uses_of(graph, tensors)
-        self.roles: Mapping[str, Role] = {n: Role(use.layout, use.bias) for n, use in self._uses.items()}
-        self._session = self._open([output.name for output in graph.output])
+        self.roles: Mapping[str, Role] = {name: Role(use.layout, use.bias) for name, use in self._uses.items()}
+        changing = {*self.roles, *(role.bias for role in self.roles.values() if role.bias is not None)}
+        self._weights = {name: self._fed(name, self.weight(name)) for name in changing}
+        self._session = self._open([])
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], inputs: Mapping[str, Array]) -> OnnxNetwork:
-        """Of a model's file."""
+        """The network of a model's file."""
         return cls(read_tensors(path)[0], inputs)
 
     def dtype(self, name: str) -> str:
@@ -59,27 +61,24 @@ class OnnxNetwork:
 
         dtype = self.dtype(name)
         elements = np.ascontiguousarray(numpy_helper.to_array(self._initializers[name]))
-        # bfloat16 is no dtype of NumPy's own
+        # NumPy itself has no bfloat16
         return widen(elements.view(STORAGE[dtype]), dtype)
 
     def _open(self, outputs: list[str]) -> Any:
-        """A session whose weights are inputs, so that they can be replaced, with these outputs."""
+        """A session with these outputs besides the graph's. Its weights are inputs, so that they can be replaced."""
         import onnx
 
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         graph = model.graph
-        changing = set(self.roles) | {t.bias for t in self.roles.values() if t.bias is not None}
-        kept = [each for each in graph.initializer if each.name not in changing]
-        present = {each.name for each in graph.input}
-        for name in changing - present:
+        kept = [each for each in graph.initializer if each.name not in self._weights]
+        for name in self._weights.keys() - {each.name for each in graph.input}:
             found = self._initializers[name]
             graph.input.append(onnx.helper.make_tensor_value_info(name, found.data_type, list(found.dims)))
         del graph.initializer[:]
         graph.initializer.extend(kept)
         own = {each.name for each in graph.output}
         graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in own)
-        self._changing = {name: self._fed(name, self.weight(name)) for name in changing}
         return session_of(model)
 
     def _fed(self, name: str, values: Array) -> Any:
@@ -91,7 +90,7 @@ class OnnxNetwork:
         return OrtValue.ortvalue_from_numpy_with_onnx_type(elements, kind) if dtype == "BF16" else elements
 
     def _run(self, session: Any, names: list[str], replaced: Mapping[str, Array]) -> Iterator[list[Array]]:
-        weights = self._changing | {name: self._fed(name, np.asarray(values)) for name, values in replaced.items()}
+        weights = self._weights | {name: self._fed(name, np.asarray(values)) for name, values in replaced.items()}
         for number, batch in enumerate(self.inputs):
             try:
                 yield session.run(names, {**batch, **weights})
@@ -105,19 +104,18 @@ class OnnxNetwork:
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
         uses = {name: self._uses[name] for name in names if self._uses[name].source}
         found = {name: Moments(use.layout) for name, use in uses.items()}
-        wanted = list(dict.fromkeys(use.source for use in uses.values()))
-        constant = {each for each in wanted if each in {i.name for i in self.model.graph.input}}
-        computed = [each for each in wanted if each not in constant]
+        inputs = {each.name for each in self.model.graph.input}
+        computed = [source for source in dict.fromkeys(use.source for use in uses.values()) if source not in inputs]
         session = self._open(computed)
-        names_of_outputs = computed or [self.model.graph.output[0].name]
-        for batch, arrays in zip(self.inputs, self._run(session, names_of_outputs, {}), strict=True):
-            sources = dict(zip(names_of_outputs, arrays, strict=True)) | batch
+        outputs = computed or [self.model.graph.output[0].name]
+        for batch, arrays in zip(self.inputs, self._run(session, outputs, {}), strict=True):
+            sources = dict(zip(outputs, arrays, strict=True)) | batch
             for name, use in uses.items():
                 use.add(found[name], sources[use.source], len(self.inputs))
         return {name: each for name, each in found.items() if each.count}
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
-        """By nudging one weight at a time at random; only what comes behind it is run again."""
+        """Gains by a random error of one weight at a time; only the nodes behind it run again."""
         parts = PartedGraph(self.model, self.inputs)
         numbers = {name: number for number, name in enumerate(names)}
         exact = _floats(parts.outputs({}))
@@ -129,19 +127,19 @@ class OnnxNetwork:
             parts.advance(parts.first_use(name))
             found = change(_floats(parts.outputs({name: weight + error})), exact)
             energy = float(np.square(error).sum())
-            gains[name] = np.float32(found**2 / energy if energy else 0.0) * np.ones((), np.float32)
+            gains[name] = np.array(found**2 / energy if energy else 0.0, np.float32)
         return gains
 
 
 def _model_of(tensors: Mapping[str, DenseTensor]) -> Any:
-    """The model that a checkpoint's graph and its other tensors make. Raises ValueError where a tensor is missing."""
+    """The model of a checkpoint's graph and its other tensors. Raises ValueError where a tensor is missing."""
     model = parse_model(import_onnx(), tensors[GRAPH].elements.tobytes())
     for place in places_of(model):
         name = marked(place.tensor)
         if name is None:
             continue
         if name not in tensors:
-            raise ValueError(f"the graph has a place for {name}, of which there is no tensor")
+            raise ValueError(f"the graph has a place for {name}, but there is no such tensor")
         place.tensor.ClearField("external_data")
         place.tensor.ClearField("data_location")
         place.tensor.raw_data = bytes(raw_bytes(tensors[name]))
@@ -162,7 +160,7 @@ def _floats(batches: Iterable[list[Array]]) -> Floats:
 
 
 def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
-    """The inputs in batches, checked against what the graph says of them."""
+    """The inputs in batches. Raises ValueError for those that differ from the inputs of the graph."""
     import onnx
 
     expected = {each.name: each.type.tensor_type for each in graph.input if each.name not in initializers}
@@ -170,7 +168,7 @@ def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, A
         raise ValueError(f"there are no calibration inputs; the model takes {', '.join(expected)}")
     if set(inputs) != set(expected):
         raise ValueError(f"calibration inputs are {', '.join(sorted(inputs))}; the model takes {', '.join(expected)}")
-    lengths, size = {}, _BATCH
+    size = _BATCH
     for name, kind in expected.items():
         array = inputs[name]
         shape = [each.dim_value if each.HasField("dim_value") else None for each in kind.shape.dim]
@@ -185,11 +183,10 @@ def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, A
             )
         if np.issubdtype(array.dtype, np.floating) and (bad := np.count_nonzero(~np.isfinite(array))):
             raise ValueError(f"calibration input {name} has {bad} values that are not finite: mend the inputs")
-        lengths[name] = len(array)
-        if shape[0] is not None:
-            size = shape[0]
+        size = size if shape[0] is None else shape[0]
+    lengths = {name: len(inputs[name]) for name in expected}
     if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):
         raise ValueError(f"calibration inputs need one number of rows, and some: found {lengths}")
     if length % size and size != _BATCH:
-        raise ValueError(f"the model takes {size} inputs at once, of which {length} is no multiple")
+        raise ValueError(f"the model takes {size} inputs at once; found {length}, which is no multiple")
     return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, length, size)]

@@ -1,4 +1,4 @@
-"""An ONNX graph run in parts: up to where a weight is used, and from there to the outputs with that weight replaced."""
+"""An ONNX graph that runs in parts: up to the use of a weight, then on to the outputs with the weight replaced."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import numpy as np
 from deepcompression.checkpoint.onnx.graph import DTYPES
 from deepcompression.tensors.dtypes import Array, narrow
 
-# What weights are seen through: they change the dtype, the name, the order of axes.
-VIEWS = ("Cast", "Identity", "Transpose")
+# Operators that change only the dtype, the name or the order of axes.
+_VIEWS = ("Cast", "Identity", "Transpose")
 
 # Parts of the names of dtypes for which ONNX Runtime makes no arrays.
 _NO_ARRAYS = ("bfloat16", "float8", "float4", "int4")
 
 
 class PartedGraph:
-    """A graph that is walked through once, from the inputs to the outputs.
+    """A graph that runs once from the inputs to the outputs, with stops.
 
-    model   an onnx.ModelProto, which is not changed
+    model   an onnx.ModelProto, which does not change
     inputs  batches by name
+    at      the number of the next node
+    values  of each batch: those that nodes from `at` on need
 
-    It holds, of all batches, the values that nodes from `at` on need of those before it. Views of initializers
-    are no nodes of their own: they go with those that take them.
+    Views of initializers are no nodes of their own: they run with the nodes that take them.
     """
 
     def __init__(self, model: Any, inputs: Iterable[Mapping[str, Array]]) -> None:
@@ -38,7 +39,7 @@ class PartedGraph:
         self._taken = [self._with_viewed(taken_by(node)) for node in self.nodes]
 
     def _with_viewed(self, names: Iterable[str]) -> set[str]:
-        """Names of values, and of all that they are views of."""
+        """Names of values, and of the values that they are views of."""
         found: set[str] = set()
         for name in names:
             found.add(name)
@@ -52,7 +53,7 @@ class PartedGraph:
         return next(number for number, taken in enumerate(self._taken) if name in taken)
 
     def advance(self, to: int) -> None:
-        """To another node behind `at`. Stays where it is if NumPy has no arrays for what is needed from there on."""
+        """Runs up to a node behind `at`. Stays if NumPy cannot hold the values that nodes from there on need."""
         made = {name for node in self.nodes[self.at : to] for name in node.output if name}
         needed = set(self._outputs).union(*self._taken[to:])
         wanted = sorted(made & needed)
@@ -68,14 +69,14 @@ class PartedGraph:
         self.values, self.at = found, to
 
     def outputs(self, replaced: Mapping[str, Array]) -> Iterator[list[Array]]:
-        """Of each batch, with some weights replaced that are not used before `at`."""
+        """The outputs of each batch, with some weights replaced that nodes before `at` do not use."""
         own = [name for name in self._outputs if name not in self.values[0]]
         for batch, arrays in zip(self.values, self._run(self.at, len(self.nodes), own, replaced), strict=True):
             found = dict(zip(own, arrays, strict=True))
             yield [found[name] if name in found else batch[name] for name in self._outputs]
 
     def _run(self, start: int, end: int, wanted: list[str], replaced: Mapping[str, Array]) -> Iterator[list[Array]]:
-        """Nodes start to end. Weights are constants of it, which ONNX Runtime brings into the order it likes best."""
+        """Runs nodes start to end. Weights are constants, which ONNX Runtime may lay out as it likes."""
         if not wanted:
             yield from ([] for _ in self.values)
             return
@@ -113,8 +114,9 @@ class PartedGraph:
 
 
 def session_of(model: Any) -> Any:
-    """A session on the CPU. Raises ValueError for a model that cannot be run there, NoArrayError for outputs of dtypes
-    without arrays.
+    """A session on the CPU.
+
+    Raises ValueError for a model that cannot run there, NoArrayError for outputs that NumPy cannot hold.
     """
     import onnxruntime
 
@@ -124,32 +126,32 @@ def session_of(model: Any) -> Any:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own classes are not public
         raise ValueError(
-            f"ONNX Runtime cannot run the model on the CPU: {error}; if that is for want of a dtype, export it to "
+            f"ONNX Runtime cannot run the model on the CPU: {error}; if it lacks a dtype, export the model to "
             "compute in float32 (its weights may stay as they are, behind Cast)"
         ) from error
     for output in session.get_outputs():
         if any(word in output.type for word in _NO_ARRAYS):
             raise NoArrayError(
-                f"the output {output.name} is a {output.type}, of which there are no arrays: export it as float32"
+                f"the output {output.name} is a {output.type}, which NumPy cannot hold: export it as float32"
             )
     return session
 
 
 class NoArrayError(ValueError):
-    """A value is of a dtype for which ONNX Runtime makes no arrays."""
+    """ONNX Runtime makes no arrays for the dtype of a value."""
 
 
 def views_of(nodes: Iterable[Any], names: Container[str]) -> dict[str, Any]:
-    """Value -> the node that makes it, of those that are views of tensors of these names or of one another."""
+    """Value -> the node that makes it, for views of tensors of these names and for views of views."""
     views: dict[str, Any] = {}
     for node in nodes:
-        if node.op_type in VIEWS and (node.input[0] in names or node.input[0] in views):
+        if node.op_type in _VIEWS and (node.input[0] in names or node.input[0] in views):
             views[node.output[0]] = node
     return views
 
 
 def taken_by(node: Any) -> Iterator[str]:
-    """The names of values that a node takes, in graphs inside of it too."""
+    """The names of values that a node takes, also in graphs inside it."""
     yield from (name for name in node.input if name)
     for option in node.attribute:
         for graph in (*([option.g] if option.HasField("g") else []), *option.graphs):

@@ -1,4 +1,4 @@
-"""A recipe for a size or a quality: one price of a bit for all weights of a network, found by fitting and measuring."""
+"""Recipes for a size or a quality: one price of a bit for all weights of a network, found by fitting and measuring."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import glob
 import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
 
 from deepcompression.calibration.calibrate import attach_fitted
 from deepcompression.calibration.onnx_network import OnnxNetwork
@@ -24,27 +23,29 @@ from deepcompression.recipe.targets import targets_of
 from deepcompression.sharing.share_weights import Share
 from deepcompression.tensors.dtypes import size_bytes
 from deepcompression.tensors.entry import Tie
-from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
+from deepcompression.tensors.tensor import Tensor, raw_bytes
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
-# The penalties of sensitivity curves: about a bit apart.
+# The penalties of sensitivity curves, about a bit apart.
 LADDER = tuple(4.0**-bits for bits in (1, 2, 3, 4, 5, 6))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe that reaches a target, and the file that it gives.
+    """A recipe that reaches a target, and its file.
 
-    recipe       a rule for each tensor that is shared: where bytes are left over when codebooks can grow no more, some
-                 stay as they are; `calibrate` with the same model and inputs gives just what was measured
-    tensors      the same as `apply` puts them on the model: what takes the place of weights and biases, by name
-    encoded      all tensors of the file
-    file_bytes   of the whole file, in the profile that was planned for
+    recipe       a rule for each shared tensor; `calibrate` with the same model and inputs gives the measured results.
+                 Some tensors stay as they are where bytes are left and codebooks cannot grow
+    lines        one for each weight
+    file_bytes   of the whole file, in the profile of the plan
     dense_bytes  of all its tensors as they are
-    change       of the outputs on the calibration inputs, relative, measured; without data, of all weights
-    predicted    what the weights' own changes add up to
+    change       the measured relative change of the outputs on the calibration inputs; without inputs, of all weights
+    predicted    the change that the changes of single weights add up to
+    tensors      the weights and biases that `apply` puts on the model, by name
+    encoded      all tensors of the file
+    digests      of the tensors that the plan replaces
     """
 
     recipe: Recipe
@@ -53,16 +54,15 @@ class Plan:
     dense_bytes: int
     change: float
     predicted: float
-    tensors: Mapping[str, CompressedTensor | DenseTensor] = field(repr=False, compare=False)
+    tensors: Mapping[str, Tensor] = field(repr=False, compare=False)
     encoded: Mapping[str, Encoded | Tie] = field(repr=False, compare=False)
-    digests: Mapping[str, bytes] = field(repr=False, compare=False)  # of what they replace
+    digests: Mapping[str, bytes] = field(repr=False, compare=False)
 
     def apply(self, model: Module) -> None:
-        """Puts the planned weights on the model that was planned for, in place: what `calibrate` by the recipe gives,
-        without measuring again. The model is left as `share` leaves it.
+        """Puts the planned weights on the model of the plan, in place, without measuring again.
 
-        Raises ValueError, before anything has changed, for a model that is pruned or shared, or has other weights than
-        those that were planned for.
+        The result is that of `calibrate` with the recipe; the model is left as `share` leaves it. Raises ValueError,
+        before anything has changed, for a model that is pruned or shared, or whose weights differ from the plan's.
         """
         from deepcompression.training.attach import check_replaceable
         from deepcompression.training.model_tensors import read_model
@@ -73,8 +73,8 @@ class Plan:
         others = [name for name, planned in self.digests.items() if _digest(present.get(name)) != planned]
         if others:
             raise ValueError(
-                f"the model has others than were planned for: {some(others)}; plan for this model, or calibrate it by "
-                "the plan's recipe"
+                f"the model differs from the one that was planned for: {some(others)}; plan for this model, or "
+                "calibrate it by the plan's recipe"
             )
         attach_fitted(model, self.tensors, {})
 
@@ -101,21 +101,21 @@ class Plan:
 
 def table(lines: Iterable[Line]) -> str:
     """Lines as a table."""
-    rows = [("tensor", "weights", "penalty", "density", "centroids", "bytes", "bits/weight", "change")]
-    for line in lines:
-        rows.append(
-            (
-                line.tensor,
-                f"{line.weights:,}",
-                f"{line.penalty:.3g}" if line.penalty else "stored as it is",
-                f"{line.density:.3f}",
-                str(line.centroids) if line.penalty else "-",
-                f"{line.file_bytes:,}",
-                f"{8 * line.file_bytes / max(1, line.weights):.2f}",
-                f"{line.change:.4f}",
-            )
+    headings = ("tensor", "weights", "penalty", "density", "centroids", "bytes", "bits/weight", "change")
+    rows = (
+        (
+            line.tensor,
+            f"{line.weights:,}",
+            f"{line.penalty:.3g}" if line.penalty else "stored as it is",
+            f"{line.density:.3f}",
+            str(line.centroids) if line.penalty else "-",
+            f"{line.file_bytes:,}",
+            f"{8 * line.file_bytes / max(1, line.weights):.2f}",
+            f"{line.change:.4f}",
         )
-    return aligned(rows, numbers=True)
+        for line in lines
+    )
+    return aligned([headings, *rows], numbers=True)
 
 
 def sensitivity(
@@ -126,25 +126,22 @@ def sensitivity(
     profile: str = DEFAULT_PROFILE,
     exact: Container[str] = (),
 ) -> list[Line]:
-    """For each weight, alone, at each penalty: its bytes, encoded, and the change of the outputs, measured.
+    """Measures each weight alone at each penalty: its encoded bytes and the change of the outputs.
 
-    Without batches the change is that of the weights. Those named in `exact` are left out. Raises what `calibrate`
-    does.
+    Without batches the change is that of the weights. Tensors named in `exact` are left out. Raises the errors of
+    `calibrate`.
     """
     return curves(_problem(model, batches, exact), penalties, profile)
 
 
 def curves(problem: Problem, penalties: Iterable[float] = LADDER, profile: str = DEFAULT_PROFILE) -> list[Line]:
-    """`sensitivity` of a problem."""
+    """The sensitivity of a problem."""
     check_profile(profile)
-    penalties = tuple(penalties)
     lines = []
-    for name in problem.units:
-        for penalty in penalties:
-            found = problem.fit(name, penalty)
-            size = len(encode(found.tensor, profile=profile)[1])
-            line = line_of(name, penalty, found, size)
-            lines.append(line._replace(change=problem.measure(found.replaced(name))))
+    for name, penalty in product(problem.units, penalties):
+        found = problem.fit(name, penalty)
+        line = line_of(name, penalty, found, len(encode(found.tensor, profile=profile)[1]))
+        lines.append(line._replace(change=problem.measure(found.replaced(name))))
     return lines
 
 
@@ -159,18 +156,17 @@ def plan(
     metadata: Mapping[str, str] | None = None,
     exact: Container[str] = (),
 ) -> Plan:
-    """A recipe for one target, solved over all weights: the same price of a byte in each, as its own bytes and its own
-    effect on the outputs are measured.
+    """Finds the recipe for one target: a byte has the same price in all weights, by measured bytes and effects.
 
-    batches       calibration inputs, as `calibrate` takes them; without them errors of the weights are what counts
-    target_size   bytes of the whole file, which is never larger and at most 2 % smaller
-    target_ratio  the same as bytes of all tensors / bytes of the file
-    metadata      what the file will say besides its tensors: its bytes count
+    batches       calibration inputs, as `calibrate` takes them; without them errors of the weights count
+    target_size   the most bytes of the whole file, which is at most 2 % smaller
+    target_ratio  bytes of all tensors / bytes of the file, in place of a size
+    max_change    the largest ||y - y'|| / ||y|| of all outputs over the calibration inputs
+    metadata      the metadata of the file: its bytes count
     exact         names of tensors that stay as they are: their bytes count
-    max_change    ||y - y'|| / ||y|| of all outputs over the calibration inputs
 
-    Raises ValueError for no target or two, for one that cannot be reached, naming the best that can, and what
-    `calibrate` raises. Nothing is changed.
+    Changes nothing. Raises ValueError for no target or two, and for one that cannot be reached, with the best reachable
+    one. It also raises the errors of `calibrate`.
     """
     goal = Goal.of(target_size, target_ratio, max_change)
     check_profile(profile)
@@ -178,7 +174,7 @@ def plan(
 
 
 class Goal(NamedTuple):
-    """The one target of a plan; the others are None."""
+    """The target of a plan: one is a number, the others are None."""
 
     size: float | None
     ratio: float | None
@@ -186,7 +182,7 @@ class Goal(NamedTuple):
 
     @classmethod
     def of(cls, size: float | None, ratio: float | None, change: float | None) -> Goal:
-        """Raises ValueError for no target or two, and for one that is no positive number."""
+        """The one target among these. Raises ValueError for none, for two, and for one that is no positive number."""
         goal = cls(size, ratio, change)
         given = [value for value in goal if value is not None]
         if len(given) != 1:
@@ -198,23 +194,22 @@ class Goal(NamedTuple):
 
 def solve(problem: Problem, goal: Goal, profile: str, metadata: Mapping[str, str]) -> Plan:
     """The plan of a problem. Raises as `plan` does."""
-    dense_bytes = sum(_dense_bytes(tensor) for tensor in problem.tensors.values())
+    dense_bytes = sum(size_bytes(t.dtype, t.shape) for t in problem.tensors.values() if not isinstance(t, Tie))
     draft = Draft(problem.tensors, profile, metadata)
     if goal.change is not None:
         attempt = reach_change(problem, goal.change, draft)
     else:
         most = goal.size if goal.size is not None else dense_bytes / (goal.ratio or 1)
         attempt = reach_size(problem, math.floor(most), draft)
-    found = problem.measure(attempt.tensors)
     shared = [line for line in attempt.lines if line.penalty]
-    rules = [Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in shared]
+    rules = (Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in shared)
     tensors = attempt.tensors
     return Plan(
         Recipe(name="plan", rules=tuple(rules)),
         attempt.lines,
         attempt.file_bytes,
         dense_bytes,
-        found,
+        problem.measure(tensors),
         attempt.predicted,
         tensors,
         draft.file(attempt.encoded),
@@ -233,13 +228,8 @@ def _problem(
 
 
 def _digest(tensor: Tensor | Tie | None) -> bytes:
-    """Of a dense tensor; nothing for a tie, or for no tensor."""
+    """The digest of a tensor in dense form; empty for a tie, or for no tensor."""
     if tensor is None or isinstance(tensor, Tie):
         return b""
     dense = tensor.dense()
-    told = f"{dense.dtype} {list(dense.shape)}".encode()
-    return digest(told, np.ascontiguousarray(dense.elements).reshape(-1).view(np.uint8).data)
-
-
-def _dense_bytes(tensor: Tensor | Tie) -> int:
-    return 0 if isinstance(tensor, Tie) else size_bytes(tensor.dtype, tensor.shape)
+    return digest(f"{dense.dtype} {list(dense.shape)}".encode(), raw_bytes(dense))

@@ -1,19 +1,19 @@
-"""The problem that a plan solves: the weights of a network with inputs, or weights alone; how they are fitted."""
+"""The problem that a plan solves: the weights of a network with inputs, or weights alone, and how to fit them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from deepcompression.calibration.calibrate import Calibrated, Calibration
+from deepcompression.calibration.calibrate import Calibrated, Calibration, finite
 from deepcompression.calibration.network import Network, change
 from deepcompression.common.messages import some
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import targets_of
-from deepcompression.sharing.error_cost import Floats, Metric
+from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import fit_penalty
 from deepcompression.sharing.share_weights import Share
 from deepcompression.tensors.entry import Tie
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Problem(NamedTuple):
-    """The weights of a file, and what it costs to share them.
+    """The weights of a file, and the cost of sharing them.
 
     tensors  all of the file, by name, as they are now
-    units    of the weights that are shared: what penalties are multiples of
+    units    the units of penalties, by the names of the weights to share
     fit      shares a weight at a penalty
-    measure  the change of the outputs with those tensors replaced
+    measure  the change of the outputs if these tensors replace their own
     """
 
     tensors: Mapping[str, Tensor | Tie]
@@ -39,48 +39,43 @@ class Problem(NamedTuple):
 
     @classmethod
     def of_network(cls, network: Network, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = ()) -> Problem:
-        """A network with its inputs, and all tensors of its file. Those named in `exact` are not to be shared.
+        """A network with its inputs, and all tensors of its file; those named in `exact` stay as they are.
 
-        Raises what `calibrate` does, and ValueError if no weight is left.
+        Raises the errors of `calibrate`, and ValueError if no weight is left.
         """
         names = [name for name in network.roles if name not in exact]
         _check_some(names, tensors, exact)
         calibration = Calibration(network, names)
         outputs = network.outputs({})
-        dtypes = {name: network.dtype(name) for name in names}
 
         def fit(name: str, penalty: float) -> Calibrated:
-            return calibration.apply(name, Rule(tensor=name, share=Share(penalty=penalty)), dtypes[name])
+            return calibration.apply(name, Rule(tensor=name, share=Share(penalty=penalty)))
 
         def measure(replaced: Mapping[str, Tensor]) -> float:
             return change(network.outputs({name: tensor.numpy() for name, tensor in replaced.items()}), outputs)
 
-        units = {name: calibration.unit(name) for name in names}
-        # what the outputs do not depend on costs nothing at any penalty
-        return cls(tensors, {name: max(unit, 1e-30) for name, unit in units.items()}, fit, measure)
+        # errors of a weight that no output depends on cost nothing at any penalty
+        return cls(tensors, {name: max(calibration.unit(name), 1e-30) for name in names}, fit, measure)
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = ()) -> Problem:
-        """Tensors alone: the change of the outputs is taken to be that of the weights, each tensor's relative to
-        itself. Those named in `exact` are not to be shared. Raises ValueError if no weight is left.
+        """Tensors alone; those named in `exact` stay as they are. Raises ValueError if no weight is left.
+
+        The change of the weights counts as that of the outputs, each tensor's relative to itself.
         """
         own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie) and name not in exact}
-        names = _matrices(own)
-        _check_some(names, tensors, exact)
-        weights: dict[str, Floats] = {}
-        energies: dict[str, float] = {}
-        for name in names:
-            weights[name] = own[name].numpy().astype(np.float32).reshape(1, 1, -1)
-            if not np.isfinite(weights[name]).all():
-                raise ValueError(f"{name} has weights that are NaN, infinite or beyond float32; mend the training")
-            energies[name] = max(float(np.square(weights[name], dtype=np.float64).sum()), 1e-30)
+        weights = {name: finite(name, own[name].numpy()).reshape(1, 1, -1) for name in _matrices(own)}
+        _check_some(weights, tensors, exact)
+        energies = {
+            name: max(float(np.square(weight, dtype=np.float64).sum()), 1e-30) for name, weight in weights.items()
+        }
 
         def metric(name: str) -> Metric:
             return Metric.diagonal(np.full((1, 1), 1 / energies[name], np.float32), weights[name].shape[2])
 
         def fit(name: str, penalty: float) -> Calibrated:
             fitted = fit_penalty(weights[name], metric(name), penalty)
-            return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), None, fitted.cost)
+            return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), {}, fitted.cost)
 
         def measure(replaced: Mapping[str, Tensor]) -> float:
             errors = 0.0
@@ -89,16 +84,16 @@ class Problem(NamedTuple):
                 errors += float(np.square(error).sum(dtype=float)) / energies[name]
             return math.sqrt(errors / max(1, len(weights)))
 
-        return cls(tensors, {name: max(metric(name).unit(weights[name]), 1e-30) for name in names}, fit, measure)
+        return cls(tensors, {name: max(metric(name).unit(weights[name]), 1e-30) for name in weights}, fit, measure)
 
     @classmethod
     def of_model(cls, model: Module, batches: Iterable[Any] | None, exact: Container[str] = ()) -> Problem:
-        """A torch model, with calibration inputs or alone, as the other two."""
+        """A torch model, with calibration inputs or alone. Raises the errors of the other two."""
         from deepcompression.calibration.torch_network import TorchNetwork
         from deepcompression.training.model_tensors import read_model
 
         tensors = read_model(model)
-        # what quantized weights are made of
+        # the parts of quantized weights stay as they are
         parts = tensors.keys() - {name for target in targets_of(model) for name in target.names}
         exact = parts | {name for name in tensors if name in exact}
         if batches is None:
@@ -106,26 +101,23 @@ class Problem(NamedTuple):
         return cls.of_network(TorchNetwork(model, batches), tensors, exact)
 
     def weights(self) -> dict[str, Tensor]:
-        """Those that are shared, as they are now."""
-        found = {name: self.tensors[name] for name in self.units}
-        return {name: tensor for name, tensor in found.items() if not isinstance(tensor, Tie)}
+        """The weights to share, as they are now."""
+        return {name: tensor for name in self.units if not isinstance(tensor := self.tensors[name], Tie)}
 
 
-def _check_some(names: list[str], tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> None:
-    """Raises ValueError, with the reason, if there are no names of weights to be shared."""
+def _check_some(names: Collection[str], tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> None:
+    """Raises ValueError, with the reason, if there are no names of weights to share."""
     if names:
         return
     found = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
-    unknown = [name for name in _matrices(found) if name not in exact]
-    kept = [name for name in found if name in exact]
-    why = []
-    if unknown:
+    why = ["there is no weight of two or more dimensions to be shared"]
+    if unknown := [name for name in _matrices(found) if name not in exact]:
         why.append(
-            f"no layer is known to multiply by {some(unknown)} (without calibration inputs such are shared, too)"
+            f"no layer is known to multiply by {some(unknown)} (without calibration inputs they are shared, too)"
         )
-    if kept:
-        why.append(f"what is packed or exact is kept bit for bit ({some(kept)})")
-    raise ValueError("; ".join(["there is no weight of two or more dimensions to be shared", *why]))
+    if kept := [name for name in found if name in exact]:
+        why.append(f"packed and exact tensors are kept bit for bit ({some(kept)})")
+    raise ValueError("; ".join(why))
 
 
 def _matrices(tensors: Mapping[str, Tensor]) -> list[str]:

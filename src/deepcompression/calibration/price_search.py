@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,26 +14,26 @@ from deepcompression.calibration.calibrate import Calibrated
 from deepcompression.calibration.plan_problem import Problem
 from deepcompression.file.index import write_head
 from deepcompression.file.writer import Encoded, encoded, entries_of
-from deepcompression.tensors.dtypes import narrow
+from deepcompression.tensors.dtypes import STORAGE
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import CompressedTensor, Tensor
 
-# Penalties beyond these change nothing: above, all weights are zero; below, 256 centroids are not enough.
+# Penalties beyond these change nothing: all weights are zero above, and 256 centroids are too few below.
 LEAST_PENALTY, MOST_PENALTY = 4.0**-16, 4.0**8
 
-# A file is at most as large as the target, and at least this part of it.
+# A search ends at a file, or a change, between this part of the target and the target.
 _LEAST_FILLED = 0.985
 _LEAST_CHANGED = 0.9
 _ROUNDS = 12
 
-# So little more, relatively, for a price e times lower is nothing; codebooks that are not full give some 9 % and more.
+# Codebooks are full if a price e times lower adds no larger part to a file; others add some 9 % and more.
 _FLAT = 3e-3
 
 
 class Line(NamedTuple):
     """One weight at one penalty; at 0 it is stored as it is.
 
-    change  of the network's outputs if this weight alone were replaced, relative; without data, of the weight
+    change  the relative change of the outputs if only this weight is replaced; without inputs, of the weight
     """
 
     tensor: str
@@ -51,7 +52,11 @@ def line_of(name: str, penalty: float, found: Calibrated, size: int) -> Line:
 
 
 class Attempt(NamedTuple):
-    """All weights at one price. `encoded` has all tensors that are replaced, by their names."""
+    """All weights at one price.
+
+    replaced  by the name of a weight: the tensors that replace it and its bias
+    encoded   all of these, by their own names
+    """
 
     lines: tuple[Line, ...]
     replaced: dict[str, dict[str, Tensor]]
@@ -68,17 +73,15 @@ class Attempt(NamedTuple):
 
 
 class Draft:
-    """The file that `save_tensors` would write, with some tensors replaced. Each other tensor is encoded once."""
+    """The file that `save_tensors` would write with some tensors replaced. Other tensors are encoded once."""
 
     def __init__(self, tensors: Mapping[str, Tensor | Tie], profile: str, metadata: Mapping[str, str]) -> None:
-        self.tensors, self.profile, self.metadata = tensors, profile, metadata
+        self.tensors, self.metadata = tensors, metadata
+        self.encode = partial(encoded, profile=profile)
         self._kept: dict[str, Encoded] = {}
 
-    def encode(self, name: str, tensor: Tensor) -> Encoded:
-        return encoded(name, tensor, profile=self.profile)
-
     def kept(self, name: str) -> Encoded:
-        """A tensor that is not replaced."""
+        """A tensor that nothing replaces, encoded."""
         if name not in self._kept:
             tensor = self.tensors[name]
             assert not isinstance(tensor, Tie)
@@ -86,7 +89,7 @@ class Draft:
         return self._kept[name]
 
     def file(self, replaced: Mapping[str, Encoded]) -> dict[str, Encoded | Tie]:
-        """All tensors, in their order, encoded."""
+        """All tensors of the file, in their order."""
         return {
             name: tensor if isinstance(tensor, Tie) else replaced[name] if name in replaced else self.kept(name)
             for name, tensor in self.tensors.items()
@@ -100,70 +103,67 @@ class Draft:
 
 
 def _attempt(problem: Problem, price: float, draft: Draft) -> Attempt:
-    """All weights at one price of a bit, in squared change of the outputs."""
-    found: dict[str, Calibrated] = {}
-    penalties = {
-        name: float(np.clip(price / unit, LEAST_PENALTY, MOST_PENALTY)) for name, unit in problem.units.items()
-    }
+    """Fits all weights at one price of a bit, in squared change of the outputs."""
+    found: dict[str, tuple[float, Calibrated]] = {}
     waiting: dict[str, Future[Encoded]] = {}
-    # while the core encodes one weight, the next is fitted
+    # the core encodes a weight while the next one is fitted
     with ThreadPoolExecutor(1) as pool:
-        for name, penalty in penalties.items():
-            found[name] = problem.fit(name, penalty)
-            for each, tensor in found[name].replaced(name).items():
+        for name, unit in problem.units.items():
+            penalty = float(np.clip(price / unit, LEAST_PENALTY, MOST_PENALTY))
+            found[name] = penalty, problem.fit(name, penalty)
+            for each, tensor in found[name][1].replaced(name).items():
                 waiting[each] = pool.submit(draft.encode, each, tensor)
         made = {each: future.result() for each, future in waiting.items()}
-    lines = tuple(line_of(name, penalties[name], each, len(made[name].payload)) for name, each in found.items())
-    replaced = {name: dict(each.replaced(name)) for name, each in found.items()}
-    return Attempt(lines, replaced, made, draft.size(made))
+    lines = tuple(line_of(name, *each, len(made[name].payload)) for name, each in found.items())
+    return Attempt(lines, {name: each.replaced(name) for name, (_, each) in found.items()}, made, draft.size(made))
 
 
 def _with_exact(problem: Problem, attempt: Attempt, most: int, draft: Draft) -> Attempt:
-    """Some weights stored as they are where there is room left: those first whose errors cost most for their bytes."""
+    """Stores weights as they are while there is room: first those whose errors cost most for their bytes."""
     exact = {name: len(draft.kept(name).payload) for name in problem.units}
-    worth = {line.tensor: line.change**2 / max(1, exact[line.tensor] - line.file_bytes) for line in attempt.lines}
-    for name in sorted(worth, key=worth.__getitem__, reverse=True):
-        replaced = {each: tensors for each, tensors in attempt.replaced.items() if each != name}
-        names = {each for tensors in replaced.values() for each in tensors}
-        made = {each: encoded for each, encoded in attempt.encoded.items() if each in names}
+
+    def worth(line: Line) -> float:
+        return line.change**2 / max(1, exact[line.tensor] - line.file_bytes)
+
+    for line in sorted(filter(worth, attempt.lines), key=worth, reverse=True):
+        replaced = {name: tensors for name, tensors in attempt.replaced.items() if name != line.tensor}
+        made = {name: attempt.encoded[name] for tensors in replaced.values() for name in tensors}
         file_bytes = draft.size(made)
-        if file_bytes > most or not worth[name]:
-            continue
-        weights = next(line.weights for line in attempt.lines if line.tensor == name)
-        own = Line(name, weights, 0.0, 1.0, 0, exact[name], 0.0)
-        lines = tuple(own if line.tensor == name else line for line in attempt.lines)
-        attempt = Attempt(lines, replaced, made, file_bytes)
+        if file_bytes <= most:
+            own = Line(line.tensor, line.weights, 0.0, 1.0, 0, exact[line.tensor], 0.0)
+            lines = tuple(own if each is line else each for each in attempt.lines)
+            attempt = Attempt(lines, replaced, made, file_bytes)
     return attempt
 
 
 def _least(problem: Problem, draft: Draft) -> int:
     """Bytes of the file with all weights zero."""
-    zeros: dict[str, Encoded] = {}
+    zeros = {}
     for name, tensor in problem.weights().items():
-        nothing = np.zeros(0, np.int64), narrow(np.zeros(0, np.float32), tensor.dtype), np.zeros(0, np.uint8)
+        nothing = np.zeros(0, np.int64), np.zeros(0, STORAGE[tensor.dtype]), np.zeros(0, np.uint8)
         zeros[name] = draft.encode(name, CompressedTensor(tensor.shape, *nothing, tensor.dtype))
     return draft.size(zeros)
 
 
-def _prices(problem: Problem) -> tuple[float, float]:
-    """Beyond which no penalty changes any more."""
+def _limits(problem: Problem) -> tuple[float, float]:
+    """The logarithms of the prices beyond which no penalty changes."""
     units = problem.units.values()
-    return LEAST_PENALTY * min(units), MOST_PENALTY * max(units)
+    return math.log(LEAST_PENALTY * min(units)), math.log(MOST_PENALTY * max(units))
 
 
 def reach_size(problem: Problem, most: int, draft: Draft) -> Attempt:
-    """The largest file of at most so many bytes, to a per cent or two."""
+    """Finds about the largest file of at most `most` bytes. Raises ValueError, with the best, if none is so small."""
     fixed = _least(problem, draft)
     if fixed > most:
         raise ValueError(
             f"{most:,} bytes cannot be reached: the best reachable is {fixed:,}, with all weights zero, "
-            "for what is stored as it is"
+            "for the tensors that stay as they are"
         )
-    low, high = (math.log(price) for price in _prices(problem))
+    low, high = _limits(problem)
     counts = {name: math.prod(tensor.shape) for name, tensor in problem.weights().items()}
     count = sum(counts.values())
     best: Attempt | None = None
-    # a bit of each weight for a factor of four, from a start at so many bits
+    # a factor of four in price is a bit of each weight
     bits = min(8.0, 8 * (most - fixed) / count)
     mean = sum(counts[name] * math.log(unit) for name, unit in problem.units.items()) / count
     at = float(np.clip(mean - math.log(4) * bits, low, high))
@@ -190,10 +190,13 @@ def reach_size(problem: Problem, most: int, draft: Draft) -> Attempt:
 
 
 def reach_change(problem: Problem, most: float, draft: Draft) -> Attempt:
-    """The smallest file of those that change the outputs by at most so much."""
-    low, high = (math.log(price) for price in _prices(problem))
+    """Finds about the smallest file that changes the outputs by at most `most`.
+
+    Raises ValueError, with the best, if none changes them so little.
+    """
+    low, high = _limits(problem)
     best: Attempt | None = None
-    at = float(np.clip(math.log(most**2 / sum(1 for _ in problem.units) / 1e6), low, high))
+    at = float(np.clip(math.log(most**2 / len(problem.units) / 1e6), low, high))
     tried: list[tuple[float, float]] = []
     for _ in range(_ROUNDS):
         attempt = _attempt(problem, math.exp(at), draft)
@@ -207,10 +210,7 @@ def reach_change(problem: Problem, most: float, draft: Draft) -> Attempt:
                 break
             low = at
         elif at <= low + 1e-9:
-            raise ValueError(
-                f"a change of {most:g} cannot be reached by sharing weights: the best reachable is {found:.3g}, "
-                f"with {attempt.file_bytes:,} bytes"
-            )
+            break
         else:
             high = at
         tried.append((at, math.log(max(found, 1e-30))))
@@ -226,7 +226,7 @@ def reach_change(problem: Problem, most: float, draft: Draft) -> Attempt:
 
 
 def _is_flat(tried: list[tuple[float, float]]) -> bool:
-    """Whether lower prices buy nothing any more: codebooks are full."""
+    """Whether lower prices add nothing, since codebooks are full."""
     if len(tried) < 2:
         return False
     (before, larger), (after, largest) = tried[-2:]
@@ -234,13 +234,13 @@ def _is_flat(tried: list[tuple[float, float]]) -> bool:
 
 
 def _next(tried: list[tuple[float, float]], wanted: float, low: float, high: float, slope: float) -> float:
-    """By the line through the last two tries, or with a usual slope, within the known limits."""
+    """The next price, by the line through the last two tries, or with a usual slope, within the limits."""
     at, value = tried[-1]
     if len(tried) > 1 and at != tried[-2][0]:
         found = (value - tried[-2][1]) / (at - tried[-2][0])
         slope = found if found * slope > 0 and abs(found) > abs(slope) / 8 else slope
     after = at + (wanted - value) / slope
     if not low < after < high:
-        # limits that are far away are not yet measured: no further than a bit or two at once
+        # far limits are unmeasured: a step is at most a bit or two
         after = float(np.clip((low + high) / 2, at - 3, at + 3))
     return float(np.clip(after, low, high))

@@ -1,87 +1,99 @@
-"""A torch model with calibration inputs, as data-aware compression sees it."""
+"""A torch model with calibration inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from deepcompression.calibration.network import Layout, Moments, Role
-from deepcompression.calibration.torch_layers import WatchInputs, WatchRoles
+from deepcompression.calibration.torch_layers import Watch
 from deepcompression.recipe.targets import targets_of
 from deepcompression.sharing.error_cost import Floats
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.from_torch import from_torch
 from deepcompression.training.attach import chain
 
-# How many draws gains are the mean of; each is one backward of a part of the inputs.
+# The number of draws whose mean is a gain; each is one backward pass of a part of the inputs.
 _DRAWS = 32
 
 
 class TorchNetwork:
-    """`Network` of a model whose weights are plain. Raises ValueError for inputs that are missing, not finite, or that
-    the model cannot take, and for a model that is pruned, shared or parametrized.
+    """`Network` of a model with plain weights.
 
     batches  each one a tensor, a tuple or list of positional arguments, or a dict of named ones
+
+    Raises ValueError for inputs that are missing, not finite or do not fit the model, and for a model that is pruned,
+    shared or parametrized; TypeError for other kinds of batches.
     """
 
     def __init__(self, model: nn.Module, batches: Iterable[Any]) -> None:
         self.model = model
         self.batches = _checked(batches)
-        self._places = {}
+        self._parameters: dict[str, torch.Tensor] = {}
         for target in targets_of(model):
             module, local = target.places[0]
+            parameter = getattr(module, local)
             # a weight that is made of other tensors, as torchao quantizes it, stays as it is
-            if target.trained and target.floating and not hasattr(getattr(module, local), "__tensor_flatten__"):
+            if target.trained and target.floating and not hasattr(parameter, "__tensor_flatten__"):
                 if chain(target):
                     raise ValueError(f"{target.name} is pruned, shared or parametrized: calibrate needs plain weights")
-                self._places[target.name] = target
-        watch = WatchRoles(self._parameters())
-        self._run(watch, self.batches[:1])
-        unknown = [n for n, t in self._places.items() if n not in watch.found and len(t.shape) >= 2 and t.count]
-        shapes = {name: self._places[name].shape for name in unknown}
-        self.roles: Mapping[str, Role] = watch.found | {n: Role(Layout.of(s)) for n, s in shapes.items()}
+                self._parameters[target.name] = parameter
+        used: dict[str, Role] = {}
 
-    def _tensor(self, name: str) -> torch.Tensor:
-        module, local = self._places[name].places[0]
-        found: torch.Tensor = getattr(module, local)
-        return found
+        def use(name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
+            # no single bias makes up for the error of a weight that several layers share
+            used[name] = Role(layout, bias if name not in used or used[name].bias == bias else None)
 
-    def _parameters(self) -> dict[str, torch.Tensor]:
-        return {name: self._tensor(name) for name in self._places}
+        self._run(Watch(self._parameters, use), self.batches[:1])
+        unused = {
+            name: Role(Layout.of(tuple(parameter.shape)))
+            for name, parameter in self._parameters.items()
+            if name not in used and parameter.dim() >= 2 and parameter.numel()
+        }
+        self.roles: Mapping[str, Role] = used | unused
 
     def weight(self, name: str) -> Array:
-        return from_torch(name, self._tensor(name)).numpy()
+        return from_torch(name, self._parameters[name]).numpy()
 
     def dtype(self, name: str) -> str:
-        """One of `WEIGHT_DTYPES`."""
-        return from_torch(name, self._tensor(name)).dtype
+        return from_torch(name, self._parameters[name]).dtype
 
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
-        wanted = {name: Moments(self.roles[name].layout) for name in names}
-        self._run(WatchInputs(self._parameters(), wanted, len(self.batches)), self.batches)
-        return {name: found for name, found in wanted.items() if found.count}
+        found = {name: Moments(self.roles[name].layout) for name in names}
+
+        def use(name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
+            if name in found:
+                x = inputs()
+                # those of a convolution are a view: only the drawn samples are copied
+                drawn = found[name].draw(tuple(x.shape[: x.dim() // 2]), len(self.batches))
+                found[name].add(x[tuple(map(torch.from_numpy, drawn))].float().cpu().numpy())
+
+        self._run(Watch(self._parameters, use), self.batches)
+        return {name: moments for name, moments in found.items() if moments.count}
 
     def outputs(self, replaced: Mapping[str, Array]) -> Floats:
-        before = {name: self._tensor(name).detach().clone() for name in replaced}
+        before = {name: self._parameters[name].detach().clone() for name in replaced}
         with torch.no_grad():
             try:
                 for name, values in replaced.items():
-                    self._tensor(name).copy_(torch.from_numpy(np.array(values)))
+                    self._parameters[name].copy_(torch.from_numpy(np.array(values)))
                 found = self._run(None, self.batches)
             finally:
                 for name, kept in before.items():
-                    self._tensor(name).copy_(kept)
+                    self._parameters[name].copy_(kept)
         return torch.cat([output.reshape(-1).float() for outputs in found for output in outputs]).cpu().numpy()
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
-        """By backward of random signs: the mean square of such a gradient is that of a weight's whole effect."""
-        parameters = {name: self._tensor(name) for name in names}
+        """Gains by backward passes of outputs with random signs.
+
+        The mean square of these gradients is that of a weight's effect on all outputs.
+        """
+        parameters = {name: self._parameters[name] for name in names}
         flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
         sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
         generator = torch.Generator().manual_seed(0)
@@ -105,39 +117,36 @@ class TorchNetwork:
                 parameters[name].requires_grad_(flag)
         return {name: (found / max(size, 1e-300)).float().cpu().numpy() for name, found in sums.items()}
 
-    def _draws(self) -> Iterator[Any]:
-        """About `_DRAWS` parts of the inputs, again and again if there are few."""
-        parts = list(self._parts())
-        for _ in range(max(1, _DRAWS // len(parts))):
-            yield from parts
+    def _draws(self) -> list[Any]:
+        """About `_DRAWS` parts of the inputs, repeated if there are few.
 
-    def _parts(self) -> Iterator[Any]:
-        """The batches, each cut along its first dimension, if its tensors agree in it: about `_DRAWS` in all."""
+        Each batch is cut along its first dimension, if its tensors agree in it.
+        """
         pieces = max(1, round(_DRAWS / len(self.batches)))
+        parts = []
         for batch in self.batches:
-            lengths = {len(part) if part.dim() else 0 for part in _flat(batch) if isinstance(part, torch.Tensor)}
+            lengths = {len(part) if part.dim() else 0 for part in _tensors(batch)}
             length = lengths.pop() if len(lengths) == 1 else 1
             size = max(1, -(-length // pieces))
-            for start in range(0, max(1, length), size):
-                yield batch if length < 2 else _cut(batch, slice(start, start + size))
+            starts = range(0, max(1, length), size)
+            parts += [batch if length < 2 else _cut(batch, slice(start, start + size)) for start in starts]
+        return parts * max(1, _DRAWS // len(parts))
 
-    def _run(
-        self, mode: TorchFunctionMode | None, batches: list[Any], gradient: bool = False
-    ) -> list[list[torch.Tensor]]:
-        """The floating outputs of each batch."""
+    def _run(self, watch: Watch | None, batches: list[Any], gradient: bool = False) -> list[list[torch.Tensor]]:
+        """Runs the model. Returns the floating-point outputs of each batch."""
         found = []
         with _evaluating(self.model), torch.set_grad_enabled(gradient):
             for number, batch in enumerate(batches):
                 try:
-                    with mode or nullcontext():
+                    with watch or nullcontext():
                         output = _call(self.model, batch)
                 except (RuntimeError, TypeError, IndexError, KeyError, AssertionError) as error:
                     raise ValueError(
                         f"calibration batch {number} ({_describe(batch)}) does not fit the model: {error}"
                     ) from error
-                outputs = [o for o in _flat(output) if isinstance(o, torch.Tensor) and o.is_floating_point()]
+                outputs = [part for part in _tensors(output) if part.is_floating_point()]
                 if not outputs:
-                    raise ValueError(f"the model gives no floating-point tensor, but {type(output).__name__}")
+                    raise ValueError(f"the model returns no floating-point tensor; found {type(output).__name__}")
                 if bad := sum(int((~o.isfinite()).sum()) for o in outputs):
                     raise ValueError(f"for calibration batch {number} the model gives {bad} values that are not finite")
                 found.append(outputs)
@@ -156,8 +165,8 @@ def _checked(batches: Iterable[Any]) -> list[Any]:
                 f"calibration batch {number} is a {type(batch).__name__}; expected a tensor, a tuple of positional "
                 "arguments or a dict of named ones"
             )
-        for part in _flat(batch):
-            if isinstance(part, torch.Tensor) and part.is_floating_point() and (bad := int((~part.isfinite()).sum())):
+        for part in _tensors(batch):
+            if part.is_floating_point() and (bad := int((~part.isfinite()).sum())):
                 raise ValueError(f"calibration batch {number} has {bad} values that are not finite: mend the inputs")
     return found
 
@@ -170,6 +179,10 @@ def _flat(value: Any) -> Iterator[Any]:
             yield from _flat(part)
     else:
         yield value
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    return (part for part in _flat(value) if isinstance(part, torch.Tensor))
 
 
 def _cut(value: Any, part: slice) -> Any:
@@ -195,7 +208,7 @@ def _call(model: nn.Module, batch: Any) -> Any:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """In the mode of inference, without the shortcuts past functions that others can watch."""
+    """Keeps a model in evaluation mode, and its functions where `Watch` sees them: without torch's fast path."""
     training = [module for module in model.modules() if module.training]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

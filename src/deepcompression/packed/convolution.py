@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 Numbers = int | Sequence[int]
 
 # Floats in a vector of the CPU. Where a group is cut, the rows of its pieces are a multiple of this.
@@ -16,9 +18,9 @@ def each(what: str, value: Numbers, dimensions: int, least: int) -> tuple[int, .
     """One number a dimension; a single one counts for all. Raises ValueError for another count or one below `least`."""
     numbers = (value,) if isinstance(value, int) else tuple(value)
     numbers *= dimensions if len(numbers) == 1 else 1
-    if len(numbers) != dimensions or not all(isinstance(number, int) and number >= least for number in numbers):
+    if len(numbers) != dimensions or not all(isinstance(n, int | np.integer) and n >= least for n in numbers):
         raise ValueError(f"{what} is an integer from {least} on, or {dimensions} of them; found {value!r}")
-    return numbers
+    return tuple(int(number) for number in numbers)
 
 
 class ConvolutionSettings(NamedTuple):
