@@ -1,5 +1,5 @@
-"""The forms in segments, read from their bytes by the comments in core/packed/segments/segments.hpp and in each form's
-header: slow and obvious.
+"""The forms in segments, read from their bytes as core/packed/segments/segments.hpp and each form's header describe:
+slow and obvious.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Form(NamedTuple):
     name: str
     number: int
     group_rows: int
-    activations: str  # what it is for
+    activations: str  # that it serves
     before: tuple[Section, ...]  # sections before the ends
     behind: tuple[Section, ...]  # sections behind the turns
     survivors: Callable[[SimpleNamespace, int, int], Iterator[tuple[int, int]]]
@@ -111,7 +111,7 @@ def sections(form: Form, packed: Any) -> SimpleNamespace:
 
 
 def unpacked(form: Form, packed: Any) -> tuple[NDArray[np.int64], int]:
-    """The code of each element, -1 where nothing survives, and how many places mean nothing."""
+    """The code of each element, -1 where nothing survives, and the number of empty places."""
     parts = sections(form, packed)
     codes = np.full((parts.rows, parts.columns), -1, np.int64)
     first_group = turn = nothing = 0
@@ -137,5 +137,5 @@ def unpacked(form: Form, packed: Any) -> tuple[NDArray[np.int64], int]:
 
 
 def weights(codes: NDArray[np.int64], of: NDArray[Any]) -> NDArray[Any]:
-    """One of these for each survivor, zeros between them."""
+    """The value `of` its code for each survivor, zeros between them."""
     return np.where(codes >= 0, np.append(of, 0)[codes], 0)

@@ -1,4 +1,4 @@
-// The form `panel` in portable C++: a tile of 16 vectors, which compilers turn into whatever registers there are.
+// The form `panel` in portable C++: a tile of 16 vectors. Compilers find the registers.
 #include "packed/panel/scalar.hpp"
 
 namespace dcz {
