@@ -19,7 +19,6 @@
 #include "bindings/arrays.hpp"
 #include "packed/convolution/convolution.hpp"
 #include "packed/dispatch/forms.hpp"
-#include "packed/dispatch/multiply.hpp"
 #include "packed/factored/factored.hpp"
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"

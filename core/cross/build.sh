@@ -1,4 +1,4 @@
-# How core/cross/run and core/cross/count build the core, with one of their compilers. Flags as in CMakeLists.txt.
+# Builds the core for core/cross/run and core/cross/count, with one of their compilers. Flags as in CMakeLists.txt.
 
 for tool in aarch64-linux-gnu-g++ qemu-aarch64; do
   command -v "$tool" > /dev/null || { echo "$tool is missing (Debian: apt-get install g++-aarch64-linux-gnu qemu-user)" >&2; exit 1; }

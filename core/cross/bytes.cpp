@@ -1,4 +1,4 @@
-// Prints checksums of what the encoders write, and whether the decoders give it back: the same lines on every machine.
+// Prints checksums of encoded bytes, and whether they decode to the same: equal lines on every machine.
 #include <algorithm>
 #include <bit>
 #include <cinttypes>
@@ -9,6 +9,7 @@
 
 #include "adaptive/model.hpp"
 #include "block/block.hpp"
+#include "cross/random.hpp"
 #include "mask/mask.hpp"
 #include "sharing/kmeans.hpp"
 #include "values/values.hpp"
@@ -16,22 +17,6 @@
 namespace {
 
 using Bytes = std::vector<std::uint8_t>;
-
-// Marsaglia's xorshift: no library's generator, which may differ.
-std::uint64_t random_bits() {
-  static std::uint64_t state = 1;
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return state;
-}
-
-// FNV-1a.
-std::uint64_t checksum(std::span<const std::uint8_t> bytes) {
-  std::uint64_t sum = 0xcbf29ce484222325;
-  for (const std::uint8_t byte : bytes) sum = (sum ^ byte) * 0x100000001b3;
-  return sum;
-}
 
 void report(const char* what, const Bytes& written, bool same) {
   std::printf("%-10s %8zu bytes %016" PRIx64 " %s\n", what, written.size(), checksum(written),

@@ -1,7 +1,7 @@
-// A plugin for qemu's emulation of one program (TCG plugins, version 1): prints how many instructions the program
-// executes between its marks, two system calls that no system has.
+// A plugin for qemu's emulation of one program (TCG plugins, version 1): prints the number of instructions that the
+// program executes between its marks, two system calls that no system has.
 //
-// Debian ships no qemu-plugin.h, so what is used of it is declared here.
+// Debian ships no qemu-plugin.h: these are the declarations that the plugin needs.
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// Multiplies by packed weights between two marks, for the plugin count.c. Reads a product a line:
+// Multiplies packed weights between two marks, for the plugin count.c. Reads a product a line:
 //
 //   FILE INSTRUCTION-SET ACTIVATIONS VECTORS
 #include <sys/syscall.h>
@@ -13,11 +13,10 @@
 
 #include "common/cpu.hpp"
 #include "packed/dispatch/forms.hpp"
-#include "packed/dispatch/multiply.hpp"
 
 namespace {
 
-// System calls that no system has.
+// System calls that no system has. They mark begin and end.
 constexpr long kBegin = 1000, kEnd = 1001;
 
 std::vector<std::uint8_t> read(const std::string& path) {
@@ -25,7 +24,7 @@ std::vector<std::uint8_t> read(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Between -1 and 1, and no outlier among them: with a codebook on a grid they are multiplied in integers.
+// Between -1 and 1 without outliers: with a codebook on a grid the products are in integers.
 std::vector<float> vectors_of(std::size_t count) {
   std::vector<float> x(count);
   for (std::size_t i = 0; i < count; ++i) x[i] = static_cast<float>(i * 37 % 201) / 100 - 1;

@@ -1,6 +1,6 @@
-// Multiplies packed matrices by every instruction set there is, and prints checksums of the sums of integers, which are
-// exact: the same lines on every machine. Floats are held against sums of doubles. An argument names an instruction set
-// that must be among those tried.
+// Multiplies packed matrices by every instruction set, and prints checksums of the sums of integers. These are exact:
+// equal lines on every machine. Floats are compared with sums of doubles. An argument names an instruction set that
+// must be available.
 #include <algorithm>
 #include <cinttypes>
 #include <cmath>
@@ -13,7 +13,8 @@
 
 #include "common/bitmap.hpp"
 #include "common/cpu.hpp"
-#include "packed/dispatch/multiply.hpp"
+#include "cross/random.hpp"
+#include "packed/dispatch/forms.hpp"
 #include "packed/panel/panel.hpp"
 #include "packed/tile/tile.hpp"
 #include "packed/window/window.hpp"
@@ -22,29 +23,17 @@ namespace {
 
 using Floats = std::vector<float>;
 
-// Marsaglia's xorshift: no library's generator, which may differ.
-std::uint64_t random_bits() {
-  static std::uint64_t state = 1;
-  state ^= state << 13;
-  state ^= state >> 7;
-  state ^= state << 17;
-  return state;
-}
-
 // Between -1 and 1, in steps that float32 has.
 float random_float() {
   return static_cast<float>(static_cast<std::int64_t>(random_bits() >> 40) - (1 << 23)) * 0x1p-23f;
 }
 
-// Bit by bit, by FNV-1a.
+// Of the bits of floats.
 std::uint64_t checksum(const Floats& values) {
-  std::uint64_t sum = 0xcbf29ce484222325;
-  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(values.data());
-  for (std::size_t i = 0; i < values.size() * sizeof(float); ++i) sum = (sum ^ bytes[i]) * 0x100000001b3;
-  return sum;
+  return ::checksum({reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * sizeof(float)});
 }
 
-// A matrix, its codebook and digits, and what holds them.
+// A matrix, its codebook and its digits.
 struct Case {
   std::size_t rows, columns;
   dcz::Bitmap bitmap;
@@ -69,14 +58,12 @@ struct Case {
 
   dcz::Matrix matrix() const { return {rows, columns, bitmap.bytes(), codes, codebook}; }
 
-  float weight(std::size_t code) const { return codebook[code]; }
-
  private:
   void add_centroid(std::size_t number) {
     if (digits.grid == dcz::Grid::none) return codebook.push_back(random_float());
     const bool wide = digits.grid == dcz::Grid::int16;
     const int most = wide ? 32639 : 127;
-    // -32384 = 256 * -126 - 128: the bytes whose products are the largest
+    // -32384 = 256 * -126 - 128: the bytes with the largest products
     const int digit = number == 0 && wide ? -32384 : static_cast<int>(random_bits() % (2u * most + 1)) - most;
     (wide ? digits.int16 : digits.int8).push_back(static_cast<std::int16_t>(digit));
     digits.scale8 = digits.scale16 = wide ? 0x1p-15f : 0x1p-7f;
@@ -102,12 +89,12 @@ struct Inputs {
   Inputs(const Case& of, std::size_t count, bool outstanding) : vectors(count), x(count * of.columns), bias(of.rows) {
     for (auto& element : x) element = random_float();
     for (auto& element : bias) element = random_float();
-    // too large among the others for fixed point
+    // too large for fixed point beside the others
     for (std::size_t v = 0; outstanding && v < count; ++v) x[v * of.columns] = 100;
   }
 };
 
-// In doubles; the weights are the dense rows.
+// The product in doubles, by dense rows.
 std::vector<double> reference(const Case& of, const Inputs& inputs) {
   std::vector<double> found(inputs.vectors * of.rows);
   std::size_t code = 0;
@@ -116,7 +103,7 @@ std::vector<double> reference(const Case& of, const Inputs& inputs) {
     for (std::size_t column = 0; column < of.columns; ++column) {
       const std::size_t at = row * of.columns + column;
       if (!(of.bitmap.bytes()[at / 8] >> (at % 8) & 1)) continue;
-      const auto weight = static_cast<double>(of.weight(of.codes[code++]));
+      const auto weight = static_cast<double>(of.codebook[of.codes[code++]]);
       for (std::size_t v = 0; v < inputs.vectors; ++v) {
         found[v * of.rows + row] += weight * static_cast<double>(inputs.x[v * of.columns + column]);
       }
@@ -145,7 +132,7 @@ bool near(const Floats& y, const std::vector<double>& expected, double limit) {
   return error <= limit * largest;
 }
 
-// Every instruction set, with one thread and with two. `exact`: the same bits from all, which are printed.
+// Tries every instruction set, with one thread and with two. `exact`: all must give the same bits.
 void report(const char* what, std::span<const std::uint8_t> packed, const Case& of, const Inputs& inputs,
             dcz::Activations activations, bool exact) {
   const Floats first = product("portable", packed, of, inputs, activations, 1);
@@ -187,13 +174,13 @@ void report_all(const Case& of, std::size_t vectors) {
     const Inputs even(of, vectors, false), outstanding(of, vectors, true);
     report("x8", packed, of, even, dcz::Activations::int8, true);
     report(exact ? "x24" : "floats", packed, of, even, dcz::Activations::float32, exact);
-    // one element among few is no rarity
+    // an outstanding element among few columns still fits
     if (exact && of.columns > 600) report("floats", packed, of, outstanding, dcz::Activations::float32, false);
   }
   report("panel", dcz::pack_panel(of.matrix()), of, Inputs(of, vectors, false), dcz::Activations::float32, false);
 }
 
-// The largest bytes of all, everywhere: the sums come closest to their limit.
+// The largest bytes everywhere: the sums come closest to their limit.
 void report_largest() {
   Case of(3, 65536, 101, 1, dcz::Grid::int16);
   Inputs inputs(of, 2, false);

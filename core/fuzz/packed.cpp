@@ -5,7 +5,6 @@
 #include "fuzz/every_set.hpp"
 #include "packed/convolution/convolution.hpp"
 #include "packed/dispatch/forms.hpp"
-#include "packed/dispatch/multiply.hpp"
 #include "packed/tile/tile.hpp"
 
 using namespace dcz::fuzz;

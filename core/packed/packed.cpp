@@ -1,12 +1,20 @@
-// The packed forms of a matrix: their header and what they are made from.
+// The header and the sections of packed weights, and the matrix that they pack.
 #include "packed/packed.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 #include "common/survivors.hpp"
 
 namespace dcz {
+namespace {
+
+constexpr std::array<char, 4> kPackedMagic{'d', 'c', 'p', '1'};
+
+[[noreturn]] void refuse_sections() { throw std::invalid_argument("packed weights whose sections do not fill them"); }
+
+}  // namespace
 
 PackedHeader read_packed_header(std::span<const std::uint8_t> packed) {
   PackedHeader header;
@@ -24,6 +32,44 @@ PackedHeader read_packed_header(std::span<const std::uint8_t> packed) {
     throw std::invalid_argument("packed weights with a header that contradicts itself");
   }
   if (header.bytes != packed.size()) throw std::invalid_argument("packed weights that are cut off or too long");
+  return header;
+}
+
+void check_aligned(std::span<const std::uint8_t> packed) {
+  if (reinterpret_cast<std::uintptr_t>(packed.data()) % alignof(float) != 0) {
+    throw std::invalid_argument("packed weights must begin at a multiple of 4 bytes: copy them first");
+  }
+}
+
+const std::uint8_t* SectionReader::section(std::size_t bytes) {
+  const std::size_t at = sections_.next(bytes);
+  if (sections_.end() > packed_.size()) refuse_sections();
+  return packed_.data() + at;
+}
+
+void SectionReader::finish() const {
+  if (sections_.end() != packed_.size()) refuse_sections();
+}
+
+std::vector<std::uint8_t> SectionWriter::packed(PackedHeader header) const {
+  header.bytes = sections_.end();
+  std::vector<std::uint8_t> packed(sections_.end(), 0);
+  std::memcpy(packed.data(), &header, sizeof header);
+  for (const Part& part : parts_) {
+    if (!part.bytes.empty()) std::memcpy(packed.data() + part.at, part.bytes.data(), part.bytes.size());
+  }
+  return packed;
+}
+
+PackedHeader header_for(Form form, const Matrix& matrix) {
+  PackedHeader header{};
+  header.magic = kPackedMagic;
+  header.form = form;
+  header.code_bits = code_bits_for(matrix.codebook.size());
+  header.rows = matrix.rows;
+  header.columns = matrix.columns;
+  header.survivors = matrix.codes.size();
+  header.centroids = static_cast<std::uint32_t>(matrix.codebook.size());
   return header;
 }
 

@@ -1,4 +1,4 @@
-// Rows into groups: the larger half of what differs most is split off, again and again.
+// Rows into groups: they are split again and again, by the number in which they differ most.
 #include "packed/row_order.hpp"
 
 #include <algorithm>
@@ -13,15 +13,14 @@
 namespace dcz {
 namespace {
 
-// Parts of the columns that are worth telling apart, and how many there are at most: the more there are, the less alike
-// are rows in each.
+// Columns that make a part of their own, and the most parts: with more of them, rows are less alike in each.
 constexpr std::uint64_t kPartColumns = 600, kMostParts = 4;
 
-// How often survivors are expected to differ between rows as much in sum as in halves, before that counts as much: one
-// more than others in all columns costs a row's group slots for certain, one more in a part may be made up for.
+// The weight of a row's sum against the difference of its halves. One more survivor in all columns certainly costs the
+// group slots; one more in a part may be made up for in another.
 constexpr double kSumCounts = 9;
 
-// The survivors of a row: all; what the left half has more than the right; the same of the halves of each half.
+// The survivors of a row: all; the excess of the left half over the right; the same for the halves of each half.
 using Profile = std::array<std::int32_t, kMostParts>;
 
 class Profiles {
@@ -36,7 +35,7 @@ class Profiles {
     }
   }
 
-  // Brings rows into groups, the ones with the most survivors first.
+  // Orders rows by groups, those with the most survivors first.
   void split(std::span<std::uint32_t> rows) const {
     const std::size_t groups = (rows.size() + group_rows_ - 1) / group_rows_;
     const std::size_t by = groups > 1 ? most_different(rows) : 0;
@@ -69,7 +68,7 @@ class Profiles {
     return profile;
   }
 
-  // The number of what tells these rows apart best. Of random survivors differences vary as their columns' number.
+  // The index of the number in which these rows differ most. Random survivors vary with the number of columns.
   std::size_t most_different(std::span<const std::uint32_t> rows) const {
     std::size_t found = 0;
     double most = -1;

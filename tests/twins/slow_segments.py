@@ -1,5 +1,5 @@
-"""The forms in segments, read from their bytes by the comments in core/packed/segments/segments.hpp and in each form's
-header: slow and obvious.
+"""The forms in segments, read from their bytes as core/packed/segments/segments.hpp and each form's header describe:
+slow and obvious.
 """
 
 from __future__ import annotations
@@ -137,5 +137,5 @@ def unpacked(form: Form, packed: Any) -> tuple[NDArray[np.int64], int]:
 
 
 def weights(codes: NDArray[np.int64], of: NDArray[Any]) -> NDArray[Any]:
-    """One of these for each survivor, zeros between them."""
+    """The value `of` its code for each survivor, zeros between them."""
     return np.where(codes >= 0, np.append(of, 0)[codes], 0)

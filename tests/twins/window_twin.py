@@ -21,8 +21,8 @@ MOST24 = 127 * 0x10101
 
 
 class Window(NamedTuple):
-    """A matrix as its packed bytes have it: `codes` is -1 where nothing survives, `digits` are by plane. `filled` is
-    the share of the slots that have a survivor.
+    """A matrix as read from its packed bytes. `codes` is -1 where nothing survives, `digits` are by plane, `filled` is
+    the share of the slots with a survivor.
     """
 
     codes: NDArray[np.int64]
@@ -32,11 +32,11 @@ class Window(NamedTuple):
     filled: float
 
     def weights(self, centroids: NDArray[Any]) -> NDArray[Any]:
-        """One of these for each survivor, zeros between them."""
+        """The centroid of each survivor, zeros between them."""
         return np.where(self.codes >= 0, np.append(centroids, 0)[self.codes], 0)
 
     def integers(self) -> NDArray[np.int64]:
-        """The digits of 16 or 24 bits, put together."""
+        """The digits of 16 or 24 bits."""
         return np.asarray(sum(256**power * plane for power, plane in enumerate(self.digits[1:])))
 
     @property
@@ -45,7 +45,7 @@ class Window(NamedTuple):
 
 
 def sections(packed: NDArray[np.uint8], sizes: list[int]) -> list[bytes]:
-    """Sections of so many bytes, each beginning at a multiple of 64; nothing lies behind them."""
+    """Sections of so many bytes. Each begins at a multiple of 64, and nothing lies behind the last."""
     found, at = [], 64
     for size in sizes:
         found.append(packed[at : at + size].tobytes())
@@ -64,15 +64,15 @@ def read(packed: NDArray[np.uint8]) -> Window:
     layout, planes = LAYOUTS[facts.layout], planes_of(facts)
     bits, units, pairs = facts.code_bits, facts.units, facts.length
     windows = 1 if layout == "one_window" else 2
-    stream_bytes = 256 if bits == 8 else 192
+    pair_bytes = 256 if bits == 8 else 192
     lanes = units * 32 // windows
     sizes = [4 << bits, planes << bits, 4 * units, 4 * lanes, 4 * lanes * planes, 2 * windows * pairs]
-    sizes += [16 * pairs * (bits == 5 and windows == 1), stream_bytes * pairs]
+    sizes += [16 * pairs * (bits == 5 and windows == 1), pair_bytes * pairs]
     parts = sections(packed, sizes)
     ends, order = np.frombuffer(parts[2], np.uint32), np.frombuffer(parts[3], np.uint32).reshape(units, 32 // windows)
     starts = np.frombuffer(parts[5], np.uint16).reshape(pairs, windows)
     fifths = np.unpackbits(np.frombuffer(parts[6], np.uint8), bitorder="little").reshape(-1, 2, 64)
-    stream = np.frombuffer(parts[7], np.uint8).reshape(-1, stream_bytes)
+    stream = np.frombuffer(parts[7], np.uint8).reshape(-1, pair_bytes)
 
     codes, filled = np.full((facts.rows, facts.columns), -1, np.int64), 0
     for group, pair, step, row, slot in slots_of(ends):

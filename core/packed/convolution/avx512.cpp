@@ -1,12 +1,15 @@
 // Sparse convolutions in AVX-512 registers. Needs F, BW, VL, DQ, VBMI and VBMI2.
 #include "packed/tile/avx512.hpp"
 
+#include <array>
+#include <utility>
+
 #include "packed/convolution/kernel.hpp"
 
 namespace dcz {
 namespace {
 
-constexpr std::size_t kStepColumns = 48;  // of whose bits a word holds all, wherever in a byte they begin
+constexpr std::size_t kStepColumns = 48;  // a word holds all their bits, wherever in a byte they begin
 
 // The values of `count` survivors from code number `code` on.
 template <bool kNibbles>
@@ -14,13 +17,13 @@ void look_up_values(const TileView& view, const Planes& planes, std::size_t code
   const std::size_t survivors = view.header.survivors;
   for (std::size_t done = 0; done < count; done += 64) {
     const std::size_t at = code + done < survivors ? code + done : survivors;
-    V floats[4];
+    __m512 floats[4];
     look_up(planes, load_codes<kNibbles>(view.codes, at), ~std::uint64_t{0}, floats);
-    for (unsigned i = 0; i < 4; ++i) _mm512_storeu_si512(values + done + 16 * i, floats[i]);
+    for (unsigned i = 0; i < 4; ++i) _mm512_storeu_ps(values + done + 16 * i, floats[i]);
   }
 }
 
-// Appends the offsets of a block's survivors, whose bits begin at `first`; gives their number.
+// Appends the offsets of a block's survivors, whose bits begin at `first`. Returns their number.
 inline std::size_t compress_offsets(const std::uint8_t* bits, std::size_t first, std::size_t columns,
                                     const std::uint32_t* column_offsets, std::uint32_t* offsets) {
   std::size_t count = 0;
@@ -61,14 +64,10 @@ void add_survivors(const SurvivorSpan& from, const float* inputs, const float* s
   for (unsigned i = 0; i < kVectors; ++i) _mm512_storeu_ps(sums + 16 * i, sum[i]);
 }
 
-using Add = void (*)(const SurvivorSpan&, const float*, const float*, float*);
-
-constexpr Add kAdd[kMostVectors + 1] = {
-    nullptr,           add_survivors<1>,  add_survivors<2>,  add_survivors<3>,  add_survivors<4>,  add_survivors<5>,
-    add_survivors<6>,  add_survivors<7>,  add_survivors<8>,  add_survivors<9>,  add_survivors<10>, add_survivors<11>,
-    add_survivors<12>, add_survivors<13>, add_survivors<14>, add_survivors<15>, add_survivors<16>, add_survivors<17>,
-    add_survivors<18>, add_survivors<19>, add_survivors<20>, add_survivors<21>, add_survivors<22>, add_survivors<23>,
-    add_survivors<24>, add_survivors<25>, add_survivors<26>, add_survivors<27>, add_survivors<28>};
+// By the number of vectors - 1.
+constexpr auto kAdd = []<std::size_t... kBefore>(std::index_sequence<kBefore...>) {
+  return std::array{add_survivors<kBefore + 1>...};
+}(std::make_index_sequence<kMostVectors>{});
 
 void make_stream(const StreamTask& task, std::size_t row, std::size_t number) {
   const TileView& view = *task.view;
@@ -103,7 +102,7 @@ bool all_finite(const float* x, std::size_t count) {
 
 void add_some_survivors(const SurvivorSpan& from, const float* inputs, std::size_t vectors, const float* start,
                         float* sums) {
-  kAdd[vectors](from, inputs, start, sums);
+  kAdd[vectors - 1](from, inputs, start, sums);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Sparse convolutions: which rows, tiles and blocks of channels follow each other, and their inputs.
+// Sparse convolutions: the order of rows, tiles and blocks of channels, and their inputs.
 #include "packed/convolution/convolution.hpp"
 
 #include <algorithm>
@@ -16,11 +16,11 @@ namespace {
 
 constexpr std::size_t kInputBytes = 40960;                  // of a block of channels: most of the first cache
 constexpr std::size_t kStreamBytes = std::size_t{4} << 20;  // of the survivors at a time
-constexpr std::size_t kMostRows = 128;                      // of the weights at a time: their sums fit the second cache
+constexpr std::size_t kMostRows = 128;  // of the weights at a time: the second cache holds their sums
 
 std::size_t parts_of(std::size_t whole, std::size_t part) { return (whole + part - 1) / part; }
 
-// Parts of about the same size, none above `most`.
+// The size of parts of about the same size, at most `most`.
 std::size_t even(std::size_t whole, std::size_t most) { return parts_of(whole, parts_of(whole, most)); }
 
 // Whether the product of numbers is at most `most`, and none is 0.
@@ -32,7 +32,7 @@ bool fits(std::initializer_list<std::size_t> numbers, std::size_t most) {
   return true;
 }
 
-// What would overflow, or reach outside of x, is refused.
+// Refuses shapes that would overflow, or reach outside of x.
 void check(const ConvolutionShape& shape, const TileView& view) {
   constexpr std::size_t kMost = std::size_t{1} << 40, kMostCopied = std::size_t{1} << 31;
   if (!fits({shape.batch, shape.groups, shape.channels, shape.height, shape.width}, kMost) ||
@@ -51,7 +51,7 @@ void check(const ConvolutionShape& shape, const TileView& view) {
   }
 }
 
-// How a convolution is cut up.
+// The parts of a convolution.
 struct Plan {
   std::size_t columns;                  // of a row of weights
   std::size_t tile_vectors, tile_rows;  // the width of a tile and its height
@@ -114,7 +114,7 @@ struct Memory {
   }
 };
 
-// Where each column of a block lies in the copies, in bytes.
+// The place of each column of a block in the copies, in bytes.
 void fill_offsets(const ConvolutionShape& shape, const Plan& plan, std::uint32_t* offsets) {
   for (std::size_t channel = 0; channel < plan.block_channels; ++channel) {
     for (std::size_t y = 0; y < shape.kernel_height; ++y) {
@@ -127,7 +127,7 @@ void fill_offsets(const ConvolutionShape& shape, const Plan& plan, std::uint32_t
   std::fill_n(offsets, kStreamSlack, 0);
 }
 
-// A row of an image, shifted, with zeros where the image is not.
+// A row of an image, shifted, with zeros outside of the image.
 void copy_row(const float* row, std::size_t width, std::ptrdiff_t from, float* out, std::size_t count) {
   const auto end = static_cast<std::ptrdiff_t>(count), last = static_cast<std::ptrdiff_t>(width) - from;
   const std::ptrdiff_t begin = std::clamp<std::ptrdiff_t>(-from, 0, end);
@@ -155,7 +155,7 @@ struct Work {
     float* const inputs = memory.inputs + part * memory.input_floats;
     float* const sums = memory.sums + part * memory.sum_floats;
     const std::size_t down = std::min(plan.tile_rows, shape.out_height - top);
-    // With all channels at once, and rows of whole vectors, sums are finished where they belong.
+    // With all channels in one block, and rows of whole vectors, sums are computed in y.
     const bool direct = plan.blocks == 1 && plan.pitch() == shape.out_width;
     float* const out = direct ? y + image * image_outputs + top * shape.out_width : sums;
     const std::size_t apart = direct ? shape.out_height * shape.out_width : plan.vectors() * kVectorFloats;

@@ -19,9 +19,9 @@ struct ConvolutionShape {
 // Whether this CPU has a kernel: AVX-512 alone, others compute densely faster.
 bool has_sparse_convolution();
 
-// y = convolution + bias (rows, or null). The result does not depend on `threads`. False, and nothing in y, if x is not
-// finite: only dense weights take that everywhere it belongs. Throws std::invalid_argument for bytes that are no tile
-// form of that many columns, and shapes whose parts do not fit together.
+// y = convolution + bias (rows, or null). The result does not depend on `threads`. False, with y untouched, if x is not
+// finite: only dense weights bring infinities and NaNs everywhere they belong. Throws std::invalid_argument for bytes
+// that are no tile form of that many columns, and shapes whose parts do not fit together.
 bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShape& shape, const float* x,
                      const float* bias, float* y, unsigned threads);
 

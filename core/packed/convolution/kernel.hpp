@@ -1,10 +1,9 @@
 // The kernels of sparse convolutions, one instruction set so far.
 //
-// A tile is a rectangle of one image's outputs, in rows of whole vectors: at most kMostVectors, all of which a kernel
-// sums up in registers, for one row of the weights at a time. The inputs of a tile are taken by blocks of channels,
-// which stay in the first cache: a copy for each column of the kernel, shifted so that every vector is aligned, with
-// zeros outside of the image. In a block a survivor is an offset in bytes, from which all vectors of the tile follow,
-// and a value.
+// A tile is a rectangle of one image's outputs, in rows of whole vectors, at most kMostVectors. A kernel sums all of
+// them up in registers, for one row of the weights at a time. Blocks of channels of a tile's inputs stay in the first
+// cache: a copy for each column of the kernel, shifted so that every vector is aligned, with zeros outside of the
+// image. In a block, a survivor is a value and an offset in bytes, from which all vectors of the tile follow.
 #pragma once
 
 #include <cstddef>
@@ -17,11 +16,11 @@ namespace dcz {
 
 inline constexpr std::size_t kVectorFloats = 16, kMostVectors = 28;
 
-// What kernels may write behind the survivors of a row, and read behind the offsets of columns.
+// Elements that kernels may write behind the survivors of a row, and read behind the offsets of columns.
 inline constexpr std::size_t kStreamSlack = 64;
 
-// The survivors of some rows: those of row r and block b are `ends[r * blocks + b - 1]` (0 before the first) up to
-// `ends[r * blocks + b]`, counted from r * stride on.
+// The survivors of some rows. Those of row r and block b lie between `ends[r * blocks + b - 1]` (0 for b = 0) and
+// `ends[r * blocks + b]`, counted from r * stride.
 struct SurvivorStream {
   std::size_t stride;  // columns + kStreamSlack
   float* values;
@@ -29,8 +28,8 @@ struct SurvivorStream {
   std::uint32_t* ends;
 };
 
-// What a stream is made of: rows of `view`; `block_columns` of them make a block, of which `column_offsets` says where
-// they are, with kStreamSlack elements behind the last.
+// The source of a stream: rows of `view`. A block has `block_columns` columns; `column_offsets` has their places, and
+// kStreamSlack elements behind the last.
 struct StreamTask {
   const TileView* view;
   std::size_t blocks, block_columns;
@@ -49,8 +48,8 @@ struct ConvolutionKernel {
   bool (*all_finite)(const float* x, std::size_t count);
   // Makes the stream of row `row` as its number `number`.
   void (*make_stream)(const StreamTask& task, std::size_t row, std::size_t number);
-  // sums[i] = *start + the sum of value * inputs[offset + i], for all i of `vectors` vectors; without `start` it is
-  // added to what sums[i] was. Inputs are aligned.
+  // sums[i] = *start + the sum of value * inputs[offset + i], for all i of `vectors` vectors. Without `start` the sum
+  // is added to sums[i]. Inputs are aligned.
   void (*add_survivors)(const SurvivorSpan& from, const float* inputs, std::size_t vectors, const float* start,
                         float* sums);
 };

@@ -1,11 +1,10 @@
-// The table of packed forms: a form is a row of it, and a folder.
+// The table of packed forms. A form is a row here, and a folder.
 #include "packed/dispatch/forms.hpp"
 
 #include <algorithm>
 #include <array>
 #include <stdexcept>
 
-#include "packed/dispatch/multiply.hpp"
 #include "packed/factored/factored.hpp"
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
@@ -31,7 +30,7 @@ constexpr FormFunctions row(Multiply* multiply) {
           multiply};
 }
 
-// Of a form that has no kernels of integers.
+// For a form without kernels of integers.
 template <auto kMultiply>
 void in_float32(Bytes packed, const float* x, std::size_t vectors, const float* bias, float* y, Activations,
                 unsigned threads) {
@@ -64,12 +63,10 @@ void check_packed(Bytes packed) { functions_of(read_packed_header(packed)).check
 
 void multiply(Bytes packed, const float* x, std::size_t vectors, const float* bias, float* y, Activations activations,
               unsigned threads) {
-  if (reinterpret_cast<std::uintptr_t>(packed.data()) % alignof(float) != 0) {
-    throw std::invalid_argument("packed weights must begin at a multiple of 4 bytes: copy them first");
-  }
+  check_aligned(packed);
   const PackedHeader header = read_packed_header(packed);
   if (vectors == 0 || header.rows == 0) return;
-  // an address that may be added to, though nothing is read there
+  // kernels add to the address, though they read nothing there
   static constexpr float kNoColumns[4 * kBlockElements]{};
   if (header.columns == 0) x = kNoColumns;
   functions_of(header).multiply(packed, x, vectors, bias, y, activations, threads);

@@ -1,4 +1,4 @@
-// The form `factored`: packing and finding its sections.
+// The form `factored`: packing and sections.
 #include "packed/factored/factored.hpp"
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace {
 
 constexpr SegmentLimits kLimits{Form::factored, kQuartet, kNamedColumns - 1};
 
-// Blocks: x of one stays in the first cache; the fewer there are, the fewer fours are left unfilled.
+// The x of a block stay in the first cache. Fewer blocks leave fewer fours unfilled.
 SegmentShape shape_for(const Matrix& matrix) {
   constexpr std::size_t kMostColumns = 8192;
   const auto columns = static_cast<std::size_t>(matrix.columns);
@@ -21,7 +21,7 @@ SegmentShape shape_for(const Matrix& matrix) {
           panel_rows_for(matrix.rows, kQuartet), 0};
 }
 
-// A row's survivors in the block at hand, by code.
+// A row's survivors in this block, by code.
 struct Fours {
   std::vector<std::uint16_t> columns;
   std::vector<std::uint8_t> codes;
@@ -37,11 +37,10 @@ class Packer : public SegmentPacker {
 
   std::vector<std::uint8_t> run() {
     pack();
-    add_shape_and_codebook();
     add_groups();
-    add_section(columns_);
-    add_section(codes_);
-    return packed();
+    add(columns_);
+    add(codes_);
+    return packed(header());
   }
 
  private:
@@ -77,7 +76,7 @@ class Packer : public SegmentPacker {
   }
 
   const std::uint16_t nothing_;
-  std::vector<Fours> fours_;  // of the rows of the panel at hand
+  std::vector<Fours> fours_;  // of the rows of this panel
   std::vector<std::vector<std::uint16_t>> by_code_;
   std::vector<std::uint16_t> columns_;
   std::vector<std::uint8_t> codes_;

@@ -1,13 +1,14 @@
-// The form `factored`, for multiplying by one vector in float32 on `portable` and `avx2`: survivors of one row that
-// share a centroid, four at a time, so that x is summed first and the centroid is fetched and multiplied once for the
-// four.
+// The form `factored`, for multiplying by one vector in float32 on `portable` and `avx2`: four survivors of a row that
+// share a centroid. Their x are summed first, and the centroid is fetched and multiplied once.
 //
-// Segments (see packed/segments/segments.hpp) of groups of four rows, quartets. In a segment, each row has its
-// survivors sorted by code and cut into fours: four columns and a code. A turn has a four of each of its four rows.
-// Columns that a four lacks, and the fours that a row lacks, name the zero. All centroids are finite.
+// A segment (packed/segments/segments.hpp) has groups of four rows, quartets. It sorts a row's survivors by code and
+// cuts them into fours: four columns and a code. A turn has a four of each of its four rows. The columns that a four
+// lacks, and the fours that a row lacks, name the zero. All centroids are finite.
 //
-// Sections: shape, codebook, ends, rows, turns; columns u16[16 * turns], within the block, the four of the first row
-// first; codes u8[4 * turns].
+// Sections:
+//   shape, codebook, ends, rows, turns
+//   columns  u16[16 * turns], within the block, the four of the first row first
+//   codes    u8[4 * turns]
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,7 @@ namespace dcz {
 
 inline constexpr std::size_t kSharing = 4;
 inline constexpr std::size_t kTurnColumns = kQuartet * kSharing;
-inline constexpr std::size_t kNamedColumns = 65536;  // that 16 bits can name: the last one of a block is the zero
+inline constexpr std::size_t kNamedColumns = 65536;  // that 16 bits can name; the last one of a block is the zero
 
 struct FactoredView : Segments {
   const std::uint16_t* columns;
@@ -30,10 +31,10 @@ struct FactoredView : Segments {
   std::size_t prepared_columns() const { return Segments::prepared_columns(kNamedColumns); }
 };
 
-// Throws std::invalid_argument if they are no factored form, or its sections do not fill them.
+// Throws std::invalid_argument for bytes that are no factored form or that the sections do not fill.
 FactoredView factored_view(std::span<const std::uint8_t> packed);
 
-// Holds every end, row, number of turns, column and code against its bounds; std::invalid_argument.
+// Checks every end, row, number of turns, column and code. Throws std::invalid_argument.
 void check_factored(const FactoredView& view);
 
 // Throws std::invalid_argument for centroids that are not finite.

@@ -19,15 +19,15 @@ struct PanelTask {
   float* y;             // vectors x rows
 };
 
-// The caller's memory and threads: all blocks are prepared before a panel runs.
+// Memory and threads are the caller's. All blocks are prepared before a panel runs.
 struct PanelKernel {
-  std::size_t vectors;  // how many at once at most: 64 or fewer
-  // How many floats stand for a column of so many vectors: whole registers.
+  std::size_t vectors;  // at most 64 at once
+  // The floats of a prepared column of so many vectors: whole registers.
   std::size_t (*width)(std::size_t vectors);
-  // Brings x into blocks, column by column. Bit v of the result: vector v has an infinity or NaN there.
-  std::uint64_t (*prepare)(const PanelTask& task, std::size_t first_block, std::size_t last_block);
-  // `sums` is for each thread: sum_rows x width, aligned to 64 bytes.
-  void (*run)(const PanelTask& task, std::size_t first_panel, std::size_t last_panel, float* sums);
+  // Brings a block of x into columns. Bit v of the result: vector v has an infinity or NaN there.
+  std::uint64_t (*prepare)(const PanelTask& task, std::size_t block);
+  // `sums` belongs to the thread: sum_rows x width, aligned to 64 bytes.
+  void (*run)(const PanelTask& task, std::size_t panel, float* sums);
 };
 
 extern const PanelKernel kPanelPortable, kPanelAvx2, kPanelAvx512, kPanelNeon;
@@ -37,7 +37,7 @@ inline constexpr KernelTable<const PanelKernel> kPanel{.portable = &kPanelPortab
                                                        .avx512 = DCZ_IF_X86(&kPanelAvx512),
                                                        .neon = DCZ_IF_NEON(&kPanelNeon)};
 
-// The rows of a panel and the one that quartets name for rows they lack, in whole squares of 16 x 16.
+// The rows of a panel, and the one that quartets name for rows they lack, in whole squares of 16 x 16.
 inline std::size_t sum_rows(const PanelView& view) { return round_up(view.shape.panel_rows + std::size_t{1}, 16); }
 
 }  // namespace dcz

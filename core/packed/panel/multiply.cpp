@@ -1,7 +1,6 @@
-// y = x W^T + bias from packed weights of the form `panel`: tiles of vectors, one after the other, each by all threads.
+// y = x W^T + bias from packed weights of the form `panel`: tile by tile of vectors, each by all threads.
 #include <algorithm>
 #include <atomic>
-#include <vector>
 
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
@@ -11,10 +10,10 @@
 namespace dcz {
 namespace {
 
-// Turns times vectors below which a second thread would come too late: some 20 microseconds.
+// With fewer turns times vectors, some 20 microseconds, a second thread would come too late.
 constexpr std::size_t kWorthAThread = 300'000;
 
-// Computes a tile; the vectors that are not finite, a bit each.
+// Computes a tile. A bit for each vector of the result: it is not finite.
 std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned threads) {
   const PanelView& view = *task.view;
   const std::size_t width = kernel.width(task.vectors);
@@ -23,23 +22,13 @@ std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned 
   task.prepared = reinterpret_cast<float*>(scratch((prepared + parts * sums) * sizeof(float)));
   std::atomic<std::uint64_t> not_finite{0};
   share_items(parts, view.blocks, [&](std::size_t block, unsigned) {
-    const std::uint64_t found = kernel.prepare(task, block, block + 1);
+    const std::uint64_t found = kernel.prepare(task, block);
     if (found != 0) not_finite |= found;
   });
   share_items(parts, view.panels(), [&](std::size_t panel, unsigned part) {
-    kernel.run(task, panel, panel + 1, task.prepared + prepared + part * sums);
+    kernel.run(task, panel, task.prepared + prepared + part * sums);
   });
   return not_finite;
-}
-
-void spoil(const PanelKernel& kernel, const PanelTask& task, unsigned threads) {
-  const PackedHeader& header = task.view->header;
-  const std::vector<float> ones(std::size_t{1} << header.code_bits, 1.0f);
-  PanelView counting = *task.view;
-  counting.codebook = ones.data();
-  spoil_not_finite({task.x, task.vectors, header.columns, header.rows, task.y}, [&](const float* marks, float* met) {
-    multiply_tile(kernel, {&counting, task.vectors, marks, nullptr, nullptr, met}, threads);
-  });
 }
 
 }  // namespace
@@ -55,7 +44,11 @@ void multiply_panel(std::span<const std::uint8_t> packed, const float* x, std::s
                          nullptr,
                          bias,
                          y + first * view.header.rows};
-    if (multiply_tile(kernel, task, threads) != 0) spoil(kernel, task, threads);
+    if (multiply_tile(kernel, task, threads) == 0) continue;
+    spoil_not_finite({task.x, task.vectors, view.header.columns, view.header.rows, task.y}, view,
+                     [&](const PanelView& counting, const float* marks, float* met) {
+                       multiply_tile(kernel, {&counting, task.vectors, marks, nullptr, nullptr, met}, threads);
+                     });
   }
 }
 

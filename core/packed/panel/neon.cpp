@@ -1,5 +1,4 @@
-// The form `panel` with NEON: four registers hold 16 vectors, and the sums of a quartet's four rows 16 of the 32. The
-// portable code multiplies and adds apart, row by row.
+// The form `panel` with NEON: four registers hold 16 vectors, and 16 of the 32 the sums of a quartet.
 #include <arm_neon.h>
 
 #include "packed/panel/scalar.hpp"

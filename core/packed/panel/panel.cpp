@@ -1,4 +1,4 @@
-// The form `panel`: packing and finding its sections.
+// The form `panel`: packing and sections.
 #include "packed/panel/panel.hpp"
 
 #include <algorithm>
@@ -11,8 +11,8 @@ namespace {
 
 constexpr SegmentLimits kLimits{Form::panel, kQuartet, kMostBlockColumns};
 
-// Blocks: prepared for 64 vectors, 144 columns leave the first cache room for sums and entries; where few survive,
-// wider ones in the second cache cost less than fetching the sums for a few survivors each.
+// Prepared for 64 vectors, blocks of 144 columns leave the first cache room for sums and entries. Where few weights
+// survive, wider blocks in the second cache cost less: sums are fetched less often.
 SegmentShape shape_for(const Matrix& matrix) {
   constexpr std::size_t kNarrow = 144, kWide = 240, kEnoughInARow = 13;
   const auto rows = static_cast<std::size_t>(matrix.rows);
@@ -29,10 +29,9 @@ class Packer : public SegmentPacker {
 
   std::vector<std::uint8_t> run() {
     pack();
-    add_shape_and_codebook();
     add_groups();
-    add_section(entries_);
-    return packed();
+    add(entries_);
+    return packed(header());
   }
 
  private:

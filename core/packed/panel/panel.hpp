@@ -1,10 +1,10 @@
 // The form `panel`, for multiplying by many vectors in float32: rows of nearly equal length side by side.
 //
-// Segments (see packed/segments/segments.hpp) of groups of four rows, quartets, of which a turn has an entry each, so
-// that four sums for many vectors grow in registers at once.
+// A segment (packed/segments/segments.hpp) has groups of four rows, quartets. A turn has an entry of each row, so that
+// registers hold four sums for many vectors.
 //
-// An entry is 16 bits: the column within the block << 8 | the code. Entries of rows that have no survivor left name the
-// column of zeros, with a code whose centroid is finite, and so add zero.
+// An entry is 16 bits: the column within the block << 8 | the code. A row without a survivor left names the column of
+// zeros, with a code whose centroid is finite, and so adds zero.
 //
 // Sections: shape, codebook, ends, rows, turns; entries u16[4 * turns].
 #pragma once
@@ -18,7 +18,7 @@
 
 namespace dcz {
 
-inline constexpr std::size_t kMostBlockColumns = 255;  // the 256th that an entry can name is that of zeros
+inline constexpr std::size_t kMostBlockColumns = 255;  // an entry can name one more, that of zeros
 
 struct PanelView : Segments {
   const std::uint16_t* entries;
@@ -26,10 +26,10 @@ struct PanelView : Segments {
   std::size_t prepared_columns() const { return Segments::prepared_columns(kMostBlockColumns); }
 };
 
-// Throws std::invalid_argument if they are no panel form, or its sections do not fill them.
+// Throws std::invalid_argument for bytes that are no panel form or that the sections do not fill.
 PanelView panel_view(std::span<const std::uint8_t> packed);
 
-// Holds every end, row, number of turns and entry against its bounds; std::invalid_argument.
+// Checks every end, row, number of turns and entry. Throws std::invalid_argument.
 void check_panel(const PanelView& view);
 
 std::vector<std::uint8_t> pack_panel(const Matrix& matrix);

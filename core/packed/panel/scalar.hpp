@@ -1,5 +1,5 @@
-// The form `panel` in portable C++, but for the multiplication of a quartet: a tile of 16 vectors. Included once by
-// each file that is compiled for an instruction set of its own.
+// The form `panel` in portable C++, a tile of 16 vectors, without the multiplication of a quartet. Each file that is
+// compiled for an instruction set of its own includes this once.
 #pragma once
 
 #include <cmath>
@@ -13,18 +13,16 @@ constexpr std::size_t kWidth = 16;
 
 inline std::size_t width(std::size_t) { return kWidth; }
 
-inline std::uint64_t prepare(const PanelTask& task, std::size_t first, std::size_t last) {
-  const std::size_t columns = task.view->header.columns, block_columns = task.view->shape.block_columns;
+inline std::uint64_t prepare(const PanelTask& task, std::size_t number) {
+  const std::size_t columns = task.view->header.columns;
+  const Block<float> block = block_at(*task.view, number, task.prepared, kWidth);
   std::uint64_t not_finite = 0;
-  for (std::size_t number = first; number < last; ++number) {
-    const Block<float> block = block_at(*task.view, number, task.prepared, kWidth);
-    for (std::size_t column = 0; column <= block_columns; ++column) {
-      float* const out = block.prepared + column * kWidth;
-      for (std::size_t v = 0; v < kWidth; ++v) {
-        const bool there = column < block.count && v < task.vectors;
-        out[v] = there ? task.x[v * columns + block.begin + column] : 0.0f;
-        not_finite |= std::uint64_t{!std::isfinite(out[v])} << v;
-      }
+  for (std::size_t column = 0; column <= task.view->shape.block_columns; ++column) {
+    float* const out = block.prepared + column * kWidth;
+    for (std::size_t v = 0; v < kWidth; ++v) {
+      const bool there = column < block.count && v < task.vectors;
+      out[v] = there ? task.x[v * columns + block.begin + column] : 0.0f;
+      not_finite |= std::uint64_t{!std::isfinite(out[v])} << v;
     }
   }
   return not_finite;
@@ -40,16 +38,13 @@ inline void finish(const PanelTask& task, std::size_t panel, const float* sums) 
   }
 }
 
-// Kernel::multiply(quartet, x, centroids) adds what a quartet is to its rows' sums.
+// Kernel::multiply(quartet, x, centroids) adds a quartet to the sums of its rows.
 template <typename Kernel>
-void run(const PanelTask& task, std::size_t first, std::size_t last, float* sums) {
+void run(const PanelTask& task, std::size_t panel, float* sums) {
   const Centroids centroids(*task.view);
-  for (std::size_t panel = first; panel < last; ++panel) {
-    std::memset(sums, 0, sum_rows(*task.view) * kWidth * sizeof(float));
-    visit_quartets(task, panel, kWidth, sums,
-                   [&](const Quartet& quartet, const float* x) { Kernel::multiply(quartet, x, centroids.table); });
-    finish(task, panel, sums);
-  }
+  sum_panel(task, panel, kWidth, sums,
+            [&](const Quartet& quartet, const float* x) { Kernel::multiply(quartet, x, centroids.table); });
+  finish(task, panel, sums);
 }
 
 }  // namespace

@@ -1,10 +1,11 @@
-// The walk through the quartets of a panel: included once by each file that is compiled for an instruction set of its
-// own.
+// The walk through the quartets of panels. Each file that is compiled for an instruction set of its own includes this
+// once.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "packed/panel/kernel.hpp"
 #include "packed/segments/walk.hpp"
@@ -12,33 +13,27 @@
 namespace dcz {
 namespace {
 
-// Four rows: their entries, turn by turn, and where their sums stand. What a quartet is is summed by itself, then
-// added: so long rows lose no digits.
+// Four rows in a block: their entries, turn by turn, and their sums. A kernel sums a quartet up by itself before it
+// adds to `sums`: so long rows lose no digits.
 struct Quartet {
   const std::uint16_t* entries;
   std::size_t turns;
   std::array<float*, kQuartet> sums;
 };
 
-// multiply(quartet, x of the block) for each quartet of a panel, block by block. `width` floats stand for a column.
+// Sums a panel up: multiply(quartet, x of the block) adds to the quartet's sums. A prepared column has `width` floats.
 template <typename Multiply>
-void visit_quartets(const PanelTask& task, std::size_t panel, std::size_t width, float* sums,
-                    const Multiply& multiply) {
+inline void sum_panel(const PanelTask& task, std::size_t panel, std::size_t width, float* sums,
+                      const Multiply& multiply) {
   const PanelView& view = *task.view;
-  const std::size_t panel_rows = view.shape.panel_rows;
-  Groups<kQuartet> groups(view, panel);
-  for (std::size_t block = 0; block < view.blocks; ++block) {
-    const float* const x = block_at(view, block, task.prepared, width).prepared;
-    groups.enter_segment();
-    for (Group group; groups.next(group);) {
-      const std::uint16_t* const rows = group.rows;
-      multiply(Quartet{view.entries + kQuartet * group.first_turn,
-                       group.turns,
-                       {sums + at_most(rows[0], panel_rows) * width, sums + at_most(rows[1], panel_rows) * width,
-                        sums + at_most(rows[2], panel_rows) * width, sums + at_most(rows[3], panel_rows) * width}},
-               x);
-    }
-  }
+  std::memset(sums, 0, sum_rows(view) * width * sizeof(float));
+  each_group<kQuartet>(view, panel, [&](std::size_t block, const Group& group) {
+    const auto sums_of = [&](std::size_t k) { return sums + at_most(group.rows[k], view.shape.panel_rows) * width; };
+    multiply(
+        Quartet{
+            view.entries + kQuartet * group.first_turn, group.turns, {sums_of(0), sums_of(1), sums_of(2), sums_of(3)}},
+        block_at(view, block, task.prepared, width).prepared);
+  });
 }
 
 }  // namespace

@@ -4,16 +4,11 @@
 #include <cstring>
 #include <utility>
 
-#include "packed/quad/walk.hpp"
-
 namespace dcz {
 namespace {
 
 constexpr std::size_t kVectors = avx512::kQuadVectors, kLanes = avx512::kSquare, kSide = 2;
-using V = __m512i;
-
-inline V load(const void* from) { return _mm512_load_si512(from); }
-inline void store(void* to, V value) { _mm512_store_si512(to, value); }
+using avx512::V, avx512::load, avx512::store;
 
 // The digits of a codebook, looked up for 64 entries at once.
 template <unsigned kCodeBits>
@@ -27,7 +22,7 @@ struct DigitTable {
     for (std::size_t i = 0; i < sizeof parts / sizeof parts[0]; ++i) parts[i] = load(table + 64 * i);
   }
 
-  // By the lowest 6 or 8 bits of entries, of which those that are no code do not matter.
+  // By the lowest 6 or 8 bits of entries. The bits above a code do not matter.
   V look_up(V low_bytes) const {
     if constexpr (kCodeBits != 8) {
       return _mm512_permutexvar_epi8(low_bytes, parts[0]);
@@ -45,8 +40,8 @@ inline V even_bytes() {
   return load(even);
 }
 
-// Two runs that follow each other, or the last one of a segment, and what is found of their entries: the columns, in
-// the place of which there is no code, and four digits to a number.
+// Two neighbouring runs, or the last one of a segment. Of their entries: the columns, without the codes below them, and
+// four digits to a number.
 struct Pair {
   static constexpr std::size_t kMost = (kSide * kMostFours + kLanes - 1) / kLanes * kLanes;
 
@@ -56,20 +51,21 @@ struct Pair {
   std::size_t count;
 };
 
-// Finds what is needed of entries a pair ahead, since what has just been stored cannot be loaded at once.
+// Finds columns and digits a pair ahead: a load that follows its store too soon waits.
 template <unsigned kCodeBits>
 class Finder {
  public:
   explicit Finder(const QuadView& view)
-      : table_(view),
+      : view_(view),
+        table_(view),
         even_(even_bytes()),
         column_(_mm512_set1_epi16(static_cast<short>(0xffffu >> kCodeBits << kCodeBits))),
         end_(view.entries + kFour * view.header.length) {}
 
   // False if the segment has no more.
-  bool next(Runs& runs, Pair& pair) const {
+  bool next(Groups<1>& groups, Pair& pair) const {
     pair.count = 0;
-    while (pair.count < kSide && runs.next(pair.runs[pair.count])) ++pair.count;
+    for (Group group; pair.count < kSide && groups.next(group);) pair.runs[pair.count++] = run_of(view_, group);
     if (pair.count == 0) return false;
     const std::uint16_t* const entries = pair.runs[0].entries;
     const std::size_t fours = pair.runs[0].fours + (pair.count == kSide ? pair.runs[1].fours : 0);
@@ -78,8 +74,7 @@ class Finder {
   }
 
  private:
-  // Entries are read once, so that they come from far away where the whole does not fit into the second cache: by so
-  // much earlier.
+  // Entries are read once. Where they do not fit into the second cache they are fetched so many bytes ahead.
   static constexpr std::size_t kAhead = 1024;
 
   void find(const std::uint16_t* at, std::size_t four, Pair& pair) const {
@@ -99,6 +94,7 @@ class Finder {
     store(pair.digits + four, table_.look_up(_mm512_permutex2var_epi8(front, even_, back)));
   }
 
+  const QuadView& view_;
   const DigitTable<kCodeBits> table_;
   const V even_, column_;
   const std::uint16_t* const end_;
@@ -114,7 +110,7 @@ struct Sums {
   }
 };
 
-// The lowest 16 bits, by one instruction: compilers would join it with the shift of an address, which makes more.
+// The lowest 16 bits, by one instruction: compilers would join it with an address's shift and need more.
 inline std::uint64_t low_16(std::uint64_t bits) {
   std::uint64_t low;
   asm("movzwl %w1, %k0" : "=r"(low) : "r"(bits));
@@ -127,7 +123,7 @@ inline V column_at(const std::uint8_t* x, std::uint64_t column) {
   return load(x + (column << (kCodeBits == 8 ? 0 : 6 - kCodeBits)));
 }
 
-// All columns by one load: a load on which the address of another one waits is dear.
+// All four columns by one load: a load that waits for the address of another is dear.
 template <unsigned kCodeBits>
 inline void add_four(Sums& sums, const std::uint8_t* x, const std::uint16_t* columns, std::uint32_t digits) {
   std::uint64_t four;
@@ -182,14 +178,14 @@ void run_panel(const QuadTask& task, std::size_t panel, std::uint8_t* sums) {
   const QuadView& view = *task.view;
   std::memset(sums, 0, sum_rows(view) * kVectors * sizeof(std::int32_t));
   const Finder<kCodeBits> finder(view);
-  Runs runs(view, panel);
+  Groups<1> groups(view, panel);
   Pair pairs[2];
   Pair *now = pairs, *then = pairs + 1;
   for (std::size_t block = 0; block < view.blocks; ++block) {
-    const std::uint8_t* const x = block_of(task, block, kVectors).prepared;
-    runs.enter_segment();
-    for (bool more = finder.next(runs, *now); more; std::swap(now, then)) {
-      more = finder.next(runs, *then);
+    const std::uint8_t* const x = block_at(view, block, task.prepared, kVectors).prepared;
+    groups.enter_segment();
+    for (bool more = finder.next(groups, *now); more; std::swap(now, then)) {
+      more = finder.next(groups, *then);
       multiply<kCodeBits>(*now, x, sums);
     }
   }
@@ -197,14 +193,7 @@ void run_panel(const QuadTask& task, std::size_t panel, std::uint8_t* sums) {
 }
 
 void run(const QuadTask& task, std::size_t panel, std::uint8_t* sums) {
-  switch (task.view->header.code_bits) {
-    case 4:
-      return run_panel<4>(task, panel, sums);
-    case 5:
-      return run_panel<5>(task, panel, sums);
-    default:
-      return run_panel<8>(task, panel, sums);
-  }
+  by_code_bits(task.view->header, [&](auto code_bits) { run_panel<code_bits()>(task, panel, sums); });
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
-// What the files of the form `quad` with AVX-512 share: a register holds a column of 64 vectors, a byte each.
+// The form `quad` with AVX-512: a register holds a column of 64 vectors, a byte each.
 //
-// Four columns, interleaved by unpacking, have four bytes for each vector, which `vpdpbusd` multiplies by four digits
-// and adds to its sum. Unpacking stays within 16 bytes: the sums of vector 16 * k + 4 * l + e are in register k, lane
-// 4 * l + e, if its byte is number 16 * l + 4 * k + e of a column, and so it is.
+// Unpacking interleaves four columns, so that each vector has four bytes. `vpdpbusd` multiplies them by four digits and
+// adds them to the vector's sum. Unpacking stays within 16 bytes: byte 16 * l + 4 * k + e of a column belongs to vector
+// 16 * k + 4 * l + e. Its sums are then in register k, lane 4 * l + e.
 #pragma once
 
+#include "packed/avx512.hpp"
 #include "packed/quad/kernel.hpp"
-#include "packed/segments/square_avx512.hpp"
 
 namespace dcz::avx512 {
 

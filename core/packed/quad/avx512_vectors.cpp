@@ -1,24 +1,19 @@
-// Vectors in, results out: what surrounds the kernel of avx512.cpp.
+// Vectors in, results out, for the kernel of avx512.cpp.
 #include "packed/quad/avx512.hpp"
-#include "packed/quad/walk.hpp"
 
 namespace dcz::avx512 {
 namespace {
 
 constexpr std::size_t kLanes = kSquare;
-using V = __m512i;
 
-inline V load(const void* from) { return _mm512_load_si512(from); }
-inline void store(void* to, V value) { _mm512_store_si512(to, value); }
-
-// The lowest bytes of one vector's fixed point where the lowest bytes of others are kept.
+// Puts the lowest byte of each number into byte kByte of its lane.
 template <int kByte>
 inline V put_byte(V bytes, V number) {
   constexpr auto kThere = static_cast<__mmask64>(0x1111111111111111u << kByte);
   return _mm512_mask_mov_epi8(bytes, kThere, _mm512_slli_epi32(number, 8 * kByte));
 }
 
-// A vector of the task, or zeros for one that there is not.
+// A vector of the task, or zeros behind the last.
 struct Source {
   const float* x;
   float per_step;
@@ -35,11 +30,11 @@ inline V fixed_point(const Source& source, std::size_t column, __mmask16 there) 
   return _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(source.per_step)));
 }
 
-// Columns that are prepared at once: their bytes, four vectors to a lane, stay in the first cache.
+// Columns that are prepared together: their bytes, four vectors to a lane, stay in the first cache.
 constexpr std::size_t kChunk = 128;
 
-// What is read next: there are too many vectors, and too little of each in a chunk, for the CPU to foresee them. That
-// took half of the time away where x does not fit into the second cache.
+// Prefetches the next four vectors: a chunk has too little of each for the CPU to foresee them. Where x does not fit
+// into the second cache, this halves the time.
 inline void fetch_four(const QuadTask& task, std::size_t vector, std::size_t column) {
   const std::size_t columns = task.view->header.columns;
   if (column >= columns) return;
@@ -78,7 +73,7 @@ inline __m512 results_of(V totals, double unit, __m512 bias) {
 }  // namespace
 
 void prepare_quad(const QuadTask& task, std::size_t number) {
-  const Block<std::uint8_t> block = block_of(task, number, kQuadVectors);
+  const Block<std::uint8_t> block = block_at(*task.view, number, task.prepared, kQuadVectors);
   alignas(64) V fours[16][kChunk / kLanes];
   for (std::size_t first = 0; first < block.count; first += kChunk) {
     const std::size_t count = at_most(block.count - first, kChunk);

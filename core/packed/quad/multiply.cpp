@@ -1,7 +1,6 @@
-// y = x W^T + bias from packed weights of the form `quad`: which arithmetic, which kernel, which thread.
+// y = x W^T + bias from packed weights of the form `quad`: the choice of arithmetic, kernels and threads.
 #include <algorithm>
 #include <array>
-#include <vector>
 
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
@@ -11,7 +10,7 @@
 namespace dcz {
 namespace {
 
-// Fours times vectors below which a second thread would come too late: some 20 microseconds.
+// With fewer fours times vectors, some 20 microseconds, a second thread would come too late.
 constexpr std::size_t kWorthAThread = 600'000;
 
 constexpr std::size_t kMostVectors = 64;
@@ -20,7 +19,7 @@ unsigned parts_for(const QuadView& view, std::size_t vectors, unsigned threads) 
   return view.parts_for(view.header.length * vectors, kWorthAThread, threads);
 }
 
-// Vectors that one kernel takes at once.
+// Multiplies the vectors that a kernel takes at once.
 void multiply_tile(const QuadKernel& kernel, QuadTask task, unsigned threads) {
   const QuadView& view = *task.view;
   const unsigned parts = parts_for(view, task.vectors, threads);
@@ -52,12 +51,9 @@ void multiply_floats(QuadTask task, std::size_t first, std::size_t last, bool fi
   multiply_tiles(task, first, last, threads);
   if (finite) return;
   const PackedHeader& header = task.view->header;
-  const std::vector<float> ones(std::size_t{1} << header.code_bits, 1.0f);
-  QuadView counting = *task.view;
-  counting.codebook = ones.data();
   const Product product{task.x + first * header.columns, last - first, header.columns, header.rows,
                         task.y + first * header.rows};
-  spoil_not_finite(product, [&](const float* marks, float* met) {
+  spoil_not_finite(product, *task.view, [&](const QuadView& counting, const float* marks, float* met) {
     const QuadTask count{&counting, Arithmetic::floats, last - first, marks, nullptr, nullptr, nullptr, met};
     multiply_tiles(count, 0, last - first, threads);
   });

@@ -1,17 +1,17 @@
-// The form `quad` in portable C++: a tile of 16 vectors, which compilers turn into whatever registers there are.
-// AVX-512 alone has a kernel of its own, for integers.
+// The form `quad` in portable C++, a tile of 16 vectors. AVX-512 alone has a kernel of its own, for integers.
 //
-// In float32, for integers too: those of a run add up exactly (see kMostQuadColumns), and then to a sum of integers.
+// Integers are multiplied in float32 too: those of a run add up exactly (see kMostQuadColumns), then to a sum of
+// integers.
 #include <cstring>
 
-#include "packed/quad/walk.hpp"
+#include "packed/quad/kernel.hpp"
 
 namespace dcz {
 namespace {
 
 constexpr std::size_t kWidth = 16;
 
-// To the nearest integer: floats have no digits behind the point at this magnitude.
+// To the nearest integer: floats of this magnitude have no digits behind the point.
 inline float rounded(float x) {
   constexpr float kNoDigits = 0x1.8p23f;
   return (x + kNoDigits) - kNoDigits;
@@ -19,8 +19,8 @@ inline float rounded(float x) {
 
 void prepare(const QuadTask& task, std::size_t number) {
   const std::size_t columns = task.view->header.columns, block_columns = task.view->shape.block_columns;
-  const Block<std::uint8_t> block = block_of(task, number, kWidth * sizeof(float));
-  auto* const prepared = reinterpret_cast<float*>(block.prepared);
+  const Block<float> block = block_at(*task.view, number, reinterpret_cast<float*>(task.prepared), kWidth);
+  float* const prepared = block.prepared;
   std::memset(prepared, 0, (block_columns + 1) * kWidth * sizeof(float));
   for (std::size_t v = 0; v < task.vectors; ++v) {
     const float* const x = task.x + v * columns + block.begin;
@@ -33,7 +33,7 @@ void prepare(const QuadTask& task, std::size_t number) {
   }
 }
 
-// As many weights as an entry can name: centroids or digits.
+// Centroids or digits, as many as an entry can name.
 struct Weights {
   alignas(64) float table[256];
 
@@ -51,7 +51,7 @@ struct Weights {
 inline void add(float& sum, float found) { sum += found; }
 
 inline void add(std::uint32_t& sum, float found) {
-  sum += static_cast<std::uint32_t>(static_cast<std::int32_t>(found));  // so that no sum of spoilt bytes overflows
+  sum += static_cast<std::uint32_t>(static_cast<std::int32_t>(found));  // sums of spoilt bytes wrap
 }
 
 template <typename Sum>
@@ -78,14 +78,11 @@ void run_panel(const QuadTask& task, std::size_t panel, Sum* sums) {
   const QuadView& view = *task.view;
   const Weights weights(task);
   std::memset(sums, 0, sum_rows(view) * kWidth * sizeof(Sum));
-  Runs runs(view, panel);
-  for (std::size_t block = 0; block < view.blocks; ++block) {
-    const auto* const x = reinterpret_cast<const float*>(block_of(task, block, kWidth * sizeof(float)).prepared);
-    runs.enter_segment();
-    for (Run run; runs.next(run);) {
-      multiply_run(view, run, x, weights.table, sums + run.row * kWidth);
-    }
-  }
+  each_group<1>(view, panel, [&](std::size_t block, const Group& group) {
+    const Run run = run_of(view, group);
+    const auto* const x = block_at(view, block, reinterpret_cast<const float*>(task.prepared), kWidth).prepared;
+    multiply_run(view, run, x, weights.table, sums + run.row * kWidth);
+  });
   const PanelRows rows = rows_of(view, panel);
   for (std::size_t v = 0; v < task.vectors; ++v) {
     for (std::size_t row = 0; row < rows.count; ++row) {

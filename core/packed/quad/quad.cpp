@@ -1,4 +1,4 @@
-// The form `quad`: packing and finding its sections.
+// The form `quad`: packing and sections.
 #include "packed/quad/quad.hpp"
 
 #include <algorithm>
@@ -10,13 +10,13 @@
 namespace dcz {
 namespace {
 
-// A block has no more columns than an entry can name beside that of zeros.
+// An entry can name each column of a block and that of zeros.
 SegmentLimits limits_for(std::uint8_t code_bits) {
   return {Form::quad, 1, std::min<std::size_t>(kMostQuadColumns, (0x10000u >> code_bits) - 1), kMostFours};
 }
 
-// Blocks of equal width: prepared for 64 vectors, 608 columns about fill the first cache; where few survive, wider ones
-// in the second cost less than fetching sums for a few survivors each.
+// Blocks of equal width. Prepared for 64 vectors, 608 columns about fill the first cache. Where few weights survive,
+// wider blocks in the second cache cost less: sums are fetched less often.
 SegmentShape shape_for(const Matrix& matrix) {
   constexpr std::size_t kNarrow = 608, kWide = 1008, kEnoughInARun = 55;
   const auto rows = static_cast<std::size_t>(matrix.rows), columns = static_cast<std::size_t>(matrix.columns);
@@ -41,12 +41,11 @@ class Packer : public SegmentPacker {
 
   std::vector<std::uint8_t> run() {
     pack();
-    add_shape_and_codebook();
-    add_section(std::span<const std::int8_t>(digits_), std::size_t{1} << header().code_bits);
-    add_section(sums_);
+    add(std::span<const std::int8_t>(digits_), std::size_t{1} << header().code_bits);
+    add(sums_);
     add_groups();
-    add_section(entries_);
-    return packed();
+    add(entries_);
+    return packed(header());
   }
 
  private:

@@ -1,14 +1,18 @@
 // The form `quad`, for multiplying by many vectors of int8: the survivors of a row four at a time.
 //
-// Segments (see packed/segments/segments.hpp) of groups of one row, runs, since kernels compute two of nearly equal
-// length side by side. A turn is four entries of the row, a four.
+// A segment (packed/segments/segments.hpp) has groups of one row, runs. Kernels compute two of nearly equal length side
+// by side. A turn is four entries of the row, a four.
 //
 // An entry is 16 bits: the column within the block << code_bits | the code. Entries that fill the last four of a run
 // name the column of zeros, with a code whose centroid is finite, and so add zero. A zero there is the byte 0, as in
 // the form `window`: see kOffset8.
 //
-// Sections: shape, codebook; digits i8[1 << code_bits], of the grid int8 or nearest to it; sums i32[rows], of the
-// digits of each row; ends, rows, turns; entries u16[4 * turns].
+// Sections:
+//   shape, codebook
+//   digits   i8[1 << code_bits], of the grid int8 or nearest to it
+//   sums     i32[rows], of the digits of each row
+//   ends, rows, turns
+//   entries  u16[4 * turns]
 #pragma once
 
 #include <cstddef>
@@ -22,7 +26,7 @@
 namespace dcz {
 
 inline constexpr std::size_t kFour = 4;
-// Products of a run, each at most 127 * 127, then add up to less than 2^24: exactly, in float32 too.
+// The products of a run, each at most 127 * 127, then add up to less than 2^24: exactly, in float32 too.
 inline constexpr std::size_t kMostQuadColumns = 1023;
 inline constexpr std::size_t kMostFours = (kMostQuadColumns + kFour - 1) / kFour;
 
@@ -34,13 +38,13 @@ struct QuadView : Segments {
   std::size_t prepared_columns() const { return Segments::prepared_columns(std::size_t{0x10000} >> header.code_bits); }
 };
 
-// Throws std::invalid_argument if they are no quad form, or its sections do not fill them.
+// Throws std::invalid_argument for bytes that are no quad form or that the sections do not fill.
 QuadView quad_view(std::span<const std::uint8_t> packed);
 
-// Holds every end, row, number of fours and entry against its bounds; std::invalid_argument.
+// Checks every end, row, number of fours and entry. Throws std::invalid_argument.
 void check_quad(const QuadView& view);
 
-// A digit a centroid, from -127 to 127, on the grid int8 or nearest to the centroids; centroid = about scale8 * digit.
+// A digit for each centroid, -127 to 127, on the grid int8 or nearest to it: centroid = about scale8 * digit.
 struct Digits8 {
   Grid grid;  // none or int8
   float scale8;
@@ -49,7 +53,7 @@ struct Digits8 {
 
 std::vector<std::uint8_t> pack_quad(const Matrix& matrix, const Digits8& digits);
 
-// As `multiply`. In int8 the bits are those of the form `window`; in float32 it is not what the form is for, and slow.
+// As `multiply`. In int8 the bits are those of the form `window`. The form suits int8: float32 is slow.
 void multiply_quad(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                    float* y, Activations activations, unsigned threads);
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 
@@ -23,21 +22,19 @@ std::uint16_t finite_code(const Matrix& matrix) {
 }
 
 SegmentPacker::SegmentPacker(const Matrix& matrix, const SegmentShape& shape, const SegmentLimits& limits)
-    : matrix_(matrix), shape_(shape), limits_(limits), bitmap_(matrix.bitmap, matrix.rows * matrix.columns) {
-  header_.magic = kPackedMagic;
-  header_.form = limits.form;
-  header_.code_bits = code_bits_for(matrix.codebook.size());
-  header_.grid = Grid::none;
-  header_.rows = matrix.rows;
-  header_.columns = matrix.columns;
-  header_.survivors = matrix.codes.size();
-  header_.centroids = static_cast<std::uint32_t>(matrix.codebook.size());
+    : matrix_(matrix),
+      shape_(shape),
+      limits_(limits),
+      bitmap_(matrix.bitmap, matrix.rows * matrix.columns),
+      header_(header_for(limits.form, matrix)) {
   header_.units = static_cast<std::uint32_t>((matrix.rows + shape.panel_rows - 1) / shape.panel_rows);
 }
 
 void SegmentPacker::pack() {
   for (std::size_t panel = 0; panel < header_.units; ++panel) add_panel(panel);
   shape_.groups = turns_.size();
+  add(std::span<const SegmentShape>(&shape_, 1), 1);
+  add(matrix_.codebook, std::size_t{1} << header_.code_bits);
 }
 
 void SegmentPacker::add_panel(std::size_t panel) {
@@ -85,25 +82,10 @@ void SegmentPacker::add_segment(std::size_t block) {
   ends_.push_back({static_cast<std::uint32_t>(turns_.size()), static_cast<std::uint32_t>(header_.length)});
 }
 
-void SegmentPacker::add_shape_and_codebook() {
-  add_section(std::span<const SegmentShape>(&shape_, 1), 1);
-  add_section(matrix_.codebook, std::size_t{1} << header_.code_bits);
-}
-
 void SegmentPacker::add_groups() {
-  add_section(ends_);
-  add_section(rows_);
-  add_section(turns_);
-}
-
-std::vector<std::uint8_t> SegmentPacker::packed() {
-  header_.bytes = sections_.end();
-  std::vector<std::uint8_t> bytes(sections_.end(), 0);
-  std::memcpy(bytes.data(), &header_, sizeof header_);
-  for (const Part& part : parts_) {
-    if (part.bytes > 0) std::memcpy(bytes.data() + part.at, part.data, part.bytes);
-  }
-  return bytes;
+  add(ends_);
+  add(rows_);
+  add(turns_);
 }
 
 }  // namespace dcz

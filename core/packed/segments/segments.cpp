@@ -1,4 +1,4 @@
-// What the forms `panel`, `quad` and `factored` share: finding their sections, and checking them.
+// Segments: finding their sections, and checking them.
 #include "packed/segments/segments.hpp"
 
 #include <cstring>
@@ -13,7 +13,7 @@ std::string name_of(Form form) { return form == Form::panel ? "panel" : form == 
 }  // namespace
 
 SegmentReader::SegmentReader(std::span<const std::uint8_t> packed, const SegmentLimits& limits, Segments& found)
-    : packed_(packed), limits_(limits), found_(found) {
+    : SectionReader(packed), limits_(limits), found_(found) {
   found.header = read_packed_header(packed);
   const PackedHeader& header = found.header;
   SegmentShape& shape = found.shape;
@@ -25,7 +25,7 @@ SegmentReader::SegmentReader(std::span<const std::uint8_t> packed, const Segment
     throw std::invalid_argument("packed weights of the form " + name_of(limits.form) + " that contradict themselves");
   }
   found.blocks = blocks_of(header.columns, shape);
-  // before the product of the two, which could overflow
+  // the product of the two could overflow
   if (header.units != 0 && found.blocks > header.bytes / sizeof(SegmentEnd) / header.units) {
     throw std::invalid_argument("packed weights whose sections do not fill them");
   }
@@ -33,21 +33,11 @@ SegmentReader::SegmentReader(std::span<const std::uint8_t> packed, const Segment
   found.codebook = next<float>(std::size_t{1} << header.code_bits);
 }
 
-const std::uint8_t* SegmentReader::section(std::size_t bytes) {
-  const std::size_t at = sections_.next(bytes);
-  if (sections_.end() > packed_.size()) throw std::invalid_argument("packed weights whose sections do not fill them");
-  return packed_.data() + at;
-}
-
 void SegmentReader::find_groups() {
   const std::size_t groups = found_.shape.groups;
   found_.ends = next<SegmentEnd>(found_.header.units * found_.blocks);
   found_.rows = next<std::uint16_t>(limits_.group_rows * groups);
   found_.turns = next<std::uint16_t>(groups);
-}
-
-void SegmentReader::finish() const {
-  if (sections_.end() != packed_.size()) throw std::invalid_argument("packed weights whose sections do not fill them");
 }
 
 void check_groups(const Segments& segments, const SegmentLimits& limits) {
@@ -68,7 +58,7 @@ void check_groups(const Segments& segments, const SegmentLimits& limits) {
   if (begin.groups != segments.shape.groups || begin.turns != segments.header.length) {
     throw std::invalid_argument("packed weights whose segments do not fill the stream");
   }
-  // groups of one row lack none
+  // groups of one row are never short of rows
   const std::size_t last_row = segments.shape.panel_rows - std::size_t{limits.group_rows == 1};
   if (any_past(segments.rows, limits.group_rows * segments.shape.groups, last_row)) {
     throw std::invalid_argument("packed weights with a row outside its panel");

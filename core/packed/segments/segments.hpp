@@ -1,16 +1,20 @@
-// What the forms `panel`, `quad` and `factored` share: segments, how their bytes are found again and checked.
+// The forms `panel`, `quad` and `factored` share segments: their layout, how they are found and checked.
 //
-// Columns are cut into blocks of `block_columns`, rows into panels of `panel_rows`; the survivors of a panel in a block
-// are a segment, and segments follow each other panel by panel. In a segment, rows with survivors are sorted by how
-// much there is of them, the most first, and taken a few at a time: a group, whose number of rows is the form's. Group
-// by group follow turns, of which a group has as many as its first row needs: what a turn is, the form says.
+// Blocks are `block_columns` columns, panels `panel_rows` rows. The survivors of a panel in a block are a segment, and
+// segments follow each other panel by panel. A segment sorts its rows with survivors by their number, the most first.
+// It takes a few rows at a time, a group; the form sets their number. A group has as many turns as its first row needs.
+// Turns follow group by group; each form has its own.
 //
-// Vectors are prepared with a zero, or a column of them, behind each block: what fills up a turn points there. A group
-// of fewer rows than it should have names the row `panel_rows` for those it lacks, whose sums no one reads.
+// A prepared vector has a zero, or a column of zeros, behind each block. The padding of a turn points there. A group
+// that lacks rows names the row `panel_rows` for them. Nobody reads its sums.
 //
-// The sections that all have: shape, SegmentShape; codebook f32[1 << code_bits]; ends, SegmentEnd[panels * blocks];
-// rows u16[of all groups], within the panel; turns u16[groups]. The header's `length` counts the turns, its `units` the
-// panels.
+// The sections of all three forms:
+//   shape     SegmentShape
+//   codebook  f32[1 << code_bits]
+//   ends      SegmentEnd[panels * blocks]
+//   rows      u16[of all groups], within the panel
+//   turns     u16[groups]
+// The header's `length` counts the turns, its `units` the panels.
 #pragma once
 
 #include <algorithm>
@@ -30,12 +34,12 @@ struct SegmentShape {
   std::uint64_t groups;
 };
 
-// Behind the last group and the last turn of a segment.
+// The numbers of groups and turns up to the end of a segment.
 struct SegmentEnd {
   std::uint32_t groups, turns;
 };
 
-// A form's own numbers.
+// The limits of one form.
 struct SegmentLimits {
   Form form;
   std::size_t group_rows;
@@ -43,8 +47,8 @@ struct SegmentLimits {
   std::size_t most_turns = 65535;  // of a group
 };
 
-// The parts that all have of a packed matrix. Whatever the bytes, the sections lie within them and `shape` within its
-// limits; kernels must still bound each end, row, number of turns and whatever else they read.
+// The parts that the three forms share. Whatever the bytes are, the sections lie within them and `shape` within its
+// limits. Kernels must still bound each end, row, number of turns and all else that they read.
 struct Segments {
   PackedHeader header;
   SegmentShape shape;
@@ -56,13 +60,13 @@ struct Segments {
 
   std::size_t panels() const { return header.units; }
 
-  // The columns of a prepared vector, of which so many can be named: those of the blocks, zeros behind each, and enough
-  // behind the last one that no name leads further.
+  // The columns of a prepared vector: those of the blocks, a zero behind each, and `named` more, so that none that
+  // bytes can name lies outside.
   std::size_t prepared_columns(std::size_t named) const {
     return blocks * (shape.block_columns + std::size_t{1}) + named;
   }
 
-  // Threads for the panels, if each is worth it only with so much of the work.
+  // Threads for the panels: each needs `worth_a_thread` of the work.
   unsigned parts_for(std::size_t work, std::size_t worth_a_thread, unsigned threads) const {
     const std::size_t most = std::max<std::size_t>(1, std::min(work / worth_a_thread, panels()));
     return static_cast<unsigned>(std::min<std::size_t>(threads, most));
@@ -73,36 +77,24 @@ inline std::size_t blocks_of(std::uint64_t columns, const SegmentShape& shape) {
   return static_cast<std::size_t>((columns + shape.block_columns - 1) / shape.block_columns);
 }
 
-// Finds the sections one after the other: first shape and codebook, then what `next` and `find_groups` are called for.
-// All throw std::invalid_argument.
-class SegmentReader {
+// Finds shape and codebook, then the sections that `next` and `find_groups` are called for. All functions throw
+// std::invalid_argument.
+class SegmentReader : public SectionReader {
  public:
   SegmentReader(std::span<const std::uint8_t> packed, const SegmentLimits& limits, Segments& found);
-
-  template <typename T>
-  const T* next(std::size_t count) {
-    return reinterpret_cast<const T*>(section(sizeof(T) * count));
-  }
 
   // Ends, rows and turns.
   void find_groups();
 
-  // The sections must fill the bytes.
-  void finish() const;
-
  private:
-  const std::uint8_t* section(std::size_t bytes);
-
-  const std::span<const std::uint8_t> packed_;
   const SegmentLimits limits_;
   Segments& found_;
-  Sections sections_;
 };
 
-// Holds every end, row and number of turns against its bounds; std::invalid_argument.
+// Checks every end, row and number of turns. Throws std::invalid_argument.
 void check_groups(const Segments& segments, const SegmentLimits& limits);
 
-// Whether one of them is larger than `last`.
+// Whether a value is larger than `last`.
 template <typename T>
 bool any_past(const T* values, std::size_t count, std::size_t last) {
   return std::any_of(values, values + count, [last](T value) { return value > last; });

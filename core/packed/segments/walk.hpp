@@ -1,5 +1,5 @@
-// The walk through a panel's segments, with every bound that bytes could break: included once by each file that is
-// compiled for an instruction set of its own.
+// The walk through a panel's segments keeps within every bound that bytes could break. Each file that is compiled for
+// an instruction set of its own includes this once.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +12,14 @@ namespace {
 
 inline std::size_t at_most(std::size_t value, std::size_t limit) { return value < limit ? value : limit; }
 
-// Rows that are computed together: theirs are the turns from `first_turn` on.
+// Rows that are computed together. Their turns begin at `first_turn`.
 struct Group {
   const std::uint16_t* rows;
   std::size_t first_turn, turns;
 };
 
 // Gives the groups of a panel, segment by segment.
-template <std::size_t kGroupRows, std::size_t kMostTurns = 65535>
+template <std::size_t kGroupRows>
 class Groups {
  public:
   Groups(const Segments& segments, std::size_t panel) : segments_(segments), segment_(panel * segments.blocks) {
@@ -35,7 +35,7 @@ class Groups {
     if (group_ >= end_) return false;
     group.rows = segments_.rows + kGroupRows * group_;
     group.first_turn = turn_;
-    group.turns = at_most(at_most(segments_.turns[group_], kMostTurns), segments_.header.length - turn_);
+    group.turns = at_most(segments_.turns[group_], segments_.header.length - turn_);
     turn_ += group.turns;
     ++group_;
     return true;
@@ -46,14 +46,24 @@ class Groups {
   std::size_t segment_, group_ = 0, end_ = 0, turn_ = 0;
 };
 
-// The columns of a block, and where they stand when they are prepared.
+// visit(block, group) for each group of a panel, block by block.
+template <std::size_t kGroupRows, typename Visit>
+inline void each_group(const Segments& segments, std::size_t panel, const Visit& visit) {
+  Groups<kGroupRows> groups(segments, panel);
+  for (std::size_t block = 0; block < segments.blocks; ++block) {
+    groups.enter_segment();
+    for (Group group; groups.next(group);) visit(block, group);
+  }
+}
+
+// The columns of a block, and their place in the prepared vectors.
 template <typename T>
 struct Block {
   std::size_t begin, count;
   T* prepared;
 };
 
-// `width` of T stand for a prepared column.
+// A prepared column has `width` of T.
 template <typename T>
 inline Block<T> block_at(const Segments& segments, std::size_t block, T* prepared, std::size_t width) {
   const std::size_t columns = segments.shape.block_columns, begin = block * columns;
@@ -70,7 +80,7 @@ inline PanelRows rows_of(const Segments& segments, std::size_t panel) {
   return {first, at_most(segments.shape.panel_rows, segments.header.rows - first)};
 }
 
-// As many centroids as 8 bits can name; those that the codebook lacks are zero.
+// 256 centroids, zeros behind the codebook's.
 struct Centroids {
   alignas(64) float table[256];
 

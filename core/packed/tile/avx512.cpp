@@ -1,9 +1,7 @@
-// The form `tile` in AVX-512 registers, 64 columns a step. Needs F, BW, VL, DQ, VBMI and VBMI2.
+// The form `tile` with AVX-512: 64 columns a step. Needs F, BW, VL, DQ, VBMI and VBMI2.
 //
-// Codes are expanded to their columns before they are looked up.
+// A step expands codes to their columns, then looks centroids up.
 #include "packed/tile/avx512.hpp"
-
-#include <immintrin.h>
 
 #include "packed/tile/kernel.hpp"
 
@@ -24,7 +22,7 @@ inline void decode_row(const TileView& view, const Planes& planes, std::size_t r
   const std::size_t columns = view.header.columns, survivors = view.header.survivors;
   const std::uint8_t* bits = view.bitmap + row * view.row_bytes;
   std::size_t code = view.starts[row], column = 0;
-  V floats[4];
+  __m512 floats[4];
   const auto step = [&](std::uint64_t survive) {
     code = code < survivors ? code : survivors;
     const V codes = load_codes<kNibbles>(view.codes, code);
@@ -35,13 +33,13 @@ inline void decode_row(const TileView& view, const Planes& planes, std::size_t r
     std::uint64_t survive;
     __builtin_memcpy(&survive, bits, 8);
     step(survive);
-    for (unsigned i = 0; i < 4; ++i) _mm512_storeu_si512(out + column + 16 * i, floats[i]);
+    for (unsigned i = 0; i < 4; ++i) _mm512_storeu_ps(out + column + 16 * i, floats[i]);
   }
   if (column == columns) return;
   step(last_bits(bits, columns - column));
   const std::uint64_t there = _bzhi_u64(~std::uint64_t{0}, static_cast<unsigned>(columns - column));
   for (unsigned i = 0; i < 4; ++i) {
-    _mm512_mask_storeu_epi32(out + column + 16 * i, static_cast<__mmask16>(there >> (16 * i)), floats[i]);
+    _mm512_mask_storeu_ps(out + column + 16 * i, static_cast<__mmask16>(there >> (16 * i)), floats[i]);
   }
 }
 
@@ -50,15 +48,8 @@ inline void decode_row(const TileView& view, const Planes& planes, std::size_t r
 void decode_tile_avx512(const TileTask& task, std::size_t begin, std::size_t end) {
   const TileView& view = *task.view;
   const Planes planes = planes_of(view.codebook, std::size_t{1} << view.header.code_bits);
-  for (std::size_t i = begin; i < end; ++i) {
-    const std::size_t row = task.rows ? static_cast<std::size_t>(task.rows[i]) : task.first + i;
-    float* const out = task.out + i * view.header.columns;
-    if (view.header.code_bits == 4) {
-      decode_row<true>(view, planes, row, out);
-    } else {
-      decode_row<false>(view, planes, row, out);
-    }
-  }
+  each_row(task, begin, end,
+           [&](auto nibbles, std::size_t row, float* out) { decode_row<nibbles()>(view, planes, row, out); });
 }
 
 }  // namespace dcz

@@ -1,20 +1,19 @@
-// Codes looked up in AVX-512 registers, 64 at a time: shared by the kernels that read the form `tile`. Included only by
-// files that are compiled for AVX-512 with VBMI and VBMI2.
+// The centroids of 64 codes at a time, for the kernels that read the form `tile`. Only files that are compiled for
+// AVX-512 with VBMI and VBMI2 may include this.
 //
-// Each byte of the centroids is looked up for all 64 codes: the codebook lies in registers as four planes of bytes.
-// Unpacking puts bytes of neighbours together within 16 bytes, so the codes are shuffled first, such that floats come
-// out in order.
+// The codebook lies in registers as four planes of bytes. Each byte of the centroids is looked up for all 64 codes.
+// Unpacking joins neighbours within 16 bytes. So the codes are shuffled first, and floats come out in order.
 #pragma once
-
-#include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
 
+#include "packed/avx512.hpp"
+
 namespace dcz {
 namespace {
 
-using V = __m512i;
+using avx512::V;
 
 struct Planes {
   V bytes[4][4];  // [b][q]: byte b of centroids 64q .. 64q+63
@@ -52,7 +51,7 @@ inline V load_codes(const std::uint8_t* codes, std::size_t code) {
 }
 
 // Four registers of 16 floats, of the columns whose bit is set; zeros elsewhere.
-inline void look_up(const Planes& planes, V codes, std::uint64_t survive, V (&floats)[4]) {
+inline void look_up(const Planes& planes, V codes, std::uint64_t survive, __m512 (&floats)[4]) {
   const V by_quarters = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
   const V shuffled = _mm512_permutexvar_epi32(by_quarters, codes);
   const __mmask64 kept = _mm512_movepi8_mask(_mm512_permutexvar_epi32(by_quarters, _mm512_movm_epi8(survive)));
@@ -63,12 +62,7 @@ inline void look_up(const Planes& planes, V codes, std::uint64_t survive, V (&fl
     const V low = _mm512_maskz_permutex2var_epi8(kept, plane[0], shuffled, plane[1]);
     found[b] = _mm512_mask_mov_epi8(low, upper & kept, _mm512_permutex2var_epi8(plane[2], shuffled, plane[3]));
   }
-  const V low01 = _mm512_unpacklo_epi8(found[0], found[1]), high01 = _mm512_unpackhi_epi8(found[0], found[1]);
-  const V low23 = _mm512_unpacklo_epi8(found[2], found[3]), high23 = _mm512_unpackhi_epi8(found[2], found[3]);
-  floats[0] = _mm512_unpacklo_epi16(low01, low23);
-  floats[1] = _mm512_unpackhi_epi16(low01, low23);
-  floats[2] = _mm512_unpacklo_epi16(high01, high23);
-  floats[3] = _mm512_unpackhi_epi16(high01, high23);
+  avx512::join_planes(found, floats);
 }
 
 }  // namespace

@@ -3,13 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "common/kernels.hpp"
 #include "packed/tile/tile.hpp"
 
 namespace dcz {
 
-// Which rows are decoded: those of the numbers in `rows`, or if it is null those from `first` on.
+// The rows to decode: those that `rows` numbers, or those from `first` on if it is null.
 struct TileTask {
   const TileView* view;
   const std::int64_t* rows;
@@ -17,7 +18,28 @@ struct TileTask {
   float* out;  // a row of `columns` for each
 };
 
-// Decodes rows `begin` to `end` - 1 of the task. Reads codes from no further than the last one on, 64 bytes at a time.
+// Code number i: with 4 bits two share a byte.
+template <bool kNibbles>
+static inline unsigned code_at(const TileView& view, std::size_t i) {
+  return kNibbles ? view.codes[i / 2] >> (4 * (i % 2)) & 15u : view.codes[i];
+}
+
+// Calls decode(4 bits a code?, row, out) for rows `begin` to `end` - 1 of the task. The first argument is a constant.
+template <typename Decode>
+inline void each_row(const TileTask& task, std::size_t begin, std::size_t end, const Decode& decode) {
+  const TileView& view = *task.view;
+  for (std::size_t i = begin; i < end; ++i) {
+    const std::size_t row = task.rows ? static_cast<std::size_t>(task.rows[i]) : task.first + i;
+    float* const out = task.out + i * view.header.columns;
+    if (view.header.code_bits == 4) {
+      decode(std::true_type{}, row, out);
+    } else {
+      decode(std::false_type{}, row, out);
+    }
+  }
+}
+
+// Decodes rows `begin` to `end` - 1 of the task. Kernels read 64 bytes of codes at once, from the last code at most.
 using DecodeTile = void(const TileTask& task, std::size_t begin, std::size_t end);
 
 DecodeTile decode_tile_portable, decode_tile_avx2, decode_tile_avx512;

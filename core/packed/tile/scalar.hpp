@@ -1,4 +1,4 @@
-// The form `tile` with ordinary registers: compiled for plain CPUs and for those with AVX2 and BMI2.
+// The form `tile` in scalar code: compiled for plain CPUs and for those with AVX2 and BMI2.
 #pragma once
 
 #include <cstring>
@@ -19,25 +19,15 @@ inline void decode_row_scalar(const TileView& view, std::size_t row, float* out)
               if (code > survivors) code = survivors;
               std::size_t next = code;
               each_bit_of(word, at, [&](std::uint64_t column) {
-                const unsigned number = kNibbles ? view.codes[next / 2] >> (4 * (next % 2)) & 15 : view.codes[next];
-                out[column] = view.codebook[number & ((1u << view.header.code_bits) - 1)];
-                ++next;
+                out[column] = view.codebook[code_at<kNibbles>(view, next++) & ((1u << view.header.code_bits) - 1)];
               });
               code = next;
             });
 }
 
 inline void decode_tile_scalar(const TileTask& task, std::size_t begin, std::size_t end) {
-  const TileView& view = *task.view;
-  for (std::size_t i = begin; i < end; ++i) {
-    const std::size_t row = task.rows ? static_cast<std::size_t>(task.rows[i]) : task.first + i;
-    float* const out = task.out + i * view.header.columns;
-    if (view.header.code_bits == 4) {
-      decode_row_scalar<true>(view, row, out);
-    } else {
-      decode_row_scalar<false>(view, row, out);
-    }
-  }
+  each_row(task, begin, end,
+           [&](auto nibbles, std::size_t row, float* out) { decode_row_scalar<nibbles()>(*task.view, row, out); });
 }
 
 }  // namespace

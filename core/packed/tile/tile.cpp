@@ -1,8 +1,7 @@
-// The form `tile`: packing, finding its sections, and which kernel and thread decodes which rows.
+// The form `tile`: packing, sections, and the choice of kernels and threads.
 #include "packed/tile/tile.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -14,68 +13,44 @@
 namespace dcz {
 namespace {
 
-// What kernels may read behind the codes.
+// Bytes that kernels may read behind the codes.
 constexpr std::size_t kSlack = 64;
-// Elements below which a second thread would come too late.
+// With fewer elements a second thread would come too late.
 constexpr std::size_t kElementsWorthAThread = 65536;
-
-struct Layout {
-  std::size_t codebook, starts, bitmap, codes, bytes;
-};
 
 std::size_t row_bytes_of(const PackedHeader& header) { return (header.columns + 7) / 8; }
 
-std::size_t code_bytes_of(const PackedHeader& header) {
-  return header.code_bits == 4 ? (header.survivors + 1) / 2 : header.survivors;
-}
+// The sections that packing makes.
+struct Parts {
+  std::vector<std::uint32_t> starts;
+  std::vector<std::uint8_t> bits, nibbles;
+};
 
-Layout layout_of(const PackedHeader& header) {
-  Sections sections;
-  Layout layout{};
-  layout.codebook = sections.next(sizeof(float) << header.code_bits);
-  layout.starts = sections.next(sizeof(std::uint32_t) * (header.rows + 1));
-  layout.bitmap = sections.next(row_bytes_of(header) * header.rows);
-  layout.codes = sections.next(code_bytes_of(header) + kSlack);
-  layout.bytes = sections.end();
-  return layout;
-}
-
-PackedHeader header_of(const Matrix& matrix) {
-  PackedHeader header{};
-  header.magic = kPackedMagic;
-  header.form = Form::tile;
-  header.code_bits = code_bits_for(matrix.codebook.size());
-  header.rows = matrix.rows;
-  header.columns = matrix.columns;
-  header.survivors = matrix.codes.size();
-  header.centroids = static_cast<std::uint32_t>(matrix.codebook.size());
-  header.bytes = layout_of(header).bytes;
-  return header;
-}
-
-// The bits of each row in bytes of its own, and how many survivors come before it.
-void put_rows(const Matrix& matrix, std::size_t row_bytes, std::uint8_t* starts, std::uint8_t* bits) {
+Parts parts_of(const Matrix& matrix, std::size_t row_bytes, bool nibbles) {
+  Parts parts;
   const Bitmap bitmap(matrix.bitmap, matrix.rows * matrix.columns);
   std::uint32_t before = 0;
-  for (std::uint64_t row = 0; row <= matrix.rows; ++row, starts += sizeof before) {
-    std::memcpy(starts, &before, sizeof before);
-    if (row == matrix.rows) return;
-    for (std::size_t i = 0; i < row_bytes; ++i, ++bits) {
+  parts.bits.reserve(row_bytes * matrix.rows);
+  for (std::uint64_t row = 0; row < matrix.rows; ++row) {
+    parts.starts.push_back(before);
+    for (std::size_t i = 0; i < row_bytes; ++i) {
       const std::uint64_t left = std::min<std::uint64_t>(8, matrix.columns - 8 * i);
-      *bits = static_cast<std::uint8_t>(bitmap.window(row * matrix.columns + 8 * i) & ((1u << left) - 1));
-      before += count_ones(*bits);
+      const auto byte = static_cast<std::uint8_t>(bitmap.window(row * matrix.columns + 8 * i) & ((1u << left) - 1));
+      parts.bits.push_back(byte);
+      before += count_ones(byte);
     }
   }
-}
-
-void put_codes(std::span<const std::uint8_t> codes, bool nibbles, std::uint8_t* out) {
-  for (std::size_t i = 0; i < codes.size(); ++i) {
-    std::uint8_t& byte = out[nibbles ? i / 2 : i];
-    byte = static_cast<std::uint8_t>(byte | codes[i] << (nibbles ? 4 * (i % 2) : 0));
+  parts.starts.push_back(before);
+  if (!nibbles) return parts;
+  parts.nibbles.resize(matrix.codes.size() / 2 + matrix.codes.size() % 2);
+  for (std::size_t i = 0; i < matrix.codes.size(); ++i) {
+    std::uint8_t& byte = parts.nibbles[i / 2];
+    byte = static_cast<std::uint8_t>(byte | matrix.codes[i] << (4 * (i % 2)));
   }
+  return parts;
 }
 
-// Its task must name rows that there are.
+// The rows that the task names must exist.
 void decode(const TileTask& task, std::size_t count, unsigned threads) {
   const std::size_t worth = 1 + count * task.view->header.columns / kElementsWorthAThread;
   const auto parts = static_cast<unsigned>(std::min({std::size_t{threads}, worth, count}));
@@ -84,9 +59,7 @@ void decode(const TileTask& task, std::size_t count, unsigned threads) {
 }
 
 TileView aligned_view(std::span<const std::uint8_t> packed) {
-  if (reinterpret_cast<std::uintptr_t>(packed.data()) % alignof(float) != 0) {
-    throw std::invalid_argument("packed weights must begin at a multiple of 4 bytes: copy them first");
-  }
+  check_aligned(packed);
   return tile_view(packed);
 }
 
@@ -97,34 +70,34 @@ std::vector<std::uint8_t> pack_tile(const Matrix& matrix) {
   if (matrix.codes.size() > std::numeric_limits<std::uint32_t>::max()) {
     throw std::invalid_argument("the form tile has fewer than 2^32 survivors");
   }
-  const PackedHeader header = header_of(matrix);
-  const Layout layout = layout_of(header);
-  std::vector<std::uint8_t> packed(header.bytes, 0);
-  std::uint8_t* const data = packed.data();
-  std::memcpy(data, &header, sizeof header);
-  std::copy_n(reinterpret_cast<const std::uint8_t*>(matrix.codebook.data()), matrix.codebook.size_bytes(),
-              data + layout.codebook);
-  put_rows(matrix, row_bytes_of(header), data + layout.starts, data + layout.bitmap);
-  put_codes(matrix.codes, header.code_bits == 4, data + layout.codes);
-  return packed;
+  const PackedHeader header = header_for(Form::tile, matrix);
+  const Parts parts = parts_of(matrix, row_bytes_of(header), header.code_bits == 4);
+  const std::span<const std::uint8_t> codes = header.code_bits == 4 ? parts.nibbles : matrix.codes;
+  SectionWriter sections;
+  sections.add(matrix.codebook, std::size_t{1} << header.code_bits);
+  sections.add(parts.starts);
+  sections.add(parts.bits);
+  sections.add(codes, codes.size() + kSlack);
+  return sections.packed(header);
 }
 
 TileView tile_view(std::span<const std::uint8_t> packed) {
-  TileView view{};
-  view.header = read_packed_header(packed);
-  const PackedHeader& header = view.header;
+  const PackedHeader header = read_packed_header(packed);
   constexpr std::uint64_t kMost = std::uint64_t{1} << 31;
   if (header.form != Form::tile || header.rows >= kMost || header.columns >= kMost ||
       header.survivors > std::numeric_limits<std::uint32_t>::max()) {
     throw std::invalid_argument("packed weights of the form tile that contradict themselves");
   }
-  const Layout layout = layout_of(header);
-  if (layout.bytes != header.bytes) throw std::invalid_argument("packed weights whose sections do not fill them");
+  SectionReader sections(packed);
+  TileView view{};
+  view.header = header;
   view.row_bytes = row_bytes_of(header);
-  view.codebook = reinterpret_cast<const float*>(packed.data() + layout.codebook);
-  view.starts = reinterpret_cast<const std::uint32_t*>(packed.data() + layout.starts);
-  view.bitmap = packed.data() + layout.bitmap;
-  view.codes = packed.data() + layout.codes;
+  view.codebook = sections.next<float>(std::size_t{1} << header.code_bits);
+  view.starts = sections.next<std::uint32_t>(header.rows + 1);
+  view.bitmap = sections.next<std::uint8_t>(view.row_bytes * header.rows);
+  const std::size_t code_bytes = header.code_bits == 4 ? (header.survivors + 1) / 2 : header.survivors;
+  view.codes = sections.next<std::uint8_t>(code_bytes + kSlack);
+  sections.finish();
   return view;
 }
 
@@ -143,7 +116,7 @@ void check_tile(const TileView& view) {
     throw std::invalid_argument("packed weights with another number of survivors than they say");
   }
   for (std::size_t i = 0; i < survivors; ++i) {
-    const unsigned code = header.code_bits == 4 ? view.codes[i / 2] >> (4 * (i % 2)) & 15 : view.codes[i];
+    const unsigned code = header.code_bits == 4 ? code_at<true>(view, i) : code_at<false>(view, i);
     if (code >= header.centroids) throw std::invalid_argument("packed weights with a code outside of the codebook");
   }
 }

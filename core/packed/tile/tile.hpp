@@ -1,8 +1,11 @@
-// The form `tile`, for decoding by tiles of rows into the cache: weights of convolutions and embeddings.
+// The form `tile`, for convolutions and embeddings: some rows at a time are decoded into the cache.
 //
-// Sections: codebook f32[1 << code_bits]; starts u32[rows + 1], the number of codes before each row, and of all; bitmap
-// u8[rows][row_bytes], each row in whole bytes; codes, of the survivors in the order of the bitmap: two a byte with 4
-// bits a code, the first in the low half, else one a byte; 64 bytes that kernels may read behind them.
+// Sections:
+//   codebook  f32[1 << code_bits]
+//   starts    u32[rows + 1], the number of codes before each row, and of all
+//   bitmap    u8[rows][row_bytes], each row in whole bytes
+//   codes     of the survivors in the order of the bitmap: two a byte with 4 bits a code, the first in the low half,
+//             else one a byte; then 64 bytes that kernels may read
 #pragma once
 
 #include <cstddef>
@@ -14,7 +17,7 @@
 
 namespace dcz {
 
-// A packed matrix in parts. Whatever the bytes, the sections lie within them; kernels must still bound the number of
+// Packed weights in parts. Whatever the bytes are, the sections lie within them. Kernels must still bound the number of
 // the first code that they read.
 struct TileView {
   PackedHeader header;
@@ -25,20 +28,20 @@ struct TileView {
   const std::uint8_t* codes;
 };
 
-// Throws std::invalid_argument if they are no tile form, or its sections do not fill them.
+// Throws std::invalid_argument for bytes that are no tile form or that the sections do not fill.
 TileView tile_view(std::span<const std::uint8_t> packed);
 
-// Holds every start, code and the bits behind the last column against their bounds; std::invalid_argument.
+// Checks every start, code and the bits behind the last column. Throws std::invalid_argument.
 void check_tile(const TileView& view);
 
 std::vector<std::uint8_t> pack_tile(const Matrix& matrix);
 
 // Dense rows `first` to `first + count - 1`: count x columns. Throws std::invalid_argument for bytes that are no tile
-// form or begin at no multiple of 4, std::out_of_range for rows that it does not have.
+// form or begin at no multiple of 4, std::out_of_range for rows that there are not.
 void decode_rows(std::span<const std::uint8_t> packed, std::size_t first, std::size_t count, float* out,
                  unsigned threads);
 
-// The same for rows of any numbers in any order.
+// The same for any rows in any order.
 void gather_rows(std::span<const std::uint8_t> packed, std::span<const std::int64_t> rows, float* out,
                  unsigned threads);
 

@@ -1,4 +1,4 @@
-// The form `window` with AVX2: vectors looked over and brought into byte planes.
+// The form `window` with AVX2: the scan of vectors, and their byte planes.
 #include "packed/window/avx2.hpp"
 
 namespace dcz {
@@ -7,7 +7,7 @@ namespace {
 
 // 32 elements of 4 bytes -> 32 bytes of each plane.
 void split(const Wide (&elements)[4], std::size_t count, std::uint8_t* out, std::size_t stride) {
-  // the bytes of 4 elements side by side, so that a dword holds a plane of 4 elements
+  // the bytes of 4 elements side by side: a dword holds a plane of 4 elements
   Wide quads[4];
   for (std::size_t i = 0; i < 4; ++i) quads[i] = transposed(elements[i]);
   const Wide low01 = _mm256_unpacklo_epi32(quads[0], quads[1]), low23 = _mm256_unpacklo_epi32(quads[2], quads[3]);
@@ -85,7 +85,7 @@ void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
 
 namespace {
 
-// Floats gain little from company: the look-ups of x, not those of the weights, take the time.
+// Floats gain little from several vectors: the look-ups of x take the time, not those of the weights.
 std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
   if (view.one_window() || arithmetic == Arithmetic::x24w24) return 0;
   return arithmetic == Arithmetic::floats ? 4 : avx2::kMostVectors;

@@ -1,11 +1,11 @@
-// What the AVX2 kernels of the form `window` share: x as byte planes, which a step's places look up by `vpshufb`: 8
-// tables of 16 bytes are the window of 128. A gather would take longer for one byte, and not less for four.
+// Helpers of the AVX2 kernels of the form `window`. `vpshufb` looks up a step's places in byte planes of x: 8 tables of
+// 16 bytes are the window of 128. A gather would take longer for one byte, and as long for four.
 //
-// Vectors of 32 bytes hold half a step: 8 rows of 4 slots. Integers want them by row, since neighbours are summed;
-// floats by slot, since unpacking four byte planes then gives 8 rows of one slot. Both are a transposition of 4 x 4
-// bytes apart, so every kernel takes places in either order.
+// A register of 32 bytes holds half a step: 8 rows of 4 slots. Integers take them by row, since neighbours are summed.
+// Floats take them by slot: unpacking four byte planes then gives 8 rows of one slot. A transposition of 4 x 4 bytes
+// leads from one to the other, so every kernel reads places in either order.
 //
-// Everything here has internal linkage: what is compiled for AVX2 must not be shared with code for lesser CPUs.
+// All of this has internal linkage: code for lesser CPUs must not share functions compiled for AVX2.
 #pragma once
 
 #include <immintrin.h>
@@ -52,7 +52,7 @@ inline std::size_t planes_of(Arithmetic arithmetic) {
 
 inline std::size_t plane_bytes(const WindowTask& task) { return task.view->blocks * kBlockElements; }
 
-// A step's 64 bytes, for 8 rows each. They are looked up together, so that each table is loaded once.
+// A step's 64 bytes, 8 rows in each half. Both are looked up together: each table is loaded once.
 struct Step {
   Wide half[kHalves];
 };
@@ -62,7 +62,7 @@ Step each_half(const Make& make) {
   return {{make(std::size_t{0}), make(std::size_t{1})}};
 }
 
-// Places or codes as look-ups take them: the low four bits, and each further bit on top of its byte.
+// The indices of a look-up: the low four bits, and each further bit on top of its byte.
 struct Index {
   Step low, bit4, bit5, bit6, bit7;
 };
@@ -92,7 +92,7 @@ Step look_up(const void* table, const Index& at) {
   return each_half([&](auto i) { return look_up_half<kEntries>(static_cast<const std::uint8_t*>(table), at, i); });
 }
 
-// The places of a step, their top bits to be ignored, and its codes, both in the wanted order.
+// The places of a step, whose top bits do not matter, and its codes, both in the order kWanted.
 template <unsigned kCodeBits, WindowLayout kFound, WindowLayout kWanted>
 void read_step(const std::uint8_t* pair, std::size_t step, Step& places, Step& codes) {
   for (std::size_t i = 0; i < kHalves; ++i) {
@@ -110,7 +110,7 @@ void read_step(const std::uint8_t* pair, std::size_t step, Step& places, Step& c
   }
 }
 
-// kVectors: 1, whose sums stay in registers, or the most.
+// kVectors: 1, with sums in registers, or the most.
 template <typename Kernel, unsigned kCodeBits, WindowLayout kFound, std::size_t kVectors>
 [[gnu::flatten]] void run_group(const WindowTask& task, const Kernel& kernel, std::size_t group) {
   const WindowView& view = *task.view;
@@ -124,7 +124,7 @@ template <typename Kernel, unsigned kCodeBits, WindowLayout kFound, std::size_t 
          ++pair) {
       for (std::size_t step = 0; step < 2; ++step) {
         Step places, codes;
-        read_step<kCodeBits, kFound, Kernel::kWanted>(view.stream + pair * view.stream_bytes, step, places, codes);
+        read_step<kCodeBits, kFound, Kernel::kWanted>(view.stream + pair * view.pair_bytes, step, places, codes);
         const auto weights = kernel.weights(codes);
         const Index at = index_of(places);
         const std::uint8_t* window = task.prepared + view.start(2 * pair + step) * kBlockElements;
@@ -133,14 +133,11 @@ template <typename Kernel, unsigned kCodeBits, WindowLayout kFound, std::size_t 
     }
     for (std::size_t v = 0; v < vectors; ++v) Kernel::settle(sums[v], totals[v]);
   }
-  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
-    const std::uint32_t row = view.order[group * kStepRows + lane];
-    if (row >= view.header.rows) continue;
-    const float bias = task.bias ? task.bias[row] : 0;
+  each_row(task, group, [&](std::size_t lane, std::uint32_t row, float bias) {
     for (std::size_t v = 0; v < vectors; ++v) {
       task.y[v * view.header.rows + row] = Kernel::finish(task, v, totals[v][lane], bias);
     }
-  }
+  });
 }
 
 template <typename Kernel, unsigned kCodeBits, WindowLayout kFound>
@@ -155,11 +152,12 @@ void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
   }
 }
 
-template <typename Kernel, unsigned kCodeBits>
-void run_order(const WindowTask& task, std::size_t first, std::size_t last) {
-  if (task.view->layout() == WindowLayout::by_slot)
-    return run_groups<Kernel, kCodeBits, WindowLayout::by_slot>(task, first, last);
-  run_groups<Kernel, kCodeBits, WindowLayout::by_row>(task, first, last);
+// Kernel: a template by code bits.
+template <template <unsigned> typename Kernel>
+void run_layout(const WindowTask& task, std::size_t first, std::size_t last) {
+  by_layout<WindowLayout::by_row, WindowLayout::by_slot>(*task.view, [&](auto code_bits, auto layout) {
+    run_groups<Kernel<code_bits()>, code_bits(), layout()>(task, first, last);
+  });
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ template <unsigned kCodeBits>
 class Floats {
  public:
   static constexpr WindowLayout kWanted = WindowLayout::by_slot;
-  static constexpr std::size_t kSettle = 64;  // pairs; one long chain of sums would lose digits
+  static constexpr std::size_t kSettle = 64;  // pairs; one long chain of float sums would lose digits
 
   explicit Floats(const WindowTask& task) : codebook_(task.view->codebook) {
     for (std::size_t i = 0; i < kCentroids; ++i) {
@@ -48,7 +48,7 @@ class Floats {
            Sums& sums) const {
     const Weights x = joined<2 * kBlockElements>(window, plane_bytes, places);
     for (std::size_t i = 0; i < kHalves; ++i) {
-      // four at a time, for the same reason
+      // the four slots are summed first, for the same reason
       __m256 four = _mm256_mul_ps(x.half[i].slot[0], weights.half[i].slot[0]);
       for (std::size_t slot = 1; slot < 4; ++slot) {
         four = _mm256_fmadd_ps(x.half[i].slot[slot], weights.half[i].slot[slot], four);
@@ -95,15 +95,6 @@ class Floats {
 
 }  // namespace
 
-void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
-  switch (task.view->header.code_bits) {
-    case 4:
-      return run_order<Floats<4>, 4>(task, first, last);
-    case 5:
-      return run_order<Floats<5>, 5>(task, first, last);
-    default:
-      return run_order<Floats<8>, 8>(task, first, last);
-  }
-}
+void run_floats(const WindowTask& task, std::size_t first, std::size_t last) { run_layout<Floats>(task, first, last); }
 
 }  // namespace dcz::avx2

@@ -20,7 +20,7 @@ Halfwords with_sign(Wide values) {
   return {_mm256_srai_epi16(above.low, 8), _mm256_srai_epi16(above.high, 8)};
 }
 
-// Sums of products of halfwords, of two neighbours each.
+// Sums of products of halfwords: each sum has two neighbours.
 class Products {
  public:
   void add(const Halfwords& x, const Halfwords& weights) {
@@ -28,7 +28,7 @@ class Products {
     high_ = _mm256_add_epi32(high_, _mm256_madd_epi16(x.high, weights.high));
   }
 
-  // Adds `unit` times the sum of each of the 8 rows, and begins anew.
+  // Adds `unit` times the sum of each of the 8 rows, and resets the sums.
   void settle(std::int64_t unit, std::int64_t* totals) {
     alignas(32) std::array<std::int32_t, kHalfRows> rows;
     store(rows.data(), _mm256_hadd_epi32(low_, high_));
@@ -40,13 +40,13 @@ class Products {
   Wide low_ = _mm256_setzero_si256(), high_ = _mm256_setzero_si256();
 };
 
-// x of 8 bits by digits of 8. `vpmaddubsw` takes one side unsigned: that is the magnitude of x, and the digit takes its
-// sign. Neither passes 127, so two products stay within 16 bits.
+// x of 8 bits by digits of 8. One side of `vpmaddubsw` is unsigned: the magnitude of x. The digit takes the sign of x.
+// Neither passes 127, so two products stay within 16 bits.
 template <unsigned kCodeBits>
 class X8 {
  public:
   static constexpr WindowLayout kWanted = WindowLayout::by_row;
-  static constexpr std::size_t kSettle = 8192;  // pairs whose 8 products a row, below 2^14 each, stay within 32 bits
+  static constexpr std::size_t kSettle = 8192;  // pairs: 8 products a row, below 2^14 each, stay within 32 bits
 
   explicit X8(const WindowTask& task) : digits_(task.view->digit_plane(0)) {}
 
@@ -85,12 +85,12 @@ class X8 {
   const std::int8_t* digits_;
 };
 
-// x of 24 bits, as 16 signed ones above 8 unsigned ones, by digits of 8 bits, or of 16 as 8 signed ones above 8.
+// x of 24 bits, 16 signed ones above 8 unsigned ones, by digits of 8 bits, or of 16: 8 signed ones above 8.
 template <unsigned kCodeBits, bool kWide>
 class X24 {
  public:
   static constexpr WindowLayout kWanted = WindowLayout::by_row;
-  static constexpr std::size_t kSettle = 32;  // pairs whose 4 products a sum, below 2^23 each, stay within 30 bits
+  static constexpr std::size_t kSettle = 32;  // pairs: 4 products a sum, below 2^23 each, stay within 30 bits
 
   explicit X24(const WindowTask& task)
       : low_(task.view->digit_plane(kWide ? 1 : 0)), high_(task.view->digit_plane(kWide ? 2 : 0)) {}
@@ -156,27 +156,20 @@ class X24 {
 };
 
 template <unsigned kCodeBits>
-void run_arithmetic(const WindowTask& task, std::size_t first, std::size_t last) {
-  switch (task.arithmetic) {
-    case Arithmetic::x8:
-      return run_order<X8<kCodeBits>, kCodeBits>(task, first, last);
-    case Arithmetic::x24w8:
-      return run_order<X24<kCodeBits, false>, kCodeBits>(task, first, last);
-    default:
-      return run_order<X24<kCodeBits, true>, kCodeBits>(task, first, last);
-  }
-}
+using X24W8 = X24<kCodeBits, false>;
+template <unsigned kCodeBits>
+using X24W16 = X24<kCodeBits, true>;
 
 }  // namespace
 
 void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
-  switch (task.view->header.code_bits) {
-    case 4:
-      return run_arithmetic<4>(task, first, last);
-    case 5:
-      return run_arithmetic<5>(task, first, last);
+  switch (task.arithmetic) {
+    case Arithmetic::x8:
+      return run_layout<X8>(task, first, last);
+    case Arithmetic::x24w8:
+      return run_layout<X24W8>(task, first, last);
     default:
-      return run_arithmetic<8>(task, first, last);
+      return run_layout<X24W16>(task, first, last);
   }
 }
 

@@ -1,7 +1,7 @@
 // The form `window` with AVX-512: needs F, BW, VL, DQ, VBMI, VBMI2 and VNNI.
 //
-// A step's 64 columns are looked up in its window by `vpermi2b`, 64 at once, in planes of bytes: x as the four bytes of
-// its float32 (avx512_floats.cpp), or as the bytes of fixed-point numbers (avx512_integers.cpp).
+// `vpermi2b` looks up the 64 columns of a step in its window at once, in planes of bytes: x as the four bytes of its
+// float32 (avx512_floats.cpp), or as the bytes of fixed point (avx512_integers.cpp).
 #include "packed/window/avx512.hpp"
 
 namespace dcz {
@@ -9,7 +9,7 @@ namespace {
 
 using avx512::V;
 
-// The bits of magnitudes order like the magnitudes, and those of infinities and NaNs come last.
+// The bits of magnitudes have the order of the magnitudes. Infinities and NaNs come last.
 Scan scan(const float* x, std::size_t columns) {
   const V magnitude_bits = _mm512_set1_epi32(0x7fffffff);
   V largest[4] = {};

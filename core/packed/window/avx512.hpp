@@ -1,25 +1,18 @@
-// What the AVX-512 kernels of the form `window` share. Only their files, all compiled for the same instructions, may
+// Helpers of the AVX-512 kernels of the form `window`. Only their files, all compiled for the same instructions, may
 // include this.
 #pragma once
-
-#include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
 
+#include "packed/avx512.hpp"
 #include "packed/window/kernel.hpp"
 
 namespace dcz::avx512 {
 
-using V = __m512i;
-
-inline V load(const void* from) { return _mm512_loadu_si512(from); }
-inline void store(void* to, V value) { _mm512_storeu_si512(to, value); }
-
-// A load that stays an instruction of its own, where the code has it. Compilers make it part of the instruction that
-// uses it, and kernels that load about as often as they compute then wait more: by a fifth, on Zen 5.
+// A load that stays an instruction of its own, in its place. Compilers join it with the instruction that uses it.
+// Kernels that load about as often as they compute then take a fifth longer on Zen 5.
 inline V load_apart(const void* from) {
   V value;
   asm("vmovdqu64 %1, %0" : "=v"(value) : "m"(*static_cast<const char (*)[64]>(from)));
@@ -31,8 +24,8 @@ inline V load(const void* from) {
   return kApart ? load_apart(from) : load(from);
 }
 
-// Pairs are read one after the other, so many bytes ahead of need, and once a call: they need not push others out of
-// the second cache.
+// Pairs are fetched so many bytes ahead. A call reads each once, so they need not push other bytes out of the second
+// cache.
 inline constexpr std::size_t kAhead = 3072;
 
 inline void prefetch_pair(const std::uint8_t* pair, std::size_t bytes) {
@@ -41,7 +34,7 @@ inline void prefetch_pair(const std::uint8_t* pair, std::size_t bytes) {
   }
 }
 
-// Exchanges slots and rows: 4 x 4 bytes within each 16. From one order of places to the other, either way.
+// Exchanges slots and rows, 4 x 4 bytes within each 16: from either order of places to the other.
 inline V transpose(V places) {
   return _mm512_shuffle_epi8(
       places, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
@@ -50,12 +43,12 @@ inline V transpose(V places) {
 // The bytes of a pair in the stream.
 constexpr std::size_t pair_bytes(unsigned code_bits) { return code_bits == 8 ? 256 : 192; }
 
-// The two steps of a pair. Of a code byte the low bits are the code; what stands above them is to be ignored.
+// The two steps of a pair. The low bits of a code byte are the code; the bits above do not matter.
 struct Steps {
   V places[2], codes[2];
 };
 
-// `kTransposed`: the places are in the other order than the kernel's. `fifths`: of this pair.
+// `kTransposed`: the places are not in the kernel's order. `fifths`: of this pair.
 template <unsigned kCodeBits, bool kTransposed, bool kOneWindow = false, bool kApart = false>
 inline Steps read_steps(const std::uint8_t* pair, const std::uint8_t* fifths) {
   Steps s;
@@ -77,7 +70,7 @@ inline Steps read_steps(const std::uint8_t* pair, const std::uint8_t* fifths) {
         codes = _mm512_and_si512(codes, low);
         codes = _mm512_mask_add_epi8(codes, fifth, codes, _mm512_set1_epi8(16));
       } else {
-        // where the first is 1 the second, else the third
+        // the second where the first is 1, else the third
         constexpr int kSelect = 0xca;
         codes = _mm512_ternarylogic_epi32(low, codes, _mm512_srli_epi16(s.places[half], 3), kSelect);
       }
@@ -124,7 +117,7 @@ class DigitTable {
   DigitTable() = default;
   explicit DigitTable(const std::int8_t* digits) { set(digits); }
   void set(const std::int8_t* digits) {
-    // once for each value of what stands above a code
+    // once for each value of the bits above a code
     for (unsigned i = 0; i < sizeof table_; ++i) table_[i] = digits[i % (1u << kCodeBits)];
   }
   V look_up(V codes) const {
@@ -136,7 +129,7 @@ class DigitTable {
   alignas(64) std::int8_t table_[kCodeBits == 8 ? 256 : 64];
 };
 
-// 64 numbers of 32 bits -> their lowest bytes, the next, and so on.
+// 64 numbers of 32 bits -> a plane of their lowest bytes, one of the next, and so on.
 inline void split_planes(const V (&numbers)[4], V (&planes)[4]) {
   alignas(64) static constexpr auto kEven = [] {
     struct {
@@ -159,7 +152,7 @@ inline void split_planes(const V (&numbers)[4], V (&planes)[4]) {
   }
 }
 
-// Which columns of a block there are.
+// The columns of a block that exist.
 inline __mmask64 columns_of(const WindowView& view, std::size_t block) {
   const std::size_t before = block * kBlockColumns, columns = view.header.columns;
   if (before >= columns) return 0;
@@ -174,20 +167,73 @@ inline void load_block(const float* x, std::size_t block, __mmask64 columns, __m
   }
 }
 
-// Calls run(code bits), a constant.
-template <typename Run>
-inline void by_code_bits(const WindowView& view, const Run& run) {
-  switch (view.header.code_bits) {
-    case 4:
-      return run(std::integral_constant<unsigned, 4>{});
-    case 5:
-      return run(std::integral_constant<unsigned, 5>{});
-    default:
-      return run(std::integral_constant<unsigned, 8>{});
+// Results into y. Neighbours in a group are apart in y.
+
+// The lanes with a row among the 16 from lane 16 * sixteen on.
+inline __mmask16 rows_of(const WindowTask& task, std::size_t sixteen) {
+  const V order = load(task.view->order + sixteen * kStepRows);
+  return _mm512_cmplt_epu32_mask(order, _mm512_set1_epi32(static_cast<int>(task.view->header.rows)));
+}
+
+// Their bias.
+inline __m512 bias_of(const WindowTask& task, std::size_t sixteen) {
+  if (!task.bias) return _mm512_setzero_ps();
+  const V rows = load(task.view->order + sixteen * kStepRows);
+  return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), rows_of(task, sixteen), rows, task.bias, 4);
+}
+
+// Their results -> their rows of y, one by one: a scatter takes longer.
+inline void put_rows(const WindowTask& task, std::size_t sixteen, __m512 sums, float* y) {
+  alignas(64) float results[kStepRows];
+  _mm512_store_ps(results, sums);
+  const std::uint32_t* const rows = task.view->order + sixteen * kStepRows;
+  const __mmask16 there = rows_of(task, sixteen);
+  if (there == 0xffff) {
+#pragma GCC unroll 16
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) y[rows[lane]] = results[lane];
+  } else {
+    for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+      if (there >> lane & 1) y[rows[lane]] = results[lane];
+    }
   }
 }
 
-// In avx512_floats.cpp, avx512_integers.cpp, avx512_one_vector.cpp and avx512_vectors.cpp.
+// Keeps the results of several vectors side by side for each row until all rows are done: written to y at once, each
+// element would miss the cache.
+inline void put_side_by_side(const WindowTask& task, std::size_t group, __m512 (&results)[16], std::size_t vectors,
+                             float* by_row) {
+  transpose(results);
+  const auto some = static_cast<__mmask16>((1u << vectors) - 1);
+  const __mmask16 there = rows_of(task, group);
+#pragma GCC unroll 16
+  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
+    if (there >> lane & 1) {
+      _mm512_mask_storeu_ps(by_row + task.view->order[group * kStepRows + lane] * vectors, some, results[lane]);
+    }
+  }
+}
+
+// From there to y, the rows first to last - 1.
+inline void put_apart(const float* by_row, std::size_t vectors, std::size_t first, std::size_t last, float* y,
+                      std::size_t rows) {
+  const auto some = static_cast<__mmask16>((1u << vectors) - 1);
+  for (std::size_t row = first; row < last; row += 16) {
+    const std::size_t count = last - row < 16 ? last - row : 16;
+    __m512 results[16];
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < 16; ++i) {
+      results[i] = i < count ? _mm512_maskz_loadu_ps(some, by_row + (row + i) * vectors) : _mm512_setzero_ps();
+    }
+    transpose(results);
+    const auto these = static_cast<__mmask16>((1u << count) - 1);
+#pragma GCC unroll 16
+    for (std::size_t v = 0; v < 16; ++v) {
+      if (v < vectors) _mm512_mask_storeu_ps(y + v * rows + row, these, results[v]);
+    }
+  }
+}
+
+// In avx512_floats.cpp, avx512_integers.cpp and avx512_one_vector.cpp.
 std::size_t prepared_bytes_floats(const WindowTask& task);
 std::size_t prepared_bytes_integers(const WindowTask& task);
 void prepare_floats(const WindowTask& task, std::size_t first, std::size_t last);

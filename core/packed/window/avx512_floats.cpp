@@ -1,18 +1,57 @@
-// The form `window` with AVX-512 in float32: x as the four byte planes of its elements. A step looks 64 bytes up in
-// each plane and puts them together again by unpacking; places in the order by_slot then come out as four registers of
-// 16 rows, one for each slot.
+// The form `window` with AVX-512 in float32: x as the four byte planes of its elements. A step looks up 64 bytes in
+// each plane and joins them by unpacking. Places in the order by_slot give four registers of 16 rows, one for each
+// slot.
 #include "packed/window/avx512.hpp"
-#include "packed/window/avx512_results.hpp"
-#include "packed/window/avx512_weights.hpp"
 
 namespace dcz::avx512 {
 namespace {
 
-constexpr unsigned kPlanes = kFloatPlanes;
+constexpr unsigned kPlanes = 4;
 constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
 
-// Sums of so many pairs go into totals: long float32 sums would lose digits.
+// So many pairs are summed up before they are added to the totals: long float32 sums would lose digits.
 constexpr std::size_t kPairsPerSum = 64;
+
+// The codebook: looks 64 codes up, slot by slot.
+template <unsigned kCodeBits>
+class Weights {
+ public:
+  explicit Weights(const float* codebook)
+      : low_(_mm512_loadu_ps(codebook)), high_(kCodeBits == 5 ? _mm512_loadu_ps(codebook + 16) : low_) {}
+  void look_up(V codes, __m512 (&slots)[4]) const {
+#pragma GCC unroll 4
+    for (unsigned slot = 0; slot < 4; ++slot) {
+      const V code = slot == 0 ? codes : _mm512_srli_epi32(codes, 8 * slot);
+      slots[slot] = kCodeBits == 5 ? _mm512_permutex2var_ps(low_, code, high_) : _mm512_permutexvar_ps(code, low_);
+    }
+  }
+
+ private:
+  __m512 low_, high_;
+};
+
+template <>
+class Weights<8> {
+ public:
+  explicit Weights(const float* codebook) {
+    for (unsigned i = 0; i < 4; ++i) {
+      V numbers[4], planes[4];
+      for (unsigned j = 0; j < 4; ++j) numbers[j] = load(codebook + 64 * i + 16 * j);
+      split_planes(numbers, planes);
+      for (unsigned plane = 0; plane < kPlanes; ++plane) store(tables_[plane] + 64 * i, planes[plane]);
+    }
+  }
+  void look_up(V codes, __m512 (&slots)[4]) const {
+    const V by_slot = transpose(codes);
+    V bytes[kPlanes];
+#pragma GCC unroll 4
+    for (unsigned plane = 0; plane < kPlanes; ++plane) bytes[plane] = look_up_256(tables_[plane], by_slot);
+    join_planes(bytes, slots);
+  }
+
+ private:
+  alignas(64) std::uint8_t tables_[kPlanes][256];
+};
 
 template <bool kOneWindow>
 inline void look_up_columns(const std::uint8_t* window, std::size_t block_bytes, V places, __m512 (&slots)[4]) {
@@ -24,8 +63,8 @@ inline void look_up_columns(const std::uint8_t* window, std::size_t block_bytes,
   join_planes(bytes, slots);
 }
 
-// One group for kVectors vectors: as many side by side share the weights of a step. With one window each step has sums
-// of its own, of other rows.
+// One group for kVectors vectors, which share the weights of a step. With one window, each step has other rows, and
+// sums of its own.
 template <unsigned kCodeBits, WindowLayout kLayout, unsigned kVectors, unsigned kHalves>
 inline void add_group(const WindowView& view, std::size_t group, const Weights<kCodeBits>& weights,
                       const std::uint8_t* x, __m512 (&totals)[kHalves][kVectors]) {
@@ -67,7 +106,7 @@ inline void add_group(const WindowView& view, std::size_t group, const Weights<k
   }
 }
 
-// Vectors are taken 4, 2 and 1 at a time, and lie so in memory: [vectors of a pass][block][vector][plane].
+// A pass takes 4, 2 or 1 vectors. Memory has the same order: [pass][block][vector][plane].
 std::size_t pass_width(std::size_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 template <unsigned kCodeBits, WindowLayout kLayout, unsigned kVectors>
@@ -94,16 +133,9 @@ void run_passes(const WindowTask& task, std::size_t first, std::size_t last) {
   if constexpr (kLayout == WindowLayout::one_window) return run_pass<kCodeBits, kLayout, 1>(task, 0, first, last);
   for (std::size_t vector = 0; vector < task.vectors;) {
     const std::size_t width = pass_width(task.vectors - vector);
-    switch (width) {
-      case 4:
-        run_pass<kCodeBits, kLayout, 4>(task, vector, first, last);
-        break;
-      case 2:
-        run_pass<kCodeBits, kLayout, 2>(task, vector, first, last);
-        break;
-      default:
-        run_pass<kCodeBits, kLayout, 1>(task, vector, first, last);
-    }
+    if (width == 4) run_pass<kCodeBits, kLayout, 4>(task, vector, first, last);
+    if (width == 2) run_pass<kCodeBits, kLayout, 2>(task, vector, first, last);
+    if (width == 1) run_pass<kCodeBits, kLayout, 1>(task, vector, first, last);
     vector += width;
   }
 }
@@ -131,16 +163,8 @@ void prepare_floats(const WindowTask& task, std::size_t first, std::size_t last)
 }
 
 void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
-  by_code_bits(*task.view, [&](auto code_bits) {
-    switch (task.view->layout()) {
-      case WindowLayout::by_slot:
-        return run_passes<code_bits(), WindowLayout::by_slot>(task, first, last);
-      case WindowLayout::one_window:
-        return run_passes<code_bits(), WindowLayout::one_window>(task, first, last);
-      default:
-        return run_passes<code_bits(), WindowLayout::by_row>(task, first, last);
-    }
-  });
+  by_layout<WindowLayout::by_row, WindowLayout::by_slot, WindowLayout::one_window>(
+      *task.view, [&](auto code_bits, auto layout) { run_passes<code_bits(), layout()>(task, first, last); });
 }
 
 }  // namespace dcz::avx512

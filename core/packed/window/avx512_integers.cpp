@@ -1,14 +1,67 @@
-// The form `window` with AVX-512 in integers: x as 1 or 3 unsigned byte planes of fixed-point numbers, the codebook as
-// 1 or 2 planes of signed digits, their products summed by `vpdpbusd`. A plane of x is a plane, whichever vector it is
-// of: the planes of several vectors share the places and digits of a step.
+// The form `window` with AVX-512 in integers: x as 1 or 3 unsigned byte planes of fixed point, the codebook as 1 or 2
+// planes of signed digits. `vpdpbusd` sums their products. The planes of several vectors share the places and digits of
+// a step: no plane depends on its vector.
 #include "packed/window/avx512.hpp"
-#include "packed/window/avx512_results.hpp"
-#include "packed/window/avx512_vectors.hpp"
 
 namespace dcz::avx512 {
 namespace {
 
-// The sums of a pass, kPlanes planes of x with kDigits planes of digits each, over the pairs of groups.
+constexpr std::size_t planes_of(Arithmetic arithmetic) { return arithmetic == Arithmetic::x8 ? 1 : 3; }
+constexpr std::size_t digits_of(Arithmetic arithmetic) { return arithmetic == Arithmetic::x24w16 ? 2 : 1; }
+
+// The vectors of the next pass, and the width of its kernel, which may be a little more.
+struct PassWidth {
+  std::size_t vectors, width;
+};
+
+PassWidth pass_width(Arithmetic arithmetic, std::size_t left) {
+  const std::size_t most = arithmetic == Arithmetic::x8 ? 16 : arithmetic == Arithmetic::x24w8 ? 8 : 4;
+  std::size_t width = most;
+  for (const std::size_t smaller : {8, 4, 2, 1}) {
+    if (smaller < width && (left <= smaller || 5 * left < 4 * width)) width = smaller;
+  }
+  return {left < width ? left : width, width};
+}
+
+// The bytes of x in planes: [pass][block][vector][plane]. A pass wider than its vectors is the last one.
+std::size_t plane_bytes(const WindowTask& task) {
+  std::size_t width = 0;
+  for (std::size_t vector = 0; vector < task.vectors;) {
+    const PassWidth pass = pass_width(task.arithmetic, task.vectors - vector);
+    vector += pass.vectors;
+    width += pass.width;
+  }
+  return width * planes_of(task.arithmetic) * task.view->blocks * kBlockElements;
+}
+
+// Behind the planes: the results of a pass side by side, if it has several vectors.
+float* results_of(const WindowTask& task, std::size_t vector) {
+  return reinterpret_cast<float*>(task.prepared + plane_bytes(task)) + vector * task.view->header.rows;
+}
+
+// A vector of the pass that begins with the vector `begin`.
+template <unsigned kPlanes>
+void prepare_vector(const WindowTask& task, std::size_t vector, std::size_t begin, std::size_t width) {
+  const WindowView& view = *task.view;
+  const bool balanced = task.arithmetic == Arithmetic::x24w24;
+  const V offset = _mm512_set1_epi32(kPlanes == 1 ? kOffset8 : balanced ? kBalance24 : kOffset24);
+  const __m512 per_step = _mm512_set1_ps(1 / task.steps[vector]);
+  const float* const x = task.x + vector * view.header.columns;
+  std::uint8_t* out = task.prepared + (begin * view.blocks + vector - begin) * kPlanes * kBlockElements;
+  for (std::size_t block = 0; block < view.blocks; ++block, out += width * kPlanes * kBlockElements) {
+    const __mmask64 there = columns_of(view, block);
+    __m512 columns[4];
+    load_block(x, block, there, columns);
+    V numbers[4], bytes[4];
+    for (unsigned i = 0; i < 4; ++i) {
+      numbers[i] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(columns[i], per_step)), offset);
+    }
+    split_planes(numbers, bytes);
+    for (unsigned i = 0; i < kPlanes; ++i) store(out + i * kBlockElements, _mm512_maskz_mov_epi8(there, bytes[i]));
+  }
+}
+
+// The sums of a pass over the pairs of groups: kPlanes planes of x, each with kDigits planes of digits.
 template <unsigned kCodeBits, bool kTransposed, unsigned kPlanes, unsigned kDigits>
 class Pass {
  public:
@@ -19,8 +72,8 @@ class Pass {
     for (unsigned i = 0; i < kDigits; ++i) digits_[i].set(view.digit_plane(first_digit + i));
   }
 
-  // Adds pairs from `pair` on while they are before `last` and begin before the block `limit`; returns the next. The
-  // sums stay in `memory`, where there are none yet the first time.
+  // Adds pairs from `pair` on, as far as they are before `last` and begin before the block `limit`. Returns the next
+  // pair. The sums stay in `memory`, except that `first` begins with zeros.
   std::size_t add(std::size_t pair, std::size_t last, std::size_t limit, bool first, V* memory) const {
     V sums[kSets][kPlanes][kDigits];
 #pragma GCC unroll 24
@@ -41,7 +94,7 @@ class Pass {
   }
 
  private:
-  // Few sums: two sets, so that a step need not wait for the one before.
+  // With few sums there are two sets: a step need not wait for the one before.
   static constexpr unsigned kSets = kSums <= 3 ? 2 : 1;
   static constexpr std::size_t kPairBytes = pair_bytes(kCodeBits);
   using Sums = V[kSets][kPlanes][kDigits];
@@ -74,7 +127,7 @@ class Pass {
   DigitTable<kCodeBits> digits_[kDigits];
 };
 
-// The exact sums of one vector and 16 rows, from those of each plane of x and each of digits, -> y.
+// The sums of each plane of x with each plane of digits -> the exact results of one vector and 16 rows.
 template <unsigned kPlanes, unsigned kDigits>
 __m512 exact_sums(const V* sums, const V (&row_sums)[kDigits], float step, float scale) {
   const __m512d unit = _mm512_set1_pd(static_cast<double>(step) * static_cast<double>(scale));
@@ -144,31 +197,16 @@ void run_pass(const WindowTask& task, std::size_t vector, std::size_t width, std
   }
 }
 
-template <unsigned kCodeBits, bool kTransposed, Arithmetic kArithmetic>
+// kWidths: all that pass_width returns for the arithmetic.
+template <unsigned kCodeBits, bool kTransposed, Arithmetic kArithmetic, unsigned... kWidths>
 void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
   for (std::size_t vector = 0; vector < task.vectors;) {
     const PassWidth pass = pass_width(kArithmetic, task.vectors - vector);
-    const auto run = [&]<unsigned kWidth>() {
+    const auto run = [&]<unsigned kWidth>(std::integral_constant<unsigned, kWidth>) {
+      if (pass.width != kWidth) return;
       run_pass<kCodeBits, kTransposed, kArithmetic, kWidth>(task, vector, pass.vectors, first, last);
     };
-    switch (pass.width) {
-      case 1:
-        run.template operator()<1>();
-        break;
-      case 2:
-        run.template operator()<2>();
-        break;
-      case 4:
-        run.template operator()<4>();
-        break;
-      default:
-        if constexpr (kArithmetic == Arithmetic::x8) {
-          if (pass.width == 16) run.template operator()<16>();
-        }
-        if constexpr (kArithmetic != Arithmetic::x24w16) {
-          if (pass.width == 8) run.template operator()<8>();
-        }
-    }
+    (run(std::integral_constant<unsigned, kWidths>{}), ...);
     vector += pass.vectors;
   }
 }
@@ -177,21 +215,52 @@ template <unsigned kCodeBits, bool kTransposed>
 void run_some(const WindowTask& task, std::size_t first, std::size_t last) {
   switch (task.arithmetic) {
     case Arithmetic::x8:
-      return run_groups<kCodeBits, kTransposed, Arithmetic::x8>(task, first, last);
+      return run_groups<kCodeBits, kTransposed, Arithmetic::x8, 1, 2, 4, 8, 16>(task, first, last);
     case Arithmetic::x24w8:
-      return run_groups<kCodeBits, kTransposed, Arithmetic::x24w8>(task, first, last);
+      return run_groups<kCodeBits, kTransposed, Arithmetic::x24w8, 1, 2, 4, 8>(task, first, last);
     default:
-      return run_groups<kCodeBits, kTransposed, Arithmetic::x24w16>(task, first, last);
+      return run_groups<kCodeBits, kTransposed, Arithmetic::x24w16, 1, 2, 4>(task, first, last);
   }
 }
 
 }  // namespace
 
+std::size_t prepared_bytes_integers(const WindowTask& task) {
+  return plane_bytes(task) + task.vectors * task.view->header.rows * sizeof(float);
+}
+
+void prepare_integers(const WindowTask& task, std::size_t first, std::size_t last) {
+  PassWidth pass{0, 0};
+  std::size_t begin = 0;
+  for (std::size_t v = first; v < last; ++v) {
+    while (begin + pass.vectors <= v) {
+      begin += pass.vectors;
+      pass = pass_width(task.arithmetic, task.vectors - begin);
+    }
+    if (task.arithmetic == Arithmetic::x8) {
+      prepare_vector<1>(task, v, begin, pass.width);
+    } else {
+      prepare_vector<3>(task, v, begin, pass.width);
+    }
+  }
+}
+
+void finish_integers(const WindowTask& task, std::size_t first_row, std::size_t last_row) {
+  const std::size_t rows = task.view->header.rows;
+  for (std::size_t vector = 0; vector < task.vectors;) {
+    const std::size_t vectors = pass_width(task.arithmetic, task.vectors - vector).vectors;
+    if (pass_width(task.arithmetic, task.vectors - vector).width > 1) {
+      put_apart(results_of(task, vector), vectors, first_row, last_row, task.y + vector * rows, rows);
+    }
+    vector += vectors;
+  }
+}
+
 void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
   const bool transposed = task.view->layout() == WindowLayout::by_slot;
   for (std::size_t group = first; group < last; group += kGroups) {
     const std::size_t end = last - group < kGroups ? last : group + kGroups;
-    by_code_bits(*task.view, [&](auto code_bits) {
+    by_code_bits(task.view->header, [&](auto code_bits) {
       transposed ? run_some<code_bits(), true>(task, group, end) : run_some<code_bits(), false>(task, group, end);
     });
   }

@@ -1,19 +1,17 @@
 // The form `window` with AVX-512 in integers for one vector: x as 1 or 3 planes of bytes, weights as 1 or 3 planes of
-// digits, and the products of each plane with each summed by `vpdpbusd`. For what several vectors do not take: one
-// window a pair, and x24w24.
+// digits. `vpdpbusd` sums the products of each plane with each. This serves one window a pair, and x24w24.
 #include "packed/window/avx512.hpp"
-#include "packed/window/avx512_results.hpp"
 
 namespace dcz::avx512 {
 namespace {
 
-// So many groups take turns at a part of x that stays in the first cache, beside what is read of the weights.
+// So many groups take turns at a part of x that stays in the first cache, beside the weights that are read.
 constexpr std::size_t kGroups = 8, kPartBytes = 16 << 10;
 
 // Results of so many groups are brought to their rows together.
 constexpr std::size_t kTogether = 32;
 
-// The pairs of a view and x in planes of bytes, by what kernels read in their innermost loop.
+// The pairs of a view, and x in planes of bytes: the pointers of the innermost loop.
 struct Pairs {
   const std::uint16_t* starts;
   const std::uint8_t *stream, *fifths, *x;
@@ -27,11 +25,11 @@ struct Pairs {
         last_start(task.view->last_start) {}
 };
 
-// add(bytes of a pair, the windows of its steps, its fifths, a number that neighbours differ in) for pairs from `pair`
-// on while they are before `last` and, about, begin before the block `limit`; returns the next.
+// add(bytes of a pair, the windows of its steps, its fifths, a number that differs between neighbours) for pairs from
+// `pair` on, as far as they are before `last` and begin, about, before the block `limit`. Returns the next pair.
 //
-// Where four windows begin is one load: four would cost more than all else in a pair. What it reads behind the last
-// start still lies within the packed bytes, since the stream follows.
+// One load finds the starts of four windows: four loads would cost more than the rest of a pair. It may read behind the
+// last start, where the stream follows.
 template <unsigned kCodeBits, bool kOneWindow, std::size_t kBlockBytes, typename Add>
 [[gnu::always_inline]] inline std::size_t visit_pairs(Pairs pairs, std::size_t pair, std::size_t last,
                                                       std::size_t limit, const Add& add) {
@@ -84,13 +82,13 @@ class Run {
 
  private:
   static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
-  // x24w24: all planes of x have 128 added, the products of the lowest two are left out.
+  // x24w24: all planes of x have 128 added, and the product of the lowest two is left out.
   static constexpr bool kBalanced = kDigits == 3;
   // The products of the plane i of x with the plane j of digits have the power i + j of 256.
   static constexpr unsigned kFirstPower = kBalanced ? 1 : 0, kPowers = kPlanes + kDigits - 1 - kFirstPower;
-  // One plane is looked up about as often as there is something to load.
+  // With one plane there are about as many loads as look-ups.
   static constexpr bool kOnePlane = kPlanes == 1;
-  // Several sets, so that a step need not wait for the one before; with one window of a pair, each step's own.
+  // Several sets: a step need not wait for the one before. With one window a pair, each step has its own.
   static constexpr unsigned kSets = kOnePlane ? 4 : 2;
   using Sums = V[kSets][kPlanes][kDigits];
   // The sums of a group, by 16 rows.
@@ -105,7 +103,7 @@ class Run {
     }
   }
 
-  // Results are kept until there are many: between the pairs of two groups, stores to rows here and there take twice as
+  // Results are kept until there are many: between the pairs of two groups, stores to scattered rows take twice as
   // long.
   void one_by_one(std::size_t first, std::size_t last) const {
     __m512 results[kTogether][kHalves];
@@ -144,7 +142,7 @@ class Run {
     put_rows(task_, sixteen, sums, task_.y);
   }
 
-  // Adds to the sums what visit_pairs visits, and gives what it gives.
+  // Adds the pairs that visit_pairs visits to the sums, and returns its result.
   [[gnu::always_inline]] std::size_t add_pairs(std::size_t pair, std::size_t last, std::size_t limit,
                                                Powers& memory) const {
     if constexpr (kOnePlane) {
@@ -154,7 +152,7 @@ class Run {
     }
   }
 
-  // Inlined, its registers do not suffice for more than one plane.
+  // Inlined, more than one plane would need more registers than there are.
   [[gnu::noinline]] std::size_t add_pairs_apart(std::size_t pair, std::size_t last, std::size_t limit,
                                                 Powers& memory) const {
     return add_pairs_here(pair, last, limit, memory);
@@ -228,7 +226,7 @@ class Run {
     }
     for (unsigned i = 0; i < kPowers; ++i) powers[i] = sums[i];
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
-      // else the offset of x is in its top plane alone
+      // not balanced, the offset of x is in its top plane alone
       if (kBalanced ? i == 0 : i / kDigits + 1 < kPlanes) continue;
       V& power = powers[i / kDigits + i % kDigits - kFirstPower];
       power = _mm512_sub_epi32(power, balance[i % kDigits]);
@@ -257,7 +255,7 @@ class Run {
 }  // namespace
 
 void run_one_vector(const WindowTask& task, std::size_t first, std::size_t last) {
-  by_code_bits(*task.view, [&](auto code_bits) {
+  by_code_bits(task.view->header, [&](auto code_bits) {
     switch (task.arithmetic) {
       case Arithmetic::x8:
         return Run<code_bits(), true, 1, 1>(task).groups(first, last);

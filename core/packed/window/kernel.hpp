@@ -11,15 +11,15 @@
 
 namespace dcz {
 
-// How a vector is multiplied. `floats`: float32 all through. The others in integers, whose sums are exact, so that
-// every kernel gives the same bits: x as fixed point of 8 or 24 bits, the codebook as its digits of 8, 16 or 24 bits.
+// The arithmetic of a product. `floats` is float32 throughout. The others are integers with exact sums, so every kernel
+// gives the same bits: x in fixed point of 8 or 24 bits, the codebook as its digits of 8, 16 or 24 bits.
 //
-// x24w24 is for codebooks that 24 bits may round. Both sides are in balanced digits of 8 bits, -128 to 127, three each,
-// and the products of both lowest digits are left out: they lie below the rounding of either side, and as digits are
-// balanced, zeros stay zeros.
+// x24w24 serves codebooks that 24 bits may round. Both sides have three balanced digits of 8 bits, -128 to 127. The
+// products of both lowest digits are left out: they are smaller than the rounding of either side. Zeros stay zeros,
+// since digits are balanced.
 enum class Arithmetic : std::uint8_t { floats, x8, x24w8, x24w16, x24w24 };
 
-// The planes of digits that an arithmetic multiplies by, and their scale.
+// The planes of digits of an arithmetic, and their scale.
 struct DigitRange {
   std::size_t first, count;
   float scale;
@@ -36,14 +36,14 @@ inline DigitRange digits_of(const WindowView& view, Arithmetic arithmetic) {
   }
 }
 
-// x24w24 adds this to x, 128 to each of its balanced digits, so that they are unsigned bytes.
+// x24w24 adds this to x: 128 to each balanced digit, which makes unsigned bytes.
 inline constexpr std::int32_t kBalance24 = 0x808080;
 
-// Up to so many columns no sum of all products of digits of one power in x24w24 leaves an int32.
+// In x24w24 an int32 holds the sum of all products of one power for so many columns.
 inline constexpr std::size_t kColumns24 = 43690;
 
-// y[row] = sum + bias[row] for the rows of the groups first to last - 1. `steps[v]` is what one unit of the fixed-point
-// form of vector v stands for.
+// y[row] = sum + bias[row] for the rows of the groups first to last - 1. `steps[v]` is the unit of vector v in fixed
+// point.
 struct WindowTask {
   const WindowView* view;
   Arithmetic arithmetic;
@@ -56,16 +56,35 @@ struct WindowTask {
 };
 
 struct WindowKernel {
-  // How many at once at most; 0 where the portable kernel has to do it.
+  // The most vectors at once; 0 leaves them to the portable kernel.
   std::size_t (*vectors)(const WindowView& view, Arithmetic arithmetic);
   Scan (*scan)(const float* x, std::size_t columns);
-  // Bytes of the form that vectors are brought into: its memory, and threads, are the caller's.
+  // The bytes of prepared vectors. Memory and threads are the caller's.
   std::size_t (*prepared_bytes)(const WindowTask& task);
   void (*prepare)(const WindowTask& task, std::size_t first_vector, std::size_t last_vector);
   void (*run)(const WindowTask& task, std::size_t first_group, std::size_t last_group);
-  // Once all groups are done: what they left of y to be written, by rows. May be null.
+  // After all groups: writes the rows of y that they left out. May be null.
   void (*finish)(const WindowTask& task, std::size_t first_row, std::size_t last_row);
 };
+
+// Calls run(code bits, layout), both constants, if the layout is one of kLayouts. digits24 has the slots of by_row.
+template <WindowLayout... kLayouts, typename Run>
+void by_layout(const WindowView& view, const Run& run) {
+  const WindowLayout layout = view.layout() == WindowLayout::digits24 ? WindowLayout::by_row : view.layout();
+  by_code_bits(view.header, [&](auto code_bits) {
+    ((layout == kLayouts ? run(code_bits, std::integral_constant<WindowLayout, kLayouts>{}) : void()), ...);
+  });
+}
+
+// put(lane, row, its bias) for each row of a group.
+template <typename Put>
+void each_row(const WindowTask& task, std::size_t group, const Put& put) {
+  const WindowView& view = *task.view;
+  for (std::size_t lane = 0; lane < view.group_rows; ++lane) {
+    const std::uint32_t row = view.order[group * view.group_rows + lane];
+    if (row < view.header.rows) put(lane, row, task.bias ? task.bias[row] : 0.0f);
+  }
+}
 
 extern const WindowKernel kWindowPortable, kWindowAvx2, kWindowAvx512, kWindowNeon;
 

@@ -1,7 +1,6 @@
-// y = x W^T + bias from packed weights of the form `window`: which arithmetic, which kernel, which thread.
+// y = x W^T + bias from packed weights of the form `window`: the choice of arithmetic, kernels and threads.
 #include <algorithm>
 #include <array>
-#include <vector>
 
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
@@ -11,10 +10,10 @@
 namespace dcz {
 namespace {
 
-// Pairs times vectors below which a second thread would come too late.
+// With fewer pairs times vectors a second thread would come too late.
 constexpr std::size_t kPairsWorthAThread = 2048;
 
-// The one in which all float32 vectors are multiplied that 24 bits hold.
+// The arithmetic for float32 vectors that 24 bits hold.
 Arithmetic arithmetic24(const WindowView& view) {
   if (view.header.grid == Grid::int8) return Arithmetic::x24w8;
   return view.planes == 4 ? Arithmetic::x24w24 : view.planes == 3 ? Arithmetic::x24w16 : Arithmetic::floats;
@@ -46,7 +45,7 @@ const WindowKernel& kernel_for(const WindowView& view, Arithmetic arithmetic) {
   return kernel.vectors(view, arithmetic) > 0 ? kernel : kWindowPortable;
 }
 
-// The groups at which `parts` threads of equal work begin.
+// The first group of thread number `part` of `parts` with equal work.
 std::size_t first_group(const WindowView& view, std::size_t part, std::size_t parts) {
   if (part == 0) return 0;
   if (part == parts) return view.groups();
@@ -83,16 +82,6 @@ void multiply_tile(WindowTask task, unsigned threads) {
   }
 }
 
-void spoil(const WindowTask& task, unsigned threads) {
-  const PackedHeader& header = task.view->header;
-  const std::vector<float> ones(std::size_t{1} << header.code_bits, 1.0f);
-  WindowView counting = *task.view;
-  counting.codebook = ones.data();
-  spoil_not_finite({task.x, task.vectors, header.columns, header.rows, task.y}, [&](const float* marks, float* met) {
-    multiply_tile({&counting, Arithmetic::floats, task.vectors, marks, task.steps, nullptr, nullptr, met}, threads);
-  });
-}
-
 }  // namespace
 
 void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
@@ -116,8 +105,13 @@ void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::
     }
     const WindowTask task{&view, arithmetic, count, x + first * columns, steps.data(), nullptr, bias, y + first * rows};
     multiply_tile(task, threads);
-    if (!finite) spoil(task, threads);
     first += count;
+    if (finite) continue;
+    spoil_not_finite(
+        {task.x, count, columns, rows, task.y}, view, [&](const WindowView& counting, const float* marks, float* met) {
+          const WindowTask count_task{&counting, Arithmetic::floats, count, marks, task.steps, nullptr, nullptr, met};
+          multiply_tile(count_task, threads);
+        });
   }
 }
 

@@ -1,12 +1,11 @@
-// The form `window` with NEON: how vectors are brought into blocks, and sums of floats. neon_integers.hpp has
-// those of integers.
+// The form `window` with NEON: prepared vectors, and sums of floats. neon_integers.hpp has the sums of integers.
 //
-// Floats are found by ordinary loads, one a slot, at an address of which a place is the index; the centroids by `tbl`
-// in byte planes, 16 at once, and zipped together. 64 slots of one vector take some 260 instructions
+// An ordinary load finds the float of a slot, with its place as the index. `tbl` finds the centroids in byte planes, 16
+// at once, and they are zipped together. 64 slots of one vector take some 260 instructions
 // (benchmarks/results/neon_instructions.json counts them); by the published throughputs of a Cortex-A76 or Neoverse-N1
 // these take 65 cycles, the two pipes for vectors 58 of them and loads 36. Looking up x in byte planes too would fill
-// the pipes for vectors for 106 cycles, and loading places, codes and centroids one by one the two of loads for 96. Up
-// to four vectors lie side by side, so that the load of a slot and its multiplication serve all of them.
+// the pipes for vectors for 106 cycles. Loading places, codes and centroids one by one would fill the two for loads for
+// 96. Up to four vectors lie side by side: one load and one multiplication of a slot serve all of them.
 #include "packed/window/neon.hpp"
 
 #include <algorithm>
@@ -46,7 +45,7 @@ Scan scan(const float* x, std::size_t columns) {
 
 // Preparing -----------------------------------------------------------------------------------------------------------
 
-// Vectors in floats are kept in tiles of four, element by element; one that is left over by itself.
+// Tiles of four vectors in floats, element by element. A single vector at the end has a tile of its own.
 constexpr std::size_t kTile = 4;
 
 std::size_t tile_width(const WindowTask& task, std::size_t vector) {
@@ -164,7 +163,7 @@ class Codebook {
   std::conditional_t<kCodeBits == 4, uint8x16_t, uint8x16x2_t> planes_[4];
 };
 
-// 256 centroids, which would be 16 look-ups for 16 slots and each byte plane: found by loads.
+// 256 centroids: look-ups would be 16 for 16 slots and each byte plane. Loads find them.
 template <>
 class Codebook<8> {
  public:
@@ -190,8 +189,8 @@ std::size_t place_at(const std::uint64_t (&places)[2], std::size_t at) {
   return places[at / 8] >> (8 * (at % 8)) & 127;
 }
 
-// What a quarter of a step adds to the sums of its rows. With kWidth 1, a sum has a lane for each slot; with kWidth
-// kTile, one for each vector, and slots are summed before they are added, so that sums wait less for each other.
+// Adds a quarter of a step to the sums of its rows. With kWidth 1, a sum has a lane for each slot. With kWidth kTile,
+// it has one for each vector, and slots are summed before they are added: sums wait less for each other.
 template <WindowLayout kOrder, std::size_t kWidth>
 void add_quarter(const std::uint8_t* stream, const float* window, const Weights& weights, float32x4_t* sums) {
   std::uint64_t places[2];
@@ -213,7 +212,7 @@ void add_quarter(const std::uint8_t* stream, const float* window, const Weights&
 
 using Sums = std::array<float32x4_t, kStepRows>;
 
-// Pairs whose sums are added to the totals at once: they would lose digits in one long chain.
+// So many pairs are summed up before they are added to the totals: one long chain of sums would lose digits.
 constexpr std::size_t kSettle = 64;
 
 // Sums of a group's rows for the vector, or the tile of vectors, at `x`.
@@ -225,7 +224,7 @@ template <unsigned kCodeBits, WindowLayout kOrder, std::size_t kWidth>
   for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last;) {
     float32x4_t sums[kStepRows]{};
     for (const std::size_t settled = pair + std::min(kSettle, last - pair); pair < settled; ++pair) {
-      const std::uint8_t* const stream = view.stream + pair * view.stream_bytes;
+      const std::uint8_t* const stream = view.stream + pair * view.pair_bytes;
       unrolled<2>([&](auto step) {
         const float* const window = x + view.start(2 * pair + step) * kBlockElements * kWidth;
         unrolled<kQuarters>([&](auto quarter) {
@@ -245,14 +244,11 @@ void run_tile(const WindowTask& task, const Codebook<kCodeBits>& codebook, std::
   const WindowView& view = *task.view;
   const Sums sums = sums_of<kCodeBits, kOrder, kWidth>(view, codebook, group, tile_of(task, vector));
   const std::size_t vectors = std::min(kWidth, task.vectors - vector);
-  for (std::size_t lane = 0; lane < kStepRows; ++lane) {
-    const std::uint32_t row = view.order[group * kStepRows + lane];
-    if (row >= view.header.rows) continue;
+  each_row(task, group, [&](std::size_t lane, std::uint32_t row, float bias) {
     std::array<float, kTile> found{vaddvq_f32(sums[lane])};
     if constexpr (kWidth != 1) vst1q_f32(found.data(), sums[lane]);
-    const float bias = task.bias ? task.bias[row] : 0;
     for (std::size_t v = 0; v < vectors; ++v) task.y[(vector + v) * view.header.rows + row] = found[v] + bias;
-  }
+  });
 }
 
 template <unsigned kCodeBits, WindowLayout kOrder>
@@ -285,8 +281,8 @@ std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {
   if (task.arithmetic == Arithmetic::floats) {
-    return by_layout(*task.view,
-                     [&](auto code_bits, auto order) { run_floats<code_bits(), order()>(task, first, last); });
+    return by_slots(*task.view,
+                    [&](auto code_bits, auto order) { run_floats<code_bits(), order()>(task, first, last); });
   }
   static const bool dot_products = has_dot_products();
   return dot_products ? run_window_neon_dot(task, first, last) : run_window_neon_long(task, first, last);

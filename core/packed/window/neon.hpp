@@ -1,5 +1,5 @@
-// What the kernels of the form `window` for NEON share: included once by each file that is compiled for flags of its
-// own, hence the namespace without a name.
+// Helpers of the NEON kernels of the form `window`. Each file that is compiled with flags of its own includes this
+// once, hence the namespace without a name.
 #pragma once
 
 #include <arm_neon.h>
@@ -12,7 +12,7 @@
 
 namespace dcz {
 
-// Sums of integers, for the groups first to last - 1, with the instructions that every aarch64 has, or with `sdot`.
+// Sums of integers for the groups first to last - 1: with the instructions of every aarch64, or with `sdot`.
 void run_window_neon_long(const WindowTask& task, std::size_t first, std::size_t last);
 void run_window_neon_dot(const WindowTask& task, std::size_t first, std::size_t last);
 
@@ -25,14 +25,14 @@ constexpr std::size_t kQuarters = 4, kQuarterRows = 4, kQuarterSlots = 16;
 
 inline std::size_t elements_of(const WindowTask& task) { return task.view->blocks * kBlockElements; }
 
-// Byte planes of a vector for sums of integers: x8 one, x24 three, little-endian. All are signed, as products of bytes
-// want them: of the lower two planes of x24 128 is taken off, which is given back by the sums of digits of each row.
-// What is no element, in any plane, is the byte 0, and so adds nothing, whatever the digit is.
+// Byte planes of a vector for sums of integers: x8 one, x24 three, little-endian. All are signed, for products of
+// bytes: the lower two planes of x24 are reduced by 128, and the sums of each row's digits make up for it. Bytes behind
+// the elements are 0 in every plane, and so add nothing.
 inline std::size_t planes_of(Arithmetic arithmetic) { return arithmetic == Arithmetic::x8 ? 1 : 3; }
 
 constexpr std::int64_t kPlaneOffset24 = 128 + 256 * 128;
 
-// Calls body(std::integral_constant) for 0 to kCount - 1, since lanes and registers are named by constants.
+// Calls body(std::integral_constant) for 0 to kCount - 1: constants name lanes and registers.
 template <std::size_t kCount, typename Body>
 inline void unrolled(const Body& body) {
   [&]<std::size_t... kAt>(std::index_sequence<kAt...>) {
@@ -40,7 +40,7 @@ inline void unrolled(const Body& body) {
   }(std::make_index_sequence<kCount>{});
 }
 
-// The codes of a quarter of step 0 or 1 of a pair; with 5 bits `raw` has their top bits, above the places.
+// The codes of a quarter of a step. With 5 bits, `raw` has their top bits above the places.
 template <unsigned kCodeBits>
 inline uint8x16_t read_codes(const std::uint8_t* pair, std::size_t step, std::size_t quarter, uint8x16_t raw) {
   const std::uint8_t* const codes = pair + 2 * kStepSlots + quarter * kQuarterSlots;
@@ -53,22 +53,10 @@ inline uint8x16_t read_codes(const std::uint8_t* pair, std::size_t step, std::si
   }
 }
 
-// Calls run(code bits, slot order), both as constants.
+// Calls run(code bits, layout), both constants.
 template <typename Run>
-inline void by_layout(const WindowView& view, const Run& run) {
-  const auto by_order = [&](auto code_bits) {
-    if (view.layout() == WindowLayout::by_slot)
-      return run(code_bits, std::integral_constant<WindowLayout, WindowLayout::by_slot>{});
-    run(code_bits, std::integral_constant<WindowLayout, WindowLayout::by_row>{});
-  };
-  switch (view.header.code_bits) {
-    case 4:
-      return by_order(std::integral_constant<unsigned, 4>{});
-    case 5:
-      return by_order(std::integral_constant<unsigned, 5>{});
-    default:
-      return by_order(std::integral_constant<unsigned, 8>{});
-  }
+inline void by_slots(const WindowView& view, const Run& run) {
+  by_layout<WindowLayout::by_row, WindowLayout::by_slot>(view, run);
 }
 
 }  // namespace

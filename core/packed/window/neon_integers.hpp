@@ -1,11 +1,10 @@
 // The form `window` with NEON, in integers: neon_long.cpp and neon_dot.cpp say how bytes are multiplied.
 //
-// x and the digits are cut into signed bytes, and each plane of x is multiplied by each plane of digits: bytes are what
-// `tbl` finds, 16 of them in a table of 64, and what products of bytes take. A window of 128 is two tables, each of
-// which gives zeros for the places of the other. By the published throughputs of a Cortex-A76 or Neoverse-N1, with two
-// pipes for vectors, `tbl` of four registers is 3 operations: 7 for 16 places with the `orr`, while `tbl` and `tbx`
-// would be 8 and wait longer. With `sdot`, 64 slots take those pipes 22 cycles with x8, 54 with x24w8 and 62 with
-// x24w16. benchmarks/results/neon_instructions.json counts the instructions.
+// x and the digits are signed bytes, and each plane of x is multiplied by each plane of digits. `tbl` finds 16 bytes in
+// a table of 64. A window of 128 is two tables; each gives zeros for the places of the other. By the published
+// throughputs of a Cortex-A76 or Neoverse-N1, with two pipes for vectors, `tbl` of four registers is 3 operations: 7
+// for 16 places with the `orr`. `tbl` and `tbx` would be 8 and wait longer. With `sdot`, 64 slots take those pipes 22
+// cycles with x8, 54 with x24w8 and 62 with x24w16. benchmarks/results/neon_instructions.json counts the instructions.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +20,7 @@ inline uint8x16_t transposed(uint8x16_t places) {
   return vqtbl1q_u8(places, order);
 }
 
-// From a table of 64 bytes; zeros for what lies behind it.
+// From a table of 64 bytes; zeros behind it.
 inline uint8x16_t look_up_64(uint8x16x4_t table, uint8x16_t at) { return vqtbl4q_u8(table, at); }
 
 inline uint8x16_t behind(uint8x16_t at, std::uint8_t bytes) { return vsubq_u8(at, vdupq_n_u8(bytes)); }
@@ -43,8 +42,8 @@ inline int8x16_t look_up_digits(const std::int8_t* digits, uint8x16_t codes) {
   }
 }
 
-// kX planes of x by kDigits planes of digits. Sums of equal weight, 256^i, are one: with at most 65536 survivors a row
-// (see multiply) neither they nor sums of two such products of bytes leave 32 bits.
+// kX planes of x by kDigits planes of digits. Products of equal weight, 256^i, share a sum. A row has at most 65536
+// survivors (kIntegerColumns), so 32 bits hold the sum of two such products of bytes.
 template <typename Products, std::size_t kX, std::size_t kDigits>
 struct IntegerSums {
   typename Products::Sums weight[kX + kDigits - 1][kQuarters];
@@ -52,11 +51,11 @@ struct IntegerSums {
 
 template <std::size_t kDigits>
 struct IntegerStep {
-  uint8x16_t places[kQuarters], further[kQuarters];  // in the first and in the second block of the window
+  uint8x16_t places[kQuarters], further[kQuarters];  // in the first and the second block of the window
   int8x16_t digits[kDigits][kQuarters];
 };
 
-// Places whose top bit is set, in a spoilt stream, are in neither block: they find zeros.
+// In a spoilt stream, places whose top bit is set are in neither block and find zeros.
 template <unsigned kCodeBits, WindowLayout kOrder, std::size_t kDigits>
 inline IntegerStep<kDigits> read_integer_step(const WindowView& view, const std::uint8_t* pair, std::size_t step) {
   IntegerStep<kDigits> found;
@@ -74,7 +73,7 @@ inline IntegerStep<kDigits> read_integer_step(const WindowView& view, const std:
   return found;
 }
 
-// What a step adds to the sums of one vector.
+// Adds a step to the sums of one vector.
 template <typename Products, std::size_t kX, std::size_t kDigits>
 inline void add_integer_step(const IntegerStep<kDigits>& step, const std::uint8_t* window, std::size_t plane_bytes,
                              IntegerSums<Products, kX, kDigits>& sums) {
@@ -112,7 +111,7 @@ inline void total_rows(const WindowView& view, std::size_t group, const IntegerS
   }
 }
 
-// kVectors: 1, whose sums stay in registers, or the most.
+// kVectors: 1, with sums in registers, or the most.
 template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCodeBits, WindowLayout kOrder,
           std::size_t kVectors>
 [[gnu::flatten]] void run_integer_group(const WindowTask& task, std::size_t group) {
@@ -121,8 +120,7 @@ template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCode
   IntegerSums<Products, kX, kDigits> sums[kVectors]{};
   for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last; ++pair) {
     unrolled<2>([&](auto step) {
-      const auto read =
-          read_integer_step<kCodeBits, kOrder, kDigits>(view, view.stream + pair * view.stream_bytes, step);
+      const auto read = read_integer_step<kCodeBits, kOrder, kDigits>(view, view.stream + pair * view.pair_bytes, step);
       const std::uint8_t* window = task.prepared + view.start(2 * pair + step) * kBlockElements;
       for (std::size_t v = 0; v < vectors; ++v, window += kX * plane_bytes) {
         add_integer_step(read, window, plane_bytes, sums[v]);
@@ -133,13 +131,10 @@ template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCode
   for (std::size_t v = 0; v < vectors; ++v) {
     std::int64_t totals[kStepRows];
     total_rows(view, group, sums[v], totals);
-    for (std::size_t lane = 0; lane < kStepRows; ++lane) {
-      const std::uint32_t row = view.order[group * kStepRows + lane];
-      if (row >= view.header.rows) continue;
-      const float bias = task.bias ? task.bias[row] : 0;
+    each_row(task, group, [&](std::size_t lane, std::uint32_t row, float bias) {
       task.y[v * view.header.rows + row] =
           finish_integer(static_cast<double>(totals[lane]), task.steps[v], scale, bias);
-    }
+    });
   }
 }
 
@@ -168,8 +163,8 @@ void run_arithmetic(const WindowTask& task, std::size_t first, std::size_t last)
 
 template <typename Products>
 void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
-  by_layout(*task.view,
-            [&](auto code_bits, auto order) { run_arithmetic<Products, code_bits(), order()>(task, first, last); });
+  by_slots(*task.view,
+           [&](auto code_bits, auto order) { run_arithmetic<Products, code_bits(), order()>(task, first, last); });
 }
 
 }  // namespace

@@ -1,12 +1,12 @@
-// The form `window` in integers, with the instructions that every aarch64 has: products of bytes as 16 bits, two
-// neighbours of which are added to 32.
+// The form `window` in integers, with the instructions of every aarch64: products of bytes have 16 bits, and two
+// neighbours are added to 32.
 #include "packed/window/neon_integers.hpp"
 
 namespace dcz {
 namespace {
 
 struct LongProducts {
-  // Of two rows each; two neighbouring lanes belong to one row.
+  // Two rows each: two neighbouring lanes belong to one row.
   struct Sums {
     int32x4_t low, high;
   };

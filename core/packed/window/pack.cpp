@@ -12,7 +12,7 @@
 namespace dcz {
 namespace {
 
-// A digit of 16 bits splits into two signed bytes up to 127 * 256 + 127, and kernels negate those of 8 bits.
+// Two signed bytes hold digits up to 127 * 256 + 127. Kernels negate digits of 8 bits.
 constexpr std::int16_t kMostInt8 = 127, kMostInt16 = 32639;
 
 void check_range(const std::vector<std::int16_t>& digits, std::int16_t most, const char* bits) {
@@ -37,8 +37,8 @@ void check(const Matrix& matrix, const Digits& digits) {
   check_range(digits.int16, kMostInt16, "16");
 }
 
-// A scale by which 24 bits hold the codebook well enough, a power of two, so that centroids are rounded once at most; 0
-// if there is none.
+// A scale by which 24 bits hold the codebook well enough, or 0. It is a power of two: centroids are rounded once at
+// most.
 float scale24(const Matrix& matrix) {
   float largest = 0;
   double sum = 0;
@@ -54,15 +54,8 @@ float scale24(const Matrix& matrix) {
 }
 
 PackedHeader header_of(const Matrix& matrix, const Digits& digits, WindowLayout layout) {
-  PackedHeader header{};
-  header.magic = kPackedMagic;
-  header.form = Form::window;
-  header.code_bits = code_bits_for(matrix.codebook.size());
+  PackedHeader header = header_for(Form::window, matrix);
   header.grid = digits.grid;
-  header.rows = matrix.rows;
-  header.columns = matrix.columns;
-  header.survivors = matrix.codes.size();
-  header.centroids = static_cast<std::uint32_t>(matrix.codebook.size());
   header.scale8 = digits.scale8;
   header.scale16 = digits.scale16;
   if (layout == WindowLayout::digits24) {
@@ -73,27 +66,28 @@ PackedHeader header_of(const Matrix& matrix, const Digits& digits, WindowLayout 
   return header;
 }
 
-using DigitPlanes = std::vector<std::vector<std::int8_t>>;
-
-DigitPlanes planes_of(const PackedHeader& header, const Matrix& matrix, const Digits& digits) {
-  DigitPlanes planes(WindowSections(header).planes, std::vector<std::int8_t>(std::size_t{1} << header.code_bits));
+// All planes of digits, one after the other.
+std::vector<std::int8_t> planes_of(const PackedHeader& header, const Matrix& matrix, const Digits& digits) {
+  const std::size_t count = WindowShape(header).planes, centroids = std::size_t{1} << header.code_bits;
+  std::vector<std::int8_t> planes(count * centroids);
   for (std::size_t code = 0; code < matrix.codebook.size(); ++code) {
-    planes[0][code] = static_cast<std::int8_t>(digits.int8[code]);
-    if (planes.size() == 1) continue;
-    // a centroid that no survivor has may be larger than all that do
+    planes[code] = static_cast<std::int8_t>(digits.int8[code]);
+    if (count == 1) continue;
+    // a centroid without survivors may be larger than all others
     const double units = static_cast<double>(matrix.codebook[code]) / static_cast<double>(header.scale16);
     auto left = digits.grid == Grid::int16
                     ? std::int32_t{digits.int16[code]}
                     : static_cast<std::int32_t>(std::lrint(std::fmin(std::fmax(units, -kMost24), kMost24)));
-    for (std::size_t plane = 1; plane < planes.size(); ++plane) {
-      planes[plane][code] = static_cast<std::int8_t>(left & 0xff);
-      left = (left - planes[plane][code]) / 256;
+    for (std::size_t plane = 1; plane < count; ++plane) {
+      const auto digit = static_cast<std::int8_t>(left & 0xff);
+      planes[plane * centroids + code] = digit;
+      left = (left - digit) / 256;
     }
   }
   return planes;
 }
 
-// The survivors of a row of a group, and how far packing has come with them.
+// A row of a group: its survivors, and the next one to pack.
 struct Lane {
   std::vector<std::uint32_t> columns;
   const std::uint8_t* codes;
@@ -102,26 +96,24 @@ struct Lane {
   bool pending() const { return next < columns.size(); }
 };
 
-// Packs one group after the other.
 class Packer {
  public:
   Packer(const PackedHeader& header, const Matrix& matrix, const RowOrder& rows)
       : layout_(static_cast<WindowLayout>(header.layout)),
         code_bits_(header.code_bits),
-        sections_(header),
-        last_start_(static_cast<std::uint32_t>(blocks_of(layout_, header.columns) - window_blocks(layout_))),
+        shape_(header),
         matrix_(matrix),
         rows_(rows) {}
 
   void run() {
-    for (std::size_t first = 0; first < rows_.order.size(); first += sections_.group_rows) {
+    for (std::size_t first = 0; first < rows_.order.size(); first += shape_.group_rows) {
       lanes_.clear();
-      for (std::size_t i = first; i < std::min(first + sections_.group_rows, rows_.order.size()); ++i) add_lane(i);
+      for (std::size_t i = first; i < std::min(first + shape_.group_rows, rows_.order.size()); ++i) add_lane(i);
       while (earliest() != kNoColumn) {
         add_pair();
-        for (std::size_t window = 0; window < sections_.windows; ++window) add_window(window);
+        for (std::size_t window = 0; window < shape_.windows; ++window) add_window(window);
       }
-      ends.push_back(static_cast<std::uint32_t>(starts.size() / sections_.windows));
+      ends.push_back(static_cast<std::uint32_t>(starts.size() / shape_.windows));
     }
   }
 
@@ -143,7 +135,7 @@ class Packer {
              [&](std::uint64_t at) { lane.columns.push_back(static_cast<std::uint32_t>(at - begin)); });
   }
 
-  // The first column that is not packed yet.
+  // The first column yet to pack.
   std::uint32_t earliest() const {
     std::uint32_t earliest = kNoColumn;
     for (const Lane& lane : lanes_) {
@@ -152,33 +144,33 @@ class Packer {
     return earliest;
   }
 
-  // One with nothing in it.
+  // Adds a pair of empty slots.
   void add_pair() {
     const std::size_t at = stream.size();
-    stream.resize(at + sections_.pair_bytes, 0);
+    stream.resize(at + shape_.pair_bytes, 0);
     std::fill_n(stream.begin() + static_cast<std::ptrdiff_t>(at), 2 * kStepSlots, kNothing);
     if (layout_ == WindowLayout::one_window && code_bits_ == 5) fifths.resize(fifths.size() + 2, 0);
   }
 
-  // Four slots a row of the last pair, as far as the window goes.
+  // Fills four slots of each row in the last pair, as far as the window reaches.
   void add_window(std::size_t window) {
     const std::uint32_t first = earliest();
-    const std::uint32_t block = first == kNoColumn ? starts.back()  // the second window of a last pair
-                                                   : std::min(first / std::uint32_t{kBlockColumns}, last_start_);
+    const std::size_t block = first == kNoColumn ? starts.back()  // the second window of a last pair
+                                                 : std::min(first / kBlockColumns, shape_.last_start);
     starts.push_back(static_cast<std::uint16_t>(block));
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
       Lane& lane = lanes_[i];
       for (std::size_t slot = 0; slot < 4 && lane.pending(); ++slot, ++lane.next) {
         const std::size_t local = lane.columns[lane.next] - block * kBlockColumns;
-        if (local >= window_blocks(layout_) * kBlockColumns) break;
+        if (local >= shape_.window_blocks * kBlockColumns) break;
         put_slot(window + i / kStepRows, i % kStepRows, slot, local, lane.codes[lane.next]);
       }
     }
   }
 
   void put_slot(std::size_t step, std::size_t row, std::size_t slot, std::size_t local, std::uint8_t code) {
-    std::uint8_t* const places = stream.data() + stream.size() - sections_.pair_bytes + step * kStepSlots;
-    std::uint8_t* const codes = stream.data() + stream.size() - sections_.pair_bytes + 2 * kStepSlots;
+    std::uint8_t* const places = stream.data() + stream.size() - shape_.pair_bytes + step * kStepSlots;
+    std::uint8_t* const codes = stream.data() + stream.size() - shape_.pair_bytes + 2 * kStepSlots;
     const std::size_t at = 4 * row + slot;
     const auto fifth = static_cast<std::uint8_t>(code >> 4);
     std::uint8_t& place = places[place_of(layout_, row, slot)];
@@ -199,29 +191,26 @@ class Packer {
 
   const WindowLayout layout_;
   const std::uint8_t code_bits_;
-  const WindowSections sections_;
-  const std::uint32_t last_start_;
+  const WindowShape shape_;
   const Matrix& matrix_;
   const RowOrder& rows_;
   std::vector<Lane> lanes_;
 };
 
-// For each row in order, and those that the last group lacks, the sum of its digits.
-std::vector<std::int32_t> row_sums(const Matrix& matrix, const RowOrder& rows, const std::vector<std::int8_t>& plane,
-                                   std::size_t lanes) {
-  std::vector<std::int32_t> sums(lanes);
-  for (std::size_t lane = 0; lane < rows.order.size(); ++lane) {
-    const std::uint32_t row = rows.order[lane];
-    std::int64_t sum = 0;
-    for (std::uint64_t i = rows.before[row]; i < rows.before[row + 1]; ++i) sum += plane[matrix.codes[i]];
-    sums[lane] = static_cast<std::int32_t>(sum);
+// The sums of each row's digits: plane by plane, the rows in order, zeros for those that the last group lacks.
+std::vector<std::int32_t> sums_of(const Matrix& matrix, const RowOrder& rows, const std::vector<std::int8_t>& planes,
+                                  std::size_t centroids, std::size_t lanes) {
+  std::vector<std::int32_t> sums(planes.size() / centroids * lanes);
+  for (std::size_t plane = 0; plane < planes.size() / centroids; ++plane) {
+    const std::int8_t* const digits = planes.data() + plane * centroids;
+    for (std::size_t lane = 0; lane < rows.order.size(); ++lane) {
+      const std::uint32_t row = rows.order[lane];
+      std::int64_t sum = 0;
+      for (std::uint64_t i = rows.before[row]; i < rows.before[row + 1]; ++i) sum += digits[matrix.codes[i]];
+      sums[plane * lanes + lane] = static_cast<std::int32_t>(sum);
+    }
   }
   return sums;
-}
-
-template <typename Values>
-void put(std::vector<std::uint8_t>& packed, std::size_t at, const Values& values) {
-  if (!values.empty()) std::memcpy(packed.data() + at, values.data(), values.size() * sizeof(values[0]));
 }
 
 }  // namespace
@@ -229,31 +218,26 @@ void put(std::vector<std::uint8_t>& packed, std::size_t at, const Values& values
 std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout) {
   check(matrix, digits);
   PackedHeader header = header_of(matrix, digits, layout);
-  const std::size_t group_rows = WindowSections(header).group_rows;
-  const RowOrder rows = order_rows(matrix, group_rows);
+  const WindowShape shape(header);
+  RowOrder rows = order_rows(matrix, shape.group_rows);
   Packer groups(header, matrix, rows);
   groups.run();
   header.units = static_cast<std::uint32_t>(groups.ends.size());
-  header.length = groups.starts.size() / WindowSections(header).windows;
-  const WindowSections sections(header);
-  header.bytes = sections.bytes;
-  std::vector<std::uint8_t> packed(sections.bytes, 0);
-  std::memcpy(packed.data(), &header, sizeof header);
-  put(packed, sections.codebook, matrix.codebook);
-  const DigitPlanes planes = planes_of(header, matrix, digits);
-  const std::size_t lanes = group_rows * groups.ends.size();
-  for (std::size_t plane = 0; plane < planes.size(); ++plane) {
-    put(packed, sections.digits + plane * planes[plane].size(), planes[plane]);
-    put(packed, sections.sums + plane * lanes * sizeof(std::int32_t), row_sums(matrix, rows, planes[plane], lanes));
-  }
-  std::vector<std::uint32_t> order = rows.order;
-  order.resize(lanes, kNoRow);
-  put(packed, sections.ends, groups.ends);
-  put(packed, sections.order, order);
-  put(packed, sections.starts, groups.starts);
-  put(packed, sections.fifths, groups.fifths);
-  put(packed, sections.stream, groups.stream);
-  return packed;
+  header.length = groups.starts.size() / shape.windows;
+  const std::size_t centroids = std::size_t{1} << header.code_bits, lanes = shape.group_rows * groups.ends.size();
+  const std::vector<std::int8_t> planes = planes_of(header, matrix, digits);
+  const std::vector<std::int32_t> sums = sums_of(matrix, rows, planes, centroids, lanes);
+  rows.order.resize(lanes, kNoRow);
+  SectionWriter sections;
+  sections.add(matrix.codebook, centroids);
+  sections.add(planes);
+  sections.add(groups.ends);
+  sections.add(rows.order);
+  sections.add(sums);
+  sections.add(groups.starts);
+  sections.add(groups.fifths);
+  sections.add(groups.stream);
+  return sections.packed(header);
 }
 
 }  // namespace dcz

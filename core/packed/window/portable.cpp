@@ -20,18 +20,18 @@ Scan scan(const float* x, std::size_t columns) {
   return found;
 }
 
-// Pairs whose sums are added to the totals at once: floats would lose digits in one long chain of sums.
+// So many pairs are summed up before they are added to the totals: one long chain of float sums would lose digits.
 constexpr std::size_t kSettle = 64;
 
-// The rows of a group, at most.
+// The most rows of a group.
 constexpr std::size_t kMostRows = 2 * kStepRows;
 
 std::size_t vectors(const WindowView&, Arithmetic) { return 8; }
 
-// A vector, or its fixed-point form, in blocks, and a window of zeros.
+// The elements of a vector, or of its fixed point: its blocks, and a window of zeros.
 std::size_t elements_of(const WindowTask& task) { return (task.view->blocks + 2) * kBlockElements; }
 
-// What a vector is brought into: also its lowest balanced digits, where an arithmetic leaves their products out.
+// The parts of a prepared vector: with its lowest balanced digits where the arithmetic leaves their products out.
 std::size_t parts_of(const WindowTask& task) { return task.arithmetic == Arithmetic::x24w24 ? 2 : 1; }
 
 std::size_t prepared_bytes(const WindowTask& task) {
@@ -74,7 +74,7 @@ struct Pair {
   T first, second;
 };
 
-// A centroid or digit for each code, and with 4 bits a code for each byte of codes: one look-up finds the weights of
+// A centroid or digit for each code. With 4 bits a code also for each byte of codes: one look-up finds the weights of
 // both steps of a pair.
 template <typename Weight>
 struct Weights {
@@ -92,16 +92,16 @@ Weights<Weight> weights_of(unsigned code_bits, const Each& each) {
   return weights;
 }
 
-// Floats, or integers: of spoilt bytes their sums may wrap.
+// Floats, or integers. The sums of spoilt bytes may wrap.
 inline float product(float weight, float x) { return weight * x; }
 inline std::uint64_t product(std::int32_t weight, std::int32_t x) {
   return static_cast<std::uint64_t>(std::int64_t{weight} * std::int64_t{x});
 }
 
-// What one pair adds to the sums of one vector: apart for both steps, so that compilers multiply two at once. Not
-// inlined, or they find the address of each slot from the start of the vector anew. Where its places have all 8 bits or
-// a code has no fifth one, places are not masked, since that would cost as much as a look-up: a spoilt stream reads at
-// most one window further, which prepared vectors have.
+// Adds a pair to the sums of one vector. The sums of both steps are apart, so that compilers multiply two at once. It
+// is not inlined: compilers would compute each slot's address from the start of the vector again. Places are masked
+// only where their top bit is the fifth of a code, since masking costs as much as a look-up. A spoilt stream reads at
+// most one window further, and prepared vectors have one.
 template <unsigned kCodeBits, WindowLayout kLayout, typename Value, typename Sum>
 [[gnu::noinline]] void add_pair(const std::uint8_t* stream, const std::uint8_t* fifths, const Value* first,
                                 const Value* second, const Weights<Value>& weights, Pair<Sum>* sums) {
@@ -131,7 +131,7 @@ template <unsigned kCodeBits, WindowLayout kLayout, typename Value, typename Sum
   }
 }
 
-// The sums of a group's rows. With one window each step has rows of its own.
+// The sums of a group's rows. With one window, each step has rows of its own.
 template <unsigned kCodeBits, WindowLayout kLayout, typename Sum, typename Value>
 std::array<Sum, kMostRows> sums_of(const WindowView& view, std::size_t group, const Value* x,
                                    const Weights<Value>& weights) {
@@ -142,7 +142,7 @@ std::array<Sum, kMostRows> sums_of(const WindowView& view, std::size_t group, co
     std::array<Pair<Sum>, kStepRows> sums{};
     for (const std::size_t settled = pair + std::min(kSettle, last - pair); pair < settled; ++pair) {
       const std::size_t window = kWindows * pair;
-      add_pair<kCodeBits, kLayout>(view.stream + pair * view.stream_bytes, view.fifths + 16 * pair,
+      add_pair<kCodeBits, kLayout>(view.stream + pair * view.pair_bytes, view.fifths + 16 * pair,
                                    x + view.start(window) * kBlockElements,
                                    x + view.start(window + kWindows - 1) * kBlockElements, weights, sums.data());
     }
@@ -158,18 +158,6 @@ std::array<Sum, kMostRows> sums_of(const WindowView& view, std::size_t group, co
   return totals;
 }
 
-// The sums of a group's rows -> y, each by `finish(sum, bias)`.
-template <typename Sum, typename Finish>
-void put_rows(const WindowTask& task, std::size_t group, std::size_t vector, const std::array<Sum, kMostRows>& sums,
-              const Finish& finish) {
-  const WindowView& view = *task.view;
-  for (std::size_t lane = 0; lane < view.group_rows; ++lane) {
-    const std::uint32_t row = view.order[group * view.group_rows + lane];
-    if (row >= view.header.rows) continue;
-    task.y[vector * view.header.rows + row] = finish(sums[lane], task.bias ? task.bias[row] : 0);
-  }
-}
-
 template <unsigned kCodeBits, WindowLayout kLayout>
 void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
   const WindowView& view = *task.view;
@@ -177,7 +165,9 @@ void run_floats(const WindowTask& task, std::size_t first, std::size_t last) {
   for (std::size_t group = first; group < last; ++group) {
     for (std::size_t v = 0; v < task.vectors; ++v) {
       const auto sums = sums_of<kCodeBits, kLayout, float>(view, group, vector_of<float>(task, v), weights);
-      put_rows(task, group, v, sums, [](float sum, float bias) { return sum + bias; });
+      each_row(task, group, [&](std::size_t lane, std::uint32_t row, float bias) {
+        task.y[v * view.header.rows + row] = sums[lane] + bias;
+      });
     }
   }
 }
@@ -206,40 +196,20 @@ void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
         const auto left_out = sums_with(group, vector_of<std::int32_t>(task, v, 1), lowest);
         for (std::size_t lane = 0; lane < kMostRows; ++lane) sums[lane] -= left_out[lane];
       }
-      put_rows(task, group, v, sums, [&](std::uint64_t sum, float bias) {
-        return finish_integer(static_cast<double>(static_cast<std::int64_t>(sum)), task.steps[v], digits.scale, bias);
+      each_row(task, group, [&](std::size_t lane, std::uint32_t row, float bias) {
+        const auto sum = static_cast<double>(static_cast<std::int64_t>(sums[lane]));
+        task.y[v * view.header.rows + row] = finish_integer(sum, task.steps[v], digits.scale, bias);
       });
     }
   }
 }
 
-template <unsigned kCodeBits, WindowLayout kLayout>
-void run_groups(const WindowTask& task, std::size_t first, std::size_t last) {
-  task.arithmetic == Arithmetic::floats ? run_floats<kCodeBits, kLayout>(task, first, last)
-                                        : run_integers<kCodeBits, kLayout>(task, first, last);
-}
-
-template <unsigned kCodeBits>
-void run_layout(const WindowTask& task, std::size_t first, std::size_t last) {
-  switch (task.view->layout()) {
-    case WindowLayout::by_slot:
-      return run_groups<kCodeBits, WindowLayout::by_slot>(task, first, last);
-    case WindowLayout::one_window:
-      return run_groups<kCodeBits, WindowLayout::one_window>(task, first, last);
-    default:
-      return run_groups<kCodeBits, WindowLayout::by_row>(task, first, last);
-  }
-}
-
 void run(const WindowTask& task, std::size_t first, std::size_t last) {
-  switch (task.view->header.code_bits) {
-    case 4:
-      return run_layout<4>(task, first, last);
-    case 5:
-      return run_layout<5>(task, first, last);
-    default:
-      return run_layout<8>(task, first, last);
-  }
+  by_layout<WindowLayout::by_row, WindowLayout::by_slot, WindowLayout::one_window>(
+      *task.view, [&](auto code_bits, auto layout) {
+        task.arithmetic == Arithmetic::floats ? run_floats<code_bits(), layout()>(task, first, last)
+                                              : run_integers<code_bits(), layout()>(task, first, last);
+      });
 }
 
 }  // namespace

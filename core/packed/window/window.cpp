@@ -1,67 +1,54 @@
 // The form `window`: finding its sections, and checking them.
 #include "packed/window/window.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace dcz {
 namespace {
 
-bool holds(const PackedHeader& header, const WindowSections& sections) {
+bool holds(const PackedHeader& header, const WindowShape& shape) {
   if (header.layout > static_cast<std::uint8_t>(WindowLayout::one_window)) return false;
   const bool digits24 = header.layout == static_cast<std::uint8_t>(WindowLayout::digits24);
-  // rows that kernels number by 31 bits
+  // kernels number rows by 31 bits
   return header.rows >> 31 == 0 && header.columns <= kMostWindowColumns &&
-         header.units == (header.rows + sections.group_rows - 1) / sections.group_rows &&
+         header.units == (header.rows + shape.group_rows - 1) / shape.group_rows &&
          !(digits24 && header.grid == Grid::int8);
 }
 
 }  // namespace
 
-WindowSections::WindowSections(const PackedHeader& header) {
+WindowShape::WindowShape(const PackedHeader& header) {
   const auto layout = static_cast<WindowLayout>(header.layout);
   const bool one_window = layout == WindowLayout::one_window;
-  const std::size_t centroids = std::size_t{1} << header.code_bits, pairs = header.length;
   windows = one_window ? 1 : 2;
   group_rows = 2 * kStepRows / windows;
   planes = layout == WindowLayout::digits24 ? 4 : header.grid == Grid::int16 && !one_window ? 3 : 1;
   pair_bytes = header.code_bits == 8 ? 256 : 192;
-  const std::size_t lanes = group_rows * header.units;
-  Sections sections;
-  codebook = sections.next(sizeof(float) * centroids);
-  digits = sections.next(planes * centroids);
-  ends = sections.next(sizeof(std::uint32_t) * header.units);
-  order = sections.next(sizeof(std::uint32_t) * lanes);
-  sums = sections.next(sizeof(std::int32_t) * lanes * planes);
-  starts = sections.next(sizeof(std::uint16_t) * windows * pairs);
-  fifths = sections.next(one_window && header.code_bits == 5 ? 2 * sizeof(std::uint64_t) * pairs : 0);
-  stream = sections.next(pair_bytes * pairs);
-  bytes = sections.end();
+  window_blocks = one_window ? 4 : 2;
+  blocks = std::max<std::size_t>(window_blocks, (header.columns + kBlockColumns - 1) / kBlockColumns);
+  last_start = blocks - window_blocks;
 }
 
 WindowView window_view(std::span<const std::uint8_t> packed) {
   const PackedHeader header = read_packed_header(packed);
-  const WindowSections sections(header);
-  if (header.form != Form::window || !holds(header, sections)) {
+  WindowView view(header);
+  if (header.form != Form::window || !holds(header, view)) {
     throw std::invalid_argument("packed weights of the form window that contradict themselves");
   }
-  if (sections.bytes != header.bytes) throw std::invalid_argument("packed weights whose sections do not fill them");
-  const auto layout = static_cast<WindowLayout>(header.layout);
-  const std::size_t blocks = blocks_of(layout, header.columns);
-  const std::uint8_t* const data = packed.data();
-  return {.header = header,
-          .group_rows = sections.group_rows,
-          .planes = sections.planes,
-          .stream_bytes = sections.pair_bytes,
-          .blocks = blocks,
-          .last_start = blocks - window_blocks(layout),
-          .codebook = reinterpret_cast<const float*>(data + sections.codebook),
-          .digits = reinterpret_cast<const std::int8_t*>(data + sections.digits),
-          .ends = reinterpret_cast<const std::uint32_t*>(data + sections.ends),
-          .order = reinterpret_cast<const std::uint32_t*>(data + sections.order),
-          .sums = reinterpret_cast<const std::int32_t*>(data + sections.sums),
-          .starts = reinterpret_cast<const std::uint16_t*>(data + sections.starts),
-          .fifths = data + sections.fifths,
-          .stream = data + sections.stream};
+  const std::size_t centroids = std::size_t{1} << header.code_bits, lanes = view.group_rows * view.groups();
+  SectionReader sections(packed);
+  view.codebook = sections.next<float>(centroids);
+  view.digits = sections.next<std::int8_t>(view.planes * centroids);
+  view.ends = sections.next<std::uint32_t>(view.groups());
+  view.order = sections.next<std::uint32_t>(lanes);
+  view.sums = sections.next<std::int32_t>(view.planes * lanes);
+  view.starts = sections.next<std::uint16_t>(view.windows * view.pairs());
+  const bool fifths = view.one_window() && header.code_bits == 5;
+  view.fifths = sections.next<std::uint8_t>(fifths ? 2 * sizeof(std::uint64_t) * view.pairs() : 0);
+  view.stream = sections.next<std::uint8_t>(view.pair_bytes * view.pairs());
+  sections.finish();
+  return view;
 }
 
 void check_window(const WindowView& view) {
@@ -81,11 +68,9 @@ void check_window(const WindowView& view) {
     }
     if (row != kNoRow) seen[row] = true;
   }
-  const std::size_t windows = view.one_window() ? view.pairs() : 2 * view.pairs();
-  for (std::size_t window = 0; window < windows; ++window) {
-    if (view.starts[window] > view.last_start) {
-      throw std::invalid_argument("packed weights with a window behind the last column");
-    }
+  const std::uint16_t* const end_of_starts = view.starts + view.windows * view.pairs();
+  if (std::any_of(view.starts, end_of_starts, [&](std::uint16_t start) { return start > view.last_start; })) {
+    throw std::invalid_argument("packed weights with a window behind the last column");
   }
 }
 

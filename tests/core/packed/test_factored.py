@@ -1,4 +1,4 @@
-"""The form `factored`: where it is chosen, and how exact it is. What it shares with others is in test_segments.py."""
+"""The form `factored`: its choice and its exactness. test_segments.py tests what it shares."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,10 @@ from slow_segments import FORMS
 from deepcompression.packed import multiply, packing
 from deepcompression.tensors.tensor import CompressedTensor
 
+pytestmark = pytest.mark.usefixtures("instruction_set")
+
 FACTORED = FORMS["factored"]
 MANY = 1000
-
-
-@pytest.fixture(autouse=True)
-def every_instruction_set(instruction_set):
-    return instruction_set
 
 
 @pytest.mark.parametrize(
@@ -39,7 +36,7 @@ def test_centroids_that_are_not_finite_are_refused():
 
 
 @pytest.mark.parametrize("density", [0.1, 1])
-def test_what_four_times_passes_the_largest_float_is_multiplied_all_the_same(density):
+def test_vectors_whose_sums_of_four_overflow_are_multiplied(density):
     tensor = matrix(40, 300, density, 16)
     small = CompressedTensor(tensor.shape, tensor.positions, tensor.codebook * np.float32(1e-3), tensor.codes)
     x = np.full((2, 300), 3e38, np.float32)

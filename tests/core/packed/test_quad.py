@@ -1,6 +1,4 @@
-"""The form `quad`: every kernel multiplies as the form window does, bit for bit. What it shares with others is in
-test_segments.py.
-"""
+"""The form `quad`: every kernel gives the bits of the form `window`. test_segments.py tests what it shares."""
 
 import numpy as np
 import pytest
@@ -12,14 +10,11 @@ from deepcompression import _core
 from deepcompression.packed import multiply, packing
 from deepcompression.tensors.tensor import CompressedTensor
 
+pytestmark = pytest.mark.usefixtures("instruction_set")
+
 QUAD = FORMS["quad"]
 SHAPES = [(0, 5), (3, 0), (1, 1), (5, 7), (37, 131), (257, 511), (601, 1241)]
 CENTROIDS = [1, 16, 17, 32, 33, 256]
-
-
-@pytest.fixture(autouse=True)
-def every_instruction_set(instruction_set):
-    return instruction_set
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,5 +1,5 @@
-"""The forms `panel`, `quad` and `factored`: their bytes mean what their headers say, every kernel multiplies them like
-the dense matrix, and spoilt ones are refused or harmless.
+"""The forms `panel`, `quad` and `factored`: their bytes follow their headers, every kernel multiplies like the dense
+matrix, and spoilt bytes are refused or harmless.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from deepcompression.packed import multiply, packing
 from deepcompression.tensors.tensor import CompressedTensor
 
 QUAD = [("quad", centroids, activations) for centroids in (16, 32, 200) for activations in packing.ACTIVATIONS]
-# A form and activations with which products are those of floats, or with which they are what the form is for.
+# Forms and activations: those whose products are in floats, and those that the forms serve.
 IN_FLOATS = [
     ("panel", "float32"),
     ("panel", "int8"),

@@ -1,4 +1,4 @@
-"""The form tile against a slow twin of its layout: on every instruction set, on all shapes, with hostile bytes."""
+"""The form `tile` and a slow twin of its layout: every instruction set, all shapes, hostile bytes."""
 
 import math
 import struct
@@ -14,11 +14,7 @@ SHAPES = [(0, 5), (3, 0), (1, 1), (5, 7), (37, 131), (64, 128), (7, 13, 3), (16,
 HEADER = struct.Struct("<4sBBBBQQQIIQffQ")
 
 
-@pytest.fixture(params=_core.instruction_sets(), autouse=True)
-def every_instruction_set(request):
-    _core.force_instruction_set(request.param)
-    yield
-    _core.force_instruction_set("")
+pytestmark = pytest.mark.usefixtures("instruction_set")
 
 
 def shared(shape, density, centroids, seed=0):
@@ -37,7 +33,7 @@ def section(at):
 
 
 def slow_rows(packed):
-    """Every row, found bit by bit as core/packed/tile/tile.hpp says."""
+    """Every row, found bit by bit as core/packed/tile/tile.hpp describes."""
     data = packed.tobytes()
     magic, form, code_bits, _, _, rows, columns, survivors, centroids, _, _, _, _, size = HEADER.unpack_from(data)
     assert (magic, form, size) == (b"dcp1", 3, len(data))
@@ -136,7 +132,7 @@ def test_mistakes_of_callers_are_named():
         multiply.rows(packing.pack(shared((5, 7), 0.5, 4)), 0, 1)
 
 
-def test_the_core_holds_numbers_of_rows_against_their_bounds_too():
+def test_the_core_checks_numbers_of_rows_too():
     packed, out = packing.pack(shared((5, 7), 0.5, 4), form="tile"), np.zeros((5, 7), np.float32)
     for row in (-1, 5, 2**62):
         numbers = np.array([0, row], np.int64)
@@ -151,12 +147,12 @@ def test_the_core_holds_numbers_of_rows_against_their_bounds_too():
 
 
 def aligned(data):
-    """The bytes at the end of an allocation of their own, where tools that watch memory see a read behind them."""
+    """The bytes at the end of an allocation of their own, so that tools that watch memory see reads behind them."""
     return np.frombuffer(bytearray(data), np.uint8)
 
 
 def try_all(packed):
-    """True if the bytes decode, to whatever; every other outcome than a ValueError is a bug."""
+    """True if the bytes decode to anything. Any error but a ValueError is a bug."""
     try:
         facts = packing.header(packed)
         if facts.rows * facts.columns > 1 << 20:

@@ -1,4 +1,4 @@
-"""The AVX-512 kernels of the form `window`: integers give the bits of the portable kernel, floats are as exact."""
+"""The AVX-512 kernels of the form `window`: integers give the bits of the portable kernel, floats are exact enough."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Spoilt packed weights are refused, or multiplied without harm; core/fuzz/packed.cpp looks at the memory meanwhile."""
+"""Spoilt packed weights are refused, or multiplied without harm. core/fuzz/packed.cpp watches the memory."""
 
 import struct
 
@@ -29,7 +29,7 @@ def spoilt(packed, at, form, value):
 
 
 def vectors_of(columns):
-    """Of which one is multiplied in integers, and one with an outlier in floats."""
+    """Two vectors: one for integers, and one with an outlier for floats."""
     x = np.ones((2, columns), np.float32)
     x[1:, :1] = 1e6
     return x
@@ -118,7 +118,7 @@ def test_checking_wants_windows_of_columns(layout, group_rows, planes, last):
     packed = small(layout=layout, columns=400)
     facts = packing.header(packed)
     assert LAYOUTS[facts.layout] == layout
-    # 400 columns are 7 blocks; behind the codebook, digits, ends and order and sums of the groups
+    # 400 columns are 7 blocks; codebook, digits, ends, order and sums come before
     lanes = 4 * group_rows * facts.units
     starts = packed[ORDER + 64 * -(-16 * planes // 64) - 64 + lanes + lanes * planes :][: 2 * facts.length]
     starts = starts.view(np.uint16)
