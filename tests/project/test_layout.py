@@ -1,10 +1,12 @@
 """The import rule of docs/design.md, and torch, which only functions that take a model need."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -129,6 +131,14 @@ def test_torch_is_imported_only_in_rooms_marked_so(module):
 def test_the_core_is_used_only_where_the_page_says():
     users = {room_of(m) for m in MODULES for found in imports_of(FILES[m]) if own(found.module) == "_core"}
     assert users == CORE_ROOMS
+
+
+def test_no_module_hides_behind_another_object_of_its_name():
+    for module in MODULES:
+        room, _, name = module.rpartition(".")
+        package = importlib.import_module(f"deepcompression.{room}".rstrip("."))
+        found = getattr(package, name, None) if module != "__init__" else None
+        assert found is None or isinstance(found, ModuleType), f"{package.__name__}.{name} is {found!r}"
 
 
 @pytest.mark.parametrize("room", LEVEL)
