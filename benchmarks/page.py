@@ -40,10 +40,7 @@ HEADLINES = (
 # Instruction sets, the widest last.
 SETS = ("portable", "neon", "avx2", "avx512")
 FORCED = "†"
-FORCED_NOTE = (
-    f"{FORCED} The instruction set was forced on a machine that has a wider one, so a machine without the wider one "
-    "may choose otherwise."
-)
+FORCED_NOTE = f"{FORCED} The instruction set was forced on a machine that has a wider one."
 
 Result = dict[str, Any]
 
