@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from cases import content, shared
 
-from benchmarks import page
+from benchmarks import page, sections, tables
 from deepcompression.coding.coders import CODERS, Encode
 from deepcompression.common.binary import FormatError
 from deepcompression.file.reader import DczFile
@@ -230,8 +230,8 @@ def test_a_run_has_its_place_on_the_page_of_results():
     total = mutate.Tally(Counter({"bytes: refused": 999_999, "index: other tensors": 1}), {}, (0.25, 7), 4096)
     result = mutate.result_of(total, processes=2, seconds=60)
     assert (
-        page.table(["spoilt", "other tensors", "refused"], [["bytes", "0", "999,999"], ["index", "1", "0"]])
-        in (page.hostile(result)[1])
+        tables.table(["spoilt", "other tensors", "refused"], [["bytes", "0", "999,999"], ["index", "1", "0"]])
+        in (sections.hostile(result)[1])
     )
     assert "\n| a million" in page.demands(result)
     assert "missed" not in page.demands(result)

@@ -13,7 +13,7 @@ from cases import shared
 from safetensors.numpy import save
 
 from benchmarks import environment as environments
-from benchmarks import packages, page, tensors
+from benchmarks import packages, page, tables, tensors
 from benchmarks.environment import demand, environment
 from benchmarks.file_size import __main__ as file_size
 from benchmarks.file_size import deepcabac, peers
@@ -295,12 +295,12 @@ def test_the_summary_begins_with_a_table_of_at_most_fifteen_lines():
 
 
 def test_forced_instruction_sets_are_marked():
-    assert page.shown(["ours int8, avx2", "ours int8, avx512", "ours int8, module"]) == {
+    assert tables.shown(["ours int8, avx2", "ours int8, avx512", "ours int8, module"]) == {
         "ours int8, avx2": "ours int8, avx2 †",
         "ours int8, avx512": "ours int8, avx512",
         "ours int8, module": "ours int8, module",
     }
-    assert page.shown(["portable: two threads 1.8 times one", "avx2, shared"]) == {
+    assert tables.shown(["portable: two threads 1.8 times one", "avx2, shared"]) == {
         "portable: two threads 1.8 times one": "portable: two threads 1.8 times one †",
         "avx2, shared": "avx2, shared",
     }

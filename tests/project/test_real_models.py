@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import packages, page
+from benchmarks import packages, sections
 from benchmarks.real_models import __main__ as real_models
 from benchmarks.real_models import baselines, denoiser, network, phrases, pitch
 from deepcompression import DczFile, DenseTensor
@@ -221,7 +221,7 @@ def test_the_demand_is_three_quarters_of_the_plain_change():
 
 
 def test_the_page_shows_both_changes_and_what_was_skipped():
-    text = "\n".join(page.real_models(result()))
+    text = "\n".join(sections.real_models(result()))
     assert "| p | 0.2000 | 0.1000 | 0.50 | 99.00 | 50.00 | 50.00 |" in text
     assert "| magnitude + k-means, 8x | 1,000 | 8.00 | 0.2000 | 50.00 | density 0.5 |" in text
     assert "**Not measured:** q: cannot be had." in text
