@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+# pytest finds the twins by its own settings, a script does not
+sys.path.append(str(Path(__file__).resolve().parents[1] / "twins"))
+
 import mutations
 from cases import content
 

@@ -1,7 +1,7 @@
 // The form `tile` in scalar code: compiled for plain CPUs and for those with AVX2 and BMI2.
 #pragma once
 
-#include <cstring>
+#include <algorithm>
 
 #include "common/bit_walk.hpp"
 #include "packed/tile/kernel.hpp"
@@ -13,7 +13,7 @@ template <bool kNibbles>
 inline void decode_row_scalar(const TileView& view, std::size_t row, float* out) {
   const std::size_t columns = view.header.columns, survivors = view.header.survivors;
   std::size_t code = view.starts[row];
-  std::memset(out, 0, columns * sizeof(float));
+  std::fill_n(out, columns, 0.0f);
   each_word({view.bitmap + row * view.row_bytes, view.row_bytes}, 0, columns,
             [&](std::uint64_t word, std::uint64_t at) {
               if (code > survivors) code = survivors;
