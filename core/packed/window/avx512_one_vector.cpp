@@ -105,7 +105,7 @@ class Run {
 
   // Results are kept until there are many: between the pairs of two groups, stores to scattered rows take twice as
   // long.
-  void one_by_one(std::size_t first, std::size_t last) const {
+  [[gnu::noinline]] void one_by_one(std::size_t first, std::size_t last) const {
     __m512 results[kTogether][kHalves];
     Powers sums;
     for (std::size_t group = first; group < last; ++group) {
@@ -118,7 +118,8 @@ class Run {
     }
   }
 
-  void by_turns(std::size_t first, std::size_t last) const {
+  // Inlined into what chooses among many, its loops would spill registers.
+  [[gnu::noinline]] void by_turns(std::size_t first, std::size_t last) const {
     Powers sums[kGroups];
     std::size_t pairs[kGroups];
     for (std::size_t group = first; group < last; ++group) {
