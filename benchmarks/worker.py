@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from benchmarks import timing
@@ -33,8 +34,9 @@ class Worker:
         self, name: str, command: Sequence[str], folder: str | os.PathLike[str], environment: Mapping[str, str]
     ) -> None:
         self.name = name
-        # its messages; closed with the worker
-        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        with ExitStack() as stack:
+            self.said = stack.enter_context(tempfile.TemporaryFile("w+"))
+            self._open = stack.pop_all()
         self.process = subprocess.Popen(
             command,
             cwd=folder,
@@ -77,7 +79,7 @@ class Worker:
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
-        self.said.close()
+        self._open.close()
 
 
 class Task:

@@ -178,8 +178,8 @@ class PackedWeight(StandIn):
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # torch gives this method no types
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        untyped: Any = super()
+        untyped.__setstate__(state)
         self._hold(self.packed, self.header)
 
     def _load_from_state_dict(

@@ -79,8 +79,8 @@ class StandIn(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.device)).dtype
-        # torch gives this method no types
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        untyped: Any = super()
+        return untyped._apply(fn, recurse)
 
     def __matmul__(self, other: Any) -> NoReturn:
         refuse_function(torch.matmul, (self, other), {})
