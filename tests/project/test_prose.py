@@ -138,6 +138,13 @@ def test_code_tables_and_links_are_no_prose(text):
     assert faults(text) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_only_tables_and_fenced_code_are_wider_than_a_page(page):
+    outside = re.sub(r"^(```|~~~).*?^\1", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    wide = [line for line in outside.splitlines() if len(line) > COLUMNS and not line.startswith("|")]
+    assert [line for line in wide if not WHOLE.match(line)] == []
+
+
 def links(page):
     return re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", page.read_text())
 
