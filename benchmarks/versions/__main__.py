@@ -2,8 +2,9 @@
 
 `--old DIR` is a checkout with its built extension in DIR/src/deepcompression: `git worktree add DIR COMMIT`, then
 build it there with CMake. Each version has a process of its own. They take strict turns, and the first of them
-alternates. A round's ratio is that of the medians of two turns; the median over the rounds counts. A ratio that noise
-may have moved beyond the bound is measured again from new packed weights, and all its rounds count.
+alternates. A round's ratio is that of the medians of two turns, and the median over the rounds counts. Code and
+arrays lie elsewhere in memory in each process. A ratio that this may have moved beyond the bound is measured again by
+new processes, and the median over the processes counts.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from benchmarks.versions.tasks import Task, tasks
 from benchmarks.worker import Message, Worker, WorkerError
 from benchmarks.worker import Task as WorkerTask
 
-# No ratio of new to old may be worse, nor a group's geometric mean. A worse ratio may come from noise, such as the
-# places of arrays in memory. So may one that is as much better, unless it is beyond NEAR. Both are measured up to so
-# many times.
-BOUND, NEAR, ATTEMPTS = 1.03, 1.25, 3
+# No ratio of new to old may be worse, nor a group's geometric mean. A worse ratio may come from the places of code and
+# arrays in memory. So may one that is as much better, unless it is beyond NEAR. Both are measured by so many pairs of
+# processes.
+BOUND, NEAR, ATTEMPTS = 1.03, 1.1, 5
 # The results may differ by so much, since another form may round otherwise.
 SAME = 1e-2
 # A call that takes longer needs no warm caches.
@@ -60,14 +61,21 @@ def compare(old: timing.Task, new: timing.Task, seconds: float) -> Rounds:
     return rounds
 
 
-def summary(rounds: Rounds) -> Message:
-    """Median milliseconds, and the ratio of new to old with its quartiles over the rounds."""
-    ratios = [new / old for old, new in rounds]
-    low, ratio, high = statistics.quantiles(ratios, n=4, method="inclusive")
+def ratio_of(rounds: Rounds) -> float:
+    """Of new to old, the median."""
+    return statistics.median(new / old for old, new in rounds)
+
+
+def summary(attempts: list[Rounds]) -> Message:
+    """Median milliseconds; the ratio of new to old, by the median pair of processes; its quartiles over the rounds."""
+    rounds = [each for attempt in attempts for each in attempt]
+    low, _, high = statistics.quantiles((new / old for old, new in rounds), n=4, method="inclusive")
     olds, news = zip(*rounds, strict=True)
     times = {"old ms": 1e3 * statistics.median(olds), "new ms": 1e3 * statistics.median(news)}
+    ratio = statistics.median(map(ratio_of, attempts))
     found = times | {"ratio": ratio, "lower quartile": low, "upper quartile": high}
-    return {key: float(f"{value:.4g}") for key, value in found.items()}
+    counts = {"rounds": len(rounds), "attempts": len(attempts)}
+    return {key: float(f"{value:.4g}") for key, value in found.items()} | counts
 
 
 def doubtful(ratio: float) -> bool:
@@ -75,11 +83,15 @@ def doubtful(ratio: float) -> bool:
     return ratio > BOUND or 1 / NEAR < ratio < 1 / BOUND
 
 
-def measure(task: Task, workers: Mapping[str, Worker], seconds: float) -> Message:
-    """One task. Raises WorkerError, and ValueError if the versions give different results."""
-    rounds: Rounds = []
-    attempts = 0
-    while attempts < ATTEMPTS and (not rounds or doubtful(summary(rounds)["ratio"])):
+def measure(task: Task, workers: dict[str, Worker], source: Path, seconds: float) -> Message:
+    """One task by workers, which are new ones afterwards if it took several. `source` holds the old version.
+
+    Raises WorkerError, and ValueError if the versions give different results.
+    """
+    attempts: list[Rounds] = []
+    while not attempts or (len(attempts) < ATTEMPTS and doubtful(ratio_of(attempts[0]))):
+        if attempts:
+            renew(workers, source)
         for worker in workers.values():
             worker.ask(forget=True)
             worker.send(make=task.name, **task.command)
@@ -88,10 +100,9 @@ def measure(task: Task, workers: Mapping[str, Worker], seconds: float) -> Messag
         if not math.isclose(*magnitudes, rel_tol=SAME):
             raise ValueError(f"{task.name}: the versions give different results: {magnitudes}")
         old, new = (WorkerTask(worker, task.name) for worker in workers.values())
-        rounds += compare(old, new, seconds)
-        attempts += 1
+        attempts.append(compare(old, new, seconds))
     forms = {f"{name} form": each["form"] for name, each in made.items() if each["form"]}
-    return summary(rounds) | {"rounds": len(rounds), "attempts": attempts} | forms
+    return summary(attempts) | forms
 
 
 def demands(groups: Mapping[str, Mapping[str, Message]], missing: Iterable[str]) -> list[dict[str, Any]]:
@@ -118,9 +129,9 @@ def measure_all(arguments: argparse.Namespace) -> Message:
     with tempfile.TemporaryDirectory() as folder:
         for task in tasks(Path(folder), arguments.quick):
             if not workers:
-                workers = {"old": start("old", checkout / "src"), "new": start("new", None)}
+                renew(workers, checkout / "src")
             try:
-                found = measure(task, workers, arguments.seconds)
+                found = measure(task, workers, checkout / "src", arguments.seconds)
                 groups.setdefault(task.group, {})[task.name] = found
                 print(f"{task.name}: {found}", flush=True)
             except WorkerError as error:
@@ -129,6 +140,12 @@ def measure_all(arguments: argparse.Namespace) -> Message:
                 close(workers)
     close(workers)
     return {"old": commit_of(checkout), "groups": groups, "missing": missing, "demands": demands(groups, missing)}
+
+
+def renew(workers: dict[str, Worker], source: Path) -> None:
+    """New processes in place of those that are there."""
+    close(workers)
+    workers.update(old=start("old", source), new=start("new", None))
 
 
 def close(workers: dict[str, Worker]) -> None:
