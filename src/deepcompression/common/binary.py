@@ -61,17 +61,22 @@ class Cursor:
     def left(self) -> int:
         return len(self.data) - self.at
 
-    def take(self, count: int, what: str) -> memoryview:
+    def _pass(self, count: int, what: str) -> None:
         if count > self.left:
             raise FormatError(f"{what} at offset {self.offset} needs {count} bytes, {self.left} are left")
         self.at += count
+
+    def take(self, count: int, what: str) -> memoryview:
+        self._pass(count, what)
         return self.data[self.at - count : self.at]
 
     def rest(self) -> memoryview:
         return self.take(self.left, "the rest")
 
     def u8(self, what: str) -> int:
-        return self.take(1, what)[0]
+        # no slice of one byte: an index has thousands
+        self._pass(1, what)
+        return self.data[self.at - 1]
 
     def u32(self, what: str) -> int:
         return int.from_bytes(self.take(4, what), "little")

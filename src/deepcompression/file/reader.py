@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 from deepcompression.coding.coder import Account
 from deepcompression.coding.coders import decode, decode_dense
@@ -32,8 +31,8 @@ class DczFile(Mapping[str, Array]):
     """
 
     def __init__(self, path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> None:
-        self.path = Path(path)
         self._file = ByteFile(path)
+        self.path = self._file.path
         self.size_bytes = self._file.size
         try:
             self._read_head(limit_bytes)
