@@ -27,6 +27,14 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def ctrl_c():
+    """SIGINT interrupts, also in a job of the background, which starts with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_at(name, monkeypatch):
     """Ctrl-C while a tensor is read; the thread that reads goes on when the others are told to stop."""
     stopped, read, stop = threading.Event(), SafetensorsCheckpoint.read, FileWriter.stop
@@ -42,6 +50,7 @@ def interrupt_at(name, monkeypatch):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_what_is_finished_and_resume_goes_on(workers, monkeypatch):
     assert run(LINE)[0] == 0
     whole = Path("out.dcz").read_bytes()

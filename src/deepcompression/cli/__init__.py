@@ -6,26 +6,29 @@ Imports every room.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+import deepcompression as dc
 from deepcompression.cli.bench import bench_command
-from deepcompression.cli.common import BAD_FILE, INTERRUPTED, MISMATCH, MISTAKE, SYSTEM, complain
+from deepcompression.cli.common import BAD_FILE, BROKEN_PIPE, INTERRUPTED, MISMATCH, MISTAKE, SYSTEM, complain
 from deepcompression.cli.compress import compress_command, decompress_command
 from deepcompression.cli.inspect import inspect_command, verify_command
 from deepcompression.cli.plan import plan_command, sensitivity_command
+from deepcompression.cli.streams import OutputError, abandon_output, prepare
 
-__all__ = ["BAD_FILE", "INTERRUPTED", "MISMATCH", "MISTAKE", "SYSTEM", "app", "main"]
+__all__ = ["BAD_FILE", "BROKEN_PIPE", "INTERRUPTED", "MISMATCH", "MISTAKE", "SYSTEM", "app", "main"]
 
 # base class of typer's errors about arguments, which has no public name
 _UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Makes the weights of a neural network small: pruned, shared, Huffman-coded into one .dcz file.",
     epilog="Exit codes: 0 well; 1 verify found a difference; 2 mistake in the call; 3 bad file; 4 the system refused; "
-    "130 interrupted.",
+    "130 interrupted; 141 nobody reads the output any more.",
 )
 app.command("compress")(compress_command)
 app.command("decompress")(decompress_command)
@@ -36,12 +39,35 @@ app.command("plan")(plan_command)
 app.command("sensitivity")(sensitivity_command)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dcz {dc.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """The console script."""
+    prepare()
     try:
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+        code = app(sys.argv[1:] or ["--help"], prog_name="dcz", standalone_mode=False)
+        sys.stdout.flush()
     except _UsageError as error:
         complain(f"{error.format_message()} (see dcz --help)")
-        sys.exit(MISTAKE)
+        code = MISTAKE
     except typer.Abort:
-        sys.exit(SYSTEM)
+        code = SYSTEM
+    except OutputError as error:
+        abandon_output()
+        if not error.broken:
+            complain(str(error))
+        code = BROKEN_PIPE if error.broken else SYSTEM
+    sys.exit(code)

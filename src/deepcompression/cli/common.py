@@ -20,7 +20,7 @@ from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
 from deepcompression.file.report import Report
 
-MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED = 1, 3, 2, 4, 130
+MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED, BROKEN_PIPE = 1, 3, 2, 4, 130, 141
 
 # between two lines of progress without a terminal
 _LINE_SECONDS = 10

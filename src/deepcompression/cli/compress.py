@@ -25,6 +25,7 @@ from deepcompression.cli.common import (
 from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, goal_of
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.messages import counted, printable
 from deepcompression.convert.from_dcz import decompress_file
 from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.convert.with_inputs import compress_whole
@@ -130,4 +131,4 @@ def decompress_command(
         if as_json:
             print_json({"file": str(output), "tensors": count, "file_bytes": size})
         elif not quiet:
-            print(f"{output}: {count} tensors, {size:,} bytes")
+            print(f"{printable(str(output))}: {counted(count, 'tensor')}, {size:,} bytes")

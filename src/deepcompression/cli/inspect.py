@@ -18,6 +18,7 @@ from deepcompression.cli.common import (
     print_report,
 )
 from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.messages import counted, printable
 from deepcompression.convert.from_dcz import verify_file
 
 
@@ -41,6 +42,8 @@ def verify_command(
         if as_json:
             print_json({"file": str(file), "tensors": count, "differences": differences})
         elif not differences:
-            print(f"{file}: {count} tensors are sound" + (f" and the same as in {against}" if against else ""))
+            sound = f"{counted(count, 'tensor')} {'is' if count == 1 else 'are'} sound"
+            same = "" if against is None else f" and the same as in {against}"
+            print(printable(f"{file}: {sound}{same}"))
     if differences:
         fail(f"{file} differs from {against}: {'; '.join(differences)}", MISMATCH)

@@ -23,6 +23,11 @@ def listed(texts: Iterable[object], most: int = 8, separator: str = ", ") -> str
     return shown if len(every) <= most else shown + (" " if separator == ", " else separator) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 tensor`, `2,000 tensors`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def aligned(rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
     """The lines of a table; with `numbers`, all columns but the first are aligned at the right."""
     rows = list(rows)
