@@ -141,7 +141,7 @@ def test_unfinished_pruning_becomes_small():
     assert np.array_equal(dc.load_tensors("m.dcz")["weight"], layer.weight.detach().numpy())
 
 
-@pytest.mark.parametrize("line", ["compress m.onnx -o m.dcz", "decompress m.dcz -o m.onnx"])
+@pytest.mark.parametrize("line", ["compress m.onnx -o m.dcz", "decompress m.dcz -o back.onnx"])
 def test_without_the_package_onnx_it_is_said(line, monkeypatch):
     save(MODELS["chain"](), Path("m.onnx"))
     done("compress m.onnx -o m.dcz")

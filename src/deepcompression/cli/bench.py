@@ -13,6 +13,7 @@ from rich.progress import Progress
 from deepcompression.bench import Settings, bench, lines, tables
 from deepcompression.bench.energy import rapl
 from deepcompression.cli.common import FileArgument, JsonOption, LimitOption, console, errors_in_one_line, print_json
+from deepcompression.cli.files import input_file
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
 
@@ -30,7 +31,7 @@ def bench_command(
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
     """Measure each layer on this machine, dense and from its compressed form: time, bytes, energy."""
-    with errors_in_one_line():
+    with errors_in_one_line(), input_file(file) as source:
         settings = Settings(batch, threads, activations, size, seconds)
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("")
@@ -39,7 +40,7 @@ def bench_command(
                 progress.update(task, description=escape(printable(name)), completed=number, total=count)
 
             result = bench(
-                file,
+                source,
                 settings,
                 instruction_set=instruction_set,
                 meter=rapl if energy else None,

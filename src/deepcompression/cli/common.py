@@ -26,10 +26,20 @@ MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED, BROKEN_PIPE = 1, 3, 2, 4, 130,
 _LINE_SECONDS = 10
 
 ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A .safetensors, .pt or .onnx file, or a folder.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="A .safetensors, .pt or .onnx file, a folder, or - for standard input.",
+        show_default=False,
+    ),
 ]
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .dcz file.", show_default=False)]
-OutOption = Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A .dcz file, or - for standard input.", show_default=False)
+]
+OutOption = Annotated[
+    Path, typer.Option("--output", "-o", help="The file to write, or - for standard output.", show_default=False)
+]
+ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Replace an output that exists.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no report.")]
 LimitOption = Annotated[int, typer.Option("--limit-bytes", help="Refuse a file whose decoded tensors take more.")]
@@ -79,12 +89,6 @@ def print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES, **mo
 def console() -> Console:
     """Standard output, wide enough for a table if it is no terminal."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
-
-
-def check_suffix(output: Path, *suffixes: str) -> None:
-    """Raises ValueError for another suffix, lest a slip replaces the checkpoint by its result."""
-    if output.suffix not in suffixes:
-        raise ValueError(f"{output}: the output of this command is a {' or '.join(suffixes)} file")
 
 
 @contextmanager

@@ -10,23 +10,24 @@ from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.cli.common import (
     FileArgument,
+    ForceOption,
     JsonOption,
     LimitOption,
     ModelArgument,
     OutOption,
     QuietOption,
-    check_suffix,
     complain,
     errors_in_one_line,
     print_json,
     print_report,
     progress_of_bytes,
 )
+from deepcompression.cli.files import STANDARD, input_file, output_file
 from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, goal_of
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import counted, printable
-from deepcompression.convert.from_dcz import decompress_file
+from deepcompression.convert.from_dcz import CHECKPOINT_SUFFIXES, decompress_file, suffixes_for
 from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.convert.with_inputs import compress_whole
 from deepcompression.pruning.criteria import Prune
@@ -60,39 +61,48 @@ def compress_command(
         int | None, typer.Option(help="Tensors worked on at once.", show_default="as many as CPUs")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted job.")] = False,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prune, share and encode a checkpoint. Without a recipe, density or bits every value stays exact; tensors that are
     pruned or shared already become small."""
     with errors_in_one_line():
-        check_suffix(output, ".dcz")
         if profile not in PROFILES:
             raise ValueError(f"--profile is one of {', '.join(PROFILES)}; found {profile}")
         if workers is not None and workers < 1:
             raise ValueError(f"--workers is from 1 on; found {workers}")
+        if resume and STANDARD in (model, output):
+            raise ValueError("--resume continues files, not the standard streams: name MODEL and -o")
         chosen = _recipe(recipe, density, bits, codebook_grid)
         targets = target_size, target_ratio, max_change
         goal = None if targets == (None, None, None) else goal_of(*targets)
-        if goal is not None or calibration is not None or model_factory is not None:
-            wanted = goal if chosen is None else chosen
-            if wanted is None or (goal is not None and chosen is not None):
-                raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
-            if resume or workers is not None:
-                raise ValueError(
-                    "--resume and --workers do not go with --calibration or a target, which hold the whole checkpoint "
-                    "in memory"
-                )
-            notes = compress_whole(model, output, wanted, profile, calibration, model_factory)
-        else:
-            with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as show:
-                notes = compress_checkpoint(
-                    source, output, chosen, profile=profile, workers=workers, progress=show, resume=resume
-                )
-                notes = [*source.notes, *notes]
+        with (
+            output_file(output, (".dcz",), source=model, force=force, as_json=as_json) as target,
+            input_file(model) as source_path,
+        ):
+            if goal is not None or calibration is not None or model_factory is not None:
+                wanted = goal if chosen is None else chosen
+                if wanted is None or (goal is not None and chosen is not None):
+                    raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
+                if resume or workers is not None:
+                    raise ValueError(
+                        "--resume and --workers do not go with --calibration or a target, which hold the whole "
+                        "checkpoint in memory"
+                    )
+                notes = compress_whole(source_path, target, wanted, profile, calibration, model_factory)
+            else:
+                with (
+                    recognise(open_checkpoint(source_path)) as source,
+                    progress_of_bytes(source_path.name, quiet or as_json) as show,
+                ):
+                    notes = compress_checkpoint(
+                        source, target, chosen, profile=profile, workers=workers, progress=show, resume=resume
+                    )
+                    notes = [*source.notes, *notes]
         for note in [] if as_json else notes:
             complain(f"note: {note}")
-        if not quiet:
+        if not (quiet or output == STANDARD):
             print_report(output, as_json, notes=notes)
 
 
@@ -118,17 +128,19 @@ def _recipe(recipe: str | None, density: float | None, bits: int | None, codeboo
 def decompress_command(
     file: FileArgument,
     output: OutOption,
+    force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
     """Write the dense tensors of a .dcz file, bit for bit as saved, as .safetensors or .onnx."""
-    with errors_in_one_line():
-        check_suffix(output, ".safetensors", ".onnx")
-        with progress_of_bytes(file.name, quiet or as_json) as show:
-            count = decompress_file(file, output, limit_bytes=limit_bytes, progress=show)
-        size = output.stat().st_size
+    with errors_in_one_line(), input_file(file) as source:
+        suffixes = suffixes_for(source) if output == STANDARD else CHECKPOINT_SUFFIXES
+        with output_file(output, suffixes, source=file, force=force, as_json=as_json) as target:
+            with progress_of_bytes(source.name, quiet or as_json) as show:
+                count = decompress_file(source, target, limit_bytes=limit_bytes, progress=show)
+            size = target.stat().st_size
         if as_json:
             print_json({"file": str(output), "tensors": count, "file_bytes": size})
-        elif not quiet:
+        elif not (quiet or output == STANDARD):
             print(f"{printable(str(output))}: {counted(count, 'tensor')}, {size:,} bytes")

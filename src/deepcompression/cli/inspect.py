@@ -17,6 +17,7 @@ from deepcompression.cli.common import (
     print_json,
     print_report,
 )
+from deepcompression.cli.files import input_file
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import counted, printable
 from deepcompression.convert.from_dcz import verify_file
@@ -24,8 +25,8 @@ from deepcompression.convert.from_dcz import verify_file
 
 def inspect_command(file: FileArgument, as_json: JsonOption = False, limit_bytes: LimitOption = LIMIT_BYTES) -> None:
     """Show each tensor in the columns of the paper's tables, and the use of every byte."""
-    with errors_in_one_line():
-        print_report(file, as_json, limit_bytes)
+    with errors_in_one_line(), input_file(file) as source:
+        print_report(source, as_json, limit_bytes)
 
 
 def verify_command(
@@ -37,8 +38,8 @@ def verify_command(
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
     """Check all checksums, decode every tensor, and compare with a checkpoint if one is given."""
-    with errors_in_one_line():
-        count, differences = verify_file(file, against, limit_bytes=limit_bytes)
+    with errors_in_one_line(), input_file(file) as source:
+        count, differences = verify_file(source, against, limit_bytes=limit_bytes)
         if as_json:
             print_json({"file": str(file), "tensors": count, "differences": differences})
         elif not differences:

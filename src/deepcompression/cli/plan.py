@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deepcompression.calibration.plan import Goal, curves, table
-from deepcompression.cli.common import JsonOption, ModelArgument, check_suffix, errors_in_one_line, print_json
+from deepcompression.cli.common import ForceOption, JsonOption, ModelArgument, errors_in_one_line, print_json
+from deepcompression.cli.files import STANDARD, input_file, output_file
 from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.common.files import atomic_path
 from deepcompression.convert.with_inputs import open_whole
 
 CalibrationOption = Annotated[Path | None, typer.Option(help="Inputs of the model by name, an .npz file.")]
@@ -40,23 +43,33 @@ def goal_of(size: str | None, ratio: float | None, change: float | None) -> Goal
 
 def plan_command(
     model: ModelArgument,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The recipe's YAML file to write.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The recipe's YAML file to write, or - for standard output.")
+    ] = None,
     profile: ProfileOption = DEFAULT_PROFILE,
     calibration: CalibrationOption = None,
     model_factory: FactoryOption = None,
     target_size: SizeOption = None,
     target_ratio: RatioOption = None,
     max_change: ChangeOption = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the recipe for a target, and show the size and the change of each tensor, without compressing."""
-    with errors_in_one_line():
-        if output is not None:
-            check_suffix(output, ".yaml", ".yml")
+    with errors_in_one_line(), ExitStack() as stack:
         goal = goal_of(target_size, target_ratio, max_change)
-        found = open_whole(model, calibration, model_factory).plan(goal, profile)
+        target = None
         if output is not None:
-            output.write_text(found.recipe.to_yaml())
+            target = stack.enter_context(
+                output_file(output, (".yaml", ".yml"), source=model, force=force, as_json=as_json)
+            )
+        source = stack.enter_context(input_file(model))
+        found = open_whole(source, calibration, model_factory).plan(goal, profile)
+        if target is not None:
+            with atomic_path(target) as partial:
+                partial.write_text(found.recipe.to_yaml())
+        if output == STANDARD:
+            return
         if as_json:
             print_json(found.to_dict())
         else:
@@ -71,8 +84,8 @@ def sensitivity_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show size and change of each tensor alone, at several penalties."""
-    with errors_in_one_line():
-        lines = curves(open_whole(model, calibration, model_factory).problem(), profile=profile)
+    with errors_in_one_line(), input_file(model) as source:
+        lines = curves(open_whole(source, calibration, model_factory).problem(), profile=profile)
         if as_json:
             print_json({"tensors": [line._asdict() for line in lines]})
         else:

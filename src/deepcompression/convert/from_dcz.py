@@ -8,13 +8,27 @@ from pathlib import Path
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
+from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
+from deepcompression.checkpoint.safetensors import SUFFIX
 from deepcompression.checkpoint.write import write_checkpoint
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import DenseTensor
+
+CHECKPOINT_SUFFIXES = (SUFFIX, ONNX_SUFFIX)
+
+
+def suffixes_for(path: Path) -> tuple[str, ...]:
+    """The suffix of the checkpoint that a file holds: of an ONNX model if it has a graph. Raises FormatError."""
+    with DczFile(path) as source:
+        return (ONNX_SUFFIX,) if _has_graph(source) else (SUFFIX,)
+
+
+def _has_graph(source: DczFile) -> bool:
+    return GRAPH in source.entries and source.metadata.items() >= FORMAT.items()
 
 
 def decompress_file(
@@ -32,7 +46,7 @@ def decompress_file(
             raise FormatError(f"{path}: with its ties in full it takes {total} bytes, the limit is {limit_bytes}")
         entries: dict[str, TensorEntry] = dict(source.entries)
         graph = None
-        if GRAPH in entries and source.metadata.items() >= FORMAT.items():
+        if _has_graph(source):
             del entries[GRAPH]
             graph = source.read_dense(GRAPH).elements.tobytes()
         done = 0
