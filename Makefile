@@ -8,9 +8,19 @@ CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp'))
 # how long `make fuzz` runs each target
 SECONDS ?= 60
 
+# a program: the packages of the lock file are not there for older Pythons
+define NEW_ENOUGH
+import sys
+if sys.version_info < (3, 11):
+    sys.exit("Python 3.11 or newer is needed; %s is %s. Name another one: make clean, then make PYTHON=python3.12 ..."
+             % (sys.executable, sys.version.split()[0]))
+endef
+export NEW_ENOUGH
+
 .PHONY: demo test check format fuzz aarch64 golden benchmarks clean
 
 demo: .venv/installed
+	@echo "Trains and compresses LeNet-300-100 on the CPU, in about 5 minutes on two cores."
 	$(BIN)/python -m reproduce lenet-300-100 --out build/demo
 
 test: .venv/installed
@@ -50,6 +60,8 @@ benchmarks: .venv/installed
 	  $(BIN)/python -m benchmarks.page && exit $$missed
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)
+	@$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) -c "$$NEW_ENOUGH"
+	@echo "Installs the packages of requirements.lock into .venv and builds the core: some minutes, the first time alone."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 import deepcompression as dc
 from deepcompression.cli import app
-from deepcompression.cli.plan import parse_size
 from tests.calibration.test_calibrate import trained_like
 
 FACTORY = """
@@ -196,8 +195,16 @@ def test_an_onnx_model_runs_after_it_was_compressed_by_its_inputs(folder):
     [
         (["--target-ratio", "5", "--calibration", "inputs.npz"], "takes --model package.module:factory"),
         (["--target-ratio", "5", "--model", "calib_factory:make"], "goes with --calibration"),
-        (["--target-ratio", "5", "--max-change", "1"], "one target"),
-        (["--target-ratio", "5", "--bits", "3"], "or with a target"),
+        (
+            ["--target-ratio", "5", "--max-change", "1"],
+            "one target, --target-size, --target-ratio or --max-change; found --target-ratio and --max-change",
+        ),
+        (["--target-ratio", "5", "--bits", "3"], "--density or --bits and --target-ratio both say what changes"),
+        (["--max-change", "1", "--recipe", "share-8bit"], "--recipe and --max-change both say what changes"),
+        (["--target-ratio", "-5"], "--target-ratio is a positive number; found -5.0"),
+        (["--max-change", "nan"], "--max-change is a positive number; found nan"),
+        (["--target-size", "0"], "--target-size is a positive number; found 0"),
+        (CALIBRATED, "--calibration and --model need to know what changes: --recipe, --density and --bits, or one of"),
         (["--target-size", "5 apples"], "5 apples"),
         (["--target-size", "10"], "cannot be reached"),
         (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:gone"], "calib_factory:gone is not"),
@@ -224,8 +231,3 @@ def test_mistakes_are_said_in_one_line(folder, arguments, message):
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (folder / "m.dcz").exists()
-
-
-@pytest.mark.parametrize(("text", "size"), [("12", 12), ("5MB", 5_000_000), ("1.5 KiB", 1536), ("2gb", 2 * 10**9)])
-def test_sizes_are_read(text, size):
-    assert parse_size(text) == size

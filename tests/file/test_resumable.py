@@ -76,7 +76,7 @@ def test_the_file_appears_only_at_the_end_and_the_old_one_stays_until_then(tmp_p
 def test_an_interrupted_job_is_resumed(error, tmp_path, monkeypatch):
     path = tmp_path / "m.dcz"
     caught = interrupted(path, TENSORS, ["b", "a"], error)
-    assert caught.__notes__ == [f"2 finished tensors are kept in {path}.partial: continue with --resume"]
+    assert caught.__notes__ == [f"2 finished tensors are kept in {path}.partial: continue with --resume (resume=True)"]
     written = []
     real = FileWriter.write
     monkeypatch.setattr(FileWriter, "write", lambda self, name, *rest: written.append(name) or real(self, name, *rest))
@@ -97,7 +97,7 @@ def test_an_unfinished_job_is_not_discarded_unasked(tmp_path):
     path = tmp_path / "m.dcz"
     interrupted(path, TENSORS, ["a"])
     with pytest.raises(
-        ValueError, match=r"m\.dcz\.partial holds 1 finished tensors.* --resume .* or remove that folder"
+        ValueError, match=r"m\.dcz\.partial holds 1 finished tensor of.* --resume .* or remove that folder"
     ):
         FileWriter(path, FINGERPRINT)
     write(path, TENSORS, resume=True)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcompression.coding.coders import Encode
+from deepcompression.common.binary import FormatError
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.dtypes import STORAGE
@@ -251,3 +252,25 @@ def test_a_link_is_followed(path):
     save_tensors(link, {})
     assert link.is_symlink()
     assert load_tensors(path) == {}
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.PT", "m.pth", "model.safetensors", "m.onnx", "pytorch_model.bin", "m.npz"])
+def test_a_name_of_another_format_is_refused_and_the_file_stays(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(b"before")
+    with pytest.raises(ValueError, match=rf"{name} has the name of a \.\w+ file, and a .dcz file is written: name it"):
+        save_tensors(path, {"a": dense("F32", (2,))})
+    assert path.read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("name", ["m.dcz", "m", "m.v2", "m.pt.dcz"])
+def test_other_names_are_taken(name, tmp_path):
+    save_tensors(tmp_path / name, {"a": dense("F32", (2,))})
+    with DczFile(tmp_path / name) as file:
+        assert list(file) == ["a"]
+
+
+def test_a_file_of_another_format_is_told_apart_by_its_name(tmp_path):
+    (tmp_path / "m.pt").write_bytes(b"PK\x03\x04")
+    with pytest.raises(FormatError, match=r"not a .dcz file: .*; its name is that of a .pt file: dcz compress makes"):
+        DczFile(tmp_path / "m.pt")

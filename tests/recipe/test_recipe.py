@@ -125,7 +125,7 @@ RULE = "rules: [{module: '*', %s}]"
         ("rules: []\nprune: 0.5", "prune: unknown key"),
         ("rules: []\nseed: -1", "seed: "),
         ("rules: []\nseed: true", "seed: "),
-        ("rules: []\nschedule: gradual", "schedule: "),
+        ("rules: []\nschedule: gradual", "schedule.gradual.end: Field required"),
         ("rules: []\nschedule: {kind: sometimes}", "schedule: .*one-shot.*rounds.*gradual"),
         ("rules: []\nschedule: {kind: gradual, end: 5, start: 1}", r"schedule\.gradual\.start: unknown key"),
         ("rules: []\nschedule: {kind: gradual, begin: 5, end: 5}", r"schedule\.gradual: end must come after begin"),

@@ -161,7 +161,7 @@ def test_nan_in_a_checkpoint_is_refused_by_name(parts):
     model = make("mlp")
     with torch.no_grad():
         model[4].weight[0, 0] = math.nan
-    with pytest.raises(ValueError, match=r"4\.weight.* has 1 weights that are NaN"):
+    with pytest.raises(ValueError, match=r"4\.weight.* has 1 weight that is NaN"):
         dc.compress_tensors(tensors_of(model), Recipe(rules=[Rule(module="*", **parts)]))
 
 

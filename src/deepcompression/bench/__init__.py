@@ -4,7 +4,7 @@ Imports nn, runtime, packed, file and what those import.
 """
 
 from deepcompression.bench.measure import bench
-from deepcompression.bench.results import BenchResult, LayerResult, Settings
+from deepcompression.bench.results import TABLES, BenchResult, LayerResult, Settings
 from deepcompression.bench.table import lines, tables
 
-__all__ = ["BenchResult", "LayerResult", "Settings", "bench", "lines", "tables"]
+__all__ = ["TABLES", "BenchResult", "LayerResult", "Settings", "bench", "lines", "tables"]

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from deepcompression.bench.results import Settings
@@ -32,7 +33,8 @@ Call = Callable[[], object]
 
 
 class Pair(NamedTuple):
-    """Two computations of a layer for the same input: a product, or a convolution of stride 1 that keeps the extent.
+    """Two computations of a layer for the same input: a product, look-ups of rows, or a convolution of stride 1 that
+    keeps the extent.
 
     weight  in its compressed form
     kernel  the name of what computes from that
@@ -93,6 +95,22 @@ def pair(tensor: CompressedTensor, x: Floats, settings: Settings) -> Pair:
     chosen = ConvolutionSettings.of(len(padding), padding=padding)
     calls = (lambda: function(given, matrix, padding=padding)), (lambda: convolve(given, packed, None, shape, chosen))
     return Pair(weight, "tile, sparse or torch", out, *calls)
+
+
+def look_ups(tensor: CompressedTensor, rows: NDArray[np.int64], settings: Settings) -> Pair:
+    """Both ways to look up rows (batch,) of an embedding table. Needs torch."""
+    import torch
+    from torch.nn import functional as F
+
+    from deepcompression.nn.convolve import embed
+
+    weight = tile_weight(tensor, settings.threads)
+    given, matrix = torch.from_numpy(rows), torch.from_numpy(np.ascontiguousarray(tensor.numpy(), np.float32))
+    packed, shape = torch.from_numpy(weight.packed), list(tensor.shape)
+    out = (len(rows), tensor.shape[1])
+    return Pair(
+        weight, "tile, rows looked up", out, lambda: F.embedding(given, matrix), lambda: embed(given, packed, shape)
+    )
 
 
 @contextmanager

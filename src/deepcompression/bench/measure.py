@@ -17,11 +17,13 @@ from deepcompression.bench import engines
 from deepcompression.bench.energy import Meter, UnmeasurableError
 from deepcompression.bench.engines import CONVOLUTIONS, Call
 from deepcompression.bench.results import BenchResult, LayerResult, Settings
+from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.coding.coders import shared_form
 from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.messages import counted
 from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
-from deepcompression.tensors.dtypes import WEIGHT_DTYPES
+from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Array
 
 # Calls are timed in blocks of about so many seconds, compressed and dense ones in turn.
 _BLOCK_SECONDS = 0.002
@@ -62,8 +64,10 @@ def bench(
             stack.callback(_core.force_instruction_set, "")
         stack.enter_context(engines.ready(settings.threads))
         file = stack.enter_context(DczFile(path, limit_bytes))
-        for number, entry in enumerate(file.entries.values()):
-            progress(entry.name, number, len(file.entries))
+        graph = {GRAPH} if holds_graph(file.entries, file.metadata) else set()
+        entries = [entry for name, entry in file.entries.items() if name not in graph]
+        for number, entry in enumerate(entries):
+            progress(entry.name, number, len(entries))
             found.append(_measure(file, entry, settings, counting))
         used = _core.instruction_set()
     return BenchResult(str(path), settings, engines.name(), used, tuple(found), energy, idle_watts)
@@ -81,15 +85,23 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
     if entry.dtype not in WEIGHT_DTYPES:
         return stays(f"{entry.dtype} is no dtype of weights")
     if len(entry.shape) > max(CONVOLUTIONS):
-        return stays(f"has {len(entry.shape)} dimensions")
+        return stays(f"has {counted(len(entry.shape), 'dimension')}")
     if not math.prod(entry.shape):
         return stays("has no elements")
     tensor = shared_form(file.read(entry.name, settings.threads))
     if tensor is None:
         return stays("is not shared")
-    given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
-    x = np.random.default_rng(0).standard_normal(given, np.float32)
-    pair = engines.pair(tensor, x, settings)
+    random = np.random.default_rng(0)
+    x: Array
+    if len(entry.shape) == 2 and settings.is_table(entry.name):
+        if not engines.with_torch():
+            return stays("is an embedding table, whose look-ups are measured with torch")
+        x = random.integers(0, entry.shape[0], settings.batch)
+        pair = engines.look_ups(tensor, x, settings)
+    else:
+        given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
+        x = random.standard_normal(given, np.float32)
+        pair = engines.pair(tensor, x, settings)
     calls = (pair.dense, pair.compressed)
     dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds))
     dense_bytes, held_bytes = 4 * tensor.size, pair.weight.nbytes

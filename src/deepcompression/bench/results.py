@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from deepcompression.packed import packing
+from deepcompression.recipe.targets import module_name
+
+# names of embedding tables in the models of torch, Transformers and timm
+TABLES = ("*emb*", "wte", "wpe")
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class Settings:
     batch    vectors or images of a call
     size     extent along each axis of the images for convolutions, whose padding keeps it
     seconds  about how long the time of each layer is measured, and its energy
+    tables   globs of the last part of a module's name: their matrices are embedding tables, whose rows are looked up
     """
 
     batch: int = 1
@@ -22,6 +28,12 @@ class Settings:
     activations: str = "float32"
     size: int = 14
     seconds: float = 1.0
+    tables: tuple[str, ...] = TABLES
+
+    def is_table(self, name: str) -> bool:
+        """Whether a matrix is an embedding table, by its name."""
+        module = module_name(name).rpartition(".")[2]
+        return any(fnmatchcase(module, pattern) for pattern in self.tables)
 
     def __post_init__(self) -> None:
         packing.check_activations(self.activations)

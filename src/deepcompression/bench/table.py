@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deepcompression.bench.results import BenchResult
-from deepcompression.common.messages import printable
+from deepcompression.common.messages import listed, printable
 
 
 def tables(result: BenchResult) -> Iterator[Table]:
@@ -58,6 +58,12 @@ def lines(result: BenchResult) -> Iterator[str]:
         yield (
             "The file does not say how convolutions are used. Assumed here: images of "
             f"extent {chosen.size} (--size), stride 1, one group, padding that keeps the extent, float32."
+        )
+    if any(len(layer.shape) == 2 for layer in result.layers):
+        tables = [layer.name for layer in result.layers if len(layer.shape) == 2 and chosen.is_table(layer.name)]
+        yield (
+            "The file does not say how matrices are used. Assumed here, by names: rows are looked up in "
+            f"{printable(listed(tables, 3)) or 'none'}, all others are multiplied by; --table GLOB says otherwise."
         )
     yield (
         "Moved bytes are those of a call: the weight as it is held, activations in and out. "

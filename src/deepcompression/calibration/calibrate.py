@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from deepcompression.calibration.network import Layout, Network, metric_of
+from deepcompression.common.extras import named_extra
+from deepcompression.common.messages import those
 from deepcompression.recipe.groups import recipe_digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
@@ -109,8 +111,8 @@ def finite(name: str, weight: Array) -> Floats:
     """A weight in float32. Raises ValueError if it is not finite there."""
     with np.errstate(over="ignore"):
         values = weight.astype(np.float32)
-    if bad := np.count_nonzero(~np.isfinite(values)):
-        raise ValueError(f"{name} has {bad} weights that are NaN, infinite or beyond float32; mend the training")
+    if bad := int(np.count_nonzero(~np.isfinite(values))):
+        raise ValueError(f"{name} has {those(bad, 'weight', 'NaN, infinite or beyond float32')}; mend the training")
     return values
 
 
@@ -151,6 +153,7 @@ def calibrate_network(network: Network, rules: Mapping[str, Rule]) -> dict[str, 
     return tensors
 
 
+@named_extra()
 def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: Iterable[Any]) -> None:
     """Prunes and shares the weights of a model, in place, by its recipe, so that its outputs change least.
 

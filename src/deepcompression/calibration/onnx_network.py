@@ -13,6 +13,7 @@ from deepcompression.calibration.onnx_layers import lift_constants, uses_of
 from deepcompression.calibration.onnx_parts import PartedGraph, session_of
 from deepcompression.checkpoint.onnx.graph import DTYPES, GRAPH, import_onnx, marked, parse_model, places_of
 from deepcompression.checkpoint.open import read_tensors
+from deepcompression.common.messages import those
 from deepcompression.sharing.error_cost import Floats
 from deepcompression.tensors.dtypes import STORAGE, Array, narrow, widen
 from deepcompression.tensors.tensor import DenseTensor, raw_bytes
@@ -181,8 +182,8 @@ def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, A
             raise ValueError(
                 f"calibration input {name} is {array.dtype} {list(array.shape)}; expected {dtype} [{wanted}]"
             )
-        if np.issubdtype(array.dtype, np.floating) and (bad := np.count_nonzero(~np.isfinite(array))):
-            raise ValueError(f"calibration input {name} has {bad} values that are not finite: mend the inputs")
+        if np.issubdtype(array.dtype, np.floating) and (bad := int(np.count_nonzero(~np.isfinite(array)))):
+            raise ValueError(f"calibration input {name} has {those(bad, 'value', 'not finite')}: mend the inputs")
         size = size if shape[0] is None else shape[0]
     lengths = {name: len(inputs[name]) for name in expected}
     if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):

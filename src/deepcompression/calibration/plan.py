@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,9 @@ from deepcompression.calibration.plan_problem import Problem
 from deepcompression.calibration.price_search import Draft, Line, line_of, reach_change, reach_size
 from deepcompression.coding.coders import DEFAULT_PROFILE, check_profile, encode
 from deepcompression.common.binary import digest
+from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import aligned, some
+from deepcompression.common.units import parse_size, positive, times_smaller
 from deepcompression.file.writer import Encoded
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
@@ -93,20 +95,25 @@ class Plan:
         }
 
     def __str__(self) -> str:
+        return self.describe()
+
+    def describe(self, width: int | None = None) -> str:
+        """The plan as a table, whose names are shortened where a width is given, and its sums."""
         return (
-            f"{table(self.lines)}\n{self.file_bytes:,} bytes of {self.dense_bytes:,} ({self.ratio:.2f}x smaller); "
+            f"{table(self.lines, width)}\n{self.file_bytes:,} bytes of {self.dense_bytes:,} "
+            f"({times_smaller(self.dense_bytes, self.file_bytes)}); "
             f"change {self.change:.4g}, by the sum of its parts {self.predicted:.4g}"
         )
 
 
-def table(lines: Iterable[Line]) -> str:
-    """Lines as a table."""
+def table(lines: Iterable[Line], width: int | None = None) -> str:
+    """Lines as a table, whose names are shortened where a width is given."""
     headings = ("tensor", "weights", "penalty", "density", "centroids", "bytes", "bits/weight", "change")
     rows = (
         (
             line.tensor,
             f"{line.weights:,}",
-            f"{line.penalty:.3g}" if line.penalty else "stored as it is",
+            f"{line.penalty:.3g}" if line.penalty else "exact",
             f"{line.density:.3f}",
             str(line.centroids) if line.penalty else "-",
             f"{line.file_bytes:,}",
@@ -115,9 +122,10 @@ def table(lines: Iterable[Line]) -> str:
         )
         for line in lines
     )
-    return aligned([headings, *rows], numbers=True)
+    return aligned([headings, *rows], numbers=True, width=width)
 
 
+@named_extra()
 def sensitivity(
     model: Module | OnnxNetwork | Mapping[str, Tensor | Tie],
     batches: Iterable[Any] | None = None,
@@ -145,11 +153,12 @@ def curves(problem: Problem, penalties: Iterable[float] = LADDER, profile: str =
     return lines
 
 
+@named_extra()
 def plan(
     model: Module | OnnxNetwork | Mapping[str, Tensor | Tie],
     batches: Iterable[Any] | None = None,
     *,
-    target_size: int | None = None,
+    target_size: float | str | None = None,
     target_ratio: float | None = None,
     max_change: float | None = None,
     profile: str = DEFAULT_PROFILE,
@@ -159,7 +168,7 @@ def plan(
     """Finds the recipe for one target: a byte has the same price in all weights, by measured bytes and effects.
 
     batches       calibration inputs, as `calibrate` takes them; without them errors of the weights count
-    target_size   the most bytes of the whole file, which is at most 2 % smaller
+    target_size   the most bytes of the whole file, which is at most 2 % smaller; or a text such as `5MB`
     target_ratio  bytes of all tensors / bytes of the file, in place of a size
     max_change    the largest ||y - y'|| / ||y|| of all outputs over the calibration inputs
     metadata      the metadata of the file: its bytes count
@@ -181,15 +190,24 @@ class Goal(NamedTuple):
     change: float | None
 
     @classmethod
-    def of(cls, size: float | None, ratio: float | None, change: float | None) -> Goal:
-        """The one target among these. Raises ValueError for none, for two, and for one that is no positive number."""
-        goal = cls(size, ratio, change)
-        given = [value for value in goal if value is not None]
+    def of(
+        cls,
+        size: float | str | None,
+        ratio: float | None,
+        change: float | None,
+        words: Sequence[str] = ("target_size", "target_ratio", "max_change"),
+    ) -> Goal:
+        """The one target among these, which messages call by `words`.
+
+        Raises ValueError for none, for two, and for one that is no positive number; TypeError for one that is no
+        number.
+        """
+        values = parse_size(size) if isinstance(size, str) else size, ratio, change
+        given = [word for word, value in zip(words, values, strict=True) if value is not None]
         if len(given) != 1:
-            raise ValueError("a plan has one target: target_size, target_ratio or max_change")
-        if not (math.isfinite(given[0]) and given[0] > 0):
-            raise ValueError(f"a target is a positive number; found {given[0]}")
-        return goal
+            known = f"{', '.join(words[:-1])} or {words[-1]}"
+            raise ValueError(f"a plan has one target, {known}; found {' and '.join(given) or 'none'}")
+        return cls(*(None if v is None else positive(word, v) for word, v in zip(words, values, strict=True)))
 
 
 def solve(problem: Problem, goal: Goal, profile: str, metadata: Mapping[str, str]) -> Plan:

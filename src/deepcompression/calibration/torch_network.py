@@ -12,6 +12,7 @@ from torch import nn
 
 from deepcompression.calibration.network import Layout, Moments, Role
 from deepcompression.calibration.torch_layers import Watch
+from deepcompression.common.messages import those
 from deepcompression.recipe.targets import targets_of
 from deepcompression.sharing.error_cost import Floats
 from deepcompression.tensors.dtypes import Array
@@ -148,7 +149,9 @@ class TorchNetwork:
                 if not outputs:
                     raise ValueError(f"the model returns no floating-point tensor; found {type(output).__name__}")
                 if bad := sum(int((~o.isfinite()).sum()) for o in outputs):
-                    raise ValueError(f"for calibration batch {number} the model gives {bad} values that are not finite")
+                    raise ValueError(
+                        f"for calibration batch {number} the model gives {those(bad, 'value', 'not finite')}"
+                    )
                 found.append(outputs)
         return found
 
@@ -167,7 +170,7 @@ def _checked(batches: Iterable[Any]) -> list[Any]:
             )
         for part in _tensors(batch):
             if part.is_floating_point() and (bad := int((~part.isfinite()).sum())):
-                raise ValueError(f"calibration batch {number} has {bad} values that are not finite: mend the inputs")
+                raise ValueError(f"calibration batch {number} has {those(bad, 'value', 'not finite')}: mend the inputs")
     return found
 
 

@@ -30,6 +30,8 @@ _KINDS: dict[str, Callable[[Path], Checkpoint]] = {
     **dict.fromkeys(_PICKLES, StateDictCheckpoint),
 }
 
+SUFFIXES = tuple(_KINDS)
+
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Opens a safetensors file, an index of shards, a Hugging Face folder with either, a state_dict of torch or an ONNX
@@ -39,6 +41,8 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     OSError if the system refuses.
     """
     path = Path(path)
+    if not os.path.lexists(path):
+        raise FileNotFoundError(errno.ENOENT, _missing(path), str(path))
     if path.is_dir():
         if path.name.endswith(tuple(_KINDS)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -46,10 +50,20 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     for suffix, kind in _KINDS.items():
         if path.name.endswith(suffix):
             return kind(path)
+    if path.suffix == ".dcz":
+        raise ValueError(f"{path}: is compressed already; dcz decompress makes a checkpoint of it")
     raise ValueError(
         f"{path}: checkpoints are read from folders and from {', '.join(_KINDS)} files; convert it first "
         "(safetensors.torch.save_file)"
     )
+
+
+def _missing(path: Path) -> str:
+    """The reason why nothing is there, with the remedy for what may be the name of a model on a hub."""
+    reason = os.strerror(errno.ENOENT)
+    if path.is_absolute() or len(path.parts) > 2 or path.name.endswith((*_KINDS, ".dcz")):
+        return reason
+    return f"{reason}; a model of Hugging Face is downloaded first: hf download {path.as_posix()} --local-dir FOLDER"
 
 
 def tensors_of(source: Checkpoint) -> dict[str, DenseTensor]:

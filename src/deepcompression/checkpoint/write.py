@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
+from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
 from deepcompression.checkpoint.onnx.write import Read, write_onnx
 from deepcompression.checkpoint.safetensors import LENGTH_BYTES, METADATA, SUFFIX
@@ -58,7 +58,7 @@ def write_tensors(
 ) -> None:
     """Writes tensors in memory, as `write_checkpoint` does; `GRAPH` among them is the graph of an ONNX model."""
     entries = {name: TensorEntry(name, tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    graph = entries.pop(GRAPH, None) if metadata.items() >= FORMAT.items() else None
+    graph = entries.pop(GRAPH) if holds_graph(entries, metadata) else None
     write_checkpoint(path, entries, tensors.__getitem__, metadata, tensors[GRAPH].elements.tobytes() if graph else None)
 
 

@@ -10,29 +10,51 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from deepcompression.bench import Settings, bench, lines, tables
+from deepcompression import _core
+from deepcompression.bench import TABLES, Settings, bench, lines, tables
 from deepcompression.bench.energy import rapl
-from deepcompression.cli.common import FileArgument, JsonOption, LimitOption, console, errors_in_one_line, print_json
+from deepcompression.cli.common import (
+    FileArgument,
+    JsonOption,
+    LimitOption,
+    errors_in_one_line,
+    print_json,
+    values_of,
+)
 from deepcompression.cli.files import input_file
+from deepcompression.cli.tables import print_tables
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
+from deepcompression.packed.packing import ACTIVATIONS
 
 
 def bench_command(
     file: FileArgument,
     batch: Annotated[int, typer.Option(help="Vectors or images of a call.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of every computation.")] = 1,
-    activations: Annotated[str, typer.Option(help="float32, or int8 for fully connected layers.")] = "float32",
+    activations: Annotated[
+        str,
+        typer.Option(
+            help="float32, or int8 for fully connected layers.", autocompletion=values_of(lambda: ACTIVATIONS)
+        ),
+    ] = "float32",
     size: Annotated[int, typer.Option(help="Height and width of the images for convolutions.")] = 14,
     seconds: Annotated[float, typer.Option(help="Approximate time for each layer.")] = 1.0,
-    instruction_set: Annotated[str | None, typer.Option(help="Force one: portable, avx2, avx512, ...")] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="Glob of modules that are embedding tables, by the last part of their names. Repeat it."),
+    ] = None,
+    instruction_set: Annotated[
+        str | None,
+        typer.Option(help="Force one: portable, avx2, avx512, ...", autocompletion=values_of(_core.instruction_sets)),
+    ] = None,
     energy: Annotated[bool, typer.Option("--energy", help="Measure joules, too, if the machine can.")] = False,
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
     """Measure each layer on this machine, dense and from its compressed form: time, bytes, energy."""
     with errors_in_one_line(), input_file(file) as source:
-        settings = Settings(batch, threads, activations, size, seconds)
+        settings = Settings(batch, threads, activations, size, seconds, TABLES if table is None else tuple(table))
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("")
 
@@ -50,8 +72,6 @@ def bench_command(
         if as_json:
             print_json(result.to_dict())
             return
-        output = console()
-        for columns in tables(result):
-            output.print(columns)
+        print_tables(tables(result), spare=("shape", "density", "dense moved", "moved"))
         for line in lines(result):
-            output.print(line, markup=False, highlight=False, soft_wrap=True)
+            print(line)

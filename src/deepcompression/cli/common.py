@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -16,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 import deepcompression as dc
+from deepcompression.cli.tables import print_tables
 from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import printable
-from deepcompression.file.report import Report
+from deepcompression.file.report import SPARE, Report
 
 MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED, BROKEN_PIPE = 1, 3, 2, 4, 130, 141
 
@@ -45,13 +46,25 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progre
 LimitOption = Annotated[int, typer.Option("--limit-bytes", help="Refuse a file whose decoded tensors take more.")]
 
 
+def values_of(known: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """The completion of an option by a shell: the known values that begin with what is typed."""
+
+    def completed(incomplete: str) -> list[str]:
+        return [value for value in known() if value.startswith(incomplete)]
+
+    return completed
+
+
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     try:
-        yield
+        with named_extra():
+            yield
     except dc.FormatError as error:
         fail(str(error), BAD_FILE, error)
     except (ValueError, TypeError) as error:
+        fail(str(error), MISTAKE, error)
+    except ModuleNotFoundError as error:
         fail(str(error), MISTAKE, error)
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -81,14 +94,7 @@ def print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES, **mo
     if as_json:
         print_json({"file": str(path)} | report.to_dict() | more)
         return
-    output = console()
-    for columns in report.tables():
-        output.print(columns)
-
-
-def console() -> Console:
-    """Standard output, wide enough for a table if it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
+    print_tables(report.tables(), SPARE)
 
 
 @contextmanager

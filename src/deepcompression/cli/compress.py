@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from deepcompression.calibration.plan import Goal
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.cli.common import (
@@ -21,9 +22,18 @@ from deepcompression.cli.common import (
     print_json,
     print_report,
     progress_of_bytes,
+    values_of,
 )
 from deepcompression.cli.files import STANDARD, input_file, output_file
-from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, goal_of
+from deepcompression.cli.plan import (
+    OPTIONS_OF_TARGETS,
+    CalibrationOption,
+    ChangeOption,
+    FactoryOption,
+    RatioOption,
+    SizeOption,
+    goal_of,
+)
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import counted, printable
@@ -40,17 +50,27 @@ from deepcompression.sharing.share_weights import Share
 def compress_command(
     model: ModelArgument,
     output: OutOption,
-    recipe: Annotated[str | None, typer.Option(help="A recipe's YAML file, or a preset's name.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="A recipe's YAML file, or a preset's name.", autocompletion=values_of(Recipe.presets)),
+    ] = None,
     density: Annotated[
         float | None, typer.Option(help="Survivors / weights in every tensor of two or more dimensions.")
     ] = None,
     bits: Annotated[int | None, typer.Option(help="Share these tensors among 2^BITS centroids, 1 to 8.")] = None,
     codebook_grid: Annotated[
         str | None,
-        typer.Option(help="int8 or int16: with --bits, centroids are such integers times one scale."),
+        typer.Option(
+            help="int8 or int16: with --bits, centroids are such integers times one scale.",
+            autocompletion=values_of(lambda: LIMITS),
+        ),
     ] = None,
     profile: Annotated[
-        str, typer.Option(help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.")
+        str,
+        typer.Option(
+            help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.",
+            autocompletion=values_of(lambda: PROFILES),
+        ),
     ] = DEFAULT_PROFILE,
     calibration: CalibrationOption = None,
     model_factory: FactoryOption = None,
@@ -75,16 +95,18 @@ def compress_command(
         if resume and STANDARD in (model, output):
             raise ValueError("--resume continues files, not the standard streams: name MODEL and -o")
         chosen = _recipe(recipe, density, bits, codebook_grid)
-        targets = target_size, target_ratio, max_change
-        goal = None if targets == (None, None, None) else goal_of(*targets)
+        goal = _goal(chosen, recipe, target_size, target_ratio, max_change)
         with (
             output_file(output, (".dcz",), source=model, force=force, as_json=as_json) as target,
             input_file(model) as source_path,
         ):
             if goal is not None or calibration is not None or model_factory is not None:
-                wanted = goal if chosen is None else chosen
-                if wanted is None or (goal is not None and chosen is not None):
-                    raise ValueError("--calibration goes with a recipe, with --density and --bits, or with a target")
+                wanted = chosen or goal
+                if wanted is None:
+                    raise ValueError(
+                        "--calibration and --model need to know what changes: --recipe, --density and --bits, or one "
+                        f"of {', '.join(OPTIONS_OF_TARGETS)}"
+                    )
                 if resume or workers is not None:
                     raise ValueError(
                         "--resume and --workers do not go with --calibration or a target, which hold the whole "
@@ -104,6 +126,20 @@ def compress_command(
             complain(f"note: {note}")
         if not (quiet or output == STANDARD):
             print_report(output, as_json, notes=notes)
+
+
+def _goal(
+    chosen: Recipe | None, recipe: str | None, size: str | None, ratio: float | None, change: float | None
+) -> Goal | None:
+    """The target of the options, or None without one. Raises ValueError for a target beside other rules."""
+    if (size, ratio, change) == (None, None, None):
+        return None
+    goal = goal_of(size, ratio, change)
+    if chosen is not None:
+        target = next(word for word, value in zip(OPTIONS_OF_TARGETS, goal, strict=True) if value is not None)
+        other = "--recipe" if recipe is not None else "--density or --bits"
+        raise ValueError(f"{other} and {target} both say what changes: give one of them")
+    return goal
 
 
 def _recipe(recipe: str | None, density: float | None, bits: int | None, codebook_grid: str | None) -> Recipe | None:

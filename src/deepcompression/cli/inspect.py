@@ -19,7 +19,7 @@ from deepcompression.cli.common import (
 )
 from deepcompression.cli.files import input_file
 from deepcompression.common.binary import LIMIT_BYTES
-from deepcompression.common.messages import counted, printable
+from deepcompression.common.messages import are, counted, printable
 from deepcompression.convert.from_dcz import verify_file
 
 
@@ -43,8 +43,7 @@ def verify_command(
         if as_json:
             print_json({"file": str(file), "tensors": count, "differences": differences})
         elif not differences:
-            sound = f"{counted(count, 'tensor')} {'is' if count == 1 else 'are'} sound"
             same = "" if against is None else f" and the same as in {against}"
-            print(printable(f"{file}: {sound}{same}"))
+            print(printable(f"{file}: {counted(count, 'tensor')} {are(count)} sound{same}"))
     if differences:
         fail(f"{file} differs from {against}: {'; '.join(differences)}", MISMATCH)

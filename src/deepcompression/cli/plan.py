@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,10 @@ from typing import Annotated
 import typer
 
 from deepcompression.calibration.plan import Goal, curves, table
-from deepcompression.cli.common import ForceOption, JsonOption, ModelArgument, errors_in_one_line, print_json
+from deepcompression.cli.common import ForceOption, JsonOption, ModelArgument, errors_in_one_line, print_json, values_of
 from deepcompression.cli.files import STANDARD, input_file, output_file
-from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.cli.tables import terminal_width
+from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.files import atomic_path
 from deepcompression.convert.with_inputs import open_whole
 
@@ -23,22 +23,17 @@ FactoryOption = Annotated[
 SizeOption = Annotated[str | None, typer.Option(help="Largest size of the whole file: 5MB, 300KiB.")]
 RatioOption = Annotated[float | None, typer.Option(help="Bytes of all tensors / bytes of the file.")]
 ChangeOption = Annotated[float | None, typer.Option(help="Largest relative change of the outputs on the inputs.")]
-ProfileOption = Annotated[str, typer.Option(help="The profile of the file: fast, small or paper.")]
+ProfileOption = Annotated[
+    str,
+    typer.Option(help="The profile of the file: fast, small or paper.", autocompletion=values_of(lambda: PROFILES)),
+]
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
-
-
-def parse_size(text: str) -> int:
-    """`5MB`, `300 KiB`, `12345` -> bytes. Raises ValueError for anything else."""
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found[2].upper() not in _UNITS:
-        raise ValueError(f"a size is a number with B, KB, MB, GB, KiB, MiB or GiB; found {text!r}")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+OPTIONS_OF_TARGETS = ("--target-size", "--target-ratio", "--max-change")
 
 
 def goal_of(size: str | None, ratio: float | None, change: float | None) -> Goal:
     """The target of the options. Raises ValueError for none, for two, and for one that is no positive number."""
-    return Goal.of(None if size is None else parse_size(size), ratio, change)
+    return Goal.of(size, ratio, change, OPTIONS_OF_TARGETS)
 
 
 def plan_command(
@@ -73,7 +68,7 @@ def plan_command(
         if as_json:
             print_json(found.to_dict())
         else:
-            print(found)
+            print(found.describe(terminal_width()))
 
 
 def sensitivity_command(
@@ -89,4 +84,4 @@ def sensitivity_command(
         if as_json:
             print_json({"tensors": [line._asdict() for line in lines]})
         else:
-            print(table(lines))
+            print(table(lines, terminal_width()))

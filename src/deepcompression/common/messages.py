@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 
 
@@ -28,9 +29,59 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
-def aligned(rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
-    """The lines of a table; with `numbers`, all columns but the first are aligned at the right."""
+def are(number: int) -> str:
+    """The verb after so many: `is` or `are`."""
+    return "is" if number == 1 else "are"
+
+
+def those(number: int, noun: str, flaw: str) -> str:
+    """`1 weight that is NaN`, `2 weights that are NaN`."""
+    return f"{counted(number, noun)} that {are(number)} {flaw}"
+
+
+def show(text: str) -> None:
+    """Prints a text, with escapes for the characters that standard output lacks."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, with `...` in its middle: names differ at both ends."""
+    if len(text) <= most:
+        return text
+    end = (most - 3) // 2
+    return f"{text[: most - 3 - end]}...{text[len(text) - end :]}"
+
+
+# a name is shortened to no less
+LEAST_NAME = 16
+
+
+# spaces between columns
+_GAP = 2
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    return sum(_GAP + max(map(len, column)) for column in zip(*rows, strict=True)) - _GAP
+
+
+def _stacked(headings: Sequence[str]) -> list[Sequence[str]]:
+    """Rows with a word of each heading, the last words in the last row."""
+    words = [heading.replace("/", "/ ").split() for heading in headings]
+    most = max(map(len, words))
+    return list(zip(*([""] * (most - len(each)) + each for each in words), strict=True))
+
+
+def aligned(rows: Iterable[Sequence[str]], numbers: bool = False, width: int | None = None) -> str:
+    """The lines of a table; with `numbers`, all columns but the first are aligned at the right.
+
+    width  of the lines, if the names of the first column are to be shortened and the headings to be stacked for it
+    """
     rows = list(rows)
+    if width is not None and _width(rows) > width:
+        rows = [*_stacked(rows[0]), *rows[1:]]
+        room = max(LEAST_NAME, width - _width([row[1:] for row in rows]) - _GAP)
+        rows = [(shortened(name, room), *others) for name, *others in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -38,5 +89,5 @@ def aligned(rows: Iterable[Sequence[str]], numbers: bool = False) -> str:
             cell.rjust(width) if numbers and column else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        lines.append("  ".join(cells).rstrip())
+        lines.append((" " * _GAP).join(cells).rstrip())
     return "\n".join(lines)

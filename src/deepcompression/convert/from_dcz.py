@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
-from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
+from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
@@ -24,11 +24,7 @@ CHECKPOINT_SUFFIXES = (SUFFIX, ONNX_SUFFIX)
 def suffixes_for(path: Path) -> tuple[str, ...]:
     """The suffix of the checkpoint that a file holds: of an ONNX model if it has a graph. Raises FormatError."""
     with DczFile(path) as source:
-        return (ONNX_SUFFIX,) if _has_graph(source) else (SUFFIX,)
-
-
-def _has_graph(source: DczFile) -> bool:
-    return GRAPH in source.entries and source.metadata.items() >= FORMAT.items()
+        return (ONNX_SUFFIX,) if holds_graph(source.entries, source.metadata) else (SUFFIX,)
 
 
 def decompress_file(
@@ -46,7 +42,7 @@ def decompress_file(
             raise FormatError(f"{path}: with its ties in full it takes {total} bytes, the limit is {limit_bytes}")
         entries: dict[str, TensorEntry] = dict(source.entries)
         graph = None
-        if _has_graph(source):
+        if holds_graph(source.entries, source.metadata):
             del entries[GRAPH]
             graph = source.read_dense(GRAPH).elements.tobytes()
         done = 0
@@ -74,13 +70,15 @@ def verify_file(path: Path, against: Path | None = None, *, limit_bytes: int = L
     Raises FormatError for a bad file, and the errors of `open_checkpoint`.
     """
     with DczFile(path, limit_bytes) as source:
+        # the graph is no tensor
+        count = len(source.entries) - holds_graph(source.entries, source.metadata)
         if against is None:
             for name, entry in source.entries.items():
                 if not entry.tied_to:
                     source.read_dense(name)
-            return len(source.entries), []
+            return count, []
         with recognise(open_checkpoint(against)) as other:
-            return len(source.entries), sorted(_differences(source, path, other, against))
+            return count, sorted(_differences(source, path, other, against))
 
 
 def _differences(source: DczFile, path: Path, other: Checkpoint, against: Path) -> Iterator[str]:

@@ -19,6 +19,7 @@ from deepcompression.convert.memory_budget import Budget, Need
 from deepcompression.convert.tasks import Task, tasks_of
 from deepcompression.file.index import VERSION
 from deepcompression.file.resumable import FileWriter
+from deepcompression.recipe.hints import unselected
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
@@ -35,7 +36,7 @@ def compress_checkpoint(
     resume: bool = False,
 ) -> list[str]:
     """Compresses a checkpoint into a `.dcz` file, which appears only when it is complete. Returns a note for each
-    tensor that a rule would prune or share, but that is stored as it is.
+    tensor that a rule would prune or share, but that is stored as it is, and one if no rule selects most weights.
 
     recipe    without one no value changes
     profile   as of `save`
@@ -68,6 +69,8 @@ def compress_checkpoint(
             order, metadata = {**order, GRAPH: None}, metadata | FORMAT
         writer.finish(order, metadata)
         notes = [writer.finished[name].note for name, tied_to in order.items() if tied_to is None]
+    if chosen is not None:
+        notes.append(unselected(chosen.matches(source.entries)))
     return [note for note in notes if note]
 
 

@@ -43,6 +43,7 @@ class TorchWithInputs(Whole):
         return Problem.of_model(self.module, self.batches, self.exact)
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
+        self._note_unselected(recipe)
         recipe = self.keeping(recipe)
         calibrate(self.module, recipe, self.batches)
         save(self.module, output, recipe, self.metadata, profile)

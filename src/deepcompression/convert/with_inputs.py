@@ -20,6 +20,7 @@ from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.common.lock import WriteLock
 from deepcompression.convert.tensors import compress_tensors
 from deepcompression.file.writer import save_tensors, write_encoded
+from deepcompression.recipe.hints import unselected
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.tensors.dtypes import Array
@@ -72,6 +73,7 @@ class Whole:
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
         """Compresses by a recipe and writes the file."""
+        self._note_unselected(recipe)
         recipe = self.keeping(recipe)
         compressed = self.compressed(recipe)
         save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, self.own), profile)
@@ -86,6 +88,10 @@ class Whole:
     def carry_out(self, plan: Plan, output: Path) -> None:
         """Writes the file of a plan."""
         write_encoded(output, plan.encoded, self.metadata)
+
+    def _note_unselected(self, recipe: Recipe) -> None:
+        if hint := unselected(recipe.matches(self.own)):
+            self.notes.append(hint)
 
     def keeping(self, recipe: Recipe) -> Recipe:
         """The recipe, preceded by rules that keep exact tensors as they are."""

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from deepcompression.common.binary import checksum as crc
 from deepcompression.common.files import named_if_full
+from deepcompression.common.messages import counted
 from deepcompression.file.index import Entry
 
 _JOURNAL = "journal"
@@ -62,8 +63,8 @@ class Journal:
         before, *done = [line for line in lines if line.endswith(b"\n")] or [b""]
         if done and not resume:
             raise ValueError(
-                f"{self.folder} holds {len(done)} finished tensors of an interrupted job: continue it with --resume "
-                "(resume=True), or remove that folder to start again"
+                f"{self.folder} holds {counted(len(done), 'finished tensor')} of an interrupted job: continue it "
+                "with --resume (resume=True), or remove that folder to start again"
             )
         if done and before != head:
             was, now = json.loads(before), json.loads(head)

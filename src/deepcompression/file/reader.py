@@ -12,6 +12,7 @@ from deepcompression.coding.coders import decode, decode_dense
 from deepcompression.common.binary import LIMIT_BYTES, Cursor, FormatError, checksum
 from deepcompression.common.files import ByteFile
 from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header
+from deepcompression.file.names import not_dcz
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.tensor import DenseTensor, Tensor
 
@@ -38,7 +39,8 @@ class DczFile(Mapping[str, Array]):
             self._read_head(limit_bytes)
         except FormatError as error:
             self.close()
-            raise FormatError(f"{self.path}: {error}") from None
+            hint = not_dcz(self.path) if str(error).startswith("not a .dcz file") else ""
+            raise FormatError(f"{self.path}: {error}{hint}") from None
         except BaseException:
             self.close()
             raise

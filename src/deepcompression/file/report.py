@@ -12,10 +12,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.coding.coder import Account
 from deepcompression.coding.gaps import fixed_layout
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
+from deepcompression.common.units import times_smaller
 from deepcompression.file.index import CHECKSUM_BYTES, Entry
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.dtypes import STORAGE
@@ -75,6 +77,10 @@ class Row:
             dict(account.parts),
         )
 
+    def as_graph(self) -> Row:
+        """The row of an ONNX model's graph, whose bytes are no weights."""
+        return replace(self, weights=0, survivors=0, entries=0, parts={"graph": self.stored_bytes})
+
     @property
     def density(self) -> float:
         return self.survivors / self.weights if self.weights else 0.0
@@ -110,6 +116,8 @@ class Row:
         """Bytes before Huffman coding: codes or values, and gaps, of fixed width for all entries; and the codebook."""
         if self.tied_to:
             return 0
+        if not self.weights:
+            return self.dense_bytes
         item_bytes = STORAGE[self.dtype].itemsize
         entry_bits = self.weight_bits or 8 * item_bytes
         return self.entries * (entry_bits + self.gap_bits) / 8 + self.centroids * item_bytes
@@ -151,6 +159,8 @@ class Report:
                     by_name[name] = replace(
                         by_name[own], name=name, tied_to=own, dense_bytes=0, stored_bytes=0, parts={}
                     )
+            if holds_graph(by_name, file.metadata):
+                by_name[GRAPH] = by_name[GRAPH].as_graph()
             rows = tuple(by_name.values())
             checksums = CHECKSUM_BYTES * sum(row.tied_to is None for row in rows)
             parts = Counter({"header": file.head_bytes - file.index_bytes - CHECKSUM_BYTES})
@@ -196,7 +206,7 @@ class Report:
             *(f"{self.file_bytes:,}", ""),
         )
         yield table
-        caption = f"{self.ratio:.1f} times smaller than {self.dense_bytes:,} bytes"
+        caption = f"{times_smaller(self.dense_bytes, self.file_bytes)} than {self.dense_bytes:,} bytes"
         bytes_table = _table(("part", "bytes", "share"), caption)
         for part, count in sorted(self.parts.items(), key=lambda item: -item[1]):
             bytes_table.add_row(part, f"{count:,}", _percent(count, self.file_bytes))
@@ -209,6 +219,10 @@ _HEADINGS = (
     *("tensor", "shape", "weights", "W% (P)", "w bits P+Q", "w bits P+Q+H", "i bits P+Q", "i bits P+Q+H"),
     *("rate P+Q", "rate P+Q+H", "bytes", "coder"),
 )
+
+
+# columns that a narrow terminal may leave out, in this order
+SPARE = ("w bits P+Q", "i bits P+Q", "rate P+Q", "w bits P+Q+H", "i bits P+Q+H", "coder", "shape", "W% (P)")
 
 
 def _table(headings: Sequence[str], caption: str) -> Table:
@@ -229,7 +243,7 @@ def _cells(row: Row) -> tuple[str | Text, ...]:
     return (
         name,
         shape,
-        f"{row.weights:,}",
+        f"{row.weights:,}" if row.weights else "-",
         _percent(row.survivors, row.weights),
         str(row.weight_bits) if shared else "-",
         f"{row.weight_bits_coded:.1f}" if shared and not row.coded_together else "-",

@@ -14,8 +14,10 @@ from deepcompression.coding.coders import DEFAULT_PROFILE, Encode
 from deepcompression.common.binary import checksum as crc
 from deepcompression.common.files import atomic_path, named_if_full
 from deepcompression.common.lock import WriteLock
+from deepcompression.common.messages import are, counted
 from deepcompression.file.index import Entry, write_head
 from deepcompression.file.journal import Finished, Journal
+from deepcompression.file.names import check_name
 from deepcompression.file.writer import encode_named
 from deepcompression.tensors.tensor import Tensor
 
@@ -51,6 +53,7 @@ class FileWriter:
     ) -> None:
         self.path = Path(path)
         self._stopped = False
+        check_name(path)
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         # lock and folder lie beside the target of a link
@@ -120,7 +123,8 @@ class FileWriter:
             if error is None:
                 return
             if self.finished and isinstance(error, _RESUMABLE):
-                kept = f"{len(self.finished)} finished tensors are kept in {self._journal.folder}"
-                error.add_note(f"{kept}: continue with --resume")
+                number = len(self.finished)
+                kept = f"{counted(number, 'finished tensor')} {are(number)} kept in {self._journal.folder}"
+                error.add_note(f"{kept}: continue with --resume (resume=True)")
             else:
                 self._journal.remove(ignore_errors=True)

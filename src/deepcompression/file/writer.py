@@ -10,7 +10,9 @@ from typing import NamedTuple
 from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, Keep, Kept, check_profile, encode_to, join
 from deepcompression.common.binary import MAX_DIMENSIONS, checksum
 from deepcompression.common.files import atomic_path
+from deepcompression.common.messages import counted
 from deepcompression.file.index import Entry, write_head
+from deepcompression.file.names import check_name
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
@@ -27,8 +29,10 @@ def save_tensors(
     The file appears under its name only when it is complete: a crash or a full disk leaves the old file, or none.
     `profile` chooses the coders: `fast` those that decode at full speed, `small` those of the smallest file, `paper`
     those of the paper's layout. `how` fixes coder or gap width of tensors by name. Raises TypeError for an object that
-    is no tensor, ValueError for a tensor that cannot be stored so, OSError if writing fails.
+    is no tensor; ValueError for a tensor that cannot be stored so, and for a path with the name of another format;
+    OSError if writing fails.
     """
+    check_name(path)
     if unknown := set(how or {}) - set(tensors):
         raise ValueError(f"no tensor is named {', '.join(sorted(unknown))}, whose encoding is given")
     check_profile(profile)
@@ -74,6 +78,7 @@ def write_encoded(
     path: str | os.PathLike[str], tensors: Mapping[str, Encoded | Tie], metadata: Mapping[str, str]
 ) -> None:
     """Writes a file of encoded tensors, as `save_tensors` does."""
+    check_name(path)
     with atomic_path(path) as partial, partial.open("wb") as file:
         file.write(write_head(entries_of(tensors), metadata))
         file.writelines(tensor.payload for tensor in tensors.values() if isinstance(tensor, Encoded))
@@ -86,7 +91,9 @@ def encode_named(keep: Keep[Kept], name: str, tensor: Tensor, how: Encode | None
     how = how or Encode()
     try:
         if len(tensor.shape) > MAX_DIMENSIONS:
-            raise ValueError(f"it has {len(tensor.shape)} dimensions; at most {MAX_DIMENSIONS} can be stored")
+            raise ValueError(
+                f"it has {counted(len(tensor.shape), 'dimension')}; at most {MAX_DIMENSIONS} can be stored"
+            )
         return encode_to(keep, tensor, how.coder, how.gap_bits, profile)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from deepcompression.common.extras import named_extra
 
-from deepcompression.integrations.stage import Stage, density, refuse_other_stages
+with named_extra():
+    from lightning import LightningModule, Trainer
+    from lightning.pytorch.callbacks import Callback
+
+    from deepcompression.integrations.stage import Stage, density, refuse_other_stages
 
 
 class CompressionCallback(Stage, Callback):

@@ -70,7 +70,13 @@ class Stage:
         return self._moving.recipe.schedule.due(self._moving.steps)
 
     def end(self, model: nn.Module) -> None:
-        """Writes the file, if there is a path; call it on every rank."""
+        """Writes the file, if there is a path; call it on every rank. Warns if nothing was pruned."""
+        if density(model) == 1 and any(isinstance(module, Mask) for module in model.modules()):
+            warnings.warn(
+                "the masks of the model keep every weight: nothing was pruned; pass the pruner to this callback, or "
+                "call pruner.step() after each optimizer.step()",
+                stacklevel=2,
+            )
         if self.path is not None:
             save_together(Ranks.of(model), model, self.path, self.recipe, None, self.profile)
 

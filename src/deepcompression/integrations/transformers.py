@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-from transformers import TrainerCallback, TrainerState
-
-from deepcompression.integrations.stage import Stage, density, refuse_other_stages
+from deepcompression.common.extras import named_extra
 from deepcompression.recipe.targets import targets_of
-from deepcompression.training.attach import chain
+
+with named_extra():
+    from torch import nn
+    from transformers import TrainerCallback, TrainerState
+
+    from deepcompression.integrations.stage import Stage, density, refuse_other_stages
+    from deepcompression.training.attach import chain
 
 
 class CompressionCallback(Stage, TrainerCallback):

@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deepcompression import _core
+from deepcompression.common.extras import named_extra
+from deepcompression.common.messages import counted, show
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -52,7 +54,9 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All weights. Prints as a table; `bytes` and `dense_bytes` are the sums over its rows."""
+    """All weights. Prints as a table; `bytes` and `dense_bytes` are the sums over its rows. Times are not known before
+    they are measured: by `dcz bench`, or with the model's own inputs.
+    """
 
     rows: tuple[Kernel, ...]
 
@@ -69,7 +73,13 @@ class Explanation:
         return {"rows": [asdict(row) for row in self.rows], "bytes": self.bytes, "dense_bytes": self.dense_bytes}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        table = Table("weight", "module", "shape", "kernel", caption=f"{self.bytes:,} bytes of {self.dense_bytes:,}")
+        caption = (
+            f"{self.bytes:,} bytes are held, dense {self.dense_bytes:,}. This is memory: times depend on the machine "
+            "and the batch, and `dcz bench FILE` measures them"
+        )
+        table = Table("weight", "module", "shape", "kernel", caption=caption)
+        # folds names, never cuts them
+        table.columns[0].overflow = "fold"
         for heading in ("bytes", "dense bytes", "density", "centroids"):
             table.add_column(heading, justify="right")
         table.add_column("why")
@@ -88,14 +98,19 @@ class Explanation:
             )
         yield table
 
+    def __repr__(self) -> str:
+        return f"<{counted(len(self.rows), 'weight')}, {self.bytes:,} bytes held, dense {self.dense_bytes:,}>"
+
     def __str__(self) -> str:
         text = io.StringIO()
         Console(file=text, width=_WIDTH).print(self)
         return text.getvalue()
 
 
+@named_extra()
 def explain(small: Module) -> Explanation:
-    """Every weight of two or more dimensions of a module that `run` returned, or that has parts from `run`.
+    """Prints and returns every weight of two or more dimensions of a module that `run` returned, or that has parts from
+    `run`.
 
     Each weight has one row, with all its names.
     """
@@ -123,7 +138,9 @@ def explain(small: Module) -> Explanation:
                 shape = tuple(parameter.shape)
                 kernel = Kernel((), _kind(module), shape, _DENSE, "", "", reason, size, size, None, None)
                 add(id(parameter), path, local, kernel)
-    return Explanation(tuple(found.values()))
+    explanation = Explanation(tuple(found.values()))
+    show(str(explanation))
+    return explanation
 
 
 def _kind(module: Module) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.extras import named_extra
 from deepcompression.file.reader import DczFile
 from deepcompression.packed.packing import check_activations
 from deepcompression.recipe.targets import unwrapped
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
+@named_extra()
 def run(
     model: Module,
     path: str | os.PathLike[str] | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression.common.binary import digest
+from deepcompression.common.messages import those
 from deepcompression.pruning.criteria import CRITERIA, Prune
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.targets import Described, Target
@@ -39,7 +40,9 @@ def prune_groups(recipe: Recipe, model: Module | Mapping[str, Described]) -> lis
 def check_finite(name: str, weights: Weights) -> None:
     """Raises ValueError for weights that are NaN or infinite."""
     if bad := weights.not_finite():
-        raise ValueError(f"{name} has {bad} weights that are NaN or infinite: it cannot be pruned; mend the training")
+        raise ValueError(
+            f"{name} has {those(bad, 'weight', 'NaN or infinite')}: it cannot be pruned; mend the training"
+        )
 
 
 def recipe_digest(recipe: Recipe, prune: Prune, targets: Iterable[Target]) -> int:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, field_validator, model_validator
 
-from deepcompression.common.messages import aligned, listed
+from deepcompression.common.messages import aligned, listed, show
 from deepcompression.common.settings import RecipePart
 from deepcompression.pruning.criteria import survivor_count
 from deepcompression.pruning.schedule import OneShot, Schedule
+from deepcompression.recipe.hints import unselected, why_no_match
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import Described, Target, targets_of
 
@@ -40,6 +41,21 @@ class Recipe(RecipePart):
     seed: int = Field(default=0, ge=0, strict=True)
     schedule: Schedule = OneShot()
     rules: tuple[Rule, ...]
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _by_name(cls, schedule: object) -> object:
+        """`one-shot` means `{kind: one-shot}`."""
+        return {"kind": schedule} if isinstance(schedule, str) else schedule
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _numbered_from_1(cls, data: Any, validate: ModelWrapValidatorHandler[Recipe]) -> Recipe:
+        """Messages count rules from 1, in YAML and in Python."""
+        try:
+            return validate(data)
+        except ValidationError as error:
+            raise ValueError(_explain_errors(error)) from None
 
     @classmethod
     def load(cls, source: str | os.PathLike[str]) -> Recipe:
@@ -109,20 +125,26 @@ class Recipe(RecipePart):
         names = [name for target in targets if target.selectable for name in target.names]
         hint = " (module and type select tensors of at least two dimensions; name others by tensor)"
         hint = "" if rule.tensor else hint
+        if advice := why_no_match(rule, targets):
+            hint = f": {advice}"
         return f"rule {number + 1} ({rule}) matches nothing{hint}; there are {listed(names) or 'no weights'}"
 
     def explain(self, model: Module | Mapping[str, Described]) -> None:
         """Prints `describe`."""
-        print(self.describe(model))
+        show(self.describe(model))
 
     def describe(self, model: Module | Mapping[str, Described]) -> str:
-        """A table of every tensor: its shape, its number of weights, its rule, and the rule's treatment."""
+        """A table of every tensor: its shape, its number of weights, its rule, and the rule's treatment; and a hint if
+        no rule selects most weights.
+        """
+        matches = self.matches(model)
         rows = [("tensor", "shape", "weights", "rule", "treatment")]
-        for target, rule in self.matches(model):
+        for target, rule in matches:
             number = "-" if rule is None else str(self.rules.index(rule) + 1)
             shape = "x".join(map(str, target.shape)) or "scalar"
             rows.append((" = ".join(target.names), shape, f"{target.count:,}", number, _describe(rule, target)))
-        return aligned(rows)
+        hint = unselected(matches)
+        return aligned(rows) + (f"\n{hint}" if hint else "")
 
 
 def _has_modules(targets: list[Target]) -> bool:

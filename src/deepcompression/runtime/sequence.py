@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
-from deepcompression.common.messages import aligned, listed
+from deepcompression.common.messages import aligned, listed, show
 from deepcompression.file.reader import DczFile
 from deepcompression.packed import packing
 from deepcompression.runtime.layers import Layer, Step
@@ -143,7 +143,7 @@ class Sequence:
 
     def explain(self) -> None:
         """Prints `describe()`."""
-        print(self.describe())
+        show(self.describe())
 
     def describe(self) -> str:
         """A table of the layers: shape of the weight, kernel, bytes held, bytes of the dense weight."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
+from deepcompression.common.messages import those
 from deepcompression.common.settings import RecipePart, one_of
 from deepcompression.sharing.codebook import CODEBOOKS, Floats, share_slices
 from deepcompression.sharing.error_cost import Metric
@@ -69,7 +70,7 @@ def share_weights(
 
     if bad := sum(len(values) - int(np.count_nonzero(np.isfinite(values))) for values in slices()):
         raise ValueError(
-            f"it has {bad} weights that are NaN, infinite or beyond float32: it cannot be shared; mend the training"
+            f"it has {those(bad, 'weight', 'NaN, infinite or beyond float32')}: it cannot be shared; mend the training"
         )
     if share.penalty is not None:
         return _share_by_penalty(weights, shape, bits, share.penalty, dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression.common.binary import digest
+from deepcompression.common.extras import named_extra
 from deepcompression.recipe.groups import masks_for, prune_groups, recipe_digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.targets import Target
@@ -142,6 +143,7 @@ class Pruner:
         return changes
 
 
+@named_extra()
 def prune(model: Module, recipe: Recipe | str | os.PathLike[str]) -> Pruner:
     """Puts masks on a model, in place, by a recipe or the name of its file or preset. Pruned weights stay exactly zero
     while the model is trained.

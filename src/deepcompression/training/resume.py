@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from deepcompression.common.extras import named_extra
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.training.prune_model import Pruner
 from deepcompression.training.ranks import Ranks
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from deepcompression.training.saved_state import Found
 
 
+@named_extra()
 def resume(
     model: Module, state: Mapping[str, torch.Tensor], recipe: Recipe | str | os.PathLike[str] | None = None
 ) -> Pruner | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcompression.common.extras import named_extra
 from deepcompression.recipe.targets import plain_modules, targets_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class DeadNeurons(NamedTuple):
     inputs: NDArray[np.int64]
 
 
+@named_extra()
 def dead_neurons(model: Module) -> Mapping[str, DeadNeurons]:
     """Rows and columns without a survivor, by tensor, for the weights of at least two dimensions that have any.
 

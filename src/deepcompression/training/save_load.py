@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from deepcompression.coding.coders import DEFAULT_PROFILE, Encode
 from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.extras import named_extra
+from deepcompression.file.names import check_name
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.recipe.recipe import Recipe
@@ -24,6 +26,7 @@ def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str,
     return {target.name: rule.encode for target, rule in recipe.matches(model) if rule and rule.encode}
 
 
+@named_extra()
 def save(
     model: Module,
     path: str | os.PathLike[str],
@@ -43,6 +46,7 @@ def save(
 
     # scripts let one rank alone write a model that is whole on each: it must not wait for the others
     ranks = Ranks.of(model) if any(map(is_sharded, model.parameters())) else Ranks()
+    check_name(path)
     ranks.agree(lambda: os.fspath(path), lambda path: {f"the path {path}": b""})
     save_together(ranks, model, path, recipe, metadata, profile)
 
@@ -70,6 +74,7 @@ def save_together(
     ranks.first(write, beside=tensors.gather_rest)
 
 
+@named_extra()
 def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:
     """Fills a plain model with the dense weights of a file, bit for bit as saved, and returns it.
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepcompression.common.binary import digest
+from deepcompression.common.extras import named_extra
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.targets import Target
 from deepcompression.sharing.share_weights import share_array
@@ -15,6 +16,8 @@ from deepcompression.training.ranks import Ranks
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from deepcompression.training.parametrizations import Mask
+
 
 class _Change(NamedTuple):
     target: Target
@@ -22,6 +25,7 @@ class _Change(NamedTuple):
     grid: str | None
 
 
+@named_extra()
 def share(model: Module, recipe: Recipe | str | os.PathLike[str]) -> None:
     """Shares the weights of a model, in place, by a recipe: the parameters become the centroids.
 
@@ -59,6 +63,8 @@ def _changes(model: Module, recipe: Recipe) -> list[_Change]:
             raise ValueError(f"{target.name} is shared already: call finalize first to share it again")
         weight = from_torch(target.name, dense(target))
         values = weight.numpy()
+        if isinstance(present, Mask):
+            _check_moved(target, present, recipe)
         survives = present.mask.cpu().numpy() if isinstance(present, Mask) else values != 0
         try:
             shared = share_array(values, survives, wanted, recipe.seed, weight.dtype)
@@ -66,6 +72,17 @@ def _changes(model: Module, recipe: Recipe) -> list[_Change]:
             raise ValueError(f"{target.name}: {error}") from None
         changes.append(_Change(target, shared, wanted.codebook_grid))
     return changes
+
+
+def _check_moved(target: Target, mask: Mask, recipe: Recipe) -> None:
+    """Raises ValueError for a mask that has not come to the end of the recipe's schedule."""
+    step, last = int(mask.step), recipe.schedule.last_step
+    if step < last:
+        raise ValueError(
+            f"{target.name} is at step {step} of the schedule {recipe.schedule.kind}, which ends at {last}: call "
+            "pruner.step() after each optimizer.step() (or each retraining, for rounds) before dc.share; to share what "
+            "is pruned so far, give a recipe with the schedule one-shot"
+        )
 
 
 def _digests(changes: list[_Change]) -> dict[str, bytes]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.common.extras import named_extra
+from deepcompression.common.messages import counted
 from deepcompression.file.report import Report
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.targets import targets_of
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 
+@named_extra()
 def compress(
     model: Module,
     recipe: Recipe | str | os.PathLike[str],
@@ -57,8 +60,8 @@ def compress(
             run(model, pruner.step)
             if not pruner.done:
                 raise ValueError(
-                    f"training called step() {pruner.steps} times, the schedule ends at {recipe.schedule.last_step}: "
-                    "train longer, or shorten the schedule"
+                    f"training called step() {counted(pruner.steps, 'time')}, the schedule ends at "
+                    f"{recipe.schedule.last_step}: train longer, or shorten the schedule"
                 )
     if any(rule.share for rule in recipe.rules):
         share(model, recipe)
@@ -76,6 +79,7 @@ def _check_folder(path: str | os.PathLike[str] | None) -> None:
         raise FileNotFoundError(f"there is no folder {Path(path).resolve().parent} to write {path} to")
 
 
+@named_extra()
 def finalize(model: Module) -> Module:
     """Makes every pruned or shared weight an ordinary parameter again, with its present values; ties stay. Returns the
     model.

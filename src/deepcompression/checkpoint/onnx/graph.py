@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import count
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,6 +47,11 @@ class Place(NamedTuple):
     under: str
     name: str | None
     tensor: TensorProto
+
+
+def holds_graph(names: Container[str], metadata: Mapping[str, str]) -> bool:
+    """Whether the tensors of these names are an ONNX model's, with its graph among them as bytes."""
+    return GRAPH in names and metadata.items() >= FORMAT.items()
 
 
 def import_onnx() -> ModuleType:

@@ -1,0 +1,58 @@
+"""What to do about a pattern that matches nothing, and about weights that no rule selects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from deepcompression.common.messages import are, listed
+from deepcompression.recipe.rule import Rule
+from deepcompression.recipe.targets import Target, module_name
+
+if TYPE_CHECKING:
+    from deepcompression.recipe.recipe import Match
+
+# the part of all weights that is worth a hint
+_MOST = 0.5
+
+
+def why_no_match(rule: Rule, targets: Iterable[Target]) -> str:
+    """The mistake that a rule without match probably makes, with the pattern that would match; else empty."""
+    tensors = [name for target in targets if target.selectable for name in target.names]
+    modules = [module_name(name) for target in targets if _is_weight(target) for name in target.names]
+    for word, pattern, names, other, others in (
+        ("module", rule.module, modules, "tensor", tensors),
+        ("tensor", rule.tensor, tensors, "module", modules),
+    ):
+        if pattern is None or _selected(pattern, names):
+            continue
+        if found := _selected(inner := f"*.{pattern}", names):
+            return f"a pattern is compared with the whole dotted name: {word}: {inner!r} matches {listed(found, 3)}"
+        if found := _selected(pattern, others):
+            return f"{listed(found, 3)} {are(len(found))} selected by {other}: {pattern!r}"
+        if found := [name for name in names if fnmatchcase(name.lower(), f"*{pattern.lower()}*")]:
+            return f"did you mean {listed(found, 3)}? The case of letters and the whole dotted name count"
+    return ""
+
+
+def unselected(matches: Iterable[Match]) -> str:
+    """A hint if weights that no rule selects are more than half of all; else empty."""
+    weights = [match for match in matches if _is_weight(match.target)]
+    total = sum(match.target.count for match in weights)
+    left = sorted((target for target, rule in weights if rule is None), key=lambda target: -target.count)
+    count = sum(target.count for target in left)
+    if count <= _MOST * total:
+        return ""
+    return (
+        f"no rule selects {listed([target.name for target in left], 3)}, {100 * count / total:.0f} % of all weights, "
+        "which are stored exactly: add a rule for them, or one without prune and share if that is meant"
+    )
+
+
+def _is_weight(target: Target) -> bool:
+    return target.selectable and len(target.shape) >= 2
+
+
+def _selected(pattern: str, names: Iterable[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if fnmatchcase(name, pattern)]
