@@ -14,7 +14,7 @@ from commands import refused, run
 
 import deepcompression as dc
 from deepcompression import _core, cli
-from deepcompression.bench import TABLES, Settings, bench, engines, measure
+from deepcompression.bench import TABLES, Settings, bench, engines, lines, measure
 from deepcompression.bench.energy import Meter, UnmeasurableError
 from deepcompression.tensors.tensor import DenseTensor
 
@@ -229,3 +229,50 @@ print(Sequence.load("m.dcz", [Linear("fc")], strict=False)(np.ones((2, 30), "f4"
     assert done.returncode == 0, done.stderr
     assert "NumPy" in done.stdout
     assert done.stdout.splitlines()[-1] == "(2, 20)"
+
+
+TABLES_IN_MODELS = [
+    "bert.embeddings.word_embeddings.weight",
+    "model.embed_tokens.weight",
+    "transformer.wte.weight",
+    "tok_embeddings.weight",
+]
+NO_TABLES = ["time_embedding.linear_1.weight", "patch_embed.proj.weight", "fc.weight"]
+
+
+def test_rows_of_embedding_tables_are_looked_up_and_this_is_said():
+    dc.save_tensors("e.dcz", {name: thinned((50, 16)) for name in TABLES_IN_MODELS + NO_TABLES})
+    result = bench("e.dcz", Settings(3, seconds=0.001))
+    kernels = {layer.name: layer.kernel for layer in result.layers}
+    assert {name for name, kernel in kernels.items() if "rows looked up" in kernel} == set(TABLES_IN_MODELS)
+    for layer in result.layers:
+        moved = 4 * 3 * (16 + 50) if layer.name in NO_TABLES else 3 * (8 + 4 * 16)
+        assert layer.dense_moved - layer.dense_bytes == moved
+    said = next(line for line in lines(result) if "rows are looked up in" in line)
+    assert "--table" in said
+    assert TABLES_IN_MODELS[0] in said
+
+
+def test_both_ways_to_look_up_rows_give_the_same(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        measure, "interleaved_medians", lambda calls, _: found.extend(np.asarray(c()) for c in calls) or [1, 1]
+    )
+    table = thinned((50, 16))
+    dc.save_tensors("e.dcz", {"shared.weight": table})
+    bench("e.dcz", Settings(7, tables=("shared",), seconds=0.001))
+    np.testing.assert_array_equal(*found)
+    assert all(row in table.numpy() for row in found[0])
+
+
+def test_the_command_takes_the_names_of_tables():
+    code, printed, _ = run("bench m.dcz --seconds 0.001 --table fc --json")
+    kernels = {layer["name"]: layer["kernel"] for layer in json.loads(printed)["layers"]}
+    assert code == 0
+    assert "rows looked up" in kernels["fc.weight"]
+
+
+def test_without_torch_tables_are_left_out_and_this_is_said(without_torch):
+    dc.save_tensors("e.dcz", {"embed.weight": thinned((50, 16))})
+    (layer,) = bench("e.dcz", QUICK).layers
+    assert layer.stays == "is an embedding table, whose look-ups are measured with torch"

@@ -142,7 +142,8 @@ def test_sensitivity_measures_each_weight_alone():
     [
         ({}, "one target"),
         ({"target_size": 10, "target_ratio": 3}, "one target"),
-        ({"target_size": 0}, "positive number"),
+        ({"target_size": 0}, "target_size is a positive number; found 0"),
+        ({"target_size": "5 apples"}, "a size is a number with B, KB, MB"),
         ({"target_ratio": math.nan}, "positive number"),
         ({"max_change": -1}, "positive number"),
         ({"target_size": 400}, r"400 bytes cannot be reached: the best reachable is [0-9,]+, with all weights zero"),
@@ -153,6 +154,15 @@ def test_targets_that_cannot_be_reached_are_named(target, message):
     model, batches, _ = trained_like()
     with pytest.raises(ValueError, match=message):
         dc.plan(model, batches, **target)
+
+
+def test_a_size_is_a_text_as_on_the_command_line_and_numbers_are_numbers():
+    model, _, _ = trained_like()
+    assert dc.plan(model, target_size="5 KB").file_bytes == dc.plan(model, target_size=5000).file_bytes
+    for wrong in ({"target_ratio": "8"}, {"max_change": [0.1]}, {"target_size": True}):
+        word = next(iter(wrong))
+        with pytest.raises(TypeError, match=f"{word} is a positive number; found"):
+            dc.plan(model, **wrong)
 
 
 def test_a_model_without_weights_has_no_plan():

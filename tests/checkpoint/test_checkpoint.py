@@ -105,10 +105,30 @@ def test_a_failure_leaves_the_old_file(path, monkeypatch):
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["model.h5", "model", "model.safetensors.gz", "model.dcz"])
+@pytest.mark.parametrize("name", ["model.h5", "model", "model.safetensors.gz"])
 def test_another_kind_of_file_is_refused_with_a_remedy(tmp_path, name):
+    (tmp_path / name).touch()
     with pytest.raises(ValueError, match=r"checkpoints are read from folders and from .safetensors, .*; convert"):
         read_tensors(tmp_path / name)
+
+
+def test_a_compressed_file_is_no_checkpoint(tmp_path):
+    (tmp_path / "m.dcz").touch()
+    with pytest.raises(ValueError, match=r"m.dcz: is compressed already; dcz decompress makes a checkpoint of it"):
+        read_tensors(tmp_path / "m.dcz")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "org/model", "org/model-v1.5"])
+def test_the_name_of_a_model_on_a_hub_is_downloaded_first(name):
+    with pytest.raises(FileNotFoundError, match=f"; a model of Hugging Face is downloaded first: hf download {name} "):
+        read_tensors(name)
+
+
+@pytest.mark.parametrize("name", ["gone.safetensors", "a/b/gone", "/gone"])
+def test_other_paths_where_nothing_is_are_just_missing(name):
+    with pytest.raises(FileNotFoundError) as caught:
+        read_tensors(name)
+    assert (caught.value.strerror, str(caught.value.filename)) == ("No such file or directory", name)
 
 
 def test_a_dtype_that_nobody_here_knows_is_refused_by_name(path):

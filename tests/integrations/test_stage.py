@@ -27,8 +27,10 @@ def net():
 def in_stage(stage, recipe=GRADUAL):
     model = net()
     if stage != "plain":
-        dc.prune(model, recipe)
+        pruner = dc.prune(model, recipe)
     if stage == "shared":
+        while not pruner.done:
+            pruner.step()
         dc.share(model, recipe)
     return model
 
@@ -133,6 +135,14 @@ def test_a_training_shorter_than_the_schedule_is_warned_of():
         stage.begin(3)
     stage.step()
     stage.begin(3)
+
+
+def test_a_training_that_pruned_nothing_is_warned_of(tmp_path):
+    """The pruner was not passed to the callback, and nobody else called its step."""
+    model = in_stage("pruned")
+    with pytest.warns(UserWarning, match="the masks of the model keep every weight: nothing was pruned; pass the"):
+        Stage(path=tmp_path / "m.dcz").end(model)
+    assert (tmp_path / "m.dcz").exists()
 
 
 def test_the_file_follows_recipe_and_profile(tmp_path):

@@ -268,3 +268,38 @@ def test_centroids_are_rounded_to_the_dtype_of_the_tensor(dtype, expected):
     shared = share_array(np.array([0.0, 0.5, 0.5, 2]), np.ones(4, bool), Share(bits=1), 0, dtype)
     assert shared.numpy().tolist() == pytest.approx([expected] * 3 + [2], rel=1e-7)
     assert shared.dtype == dtype
+
+
+GRADUAL = {"kind": "gradual", "end": 4, "every": 2}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "words"),
+    [
+        (GRADUAL, 0, "weight is at step 0 of the schedule gradual, which ends at 4: call"),
+        (GRADUAL, 3, r"weight is at step 3 of .* after each optimizer.step\(\) .* schedule one-shot"),
+        ({"kind": "rounds", "rounds": 3}, 1, "weight is at step 1 of the schedule rounds, which ends at 2: call"),
+    ],
+)
+def test_a_schedule_that_has_not_come_to_its_end_is_refused_and_nothing_changes(schedule, steps, words):
+    wanted = recipe(density=0.25).model_copy(update={"schedule": dc.Recipe(schedule=schedule, rules=[]).schedule})
+    model = nn.Linear(16, 16)
+    pruner = dc.prune(model, wanted)
+    for _ in range(steps):
+        pruner.step()
+    before = snapshot(model)
+    with pytest.raises(ValueError, match=words):
+        dc.share(model, wanted)
+    assert_same(before, snapshot(model))
+    dc.share(model, recipe(density=0.25))
+    assert isinstance(parametrization(targets_of(model)[0]), Codebook)
+
+
+def test_a_schedule_that_has_come_to_its_end_is_shared():
+    wanted = recipe(density=0.25).model_copy(update={"schedule": dc.Gradual(end=4)})
+    model = nn.Linear(16, 16)
+    pruner = dc.prune(model, wanted)
+    while not pruner.done:
+        pruner.step()
+    dc.share(model, wanted)
+    assert int((model.weight != 0).sum()) == 64

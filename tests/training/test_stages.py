@@ -85,7 +85,9 @@ def test_a_recipe_may_only_share_or_only_prune_or_only_encode():
 @pytest.mark.parametrize("train", [None, lambda model, step: step()])
 def test_training_that_is_too_short_for_the_schedule_is_an_error(train, tmp_path):
     recipe = RECIPE.model_copy(update={"schedule": Gradual(end=5)})
-    with pytest.raises(ValueError, match=r"training called step\(\) [01] times, the schedule ends at 5: train longer"):
+    with pytest.raises(
+        ValueError, match=r"training called step\(\) (0 times|1 time), the schedule ends at 5: train longer"
+    ):
         dc.compress(make("mlp"), recipe, train=train, path=tmp_path / "m.dcz")
     assert not list(tmp_path.iterdir())
 

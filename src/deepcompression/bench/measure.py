@@ -30,6 +30,11 @@ _BLOCK_SECONDS = 0.002
 _MIN_ROUNDS, _MAX_ROUNDS = 3, 1000
 
 
+def instruction_sets() -> list[str]:
+    """Those of this CPU and build, which `bench` can force."""
+    return _core.instruction_sets()
+
+
 def bench(
     path: Path,
     settings: Settings | None = None,

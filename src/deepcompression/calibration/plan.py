@@ -113,7 +113,7 @@ def table(lines: Iterable[Line], width: int | None = None) -> str:
         (
             line.tensor,
             f"{line.weights:,}",
-            f"{line.penalty:.3g}" if line.penalty else "exact",
+            f"{line.penalty:.3g}" if line.penalty else "stored as it is",
             f"{line.density:.3f}",
             str(line.centroids) if line.penalty else "-",
             f"{line.file_bytes:,}",

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from deepcompression import _core
-from deepcompression.bench import TABLES, Settings, bench, lines, tables
+from deepcompression.bench import TABLES, Settings, bench, instruction_sets, lines, tables
 from deepcompression.bench.energy import rapl
 from deepcompression.cli.common import (
     FileArgument,
@@ -46,7 +45,7 @@ def bench_command(
     ] = None,
     instruction_set: Annotated[
         str | None,
-        typer.Option(help="Force one: portable, avx2, avx512, ...", autocompletion=values_of(_core.instruction_sets)),
+        typer.Option(help="Force one: portable, avx2, avx512, ...", autocompletion=values_of(instruction_sets)),
     ] = None,
     energy: Annotated[bool, typer.Option("--energy", help="Measure joules, too, if the machine can.")] = False,
     as_json: JsonOption = False,
