@@ -169,7 +169,7 @@ def fully_connected(rows: int, columns: int, density: float, seed: int = 0) -> C
 def convolution(shape: tuple[int, ...] = (512, 512, 3, 3), density: float = 0.35, seed: int = 0) -> CompressedTensor:
     """A synthetic convolution with 256 centroids."""
     positions, values = _pruned_laplace(shape, density, seed)
-    return CompressedTensor(shape, positions, *share_values(values, BITS["convolution"]))
+    return CompressedTensor(shape, positions, *share_values(Weights.of(values), BITS["convolution"]))
 
 
 def alexnet_fc6() -> CompressedTensor:
@@ -208,7 +208,7 @@ def lenets(folder: Path = ROOT / "reproduce" / "results") -> dict[str, dict[str,
 def prune_and_share(weights: Weights, kind: str) -> CompressedTensor:
     """float32 weights -> the largest of them, shared, as the paper does with a layer of this kind: a key of `BITS`."""
     mask = CRITERIA["magnitude"].masks([weights], DENSITY[kind], 0)[0]
-    codebook, codes = share_values(weights[mask], BITS[kind])
+    codebook, codes = share_values(Weights.of(weights[mask]), BITS[kind])
     return CompressedTensor(weights.shape, np.flatnonzero(mask).astype(np.int64), codebook, codes)
 
 

@@ -14,6 +14,7 @@ from deepcompression.calibration.network import change
 from deepcompression.calibration.onnx_network import OnnxNetwork
 from deepcompression.calibration.onnx_parts import PartedGraph
 from deepcompression.sharing.codebook import share_values
+from deepcompression.tensors.slices import Weights
 
 RNG = np.random.default_rng(0)
 
@@ -137,7 +138,7 @@ def test_outputs_change_less_than_by_k_means(network_of):
     found = {name: tensor.numpy() for name, tensor in calibrate_network(network, rules).items()}
     plain = {}
     for name in rules:
-        codebook, codes = share_values(tensors[name].reshape(-1), 3, "optimal")
+        codebook, codes = share_values(Weights.of(tensors[name].reshape(-1)), 3, "optimal")
         plain[name] = codebook[codes].reshape(tensors[name].shape)
     exact = fresh.outputs({})
     assert change(fresh.outputs(found), exact) < 0.7 * change(fresh.outputs(plain), exact)

@@ -13,9 +13,9 @@ from deepcompression.recipe.groups import recipe_digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import targets_of
-from deepcompression.sharing.error_cost import Floats, Metric
+from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import fit_penalty, fit_share, prune_mask
-from deepcompression.tensors.dtypes import Array, narrow
+from deepcompression.tensors.dtypes import Array, Floats, narrow
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcompression.sharing.error_cost import Floats, Metric
-from deepcompression.tensors.dtypes import Array
+from deepcompression.sharing.error_cost import Metric
+from deepcompression.tensors.dtypes import Array, Floats
 
 # Moments of more columns are taken in blocks, which count as independent.
 MOST_COLUMNS = 4096

@@ -13,8 +13,7 @@ from deepcompression.calibration.onnx_layers import lift_constants, uses_of
 from deepcompression.calibration.onnx_parts import PartedGraph, session_of
 from deepcompression.checkpoint.onnx.graph import DTYPES, GRAPH, import_onnx, marked, parse_model, places_of
 from deepcompression.checkpoint.open import read_tensors
-from deepcompression.sharing.error_cost import Floats
-from deepcompression.tensors.dtypes import STORAGE, Array, narrow, widen
+from deepcompression.tensors.dtypes import STORAGE, Array, Floats, narrow, widen
 from deepcompression.tensors.tensor import DenseTensor, raw_bytes
 
 # The number of inputs that run at once, where the model takes any number.

@@ -13,8 +13,7 @@ from torch import nn
 from deepcompression.calibration.network import Layout, Moments, Role
 from deepcompression.calibration.torch_layers import Watch
 from deepcompression.recipe.targets import targets_of
-from deepcompression.sharing.error_cost import Floats
-from deepcompression.tensors.dtypes import Array
+from deepcompression.tensors.dtypes import Array, Floats
 from deepcompression.tensors.from_torch import from_torch
 from deepcompression.training.attach import chain
 
