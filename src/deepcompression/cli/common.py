@@ -18,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 import deepcompression as dc
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
+from deepcompression.file.effect import Effect
 from deepcompression.file.report import Report
 
 MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED = 1, 3, 2, 4, 130
@@ -66,6 +67,12 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2))
 
 
+def print_warnings(effect: Effect) -> None:
+    """Says on standard error where quality is probably lost."""
+    for warning in effect.warnings:
+        complain(f"warning: {warning}")
+
+
 def print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES, **more: object) -> None:
     report = Report.of(path, limit_bytes)
     if as_json:
@@ -74,6 +81,8 @@ def print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES, **mo
     output = console()
     for columns in report.tables():
         output.print(columns)
+    if report.outputs is not None:
+        print(report.outputs)
 
 
 def console() -> Console:

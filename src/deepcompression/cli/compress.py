@@ -20,6 +20,7 @@ from deepcompression.cli.common import (
     errors_in_one_line,
     print_json,
     print_report,
+    print_warnings,
     progress_of_bytes,
 )
 from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, goal_of
@@ -82,17 +83,22 @@ def compress_command(
                     "--resume and --workers do not go with --calibration or a target, which hold the whole checkpoint "
                     "in memory"
                 )
-            notes = compress_whole(model, output, wanted, profile, calibration, model_factory)
+            outcome = compress_whole(model, output, wanted, profile, calibration, model_factory)
+            notes = list(outcome)
         else:
             with recognise(open_checkpoint(model)) as source, progress_of_bytes(model.name, quiet or as_json) as show:
-                notes = compress_checkpoint(
+                outcome = compress_checkpoint(
                     source, output, chosen, profile=profile, workers=workers, progress=show, resume=resume
                 )
-                notes = [*source.notes, *notes]
+                notes = [*source.notes, *outcome]
         for note in [] if as_json else notes:
             complain(f"note: {note}")
         if not quiet:
-            print_report(output, as_json, notes=notes)
+            print_report(output, as_json, notes=notes, **outcome.effect.to_dict())
+        if not as_json:
+            if not quiet and outcome.effect.weights and outcome.effect.outputs is None:
+                print(outcome.effect)
+            print_warnings(outcome.effect)
 
 
 def _recipe(recipe: str | None, density: float | None, bits: int | None, codebook_grid: str | None) -> Recipe | None:

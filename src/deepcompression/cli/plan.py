@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from deepcompression.calibration.plan import Goal, curves, table
-from deepcompression.cli.common import JsonOption, ModelArgument, check_suffix, errors_in_one_line, print_json
+from deepcompression.cli.common import (
+    JsonOption,
+    ModelArgument,
+    check_suffix,
+    errors_in_one_line,
+    print_json,
+    print_warnings,
+)
 from deepcompression.coding.coders import DEFAULT_PROFILE
 from deepcompression.convert.with_inputs import open_whole
 
@@ -19,7 +26,9 @@ FactoryOption = Annotated[
 ]
 SizeOption = Annotated[str | None, typer.Option(help="Largest size of the whole file: 5MB, 300KiB.")]
 RatioOption = Annotated[float | None, typer.Option(help="Bytes of all tensors / bytes of the file.")]
-ChangeOption = Annotated[float | None, typer.Option(help="Largest relative change of the outputs on the inputs.")]
+ChangeOption = Annotated[
+    float | None, typer.Option(help="Largest relative change of the outputs; without --calibration, of the weights.")
+]
 ProfileOption = Annotated[str, typer.Option(help="The profile of the file: fast, small or paper.")]
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
@@ -49,7 +58,10 @@ def plan_command(
     max_change: ChangeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the recipe for a target, and show the size and the change of each tensor, without compressing."""
+    """Find the recipe for a target without compressing, and show the size of each tensor and the change of the outputs.
+
+    Without --calibration the outputs are not measured: the change is that of the weights.
+    """
     with errors_in_one_line():
         if output is not None:
             check_suffix(output, ".yaml", ".yml")
@@ -61,6 +73,7 @@ def plan_command(
             print_json(found.to_dict())
         else:
             print(found)
+            print_warnings(found.effect)
 
 
 def sensitivity_command(
@@ -70,7 +83,8 @@ def sensitivity_command(
     model_factory: FactoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show size and change of each tensor alone, at several penalties."""
+    """Show each tensor alone at several penalties: its size, and the change of the outputs; without --calibration, its
+    own change."""
     with errors_in_one_line():
         lines = curves(open_whole(model, calibration, model_factory).problem(), profile=profile)
         if as_json:
