@@ -176,13 +176,14 @@ class Report:
         return sum(row.fixed_bytes for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields and computed numbers, ready for JSON."""
+        """All fields and computed numbers, ready for JSON; the change of the outputs if it was measured."""
         fields = {name: value for name, value in asdict(self).items() if name != "outputs"}
+        outputs = {} if self.outputs is None else outputs_to_dict(self.outputs)
         return fields | {
             "ratio": self.ratio,
             "fixed_bytes": self.fixed_bytes,
             "rows": [row.to_dict() for row in self.rows],
-            **outputs_to_dict(self.outputs),
+            **outputs,
         }
 
     def tables(self) -> Iterable[Table]:
