@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
-Weights = NDArray[np.float32]
+from deepcompression.tensors.dtypes import Floats
+
 # name, kind ("convolution" or "fully connected"), float32 weights
-Layer = tuple[str, str, Weights]
+Layer = tuple[str, str, Floats]
 
 LEAST_ELEMENTS = 10_000
 
@@ -61,10 +61,10 @@ class Package(NamedTuple):
 
     release: Release
     members: dict[str, str]
-    read: Callable[[bytes], Iterator[tuple[str, Weights]]]
+    read: Callable[[bytes], Iterator[tuple[str, Floats]]]
 
 
-def _read_safetensors(data: bytes) -> Iterator[tuple[str, Weights]]:
+def _read_safetensors(data: bytes) -> Iterator[tuple[str, Floats]]:
     yield from sorted(load_safetensors(data).items())
 
 
@@ -72,11 +72,11 @@ def _read_safetensors(data: bytes) -> Iterator[tuple[str, Weights]]:
 _BLOCKS = re.compile(r"encoder\.layer\.[124]\.")
 
 
-def _read_minilm(data: bytes) -> Iterator[tuple[str, Weights]]:
+def _read_minilm(data: bytes) -> Iterator[tuple[str, Floats]]:
     return ((name, weights) for name, weights in _read_safetensors(data) if not _BLOCKS.match(name))
 
 
-def _read_torch(data: bytes) -> Iterator[tuple[str, Weights]]:
+def _read_torch(data: bytes) -> Iterator[tuple[str, Floats]]:
     import torch
 
     state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
@@ -84,7 +84,7 @@ def _read_torch(data: bytes) -> Iterator[tuple[str, Weights]]:
         yield name, weights.numpy()
 
 
-def _read_onnx(data: bytes) -> Iterator[tuple[str, Weights]]:
+def _read_onnx(data: bytes) -> Iterator[tuple[str, Floats]]:
     """Weights have numbers for names: they are named by their operator's kind and turn, as `fc1` and `gru1.W`."""
     import onnx
 

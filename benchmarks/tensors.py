@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from benchmarks.environment import KEPT as CACHE
 from benchmarks.environment import ROOT
-from benchmarks.packages import PACKAGES, Weights, layers
+from benchmarks.packages import PACKAGES, layers
 from deepcompression.file.reader import DczFile
 from deepcompression.pruning.criteria import CRITERIA
 from deepcompression.sharing.codebook import share_values
-from deepcompression.tensors.dtypes import Array
+from deepcompression.tensors.dtypes import Array, Floats
+from deepcompression.tensors.slices import Weights
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 SQUEEZENET = ROOT.parent / "shared" / "data" / "squeezenet" / "compressed_SqueezeNet.net"
@@ -124,7 +125,7 @@ def parse_released(data: bytes, shapes: dict[str, tuple[int, ...]]) -> dict[str,
     return tensors
 
 
-def _pruned_laplace(shape: tuple[int, ...], density: float, seed: int) -> tuple[NDArray[np.int64], Weights]:
+def _pruned_laplace(shape: tuple[int, ...], density: float, seed: int) -> tuple[NDArray[np.int64], Floats]:
     """Independent positions, and values that pruning by magnitude leaves of a Laplace distribution: both tails beyond a
     threshold.
     """
@@ -141,7 +142,7 @@ def _pruned_laplace(shape: tuple[int, ...], density: float, seed: int) -> tuple[
     )
 
 
-def _linear_rounds(values: Weights, count: int, rounds: int) -> Weights:
+def _linear_rounds(values: Floats, count: int, rounds: int) -> Floats:
     """Centroids spaced evenly, then some rounds of Lloyd's k-means; centroids left without values are dropped."""
     ordered = np.sort(values)
     sums = np.concatenate([[0], np.cumsum(ordered, dtype=np.float64)])
@@ -169,7 +170,7 @@ def fully_connected(rows: int, columns: int, density: float, seed: int = 0) -> C
 def convolution(shape: tuple[int, ...] = (512, 512, 3, 3), density: float = 0.35, seed: int = 0) -> CompressedTensor:
     """A synthetic convolution with 256 centroids."""
     positions, values = _pruned_laplace(shape, density, seed)
-    return CompressedTensor(shape, positions, *share_values(values, BITS["convolution"]))
+    return CompressedTensor(shape, positions, *share_values(Weights.of(values), BITS["convolution"]))
 
 
 def alexnet_fc6() -> CompressedTensor:
@@ -205,10 +206,10 @@ def lenets(folder: Path = ROOT / "reproduce" / "results") -> dict[str, dict[str,
     return networks
 
 
-def prune_and_share(weights: Weights, kind: str) -> CompressedTensor:
+def prune_and_share(weights: Floats, kind: str) -> CompressedTensor:
     """float32 weights -> the largest of them, shared, as the paper does with a layer of this kind: a key of `BITS`."""
     mask = CRITERIA["magnitude"].masks([weights], DENSITY[kind], 0)[0]
-    codebook, codes = share_values(weights[mask], BITS[kind])
+    codebook, codes = share_values(Weights.of(weights[mask]), BITS[kind])
     return CompressedTensor(weights.shape, np.flatnonzero(mask).astype(np.int64), codebook, codes)
 
 

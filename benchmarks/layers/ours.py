@@ -19,6 +19,7 @@ from deepcompression.packed import multiply, packing
 from deepcompression.pruning.criteria import CRITERIA
 from deepcompression.sharing.codebook import share_values
 from deepcompression.sharing.grid import LIMITS
+from deepcompression.tensors.slices import Weights
 from deepcompression.tensors.tensor import CompressedTensor
 
 Floats = NDArray[np.float32]
@@ -105,7 +106,7 @@ def weights(name: str, centroids: int = 16) -> CompressedTensor:
     generator = np.random.Generator(np.random.PCG64(list(LAYERS).index(name)))
     dense = generator.standard_normal((rows, columns), np.float32)
     positions = np.flatnonzero(CRITERIA["magnitude"].masks([dense], density, 0)[0])
-    codebook, codes = share_values(dense.reshape(-1)[positions], centroids.bit_length() - 1)
+    codebook, codes = share_values(Weights.of(dense.reshape(-1)[positions]), centroids.bit_length() - 1)
     return CompressedTensor((rows, columns), positions, codebook, codes)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.environment import main
 from deepcompression.sharing.codebook import CODEBOOKS, share_values
+from deepcompression.tensors.slices import Weights
 
 try:
     from ckmeans import ckmeans
@@ -32,7 +33,7 @@ def survivors(weights: int, density: float, seed: int) -> Floats:
 
 
 def by_core(values: Floats, init: str, bits: int, seed: int) -> Floats:
-    codebook, codes = share_values(values, bits, init, seed)
+    codebook, codes = share_values(Weights.of(values), bits, init, seed)
     return codebook[codes]
 
 

@@ -52,6 +52,7 @@ inline std::vector<Counter> magnitude_trees(std::size_t contexts, unsigned level
 }
 
 // Of the negative centroids (kind 0) and of the others (kind 1).
+template <bool kMatrix>
 class Magnitudes {
  public:
   Magnitudes(const Grid& grid, std::uint64_t survivors, const std::array<unsigned, 2>& sizes)
@@ -70,9 +71,9 @@ class Magnitudes {
 
   // Gives the magnitude: `magnitude` if the coder encodes. "From the highest bit down."
   template <class Coder>
-  unsigned code(Coder& coder, unsigned magnitude, bool positive, Place at, const Around& a) {
+  unsigned code(Coder& coder, unsigned magnitude, bool positive, const Place& at, const Around& a) {
     const int sign = 2 * positive - 1;
-    const auto mean = static_cast<unsigned>((row_size_ + kernel_size_[at.in_row / kernel_]) >> 7);
+    const auto mean = static_cast<unsigned>((row_size_ + kernel_size_[kMatrix ? at.in_row : at.in_row / kernel_]) >> 7);
     const auto tree = [&](std::vector<Counter>& trees, std::size_t context) {
       return trees.data() + ((2 * context + positive) << kMixedBits);
     };
@@ -80,7 +81,7 @@ class Magnitudes {
     Counter* const by_mean = tree(by_mean_, std::min<unsigned>(mean, kLevels - 1));
     Counter* const by_pull = tree(by_pull_, signed_level(sign * a.pull()));
     Counter* const deep = deep_.data() + (std::size_t{positive} << kMaxBits);
-    Counter* const middle = kernel_ == 1 ? deep : by_pull;
+    Counter* const middle = kMatrix ? deep : by_pull;
     const unsigned bits = bits_[positive];
     unsigned node = 1, depth = 0;
     for (; depth < std::min(bits, mixed_bits_); ++depth) {
@@ -99,8 +100,8 @@ class Magnitudes {
     return std::max(1, static_cast<int>((magnitude + 1) * 127 >> bits_[positive]));
   }
 
-  void learn(int size, Place at) {
-    int& kernel_size = kernel_size_[at.in_row / kernel_];
+  void learn(int size, const Place& at) {
+    int& kernel_size = kernel_size_[kMatrix ? at.in_row : at.in_row / kernel_];
     row_size_ += (16 * size - row_size_) >> 5;
     all_size_ += (16 * size - all_size_) >> 7;
     kernel_size += (16 * size - kernel_size) >> 4;

@@ -47,13 +47,13 @@ struct FoundWeights {
 };
 
 // Codes whether each weight survives, and a survivor's sign and magnitude: its distance from zero in centroids.
-template <class Coder, class Weights>
+template <bool kMatrix, class Coder, class Weights>
 class WeightsCoder {
  public:
-  WeightsCoder(Coder& coder, const AdaptiveTensor& tensor, unsigned negative, Weights weights)
+  WeightsCoder(Coder& coder, const Grid& grid, const AdaptiveTensor& tensor, unsigned negative, Weights weights)
       : coder_(coder),
         weights_(weights),
-        grid_(tensor.shape),
+        grid_(grid),
         tensor_(tensor),
         negative_(negative),
         kinds_{negative, tensor.centroids - negative},
@@ -77,20 +77,22 @@ class WeightsCoder {
     survival_.begin_row();
     signs_.begin_row();
     magnitudes_.begin_row();
-    for (Place at; at.in_row < length; ++at.in_row, ++at.in_kernel, ++at.in_line) {
-      if (at.in_line == grid_.line) at.in_line = 0;
-      if (at.in_kernel == grid_.kernel) at.in_kernel = 0;
+    for (Place at; at.in_row < length; ++at.in_row) {
       std::int8_t& here = here_[at.in_row + 2];
-      const Around a = around(grid_, &here, &above_[at.in_row + 2], at);
+      const Around a = around<kMatrix>(grid_, &here, &above_[at.in_row + 2], at);
       const std::uint64_t i = begin + at.in_row;
       const bool survives = survival_.code(coder_, weights_.survives(i), at, a);
       weights_.set_survives(i, survives);
       if (survives) here = code_survivor(at, a);
+      if constexpr (!kMatrix) {
+        if (++at.in_line == grid_.line) at.in_line = 0;
+        if (++at.in_kernel == grid_.kernel) at.in_kernel = 0;
+      }
     }
   }
 
   // The signed size of the weight.
-  std::int8_t code_survivor(Place at, const Around& a) {
+  std::int8_t code_survivor(const Place& at, const Around& a) {
     if (survivors_ == tensor_.survivors) wrong_survivors();
     const std::size_t number = survivors_++;
     if (tensor_.centroids == 0) return 64;
@@ -121,10 +123,21 @@ class WeightsCoder {
   const std::array<unsigned, 2> kinds_;    // centroids below zero, and others
   std::size_t survivors_ = 0;              // so far
   std::vector<std::int8_t> here_, above_;  // signed sizes of this row and the previous one, behind two zeros
-  Survival survival_;
-  Signs signs_;
-  Magnitudes magnitudes_;
+  Survival<kMatrix> survival_;
+  Signs<kMatrix> signs_;
+  Magnitudes<kMatrix> magnitudes_;
 };
+
+// A program of its own for matrices, whose weights have fewer neighbours.
+template <class Coder, class Weights>
+void code_weights(Coder& coder, const AdaptiveTensor& tensor, unsigned negative, Weights weights) {
+  const Grid grid(tensor.shape);
+  if (grid.matrix()) {
+    WeightsCoder<true, Coder, Weights>(coder, grid, tensor, negative, weights).run();
+  } else {
+    WeightsCoder<false, Coder, Weights>(coder, grid, tensor, negative, weights).run();
+  }
+}
 
 void check_codebook(const AdaptiveTensor& tensor, std::size_t centroids) {
   if (tensor.centroids > kMaxCentroids || centroids != tensor.centroids) {
@@ -161,7 +174,7 @@ std::vector<std::uint8_t> encode_adaptive(const AdaptiveTensor& tensor, std::spa
   RangeEncoder encoder;
   std::vector<std::uint64_t> copy(codebook.begin(), codebook.end());
   CodebookCoder(encoder, tensor.width).run(copy);
-  WeightsCoder(encoder, tensor, below_zero(tensor, codebook), GivenWeights{bitmap, codes}).run();
+  code_weights(encoder, tensor, below_zero(tensor, codebook), GivenWeights{bitmap, codes});
   return encoder.finish();
 }
 
@@ -171,7 +184,7 @@ void decode_adaptive(std::span<const std::uint8_t> data, const AdaptiveTensor& t
   check_sizes(tensor, bitmap.size(), codes.size());
   RangeDecoder decoder(data);
   CodebookCoder(decoder, tensor.width).run(codebook);
-  WeightsCoder(decoder, tensor, below_zero(tensor, codebook), FoundWeights{bitmap, codes}).run();
+  code_weights(decoder, tensor, below_zero(tensor, codebook), FoundWeights{bitmap, codes});
   if (!decoder.exact()) throw FormatError("the mask and codes end elsewhere than their bytes");
 }
 

@@ -89,8 +89,9 @@ struct Around {
 };
 
 // Around the weight at `here`; `above` is the same place in the previous row. Two zeros lie before each row.
-inline Around around(const Grid& grid, const std::int8_t* here, const std::int8_t* above, Place at) {
-  if (grid.matrix()) return {here[-1], here[-2], above[0], 0, above[-1]};
+template <bool kMatrix>
+Around around(const Grid& grid, const std::int8_t* here, const std::int8_t* above, const Place& at) {
+  if (kMatrix) return {here[-1], here[-2], above[0], 0, above[-1]};
   const auto line = static_cast<std::ptrdiff_t>(grid.line);
   Around found;
   if (at.in_line > 0) found.west = here[-1];

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from models import MODELS, assert_same, example, make, snapshot
+from network_outputs import flat
 from torch import nn
 from torch.nn import functional as F
 
@@ -38,7 +39,7 @@ def test_moments_explain_outputs(kind):
     error = np.random.default_rng(0).standard_normal(tuple(layer.weight.shape)).astype(np.float32)
     parts = network.roles["weight"].layout.matrices(error).astype(np.float64)
     cost = np.einsum("grc,gcd,grd->", parts, found.second, parts)
-    difference = network.outputs({"weight": network.weight("weight") + error}) - network.outputs({})
+    difference = flat(network.outputs({"weight": network.weight("weight") + error})) - flat(network.outputs({}))
     assert cost == pytest.approx(float(np.square(difference.astype(np.float64)).sum()), rel=1e-3)
 
 

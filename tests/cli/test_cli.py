@@ -1,6 +1,10 @@
 """What the commands do."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import second_reader
 from cases import content, dense, shared
 from commands import TENSORS, fill_folder, refused, run
 
+import deepcompression as dc
 from deepcompression import cli
 from deepcompression.checkpoint import read_tensors, write_tensors
 from deepcompression.file.reader import DczFile
@@ -160,6 +165,44 @@ def test_every_command_speaks_json(line, keys):
     code, printed, _ = run(line)
     assert code == 0
     assert json.loads(printed).keys() >= keys
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("compress m.safetensors --profile ", ["fast", "small", "paper"]),
+        ("compress m.safetensors --recipe sh", ["share-8bit", "share-smaller"]),
+        ("compress m.safetensors --codebook-grid ", ["int8", "int16"]),
+        ("plan m.safetensors --profile s", ["small"]),
+        ("bench m.dcz --activations ", ["float32", "int8"]),
+    ],
+)
+def test_a_shell_completes_values(words, values):
+    environment = os.environ | {"_DCZ_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": f"dcz {words}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "deepcompression"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert re.findall(r'"([\w-]+)"', done.stdout) == values
+
+
+def test_the_version_is_the_package_s():
+    assert run("--version")[1] == f"dcz {dc.__version__}\n"
+
+
+@pytest.mark.parametrize("line", ["-h", "compress -h", "verify -h"])
+def test_help_has_a_short_name(line):
+    assert "Usage: " in run(line)[1]
+
+
+def test_one_tensor_is_not_many():
+    save_tensors("one.dcz", {"a": dense("F32", (3,))})
+    assert run("verify one.dcz")[1] == "one.dcz: 1 tensor is sound\n"
+    assert run("decompress one.dcz -o one.safetensors")[1].startswith("one.safetensors: 1 tensor, ")
+
+
+def test_a_file_that_is_larger_than_its_tensors_is_called_larger():
+    save_tensors("small.dcz", {"a": dense("U8", (3,))})
+    assert "times larger than 3 bytes" in " ".join(run("inspect small.dcz")[1].split())
 
 
 def test_verify_says_that_a_file_is_sound():

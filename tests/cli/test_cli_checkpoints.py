@@ -53,6 +53,21 @@ def test_an_onnx_model_is_pruned_and_shared():
     assert outputs("back.onnx") != outputs("m.onnx")
 
 
+def test_the_graph_of_an_onnx_model_is_no_weight_and_no_tensor():
+    save(MODELS["large"](), Path("m.onnx"))
+    done("compress m.onnx -o m.dcz")
+    tensors, _ = read_tensors("m.onnx")
+    weights = {name: tensor.elements.size for name, tensor in tensors.items() if name != GRAPH}
+    report = json.loads(done("inspect m.dcz --json")[0])
+    assert {row["name"]: row["weights"] for row in report["rows"]} == weights | {GRAPH: 0}
+    assert report["parts"]["graph"] > 0
+    assert sum(report["parts"].values()) == report["file_bytes"]
+    (total,) = (line for line in done("inspect m.dcz")[0].splitlines() if "total" in line)
+    assert f"{sum(weights.values()):,}" in total
+    assert done("verify m.dcz")[0].startswith(f"m.dcz: {len(weights)} tensors are sound")
+    assert GRAPH not in [layer["name"] for layer in json.loads(done("bench m.dcz --json --seconds 0.001")[0])["layers"]]
+
+
 def test_the_graph_is_not_lost_on_the_way_to_safetensors():
     save(MODELS["chain"](), Path("m.onnx"))
     done("compress m.onnx -o m.dcz")

@@ -89,7 +89,7 @@ def test_a_plan_is_shown_and_written_and_compresses_to_what_it_says(folder):
     done = run("plan", "m.safetensors", "-o", "p.yaml", "--max-change", "0.05", "--json", *CALIBRATED)
     assert done.exit_code == 0, done.output
     shown = json.loads(done.stdout)
-    assert shown["change"] <= 0.05
+    assert shown["change_of_outputs"] <= 0.05
     assert not (folder / "m.dcz").exists()
     done = run("compress", "m.safetensors", "-o", "m.dcz", "--recipe", "p.yaml", *CALIBRATED)
     assert done.exit_code == 0, done.output

@@ -35,10 +35,10 @@ def fill_folder():
 
 
 def run(line):
-    """Exit code, output and complaint, which is one line; notes are left out."""
+    """Exit code, output and complaint, which is one line; notes and warnings are left out."""
     result = CliRunner().invoke(app, line.split())
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    complaint = [line for line in result.stderr.splitlines() if not line.startswith("dcz: note: ")]
+    complaint = [line for line in result.stderr.splitlines() if not line.startswith(("dcz: note: ", "dcz: warning: "))]
     if result.exit_code:
         assert len(complaint) == 1, result.stderr
         assert complaint[0].startswith("dcz: ")

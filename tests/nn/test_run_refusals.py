@@ -81,6 +81,7 @@ def test_weights_that_never_met_run_are_explained_too():
     ("options", "message"),
     [
         ({"linear": ["nothing"]}, "linear='nothing' matches no parameter"),
+        ({"linear": ["weight"]}, r"linear='weight' matches no parameter .*: '\*.weight' matches 0.weight"),
         ({"dense": ["0.bias*", "x"]}, "dense='x' matches no parameter"),
         ({"linear": ["0.bias"]}, r"matches 0.bias, whose shape is \[96\]"),
         ({"activations": "int4"}, "activations are float32 or int8"),
@@ -91,6 +92,24 @@ def test_weights_that_never_met_run_are_explained_too():
 def test_options_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         dc.run(mlp(), **options)
+
+
+def test_an_explanation_is_printed_and_speaks_of_memory_alone(capsys):
+    small = dc.run(nn.Sequential(nn.Linear(64, 96)))
+    capsys.readouterr()
+    found = dc.explain(small)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed == " ".join(str(found).split())
+    assert "0.weight" in printed
+    assert "This is memory: times depend on the machine and the batch, and `dcz bench FILE` measures them" in printed
+    assert repr(found).startswith("<1 weight, 24,576 bytes held")
+
+
+def test_an_explanation_never_cuts_a_name():
+    name = "a_module_of_a_very_long_name_" * 8
+    text = str(dc.explain(nn.ModuleDict({name: nn.Linear(64, 96)})))
+    assert name[:40] in text
+    assert "…" not in text
 
 
 def test_things_of_another_type_are_refused():

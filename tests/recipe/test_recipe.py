@@ -382,6 +382,16 @@ def test_rules_by_type_are_refused_on_a_checkpoint_even_if_optional():
         Recipe.load("paper").matches(checkpoint)
 
 
+def test_explain_prints_names_that_the_output_lacks(monkeypatch):
+    import io
+
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", narrow)
+    Recipe(rules=(Rule(tensor="*"),)).explain({"größe": DenseTensor.from_numpy(np.ones((2, 2), np.float32))})
+    narrow.flush()
+    assert rb"gr\xf6\xdfe" in narrow.buffer.getvalue()
+
+
 def test_explain_prints_the_description(capsys):
     recipe = Recipe(rules=(Rule(module="*", prune=Prune(density=0.5)),))
     recipe.explain(make("mlp"))

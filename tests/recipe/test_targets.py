@@ -160,3 +160,9 @@ def test_targets_of_a_checkpoint_need_no_torch():
         "import sys; sys.modules['torch'] = None; from deepcompression.recipe.targets import targets_of; targets_of({})"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("lazy", [nn.LazyLinear(4), nn.LazyConv2d(3, 3), nn.Sequential(nn.LazyBatchNorm1d())])
+def test_a_lazy_module_is_called_once_before(lazy):
+    with pytest.raises(ValueError, match=r"of Lazy\w+ has no shape yet: .* call the model once, then try again"):
+        targets_of(lazy)

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepcompression.sharing import codebook
-from deepcompression.sharing.codebook import CODEBOOKS, share_slices, share_values
+from deepcompression.sharing.codebook import CODEBOOKS, share_values
 from deepcompression.sharing.grid import digits_on_grid
 from deepcompression.tensors.dtypes import narrow, widen
+from deepcompression.tensors.slices import Weights
 
 FLOATS = st.floats(-1, 1, width=16)
 VALUES = st.lists(FLOATS, min_size=1, max_size=60).map(lambda values: np.array(values, np.float32))
@@ -74,7 +75,7 @@ def test_initial_centroids_are_those_of_the_slow_twin(init, count, seed):
 @pytest.mark.parametrize("init", CODEBOOKS)
 @given(values=VALUES, bits=st.integers(1, 5), seed=st.integers(0, 2))
 def test_lloyd_ends_when_nothing_changes(init, values, bits, seed):
-    codebook, codes = share_values(values, bits, init, seed)
+    codebook, codes = share_values(Weights.of(values), bits, init, seed)
     assert codebook.dtype == np.float32
     assert codes.dtype == np.uint8
     assert codes.tolist() == twin_assign(values, codebook)
@@ -86,7 +87,7 @@ def test_lloyd_ends_when_nothing_changes(init, values, bits, seed):
 @pytest.mark.parametrize("init", CODEBOOKS)
 @given(values=VALUES, bits=st.integers(1, 8))
 def test_the_codebook_is_full_ascending_and_every_centroid_has_a_value(init, values, bits):
-    codebook, codes = share_values(values, bits, init)
+    codebook, codes = share_values(Weights.of(values), bits, init)
     assert len(codebook) == min(1 << bits, len(set(values.tolist())))
     assert (np.diff(codebook) > 0).all()
     assert set(codes.tolist()) == set(range(len(codebook)))
@@ -95,7 +96,7 @@ def test_the_codebook_is_full_ascending_and_every_centroid_has_a_value(init, val
 @pytest.mark.parametrize("init", CODEBOOKS)
 @given(values=VALUES)
 def test_no_more_distinct_values_than_centroids_lose_nothing(init, values):
-    codebook, codes = share_values(values, 8, init)
+    codebook, codes = share_values(Weights.of(values), 8, init)
     assert (codebook[codes] == values).all()
 
 
@@ -103,7 +104,7 @@ def test_no_more_distinct_values_than_centroids_lose_nothing(init, values):
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_every_width_from_1_to_8_bits_gives_all_its_centroids(init, bits):
     values = normal(3000)
-    codebook, codes = share_values(values, bits, init)
+    codebook, codes = share_values(Weights.of(values), bits, init)
     assert len(codebook) == 1 << bits
     assert len(codes) == len(values)
 
@@ -111,7 +112,7 @@ def test_every_width_from_1_to_8_bits_gives_all_its_centroids(init, bits):
 def test_clusters_that_are_empty_at_first_are_seeded_again():
     """Linear centroids between -1 and 100: nearly all of them have no value nearby."""
     values = np.concatenate([np.linspace(-1, 1, 500), [100]]).astype(np.float32)
-    codebook, codes = share_values(values, 4, "linear")
+    codebook, codes = share_values(Weights.of(values), 4, "linear")
     assert len(codebook) == 16
     assert np.bincount(codes, minlength=16).min() >= 1
     assert codebook[codes[-1]] == 100
@@ -123,7 +124,7 @@ def test_no_initialization_beats_optimal(bits, seed):
     values = normal(40, seed)
 
     def error(init):
-        codebook, codes = share_values(values, bits, init, seed)
+        codebook, codes = share_values(Weights.of(values), bits, init, seed)
         return float(((values - codebook[codes]).astype(np.float64) ** 2).sum())
 
     assert all(error("optimal") <= error(init) * (1 + 1e-6) for init in CODEBOOKS)
@@ -132,7 +133,7 @@ def test_no_initialization_beats_optimal(bits, seed):
 @pytest.mark.parametrize("init", CODEBOOKS)
 @pytest.mark.parametrize("values", [[], [2.5], [2.5] * 9])
 def test_none_or_one_distinct_value_is_kept(init, values):
-    codebook, codes = share_values(np.array(values, np.float32), 3, init)
+    codebook, codes = share_values(Weights.of(np.array(values, np.float32)), 3, init)
     assert codebook.tolist() == sorted(set(values))
     assert codes.tolist() == [0] * len(values)
 
@@ -140,7 +141,10 @@ def test_none_or_one_distinct_value_is_kept(init, values):
 @pytest.mark.parametrize("init", CODEBOOKS)
 def test_the_same_seed_gives_the_same_codebook_in_any_order_of_values(init):
     values = normal(500)
-    first, second = share_values(values, 4, init, 3), share_values(values[::-1].copy(), 4, init, 3)
+    first, second = (
+        share_values(Weights.of(values), 4, init, 3),
+        share_values(Weights.of(values[::-1].copy()), 4, init, 3),
+    )
     assert first.codebook.tobytes() == second.codebook.tobytes()
     assert first.codes.tolist() == second.codes[::-1].tolist()
 
@@ -148,8 +152,8 @@ def test_the_same_seed_gives_the_same_codebook_in_any_order_of_values(init):
 def test_another_seed_draws_another_codebook():
     values = normal(500)
     assert (
-        share_values(values, 4, "random", 1).codebook.tobytes()
-        != share_values(values, 4, "random", 2).codebook.tobytes()
+        share_values(Weights.of(values), 4, "random", 1).codebook.tobytes()
+        != share_values(Weights.of(values), 4, "random", 2).codebook.tobytes()
     )
 
 
@@ -195,10 +199,10 @@ def squared_error(values, shared):
 def test_many_values_are_shared_nearly_as_well_as_if_they_were_sorted(make, bits, monkeypatch):
     """With as many bins as values; for half a million values and more there are 2^18."""
     values = make(SIZE)
-    exact = share_values(values, bits, "optimal")
+    exact = share_values(Weights.of(values), bits, "optimal")
     monkeypatch.setattr(codebook, "_MOST_SORTED", SIZE // 16)
     monkeypatch.setattr(codebook, "_MOST_BINS", SIZE)
-    found = share_values(values, bits, "optimal")
+    found = share_values(Weights.of(values), bits, "optimal")
     assert squared_error(values, found) <= squared_error(values, exact) * (1 + 1e-4)
 
 
@@ -206,7 +210,7 @@ def test_many_values_are_shared_nearly_as_well_as_if_they_were_sorted(make, bits
 @pytest.mark.parametrize("make", DISTRIBUTIONS)
 def test_many_values_go_to_the_nearest_centroid_and_each_centroid_has_some(make, init, few_are_sorted):
     values = make(SIZE)
-    found = share_values(values, 4, init)
+    found = share_values(Weights.of(values), 4, init)
     assert (np.diff(found.codebook) > 0).all()
     assert np.bincount(found.codes, minlength=16).min() > 0
     some = slice(0, 500)
@@ -217,9 +221,9 @@ def test_many_values_go_to_the_nearest_centroid_and_each_centroid_has_some(make,
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])
 def test_many_values_of_two_bytes_are_shared_as_if_they_were_sorted(dtype, init, monkeypatch):
     values = widen(narrow(normal(SIZE), dtype), dtype).astype(np.float32)
-    exact = share_values(values, 5, init, dtype=dtype)
+    exact = share_values(Weights.of(values), 5, init, dtype=dtype)
     monkeypatch.setattr(codebook, "_MOST_SORTED", SIZE // 16)
-    found = share_values(values, 5, init, dtype=dtype)
+    found = share_values(Weights.of(values), 5, init, dtype=dtype)
     np.testing.assert_allclose(found.codebook, exact.codebook, rtol=1e-6)
     assert np.count_nonzero(found.codes != exact.codes) == 0
 
@@ -230,7 +234,7 @@ def test_few_distinct_among_many_values_lose_nothing(distinct, few_are_sorted):
     some = np.float32(1) + np.arange(distinct, dtype=np.float32) * np.spacing(np.float32(1))
     values = np.concatenate([some, some[np.arange(SIZE) % distinct], -np.float32(1e-30) * normal(40)])
     values = values[: SIZE + distinct]
-    found = share_values(values, 4, "optimal")
+    found = share_values(Weights.of(values), 4, "optimal")
     assert len(found.codebook) == min(distinct, 16)
     if distinct <= 16:
         assert (found.codebook[found.codes] == values).all()
@@ -238,14 +242,14 @@ def test_few_distinct_among_many_values_lose_nothing(distinct, few_are_sorted):
 
 def test_slices_are_shared_like_one_array(few_are_sorted):
     values = cauchy(SIZE)
-    whole = share_values(values, 5, "optimal")
-    parts = share_slices(lambda: iter(np.array_split(values, 7)), SIZE, 5, "optimal")
+    whole = share_values(Weights.of(values), 5, "optimal")
+    parts = share_values(Weights(SIZE, values.dtype, lambda: iter(np.array_split(values, 7))), 5, "optimal")
     assert parts.codes.tobytes() == whole.codes.tobytes()
     np.testing.assert_allclose(parts.codebook, whole.codebook, rtol=1e-6)
 
 
 @pytest.mark.parametrize("grid", ["int8", "int16"])
 def test_many_values_can_be_shared_on_a_grid(grid, few_are_sorted):
-    found = share_values(normal(SIZE), 4, "optimal", grid=grid)
+    found = share_values(Weights.of(normal(SIZE)), 4, "optimal", grid=grid)
     assert digits_on_grid(found.codebook).grid == grid
     assert np.bincount(found.codes, minlength=len(found.codebook)).min() > 0

@@ -11,6 +11,7 @@ from deepcompression.pruning.criteria import CRITERIA
 from deepcompression.sharing.codebook import share_values
 from deepcompression.sharing.error_cost import DAMPING, Metric
 from deepcompression.sharing.fit import fit_penalty, fit_share, prune_mask
+from deepcompression.tensors.slices import Weights
 
 
 def case(groups=1, rows=24, columns=40, samples=400, seed=0):
@@ -103,7 +104,7 @@ def test_rounding_column_by_column_is_the_slow_twin_of_one_weight_at_a_time():
 def test_outputs_change_less_than_by_magnitude_and_k_means(density, bits, seed):
     weight, moments = case(seed=seed)
     mask = CRITERIA["magnitude"].masks([weight], density, 0)[0]
-    codebook, codes = share_values(weight[mask], bits, "optimal")
+    codebook, codes = share_values(Weights.of(weight[mask]), bits, "optimal")
     plain = np.zeros_like(weight)
     plain[mask] = codebook[codes]
     metric = Metric.of(moments, ones(weight))
@@ -122,7 +123,7 @@ def test_a_penalty_gives_less_error_than_k_means_of_as_many_bits():
     weight, _ = case(rows=100, seed=3)
     fitted = fit_penalty(weight, Metric.diagonal(ones(weight), weight.shape[2]), 4.0**-3)
     for bits in range(1, 6):
-        codebook, codes = share_values(weight.reshape(-1), bits, "optimal")
+        codebook, codes = share_values(Weights.of(weight.reshape(-1)), bits, "optimal")
         if entropy_bits(codes) <= entropy_bits(fitted.codes):
             plain = np.square(weight.reshape(-1) - codebook[codes]).sum()
     assert np.square(weight - fitted.values()).sum() < plain
@@ -153,7 +154,7 @@ def test_inputs_that_are_never_seen_cost_nothing():
 def test_fewer_inputs_than_columns_are_enough():
     weight, moments = case(samples=7)
     fitted = fit_share(weight, Metric.of(moments, ones(weight)), 3)
-    codebook, codes = share_values(weight.reshape(-1), 3, "optimal")
+    codebook, codes = share_values(Weights.of(weight.reshape(-1)), 3, "optimal")
     plain = codebook[codes].reshape(weight.shape)
     assert output_error(weight, fitted.values(), moments) < 0.2 * output_error(weight, plain, moments)
 
@@ -210,6 +211,6 @@ def test_the_compressed_tensor_has_the_values(dtype):
 def test_few_large_weights_do_not_take_the_centroids_of_all_others():
     weight = np.random.default_rng(0).standard_t(2, (1, 100, 200)).astype(np.float32)
     fitted = fit_penalty(weight, Metric.diagonal(ones(weight), weight.shape[2]), 4.0**-12)
-    codebook, codes = share_values(weight.reshape(-1), 7, "optimal")
+    codebook, codes = share_values(Weights.of(weight.reshape(-1)), 7, "optimal")
     assert entropy_bits(fitted.codes) / weight.size > 6
     assert np.square(weight - fitted.values()).sum() < 0.6 * np.square(weight.reshape(-1) - codebook[codes]).sum()

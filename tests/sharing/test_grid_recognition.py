@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from deepcompression.sharing.codebook import share_values
 from deepcompression.sharing.grid import LIMITS, digits_on_grid, grid_of, to_grid
+from deepcompression.tensors.slices import Weights
 
 
 def twin_digits(codebook):
@@ -101,4 +102,4 @@ def test_the_edges_of_recognition(codebook, expected):
 @pytest.mark.parametrize("seed", range(5))
 def test_an_ordinary_codebook_is_on_no_grid(seed):
     values = np.random.Generator(np.random.PCG64(seed)).standard_normal(3000).astype(np.float32)
-    assert digits_on_grid(share_values(values, 4).codebook) is None
+    assert digits_on_grid(share_values(Weights.of(values), 4).codebook) is None

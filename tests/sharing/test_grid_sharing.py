@@ -13,6 +13,7 @@ from deepcompression.sharing.codebook import CODEBOOKS, share_values
 from deepcompression.sharing.grid import LIMITS, digits_on_grid, to_grid
 from deepcompression.sharing.share_weights import share_array
 from deepcompression.tensors.dtypes import narrow, widen
+from deepcompression.tensors.slices import Weights
 from deepcompression.training.model_tensors import read_model
 
 
@@ -32,19 +33,19 @@ def check_shared(values, shared, grid):
     width=st.integers(1, 8),
 )
 def test_values_go_to_the_nearest_rounded_centroid_and_each_centroid_has_one(grid, init, values, width):
-    check_shared(values, share_values(values, width, init, grid=grid), grid)
+    check_shared(values, share_values(Weights.of(values), width, init, grid=grid), grid)
 
 
 def test_centroids_that_round_to_one_digit_become_one_when_sharing():
     values = np.array([-1, 0.001, 0.002, 0.5, 1], np.float32)
-    assert share_values(values, 3).codebook.size == 5
-    assert share_values(values, 3, grid="int8").codebook.size == 4
+    assert share_values(Weights.of(values), 3).codebook.size == 5
+    assert share_values(Weights.of(values), 3, grid="int8").codebook.size == 4
 
 
 def test_a_largest_centroid_without_a_nearest_value_is_dropped():
     """In bfloat16, 1.003 is rounded up by most of a step of 1/64, away from its only value."""
     values = np.array([1.0, 1.003], np.float32)
-    codebook, codes = share_values(values, 8, grid="int8", dtype="BF16")
+    codebook, codes = share_values(Weights.of(values), 8, grid="int8", dtype="BF16")
     assert codebook.tolist() == [1.0]
     assert codes.tolist() == [0, 0]
 

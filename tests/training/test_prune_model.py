@@ -348,6 +348,13 @@ def test_freeze_refuses_a_pattern_without_a_module_and_freezes_nothing():
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_freeze_names_the_pattern_that_was_meant():
+    model = nn.ModuleDict({"blocks": nn.ModuleDict({"conv1": nn.Linear(2, 2)})})
+    message = r"'conv\*' matches no module: a pattern is compared with .*: '\*\.conv\*' matches blocks.conv1; there are"
+    with pytest.raises(ValueError, match=message), dc.freeze(model, "conv*"):
+        pass
+
+
 def test_dead_neurons_are_rows_and_columns_without_a_survivor():
     model = nn.Sequential(nn.Linear(3, 3), nn.Conv2d(2, 2, 2), nn.ConvTranspose1d(2, 3, 1), nn.Linear(2, 2))
     with torch.no_grad():

@@ -205,3 +205,32 @@ def test_finalize_refuses_a_parametrization_on_top_of_a_mask():
     with pytest.raises(ValueError, match=r"4\.weight is parametrized by Mask, Tanh: make it plain first"):
         dc.finalize(model)
     assert_same(snapshot(model), before)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: dc.prune("m", "share-8bit"),
+        lambda: dc.share({"w": 1}, "share-8bit"),
+        lambda: dc.save([nn.Linear(2, 2)], "m.dcz"),
+        lambda: dc.load("m.dcz", into="m"),
+        lambda: dc.dead_neurons(None),
+        lambda: dc.explain("m"),
+    ],
+)
+def test_what_is_no_model_is_refused_by_its_type(call):
+    with pytest.raises(TypeError, match=r"a model is a torch.nn.Module; found a (str|dict|list|NoneType)$"):
+        call()
+
+
+def test_what_is_no_recipe_is_refused_by_its_type():
+    with pytest.raises(TypeError, match=r"a recipe is a Recipe, a path, or a preset's name; found a dict\. Recipe\."):
+        dc.prune(nn.Linear(2, 2), {"rules": []})
+
+
+def test_a_limit_that_is_no_number_is_refused_by_its_type(tmp_path):
+    dc.save(nn.Linear(2, 2), tmp_path / "m.dcz")
+    with pytest.raises(TypeError, match="limit_bytes is a positive number; found '1GB', a str"):
+        dc.load(tmp_path / "m.dcz", into=nn.Linear(2, 2), limit_bytes="1GB")
+    with pytest.raises(ValueError, match=r"m.pt has the name of a .pt file, and a .dcz file is written"):
+        dc.save(nn.Linear(2, 2), tmp_path / "m.pt")

@@ -16,6 +16,7 @@ from deepcompression import Prune, Recipe, Rule, Share
 from deepcompression.recipe.targets import targets_of
 from deepcompression.sharing.codebook import CODEBOOKS, share_values
 from deepcompression.sharing.share_weights import share_array
+from deepcompression.tensors.slices import Weights
 from deepcompression.training.attach import parametrization
 from deepcompression.training.parametrizations import Codebook
 
@@ -47,7 +48,7 @@ def test_every_weight_becomes_the_centroid_of_its_cluster(kind, init):
             assert torch.equal(getattr(*target.places[0]), weight)
             continue
         values = weight.reshape(-1)
-        codebook, codes = share_values(values.float().numpy(), 3, init, 4)
+        codebook, codes = share_values(Weights.of(values.float().numpy()), 3, init, 4)
         expected = torch.from_numpy(codebook[codes]).to(weight.dtype).view(weight.shape)
         for place in target.places:
             assert torch.equal(getattr(*place), expected)

@@ -15,15 +15,8 @@ from threadpoolctl import threadpool_limits
 from deepcompression.bench.results import Settings
 from deepcompression.runtime.convolution import BoundConv, Conv, Conv1d, Conv2d, Conv3d
 from deepcompression.runtime.layers import BoundLinear, Step
-from deepcompression.runtime.weights import (
-    DenseWeight,
-    Floats,
-    Shape,
-    SharedWeight,
-    Weight,
-    matrix_weight,
-    tile_weight,
-)
+from deepcompression.runtime.weights import DenseWeight, SharedWeight, Weight, matrix_weight, tile_weight
+from deepcompression.tensors.dtypes import Floats, Shape
 from deepcompression.tensors.tensor import CompressedTensor
 
 # by the dimensions of the weight

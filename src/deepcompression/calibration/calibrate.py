@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from deepcompression.calibration.comparison import Comparison, weight_change
 from deepcompression.calibration.network import Layout, Network, metric_of
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import those
+from deepcompression.file.effect import Effect
 from deepcompression.recipe.groups import recipe_digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import targets_of
-from deepcompression.sharing.error_cost import Floats, Metric
+from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import fit_penalty, fit_share, prune_mask
-from deepcompression.tensors.dtypes import Array, narrow
+from deepcompression.tensors.dtypes import Array, Floats, narrow
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 if TYPE_CHECKING:
@@ -131,8 +133,19 @@ def _parts(layouts: Mapping[str, Layout]) -> Iterable[list[str]]:
         yield part
 
 
-def calibrate_network(network: Network, rules: Mapping[str, Rule]) -> dict[str, Tensor]:
-    """Prunes and shares weights by their rules. Returns them and the biases that make up for their errors, by name.
+class Fitted(NamedTuple):
+    """Weights that were pruned and shared, and the biases that make up for their errors, by name; and the effect."""
+
+    tensors: dict[str, Tensor]
+    effect: Effect
+
+
+def calibrate_network(
+    network: Network, rules: Mapping[str, Rule], others: Mapping[str, Tensor] | None = None
+) -> Fitted:
+    """Prunes and shares weights by their rules, with a part of the inputs; the rest measures the change of the outputs.
+
+    others  tensors that replace more weights of the network, by name: they take part in the change of the outputs
 
     Raises ValueError for a rule that inputs cannot decide, and for weights that are not finite.
     """
@@ -144,25 +157,32 @@ def calibrate_network(network: Network, rules: Mapping[str, Rule]) -> dict[str, 
             )
         if rule.share is not None and rule.share.codebook_grid is not None:
             raise ValueError(f"{name}: calibrate knows no codebook_grid; leave it out, or share without calibration")
-    if not rules:
-        return {}
-    calibration = Calibration(network, rules)
-    tensors: dict[str, Tensor] = {}
-    for name, rule in rules.items():
-        tensors |= calibration.apply(name, rule).replaced(name)
-    return tensors
+    seen, held = network.split()
+    calibration = Calibration(seen, rules)
+    found = {name: calibration.apply(name, rule) for name, rule in rules.items()}
+    tensors = {name: tensor for own, each in found.items() for name, tensor in each.replaced(own).items()}
+    total = sum(each.cost for each in found.values()) or 1.0
+    weights = tuple(
+        weight_change(name, network.weight(name), each.tensor.numpy(), each.cost / total)
+        for name, each in found.items()
+    )
+    comparison = Comparison(held or seen, held is not None)
+    return Fitted(tensors, Effect(weights, comparison.change({**tensors, **(others or {})})))
 
 
 @named_extra()
-def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: Iterable[Any]) -> None:
-    """Prunes and shares the weights of a model, in place, by its recipe, so that its outputs change least.
+def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: Iterable[Any]) -> Effect:
+    """Prunes and shares the weights of a model, in place, by its recipe, so that its outputs change least. Returns the
+    effect: the change of the outputs, and warnings.
 
     recipe   its `prune` with a density and its `share` are used. Second-order information of the layers' inputs
              chooses the weights to prune and the centroids of the others; `criterion` and `init` do not count
     batches  some hundred unlabelled inputs: each batch a tensor, a tuple of positional arguments or a dict of named
-             ones; the model runs on them in evaluation mode
+             ones; the model runs on them in evaluation mode. A fifth, but at most 32 inputs, are held back and measure
+             the change of the outputs
 
-    The model is left as `share` leaves it. Biases of layers make up for the mean error of their outputs. Raises
+    `save` writes the change of the outputs into the metadata of the file, as long as the model stays as it is. The
+    model is left as `share` leaves it. Biases of layers make up for the mean error of their outputs. Raises
     ValueError, before anything has changed, for a rule that matches nothing and for a model that is already pruned or
     shared. It also raises it for weights, inputs or outputs that are not finite, and inputs that do not fit the model.
     """
@@ -183,12 +203,14 @@ def calibrate(model: Module, recipe: Recipe | str | os.PathLike[str], batches: I
     digests = {
         target.name: recipe_digest(recipe, rule.prune, [target]) for target, rule in matches if rule.prune is not None
     }
-    attach_fitted(model, calibrate_network(network, rules), digests)
+    fitted = calibrate_network(network, rules)
+    attach_fitted(model, fitted, digests)
+    return fitted.effect
 
 
-def attach_fitted(model: Module, tensors: Mapping[str, Tensor], digests: Mapping[str, int]) -> None:
+def attach_fitted(model: Module, fitted: Fitted, digests: Mapping[str, int]) -> None:
     """Puts fitted tensors on a model, in place: shared tensors as codebooks, dense ones with a digest as masks, and
-    the others as new values.
+    the others as new values. Notes the change of the outputs for the metadata of a file.
 
     digests  of the recipes of masks, by name
     """
@@ -196,9 +218,10 @@ def attach_fitted(model: Module, tensors: Mapping[str, Tensor], digests: Mapping
 
     from deepcompression.tensors.from_torch import to_torch
     from deepcompression.training.attach import attach_codebook, attach_mask, original
+    from deepcompression.training.model_tensors import note_metadata
 
     targets = {target.name: target for target in targets_of(model)}
-    for name, tensor in tensors.items():
+    for name, tensor in fitted.tensors.items():
         target = targets[name]
         if isinstance(tensor, CompressedTensor):
             centroids = to_torch(DenseTensor(tensor.dtype, tensor.codebook))
@@ -210,3 +233,4 @@ def attach_fitted(model: Module, tensors: Mapping[str, Tensor], digests: Mapping
         else:
             with torch.no_grad():
                 original(target).copy_(dense)
+    note_metadata(model, fitted.effect.metadata())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcompression.sharing.error_cost import Floats, Metric
-from deepcompression.tensors.dtypes import Array
+from deepcompression.sharing.error_cost import Metric
+from deepcompression.tensors.dtypes import Array, Floats
+from deepcompression.tensors.slices import spans
 
 # Moments of more columns are taken in blocks, which count as independent.
 MOST_COLUMNS = 4096
@@ -18,6 +19,13 @@ MOST_COLUMNS = 4096
 # Moments of a layer take this many samples for each of its columns, and at least LEAST_SAMPLES.
 SAMPLES_PER_COLUMN = 4
 LEAST_SAMPLES = 8192
+
+# The part of the inputs that is held back from calibration, and the most of them: they measure the change of the
+# outputs to some percent, and cost two runs. Changes of single inputs differ by a third or so.
+HELD_BACK, MOST_HELD_BACK = 1 / 5, 32
+
+# Masks fill outputs with values of this many times the others' size: -1e9, the least value of the dtype, -inf.
+MASKED = 1e3
 
 # The largest share of a row's weight that is its own; the rest is the mean of all rows, since few draws measure it.
 # Inputs use rows of an embedding by chance: others will use the rest.
@@ -126,6 +134,10 @@ class Role(NamedTuple):
     bias: str | None = None
 
 
+# The outputs of a network by their names, each flat for all inputs: floats, integers or bools.
+Outputs = dict[str, Array]
+
+
 class Network(Protocol):
     """A network with its calibration inputs.
 
@@ -133,6 +145,16 @@ class Network(Protocol):
     """
 
     roles: Mapping[str, Role]
+
+    @property
+    def count(self) -> int:
+        """The number of inputs."""
+
+    def split(self) -> tuple[Network, Network | None]:
+        """The same network with the inputs for calibration, and with those that are held back to measure its change.
+
+        None if there are too few inputs to hold any back.
+        """
 
     def weight(self, name: str) -> Array:
         """A weight or bias as an ordinary array of its floating dtype."""
@@ -143,8 +165,8 @@ class Network(Protocol):
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
         """The moments of the inputs of layers, where their inputs are known."""
 
-    def outputs(self, replaced: Mapping[str, Array]) -> Floats:
-        """All outputs for the calibration inputs, flat, with some weights replaced."""
+    def outputs(self, replaced: Mapping[str, Array]) -> Outputs:
+        """All outputs for the calibration inputs, with some weights replaced."""
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
         """The mean squared relative change of the outputs per squared error of a weight.
@@ -153,13 +175,56 @@ class Network(Protocol):
         """
 
 
-def change(outputs: Floats, exact: Floats) -> float:
-    """||outputs - exact|| / ||exact||; infinite if either is not finite."""
-    size = float(np.linalg.norm(exact.astype(np.float64)))
-    found = float(np.linalg.norm(outputs.astype(np.float64) - exact))
-    if not math.isfinite(found) or not math.isfinite(size):
+def held_back(count: int) -> NDArray[np.int64]:
+    """The numbers of the inputs that are held back of `count`: a fifth, at least one, at most 32; none of one input."""
+    size = 0 if count < 2 else min(max(1, round(count * HELD_BACK)), MOST_HELD_BACK)
+    return np.sort(np.random.default_rng(count).choice(count, size, replace=False))
+
+
+def change(outputs: Outputs, exact: Outputs) -> float:
+    """||outputs - exact|| / ||exact|| of all floating-point outputs.
+
+    Infinite if they are no longer finite, or have another shape. Elements of masks do not count: those that stay the
+    same, bit for bit, and exceed `MASKED` times the root mean square of those that change.
+    """
+    names = [name for name, each in exact.items() if np.issubdtype(each.dtype, np.floating)]
+    pairs = [(outputs[name], exact[name]) for name in names if name in outputs]
+    if len(pairs) < len(names) or any(found.shape != was.shape for found, was in pairs):
         return math.inf
-    return found / size if size else (0.0 if not found else math.inf)
+    error, energy, changed = 0.0, 0.0, 0
+    for now, was in _slices(pairs):
+        differs = now != was
+        error += float(np.square(now[differs] - was[differs]).sum())
+        energy += float(np.square(was[differs]).sum())
+        changed += int(np.count_nonzero(differs))
+    if not changed:
+        return 0.0
+    if not (math.isfinite(error) and math.isfinite(energy)):
+        return math.inf
+    most = MASKED * math.sqrt(max(energy, error) / changed)
+    for now, was in _slices(pairs):
+        energy += float(np.square(was[(now == was) & (np.abs(was) <= most)]).sum())
+    return math.sqrt(error / energy) if energy else math.inf
+
+
+def change_of_each(outputs: Outputs, exact: Outputs) -> dict[str, float]:
+    """The change of each output by its name; of an output of integers or bools the part of its elements that differ."""
+    found = {}
+    for name, was in exact.items():
+        now = outputs.get(name)
+        if now is None or now.shape != was.shape:
+            found[name] = math.inf
+        elif np.issubdtype(was.dtype, np.floating):
+            found[name] = change({name: now}, {name: was})
+        else:
+            found[name] = float(np.count_nonzero(now != was)) / max(1, was.size)
+    return found
+
+
+def _slices(pairs: Iterable[tuple[Array, Array]]) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    for now, was in pairs:
+        for span in spans(was.size):
+            yield now[span].astype(np.float64), was[span].astype(np.float64)
 
 
 def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bool = False) -> Metric:

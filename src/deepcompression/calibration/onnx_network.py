@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from deepcompression.calibration.network import Moments, Role, change
+from deepcompression.calibration.network import Moments, Outputs, Role, change, held_back
 from deepcompression.calibration.onnx_layers import lift_constants, uses_of
 from deepcompression.calibration.onnx_parts import PartedGraph, session_of
 from deepcompression.checkpoint.onnx.graph import DTYPES, GRAPH, import_onnx, marked, parse_model, places_of
 from deepcompression.checkpoint.open import read_tensors
 from deepcompression.common.messages import those
-from deepcompression.sharing.error_cost import Floats
-from deepcompression.tensors.dtypes import STORAGE, Array, narrow, widen
+from deepcompression.tensors.dtypes import STORAGE, Array, Floats, narrow, widen
 from deepcompression.tensors.tensor import DenseTensor, raw_bytes
 
 # The number of inputs that run at once, where the model takes any number.
@@ -41,7 +42,8 @@ class OnnxNetwork:
         graph = self.model.graph
         lift_constants(graph, tensors)
         self._initializers = {each.name: each for each in graph.initializer}
-        self.inputs = _checked(graph, self._initializers, inputs)
+        self._arrays, self._at_once = _checked(graph, self._initializers, inputs)
+        self.inputs = _batches(self._arrays, self._at_once or _BATCH)
         # small tensors stay in the graph, which does not change
         self._uses = uses_of(graph, tensors)
         self.roles: Mapping[str, Role] = {name: Role(use.layout, use.bias) for name, use in self._uses.items()}
@@ -53,6 +55,23 @@ class OnnxNetwork:
     def open(cls, path: str | os.PathLike[str], inputs: Mapping[str, Array]) -> OnnxNetwork:
         """The network of a model's file."""
         return cls(read_tensors(path)[0], inputs)
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self._arrays.values())))
+
+    def split(self) -> tuple[OnnxNetwork, OnnxNetwork | None]:
+        # where the model takes a fixed number of inputs, that many are held back together
+        size = self._at_once or 1
+        held = np.repeat(np.isin(np.arange(self.count // size), held_back(self.count // size)), size)
+        return (self._with(~held), self._with(held)) if held.any() else (self, None)
+
+    def _with(self, chosen: NDArray[np.bool_]) -> OnnxNetwork:
+        """The network with some of its inputs."""
+        network = copy.copy(self)
+        network._arrays = {name: array[chosen] for name, array in self._arrays.items()}
+        network.inputs = _batches(network._arrays, self._at_once or _BATCH)
+        return network
 
     def dtype(self, name: str) -> str:
         return DTYPES[self._initializers[name].data_type]
@@ -98,9 +117,24 @@ class OnnxNetwork:
             except Exception as error:  # ONNX Runtime's own classes are not public
                 raise ValueError(f"calibration batch {number} does not fit the model: {error}") from error
 
-    def outputs(self, replaced: Mapping[str, Array]) -> Floats:
+    def outputs(self, replaced: Mapping[str, Array]) -> Outputs:
+        if not replaced.keys() <= self._weights.keys():
+            return self._remade(replaced).outputs({})
         names = [output.name for output in self.model.graph.output]
-        return _floats(self._run(self._session, names, replaced))
+        return _named(names, self._run(self._session, names, replaced))
+
+    def _remade(self, replaced: Mapping[str, Array]) -> OnnxNetwork:
+        """The network with other tensors in its graph: any, not only the weights that can be fitted."""
+        dtypes = {name: self.tensors[name].dtype for name in replaced}
+        made = {name: DenseTensor(dtypes[name], narrow(values, dtypes[name])) for name, values in replaced.items()}
+        network = copy.copy(self)
+        network.tensors = {**self.tensors, **made}
+        network.model = _model_of(network.tensors)
+        lift_constants(network.model.graph, network.tensors)
+        network._initializers = {each.name: each for each in network.model.graph.initializer}
+        network._weights = {}
+        network._session = network._open([])
+        return network
 
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
         uses = {name: self._uses[name] for name in names if self._uses[name].source}
@@ -119,14 +153,15 @@ class OnnxNetwork:
         """Gains by a random error of one weight at a time; only the nodes behind it run again."""
         parts = PartedGraph(self.model, self.inputs)
         numbers = {name: number for number, name in enumerate(names)}
-        exact = _floats(parts.outputs({}))
+        outputs = [output.name for output in self.model.graph.output]
+        exact = _named(outputs, parts.outputs({}))
         gains = {}
         for name in sorted(numbers, key=parts.first_use):
             weight = self.weight(name).astype(np.float64)
             size = _NUDGE * float(np.sqrt(np.square(weight).mean())) if weight.size else 0.0
             error = np.random.default_rng(numbers[name]).standard_normal(weight.shape) * size
             parts.advance(parts.first_use(name))
-            found = change(_floats(parts.outputs({name: weight + error})), exact)
+            found = change(_named(outputs, parts.outputs({name: weight + error})), exact)
             energy = float(np.square(error).sum())
             gains[name] = np.array(found**2 / energy if energy else 0.0, np.float32)
         return gains
@@ -147,21 +182,32 @@ def _model_of(tensors: Mapping[str, DenseTensor]) -> Any:
     return model
 
 
-def _floats(batches: Iterable[list[Array]]) -> Floats:
-    """The floating-point outputs of all batches, flat. Raises ValueError if there are none."""
-    found = [
-        array.astype(np.float32).reshape(-1)
-        for arrays in batches
-        for array in arrays
-        if np.issubdtype(array.dtype, np.floating)
-    ]
-    if not found:
+def _named(names: list[str], batches: Iterable[list[Array]]) -> Outputs:
+    """The outputs of all batches by name, flat. Raises ValueError if none has floats."""
+    parts: dict[str, list[Array]] = {name: [] for name in names}
+    for arrays in batches:
+        for name, array in zip(names, arrays, strict=True):
+            # sequences and maps are no arrays
+            if isinstance(array, np.ndarray) and array.dtype.kind in "fiub":
+                parts[name].append(array.reshape(-1))
+    found = {name: np.concatenate(each) for name, each in parts.items() if each}
+    if not any(np.issubdtype(each.dtype, np.floating) for each in found.values()):
         raise ValueError("the model gives no floating-point output")
-    return np.concatenate(found)
+    return found
 
 
-def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
-    """The inputs in batches. Raises ValueError for those that differ from the inputs of the graph."""
+def _batches(arrays: Mapping[str, Array], size: int) -> list[dict[str, Array]]:
+    length = len(next(iter(arrays.values())))
+    return [{name: array[at : at + size] for name, array in arrays.items()} for at in range(0, length, size)]
+
+
+def _checked(
+    graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, Array]
+) -> tuple[dict[str, Array], int | None]:
+    """The inputs, and the number of them that the model takes at once; None if it takes any.
+
+    Raises ValueError for inputs that differ from those of the graph.
+    """
     import onnx
 
     expected = {each.name: each.type.tensor_type for each in graph.input if each.name not in initializers}
@@ -169,7 +215,7 @@ def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, A
         raise ValueError(f"there are no calibration inputs; the model takes {', '.join(expected)}")
     if set(inputs) != set(expected):
         raise ValueError(f"calibration inputs are {', '.join(sorted(inputs))}; the model takes {', '.join(expected)}")
-    size = _BATCH
+    size: int | None = None
     for name, kind in expected.items():
         array = inputs[name]
         shape = [each.dim_value if each.HasField("dim_value") else None for each in kind.shape.dim]
@@ -188,6 +234,6 @@ def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, A
     lengths = {name: len(inputs[name]) for name in expected}
     if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):
         raise ValueError(f"calibration inputs need one number of rows, and some: found {lengths}")
-    if length % size and size != _BATCH:
+    if size is not None and length % size:
         raise ValueError(f"the model takes {size} inputs at once; found {length}, which is no multiple")
-    return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, length, size)]
+    return dict(inputs), size

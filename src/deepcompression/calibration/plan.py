@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deepcompression.calibration.calibrate import attach_fitted
+from deepcompression.calibration.calibrate import Fitted, attach_fitted
+from deepcompression.calibration.comparison import weight_change
 from deepcompression.calibration.onnx_network import OnnxNetwork
 from deepcompression.calibration.plan_problem import Problem
-from deepcompression.calibration.price_search import Draft, Line, line_of, reach_change, reach_size
+from deepcompression.calibration.price_search import Attempt, Draft, Line, line_of, reach_change, reach_size
 from deepcompression.coding.coders import DEFAULT_PROFILE, check_profile, encode
 from deepcompression.common.binary import digest
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import aligned, some
 from deepcompression.common.units import parse_size, positive, times_smaller
+from deepcompression.file.effect import Effect
 from deepcompression.file.writer import Encoded
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
@@ -43,10 +45,12 @@ class Plan:
     lines        one for each weight
     file_bytes   of the whole file, in the profile of the plan
     dense_bytes  of all its tensors as they are
-    change       the measured relative change of the outputs on the calibration inputs; without inputs, of all weights
-    predicted    the change that the changes of single weights add up to
+    effect       the measured change of the outputs on inputs held back from calibration, the change of the weights, and
+                 warnings
+    predicted    the change of the outputs that the changes of single weights add up to; None without inputs
     tensors      the weights and biases that `apply` puts on the model, by name
     encoded      all tensors of the file
+    metadata     of the file, with the change of the outputs
     digests      of the tensors that the plan replaces
     """
 
@@ -54,10 +58,11 @@ class Plan:
     lines: tuple[Line, ...]
     file_bytes: int
     dense_bytes: int
-    change: float
-    predicted: float
+    effect: Effect
+    predicted: float | None
     tensors: Mapping[str, Tensor] = field(repr=False, compare=False)
     encoded: Mapping[str, Encoded | Tie] = field(repr=False, compare=False)
+    metadata: Mapping[str, str] = field(repr=False, compare=False)
     digests: Mapping[str, bytes] = field(repr=False, compare=False)
 
     def apply(self, model: Module) -> None:
@@ -78,7 +83,22 @@ class Plan:
                 f"the model differs from the one that was planned for: {some(others)}; plan for this model, or "
                 "calibrate it by the plan's recipe"
             )
-        attach_fitted(model, self.tensors, {})
+        attach_fitted(model, Fitted(dict(self.tensors), self.effect), {})
+
+    @property
+    def change_of_outputs(self) -> float | None:
+        """||y' - y|| / ||y|| of all outputs, on inputs held back from calibration; None without inputs."""
+        return self.effect.change_of_outputs
+
+    @property
+    def change_of_weights(self) -> float:
+        """The root mean square of each weight's own ||w' - w|| / ||w||."""
+        return self.effect.change_of_weights
+
+    @property
+    def warnings(self) -> list[str]:
+        """A text for each way in which quality is probably lost, with the names of layers."""
+        return self.effect.warnings
 
     @property
     def ratio(self) -> float:
@@ -89,8 +109,8 @@ class Plan:
             "file_bytes": self.file_bytes,
             "dense_bytes": self.dense_bytes,
             "ratio": self.ratio,
-            "change": self.change,
-            "predicted_change": self.predicted,
+            **self.effect.to_dict(),
+            "predicted_change_of_outputs": self.predicted,
             "tensors": [line._asdict() for line in self.lines],
         }
 
@@ -99,16 +119,21 @@ class Plan:
 
     def describe(self, width: int | None = None) -> str:
         """The plan as a table, whose names are shortened where a width is given, and its sums."""
+        predicted = "" if self.predicted is None else f"\npredicted from each weight alone: {self.predicted:.4g}"
         return (
             f"{table(self.lines, width)}\n{self.file_bytes:,} bytes of {self.dense_bytes:,} "
-            f"({times_smaller(self.dense_bytes, self.file_bytes)}); "
-            f"change {self.change:.4g}, by the sum of its parts {self.predicted:.4g}"
+            f"({times_smaller(self.dense_bytes, self.file_bytes)})\n"
+            f"{self.effect}{predicted}"
         )
 
 
 def table(lines: Iterable[Line], width: int | None = None) -> str:
-    """Lines as a table, whose names are shortened where a width is given."""
-    headings = ("tensor", "weights", "penalty", "density", "centroids", "bytes", "bits/weight", "change")
+    """Lines as a table; the last column has the change of the outputs, without inputs that of the weights. Names are
+    shortened where a width is given.
+    """
+    lines = list(lines)
+    of = "weights" if any(line.change_of_outputs is None for line in lines) else "outputs"
+    headings = ("tensor", "weights", "penalty", "density", "centroids", "bytes", "bits/weight", f"change of {of}")
     rows = (
         (
             line.tensor,
@@ -134,10 +159,10 @@ def sensitivity(
     profile: str = DEFAULT_PROFILE,
     exact: Container[str] = (),
 ) -> list[Line]:
-    """Measures each weight alone at each penalty: its encoded bytes and the change of the outputs.
+    """Measures each weight alone at each penalty: its encoded bytes, its own change and the change of the outputs.
 
-    Without batches the change is that of the weights. Tensors named in `exact` are left out. Raises the errors of
-    `calibrate`.
+    The outputs are measured on inputs held back from calibration; without batches they are not. Tensors named in
+    `exact` are left out. Raises the errors of `calibrate`.
     """
     return curves(_problem(model, batches, exact), penalties, profile)
 
@@ -148,8 +173,10 @@ def curves(problem: Problem, penalties: Iterable[float] = LADDER, profile: str =
     lines = []
     for name, penalty in product(problem.units, penalties):
         found = problem.fit(name, penalty)
-        line = line_of(name, penalty, found, len(encode(found.tensor, profile=profile)[1]))
-        lines.append(line._replace(change=problem.measure(found.replaced(name))))
+        line = line_of(problem, name, penalty, found, len(encode(found.tensor, profile=profile)[1]))
+        if problem.outputs is not None:
+            line = line._replace(change_of_outputs=problem.outputs.change(found.replaced(name)).change)
+        lines.append(line)
     return lines
 
 
@@ -167,11 +194,12 @@ def plan(
 ) -> Plan:
     """Finds the recipe for one target: a byte has the same price in all weights, by measured bytes and effects.
 
-    batches       calibration inputs, as `calibrate` takes them; without them errors of the weights count
+    batches       calibration inputs, as `calibrate` takes them; without them the change of the weights counts
     target_size   the most bytes of the whole file, which is at most 2 % smaller; or a text such as `5MB`
     target_ratio  bytes of all tensors / bytes of the file, in place of a size
-    max_change    the largest ||y - y'|| / ||y|| of all outputs over the calibration inputs
-    metadata      the metadata of the file: its bytes count
+    max_change    the largest ||y' - y|| / ||y|| of all outputs, on the inputs that are held back and on the others;
+                  without inputs, the largest root mean square of each weight's own change
+    metadata      the metadata of the file: its bytes count, and those of the change of the outputs
     exact         names of tensors that stay as they are: their bytes count
 
     Changes nothing. Raises ValueError for no target or two, and for one that cannot be reached, with the best reachable
@@ -213,7 +241,9 @@ class Goal(NamedTuple):
 def solve(problem: Problem, goal: Goal, profile: str, metadata: Mapping[str, str]) -> Plan:
     """The plan of a problem. Raises as `plan` does."""
     dense_bytes = sum(size_bytes(t.dtype, t.shape) for t in problem.tensors.values() if not isinstance(t, Tie))
-    draft = Draft(problem.tensors, profile, metadata)
+    # the change of the outputs takes as many bytes, whatever it will be
+    reserved = {} if problem.outputs is None else problem.outputs.unmeasured().metadata()
+    draft = Draft(problem.tensors, profile, {**metadata, **reserved})
     if goal.change is not None:
         attempt = reach_change(problem, goal.change, draft)
     else:
@@ -222,17 +252,31 @@ def solve(problem: Problem, goal: Goal, profile: str, metadata: Mapping[str, str
     shared = [line for line in attempt.lines if line.penalty]
     rules = (Rule(tensor=glob.escape(line.tensor), share=Share(penalty=line.penalty)) for line in shared)
     tensors = attempt.tensors
+    effect = _effect(problem, attempt)
     return Plan(
         Recipe(name="plan", rules=tuple(rules)),
         attempt.lines,
         attempt.file_bytes,
         dense_bytes,
-        problem.measure(tensors),
-        attempt.predicted,
+        effect,
+        None if problem.outputs is None else math.sqrt(sum(line.change**2 for line in attempt.lines)),
         tensors,
         draft.file(attempt.encoded),
+        {**metadata, **effect.metadata()},
         {name: _digest(problem.tensors[name]) for name in tensors},
     )
+
+
+def _effect(problem: Problem, attempt: Attempt) -> Effect:
+    outputs = None if problem.outputs is None else problem.outputs.change(attempt.tensors)
+    total = sum(line.change**2 for line in attempt.lines) or 1.0
+    weights = []
+    for line in attempt.lines:
+        before, after = problem.tensors[line.tensor], attempt.tensors.get(line.tensor)
+        assert not isinstance(before, Tie)
+        part = None if outputs is None else line.change**2 / total
+        weights.append(weight_change(line.tensor, before.numpy(), (after or before).numpy(), part))
+    return Effect(tuple(weights), outputs)
 
 
 def _problem(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from deepcompression.calibration.calibrate import Calibrated, Calibration, finite
-from deepcompression.calibration.network import Network, change
+from deepcompression.calibration.comparison import Comparison
+from deepcompression.calibration.network import Network
 from deepcompression.common.messages import some
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import targets_of
@@ -29,13 +30,16 @@ class Problem(NamedTuple):
     tensors  all of the file, by name, as they are now
     units    the units of penalties, by the names of the weights to share
     fit      shares a weight at a penalty
-    measure  the change of the outputs if these tensors replace their own
+    measure  the change that a target bounds, if these tensors replace their own: the larger one of the outputs on the
+             inputs that are held back, and on the others; without inputs the change of the weights
+    outputs  measures the change of the outputs on the inputs that are held back; None without inputs
     """
 
     tensors: Mapping[str, Tensor | Tie]
     units: dict[str, float]
     fit: Callable[[str, float], Calibrated]
     measure: Callable[[Mapping[str, Tensor]], float]
+    outputs: Comparison | None = None
 
     @classmethod
     def of_network(cls, network: Network, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = ()) -> Problem:
@@ -45,23 +49,25 @@ class Problem(NamedTuple):
         """
         names = [name for name in network.roles if name not in exact]
         _check_some(names, tensors, exact)
-        calibration = Calibration(network, names)
-        outputs = network.outputs({})
+        seen, held = network.split()
+        calibration = Calibration(seen, names)
+        outputs = Comparison(held or seen, held is not None)
+        every = [outputs] if held is None else [outputs, Comparison(seen, held_back=False)]
 
         def fit(name: str, penalty: float) -> Calibrated:
             return calibration.apply(name, Rule(tensor=name, share=Share(penalty=penalty)))
 
         def measure(replaced: Mapping[str, Tensor]) -> float:
-            return change(network.outputs({name: tensor.numpy() for name, tensor in replaced.items()}), outputs)
+            return max(each.change(replaced).change for each in every)
 
         # errors of a weight that no output depends on cost nothing at any penalty
-        return cls(tensors, {name: max(calibration.unit(name), 1e-30) for name in names}, fit, measure)
+        return cls(tensors, {name: max(calibration.unit(name), 1e-30) for name in names}, fit, measure, outputs)
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = ()) -> Problem:
         """Tensors alone; those named in `exact` stay as they are. Raises ValueError if no weight is left.
 
-        The change of the weights counts as that of the outputs, each tensor's relative to itself.
+        The change of the weights counts in the place of that of the outputs, each tensor's relative to itself.
         """
         own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie) and name not in exact}
         weights = {name: finite(name, own[name].numpy()).reshape(1, 1, -1) for name in _matrices(own)}

@@ -14,6 +14,7 @@ from deepcompression.calibration.calibrate import Calibrated
 from deepcompression.calibration.plan_problem import Problem
 from deepcompression.file.index import write_head
 from deepcompression.file.writer import Encoded, encoded, entries_of
+from deepcompression.tensors.change import change_between
 from deepcompression.tensors.dtypes import STORAGE
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import CompressedTensor, Tensor
@@ -33,7 +34,8 @@ _FLAT = 3e-3
 class Line(NamedTuple):
     """One weight at one penalty; at 0 it is stored as it is.
 
-    change  the relative change of the outputs if only this weight is replaced; without inputs, of the weight
+    change_of_weights  ||w' - w|| / ||w|| of this weight
+    change_of_outputs  the relative change of the outputs if only this weight is replaced; None without inputs
     """
 
     tensor: str
@@ -42,13 +44,23 @@ class Line(NamedTuple):
     density: float
     centroids: int
     file_bytes: int
-    change: float
+    change_of_weights: float
+    change_of_outputs: float | None
+
+    @property
+    def change(self) -> float:
+        """The change that counts in a search: of the outputs, or without inputs of the weight."""
+        return self.change_of_weights if self.change_of_outputs is None else self.change_of_outputs
 
 
-def line_of(name: str, penalty: float, found: Calibrated, size: int) -> Line:
+def line_of(problem: Problem, name: str, penalty: float, found: Calibrated, size: int) -> Line:
     tensor = found.tensor
     assert isinstance(tensor, CompressedTensor)
-    return Line(name, tensor.size, penalty, tensor.density, len(tensor.codebook), size, math.sqrt(max(found.cost, 0)))
+    before = problem.tensors[name]
+    assert not isinstance(before, Tie)
+    of_weights = change_between(before.numpy(), tensor.numpy())
+    of_outputs = None if problem.outputs is None else math.sqrt(max(found.cost, 0))
+    return Line(name, tensor.size, penalty, tensor.density, len(tensor.codebook), size, of_weights, of_outputs)
 
 
 class Attempt(NamedTuple):
@@ -66,10 +78,6 @@ class Attempt(NamedTuple):
     @property
     def tensors(self) -> dict[str, Tensor]:
         return {name: tensor for each in self.replaced.values() for name, tensor in each.items()}
-
-    @property
-    def predicted(self) -> float:
-        return math.sqrt(sum(line.change**2 for line in self.lines))
 
 
 class Draft:
@@ -114,7 +122,7 @@ def _attempt(problem: Problem, price: float, draft: Draft) -> Attempt:
             for each, tensor in found[name][1].replaced(name).items():
                 waiting[each] = pool.submit(draft.encode, each, tensor)
         made = {each: future.result() for each, future in waiting.items()}
-    lines = tuple(line_of(name, *each, len(made[name].payload)) for name, each in found.items())
+    lines = tuple(line_of(problem, name, *each, len(made[name].payload)) for name, each in found.items())
     return Attempt(lines, {name: each.replaced(name) for name, (_, each) in found.items()}, made, draft.size(made))
 
 
@@ -130,7 +138,8 @@ def _with_exact(problem: Problem, attempt: Attempt, most: int, draft: Draft) -> 
         made = {name: attempt.encoded[name] for tensors in replaced.values() for name in tensors}
         file_bytes = draft.size(made)
         if file_bytes <= most:
-            own = Line(line.tensor, line.weights, 0.0, 1.0, 0, exact[line.tensor], 0.0)
+            of_outputs = None if line.change_of_outputs is None else 0.0
+            own = Line(line.tensor, line.weights, 0.0, 1.0, 0, exact[line.tensor], 0.0, of_outputs)
             lines = tuple(own if each is line else each for each in attempt.lines)
             attempt = Attempt(lines, replaced, made, file_bytes)
     return attempt
@@ -190,7 +199,7 @@ def reach_size(problem: Problem, most: int, draft: Draft) -> Attempt:
 
 
 def reach_change(problem: Problem, most: float, draft: Draft) -> Attempt:
-    """Finds about the smallest file that changes the outputs by at most `most`.
+    """Finds about the smallest file that changes the outputs by at most `most`; without inputs, the weights.
 
     Raises ValueError, with the best, if none changes them so little.
     """
@@ -219,7 +228,8 @@ def reach_change(problem: Problem, most: float, draft: Draft) -> Attempt:
         attempt = _attempt(problem, math.exp(low), draft)
         found = problem.measure(attempt.tensors)
         raise ValueError(
-            f"a change of {most:g} cannot be reached by sharing weights: the best reachable is {found:.3g}, "
+            f"a change of the {'weights' if problem.outputs is None else 'outputs'} of {most:g} cannot be reached by "
+            f"sharing weights: the best reachable is {found:.3g}, "
             f"with {attempt.file_bytes:,} bytes"
         )
     return best

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from deepcompression.calibration.network import Layout, Moments, Role
+from deepcompression.calibration.network import Layout, Moments, Outputs, Role, held_back
+from deepcompression.calibration.torch_batches import DRAWS, Batch, batches_of
 from deepcompression.calibration.torch_layers import Watch
-from deepcompression.common.messages import those
 from deepcompression.recipe.targets import targets_of
-from deepcompression.sharing.error_cost import Floats
-from deepcompression.tensors.dtypes import Array
+from deepcompression.tensors.dtypes import Array, Floats
 from deepcompression.tensors.from_torch import from_torch
 from deepcompression.training.attach import chain
 
-# The number of draws whose mean is a gain; each is one backward pass of a part of the inputs.
-_DRAWS = 32
+# Outputs beyond this are masks, such as the least value of float32: no weights scale them.
+_MASK = 1e15
 
 
 class TorchNetwork:
@@ -34,7 +35,7 @@ class TorchNetwork:
 
     def __init__(self, model: nn.Module, batches: Iterable[Any]) -> None:
         self.model = model
-        self.batches = _checked(batches)
+        self.batches = batches_of(batches)
         self._parameters: dict[str, torch.Tensor] = {}
         for target in targets_of(model):
             module, local = target.places[0]
@@ -58,6 +59,24 @@ class TorchNetwork:
         }
         self.roles: Mapping[str, Role] = used | unused
 
+    @property
+    def count(self) -> int:
+        return sum(each.length for each in self.batches)
+
+    def split(self) -> tuple[TorchNetwork, TorchNetwork | None]:
+        numbers = np.concatenate([np.full(each.length, at) for at, each in enumerate(self.batches)])
+        held = np.isin(np.arange(len(numbers)), held_back(len(numbers)))
+        if not held.any():
+            return self, None
+        return self._with(numbers, ~held), self._with(numbers, held)
+
+    def _with(self, numbers: NDArray[np.int64], chosen: NDArray[np.bool_]) -> TorchNetwork:
+        """The network with some of its inputs; `numbers` has the batch of each."""
+        network = copy.copy(self)
+        rows = [np.flatnonzero(chosen[numbers == at]) for at in range(len(self.batches))]
+        network.batches = [batch.rows(own) for batch, own in zip(self.batches, rows, strict=True) if len(own)]
+        return network
+
     def weight(self, name: str) -> Array:
         return from_torch(name, self._parameters[name]).numpy()
 
@@ -77,17 +96,17 @@ class TorchNetwork:
         self._run(Watch(self._parameters, use), self.batches)
         return {name: moments for name, moments in found.items() if moments.count}
 
-    def outputs(self, replaced: Mapping[str, Array]) -> Floats:
+    def outputs(self, replaced: Mapping[str, Array]) -> Outputs:
         before = {name: self._parameters[name].detach().clone() for name in replaced}
         with torch.no_grad():
             try:
                 for name, values in replaced.items():
                     self._parameters[name].copy_(torch.from_numpy(np.array(values)))
-                found = self._run(None, self.batches)
+                # an output may be a weight itself: it is copied before the weights come back
+                return _joined(self._run(None, self.batches, changed=bool(replaced)))
             finally:
                 for name, kept in before.items():
                     self._parameters[name].copy_(kept)
-        return torch.cat([output.reshape(-1).float() for outputs in found for output in outputs]).cpu().numpy()
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
         """Gains by backward passes of outputs with random signs.
@@ -95,6 +114,8 @@ class TorchNetwork:
         The mean square of these gradients is that of a weight's effect on all outputs.
         """
         parameters = {name: self._parameters[name] for name in names}
+        if not parameters:
+            return {}
         flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
         sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
         generator = torch.Generator().manual_seed(0)
@@ -104,10 +125,11 @@ class TorchNetwork:
                 parameter.requires_grad_(True)
             for part in self._draws():
                 (outputs,) = self._run(None, [part], gradient=True)
-                size += sum(float(output.detach().double().square().sum()) for output in outputs)
+                floats = [each.where(each.abs() < _MASK, 0) for each in outputs.values() if each.is_floating_point()]
+                size += sum(float(output.detach().double().square().sum()) for output in floats)
                 signed = [
                     (o * (torch.randint(0, 2, o.shape, generator=generator) * 2 - 1).to(o)).sum().float()
-                    for o in outputs
+                    for o in floats
                 ]
                 gradients = torch.autograd.grad(torch.stack(signed).sum(), list(parameters.values()), allow_unused=True)
                 for name, gradient in zip(parameters, gradients, strict=True):
@@ -118,95 +140,38 @@ class TorchNetwork:
                 parameters[name].requires_grad_(flag)
         return {name: (found / max(size, 1e-300)).float().cpu().numpy() for name, found in sums.items()}
 
-    def _draws(self) -> list[Any]:
-        """About `_DRAWS` parts of the inputs, repeated if there are few.
+    def _draws(self) -> list[Batch]:
+        """About `DRAWS` parts of the inputs, repeated if there are few."""
+        pieces = max(1, round(DRAWS / len(self.batches)))
+        parts = [part for batch in self.batches for part in batch.pieces(pieces)]
+        return parts * max(1, DRAWS // len(parts))
 
-        Each batch is cut along its first dimension, if its tensors agree in it.
-        """
-        pieces = max(1, round(_DRAWS / len(self.batches)))
-        parts = []
-        for batch in self.batches:
-            lengths = {len(part) if part.dim() else 0 for part in _tensors(batch)}
-            length = lengths.pop() if len(lengths) == 1 else 1
-            size = max(1, -(-length // pieces))
-            starts = range(0, max(1, length), size)
-            parts += [batch if length < 2 else _cut(batch, slice(start, start + size)) for start in starts]
-        return parts * max(1, _DRAWS // len(parts))
-
-    def _run(self, watch: Watch | None, batches: list[Any], gradient: bool = False) -> list[list[torch.Tensor]]:
-        """Runs the model. Returns the floating-point outputs of each batch."""
+    def _run(
+        self, watch: Watch | None, batches: list[Batch], gradient: bool = False, changed: bool = False
+    ) -> list[dict[str, torch.Tensor]]:
+        """Runs the model. Returns the outputs of each batch by name, finite ones unless the weights are changed."""
         found = []
-        with _evaluating(self.model), torch.set_grad_enabled(gradient):
-            for number, batch in enumerate(batches):
-                try:
-                    with watch or nullcontext():
-                        output = _call(self.model, batch)
-                except (RuntimeError, TypeError, IndexError, KeyError, AssertionError) as error:
-                    raise ValueError(
-                        f"calibration batch {number} ({_describe(batch)}) does not fit the model: {error}"
-                    ) from error
-                outputs = [part for part in _tensors(output) if part.is_floating_point()]
-                if not outputs:
-                    raise ValueError(f"the model returns no floating-point tensor; found {type(output).__name__}")
-                if bad := sum(int((~o.isfinite()).sum()) for o in outputs):
-                    raise ValueError(
-                        f"for calibration batch {number} the model gives {those(bad, 'value', 'not finite')}"
-                    )
+        devices = {parameter.device for parameter in self.model.parameters() if parameter.device.type == "cuda"}
+        # outputs by chance are the same each time
+        with _evaluating(self.model), torch.set_grad_enabled(gradient), torch.random.fork_rng(devices):
+            torch.manual_seed(0)
+            for batch in batches:
+                with watch or nullcontext():
+                    outputs = batch.run(self.model)
+                if not changed:
+                    batch.check(outputs)
                 found.append(outputs)
         return found
 
 
-def _checked(batches: Iterable[Any]) -> list[Any]:
-    if isinstance(batches, torch.Tensor | Mapping):
-        raise TypeError(f"batches are an iterable of inputs, found one {type(batches).__name__}: put it into a list")
-    found = list(batches)
-    if not found:
-        raise ValueError("there are no calibration batches: give some hundred inputs like those the model will see")
-    for number, batch in enumerate(found):
-        if not isinstance(batch, torch.Tensor | tuple | list | Mapping):
-            raise TypeError(
-                f"calibration batch {number} is a {type(batch).__name__}; expected a tensor, a tuple of positional "
-                "arguments or a dict of named ones"
-            )
-        for part in _tensors(batch):
-            if part.is_floating_point() and (bad := int((~part.isfinite()).sum())):
-                raise ValueError(f"calibration batch {number} has {those(bad, 'value', 'not finite')}: mend the inputs")
-    return found
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, tuple | list):
-        for part in value:
-            yield from _flat(part)
-    else:
-        yield value
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    return (part for part in _flat(value) if isinstance(part, torch.Tensor))
-
-
-def _cut(value: Any, part: slice) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _cut(each, part) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_cut(each, part) for each in value]
-    return value[part] if isinstance(value, torch.Tensor) else value
-
-
-def _describe(batch: Any) -> str:
-    return ", ".join(
-        f"{str(part.dtype).removeprefix('torch.')} {list(part.shape)}" if isinstance(part, torch.Tensor) else repr(part)
-        for part in _flat(batch)
-    )
-
-
-def _call(model: nn.Module, batch: Any) -> Any:
-    if isinstance(batch, torch.Tensor):
-        return model(batch)
-    return model(**batch) if isinstance(batch, Mapping) else model(*batch)
+def _joined(batches: list[dict[str, torch.Tensor]]) -> Outputs:
+    """The outputs of all batches, flat, in NumPy's dtypes."""
+    parts: dict[str, list[Array]] = {}
+    for outputs in batches:
+        for name, output in outputs.items():
+            wide = output.float() if output.is_floating_point() and output.dtype != torch.float64 else output
+            parts.setdefault(name, []).append(wide.reshape(-1).cpu().numpy())
+    return {name: np.concatenate(each) for name, each in parts.items()}
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from deepcompression.cli.tables import print_tables
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import printable
+from deepcompression.file.effect import Effect
 from deepcompression.file.report import SPARE, Report
 
 MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED, BROKEN_PIPE = 1, 3, 2, 4, 130, 141
@@ -89,12 +90,20 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, indent=2))
 
 
+def print_warnings(effect: Effect) -> None:
+    """Says on standard error where quality is probably lost."""
+    for warning in effect.warnings:
+        complain(f"warning: {warning}")
+
+
 def print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES, **more: object) -> None:
     report = Report.of(path, limit_bytes)
     if as_json:
         print_json({"file": str(path)} | report.to_dict() | more)
         return
     print_tables(report.tables(), SPARE)
+    if report.outputs is not None:
+        print(report.outputs)
 
 
 @contextmanager

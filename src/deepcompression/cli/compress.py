@@ -21,6 +21,7 @@ from deepcompression.cli.common import (
     errors_in_one_line,
     print_json,
     print_report,
+    print_warnings,
     progress_of_bytes,
     values_of,
 )
@@ -85,8 +86,11 @@ def compress_command(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Prune, share and encode a checkpoint. Without a recipe, density or bits every value stays exact; tensors that are
-    pruned or shared already become small."""
+    """Prune, share and encode a checkpoint.
+
+    Without a recipe, density, bits or target no value changes: tensors that are pruned or shared already become small,
+    and others lose what their bytes repeat.
+    """
     with errors_in_one_line():
         if profile not in PROFILES:
             raise ValueError(f"--profile is one of {', '.join(PROFILES)}; found {profile}")
@@ -112,20 +116,25 @@ def compress_command(
                         "--resume and --workers do not go with --calibration or a target, which hold the whole "
                         "checkpoint in memory"
                     )
-                notes = compress_whole(source_path, target, wanted, profile, calibration, model_factory)
+                outcome = compress_whole(source_path, target, wanted, profile, calibration, model_factory)
+                notes = list(outcome)
             else:
                 with (
                     recognise(open_checkpoint(source_path)) as source,
                     progress_of_bytes(source_path.name, quiet or as_json) as show,
                 ):
-                    notes = compress_checkpoint(
+                    outcome = compress_checkpoint(
                         source, target, chosen, profile=profile, workers=workers, progress=show, resume=resume
                     )
-                    notes = [*source.notes, *notes]
+                    notes = [*source.notes, *outcome]
         for note in [] if as_json else notes:
             complain(f"note: {note}")
         if not (quiet or output == STANDARD):
-            print_report(output, as_json, notes=notes)
+            print_report(output, as_json, notes=notes, **outcome.effect.to_dict())
+            if not as_json and outcome.effect.weights and outcome.effect.outputs is None:
+                print(outcome.effect)
+        if not as_json:
+            print_warnings(outcome.effect)
 
 
 def _goal(

@@ -32,7 +32,11 @@ def inspect_command(file: FileArgument, as_json: JsonOption = False, limit_bytes
 def verify_command(
     file: FileArgument,
     against: Annotated[
-        Path | None, typer.Option(help="A checkpoint that must hold the same tensors bit for bit.")
+        Path | None,
+        typer.Option(
+            help="A checkpoint to compare with, bit for bit: a .safetensors, .pt or .onnx file, or a folder. "
+            "Weights that were pruned or shared on the way differ."
+        ),
     ] = None,
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 
 from deepcompression.calibration.plan import Goal, curves, table
-from deepcompression.cli.common import ForceOption, JsonOption, ModelArgument, errors_in_one_line, print_json, values_of
+from deepcompression.cli.common import (
+    ForceOption,
+    JsonOption,
+    ModelArgument,
+    errors_in_one_line,
+    print_json,
+    print_warnings,
+    values_of,
+)
 from deepcompression.cli.files import STANDARD, input_file, output_file
 from deepcompression.cli.tables import terminal_width
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
@@ -22,7 +30,9 @@ FactoryOption = Annotated[
 ]
 SizeOption = Annotated[str | None, typer.Option(help="Largest size of the whole file: 5MB, 300KiB.")]
 RatioOption = Annotated[float | None, typer.Option(help="Bytes of all tensors / bytes of the file.")]
-ChangeOption = Annotated[float | None, typer.Option(help="Largest relative change of the outputs on the inputs.")]
+ChangeOption = Annotated[
+    float | None, typer.Option(help="Largest relative change of the outputs; without --calibration, of the weights.")
+]
 ProfileOption = Annotated[
     str,
     typer.Option(help="The profile of the file: fast, small or paper.", autocompletion=values_of(lambda: PROFILES)),
@@ -50,7 +60,10 @@ def plan_command(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the recipe for a target, and show the size and the change of each tensor, without compressing."""
+    """Find the recipe for a target without compressing, and show the size of each tensor and the change of the outputs.
+
+    Without --calibration the outputs are not measured: the change is that of the weights.
+    """
     with errors_in_one_line(), ExitStack() as stack:
         goal = goal_of(target_size, target_ratio, max_change)
         target = None
@@ -69,6 +82,7 @@ def plan_command(
             print_json(found.to_dict())
         else:
             print(found.describe(terminal_width()))
+            print_warnings(found.effect)
 
 
 def sensitivity_command(
@@ -78,7 +92,8 @@ def sensitivity_command(
     model_factory: FactoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show size and change of each tensor alone, at several penalties."""
+    """Show each tensor alone at several penalties: its size, and the change of the outputs; without --calibration, its
+    own change."""
     with errors_in_one_line(), input_file(model) as source:
         lines = curves(open_whole(source, calibration, model_factory).problem(), profile=profile)
         if as_json:

@@ -17,14 +17,19 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def positive(word: str, value: object) -> float:
-    """A positive number. Raises TypeError for what is no number, ValueError for another one; both name it by `word`."""
+def number(word: str, value: object) -> float:
+    """A number. Raises TypeError, which names it by `word`, for anything else."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{word} is a positive number; found {value!r}, a {type(value).__name__}")
-    number = float(value)
-    if not (math.isfinite(number) and number > 0):
+    return float(value)
+
+
+def positive(word: str, value: object) -> float:
+    """A positive number. Raises TypeError for what is no number, ValueError for another one; both name it by `word`."""
+    found = number(word, value)
+    if not (math.isfinite(found) and found > 0):
         raise ValueError(f"{word} is a positive number; found {value}")
-    return number
+    return found
 
 
 def times_smaller(before: float, after: float) -> str:

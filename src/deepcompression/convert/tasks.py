@@ -11,15 +11,27 @@ import numpy as np
 from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.coding.coders import Encode
 from deepcompression.convert.tensors import compress_tensor
+from deepcompression.file.effect import WeightChange
 from deepcompression.pruning.criteria import CRITERIA, Select
 from deepcompression.recipe.groups import prune_groups
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import Target, module_name
+from deepcompression.tensors.change import Magnitude, relative_change
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, widen
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.slices import Weights
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
+
+
+class Done(NamedTuple):
+    """A task that was carried out: the tensor as the file stores it, the task's note, and the change of a weight that
+    was pruned or shared.
+    """
+
+    tensor: Tensor
+    note: str
+    change: WeightChange | None
 
 
 class Task(NamedTuple):
@@ -59,19 +71,21 @@ class Task(NamedTuple):
             raise ValueError(f"{flaw}: it cannot be {done}; mend the training, or let no rule select it")
         return f"{flaw}: stored as it is" if bad else ""
 
-    def carry_out(self, source: Checkpoint, seed: int) -> tuple[Tensor, str]:
-        """The tensor as the file stores it, and its note. Raises ValueError, with its name, if its rule fails."""
-        tensor, note = source.read(self.name), self.note
+    def carry_out(self, source: Checkpoint, seed: int) -> Done:
+        """Raises ValueError, with the tensor's name, if its rule fails."""
+        tensor, note, change = source.read(self.name), self.note, None
         made: Tensor = tensor
         if self.rule is not None and (self.rule.prune or self.rule.share) and not (note := self.problem(tensor)):
+            before = Magnitude.of(Weights.of_tensor(tensor))
             try:
                 made = compress_tensor(tensor, self.rule, self.select, seed, in_place=True)
             except ValueError as error:
                 raise ValueError(f"{self.name}: {error}") from None
+            change = WeightChange(self.name, *relative_change(before, tensor, made))
         del tensor
         if isinstance(made, DenseTensor):
             made = CompressedTensor.from_dense(made) or made
-        return made, note
+        return Done(made, note, change)
 
 
 def tasks_of(source: Checkpoint, recipe: Recipe | None) -> dict[str, Task]:

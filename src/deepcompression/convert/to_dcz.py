@@ -16,7 +16,9 @@ from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
 from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, check_profile
 from deepcompression.convert.memory_budget import Budget, Need
+from deepcompression.convert.outcome import Outcome
 from deepcompression.convert.tasks import Task, tasks_of
+from deepcompression.file.effect import Effect, without
 from deepcompression.file.index import VERSION
 from deepcompression.file.resumable import FileWriter
 from deepcompression.recipe.hints import unselected
@@ -34,9 +36,10 @@ def compress_checkpoint(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     resume: bool = False,
-) -> list[str]:
+) -> Outcome:
     """Compresses a checkpoint into a `.dcz` file, which appears only when it is complete. Returns a note for each
-    tensor that a rule would prune or share, but that is stored as it is, and one if no rule selects most weights.
+    tensor that a rule would prune or share, but that is stored as it is, and one if no rule selects most weights; and
+    the effect on the other weights.
 
     recipe    without one no value changes
     profile   as of `save`
@@ -67,11 +70,13 @@ def compress_checkpoint(
             graph = DenseTensor("U8", np.frombuffer(source.graph, np.uint8))
             writer.write(GRAPH, graph, profile=profile)
             order, metadata = {**order, GRAPH: None}, metadata | FORMAT
-        writer.finish(order, metadata)
-        notes = [writer.finished[name].note for name, tied_to in order.items() if tied_to is None]
+        finished = [writer.finished[name] for name, tied_to in order.items() if tied_to is None]
+        changes = [each.change for each in finished if each.change is not None]
+        writer.finish(order, without(metadata) if changes else metadata)
+    notes = [each.note for each in finished]
     if chosen is not None:
         notes.append(unselected(chosen.matches(source.entries)))
-    return [note for note in notes if note]
+    return Outcome(filter(None, notes), Effect(tuple(changes)))
 
 
 def _fingerprint(source: Checkpoint, recipe: Recipe | None, profile: str) -> dict[str, str]:
@@ -143,11 +148,11 @@ class _Work:
         held = need.first
         try:
             if self._failure is None:
-                made, note = task.carry_out(self.source, self.seed)
+                made, note, change = task.carry_out(self.source, self.seed)
                 if isinstance(made, CompressedTensor):
                     self._budget.give_back(held - need.shared)
                     held = need.shared
-                self.writer.write(entry.name, made, task.how, self.profile, note)
+                self.writer.write(entry.name, made, task.how, self.profile, note, change)
                 del made
                 with self._lock:
                     self._done += entry.nbytes

@@ -15,6 +15,7 @@ import torch
 from deepcompression.calibration.calibrate import calibrate
 from deepcompression.calibration.plan_problem import Problem
 from deepcompression.convert.with_inputs import Whole
+from deepcompression.file.effect import Effect
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.entry import Tie
@@ -42,11 +43,12 @@ class TorchWithInputs(Whole):
     def problem(self) -> Problem:
         return Problem.of_model(self.module, self.batches, self.exact)
 
-    def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
+    def compress(self, output: Path, recipe: Recipe, profile: str) -> Effect:
         self._note_unselected(recipe)
         recipe = self.keeping(recipe)
-        calibrate(self.module, recipe, self.batches)
+        effect = calibrate(self.module, recipe, self.batches)
         save(self.module, output, recipe, self.metadata, profile)
+        return effect
 
 
 def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> torch.nn.Module:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from deepcompression.calibration.calibrate import calibrate_network
+from deepcompression.calibration.calibrate import Fitted, calibrate_network
+from deepcompression.calibration.comparison import weight_change
 from deepcompression.calibration.onnx_network import OnnxNetwork
 from deepcompression.calibration.plan import Goal, Plan, solve
 from deepcompression.calibration.plan_problem import Problem
@@ -18,7 +19,9 @@ from deepcompression.checkpoint.onnx.graph import SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint, tensors_of
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.common.lock import WriteLock
+from deepcompression.convert.outcome import Outcome
 from deepcompression.convert.tensors import compress_tensors
+from deepcompression.file.effect import Effect, WeightChange, without
 from deepcompression.file.writer import save_tensors, write_encoded
 from deepcompression.recipe.hints import unselected
 from deepcompression.recipe.recipe import Recipe
@@ -61,7 +64,7 @@ class Whole:
         with recognise(open_checkpoint(model)) as source:
             if source.packed:
                 raise ValueError(source.packed)
-            self.exact, self.notes, self.metadata = source.exact, list(source.notes), dict(source.metadata)
+            self.exact, self.notes, self.metadata = source.exact, list(source.notes), without(source.metadata)
             ties = {name: Tie(entry.tied_to) for name, entry in source.entries.items() if entry.tied_to}
             found = tensors_of(source)
         self.own = {name: tensor for name, tensor in found.items() if name not in ties}
@@ -71,23 +74,26 @@ class Whole:
         """The problem for a plan to solve."""
         return Problem.of_tensors(self.tensors, self.exact)
 
-    def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
-        """Compresses by a recipe and writes the file."""
+    def compress(self, output: Path, recipe: Recipe, profile: str) -> Effect:
+        """Compresses by a recipe and writes the file. Returns the effect."""
         self._note_unselected(recipe)
         recipe = self.keeping(recipe)
-        compressed = self.compressed(recipe)
-        save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, self.own), profile)
+        made, effect = self.compressed(recipe)
+        metadata = self.metadata | effect.metadata()
+        save_tensors(output, {**self.tensors, **made}, metadata, encodings(recipe, self.own), profile)
+        return effect
 
-    def compressed(self, recipe: Recipe) -> Mapping[str, Tensor]:
-        """The tensors, pruned and shared by a recipe; unchanged ones may be left out."""
-        return compress_tensors(self.own, recipe)
+    def compressed(self, recipe: Recipe) -> Fitted:
+        """The tensors, pruned and shared by a recipe; unchanged ones may be left out. And the effect."""
+        made = compress_tensors(self.own, recipe)
+        return Fitted(made, Effect(tuple(_changes(self.own, made))))
 
     def plan(self, goal: Goal, profile: str) -> Plan:
         return solve(self.problem(), goal, profile, self.metadata)
 
     def carry_out(self, plan: Plan, output: Path) -> None:
         """Writes the file of a plan."""
-        write_encoded(output, plan.encoded, self.metadata)
+        write_encoded(output, plan.encoded, plan.metadata)
 
     def _note_unselected(self, recipe: Recipe) -> None:
         if hint := unselected(recipe.matches(self.own)):
@@ -109,7 +115,7 @@ class OnnxWithInputs(Whole):
     def problem(self) -> Problem:
         return Problem.of_network(self.network, self.tensors, self.exact)
 
-    def compressed(self, recipe: Recipe) -> Mapping[str, Tensor]:
+    def compressed(self, recipe: Recipe) -> Fitted:
         rules: dict[str, Rule] = {}
         others: list[str] = []
         for target, rule in recipe.matches(self.own):
@@ -121,11 +127,19 @@ class OnnxWithInputs(Whole):
                 rules[target.name] = rule
             else:
                 others.append(target.name)
-        fitted = calibrate_network(self.network, rules)
         if not others:
-            return fitted
+            return calibrate_network(self.network, rules)
         self.notes.append(f"no layer is known to multiply by {', '.join(others)}: compressed without the inputs")
-        return {**compress_tensors(self.own, recipe), **fitted}
+        made = compress_tensors(self.own, recipe)
+        blind = {name: made[name] for name in others}
+        tensors, effect = calibrate_network(self.network, rules, blind)
+        return Fitted({**made, **tensors}, Effect((*effect.weights, *_changes(self.own, blind)), effect.outputs))
+
+
+def _changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Iterator[WeightChange]:
+    for name, tensor in after.items():
+        if tensor is not before[name]:
+            yield weight_change(name, before[name].numpy(), tensor.numpy(), None)
 
 
 def open_whole(model: Path, calibration: Path | None, factory: str | None) -> Whole:
@@ -157,15 +171,18 @@ def compress_whole(
     profile: str,
     calibration: Path | None = None,
     factory: str | None = None,
-) -> list[str]:
-    """Compresses the checkpoint that `open_whole` opens, by a recipe or for a target. Returns notes for people.
+) -> Outcome:
+    """Compresses the checkpoint that `open_whole` opens, by a recipe or for a target. Returns notes for people, and the
+    effect.
 
     Raises ValueError, before anything is read, if another job writes the same file.
     """
     with WriteLock(output):
         whole = open_whole(model, calibration, factory)
         if isinstance(wanted, Recipe):
-            whole.compress(output, wanted, profile)
+            effect = whole.compress(output, wanted, profile)
         else:
-            whole.carry_out(whole.plan(wanted, profile), output)
-    return whole.notes
+            plan = whole.plan(wanted, profile)
+            whole.carry_out(plan, output)
+            effect = plan.effect
+    return Outcome(whole.notes, effect)

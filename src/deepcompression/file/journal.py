@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from deepcompression.common.binary import checksum as crc
 from deepcompression.common.files import named_if_full
 from deepcompression.common.messages import counted
+from deepcompression.file.effect import WeightChange
 from deepcompression.file.index import Entry
 
 _JOURNAL = "journal"
@@ -24,11 +25,14 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Finished:
-    """A tensor whose payload is written: its entry, the file of the payload, and a note for the user."""
+    """A tensor whose payload is written: its entry, the file of the payload, a note for the user, and the change of a
+    weight that was pruned or shared.
+    """
 
     entry: Entry
     file: str
     note: str
+    change: WeightChange | None = None
 
     def to_line(self) -> bytes:
         return _FINISHED.dump_json(self) + b"\n"

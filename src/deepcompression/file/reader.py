@@ -11,6 +11,7 @@ from deepcompression.coding.coder import Account
 from deepcompression.coding.coders import decode, decode_dense
 from deepcompression.common.binary import LIMIT_BYTES, Cursor, FormatError, checksum
 from deepcompression.common.files import ByteFile
+from deepcompression.common.units import number
 from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header
 from deepcompression.file.names import not_dcz
 from deepcompression.tensors.dtypes import Array
@@ -32,6 +33,7 @@ class DczFile(Mapping[str, Array]):
     """
 
     def __init__(self, path: str | os.PathLike[str], limit_bytes: int = LIMIT_BYTES) -> None:
+        number("limit_bytes", limit_bytes)
         self._file = ByteFile(path)
         self.path = self._file.path
         self.size_bytes = self._file.size

@@ -18,6 +18,7 @@ from deepcompression.coding.gaps import fixed_layout
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
 from deepcompression.common.units import times_smaller
+from deepcompression.file.effect import OutputsChange, outputs_to_dict
 from deepcompression.file.index import CHECKSUM_BYTES, Entry
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.dtypes import STORAGE
@@ -131,7 +132,8 @@ class Row:
 class Report:
     """A whole file: its rows, and its bytes by part, whose sum is `file_bytes`.
 
-    `before` and `after` are the measurements of `compress`.
+    `before` and `after` are the measurements of `compress`. `outputs` is the change of the network's outputs, if inputs
+    measured it when the file was made.
     """
 
     file_bytes: int
@@ -140,6 +142,7 @@ class Report:
     parts: dict[str, int]
     before: float | None = None
     after: float | None = None
+    outputs: OutputsChange | None = None
 
     @classmethod
     def of(
@@ -169,7 +172,8 @@ class Report:
             for row in rows:
                 # elements of a raw tensor and values of a pruned one count together
                 parts.update({("dense tensors" if name == "values" else name): n for name, n in row.parts.items()})
-            return cls(file.size_bytes, sum(row.dense_bytes for row in rows), rows, dict(parts), before, after)
+            dense_bytes, outputs = sum(row.dense_bytes for row in rows), OutputsChange.of(file.metadata)
+            return cls(file.size_bytes, dense_bytes, rows, dict(parts), before, after, outputs)
 
     @property
     def ratio(self) -> float:
@@ -182,11 +186,14 @@ class Report:
         return sum(row.fixed_bytes for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields and computed numbers, ready for JSON."""
-        return asdict(self) | {
+        """All fields and computed numbers, ready for JSON; the change of the outputs if it was measured."""
+        fields = {name: value for name, value in asdict(self).items() if name != "outputs"}
+        outputs = {} if self.outputs is None else outputs_to_dict(self.outputs)
+        return fields | {
             "ratio": self.ratio,
             "fixed_bytes": self.fixed_bytes,
             "rows": [row.to_dict() for row in self.rows],
+            **outputs,
         }
 
     def tables(self) -> Iterable[Table]:

@@ -15,6 +15,7 @@ from deepcompression.common.binary import checksum as crc
 from deepcompression.common.files import atomic_path, named_if_full
 from deepcompression.common.lock import WriteLock
 from deepcompression.common.messages import are, counted
+from deepcompression.file.effect import WeightChange
 from deepcompression.file.index import Entry, write_head
 from deepcompression.file.journal import Finished, Journal
 from deepcompression.file.names import check_name
@@ -67,7 +68,13 @@ class FileWriter:
         self.finished: Mapping[str, Finished] = self._journal.finished
 
     def write(
-        self, name: str, tensor: Tensor, how: Encode | None = None, profile: str = DEFAULT_PROFILE, note: str = ""
+        self,
+        name: str,
+        tensor: Tensor,
+        how: Encode | None = None,
+        profile: str = DEFAULT_PROFILE,
+        note: str = "",
+        change: WeightChange | None = None,
     ) -> None:
         """Encodes and keeps a tensor; threads may call it. Raises as `save_tensors` does."""
         path = self._journal.new_path()
@@ -75,7 +82,7 @@ class FileWriter:
         entry = Entry(
             name, tensor.dtype, tuple(tensor.shape), coder=coder, length=payload.length, checksum=payload.checksum
         )
-        self._journal.add(Finished(entry, path.name, note))
+        self._journal.add(Finished(entry, path.name, note, change))
 
     def _keep(self, path: Path, parts: Iterable[Part], below: int | None) -> _Payload | None:
         """Writes a payload; when it is whole, it replaces the larger one that was tried before."""

@@ -12,12 +12,14 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression import _core
+from deepcompression.common.messages import listed
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.stand_in import StandIn
 from deepcompression.nn.weight_source import WeightSource, rows_apart
 from deepcompression.nn.what_pays import LEAST_WEIGHTS, Use, use_of, why_dense, why_unknown
 from deepcompression.packed import packing
+from deepcompression.recipe.hints import whole_name
 from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training import attach
@@ -79,7 +81,11 @@ def _check_patterns(targets: list[Target], options: Options) -> None:
         for pattern in patterns:
             found = [target for target in targets if target.trained and _matches(target, (pattern,))]
             if not found:
-                raise ValueError(f"{kind}={pattern!r} matches no parameter of the model")
+                names = [name for target in targets for name in target.names]
+                raise ValueError(
+                    f"{kind}={pattern!r} matches no parameter of the model{whole_name(pattern, names)}; there are "
+                    f"{listed(names)}"
+                )
             for target in found:
                 if kind == "linear" and len(target.shape) != 2:
                     raise ValueError(f"linear={pattern!r} matches {target.name}, whose shape is {list(target.shape)}")

@@ -116,7 +116,9 @@ def explain(small: Module) -> Explanation:
     """
     from deepcompression.nn.build import DENSE_REASONS
     from deepcompression.nn.stand_in import StandIn
+    from deepcompression.training.sharded import settle
 
+    settle(small)
     found: dict[int, Kernel] = {}
 
     def add(key: int, path: str, local: str, kernel: Kernel) -> None:

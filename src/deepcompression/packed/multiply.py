@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.packed.packing import Floats, Packed, check_activations, header
+from deepcompression.packed.packing import Packed, check_activations, header
+from deepcompression.tensors.dtypes import Floats
 
 
 def _result(shape: tuple[int, ...], out: Floats | None) -> Floats:

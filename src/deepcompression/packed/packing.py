@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.sharing.grid import LIMITS, digits_on_grid
-from deepcompression.tensors.dtypes import widen
+from deepcompression.tensors.dtypes import Floats, widen
 from deepcompression.tensors.tensor import CompressedTensor
 
 Packed = NDArray[np.uint8]
-
-Floats = NDArray[np.float32]
 
 ACTIVATIONS = ("float32", "int8")
 

@@ -27,13 +27,21 @@ def why_no_match(rule: Rule, targets: Iterable[Target]) -> str:
     ):
         if pattern is None or _selected(pattern, names):
             continue
-        if found := _selected(inner := f"*.{pattern}", names):
-            return f"a pattern is compared with the whole dotted name: {word}: {inner!r} matches {listed(found, 3)}"
+        if hint := whole_name(pattern, names, f"{word}: "):
+            return hint.removeprefix(": ")
         if found := _selected(pattern, others):
             return f"{listed(found, 3)} {are(len(found))} selected by {other}: {pattern!r}"
         if found := [name for name in names if fnmatchcase(name.lower(), f"*{pattern.lower()}*")]:
             return f"did you mean {listed(found, 3)}? The case of letters and the whole dotted name count"
     return ""
+
+
+def whole_name(pattern: str, names: Iterable[str], word: str = "") -> str:
+    """A hint, after a colon, for a pattern that matches within the dotted names alone; else empty."""
+    inner = f"*.{pattern}"
+    if not (found := _selected(inner, names)):
+        return ""
+    return f": a pattern is compared with the whole dotted name: {word}{inner!r} matches {listed(found, 3)}"
 
 
 def unselected(matches: Iterable[Match]) -> str:

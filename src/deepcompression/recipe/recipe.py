@@ -87,6 +87,11 @@ class Recipe(RecipePart):
     @classmethod
     def of(cls, recipe: Recipe | str | os.PathLike[str]) -> Recipe:
         """A recipe as it is, or `load`ed from a path or by a preset's name."""
+        if not isinstance(recipe, Recipe | str | os.PathLike):
+            raise TypeError(
+                f"a recipe is a Recipe, a path, or a preset's name; found a {type(recipe).__name__}. "
+                "Recipe.model_validate makes one of a dict"
+            )
         return recipe if isinstance(recipe, Recipe) else cls.load(recipe)
 
     @staticmethod

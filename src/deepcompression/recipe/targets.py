@@ -100,6 +100,11 @@ def _described(module: Module, local: str) -> tuple[Any, Any]:
     if len(ours) == 1 == len(found[local]):
         return ours[0].weight_shape, found[local].original.dtype
     tensor = getattr(module, local)
+    if type(tensor).__name__ in ("UninitializedParameter", "UninitializedBuffer"):
+        raise ValueError(
+            f"{local} of {type(module).__name__} has no shape yet: a lazy module gets it from its first input; call "
+            "the model once, then try again"
+        )
     return tensor.shape, tensor.dtype
 
 

@@ -13,7 +13,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from deepcompression.packed.convolution import Numbers, Piece, each, pieces
 from deepcompression.runtime.layers import Layer, Plain, Step, Weighted
-from deepcompression.runtime.weights import DenseWeight, FileTensors, Floats, Shape, Weight
+from deepcompression.runtime.weights import DenseWeight, FileTensors, Weight
+from deepcompression.tensors.dtypes import Floats, Shape
 
 # One block of columns (im2col) fits the last cache, the weights that are decoded at a time the cache before it.
 COLUMN_BYTES = 8 << 20

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepcompression.runtime.weights import FileTensors, Floats, Shape, Weight
+from deepcompression.runtime.weights import FileTensors, Weight
+from deepcompression.tensors.dtypes import Floats, Shape
 
 
 class Step(ABC):

@@ -14,7 +14,8 @@ from deepcompression.common.messages import aligned, listed, show
 from deepcompression.file.reader import DczFile
 from deepcompression.packed import packing
 from deepcompression.runtime.layers import Layer, Step
-from deepcompression.runtime.weights import FileTensors, Floats, Shape
+from deepcompression.runtime.weights import FileTensors
+from deepcompression.tensors.dtypes import Floats, Shape
 
 
 class LayerFacts(NamedTuple):

@@ -7,17 +7,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression.coding.coders import shared_form
 from deepcompression.common.messages import listed
 from deepcompression.file.reader import DczFile
 from deepcompression.packed import multiply, packing
-from deepcompression.tensors.dtypes import WEIGHT_DTYPES
+from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Floats, Shape
 from deepcompression.tensors.tensor import CompressedTensor
-
-Floats = NDArray[np.float32]
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)

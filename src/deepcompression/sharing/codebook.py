@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.sharing.grid import to_grid
+from deepcompression.tensors.dtypes import Floats
 from deepcompression.tensors.slices import Weights
 
-Floats = NDArray[np.float32]
 Counts = NDArray[np.uint64]
 
 # Up to so many values are sorted; more are counted in bins.
@@ -64,25 +64,12 @@ class Shared(NamedTuple):
 
 
 def share_values(
-    values: Floats, bits: int, init: str = "linear", seed: int = 0, grid: str | None = None, dtype: str = "F32"
-) -> Shared:
-    """`share_slices` for values (survivors,) in one array."""
-    return share_slices(Weights.of(values).slices, len(values), bits, init, seed, grid, dtype)
-
-
-def share_slices(
-    slices: Callable[[], Iterator[Floats]],
-    size: int,
-    bits: int,
-    init: str = "linear",
-    seed: int = 0,
-    grid: str | None = None,
-    dtype: str = "F32",
+    values: Weights, bits: int, init: str = "linear", seed: int = 0, grid: str | None = None, dtype: str = "F32"
 ) -> Shared:
     """Shares values among at most 2^bits centroids: initial centroids by `init`, then Lloyd's k-means until nothing
     changes.
 
-    slices  each call yields all `size` values (survivors), float32 and finite, in any order
+    values  the survivors, float32 and finite, in any order
     bits    1 to 8
     init    a name of `CODEBOOKS`
     grid    a name of `grid.LIMITS`: the centroids are rounded to it, and values go to the nearest rounded one
@@ -92,12 +79,12 @@ def share_slices(
     without a grid nothing is lost. Above 2^19 values of F32 or F64, only about 18 bits of each count. Deterministic
     for a seed. Raises ValueError for a grid that the dtype cannot hold.
     """
-    codebook = _codebook(slices, size, 1 << bits, init, seed, dtype)
-    codes = np.zeros(size, np.uint8)
+    codebook = _codebook(values, 1 << bits, init, seed, dtype)
+    codes = np.zeros(values.size, np.uint8)
     while len(codebook):
         if grid is not None:
             codebook = np.unique(to_grid(codebook, grid, dtype))
-        used = _assign(slices, codebook, codes)
+        used = _assign(values, codebook, codes)
         if used.all():
             break
         # on a grid the scale may change without the largest centroid
@@ -105,42 +92,40 @@ def share_slices(
     return Shared(codebook, codes)
 
 
-def _assign(slices: Callable[[], Iterator[Floats]], codebook: Floats, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _assign(values: Weights, codebook: Floats, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Fills in the codes, and returns a bool for each centroid: whether it is used."""
     used = np.zeros(len(codebook), bool)
     at = 0
-    for values in slices():
-        found = codes[at : at + len(values)]
-        found[:] = _core.assign(values, codebook)
+    for part in values.slices():
+        found = codes[at : at + len(part)]
+        found[:] = _core.assign(part, codebook)
         used |= np.bincount(found, minlength=len(codebook)) > 0
-        at += len(values)
+        at += len(part)
     return used
 
 
-def _codebook(
-    slices: Callable[[], Iterator[Floats]], size: int, count: int, init: str, seed: int, dtype: str
-) -> Floats:
-    if size <= _MOST_SORTED:
-        ordered, times = np.sort(np.concatenate([np.zeros(0, np.float32), *slices()])), None
+def _codebook(values: Weights, count: int, init: str, seed: int, dtype: str) -> Floats:
+    if values.size <= _MOST_SORTED:
+        ordered, times = np.sort(np.concatenate([np.zeros(0, np.float32), *values.slices()])), None
         steps = np.flatnonzero(ordered[1:] != ordered[:-1])
         if len(steps) < count:
             return ordered[np.concatenate([[0], steps + 1])] if len(ordered) else ordered
     else:
-        ordered, times = _bins(slices, dtype)
+        ordered, times = _bins(values, dtype)
         if len(ordered) <= count:
-            ordered, times = _distinct(slices)
+            ordered, times = _distinct(values)
         if len(ordered) <= count:
             return ordered
     return _core.lloyd(ordered, np.sort(CODEBOOKS[init](ordered, count, seed, times)), times)
 
 
-def _bins(slices: Callable[[], Iterator[Floats]], dtype: str) -> tuple[Floats, Counts]:
+def _bins(values: Weights, dtype: str) -> tuple[Floats, Counts]:
     """Means and counts of bins of values, ascending. F16 and BF16 have a bin for each distinct value; other dtypes have
     bins of one width wherever there are many values, as narrow as `_MOST_BINS` allows.
     """
     digits = np.zeros(1 << _DIGIT_BITS, np.uint64)
-    for values in slices():
-        _core.count_digits(values, digits)
+    for part in values.slices():
+        _core.count_digits(part, digits)
     occupied = np.flatnonzero(digits)
     # a digit is a sign, an exponent and 7 more bits; digits of negative values are inverted, and below 2^15
     exponent = np.where(occupied < 1 << 15, (1 << 16) - 1 - occupied, occupied) >> 7 & 255
@@ -156,18 +141,18 @@ def _bins(slices: Callable[[], Iterator[Floats]], dtype: str) -> tuple[Floats, C
     first, splits = np.zeros(len(digits), np.uint64), np.zeros(len(digits), np.uint8)
     first[occupied], splits[occupied] = ends - (1 << split), split
     counts, sums = np.zeros(ends[-1], np.uint64), np.zeros(ends[-1], np.float64)
-    for values in slices():
-        _core.add_to_bins(values, first, splits, counts, sums)
+    for part in values.slices():
+        _core.add_to_bins(part, first, splits, counts, sums)
     full = counts > 0
     return (sums[full] / counts[full]).astype(np.float32), counts[full]
 
 
-def _distinct(slices: Callable[[], Iterator[Floats]]) -> tuple[Floats, Counts]:
+def _distinct(values: Weights) -> tuple[Floats, Counts]:
     """The distinct values, ascending, and their counts."""
     ordered = np.zeros(0, np.float32)
-    for values in slices():
-        ordered = np.union1d(ordered, values)
+    for part in values.slices():
+        ordered = np.union1d(ordered, part)
     counts = np.zeros(len(ordered), np.uint64)
-    for values in slices():
-        counts += np.bincount(np.searchsorted(ordered, values), minlength=len(ordered)).astype(np.uint64)
+    for part in values.slices():
+        counts += np.bincount(np.searchsorted(ordered, part), minlength=len(ordered)).astype(np.uint64)
     return ordered, counts

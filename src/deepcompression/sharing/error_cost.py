@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+from deepcompression.tensors.dtypes import Floats
 
 # Added to the diagonal of H, as a fraction of its mean: inputs that were never seen must matter a little.
 DAMPING = 0.01

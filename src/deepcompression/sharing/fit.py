@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.pruning.criteria import largest, survivor_count
-from deepcompression.sharing.error_cost import Floats, Metric
-from deepcompression.tensors.dtypes import narrow
+from deepcompression.sharing.error_cost import Metric
+from deepcompression.tensors.dtypes import Floats, Shape, narrow
 from deepcompression.tensors.slices import Weights, unpacked
 from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor
 
@@ -43,7 +43,7 @@ class Fitted(NamedTuple):
     def values(self) -> Floats:
         return self.centroids[self.codes]
 
-    def compressed(self, shape: tuple[int, ...], dtype: str, flat: NDArray[np.int16] | None = None) -> CompressedTensor:
+    def compressed(self, shape: Shape, dtype: str, flat: NDArray[np.int16] | None = None) -> CompressedTensor:
         """The tensor of these codes; `flat` has them in the tensor's own layout if that differs."""
         codes = (self.codes if flat is None else flat).reshape(-1)
         positions = np.flatnonzero(codes != self.zero)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[Any]
+from deepcompression.common.settings import one_of
+from deepcompression.tensors.dtypes import Array
 
 # name of a grid -> its largest digit. Kernels hold an int16 digit as 256 * high + low, both int8: 256 * 127 + 127.
 LIMITS = {"int8": 127, "int16": 32639}
-
 
 _FLOAT32 = (24, 2.0**-149, (2 - 2.0**-23) * 2.0**127)
 
@@ -49,9 +49,7 @@ class Grid(NamedTuple):
 
 def grid_of(name: str, dtype: str = "F32") -> Grid:
     """A grid for weights of a dtype. Raises ValueError for an unknown name, or a dtype that cannot hold the grid."""
-    if name not in LIMITS:
-        raise ValueError(f"unknown grid {name!r}; known are {', '.join(LIMITS)}")
-    limit, (significand, least, largest) = LIMITS[name], _FORMATS[dtype]
+    limit, (significand, least, largest) = LIMITS[one_of("grid", name, LIMITS)], _FORMATS[dtype]
     grid = Grid(limit, significand - limit.bit_length(), least, largest / limit)
     if grid.scale_bits < 1:
         raise ValueError(
@@ -65,7 +63,7 @@ def _clear(value: np.float64, excess: int) -> np.float64:
     return (value.view(np.int64) & ~np.int64(excess)).view(np.float64)
 
 
-def grid_scale(codebook: Floats, grid: str, dtype: str = "F32") -> float:
+def grid_scale(codebook: Array, grid: str, dtype: str = "F32") -> float:
     """The smallest scale by which all digits are within the limit, or the largest scale; for finite centroids."""
     limits = grid_of(grid, dtype)
     largest = np.abs(codebook.astype(np.float32)).max(initial=0)
@@ -75,7 +73,7 @@ def grid_scale(codebook: Floats, grid: str, dtype: str = "F32") -> float:
     return float(_clear((scale.view(np.int64) + limits.excess).view(np.float64), limits.excess))
 
 
-def to_grid(codebook: Floats, grid: str, dtype: str = "F32") -> Floats:
+def to_grid(codebook: Array, grid: str, dtype: str = "F32") -> Array:
     """The centroids on the grid: the nearest digits (the even one on ties) times `grid_scale`. The largest centroids by
     magnitude are rounded away from zero, so a codebook on the grid does not change.
 
@@ -104,7 +102,7 @@ class OnGrid(NamedTuple):
     digits: NDArray[np.int16]
 
 
-def digits_on_grid(codebook: Floats) -> OnGrid | None:
+def digits_on_grid(codebook: Array) -> OnGrid | None:
     """Recognises a codebook on a grid, int8 before int16, by the largest scale that explains it; None if it is on
     neither.
 

@@ -10,11 +10,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from deepcompression.common.messages import those
 from deepcompression.common.settings import RecipePart, one_of
-from deepcompression.sharing.codebook import CODEBOOKS, Floats, share_slices
+from deepcompression.sharing.codebook import CODEBOOKS, share_values
 from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import fit_penalty
 from deepcompression.sharing.grid import grid_of
-from deepcompression.tensors.dtypes import Array, narrow
+from deepcompression.tensors.dtypes import Array, Floats, Shape, narrow
 from deepcompression.tensors.slices import Bits, Weights, count_bits, spans, unpacked
 from deepcompression.tensors.tensor import CompressedTensor
 
@@ -57,7 +57,7 @@ def share_array(weight: Array, survives: Array, share: Share, seed: int, dtype: 
 
 
 def share_weights(
-    weights: Weights, shape: tuple[int, ...], bits: Bits, share: Share, seed: int, dtype: str = "F32"
+    weights: Weights, shape: Shape, bits: Bits, share: Share, seed: int, dtype: str = "F32"
 ) -> CompressedTensor:
     """`share_array` for a bitmap of survivors, in little more memory than bitmap and codes take."""
     if share.codebook_grid is not None:
@@ -68,20 +68,19 @@ def share_weights(
             for values in weights.surviving(bits):
                 yield values.astype(np.float32, copy=False)
 
-    if bad := sum(len(values) - int(np.count_nonzero(np.isfinite(values))) for values in slices()):
+    survivors = Weights(count_bits(bits), np.dtype(np.float32), slices)
+    if bad := survivors.not_finite():
         raise ValueError(
             f"it has {those(bad, 'weight', 'NaN, infinite or beyond float32')}: it cannot be shared; mend the training"
         )
     if share.penalty is not None:
         return _share_by_penalty(weights, shape, bits, share.penalty, dtype)
     assert share.bits is not None
-    codebook, codes = share_slices(slices, count_bits(bits), share.bits, share.init, seed, share.codebook_grid, dtype)
+    codebook, codes = share_values(survivors, share.bits, share.init, seed, share.codebook_grid, dtype)
     return CompressedTensor.from_bits(shape, bits, narrow(codebook, dtype), codes, dtype)
 
 
-def _share_by_penalty(
-    weights: Weights, shape: tuple[int, ...], bits: Bits, penalty: float, dtype: str
-) -> CompressedTensor:
+def _share_by_penalty(weights: Weights, shape: Shape, bits: Bits, penalty: float, dtype: str) -> CompressedTensor:
     rows = np.zeros((1, 1, weights.size), np.float32)
     for span, values in zip(spans(weights.size), weights.slices(), strict=True):
         # weights that do not survive may be NaN

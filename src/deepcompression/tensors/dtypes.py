@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+Floats = NDArray[np.float32]
+
 Shape = tuple[int, ...]
 
 # The name of a dtype, as in safetensors -> the NumPy dtype that holds its elements. NumPy has no bfloat16 and no 8-bit

@@ -8,14 +8,18 @@ import torch
 from torch import nn
 
 from deepcompression.checkpoint.torchao import parts_of
+from deepcompression.common.binary import digest
 from deepcompression.common.messages import listed
 from deepcompression.recipe.targets import Target, targets_of, unwrapped
 from deepcompression.tensors.entry import TensorEntry, Tie
 from deepcompression.tensors.from_torch import DTYPE_NAMES, from_torch
-from deepcompression.tensors.tensor import CompressedTensor, Tensor
+from deepcompression.tensors.tensor import CompressedTensor, Tensor, raw_bytes
 from deepcompression.training.attach import dense, is_pruned_by_torch, original, parametrization
 from deepcompression.training.parametrizations import Codebook
-from deepcompression.training.sharded import whole
+from deepcompression.training.sharded import is_sharded, whole
+
+# The attribute of a model that holds noted metadata, and the digest of the model then.
+_NOTED = "_deepcompression_noted"
 
 
 class ModelTensors(Mapping[str, Tensor | Tie]):
@@ -70,8 +74,29 @@ def read_model(model: nn.Module) -> dict[str, Tensor | Tie]:
 
 
 def metadata_of(model: nn.Module) -> dict[str, str]:
-    """The metadata from which torchao rebuilds the tensors that it has quantized; empty if there are none."""
-    return parts_of({name: original(target) for target in targets_of(model) for name in target.names}).metadata
+    """The metadata of the model's file: those from which torchao rebuilds the tensors that it has quantized, and those
+    that were noted, if the model has not changed since then.
+    """
+    metadata = parts_of({name: original(target) for target in targets_of(model) for name in target.names}).metadata
+    noted, then = getattr(unwrapped(model), _NOTED, ({}, b""))
+    return metadata | noted if noted and _digest(model) == then else metadata
+
+
+def note_metadata(model: nn.Module, metadata: Mapping[str, str]) -> None:
+    """Notes metadata that hold as long as no tensor of the model changes."""
+    setattr(unwrapped(model), _NOTED, (dict(metadata), _digest(model)))
+
+
+def _digest(model: nn.Module) -> bytes:
+    """The digest of all tensors of a model, in dense form; empty for a sharded model, which one rank cannot read."""
+    if any(map(is_sharded, model.parameters())):
+        return b""
+    found = b""
+    for name, tensor in ModelTensors(model).items():
+        if not isinstance(tensor, Tie):
+            dense_tensor = tensor.dense()
+            found = digest(found, f"{name} {dense_tensor.dtype}".encode(), raw_bytes(dense_tensor))
+    return found
 
 
 def _read(name: str, target: Target) -> Tensor:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression.common.extras import named_extra
+from deepcompression.common.messages import listed
+from deepcompression.recipe.hints import whole_name
 from deepcompression.recipe.targets import plain_modules, targets_of
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ def freeze(model: Module, *modules: str) -> Iterator[None]:
     for pattern in modules:
         found = [module for name, module in plain_modules(model) if fnmatchcase(name, pattern)]
         if not found:
-            names = ", ".join(name for name, _ in plain_modules(model) if name)
-            raise ValueError(f"{pattern!r} matches no module; there are {names}")
+            names = [name for name, _ in plain_modules(model) if name]
+            raise ValueError(f"{pattern!r} matches no module{whole_name(pattern, names)}; there are {listed(names)}")
         frozen += [parameter for module in found for parameter in module.parameters() if parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)

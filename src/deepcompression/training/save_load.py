@@ -42,8 +42,9 @@ def save(
     several ranks call it on one of them, as `torch.save`; but for a sharded model (`fully_shard`) on all: the first
     writes, and the others wait. Raises ValueError for a tensor that cannot be stored, OSError if writing fails.
     """
-    from deepcompression.training.sharded import is_sharded
+    from deepcompression.training.sharded import is_sharded, settle
 
+    settle(model)
     # scripts let one rank alone write a model that is whole on each: it must not wait for the others
     ranks = Ranks.of(model) if any(map(is_sharded, model.parameters())) else Ranks()
     check_name(path)

@@ -49,8 +49,11 @@ def home(tensor: Tensor) -> torch.device:
 
 def settle(model: nn.Module) -> None:
     """Makes `fully_shard` put its sharded parameters back where a forward has left full ones, perhaps of lower
-    precision. Raises ValueError for the older FullyShardedDataParallel, which has no weights in their own shape.
+    precision. Raises TypeError for what is no module, and ValueError for the older FullyShardedDataParallel, which has
+    no weights in their own shape.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"a model is a torch.nn.Module; found a {type(model).__name__}")
     for module in unwrapped(model).modules():
         if any(base.__name__ == "FullyShardedDataParallel" for base in type(module).__mro__):
             raise ValueError("the model is inside FullyShardedDataParallel, which is not supported: use fully_shard")

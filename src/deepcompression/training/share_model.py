@@ -80,8 +80,8 @@ def _check_moved(target: Target, mask: Mask, recipe: Recipe) -> None:
     if step < last:
         raise ValueError(
             f"{target.name} is at step {step} of the schedule {recipe.schedule.kind}, which ends at {last}: call "
-            "pruner.step() after each optimizer.step() (or each retraining, for rounds) before dc.share; to share what "
-            "is pruned so far, give a recipe with the schedule one-shot"
+            "pruner.step() after each optimizer.step() (or each retraining, for rounds) before dc.share; to share the "
+            "masks as they are, give a recipe with the schedule one-shot"
         )
 
 
