@@ -53,12 +53,23 @@ class TorchNetwork:
             used[name] = Role(layout, bias if name not in used or used[name].bias == bias else None)
 
         self._run(Watch(self._parameters, use), self.batches[:1])
+        if not self._takes_rows():
+            self.batches = [batch._replace(whole=True) for batch in self.batches]
         unused = {
             name: Role(Layout.of(tuple(parameter.shape)))
             for name, parameter in self._parameters.items()
             if name not in used and parameter.dim() >= 2 and parameter.numel()
         }
         self.roles: Mapping[str, Role] = used | unused
+
+    def _takes_rows(self) -> bool:
+        """Whether the model takes a single row of a batch: not if it fixes their number, or has another first axis."""
+        first = self.batches[0]
+        try:
+            self._run(None, [first.rows(np.arange(1))] if first.length > 1 else [])
+        except ValueError:
+            return False
+        return True
 
     @property
     def count(self) -> int:
