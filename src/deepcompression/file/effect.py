@@ -18,8 +18,8 @@ from deepcompression.common.messages import listed, printable
 # The metadata entry.
 KEY = "change_of_outputs"
 
-# Above these a warning says so. Six networks that others trained keep their scores below a change of the outputs of
-# 0.1, and lose up to a fifth of them just above it (docs/results/real-models.md).
+# Above these a warning says so. Below a change of the outputs of 0.1 six networks that others trained keep at least
+# seven eighths of their scores, and just above it they lose up to a fifth (docs/results/real-models.md).
 MOST_CHANGE_OF_OUTPUTS = 0.1
 # A layer's own relative change, where no inputs measure the outputs: two bits for each weight, or half of them zero,
 # change a normal distribution that much.
@@ -79,7 +79,7 @@ class OutputsChange:
         how = (
             f"measured on {inputs} held back from calibration"
             if self.held_back
-            else f"measured on the calibration inputs themselves ({inputs}): too few to hold any back"
+            else f"measured on the calibration inputs themselves ({inputs}): none can be held back"
         )
         text = f"change of the outputs: {self.change:.4g}, {how}"
         if len(self.by_output) < 2:
