@@ -147,6 +147,21 @@ def test_the_metadata_of_the_file_have_the_change_until_the_model_changes(act, t
         assert found is None or json.loads(found)["change"] == pytest.approx(effect.change_of_outputs, rel=1e-4)
 
 
+class WithState(nn.Linear):
+    """Has a state that no file can hold."""
+
+    def get_extra_state(self):
+        return {"calls": 3}
+
+    def set_extra_state(self, state):
+        pass
+
+
+def test_a_model_that_cannot_be_saved_can_be_calibrated():
+    effect = dc.calibrate(WithState(32, 8), BY_BITS, trained_like()[1])
+    assert 0 < effect.change_of_outputs < 1
+
+
 class Outputs(nn.Module):
     """Outputs in a dict, one by chance, and tokens; one output is the weight itself."""
 
