@@ -194,6 +194,7 @@ def test_a_plan_without_inputs_says_that_weights_were_measured():
     model, batches, _ = trained_like()
     plan = dc.plan(model, target_ratio=8)
     assert plan.change_of_outputs is None
+    assert plan.change is None
     assert plan.predicted is None
     assert "change of the outputs is unknown" in str(plan)
     assert "change of outputs" not in str(plan)
@@ -205,7 +206,7 @@ def test_a_plan_without_inputs_says_that_weights_were_measured():
     assert plan.change_of_weights == pytest.approx(math.sqrt(sum(each**2 for each in changes) / 3), rel=1e-4)
     measured = dc.plan(trained_like()[0], batches, target_ratio=8)
     assert "change of weights" not in str(measured)
-    assert measured.to_dict()[KEY] == measured.change_of_outputs > 0
+    assert measured.to_dict()[KEY] == measured.change_of_outputs == measured.change > 0
 
 
 @pytest.mark.parametrize("batched", [True, False])
