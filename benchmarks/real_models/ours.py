@@ -42,5 +42,5 @@ def _onnx(model: OnnxModel, inputs: Inputs, size: int, path: Path) -> str:
     network = OnnxNetwork.open(model.path(), together)
     # the graph and other exact tensors count too
     plan = dc.plan(network, target_size=size, profile=PROFILE)
-    dc.save_tensors(path, {**network.tensors, **plan.tensors}, profile=PROFILE)
+    dc.save_tensors(path, {**network.tensors, **plan.tensors}, plan.metadata, profile=PROFILE)
     return f"predicted {plan.file_bytes:,} bytes"

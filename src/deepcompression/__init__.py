@@ -16,6 +16,7 @@ from deepcompression.coding.coders import Encode
 from deepcompression.common.binary import FormatError
 from deepcompression.convert.tensors import compress_tensors
 from deepcompression.convert.to_dcz import compress_checkpoint
+from deepcompression.file.effect import Effect
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.report import Report
 from deepcompression.file.writer import save_tensors
@@ -42,6 +43,7 @@ __all__ = [
     "DczFile",
     "DeadNeurons",
     "DenseTensor",
+    "Effect",
     "Encode",
     "Explanation",
     "FormatError",

@@ -180,6 +180,17 @@ def test_resuming_does_only_what_is_not_done_and_gives_the_same_bytes(error, wor
     assert [note.partition(" ")[0] for note in notes] == ["table"]
 
 
+def test_warnings_name_the_layers_of_the_part_that_was_interrupted_too(source, tmp_path):
+    recipe = Recipe(rules=(Rule(module="*", prune=Prune(density=0.02), share=Share(bits=2)),))
+    expected = compress_checkpoint(source, tmp_path / "whole.dcz", recipe)
+    assert "a.weight keeps" in "".join(expected.effect.warnings)
+    with pytest.raises(KeyboardInterrupt):
+        compress_checkpoint(Breaking(source, "table", KeyboardInterrupt()), tmp_path / "m.dcz", recipe, workers=1)
+    resumed = compress_checkpoint(source, tmp_path / "m.dcz", recipe, resume=True)
+    assert resumed.effect == expected.effect
+    assert resumed == expected
+
+
 def test_a_mistake_leaves_nothing(source, tmp_path):
     recipe = Recipe(rules=(Rule(module="a", encode=Encode(coder="huffman")),))
     with pytest.raises(ValueError, match=r"a\.weight: the coder huffman cannot hold"):

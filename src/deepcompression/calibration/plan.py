@@ -91,6 +91,11 @@ class Plan:
         return self.effect.change_of_outputs
 
     @property
+    def change(self) -> float | None:
+        """`change_of_outputs` by its earlier name: never that of the weights."""
+        return self.change_of_outputs
+
+    @property
     def change_of_weights(self) -> float:
         """The root mean square of each weight's own ||w' - w|| / ||w||."""
         return self.effect.change_of_weights

@@ -52,12 +52,23 @@ class TorchNetwork:
             used[name] = Role(layout, bias if name not in used or used[name].bias == bias else None)
 
         self._run(Watch(self._parameters, use), self.batches[:1])
+        if not self._takes_rows():
+            self.batches = [batch._replace(whole=True) for batch in self.batches]
         unused = {
             name: Role(Layout.of(tuple(parameter.shape)))
             for name, parameter in self._parameters.items()
             if name not in used and parameter.dim() >= 2 and parameter.numel()
         }
         self.roles: Mapping[str, Role] = used | unused
+
+    def _takes_rows(self) -> bool:
+        """Whether the model takes a single row of a batch: not if it fixes their number, or has another first axis."""
+        first = self.batches[0]
+        try:
+            self._run(None, [first.rows(np.arange(1))] if first.length > 1 else [])
+        except ValueError:
+            return False
+        return True
 
     @property
     def count(self) -> int:
@@ -151,10 +162,7 @@ class TorchNetwork:
     ) -> list[dict[str, torch.Tensor]]:
         """Runs the model. Returns the outputs of each batch by name, finite ones unless the weights are changed."""
         found = []
-        devices = {parameter.device for parameter in self.model.parameters() if parameter.device.type == "cuda"}
-        # outputs by chance are the same each time
-        with _evaluating(self.model), torch.set_grad_enabled(gradient), torch.random.fork_rng(devices):
-            torch.manual_seed(0)
+        with _evaluating(self.model), torch.set_grad_enabled(gradient), _same_chance(self.model):
             for batch in batches:
                 with watch or nullcontext():
                     outputs = batch.run(self.model)
@@ -162,6 +170,21 @@ class TorchNetwork:
                     batch.check(outputs)
                 found.append(outputs)
         return found
+
+
+@contextmanager
+def _same_chance(model: nn.Module) -> Iterator[None]:
+    """Makes outputs by chance the same each time, and leaves the generators as they were."""
+    devices = {parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"}
+    generators = [torch.default_generator, *(torch.cuda.default_generators[device] for device in devices)]
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(0)
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 def _joined(batches: list[dict[str, torch.Tensor]]) -> Outputs:

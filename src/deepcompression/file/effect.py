@@ -18,8 +18,8 @@ from deepcompression.common.messages import listed, printable
 # The metadata entry.
 KEY = "change_of_outputs"
 
-# Above these a warning says so. Six networks that others trained keep their scores below a change of the outputs of
-# 0.1, and lose up to a fifth of them just above it (docs/results/real-models.md).
+# Above these a warning says so. Below a change of the outputs of 0.1 six networks that others trained keep at least
+# seven eighths of their scores, and just above it they lose up to a fifth (docs/results/real-models.md).
 MOST_CHANGE_OF_OUTPUTS = 0.1
 # A layer's own relative change, where no inputs measure the outputs: two bits for each weight, or half of them zero,
 # change a normal distribution that much.
@@ -79,7 +79,7 @@ class OutputsChange:
         how = (
             f"measured on {inputs} held back from calibration"
             if self.held_back
-            else f"measured on the calibration inputs themselves ({inputs}): too few to hold any back"
+            else f"measured on the calibration inputs themselves ({inputs}): none can be held back"
         )
         text = f"change of the outputs: {self.change:.4g}, {how}"
         if len(self.by_output) < 2:
@@ -139,8 +139,8 @@ class Effect:
                 )
         few = sorted((each for each in self.weights if each.kept < LEAST_KEPT), key=lambda each: each.kept)
         if few:
-            layers = listed(f"{printable(each.name)} keeps {100 * each.kept:.2g} %" for each in few)
-            found.append(f"few weights are left: {layers}; below {LEAST_KEPT:.0%} a layer needs retraining")
+            layers = listed(f"{printable(each.name)} keeps {_percent(each.kept)}" for each in few)
+            found.append(f"few weights are left: {layers}; below {_percent(LEAST_KEPT)} a layer needs retraining")
         return found
 
     def _of_outputs(self, outputs: OutputsChange) -> list[str]:
@@ -154,7 +154,7 @@ class Effect:
         text = f"{which} changed by more than {MOST_CHANGE_OF_OUTPUTS:g}: {changes}; quality is probably lost"
         parts = _worst((each.name, each.part) for each in self.weights if (each.part or 0) >= _LARGE_PART)
         if parts:
-            text += f"; most by {listed(f'{printable(name)} ({part:.0%} of the change)' for name, part in parts)}"
+            text += f"; most by {listed(f'{printable(name)} ({_percent(part)} of the change)' for name, part in parts)}"
         return [text]
 
     def metadata(self) -> dict[str, str]:
@@ -207,6 +207,10 @@ def _or_infinite(number: float | None) -> float:
 
 def _worst(changes: Iterable[tuple[str, float | None]]) -> list[tuple[str, float]]:
     return sorted(((name, change or 0.0) for name, change in changes), key=lambda each: -each[1])
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2g} %" if part < 0.995 else "100 %"
 
 
 def _changes(changes: Iterable[tuple[str, float]]) -> list[str]:

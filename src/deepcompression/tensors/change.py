@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepcompression.tensors.dtypes import Array, widen
-from deepcompression.tensors.slices import Weights, spans, unpacked
+from deepcompression.tensors.slices import Weights, count_bits, spans
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 # Sums of squares between these are exact enough in float32, and far from its limits.
@@ -71,16 +71,11 @@ def sum_of_squares(values: Array) -> float:
 
 def _slices(tensor: CompressedTensor) -> Iterator[Array]:
     """The flat slices of a shared tensor, as `Weights.slices` makes them."""
-    codebook = widen(tensor.codebook, tensor.dtype)
-    at = 0
+    at, whole = 0, len(tensor.codes) == tensor.size
     for span in spans(tensor.size):
-        survives = unpacked(tensor.bits, span)
-        count = int(np.count_nonzero(survives))
-        chosen = codebook[tensor.codes[at : at + count]]
+        bits = tensor.bits[span.start // 8 : (span.stop + 7) // 8]
+        count = span.stop - span.start if whole else count_bits(bits)
+        codes = tensor.codes[at : at + count]
+        part = CompressedTensor.from_bits((span.stop - span.start,), bits, tensor.codebook, codes, tensor.dtype)
+        yield widen(part.dense().elements, tensor.dtype)
         at += count
-        if count == len(survives):
-            yield chosen
-            continue
-        values = np.zeros(len(survives), codebook.dtype)
-        values[survives] = chosen
-        yield values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import torch
 from torch import nn
@@ -83,8 +84,9 @@ def metadata_of(model: nn.Module) -> dict[str, str]:
 
 
 def note_metadata(model: nn.Module, metadata: Mapping[str, str]) -> None:
-    """Notes metadata that hold as long as no tensor of the model changes."""
-    setattr(unwrapped(model), _NOTED, (dict(metadata), _digest(model)))
+    """Notes metadata that hold as long as no tensor of the model changes. A model that cannot be saved needs none."""
+    with suppress(ValueError):
+        setattr(unwrapped(model), _NOTED, (dict(metadata), _digest(model)))
 
 
 def _digest(model: nn.Module) -> bytes:
