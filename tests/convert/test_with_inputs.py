@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from deepcompression.calibration.plan import Goal
+from deepcompression.calibration.goal import Goal
 from deepcompression.checkpoint import write_tensors
 from deepcompression.convert.with_inputs import compress_whole, open_whole, read_inputs
 from deepcompression.file import writer

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from deepcompression.calibration.calibrate import Fitted, attach_fitted
 from deepcompression.calibration.comparison import weight_change
+from deepcompression.calibration.goal import Goal
 from deepcompression.calibration.onnx_network import OnnxNetwork
 from deepcompression.calibration.plan_problem import Problem
 from deepcompression.calibration.price_search import Attempt, Draft, Line, line_of, reach_change, reach_size
@@ -18,7 +19,7 @@ from deepcompression.coding.coders import DEFAULT_PROFILE, check_profile, encode
 from deepcompression.common.binary import digest
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import aligned, some
-from deepcompression.common.units import parse_size, positive, times_smaller
+from deepcompression.common.units import times_smaller
 from deepcompression.file.effect import Effect
 from deepcompression.file.writer import Encoded
 from deepcompression.recipe.recipe import Recipe
@@ -213,34 +214,6 @@ def plan(
     goal = Goal.of(target_size, target_ratio, max_change)
     check_profile(profile)
     return solve(_problem(model, batches, exact), goal, profile, metadata or {})
-
-
-class Goal(NamedTuple):
-    """The target of a plan: one is a number, the others are None."""
-
-    size: float | None
-    ratio: float | None
-    change: float | None
-
-    @classmethod
-    def of(
-        cls,
-        size: float | str | None,
-        ratio: float | None,
-        change: float | None,
-        words: Sequence[str] = ("target_size", "target_ratio", "max_change"),
-    ) -> Goal:
-        """The one target among these, which messages call by `words`.
-
-        Raises ValueError for none, for two, and for one that is no positive number; TypeError for one that is no
-        number.
-        """
-        values = parse_size(size) if isinstance(size, str) else size, ratio, change
-        given = [word for word, value in zip(words, values, strict=True) if value is not None]
-        if len(given) != 1:
-            known = f"{', '.join(words[:-1])} or {words[-1]}"
-            raise ValueError(f"a plan has one target, {known}; found {' and '.join(given) or 'none'}")
-        return cls(*(None if v is None else positive(word, v) for word, v in zip(words, values, strict=True)))
 
 
 def solve(problem: Problem, goal: Goal, profile: str, metadata: Mapping[str, str]) -> Plan:

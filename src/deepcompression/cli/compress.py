@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deepcompression.calibration.plan import Goal
+from deepcompression.calibration.goal import Goal
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.cli.common import (

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from deepcompression.calibration.plan import Goal, curves, table
+from deepcompression.calibration.goal import Goal
+from deepcompression.calibration.plan import curves, table
 from deepcompression.cli.common import (
     ForceOption,
     JsonOption,

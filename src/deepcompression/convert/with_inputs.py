@@ -12,8 +12,9 @@ import numpy as np
 
 from deepcompression.calibration.calibrate import Fitted, calibrate_network
 from deepcompression.calibration.comparison import weight_change
+from deepcompression.calibration.goal import Goal
 from deepcompression.calibration.onnx_network import OnnxNetwork
-from deepcompression.calibration.plan import Goal, Plan, solve
+from deepcompression.calibration.plan import Plan, solve
 from deepcompression.calibration.plan_problem import Problem
 from deepcompression.checkpoint.onnx.graph import SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint, tensors_of
