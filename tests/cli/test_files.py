@@ -63,12 +63,15 @@ def test_a_checkpoint_of_the_name_of_its_file_is_replaced_by_force_alone():
 def test_an_earlier_result_is_replaced_and_this_is_said(line, output):
     assert run(line)[0] == 0
     result = CliRunner().invoke(cli.app, line.split())
-    assert (result.exit_code, result.stderr) == (0, f"dcz: note: {output} exists: this job replaces it\n")
+    assert (result.exit_code, result.stderr) == (0, f"dcz: note: {output} existed: this job replaced it\n")
+    result = CliRunner().invoke(cli.app, [*line.split(), "--json"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["notes"] == [f"{output} existed: this job replaced it"]
 
 
 def test_an_empty_file_such_as_mktemp_makes_is_written():
     Path("out.dcz").touch()
-    assert CliRunner().invoke(cli.app, COMPRESS.split()).stderr.count("exists") == 0
+    assert CliRunner().invoke(cli.app, COMPRESS.split()).stderr.count("existed") == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")

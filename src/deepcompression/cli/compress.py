@@ -100,8 +100,9 @@ def compress_command(
             raise ValueError("--resume continues files, not the standard streams: name MODEL and -o")
         chosen = _recipe(recipe, density, bits, codebook_grid)
         goal = _goal(chosen, recipe, target_size, target_ratio, max_change)
+        said: list[str] = []
         with (
-            output_file(output, (".dcz",), source=model, force=force, as_json=as_json) as target,
+            output_file(output, (".dcz",), source=model, force=force, as_json=as_json, notes=said) as target,
             input_file(model) as source_path,
         ):
             if goal is not None or calibration is not None or model_factory is not None:
@@ -127,6 +128,7 @@ def compress_command(
                         source, target, chosen, profile=profile, workers=workers, progress=show, resume=resume
                     )
                     notes = [*source.notes, *outcome]
+        notes = [*said, *notes]
         for note in [] if as_json else notes:
             complain(f"note: {note}")
         if not (quiet or output == STANDARD):
@@ -181,11 +183,14 @@ def decompress_command(
     """Write the dense tensors of a .dcz file, bit for bit as saved, as .safetensors or .onnx."""
     with errors_in_one_line(), input_file(file) as source:
         suffixes = suffixes_for(source) if output == STANDARD else CHECKPOINT_SUFFIXES
-        with output_file(output, suffixes, source=file, force=force, as_json=as_json) as target:
+        notes: list[str] = []
+        with output_file(output, suffixes, source=file, force=force, as_json=as_json, notes=notes) as target:
             with progress_of_bytes(source.name, quiet or as_json) as show:
                 count = decompress_file(source, target, limit_bytes=limit_bytes, progress=show)
             size = target.stat().st_size
+        for note in [] if as_json else notes:
+            complain(f"note: {note}")
         if as_json:
-            print_json({"file": str(output), "tensors": count, "file_bytes": size})
+            print_json({"file": str(output), "tensors": count, "file_bytes": size, "notes": notes})
         elif not (quiet or output == STANDARD):
             print(f"{printable(str(output))}: {counted(count, 'tensor')}, {size:,} bytes")

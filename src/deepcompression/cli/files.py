@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 import typer
 
-from deepcompression.cli.common import complain
 from deepcompression.cli.streams import OutputError
 from deepcompression.common.messages import printable
 from deepcompression.file.index import MAGIC
@@ -62,13 +61,20 @@ def _kind(head: bytes) -> str | None:
 
 @contextmanager
 def output_file(
-    path: Path, suffixes: tuple[str, ...], *, source: Path, force: bool, as_json: bool = False
+    path: Path,
+    suffixes: tuple[str, ...],
+    *,
+    source: Path,
+    force: bool,
+    as_json: bool = False,
+    notes: list[str] | None = None,
 ) -> Iterator[Path]:
     """The path to write to; what is written for standard output is copied there when the block ends well.
 
     suffixes  those that the file may have; the first is that of standard output
     source    the input of the command
     force     replace a file that exists, whatever it is
+    notes     gets a note if the job replaces a file
 
     Raises ValueError for another suffix, lest a slip replaces the checkpoint by its result; for a file that may not be
     replaced; and for standard output that is a terminal, or that takes JSON.
@@ -77,7 +83,7 @@ def output_file(
         if path.suffix not in suffixes:
             raise ValueError(f"{path}: the output of this command is a {' or '.join(suffixes)} file")
         if path.is_file() and not force:
-            _check_replaceable(path, source)
+            _check_replaceable(path, source, [] if notes is None else notes)
         yield path
         return
     if as_json:
@@ -99,7 +105,7 @@ def _copy_out(file: BinaryIO) -> None:
         raise OutputError(error) from None
 
 
-def _check_replaceable(path: Path, source: Path) -> None:
+def _check_replaceable(path: Path, source: Path, notes: list[str]) -> None:
     """Asks on a terminal. Elsewhere only a file that this command may have written is replaced, and a note says so.
 
     Raises ValueError for any other: one of another kind, and a checkpoint with the name of the .dcz file that is
@@ -113,6 +119,6 @@ def _check_replaceable(path: Path, source: Path) -> None:
         if typer.confirm(f"dcz: {printable(str(path))} exists. Replace it?", err=True):
             return
     elif _kind(head) == path.suffix and not (source.suffix == ".dcz" and path == source.with_suffix(path.suffix)):
-        complain(f"note: {path} exists: this job replaces it")
+        notes.append(f"{path} existed: this job replaced it")
         return
     raise ValueError(f"{path} exists: --force replaces it, or name another file with -o")
