@@ -13,9 +13,11 @@ from deepcompression.recipe.groups import recipe_digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import targets_of
+from deepcompression.recipe.values import flaw_of
 from deepcompression.sharing.error_cost import Floats, Metric
 from deepcompression.sharing.fit import fit_penalty, fit_share, prune_mask
 from deepcompression.tensors.dtypes import Array, narrow
+from deepcompression.tensors.slices import Weights
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 if TYPE_CHECKING:
@@ -106,12 +108,10 @@ class Calibration:
 
 
 def finite(name: str, weight: Array) -> Floats:
-    """A weight in float32. Raises ValueError if it is not finite there."""
-    with np.errstate(over="ignore"):
-        values = weight.astype(np.float32)
-    if bad := np.count_nonzero(~np.isfinite(values)):
-        raise ValueError(f"{name} has {bad} weights that are NaN, infinite or beyond float32; mend the training")
-    return values
+    """A weight in float32. Raises ValueError if it is not finite there, or its squares are not."""
+    if flaw := flaw_of(Weights.of(weight), shared=True, squares=True):
+        raise ValueError(f"{name} has {flaw}; mend the training")
+    return weight.astype(np.float32)
 
 
 def _parts(layouts: Mapping[str, Layout]) -> Iterable[list[str]]:

@@ -46,6 +46,7 @@ class Plan:
     tensors      the weights and biases that `apply` puts on the model, by name
     encoded      all tensors of the file
     digests      of the tensors that the plan replaces
+    notes        why tensors stay as they are that seem to be weights
     """
 
     recipe: Recipe
@@ -57,6 +58,7 @@ class Plan:
     tensors: Mapping[str, Tensor] = field(repr=False, compare=False)
     encoded: Mapping[str, Encoded | Tie] = field(repr=False, compare=False)
     digests: Mapping[str, bytes] = field(repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
     def apply(self, model: Module) -> None:
         """Puts the planned weights on the model of the plan, in place, without measuring again.
@@ -90,12 +92,14 @@ class Plan:
             "change": self.change,
             "predicted_change": self.predicted,
             "tensors": [line._asdict() for line in self.lines],
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
+        notes = "".join(f"\n{note}" for note in self.notes)
         return (
             f"{table(self.lines)}\n{self.file_bytes:,} bytes of {self.dense_bytes:,} ({self.ratio:.2f}x smaller); "
-            f"change {self.change:.4g}, by the sum of its parts {self.predicted:.4g}"
+            f"change {self.change:.4g}, by the sum of its parts {self.predicted:.4g}{notes}"
         )
 
 
@@ -128,8 +132,8 @@ def sensitivity(
 ) -> list[Line]:
     """Measures each weight alone at each penalty: its encoded bytes and the change of the outputs.
 
-    Without batches the change is that of the weights. Tensors named in `exact` are left out. Raises the errors of
-    `calibrate`.
+    Without batches the change is that of the weights. Tensors named in `exact`, and what is no weight, are left out.
+    Raises the errors of `calibrate`.
     """
     return curves(_problem(model, batches, exact), penalties, profile)
 
@@ -163,7 +167,7 @@ def plan(
     target_ratio  bytes of all tensors / bytes of the file, in place of a size
     max_change    the largest ||y - y'|| / ||y|| of all outputs over the calibration inputs
     metadata      the metadata of the file: its bytes count
-    exact         names of tensors that stay as they are: their bytes count
+    exact         names of tensors that stay as they are, as all do that are no weights: their bytes count
 
     Changes nothing. Raises ValueError for no target or two, and for one that cannot be reached, with the best reachable
     one. It also raises the errors of `calibrate`.
@@ -214,6 +218,7 @@ def solve(problem: Problem, goal: Goal, profile: str, metadata: Mapping[str, str
         tensors,
         draft.file(attempt.encoded),
         {name: _digest(problem.tensors[name]) for name in tensors},
+        problem.notes,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deepcompression.calibration.plan import Goal, curves, table
-from deepcompression.cli.common import JsonOption, ModelArgument, check_suffix, errors_in_one_line, print_json
+from deepcompression.cli.common import JsonOption, ModelArgument, check_suffix, complain, errors_in_one_line, print_json
 from deepcompression.coding.coders import DEFAULT_PROFILE
 from deepcompression.convert.with_inputs import open_whole
 
@@ -54,12 +55,14 @@ def plan_command(
         if output is not None:
             check_suffix(output, ".yaml", ".yml")
         goal = goal_of(target_size, target_ratio, max_change)
-        found = open_whole(model, calibration, model_factory).plan(goal, profile)
+        whole = open_whole(model, calibration, model_factory)
+        found = whole.plan(goal, profile)
         if output is not None:
             output.write_text(found.recipe.to_yaml())
         if as_json:
-            print_json(found.to_dict())
+            print_json(found.to_dict() | {"notes": [*whole.notes, *found.notes]})
         else:
+            _say(whole.notes)
             print(found)
 
 
@@ -72,8 +75,16 @@ def sensitivity_command(
 ) -> None:
     """Show size and change of each tensor alone, at several penalties."""
     with errors_in_one_line():
-        lines = curves(open_whole(model, calibration, model_factory).problem(), profile=profile)
+        whole = open_whole(model, calibration, model_factory)
+        problem = whole.problem()
+        lines, notes = curves(problem, profile=profile), [*whole.notes, *problem.notes]
         if as_json:
-            print_json({"tensors": [line._asdict() for line in lines]})
+            print_json({"tensors": [line._asdict() for line in lines], "notes": notes})
         else:
+            _say(notes)
             print(table(lines))
+
+
+def _say(notes: Iterable[str]) -> None:
+    for note in notes:
+        complain(f"note: {note}")

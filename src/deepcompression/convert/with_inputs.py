@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,10 +17,11 @@ from deepcompression.checkpoint.onnx.graph import SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint, tensors_of
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.common.lock import WriteLock
-from deepcompression.convert.tensors import compress_tensors
+from deepcompression.convert.tensors import compress_and_note, compress_tensors
 from deepcompression.file.writer import save_tensors, write_encoded
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
+from deepcompression.recipe.values import why_kept
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import Tensor
@@ -72,7 +72,6 @@ class Whole:
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
         """Compresses by a recipe and writes the file."""
-        recipe = self.keeping(recipe)
         compressed = self.compressed(recipe)
         save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, self.own), profile)
 
@@ -86,11 +85,6 @@ class Whole:
     def carry_out(self, plan: Plan, output: Path) -> None:
         """Writes the file of a plan."""
         write_encoded(output, plan.encoded, self.metadata)
-
-    def keeping(self, recipe: Recipe) -> Recipe:
-        """The recipe, preceded by rules that keep exact tensors as they are."""
-        keep = tuple(Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
-        return recipe.model_copy(update={"rules": (*keep, *recipe.rules)})
 
 
 class OnnxWithInputs(Whole):
@@ -106,20 +100,25 @@ class OnnxWithInputs(Whole):
     def compressed(self, recipe: Recipe) -> Mapping[str, Tensor]:
         rules: dict[str, Rule] = {}
         others: list[str] = []
-        for target, rule in recipe.matches(self.own):
+        for target, rule in recipe.matches(self.own, self.exact):
             if rule is None or not (rule.prune or rule.share):
                 continue
             if len(target.shape) < 2:
                 raise ValueError(f"{target.name} has fewer than two dimensions: inputs decide about weights of layers")
-            if target.name in self.network.roles:
-                rules[target.name] = rule
-            else:
+            if target.name not in self.network.roles:
                 others.append(target.name)
+            elif note := why_kept(target, rule, self.own[target.name], squares=True):
+                self.notes.append(note)
+            else:
+                rules[target.name] = rule
         fitted = calibrate_network(self.network, rules)
         if not others:
             return fitted
-        self.notes.append(f"no layer is known to multiply by {', '.join(others)}: compressed without the inputs")
-        return {**compress_tensors(self.own, recipe), **fitted}
+        compressed, notes = compress_and_note(self.own, recipe, without=self.own.keys() - set(others))
+        self.notes += notes
+        if free := [name for name in others if compressed[name] is not self.own[name]]:
+            self.notes.append(f"no layer is known to multiply by {', '.join(free)}: compressed without the inputs")
+        return {**compressed, **fitted}
 
 
 def open_whole(model: Path, calibration: Path | None, factory: str | None) -> Whole:
@@ -161,5 +160,7 @@ def compress_whole(
         if isinstance(wanted, Recipe):
             whole.compress(output, wanted, profile)
         else:
-            whole.carry_out(whole.plan(wanted, profile), output)
+            plan = whole.plan(wanted, profile)
+            whole.carry_out(plan, output)
+            whole.notes += plan.notes
     return whole.notes
