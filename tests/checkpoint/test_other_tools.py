@@ -220,6 +220,13 @@ def test_other_integers_lock_no_weights(path, others):
     assert recognised(path, {name: dense(dtype, shape) for name, (dtype, shape) in others.items()}) == ({}, set())
 
 
+@pytest.mark.parametrize("dtype", ["U8", "I32"])
+def test_positions_lock_no_weights(path, dtype):
+    positions = DenseTensor(dtype, np.arange(64, dtype=dense(dtype, ()).elements.dtype)[None])
+    tensors = layer("embeddings", table=(FLOAT, (64, 8))) | layer("embeddings.kinds", weight=(FLOAT, (2, 4)))
+    assert recognised(path, tensors | {"embeddings.position_ids": positions}) == ({}, set())
+
+
 @pytest.mark.parametrize("dtype", ["U8", "I8", "I32"])
 def test_a_mask_of_integers_locks_no_weights(path, dtype):
     mask = DenseTensor(dtype, np.tril(np.ones((16, 16))).astype(dense(dtype, ()).elements.dtype))

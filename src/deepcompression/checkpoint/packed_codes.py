@@ -27,8 +27,9 @@ def beside_codes(
     read     gives the elements of a tensor, or None if they are not at hand; called for integers beside floats
     claimed  names that are known already, and come no more
 
-    Codes are floats of at most 8 bits, and integers of 8 to 32 bits with more than two distinct values: masks have no
-    more. Codes of any dtype are what has tensors under its name (`weight`, `weight.absmax`), as no plain parameter has.
+    Codes are floats of at most 8 bits, and integers of 8 to 32 bits with more than two distinct values, unless they
+    count up: the others are masks and positions. Codes of any dtype are what has tensors under its name (`weight`,
+    `weight.absmax`), as no plain parameter has.
 
     To codes belong the tensors of their module but its bias, and those whose names begin with theirs. A part with a
     leading underscore (`weight._data`) counts to the part before it. Tensors further down in their module, and tensors
@@ -46,7 +47,7 @@ def beside_codes(
         own = [each for each in dict.fromkeys([name, *found]) if each not in taken]
         if not any(entries[each].dtype in WEIGHT_DTYPES for each in own) or not found:
             continue
-        if sure or _many_valued(read(name)):
+        if sure or _look_like_codes(read(name)):
             taken.update(own)
             yield own
 
@@ -79,9 +80,10 @@ def _beginning(start: str, names: Sequence[str]) -> Iterator[str]:
         yield names[at]
 
 
-def _many_valued(elements: Array | None) -> bool:
-    """Whether there may be more than two distinct values."""
+def _look_like_codes(elements: Array | None) -> bool:
+    """Whether there may be more than two distinct values, which do not just count up, as positions do."""
     if elements is None:
         return True
     flat = elements.reshape(-1)
-    return bool(((flat != flat.min()) & (flat != flat.max())).any())
+    counts_up = bool((flat[1:] == flat[:-1] + 1).all())
+    return not counts_up and bool(((flat != flat.min()) & (flat != flat.max())).any())
