@@ -4,9 +4,12 @@ import json
 import warnings
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from commands import run
+from onnx import helper
+from onnx_models import OPSETS, raw, value
 from torch import nn
 from typer.testing import CliRunner
 
@@ -243,3 +246,33 @@ def test_weights_too_small_for_a_grid_are_refused():
     recipe = dc.Recipe(rules=(dc.Rule(module="*", share=dc.Share(bits=3, codebook_grid="int8")),))
     with pytest.raises(ValueError, match="too small for a codebook on a grid"):
         dc.compress_tensors(tensors_of({"a.weight": floats(8, 8, dtype="f8") * 1e-50}), recipe)
+
+
+def test_an_onnx_model_keeps_its_masks_with_inputs_and_without(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tensors = [
+        raw("a", floats(64, 24)),
+        raw("mask", mask_of(-np.inf)),
+        raw("table", mask_of(-1e9)),
+        raw("i", np.arange(24)),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["h"]),
+        helper.make_node("Add", ["h", "mask"], ["s"]),
+        helper.make_node("Gather", ["table", "i"], ["t"]),
+        helper.make_node("Add", ["s", "t"], ["u"]),
+        helper.make_node("Softmax", ["u"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [value("x", ("n", 24, 64))], [value("y", ("n", 24, 24))], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=OPSETS, ir_version=8), "m.onnx")
+    np.savez("x.npz", x=floats(4, 24, 64))
+    for way in ("--density 0.5", "--recipe share-smaller", "--target-ratio 5"):
+        for inputs in ("", " --calibration x.npz"):
+            code, out, error = run(f"compress m.onnx -o m.dcz --json {way}{inputs}")
+            assert code == 0, error
+            said = " ".join(json.loads(out)["notes"])
+            assert "mask" in said
+            assert "table has at most two distinct values" in said
+            found = dc.load_tensors("m.dcz")
+            before = {each.name: onnx.numpy_helper.to_array(each) for each in tensors[:3]}
+            assert [n for n, array in before.items() if found[n].tobytes() != array.tobytes()] == ["a"]

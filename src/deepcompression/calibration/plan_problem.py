@@ -56,10 +56,12 @@ class Problem(NamedTuple):
         Raises the errors of `calibrate`, and ValueError if no weight is left.
         """
         targets = {target.name: target for target in _targets(tensors, exact)}
-        used = [targets[name] for name in network.roles if name in targets and not targets[name].kept]
+        used = [targets[name] for name in network.roles if name in targets and targets[name].weight]
         names, notes = _weights(used, tensors, trained, squares=True)
         unknown = [name for name, each in targets.items() if each.weight and each.count and name not in network.roles]
         _check_some(names, targets.values(), notes, unknown)
+        if unknown:
+            notes = (*notes, f"no layer is known to multiply by {some(unknown)}: stored as it is")
         calibration = Calibration(network, names)
         outputs = network.outputs({})
 
