@@ -54,6 +54,12 @@ class Scaled(nn.Module):
         self.fc, self.layer_scale = nn.Linear(8, 8), nn.Parameter(torch.ones(shape))
 
 
+class Magnitudes(nn.Linear):
+    def __init__(self, *shape):
+        super().__init__(6, 8)
+        self.magnitude = nn.Parameter(torch.ones(shape))
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
@@ -67,6 +73,8 @@ class Scaled(nn.Module):
         (Norm(1, 64, 1, 1), []),
         (Scaled(8, 1, 1), ["fc.weight"]),
         (Scaled(1, 1, 8), ["fc.weight"]),
+        (Magnitudes(8, 1), ["weight"]),
+        (Magnitudes(1, 6), ["weight"]),
         (nn.PReLU(40), []),
         # layers of one input or one output
         (nn.Linear(1, 32), ["weight"]),

@@ -23,7 +23,8 @@ def elementwise_among(shapes: Mapping[str, Shape]) -> set[str]:
     """The names of tensors of two or more dimensions that scale or shift others, by the shapes of all.
 
     Such a tensor has one axis longer than one, and either three or more dimensions and another name than `weight`, or
-    a direction beside it, as weight_norm names them. So do a weight and a bias of one shape: a normalisation's.
+    beside it what it scales: a `weight` along whose axis it lies, or a direction, as weight_norm names it. A weight and
+    a bias of one shape are elementwise, too: a normalisation's.
     """
     return {name for name, shape in shapes.items() if len(shape) >= 2 and _is_elementwise(name, shape, shapes)}
 
@@ -36,8 +37,13 @@ def _is_elementwise(name: str, shape: Shape, shapes: Mapping[str, Shape]) -> boo
         return False
     if len(shape) >= 3 and local != "weight":
         return True
-    endings = [end for end in _DIRECTIONS if f".{name}".endswith(end)]
-    return any(len(shapes.get(f"{name.removesuffix(end)}{_DIRECTIONS[end]}", ())) == len(shape) for end in endings)
+    scaled = [f"{module}{dot}weight"]
+    scaled += [f"{name.removesuffix(end)}{other}" for end, other in _DIRECTIONS.items() if f".{name}".endswith(end)]
+    return any(each != name and _lies_along(shape, shapes.get(each, ())) for each in scaled)
+
+
+def _lies_along(shape: Shape, other: Shape) -> bool:
+    return len(shape) == len(other) and all(size in (1, n) for size, n in zip(shape, other, strict=True))
 
 
 def normalises(module: Module) -> bool:
