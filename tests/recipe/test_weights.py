@@ -250,6 +250,13 @@ def test_weights_of_any_size_are_shared_alike(scale):
     assert 0 < plan.change < 0.5
 
 
+@pytest.mark.parametrize("inputs", [None, [torch.zeros(4, 16, 8), torch.ones(4, 16, 8)]])
+def test_a_plan_of_a_model_says_what_is_elementwise(inputs):
+    plan = dc.plan(nn.Sequential(normed(nn.Conv1d(16, 32, 3))), inputs, target_ratio=3)
+    assert [line.tensor for line in plan.lines] == ["0.weight_v"]
+    assert plan.notes == ("0.weight_g scales or shifts other values, element by element: stored as it is",)
+
+
 def test_weights_too_small_for_a_grid_are_refused():
     recipe = dc.Recipe(rules=(dc.Rule(module="*", share=dc.Share(bits=3, codebook_grid="int8")),))
     with pytest.raises(ValueError, match="too small for a codebook on a grid"):

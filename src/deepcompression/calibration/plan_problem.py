@@ -128,11 +128,15 @@ class Problem(NamedTuple):
 
         tensors = read_model(model)
         # buffers, elementwise tensors and the parts of quantized weights stay as they are
-        weights = {name for target in targets_of(model) if target.weight for name in target.names}
+        targets = targets_of(model)
+        weights = {name for target in targets if target.weight for name in target.names}
         exact = {name for name in tensors if name not in weights or name in exact}
         if batches is None:
-            return cls.of_tensors(tensors, exact, trained=True)
-        return cls.of_network(TorchNetwork(model, batches), tensors, exact, trained=True)
+            found = cls.of_tensors(tensors, exact, trained=True)
+        else:
+            found = cls.of_network(TorchNetwork(model, batches), tensors, exact, trained=True)
+        elementwise = [each for each in targets if each.elementwise and each.floating and len(each.shape) >= 2]
+        return found._replace(notes=(*found.notes, *filter(None, (note_on_kind(each, "") for each in elementwise))))
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to share, as they are now."""
