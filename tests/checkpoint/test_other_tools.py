@@ -1,15 +1,14 @@
-"""Tensors that other tools pruned or quantized: recognised by their names, applied or kept bit for bit."""
+"""Tensors that other tools pruned or quantized: recognised by names and dtypes, applied or kept bit for bit."""
 
 import json
 
 import numpy as np
 import pytest
 from cases import content, dense
-from onnx import helper
-from onnx_models import model_of, raw, save, weights
 
 from deepcompression.checkpoint import open_checkpoint, recognise, write_tensors
 from deepcompression.checkpoint.other_tools import UNKNOWN
+from deepcompression.tensors.tensor import DenseTensor
 
 HALF, FLOAT = "F16", "F32"
 
@@ -115,7 +114,7 @@ def test_quantized_layers_are_recognised_and_kept(path, kind, parts):
         ({"f": PACKED}, {}, "packed already, by compressed-tensors, and are kept bit for bit"),
         ({"f": PACKED}, layer("norm", weight=(FLOAT, (8,))), "packed already, by compressed-tensors, and"),
         (
-            {"f": PACKED, "g": {"SCB": (FLOAT, (8,))}},
+            {"f": PACKED, "g": {"weight": ("I8", (8, 8)), "SCB": (FLOAT, (8,))}},
             {},
             "by compressed-tensors and in a way that is not",
         ),
@@ -138,9 +137,10 @@ def test_bitsandbytes_in_four_bits_is_said_as_not_recognised(path):
         "fc.weight.quant_map": dense(FLOAT, (16,)),
         "fc.weight.quant_state.bitsandbytes__nf4": dense("U8", (80,)),
     }
-    found, exact = recognised(path, PLAIN | parts | {"fc.weight": dense("U8", (256, 1))})
-    assert found == {UNKNOWN: set(parts)}
-    assert exact == set(parts)
+    # the storage of the codes can be chosen, so that they may look like floats
+    for dtype in ("U8", "BF16"):
+        codes = {"fc.weight": dense(dtype, (256, 1))}
+        assert recognised(path, PLAIN | parts | codes) == ({UNKNOWN: {*parts, *codes}}, {*parts, *codes})
 
 
 @pytest.mark.parametrize("name", ["fc.weight:{}", "fc._weight_{}"])
@@ -156,26 +156,85 @@ def test_odd_metadata_are_no_torchao(path, text):
     assert recognised(path, PLAIN, {"tensor_names": text, "head.weight": text}) == ({}, set())
 
 
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        # optimum-quanto 0.2
+        {"fc.weight._data": ("I8", (64, 128)), "fc.weight._scale": (FLOAT, (64, 1))},
+        {
+            "fc.weight._data._data": ("U8", (32, 128)),
+            "fc.weight._scale": (FLOAT, (64, 1)),
+            "fc.weight._shift": (FLOAT, (64, 1)),
+        },
+        # MLX
+        {"fc.weight": ("U32", (64, 16)), "fc.scales": (HALF, (64, 4)), "fc.biases": (HALF, (64, 4))},
+        # TensorRT Model Optimizer, with quantizers below the layer
+        {
+            "fc.weight": ("F8_E4M3", (64, 64)),
+            "fc.weight_scale": (FLOAT, (64, 4)),
+            "fc.weight_quantizer._amax": (FLOAT, (64, 1)),
+        },
+        # NNCF
+        {"fc.weight": ("U8", (64, 64)), "fc.pre_ops.0.op._scale": (HALF, (64, 1))},
+        # AQLM: codebooks as large as the codes
+        {"fc.codes": ("I16", (8, 8, 1)), "fc.codebooks": (HALF, (1, 256, 1, 8)), "fc.scales": (HALF, (8, 1, 1, 1))},
+        # SqueezeLLM
+        {"fc.qweight": ("I32", (8, 64)), "fc.lookup_table": (HALF, (64, 16))},
+        # GPT-OSS
+        {
+            "experts.up_blocks": ("U8", (2, 16, 4, 16)),
+            "experts.up_scales": ("U8", (2, 16, 4)),
+            "experts.up_bias": ("BF16", (2, 16)),
+        },
+        # TensorRT-LLM
+        {"fc.weight": ("I8", (64, 64)), "fc.per_channel_scale": (FLOAT, (64, 1))},
+        # one layer alone
+        {"weight": ("F8_E5M2", (64, 64)), "weight_scale_inv": (FLOAT, (2, 2))},
+        {"qweight": ("U8", (64, 64)), "lut": (FLOAT, (16, 4))},
+    ],
+)
+def test_floats_beside_packed_codes_are_kept_whatever_their_names(path, tensors):
+    tensors = {name: dense(dtype, shape) for name, (dtype, shape) in tensors.items()}
+    assert recognised(path, PLAIN | tensors)[1] == set(tensors)
+
+
+def test_what_belongs_to_a_known_tool_leaves_other_floats_of_its_layer_exact(path):
+    tensors = layer("fc", **PACKED, channel_gain=(FLOAT, (8, 4)))
+    found, exact = recognised(path, PLAIN | tensors)
+    assert found["compressed-tensors"] == {f"fc.{name}" for name in PACKED}
+    assert found[UNKNOWN] == {"fc.channel_gain"}
+    assert exact == set(tensors)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        # Swin: integers of 64 bits are indices
+        {"attn.table": (FLOAT, (169, 12)), "attn.relative_position_index": ("I64", (49, 49))},
+        {"bn.weight": (FLOAT, (8,)), "bn.num_batches_tracked": ("I32", ())},
+        {"head.weight": (FLOAT, (64, 64)), "codes": ("U8", (32,))},
+        {"head": (FLOAT, (64, 64)), "codes": ("U8", (32,))},
+    ],
+)
+def test_other_integers_lock_no_weights(path, others):
+    assert recognised(path, {name: dense(dtype, shape) for name, (dtype, shape) in others.items()}) == ({}, set())
+
+
+@pytest.mark.parametrize("dtype", ["U8", "I32"])
+def test_positions_lock_no_weights(path, dtype):
+    positions = DenseTensor(dtype, np.arange(64, dtype=dense(dtype, ()).elements.dtype)[None])
+    tensors = layer("embeddings", table=(FLOAT, (64, 8))) | layer("embeddings.kinds", weight=(FLOAT, (2, 4)))
+    assert recognised(path, tensors | {"embeddings.position_ids": positions}) == ({}, set())
+
+
+@pytest.mark.parametrize("dtype", ["U8", "I8", "I32"])
+def test_a_mask_of_integers_locks_no_weights(path, dtype):
+    mask = DenseTensor(dtype, np.tril(np.ones((16, 16))).astype(dense(dtype, ()).elements.dtype))
+    attention = layer("attn", in_proj_weight=(FLOAT, (48, 16))) | layer("attn.out", weight=(FLOAT, (2, 4)))
+    assert recognised(path, attention | {"attn.bias": mask, "attn.mask": mask}) == ({}, set())
+
+
 def test_ordinary_layers_are_not_recognised(path):
     tensors = PLAIN | layer("a", scale=(FLOAT, (8,)), scales=(FLOAT, (8, 8)), weight_scale=(FLOAT, (8,)))
     tensors |= layer("b", weight_mask=(FLOAT, (8, 8)), other_orig=(FLOAT, (8,)), weight=(FLOAT, (8, 8)))
     assert recognised(path, tensors) == ({}, set())
-
-
-def test_quantized_weights_of_onnx_runtime_are_recognised(tmp_path):
-    nodes = [
-        helper.make_node("DequantizeLinear", ["w_quantized", "w_scale", "w_zero_point"], ["w"], axis=1),
-        helper.make_node("MatMul", ["x", "w"], ["z"]),
-        helper.make_node("MatMul", ["z", "v"], ["y"]),
-    ]
-    initializers = [
-        raw("w_quantized", np.ones((8, 40), np.int8)),
-        raw("w_scale", np.ones(40, np.float32)),
-        raw("w_zero_point", np.zeros(40, np.int8)),
-        raw("v", weights((40, 8))),
-    ]
-    save(model_of(nodes, initializers), tmp_path / "m.onnx")
-    with recognise(open_checkpoint(tmp_path / "m.onnx")) as source:
-        assert source.exact == {"w_quantized", "w_scale", "w_zero_point"}
-        assert source.graph is not None
-        assert source.metadata == {"format": "onnx"}

@@ -11,15 +11,16 @@ import numpy as np
 from deepcompression.calibration.comparison import Comparison, weight_change
 from deepcompression.calibration.network import Layout, Network, metric_of
 from deepcompression.common.extras import named_extra
-from deepcompression.common.messages import those
 from deepcompression.file.effect import Effect
 from deepcompression.recipe.groups import recipe_digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import targets_of
+from deepcompression.recipe.values import flaw_of
 from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import fit_penalty, fit_share, prune_mask
 from deepcompression.tensors.dtypes import Array, Floats, narrow
+from deepcompression.tensors.slices import Weights
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 if TYPE_CHECKING:
@@ -110,12 +111,10 @@ class Calibration:
 
 
 def finite(name: str, weight: Array) -> Floats:
-    """A weight in float32. Raises ValueError if it is not finite there."""
-    with np.errstate(over="ignore"):
-        values = weight.astype(np.float32)
-    if bad := int(np.count_nonzero(~np.isfinite(values))):
-        raise ValueError(f"{name} has {those(bad, 'weight', 'NaN, infinite or beyond float32')}; mend the training")
-    return values
+    """A weight in float32. Raises ValueError if it is not finite there, or its squares are not."""
+    if flaw := flaw_of(Weights.of(weight), shared=True, squares=True):
+        raise ValueError(f"{name} has {flaw}; mend the training")
+    return weight.astype(np.float32)
 
 
 def _parts(layouts: Mapping[str, Layout]) -> Iterable[list[str]]:

@@ -53,6 +53,7 @@ class Plan:
     encoded      all tensors of the file
     metadata     of the file, with the change of the outputs
     digests      of the tensors that the plan replaces
+    notes        why tensors stay as they are that seem to be weights
     """
 
     recipe: Recipe
@@ -65,6 +66,7 @@ class Plan:
     encoded: Mapping[str, Encoded | Tie] = field(repr=False, compare=False)
     metadata: Mapping[str, str] = field(repr=False, compare=False)
     digests: Mapping[str, bytes] = field(repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
     def apply(self, model: Module) -> None:
         """Puts the planned weights on the model of the plan, in place, without measuring again.
@@ -118,6 +120,7 @@ class Plan:
             **self.effect.to_dict(),
             "predicted_change_of_outputs": self.predicted,
             "tensors": [line._asdict() for line in self.lines],
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
@@ -126,10 +129,11 @@ class Plan:
     def describe(self, width: int | None = None) -> str:
         """The plan as a table, whose names are shortened where a width is given, and its sums."""
         predicted = "" if self.predicted is None else f"\npredicted from each weight alone: {self.predicted:.4g}"
+        notes = "".join(f"\n{note}" for note in self.notes)
         return (
             f"{table(self.lines, width)}\n{self.file_bytes:,} bytes of {self.dense_bytes:,} "
             f"({times_smaller(self.dense_bytes, self.file_bytes)})\n"
-            f"{self.effect}{predicted}"
+            f"{self.effect}{predicted}{notes}"
         )
 
 
@@ -168,7 +172,7 @@ def sensitivity(
     """Measures each weight alone at each penalty: its encoded bytes, its own change and the change of the outputs.
 
     The outputs are measured on inputs held back from calibration; without batches they are not. Tensors named in
-    `exact` are left out. Raises the errors of `calibrate`.
+    `exact`, and those that are no weights, are left out. Raises the errors of `calibrate`.
     """
     return curves(_problem(model, batches, exact), penalties, profile)
 
@@ -206,7 +210,7 @@ def plan(
     max_change    the largest ||y' - y|| / ||y|| of all outputs, on the inputs that are held back and on the others;
                   without inputs, the largest root mean square of each weight's own change
     metadata      the metadata of the file: its bytes count, and those of the change of the outputs
-    exact         names of tensors that stay as they are: their bytes count
+    exact         names of tensors that stay as they are, as all do that are no weights: their bytes count
 
     Changes nothing. Raises ValueError for no target or two, and for one that cannot be reached, with the best reachable
     one. It also raises the errors of `calibrate`.
@@ -242,6 +246,7 @@ def solve(problem: Problem, goal: Goal, profile: str, metadata: Mapping[str, str
         draft.file(attempt.encoded),
         {**metadata, **effect.metadata()},
         {name: _digest(problem.tensors[name]) for name in tensors},
+        problem.notes,
     )
 
 

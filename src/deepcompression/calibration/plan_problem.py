@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from deepcompression.calibration.calibrate import Calibrated, Calibration, finite
+from deepcompression.calibration.calibrate import Calibrated, Calibration
 from deepcompression.calibration.comparison import Comparison
 from deepcompression.calibration.network import Network
 from deepcompression.common.messages import some
 from deepcompression.recipe.rule import Rule
-from deepcompression.recipe.targets import targets_of
+from deepcompression.recipe.targets import Target, targets_of
+from deepcompression.recipe.values import note_on_kind, why_kept
 from deepcompression.sharing.error_cost import Metric
-from deepcompression.sharing.fit import fit_penalty
+from deepcompression.sharing.fit import exponent_of, fit_penalty, times_power
 from deepcompression.sharing.share_weights import Share
+from deepcompression.tensors.dtypes import Floats
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+
+# Plans take the weights that a preset would take.
+_SHARED = Rule(module="*", share=Share(bits=8))
 
 
 class Problem(NamedTuple):
@@ -33,6 +40,7 @@ class Problem(NamedTuple):
     measure  the change that a target bounds, if these tensors replace their own: the larger one of the outputs on the
              inputs that are held back, and on the others; without inputs the change of the weights
     outputs  measures the change of the outputs on the inputs that are held back; None without inputs
+    notes    why tensors stay as they are that seem to be weights, for people
     """
 
     tensors: Mapping[str, Tensor | Tie]
@@ -40,15 +48,25 @@ class Problem(NamedTuple):
     fit: Callable[[str, float], Calibrated]
     measure: Callable[[Mapping[str, Tensor]], float]
     outputs: Comparison | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of_network(cls, network: Network, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = ()) -> Problem:
+    def of_network(
+        cls, network: Network, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = (), *, trained: bool = False
+    ) -> Problem:
         """A network with its inputs, and all tensors of its file; those named in `exact` stay as they are.
+
+        trained  whether its weights are known to be trained
 
         Raises the errors of `calibrate`, and ValueError if no weight is left.
         """
-        names = [name for name in network.roles if name not in exact]
-        _check_some(names, tensors, exact)
+        targets = {target.name: target for target in _targets(tensors, exact)}
+        used = [targets[name] for name in network.roles if name in targets and targets[name].weight]
+        names, notes = _weights(used, tensors, trained, squares=True)
+        unknown = [name for name, each in targets.items() if each.weight and each.count and name not in network.roles]
+        _check_some(names, targets.values(), notes, unknown)
+        if unknown:
+            notes = (*notes, f"no layer is known to multiply by {some(unknown)}: stored as it is")
         seen, held = network.split()
         calibration = Calibration(seen, names)
         outputs = Comparison(held or seen, held is not None)
@@ -61,17 +79,33 @@ class Problem(NamedTuple):
             return max(each.change(replaced).change for each in every)
 
         # errors of a weight that no output depends on cost nothing at any penalty
-        return cls(tensors, {name: max(calibration.unit(name), 1e-30) for name in names}, fit, measure, outputs)
+        units = {name: max(calibration.unit(name), 1e-30) for name in names}
+        return cls(tensors, units, fit, measure, outputs, notes)
 
     @classmethod
-    def of_tensors(cls, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = ()) -> Problem:
-        """Tensors alone; those named in `exact` stay as they are. Raises ValueError if no weight is left.
+    def of_tensors(
+        cls, tensors: Mapping[str, Tensor | Tie], exact: Container[str] = (), *, trained: bool = False
+    ) -> Problem:
+        """Tensors alone; those named in `exact` stay as they are.
 
-        The change of the weights counts in the place of that of the outputs, each tensor's relative to itself.
+        trained  whether the others are known to be trained
+
+        The change of the weights counts in the place of that of the outputs, each tensor's relative to itself. Raises
+        ValueError if no weight is left, and for weights that were trained but are not finite.
         """
-        own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie) and name not in exact}
-        weights = {name: finite(name, own[name].numpy()).reshape(1, 1, -1) for name in _matrices(own)}
-        _check_some(weights, tensors, exact)
+        targets = _targets(tensors, exact)
+        names, notes = _weights([target for target in targets if target.weight and target.count], tensors, trained)
+        own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
+        on_kind = (note_on_kind(target, own[target.name].dtype) for target in targets if len(target.shape) >= 2)
+        notes = (*notes, *filter(None, on_kind))
+        _check_some(names, targets, notes)
+        exponents = {name: exponent_of(float(np.abs(own[name].numpy()).max())) for name in names}
+
+        def scaled(name: str, tensor: Tensor) -> Floats:
+            values: Floats = times_power(tensor.numpy(), -exponents[name]).astype(np.float32)
+            return values.reshape(1, 1, -1)
+
+        weights = {name: scaled(name, own[name]) for name in names}
         energies = {
             name: max(float(np.square(weight, dtype=np.float64).sum()), 1e-30) for name, weight in weights.items()
         }
@@ -81,16 +115,18 @@ class Problem(NamedTuple):
 
         def fit(name: str, penalty: float) -> Calibrated:
             fitted = fit_penalty(weights[name], metric(name), penalty)
-            return Calibrated(fitted.compressed(own[name].shape, own[name].dtype), {}, fitted.cost)
+            tensor = fitted.compressed(own[name].shape, own[name].dtype, exponent=exponents[name])
+            return Calibrated(tensor, {}, fitted.cost)
 
         def measure(replaced: Mapping[str, Tensor]) -> float:
             errors = 0.0
             for name, tensor in replaced.items():
-                error = tensor.numpy().astype(np.float32).reshape(-1) - weights[name].reshape(-1)
+                error = scaled(name, tensor) - weights[name]
                 errors += float(np.square(error).sum(dtype=float)) / energies[name]
             return math.sqrt(errors / max(1, len(weights)))
 
-        return cls(tensors, {name: max(metric(name).unit(weights[name]), 1e-30) for name in weights}, fit, measure)
+        units = {name: max(metric(name).unit(weights[name]), 1e-30) for name in weights}
+        return cls(tensors, units, fit, measure, notes=notes)
 
     @classmethod
     def of_model(cls, model: Module, batches: Iterable[Any] | None, exact: Container[str] = ()) -> Problem:
@@ -99,35 +135,55 @@ class Problem(NamedTuple):
         from deepcompression.training.model_tensors import read_model
 
         tensors = read_model(model)
-        # the parts of quantized weights stay as they are
-        parts = tensors.keys() - {name for target in targets_of(model) for name in target.names}
-        exact = parts | {name for name in tensors if name in exact}
+        # buffers, elementwise tensors and the parts of quantized weights stay as they are
+        targets = targets_of(model)
+        weights = {name for target in targets if target.weight for name in target.names}
+        exact = {name for name in tensors if name not in weights or name in exact}
         if batches is None:
-            return cls.of_tensors(tensors, exact)
-        return cls.of_network(TorchNetwork(model, batches), tensors, exact)
+            found = cls.of_tensors(tensors, exact, trained=True)
+        else:
+            found = cls.of_network(TorchNetwork(model, batches), tensors, exact, trained=True)
+        elementwise = [each for each in targets if each.elementwise and each.floating and len(each.shape) >= 2]
+        return found._replace(notes=(*found.notes, *filter(None, (note_on_kind(each, "") for each in elementwise))))
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to share, as they are now."""
         return {name: tensor for name in self.units if not isinstance(tensor := self.tensors[name], Tie)}
 
 
-def _check_some(names: Collection[str], tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> None:
+def _targets(tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> list[Target]:
+    """The targets among the tensors of a file, without ties."""
+    return targets_of({name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}, exact)
+
+
+def _weights(
+    targets: Iterable[Target], tensors: Mapping[str, Tensor | Tie], trained: bool, squares: bool = False
+) -> tuple[list[str], tuple[str, ...]]:
+    """The names of the targets whose values are weights, and a note on each of the others."""
+    names, notes = [], []
+    for target in targets:
+        tensor = tensors[target.name]
+        assert not isinstance(tensor, Tie)
+        if note := why_kept(
+            replace(target, trained=trained or None), _SHARED, tensor.dense(), squares=squares, refuse=trained
+        ):
+            notes.append(note)
+        else:
+            names.append(target.name)
+    return names, tuple(notes)
+
+
+def _check_some(
+    names: Collection[str], targets: Iterable[Target], notes: Iterable[str], unknown: Collection[str] = ()
+) -> None:
     """Raises ValueError, with the reason, if there are no names of weights to share."""
     if names:
         return
-    found = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
     why = ["there is no weight of two or more dimensions to be shared"]
-    if unknown := [name for name in _matrices(found) if name not in exact]:
+    if unknown:
         why.append(
             f"no layer is known to multiply by {some(unknown)} (without calibration inputs they are shared, too)"
         )
-    if kept := [name for name in found if name in exact]:
+    if kept := [target.name for target in targets if target.exact]:
         why.append(f"packed and exact tensors are kept bit for bit ({some(kept)})")
-    raise ValueError("; ".join(why))
-
-
-def _matrices(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The names of weights of two or more dimensions."""
-    return [
-        target.name for target in targets_of(tensors) if target.floating and len(target.shape) >= 2 and target.count
-    ]
+    raise ValueError("; ".join([*why, *notes]))

@@ -9,6 +9,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.onnx.quantized import quantized_by_nodes
+from deepcompression.checkpoint.packed_codes import beside_codes
 from deepcompression.common.messages import some
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, widen
 from deepcompression.tensors.entry import TensorEntry
@@ -89,8 +91,17 @@ class RecognisedCheckpoint(Checkpoint):
 
 
 def recognise(source: Checkpoint) -> RecognisedCheckpoint:
-    """The same checkpoint, with the traces of other tools recognised. Reads only the masks of pruning."""
+    """The same checkpoint, with the traces of other tools recognised. Reads the masks of pruning, and integers beside
+    floats.
+    """
     return RecognisedCheckpoint(source)
+
+
+def exact_in(source: Checkpoint) -> frozenset[str]:
+    """The names of packed codes and of what belongs to them in any checkpoint."""
+    if isinstance(source, RecognisedCheckpoint):
+        return source.exact
+    return source.exact.union(*(found.tensors for found in _quantized(source)))
 
 
 def _root(source: Checkpoint, name: str) -> str:
@@ -130,6 +141,23 @@ def _pruned(parts: Mapping[str, _Part]) -> Iterator[Recognised]:
 
 
 def _quantized(source: Checkpoint) -> Iterator[Recognised]:
+    if source.graph is not None:
+        # names say nothing where nodes say all
+        weights = {"ONNX operators": quantized_by_nodes(source.graph)}
+    else:
+        weights = _known_tools(source)
+        claimed = frozenset(name for each in weights.values() for name in chain(*each))
+        weights[UNKNOWN] = list(beside_codes(source.entries, lambda name: source.read(name).elements, claimed))
+    for kind, parts_of_weights in weights.items():
+        if tensors := tuple(dict.fromkeys(chain(*parts_of_weights))):
+            known = f"{len(parts_of_weights)} weights are quantized by {kind}"
+            unknown = f"{len(tensors)} tensors look packed or quantized in a way that is not recognised"
+            what = f"{unknown if kind == UNKNOWN else known} ({some(tensors, 4)}): kept bit for bit."
+            yield Recognised(kind, tensors, what)
+
+
+def _known_tools(source: Checkpoint) -> dict[str, list[list[str]]]:
+    """The parts of each weight, by the tool that quantized it."""
     weights = {"torchao": list(_of_torchao(source))}
     claimed = frozenset(chain(*weights["torchao"]))
     layers: dict[str, dict[str, TensorEntry]] = {}
@@ -143,14 +171,7 @@ def _quantized(source: Checkpoint) -> Iterator[Recognised]:
             if found := rule(each):
                 weights.setdefault(kind, []).append([each[local].name for local in sorted(found)])
                 break
-    if source.graph is not None:
-        weights["ONNX Runtime"] = list(_of_onnx_runtime(source.entries))
-    for kind, parts_of_weights in weights.items():
-        if tensors := tuple(dict.fromkeys(chain(*parts_of_weights))):
-            known = f"{len(parts_of_weights)} weights are quantized by {kind}"
-            unknown = f"{len(tensors)} tensors look packed or quantized in a way that is not recognised"
-            what = f"{unknown if kind == UNKNOWN else known} ({some(tensors, 4)}): kept bit for bit."
-            yield Recognised(kind, tensors, what)
+    return weights
 
 
 def _of_torchao(source: Checkpoint) -> Iterator[list[str]]:
@@ -178,7 +199,6 @@ def _json(text: str) -> object:
 Layer = Mapping[str, TensorEntry]
 
 _INTEGERS = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64")
-_CODES = (*_INTEGERS, "F8_E4M3", "F8_E5M2")
 
 
 def _compressed_tensors(layer: Layer) -> set[str]:
@@ -224,37 +244,9 @@ def _awq(layer: Layer) -> set[str]:
     return own if gemv or fast or _packed_columns(layer) == 8 else set()
 
 
-# names that only quantizers give: those above where the other tensors do not fit, bitsandbytes, HQQ, EXL2
-_SUSPECT = {
-    *("weight_packed", "qweight", "qzeros", "SCB", "absmax", "quant_map", "nested_absmax", "nested_quant_map"),
-    *("bitsandbytes__nf4", "bitsandbytes__fp4", "W_q", "q_weight", "q_scale", "q_scale_max", "q_invperm", "q_perm"),
-}
-# names that show quantization only beside integers or 8-bit floats
-_SCALES = {
-    *("scale", "scales", "scale_packed", "weight_scale", "weight_scale_inv", "input_scale", "zero", "zeros"),
-    *("zero_point", "weight_zero_point", "g_idx", "meta", "weight_format"),
-}
-
-
-def _suspect(layer: Layer) -> set[str]:
-    """Tensors of suspect names, and the codes beside them."""
-    codes = {local for local, entry in layer.items() if entry.dtype in _CODES and local != "num_batches_tracked"}
-    found = _SUSPECT & layer.keys() | (_SCALES & layer.keys() if codes else set())
-    return found | codes if found else set()
-
-
 # the first rule that finds tensors in a layer takes them
 _RULES: dict[str, Callable[[Layer], set[str]]] = {
     "compressed-tensors": _compressed_tensors,
     "GPTQ": _gptq,
     "AWQ": _awq,
-    UNKNOWN: _suspect,
 }
-
-
-def _of_onnx_runtime(entries: Mapping[str, TensorEntry]) -> Iterator[list[str]]:
-    """Each `w_quantized` in 8 bits, with `w_scale` and `w_zero_point`; small ones stay in the graph."""
-    for name, entry in entries.items():
-        plain = name.removesuffix("_quantized")
-        if plain != name and entry.dtype in ("I8", "U8", "F8_E4M3"):
-            yield [n for n in (name, f"{plain}_scale", f"{plain}_zero_point") if n in entries]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from deepcompression.cli.common import (
     ForceOption,
     JsonOption,
     ModelArgument,
+    complain,
     errors_in_one_line,
     print_json,
     print_warnings,
@@ -73,15 +75,17 @@ def plan_command(
                 output_file(output, (".yaml", ".yml"), source=model, force=force, as_json=as_json)
             )
         source = stack.enter_context(input_file(model))
-        found = open_whole(source, calibration, model_factory).plan(goal, profile)
+        whole = open_whole(source, calibration, model_factory)
+        found = whole.plan(goal, profile)
         if target is not None:
             with atomic_path(target) as partial:
                 partial.write_text(found.recipe.to_yaml())
         if output == STANDARD:
             return
         if as_json:
-            print_json(found.to_dict())
+            print_json(found.to_dict() | {"notes": [*whole.notes, *found.notes]})
         else:
+            _say(whole.notes)
             print(found.describe(terminal_width()))
             print_warnings(found.effect)
 
@@ -96,8 +100,16 @@ def sensitivity_command(
     """Show each tensor alone at several penalties: its size, and the change of the outputs; without --calibration, its
     own change."""
     with errors_in_one_line(), input_file(model) as source:
-        lines = curves(open_whole(source, calibration, model_factory).problem(), profile=profile)
+        whole = open_whole(source, calibration, model_factory)
+        problem = whole.problem()
+        lines, notes = curves(problem, profile=profile), [*whole.notes, *problem.notes]
         if as_json:
-            print_json({"tensors": [line._asdict() for line in lines]})
+            print_json({"tensors": [line._asdict() for line in lines], "notes": notes})
         else:
+            _say(notes)
             print(table(lines, terminal_width()))
+
+
+def _say(notes: Iterable[str]) -> None:
+    for note in notes:
+        complain(f"note: {note}")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.other_tools import exact_in
 from deepcompression.coding.coders import Encode
 from deepcompression.convert.tensors import compress_tensor
 from deepcompression.file.effect import WeightChange
@@ -16,9 +17,10 @@ from deepcompression.pruning.criteria import CRITERIA, Select
 from deepcompression.recipe.groups import prune_groups
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
-from deepcompression.recipe.targets import Target, module_name
+from deepcompression.recipe.targets import Target, targets_of
+from deepcompression.recipe.values import note_on_kind, why_kept
 from deepcompression.tensors.change import Magnitude, relative_change
-from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, widen
+from deepcompression.tensors.dtypes import STORAGE, widen
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.slices import Weights
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
@@ -37,16 +39,14 @@ class Done(NamedTuple):
 class Task(NamedTuple):
     """One tensor's task.
 
-    name    the tensor's
+    target  the tensor
     rule    prunes, shares or encodes it; without a rule it stays as it is
-    named   the rule names the tensor or its module: a tensor that cannot be pruned or shared is then an error
     note    why the tensor stays as it is, although a rule would prune or share it
     select  selects the survivors, if the rule prunes
     """
 
-    name: str
+    target: Target
     rule: Rule | None = None
-    named: bool = False
     note: str = ""
     select: Select | None = None
 
@@ -55,33 +55,19 @@ class Task(NamedTuple):
         """The coder and gap width that the rule demands."""
         return Encode() if self.rule is None or self.rule.encode is None else self.rule.encode
 
-    def problem(self, tensor: DenseTensor) -> str:
-        """The note on a tensor that cannot be pruned or shared; else empty. Raises ValueError if the rule names it."""
-        assert self.rule is not None
-        weights = Weights.of_tensor(tensor)
-        if self.rule.share is None:
-            bad, done, kind = weights.not_finite(), "pruned", "NaN or infinite"
-        else:
-            with np.errstate(over="ignore"):
-                as_float32 = (values.astype(np.float32) for values in weights.slices())
-                bad = sum(len(values) - int(np.count_nonzero(np.isfinite(values))) for values in as_float32)
-            done, kind = "shared", "NaN, infinite or beyond float32"
-        flaw = f"{self.name} has {bad} weights that are {kind}"
-        if bad and self.named:
-            raise ValueError(f"{flaw}: it cannot be {done}; mend the training, or let no rule select it")
-        return f"{flaw}: stored as it is" if bad else ""
-
     def carry_out(self, source: Checkpoint, seed: int) -> Done:
         """Raises ValueError, with the tensor's name, if its rule fails."""
-        tensor, note, change = source.read(self.name), self.note, None
+        tensor, note, change = source.read(self.target.name), self.note, None
         made: Tensor = tensor
-        if self.rule is not None and (self.rule.prune or self.rule.share) and not (note := self.problem(tensor)):
-            before = Magnitude.of(Weights.of_tensor(tensor))
+        if self.rule is not None and not (note := why_kept(self.target, self.rule, tensor)):
+            changes = bool(self.rule.prune or self.rule.share)
+            before = Magnitude.of(Weights.of_tensor(tensor)) if changes else None
             try:
                 made = compress_tensor(tensor, self.rule, self.select, seed, in_place=True)
             except ValueError as error:
-                raise ValueError(f"{self.name}: {error}") from None
-            change = WeightChange(self.name, *relative_change(before, tensor, made))
+                raise ValueError(f"{self.target.name}: {error}") from None
+            if before is not None:
+                change = WeightChange(self.target.name, *relative_change(before, tensor, made))
         del tensor
         if isinstance(made, DenseTensor):
             made = CompressedTensor.from_dense(made) or made
@@ -89,22 +75,24 @@ class Task(NamedTuple):
 
 
 def tasks_of(source: Checkpoint, recipe: Recipe | None) -> dict[str, Task]:
-    """The tasks of a checkpoint's tensors by name, without ties. Tensors that are `exact` stay as they are.
+    """The tasks of a checkpoint's tensors by name, without ties. Packed codes and what belongs to them stay as they
+    are.
 
     Raises ValueError for a rule that matches nothing, or that names a tensor which cannot be pruned or shared.
     """
     if recipe is None:
-        return {name: Task(name) for name, entry in source.entries.items() if entry.tied_to is None}
+        return {target.name: Task(target) for target in targets_of(source.entries)}
+    exact = exact_in(source)
     try:
-        matches = recipe.matches(source.entries)
+        matches = recipe.matches(source.entries, exact)
     except ValueError as error:
         raise ValueError(source.packed or str(error)) from None
     tasks = {target.name: _task(target, rule, source, recipe) for target, rule in matches}
-    for group in prune_groups(recipe, source.entries):
+    for group in prune_groups(recipe, source.entries, exact):
         criterion = CRITERIA[group.prune.criterion]
-        names = [target.name for target in group.targets if tasks[target.name].rule is not None]
+        names = [target.name for target in group.targets]
         if criterion.together:
-            names = [name for name in names if not tasks[name].problem(source.read(name))]
+            names = [name for name in names if not _why_kept(tasks[name], source)]
         if names:
             weights = [_weights(source, source.entries[name]) for name in names]
             selects = criterion.select(weights, group.prune.amount, recipe.seed)
@@ -112,25 +100,17 @@ def tasks_of(source: Checkpoint, recipe: Recipe | None) -> dict[str, Task]:
     return tasks
 
 
+def _why_kept(task: Task, source: Checkpoint) -> str:
+    assert task.rule is not None
+    return why_kept(task.target, task.rule, source.read(task.target.name))
+
+
 def _task(target: Target, rule: Rule | None, source: Checkpoint, recipe: Recipe) -> Task:
-    if not source.exact.isdisjoint(target.names):
-        return Task(target.name)
-    note = ""
-    if not target.floating:
-        if_floating = replace(target, floating=True)
-        wanted = next((each for each in recipe.rules if each.selects(if_floating)), None)
-        if wanted is not None and (wanted.prune or wanted.share):
-            note = (
-                f"{target.name} is of {source.entries[target.name].dtype}, only {', '.join(WEIGHT_DTYPES)} can be "
-                "pruned or shared: stored as it is"
-            )
-    return Task(target.name, rule, rule is not None and _names(rule, target), note)
-
-
-def _names(rule: Rule, target: Target) -> bool:
-    """Whether a rule names a tensor or its module, rather than a pattern."""
-    modules = {module_name(name) for name in target.names}
-    return rule.where is not None or rule.tensor in target.names or rule.module in modules
+    free = replace(target, floating=True, exact=False, elementwise=False)
+    wanted = next((each for each in recipe.rules if each.selects(free)), None)
+    if rule is not None or wanted is None or not (wanted.prune or wanted.share):
+        return Task(target, rule)
+    return Task(target, note=note_on_kind(target, source.entries[target.name].dtype))
 
 
 def _weights(source: Checkpoint, entry: TensorEntry) -> Weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import re
 import sys
@@ -17,6 +18,7 @@ from deepcompression.calibration.plan_problem import Problem
 from deepcompression.convert.with_inputs import Whole
 from deepcompression.file.effect import Effect
 from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.rule import Rule
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.from_torch import to_torch
@@ -45,7 +47,9 @@ class TorchWithInputs(Whole):
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> Effect:
         self._note_unselected(recipe)
-        recipe = self.keeping(recipe)
+        # the module does not show what metadata of the checkpoint say
+        keep = (Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
+        recipe = recipe.model_copy(update={"rules": (*keep, *recipe.rules)})
         effect = calibrate(self.module, recipe, self.batches)
         save(self.module, output, recipe, self.metadata, profile)
         return effect

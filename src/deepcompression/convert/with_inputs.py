@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -21,12 +20,13 @@ from deepcompression.checkpoint.open import open_checkpoint, tensors_of
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.common.lock import WriteLock
 from deepcompression.convert.outcome import Outcome
-from deepcompression.convert.tensors import compress_tensors
+from deepcompression.convert.tensors import compress_and_note, compress_tensors
 from deepcompression.file.effect import Effect, WeightChange, without
 from deepcompression.file.writer import save_tensors, write_encoded
 from deepcompression.recipe.hints import unselected
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
+from deepcompression.recipe.values import why_kept
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import Tensor
@@ -78,7 +78,6 @@ class Whole:
     def compress(self, output: Path, recipe: Recipe, profile: str) -> Effect:
         """Compresses by a recipe and writes the file. Returns the effect."""
         self._note_unselected(recipe)
-        recipe = self.keeping(recipe)
         made, effect = self.compressed(recipe)
         metadata = self.metadata | effect.metadata()
         save_tensors(output, {**self.tensors, **made}, metadata, encodings(recipe, self.own), profile)
@@ -100,11 +99,6 @@ class Whole:
         if hint := unselected(recipe.matches(self.own)):
             self.notes.append(hint)
 
-    def keeping(self, recipe: Recipe) -> Recipe:
-        """The recipe, preceded by rules that keep exact tensors as they are."""
-        keep = tuple(Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
-        return recipe.model_copy(update={"rules": (*keep, *recipe.rules)})
-
 
 class OnnxWithInputs(Whole):
     """An ONNX model with calibration inputs by name."""
@@ -119,20 +113,24 @@ class OnnxWithInputs(Whole):
     def compressed(self, recipe: Recipe) -> Fitted:
         rules: dict[str, Rule] = {}
         others: list[str] = []
-        for target, rule in recipe.matches(self.own):
+        for target, rule in recipe.matches(self.own, self.exact):
             if rule is None or not (rule.prune or rule.share):
                 continue
             if len(target.shape) < 2:
                 raise ValueError(f"{target.name} has fewer than two dimensions: inputs decide about weights of layers")
-            if target.name in self.network.roles:
-                rules[target.name] = rule
-            else:
+            if target.name not in self.network.roles:
                 others.append(target.name)
+            elif note := why_kept(target, rule, self.own[target.name], squares=True):
+                self.notes.append(note)
+            else:
+                rules[target.name] = rule
         if not others:
             return calibrate_network(self.network, rules)
-        self.notes.append(f"no layer is known to multiply by {', '.join(others)}: compressed without the inputs")
-        made = compress_tensors(self.own, recipe)
-        blind = {name: made[name] for name in others}
+        made, notes = compress_and_note(self.own, recipe, without=self.own.keys() - set(others))
+        self.notes += notes
+        blind = {name: made[name] for name in others if made[name] is not self.own[name]}
+        if blind:
+            self.notes.append(f"no layer is known to multiply by {', '.join(blind)}: compressed without the inputs")
         tensors, effect = calibrate_network(self.network, rules, blind)
         return Fitted({**made, **tensors}, Effect((*effect.weights, *_changes(self.own, blind)), effect.outputs))
 
@@ -186,4 +184,5 @@ def compress_whole(
             plan = whole.plan(wanted, profile)
             whole.carry_out(plan, output)
             effect = plan.effect
+            whole.notes += plan.notes
     return Outcome(whole.notes, effect)

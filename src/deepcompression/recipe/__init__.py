@@ -1,4 +1,4 @@
 """Recipes: the rules of how to prune, share and encode each tensor. `presets` holds the presets.
 
-Imports coding, pruning, sharing.
+Imports checkpoint, coding, pruning, sharing.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,10 +28,12 @@ class Group(NamedTuple):
     targets: list[Target]
 
 
-def prune_groups(recipe: Recipe, model: Module | Mapping[str, Described]) -> list[Group]:
-    """The groups of all rules that prune. Raises ValueError for a rule that matches nothing."""
+def prune_groups(recipe: Recipe, model: Module | Mapping[str, Described], exact: Container[str] = ()) -> list[Group]:
+    """The groups of all rules that prune, without tensors in `exact`. Raises ValueError for a rule that matches
+    nothing.
+    """
     groups: dict[int, Group] = {}
-    for target, rule in recipe.matches(model):
+    for target, rule in recipe.matches(model, exact):
         if rule is not None and rule.prune is not None:
             groups.setdefault(id(rule), Group(rule.prune, [])).targets.append(target)
     return list(groups.values())

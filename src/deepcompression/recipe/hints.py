@@ -19,8 +19,8 @@ _MOST = 0.5
 
 def why_no_match(rule: Rule, targets: Iterable[Target]) -> str:
     """The mistake that a rule without match probably makes, with the pattern that would match; else empty."""
-    tensors = [name for target in targets if target.selectable for name in target.names]
-    modules = [module_name(name) for target in targets if _is_weight(target) for name in target.names]
+    tensors = [name for target in targets if not target.kept for name in target.names]
+    modules = [module_name(name) for target in targets if target.weight for name in target.names]
     for word, pattern, names, other, others in (
         ("module", rule.module, modules, "tensor", tensors),
         ("tensor", rule.tensor, tensors, "module", modules),
@@ -46,7 +46,7 @@ def whole_name(pattern: str, names: Iterable[str], word: str = "") -> str:
 
 def unselected(matches: Iterable[Match]) -> str:
     """A hint if weights that no rule selects are more than half of all; else empty."""
-    weights = [match for match in matches if _is_weight(match.target)]
+    weights = [match for match in matches if match.target.weight]
     total = sum(match.target.count for match in weights)
     left = sorted((target for target, rule in weights if rule is None), key=lambda target: -target.count)
     count = sum(target.count for target in left)
@@ -56,10 +56,6 @@ def unselected(matches: Iterable[Match]) -> str:
         f"no rule selects {listed([target.name for target in left], 3)}, {100 * count / total:.0f} % of all weights, "
         "which are stored exactly: add a rule for them, or one without prune and share if that is meant"
     )
-
-
-def _is_weight(target: Target) -> bool:
-    return target.selectable and len(target.shape) >= 2
 
 
 def _selected(pattern: str, names: Iterable[str]) -> list[str]:

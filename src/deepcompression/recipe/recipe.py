@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -107,9 +107,12 @@ class Recipe(RecipePart):
                 raise ValueError(f"rule {number} selects by a callable, which YAML cannot hold")
         return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
-    def matches(self, model: Module | Mapping[str, Described]) -> list[Match]:
-        """Every tensor with its rule. Raises ValueError for a rule that selects nothing that earlier rules leave."""
-        targets = targets_of(model)
+    def matches(self, model: Module | Mapping[str, Described], exact: Container[str] = ()) -> list[Match]:
+        """Every tensor with its rule; those named in `exact` have none.
+
+        Raises ValueError for a rule that selects nothing that earlier rules leave.
+        """
+        targets = targets_of(model, exact)
         selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
         first = {numbers[0] for numbers in selected if numbers}
         for number, rule in enumerate(self.rules):
@@ -127,8 +130,13 @@ class Recipe(RecipePart):
             return f"rule {number + 1} ({rule}) comes too late: earlier rules took {listed(taken)}; put it before them"
         if rule.type is not None and not _has_modules(targets):
             return f"rule {number + 1} ({rule}) selects by type, which only a model has: use module or tensor"
-        names = [name for target in targets if target.selectable for name in target.names]
+        if rule.tensor is not None and (kept := [t for t in targets if t.kept and rule.wants(t)]):
+            reasons = [f"{target.name} ({target.kept})" for target in kept]
+            return f"rule {number + 1} ({rule}) selects only what stays as it is: {listed(reasons)}"
+        names = [name for target in targets if not target.kept for name in target.names]
         hint = " (module and type select tensors of at least two dimensions; name others by tensor)"
+        if elementwise := [t.name for t in targets if t.elementwise and not t.kept and rule.wants(t)]:
+            hint = f" ({listed(elementwise)} scales or shifts others element by element; name it by tensor)"
         hint = "" if rule.tensor else hint
         if advice := why_no_match(rule, targets):
             hint = f": {advice}"
@@ -159,7 +167,8 @@ def _has_modules(targets: list[Target]) -> bool:
 
 def _describe(rule: Rule | None, target: Target) -> str:
     if rule is None:
-        return "keep"
+        why = target.kept if target.exact else "scales or shifts others, element by element" * target.elementwise
+        return f"keep: {why}" if why else "keep"
     parts = []
     if (prune := rule.prune) is not None:
         if prune.density is None:

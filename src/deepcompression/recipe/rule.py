@@ -18,9 +18,9 @@ class Rule(RecipePart):
     """The treatment of the tensors that it selects. All its selectors must agree; patterns are globs (`fc*`,
     `conv[12]`).
 
-    module   a module's name (`layers.0.fc1`); selects its weights: parameters of at least two dimensions
+    module   a module's name (`layers.0.fc1`); selects its weights: of two or more dimensions, none elementwise
     type     the name of a module's class or of a base class (`Linear`); selects weights likewise
-    tensor   a tensor's own name (`fc1.bias`); selects any floating-point parameter
+    tensor   a tensor's own name (`fc1.bias`); selects any floating-point parameter, but no packed codes
     where    a callable (Python only) that takes a `Target` and returns whether to select it
     optional the rule may select nothing; without it, selecting nothing is an error
 
@@ -43,8 +43,11 @@ class Rule(RecipePart):
         return self
 
     def selects(self, target: Target) -> bool:
-        if not target.selectable or (self.tensor is None and self.where is None and len(target.shape) < 2):
-            return False
+        allowed = target.weight if self.tensor is None and self.where is None else not target.kept
+        return allowed and self.wants(target)
+
+    def wants(self, target: Target) -> bool:
+        """Whether its selectors agree on a target, weight or not."""
         if self.tensor is not None and not any(fnmatchcase(name, self.tensor) for name in target.names):
             return False
         if self.module is not None and not any(fnmatchcase(module_name(n), self.module) for n in target.names):
@@ -54,6 +57,11 @@ class Rule(RecipePart):
         ):
             return False
         return self.where is None or self.where(target)
+
+    def names(self, target: Target) -> bool:
+        """Whether it selects a target by its name, its module's or a callable, rather than by a pattern."""
+        modules = {module_name(name) for name in target.names}
+        return self.where is not None or self.tensor in target.names or self.module in modules
 
     def __str__(self) -> str:
         selectors = self.model_dump(include={"module", "type", "tensor"}, exclude_none=True)

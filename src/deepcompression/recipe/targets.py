@@ -6,10 +6,11 @@ It reads modules only by the attributes that torch.nn.Module documents, and need
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from deepcompression.recipe.no_weights import elementwise_among, normalises, packed_among, packed_in_model
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import Tensor
@@ -24,11 +25,13 @@ Described = Tensor | TensorEntry
 class Target:
     """One tensor and all its places.
 
-    names      its plain names, `module.tensor`; several for a tied weight
-    shape      of the dense tensor
-    floating   whether its dtype is one of `WEIGHT_DTYPES`: it can be pruned and shared
-    trained    whether it is a parameter (a buffer is not), or None if unknown
-    places     (module, tensor name), each once: a module with two names is one place; empty in a checkpoint
+    names        its plain names, `module.tensor`; several for a tied weight
+    shape        of the dense tensor
+    floating     whether its dtype is one of `WEIGHT_DTYPES`: it can be pruned and shared
+    trained      whether it is a parameter (a buffer is not), or None if unknown
+    places       (module, tensor name), each once: a module with two names is one place; empty in a checkpoint
+    exact        whether it consists of packed codes or belongs to them
+    elementwise  whether it scales or shifts others, element by element
     """
 
     names: tuple[str, ...]
@@ -36,6 +39,8 @@ class Target:
     floating: bool
     trained: bool | None = None
     places: tuple[tuple[Module, str], ...] = ()
+    exact: bool = False
+    elementwise: bool = False
 
     @property
     def name(self) -> str:
@@ -47,9 +52,18 @@ class Target:
         return math.prod(self.shape)
 
     @property
-    def selectable(self) -> bool:
-        """Whether rules may select it."""
-        return self.floating and self.trained is not False
+    def kept(self) -> str:
+        """Why no rule may change it; else empty."""
+        if self.exact:
+            return "packed codes, or what belongs to them"
+        if not self.floating:
+            return f"none of {', '.join(WEIGHT_DTYPES)}"
+        return "a buffer, which is not trained" if self.trained is False else ""
+
+    @property
+    def weight(self) -> bool:
+        """Whether it is a weight, which rules may select without its name: see "Weights" in docs/design.md."""
+        return not self.kept and len(self.shape) >= 2 and not self.elementwise
 
 
 # attribute of the class that torch makes for a parametrized module: its parameters in the order of the plain module
@@ -63,21 +77,43 @@ def module_name(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
+def targets_of(model: Module | Mapping[str, Described], exact: Container[str] = ()) -> list[Target]:
     """The tensors of a model in the order of its modules, or of a mapping from names to tensors or entries, in its
     order.
+
+    exact  names of tensors that are known to be packed; others are recognised where their data are at hand
 
     A model has the parameters and persistent buffers of its `state_dict`, a module's parameters first. Names are plain
     inside DistributedDataParallel and torch.compile too.
     """
+    found = _of_mapping(model) if isinstance(model, Mapping) else _of_model(model)
+    elementwise = elementwise_among({name: target.shape for target in found for name in target.names})
     if isinstance(model, Mapping):
-        tied: dict[str, list[str]] = {}
-        for name, tensor in model.items():
-            tied.setdefault(getattr(tensor, "tied_to", None) or name, []).append(name)
-        return [
-            Target(tuple(names), tuple(model[root].shape), model[root].dtype in WEIGHT_DTYPES)
-            for root, names in tied.items()
-        ]
+        packed = packed_among(model)
+    else:
+        packed = packed_in_model({name: target.places[0] for target in found for name in target.names})
+    return [
+        replace(
+            target,
+            exact=any(name in exact or name in packed for name in target.names),
+            elementwise=not elementwise.isdisjoint(target.names)
+            or any(normalises(module) for module, _ in target.places),
+        )
+        for target in found
+    ]
+
+
+def _of_mapping(tensors: Mapping[str, Described]) -> list[Target]:
+    tied: dict[str, list[str]] = {}
+    for name, tensor in tensors.items():
+        tied.setdefault(getattr(tensor, "tied_to", None) or name, []).append(name)
+    return [
+        Target(tuple(names), tuple(tensors[root].shape), tensors[root].dtype in WEIGHT_DTYPES)
+        for root, names in tied.items()
+    ]
+
+
+def _of_model(model: Module) -> list[Target]:
     found: dict[int, tuple[list[str], dict[tuple[Module, str], None], bool]] = {}
     for name, module in plain_modules(model):
         for local, original, trained in _own_tensors(module):

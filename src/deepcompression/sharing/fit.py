@@ -8,6 +8,7 @@ for a whole column: OBQ, GPTQ, LDLQ).
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from deepcompression import _core
 from deepcompression.pruning.criteria import largest, survivor_count
 from deepcompression.sharing.error_cost import Metric
-from deepcompression.tensors.dtypes import Floats, Shape, narrow
+from deepcompression.tensors.dtypes import Array, Floats, Shape, narrow
 from deepcompression.tensors.slices import Weights, unpacked
 from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor
 
@@ -25,11 +26,29 @@ from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor
 # quantizer with distance d has the error d^2 / 12, and one bit is worth 2 ln 2 of that: d^2 = 6 / ln 2 penalties.
 STEP = (6 / np.log(2)) ** 0.5
 
+# The exponents of ordinary weights: sums of their squares fit in float32, and so do the inverses of these.
+_ORDINARY = 40
+
 _BLOCK = 64
 _SWEEPS = 3
 _MAX_SIDE = (MAX_CENTROIDS - 2) // 2
 _SAMPLE = 1 << 16
 _LLOYD = 30
+
+
+def exponent_of(largest: float) -> int:
+    """The power of two to divide weights by, so that float32 can hold their squares: 0 unless they are very large or
+    small.
+
+    largest  the largest magnitude, finite
+    """
+    exponent = math.frexp(largest)[1]
+    return exponent if abs(exponent) > _ORDINARY else 0
+
+
+def times_power(values: Array, exponent: int) -> Array:
+    """Values times a power of two: floats as they are for 0, else float64."""
+    return np.ldexp(values.astype(np.float64), exponent) if exponent else values
 
 
 class Fitted(NamedTuple):
@@ -43,12 +62,18 @@ class Fitted(NamedTuple):
     def values(self) -> Floats:
         return self.centroids[self.codes]
 
-    def compressed(self, shape: Shape, dtype: str, flat: NDArray[np.int16] | None = None) -> CompressedTensor:
-        """The tensor of these codes; `flat` has them in the tensor's own layout if that differs."""
+    def compressed(
+        self, shape: Shape, dtype: str, flat: NDArray[np.int16] | None = None, exponent: int = 0
+    ) -> CompressedTensor:
+        """The tensor of these codes.
+
+        flat      has them in the tensor's own layout if that differs
+        exponent  of `exponent_of`, if the weights were divided by that power of two
+        """
         codes = (self.codes if flat is None else flat).reshape(-1)
         positions = np.flatnonzero(codes != self.zero)
         found, number = np.unique(codes[positions], return_inverse=True)
-        codebook = narrow(self.centroids[found], dtype)
+        codebook = narrow(times_power(self.centroids[found], exponent), dtype)
         # canonical: centroids may become equal when rounded to a narrow dtype
         return CompressedTensor(shape, positions, codebook, number.astype(np.uint8), dtype).canonical()
 

@@ -12,7 +12,7 @@ from deepcompression.common.messages import those
 from deepcompression.common.settings import RecipePart, one_of
 from deepcompression.sharing.codebook import CODEBOOKS, share_values
 from deepcompression.sharing.error_cost import Metric
-from deepcompression.sharing.fit import fit_penalty
+from deepcompression.sharing.fit import exponent_of, fit_penalty, times_power
 from deepcompression.sharing.grid import grid_of
 from deepcompression.tensors.dtypes import Array, Floats, Shape, narrow
 from deepcompression.tensors.slices import Bits, Weights, count_bits, spans, unpacked
@@ -60,30 +60,49 @@ def share_weights(
     weights: Weights, shape: Shape, bits: Bits, share: Share, seed: int, dtype: str = "F32"
 ) -> CompressedTensor:
     """`share_array` for a bitmap of survivors, in little more memory than bitmap and codes take."""
+    exponent = _exponent(weights, bits)
     if share.codebook_grid is not None:
         grid_of(share.codebook_grid, dtype)
+        if exponent and dtype == "F64":
+            raise ValueError(
+                "its weights are too large or too small for a codebook on a grid, whose scale is a float32: "
+                "leave out codebook_grid"
+            )
+        # in other dtypes a scale times a power of two may be no scale
+        exponent = 0
 
     def slices() -> Iterator[Floats]:
-        with np.errstate(over="ignore"):
-            for values in weights.surviving(bits):
-                yield values.astype(np.float32, copy=False)
+        for values in weights.surviving(bits):
+            yield times_power(values, -exponent).astype(np.float32, copy=False)
 
+    if share.penalty is not None:
+        return _share_by_penalty(weights, shape, bits, share.penalty, dtype, exponent)
+    assert share.bits is not None
     survivors = Weights(count_bits(bits), np.dtype(np.float32), slices)
-    if bad := survivors.not_finite():
+    codebook, codes = share_values(survivors, share.bits, share.init, seed, share.codebook_grid, dtype)
+    return CompressedTensor.from_bits(shape, bits, narrow(times_power(codebook, exponent), dtype), codes, dtype)
+
+
+def _exponent(weights: Weights, bits: Bits) -> int:
+    """The `exponent_of` survivors. Raises ValueError unless all are finite as float32."""
+    bad, largest = 0, 0.0
+    with np.errstate(over="ignore"):
+        for values in weights.surviving(bits):
+            bad += len(values) - int(np.count_nonzero(np.isfinite(values.astype(np.float32, copy=False))))
+            largest = max(largest, float(np.abs(values).max(initial=0)))
+    if bad:
         raise ValueError(
             f"it has {those(bad, 'weight', 'NaN, infinite or beyond float32')}: it cannot be shared; mend the training"
         )
-    if share.penalty is not None:
-        return _share_by_penalty(weights, shape, bits, share.penalty, dtype)
-    assert share.bits is not None
-    codebook, codes = share_values(survivors, share.bits, share.init, seed, share.codebook_grid, dtype)
-    return CompressedTensor.from_bits(shape, bits, narrow(codebook, dtype), codes, dtype)
+    return exponent_of(largest)
 
 
-def _share_by_penalty(weights: Weights, shape: Shape, bits: Bits, penalty: float, dtype: str) -> CompressedTensor:
+def _share_by_penalty(
+    weights: Weights, shape: Shape, bits: Bits, penalty: float, dtype: str, exponent: int
+) -> CompressedTensor:
     rows = np.zeros((1, 1, weights.size), np.float32)
     for span, values in zip(spans(weights.size), weights.slices(), strict=True):
         # weights that do not survive may be NaN
-        rows[0, 0, span] = np.where(unpacked(bits, span), values, np.float32(0))
+        rows[0, 0, span] = times_power(np.where(unpacked(bits, span), values, values.dtype.type(0)), -exponent)
     metric = Metric.diagonal(np.ones((1, 1), np.float32), weights.size)
-    return fit_penalty(rows, metric, penalty).compressed(shape, dtype)
+    return fit_penalty(rows, metric, penalty).compressed(shape, dtype, exponent=exponent)

@@ -70,7 +70,7 @@ def dead_neurons(model: Module) -> Mapping[str, DeadNeurons]:
     settle(model)
     dead = {}
     for target in targets_of(model):
-        if not target.selectable or len(target.shape) < 2:
+        if not target.weight:
             continue
         survives = (dense(target) != 0).cpu().numpy()
         others = tuple(range(2, survives.ndim))
