@@ -71,6 +71,30 @@ def test_the_hint_is_a_note_of_the_command(tmp_path):
     assert [note[:28] for note in notes] == ["no rule selects embed.weight"]
 
 
+def test_packed_codes_are_no_weights_that_a_rule_could_select(tmp_path):
+    """What other tools packed stays as it is, and a note of its own says so."""
+    import numpy as np
+    from typer.testing import CliRunner
+
+    from deepcompression.cli import app
+
+    rng = np.random.default_rng(0)
+    tensors = {
+        "big.qweight": rng.integers(0, 1 << 30, (64, 256)).astype("i4"),
+        "big.qzeros": rng.integers(0, 1 << 30, (4, 32)).astype("i4"),
+        "big.scales": rng.standard_normal((200, 256)).astype("f4"),
+        "head.weight": rng.standard_normal((16, 16)).astype("f4"),
+    }
+    dense = {name: dc.DenseTensor.from_numpy(array) for name, array in tensors.items()}
+    dc.checkpoint.write_tensors(tmp_path / "m.safetensors", dense, {})
+    done = CliRunner().invoke(
+        app, ["compress", str(tmp_path / "m.safetensors"), "-o", str(tmp_path / "m.dcz"), "--bits", "4"]
+    )
+    assert done.exit_code == 0, done.output
+    assert "GPTQ" in done.stderr
+    assert "no rule selects" not in done.stderr
+
+
 @pytest.mark.parametrize("schedule", ["one-shot", {"kind": "one-shot"}])
 def test_a_schedule_without_settings_goes_by_its_name(schedule, tmp_path):
     assert Recipe.model_validate({"schedule": schedule, "rules": [{"module": "*"}]}).schedule == OneShot()

@@ -22,7 +22,7 @@ from deepcompression.file.effect import Effect, without
 from deepcompression.file.index import VERSION
 from deepcompression.file.resumable import FileWriter
 from deepcompression.recipe.hints import unselected
-from deepcompression.recipe.recipe import Recipe
+from deepcompression.recipe.recipe import Match, Recipe
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
@@ -75,7 +75,7 @@ def compress_checkpoint(
         writer.finish(order, without(metadata) if changes else metadata)
     notes = [each.note for each in finished]
     if chosen is not None:
-        notes.append(unselected(chosen.matches(source.entries)))
+        notes.append(unselected(Match(task.target, task.rule) for task in tasks.values()))
     return Outcome(filter(None, notes), Effect(tuple(changes)))
 
 

@@ -96,7 +96,7 @@ class Whole:
         write_encoded(output, plan.encoded, plan.metadata)
 
     def _note_unselected(self, recipe: Recipe) -> None:
-        if hint := unselected(recipe.matches(self.own)):
+        if hint := unselected(recipe.matches(self.own, self.exact)):
             self.notes.append(hint)
 
 
