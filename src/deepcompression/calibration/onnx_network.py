@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from deepcompression.calibration.network import Moments, Role, change
 from deepcompression.calibration.onnx_layers import lift_constants, uses_of
-from deepcompression.calibration.onnx_parts import PartedGraph, session_of
+from deepcompression.calibration.onnx_parts import PartedGraph, fed, session_of
+from deepcompression.calibration.runs import Expected, by_position, runs_of
 from deepcompression.checkpoint.onnx.graph import DTYPES, GRAPH, import_onnx, marked, parse_model, places_of
 from deepcompression.checkpoint.open import read_tensors
 from deepcompression.sharing.error_cost import Floats
@@ -28,7 +29,7 @@ class OnnxNetwork:
     """`Network` of an ONNX model. Needs `onnx` and `onnxruntime`.
 
     tensors  of the model as a checkpoint, its graph among them
-    inputs   by name: arrays whose first axis counts inputs
+    inputs   by name: arrays that `runs_of` cuts into the inputs of each run
 
     Raises ValueError for inputs that are missing, too many, not finite, or of another shape or dtype than the model's,
     and for a model that ONNX Runtime cannot run.
@@ -40,12 +41,15 @@ class OnnxNetwork:
         graph = self.model.graph
         lift_constants(graph, tensors)
         self._initializers = {each.name: each for each in graph.initializer}
-        self.inputs = _checked(graph, self._initializers, inputs)
+        expected = _expected(graph, self._initializers, inputs)
+        self.inputs = runs_of(_by_name(inputs, expected), expected, _BATCH)
         # small tensors stay in the graph, which does not change
         self._uses = uses_of(graph, tensors)
         self.roles: Mapping[str, Role] = {name: Role(use.layout, use.bias) for name, use in self._uses.items()}
         changing = {*self.roles, *(role.bias for role in self.roles.values() if role.bias is not None)}
         self._weights = {name: self._fed(name, self.weight(name)) for name in changing}
+        if weights := sorted(self._weights.keys() & expected):
+            raise ValueError(f"{weights[0]} is a weight of the model, no calibration input: leave it out")
         self._session = self._open([])
 
     @classmethod
@@ -93,7 +97,7 @@ class OnnxNetwork:
         weights = self._weights | {name: self._fed(name, np.asarray(values)) for name, values in replaced.items()}
         for number, batch in enumerate(self.inputs):
             try:
-                yield session.run(names, {**batch, **weights})
+                yield session.run(names, fed(batch) | weights)
             except Exception as error:  # ONNX Runtime's own classes are not public
                 raise ValueError(f"calibration batch {number} does not fit the model: {error}") from error
 
@@ -102,16 +106,22 @@ class OnnxNetwork:
         return _floats(self._run(self._session, names, replaced))
 
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
+        from onnx import numpy_helper
+
         uses = {name: self._uses[name] for name in names if self._uses[name].source}
         found = {name: Moments(use.layout) for name, use in uses.items()}
         inputs = {each.name for each in self.model.graph.input}
-        computed = [source for source in dict.fromkeys(use.source for use in uses.values()) if source not in inputs]
+        needed = dict.fromkeys(name for use in uses.values() for name in use.sources())
+        constants = {
+            name: numpy_helper.to_array(self._initializers[name]) for name in needed if name in self._initializers
+        }
+        computed = [name for name in needed if name not in inputs and name not in constants]
         session = self._open(computed)
         outputs = computed or [self.model.graph.output[0].name]
         for batch, arrays in zip(self.inputs, self._run(session, outputs, {}), strict=True):
-            sources = dict(zip(outputs, arrays, strict=True)) | batch
+            values = constants | dict(zip(outputs, arrays, strict=True)) | batch
             for name, use in uses.items():
-                use.add(found[name], sources[use.source], len(self.inputs))
+                use.add(found[name], values, len(self.inputs))
         return {name: each for name, each in found.items() if each.count}
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
@@ -147,46 +157,58 @@ def _model_of(tensors: Mapping[str, DenseTensor]) -> Any:
 
 
 def _floats(batches: Iterable[list[Array]]) -> Floats:
-    """The floating-point outputs of all batches, flat. Raises ValueError if there are none."""
+    """The floating-point outputs of all batches, flat; sequences and maps do not count. Raises ValueError if there are
+    none.
+    """
     found = [
         array.astype(np.float32).reshape(-1)
         for arrays in batches
         for array in arrays
-        if np.issubdtype(array.dtype, np.floating)
+        if isinstance(array, np.ndarray) and np.issubdtype(array.dtype, np.floating)
     ]
     if not found:
         raise ValueError("the model gives no floating-point output")
     return np.concatenate(found)
 
 
-def _checked(graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, Array]) -> list[dict[str, Array]]:
-    """The inputs in batches. Raises ValueError for those that differ from the inputs of the graph."""
+def _expected(graph: Any, initializers: Mapping[str, Any], given: Container[str]) -> dict[str, Expected]:
+    """The inputs of a graph that need arrays: all but those with a value of their own that are not given. Raises
+    ValueError for inputs that are no tensors.
+    """
     import onnx
 
-    expected = {each.name: each.type.tensor_type for each in graph.input if each.name not in initializers}
+    found = {}
+    for each in graph.input:
+        if each.name in initializers and each.name not in given:
+            continue
+        if (kind := each.type.WhichOneof("value")) != "tensor_type":
+            raise ValueError(
+                f"the model's input {each.name} is of the kind {str(kind).removesuffix('_type')}; calibration feeds "
+                "tensors alone: export the model with tensors as inputs"
+            )
+        of = each.type.tensor_type
+        # exporters write 0 and -1 for sizes that they do not know
+        sizes = tuple(axis.dim_value if axis.dim_value > 0 else None for axis in of.shape.dim)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(of.elem_type)
+        found[each.name] = Expected(dtype, sizes if of.HasField("shape") else None)
+    return found
+
+
+def _by_name(inputs: Mapping[str, Array], expected: Mapping[str, Expected]) -> dict[str, Array]:
+    """The arrays by the names of the graph's inputs: texts as objects, float32 in dtypes that NumPy lacks. Raises
+    ValueError for missing ones and for others.
+    """
     if not inputs:
         raise ValueError(f"there are no calibration inputs; the model takes {', '.join(expected)}")
+    ordered = by_position(inputs)
+    if len(ordered) == len(expected) and set(inputs) != set(expected):
+        inputs = dict(zip(expected, ordered, strict=True))
     if set(inputs) != set(expected):
         raise ValueError(f"calibration inputs are {', '.join(sorted(inputs))}; the model takes {', '.join(expected)}")
-    size = _BATCH
-    for name, kind in expected.items():
-        array = inputs[name]
-        shape = [each.dim_value if each.HasField("dim_value") else None for each in kind.shape.dim]
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        fits = array.ndim == len(shape) and all(
-            want is None or want == found for want, found in zip(shape[1:], array.shape[1:], strict=True)
-        )
-        if not fits or array.dtype != dtype or not array.ndim:
-            wanted = ", ".join("any" if each is None else str(each) for each in [None, *shape[1:]])
-            raise ValueError(
-                f"calibration input {name} is {array.dtype} {list(array.shape)}; expected {dtype} [{wanted}]"
-            )
-        if np.issubdtype(array.dtype, np.floating) and (bad := np.count_nonzero(~np.isfinite(array))):
-            raise ValueError(f"calibration input {name} has {bad} values that are not finite: mend the inputs")
-        size = size if shape[0] is None else shape[0]
-    lengths = {name: len(inputs[name]) for name in expected}
-    if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):
-        raise ValueError(f"calibration inputs need one number of rows, and some: found {lengths}")
-    if length % size and size != _BATCH:
-        raise ValueError(f"the model takes {size} inputs at once; found {length}, which is no multiple")
-    return [{name: array[at : at + size] for name, array in inputs.items()} for at in range(0, length, size)]
+    found = dict(inputs)
+    for name, each in expected.items():
+        assert each.dtype is not None
+        text = each.dtype == np.dtype(object) and found[name].dtype.kind in "US"
+        if text or (each.dtype.kind == "V" and found[name].dtype == np.float32):
+            found[name] = found[name].astype(each.dtype)
+    return found

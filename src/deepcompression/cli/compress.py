@@ -125,9 +125,12 @@ def decompress_command(
     with errors_in_one_line():
         check_suffix(output, ".safetensors", ".onnx")
         with progress_of_bytes(file.name, quiet or as_json) as show:
-            count = decompress_file(file, output, limit_bytes=limit_bytes, progress=show)
+            notes: list[str] = []
+            count = decompress_file(file, output, limit_bytes=limit_bytes, progress=show, note=notes.append)
+        for note in [] if as_json else notes:
+            complain(f"note: {note}")
         size = output.stat().st_size
         if as_json:
-            print_json({"file": str(output), "tensors": count, "file_bytes": size})
+            print_json({"file": str(output), "tensors": count, "file_bytes": size, "notes": notes})
         elif not quiet:
             print(f"{output}: {count} tensors, {size:,} bytes")

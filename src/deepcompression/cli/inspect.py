@@ -30,7 +30,11 @@ def inspect_command(file: FileArgument, as_json: JsonOption = False, limit_bytes
 def verify_command(
     file: FileArgument,
     against: Annotated[
-        Path | None, typer.Option(help="A checkpoint that must hold the same tensors bit for bit.")
+        Path | None,
+        typer.Option(
+            help="The checkpoint to compare with, which must hold the same tensors bit for bit: a .safetensors, .pt or "
+            ".onnx file, or a folder."
+        ),
     ] = None,
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
