@@ -12,7 +12,6 @@ from torch.distributed.tensor import Replicate, Shard, distribute_tensor, init_d
 from deepcompression.checkpoint import open_checkpoint, read_tensors
 from deepcompression.tensors.from_torch import from_torch
 
-
 # torch means to remove its quantized tensors; files keep them
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 
