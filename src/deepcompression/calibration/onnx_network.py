@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from deepcompression.calibration.network import Moments, Role, change
+from deepcompression.calibration.onnx_branches import inline_branches
 from deepcompression.calibration.onnx_layers import lift_constants, uses_of
 from deepcompression.calibration.onnx_parts import PartedGraph, fed, session_of
 from deepcompression.calibration.runs import Expected, by_position, runs_of
@@ -39,10 +40,11 @@ class OnnxNetwork:
         self.tensors = tensors
         self.model = _model_of(tensors)
         graph = self.model.graph
+        expected = _expected(graph, {each.name for each in graph.initializer}, inputs)
+        self.inputs = runs_of(_by_name(inputs, expected), expected, _BATCH)
+        inline_branches(self.model, tensors, self.inputs)
         lift_constants(graph, tensors)
         self._initializers = {each.name: each for each in graph.initializer}
-        expected = _expected(graph, self._initializers, inputs)
-        self.inputs = runs_of(_by_name(inputs, expected), expected, _BATCH)
         # small tensors stay in the graph, which does not change
         self._uses = uses_of(graph, tensors)
         self.roles: Mapping[str, Role] = {name: Role(use.layout, use.bias) for name, use in self._uses.items()}
@@ -171,7 +173,7 @@ def _floats(batches: Iterable[list[Array]]) -> Floats:
     return np.concatenate(found)
 
 
-def _expected(graph: Any, initializers: Mapping[str, Any], given: Container[str]) -> dict[str, Expected]:
+def _expected(graph: Any, initializers: Container[str], given: Container[str]) -> dict[str, Expected]:
     """The inputs of a graph that need arrays: all but those with a value of their own that are not given. Raises
     ValueError for inputs that are no tensors.
     """
