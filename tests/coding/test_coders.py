@@ -55,7 +55,7 @@ def may_be_deflated(tensor, profile):
 
 def candidates(tensor, profile):
     """The coders that may be chosen, in the order that decides ties."""
-    small = np.prod(tensor.shape) <= 2**16
+    small = np.prod(row_of(tensor.dtype, tensor.shape)[1]) <= 2**16
     deflate = ("deflate",) if may_be_deflated(tensor, profile) else ()
     names = dict.fromkeys(("raw", *PROFILES[profile], *deflate, *(PROFILES["paper"] if small else ())))
     return [coder for coder in names if can_hold(coder, tensor)]

@@ -26,7 +26,7 @@ def dense(dtype: str, shape: tuple[int, ...], seed: int = 1) -> DenseTensor:
 def pruned(dtype: str, size: int, positions: list[int]) -> DenseTensor:
     """Zero but for the positions, where values all differ and have a bit set; in a row, bytes do."""
     data = np.zeros(size_bytes(dtype, (size,)), np.uint8)
-    places = np.array(positions) * item_bits(dtype) // 8
+    places = np.array(positions, np.int64) * item_bits(dtype) // 8
     data[places] = 1 + np.arange(len(positions)) % 255
     return DenseTensor.of_bytes(dtype, (size,), data)
 
