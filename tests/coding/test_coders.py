@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from deepcompression.coding.coder import Account
 from deepcompression.coding.coders import CODERS, DEFAULT_PROFILE, PROFILES, decode, decode_dense, encode, shared_form
 from deepcompression.common.binary import Cursor
-from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, size_bytes
+from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, row_of, size_bytes
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 
