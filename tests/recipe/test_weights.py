@@ -247,7 +247,7 @@ def test_weights_of_any_size_are_shared_alike(scale):
             assert np.allclose(found["a.weight"].numpy(), expected, rtol=1e-2, atol=abs(scale) * 1e-2)
     plan = dc.plan(tensors_of({"a.weight": weight * scale, "b.weight": weight}), target_ratio=8)
     assert abs(plan.lines[0].change - plan.lines[1].change) < 0.01
-    assert 0 < plan.change < 0.5
+    assert 0 < plan.effect.change_of_weights < 0.5
 
 
 @pytest.mark.parametrize("inputs", [None, [torch.zeros(4, 16, 8), torch.ones(4, 16, 8)]])

@@ -12,23 +12,23 @@ from deepcompression.tensors.dtypes import Array, widen
 from deepcompression.tensors.slices import Weights, count_bits, spans
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
-# Sums of squares between these are exact enough in float32, and far from its limits.
-_LEAST_SQUARES, _MOST_SQUARES = 1e-24, 1e30
+# Sums of squares between these are exact enough in their dtype, and far from its limits.
+_SQUARES = {"float32": (1e-24, 1e30), "float64": (1e-280, 1e280)}
 
 
 class Magnitude(NamedTuple):
-    """The sum of squares of a weight, and the number of its elements that are not zero."""
+    """The norm of a weight, and the number of its elements that are not zero."""
 
-    squares: float
+    norm: float
     survivors: int
 
     @classmethod
     def of(cls, weights: Weights) -> Magnitude:
-        squares, survivors = 0.0, 0
+        size, survivors = 0.0, 0
         for values in weights.slices():
-            squares += sum_of_squares(values)
+            size = math.hypot(size, norm(values))
             survivors += int(np.count_nonzero(values))
-        return cls(squares, survivors)
+        return cls(size, survivors)
 
 
 def relative_change(before: Magnitude, original: DenseTensor, made: Tensor) -> tuple[float, float]:
@@ -41,32 +41,38 @@ def relative_change(before: Magnitude, original: DenseTensor, made: Tensor) -> t
     """
     if isinstance(made, CompressedTensor):
         pairs = zip(Weights.of_tensor(original).slices(), _slices(made), strict=True)
-        error = sum(sum_of_squares(was - now) for was, now in pairs)
+        change = math.hypot(*(norm(was - now) for was, now in pairs)) / before.norm if before.norm else 0.0
         survivors = len(made.codes)
     else:
         # survivors keep their values
         after = Magnitude.of(Weights.of_tensor(made))
-        error, survivors = max(0.0, before.squares - after.squares), after.survivors
-    change = math.sqrt(error / before.squares) if before.squares else 0.0
+        change = math.sqrt(max(0.0, 1 - (after.norm / before.norm) ** 2)) if before.norm else 0.0
+        survivors = after.survivors
     return change, min(1.0, survivors / before.survivors) if before.survivors else 1.0
 
 
 def change_between(before: Array, after: Array) -> float:
     """||after - before|| / ||before||; 0 for a weight without size."""
-    size = sum_of_squares(before)
-    return math.sqrt(sum_of_squares(after - before) / size) if size else 0.0
+    size = norm(before)
+    return norm(after - before) / size if size else 0.0
 
 
-def sum_of_squares(values: Array) -> float:
-    """In double precision where float32 has not the range for it."""
+def norm(values: Array) -> float:
+    """The root of the sum of squares, whatever their size: in double precision, or scaled, where they need it."""
     flat = values.reshape(-1)
     if flat.dtype == np.float16:
         flat = flat.astype(np.float32)
+    least, most = _SQUARES[flat.dtype.name]
     with np.errstate(over="ignore", under="ignore"):
-        found = float(np.dot(flat, flat))
-    if flat.dtype == np.float32 and not _LEAST_SQUARES < found < _MOST_SQUARES:
-        found = float(np.square(flat, dtype=np.float64).sum())
-    return found
+        squares = float(np.dot(flat, flat))
+    if least < squares < most:
+        return math.sqrt(squares)
+    largest = float(np.abs(flat).max(initial=0))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    # a power of two loses nothing
+    scaled = np.ldexp(flat.astype(np.float64), -math.frexp(largest)[1])
+    return math.ldexp(math.sqrt(float(np.square(scaled).sum())), math.frexp(largest)[1])
 
 
 def _slices(tensor: CompressedTensor) -> Iterator[Array]:
