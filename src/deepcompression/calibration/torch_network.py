@@ -47,7 +47,9 @@ class TorchNetwork:
 
         def use(name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
             # no single bias makes up for the error of a weight that several layers share
-            used[name] = Role(layout, bias if name not in used or used[name].bias == bias else None)
+            role = used.setdefault(name, Role(layout, bias))
+            if role != Role(layout, bias):
+                used[name] = Role(role.layout)
 
         self._run(Watch(self._parameters, use), self.batches[:1])
         unused = {
@@ -67,7 +69,8 @@ class TorchNetwork:
         found = {name: Moments(self.roles[name].layout) for name in names}
 
         def use(name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
-            if name in found:
+            # a weight that is transposed elsewhere has other inputs there
+            if name in found and found[name].layout == layout:
                 x = inputs()
                 # those of a convolution are a view: only the drawn samples are copied
                 drawn = found[name].draw(tuple(x.shape[: x.dim() // 2]), len(self.batches))
