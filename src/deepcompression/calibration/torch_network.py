@@ -27,8 +27,8 @@ class TorchNetwork:
 
     batches  each one a tensor, a tuple or list of positional arguments, or a dict of named ones
 
-    Raises ValueError for inputs that are missing, not finite or do not fit the model, and for a model that is pruned,
-    shared or parametrized; TypeError for other kinds of batches.
+    Raises ValueError for inputs that are missing, not finite or do not fit the model, and for a model that is pruned or
+    shared; TypeError for other kinds of batches.
     """
 
     def __init__(self, model: nn.Module, batches: Iterable[Any]) -> None:
@@ -38,10 +38,11 @@ class TorchNetwork:
         for target in targets_of(model):
             module, local = target.places[0]
             parameter = getattr(module, local)
-            # a weight that is made of other tensors, as torchao quantizes it, stays as it is
-            if target.trained and target.floating and not hasattr(parameter, "__tensor_flatten__"):
+            # a weight that is made of other tensors, as torchao quantizes it, stays as it is; so do the parts of one
+            # that a parametrization of others computes
+            if target.trained and target.selectable and not hasattr(parameter, "__tensor_flatten__"):
                 if chain(target):
-                    raise ValueError(f"{target.name} is pruned, shared or parametrized: calibrate needs plain weights")
+                    raise ValueError(f"{target.name} is pruned or shared: calibrate needs plain weights")
                 self._parameters[target.name] = parameter
         used: dict[str, Role] = {}
 

@@ -29,6 +29,7 @@ class Target:
     floating   whether its dtype is one of `WEIGHT_DTYPES`: it can be pruned and shared
     trained    whether it is a parameter (a buffer is not), or None if unknown
     places     (module, tensor name), each once: a module with two names is one place; empty in a checkpoint
+    part_of    the weight that a parametrization of others computes from this tensor; else empty
     """
 
     names: tuple[str, ...]
@@ -36,6 +37,7 @@ class Target:
     floating: bool
     trained: bool | None = None
     places: tuple[tuple[Module, str], ...] = ()
+    part_of: str = ""
 
     @property
     def name(self) -> str:
@@ -49,7 +51,7 @@ class Target:
     @property
     def selectable(self) -> bool:
         """Whether rules may select it."""
-        return self.floating and self.trained is not False
+        return self.floating and self.trained is not False and not self.part_of
 
 
 # attribute of the class that torch makes for a parametrized module: its parameters in the order of the plain module
@@ -68,7 +70,8 @@ def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
     order.
 
     A model has the parameters and persistent buffers of its `state_dict`, a module's parameters first. Names are plain
-    inside DistributedDataParallel and torch.compile too.
+    inside DistributedDataParallel and torch.compile too. A weight that a parametrization of others computes
+    (weight_norm) is in its parts, by their names in the `state_dict`.
     """
     if isinstance(model, Mapping):
         tied: dict[str, list[str]] = {}
@@ -78,28 +81,49 @@ def targets_of(model: Module | Mapping[str, Described]) -> list[Target]:
             Target(tuple(names), tuple(model[root].shape), model[root].dtype in WEIGHT_DTYPES)
             for root, names in tied.items()
         ]
-    found: dict[int, tuple[list[str], dict[tuple[Module, str], None], bool]] = {}
-    for name, module in plain_modules(model):
+    found: dict[int, tuple[list[str], dict[tuple[Module, str], None], bool, str]] = {}
+    for name, module, part_of in _storing_modules(model):
         for local, original, trained in _own_tensors(module):
-            names, places, _ = found.get(id(original), ([], {}, trained))
+            names, places, *_ = found.get(id(original), ([], {}))
             names.append(f"{name}.{local}" if name else local)
             places[module, local] = None
-            found[id(original)] = names, places, trained
-    targets = []
-    for names, places, trained in found.values():
-        shape, dtype = _described(*next(iter(places)))
-        floating = str(dtype) in _TORCH_WEIGHT_DTYPES
-        targets.append(Target(tuple(names), tuple(shape), floating, trained, tuple(places)))
-    return targets
+            found[id(original)] = names, places, trained, part_of
+    return [_target(names, list(places), trained, part_of) for names, places, trained, part_of in found.values()]
+
+
+def computed_by_others(model: Module | Mapping[str, Described]) -> list[Target]:
+    """The weights of a model that parametrizations of others compute, which no stage can take; `targets_of` has their
+    parts.
+    """
+    if isinstance(model, Mapping):
+        return []
+    found: dict[tuple[Module, str], list[str]] = {}
+    for name, module in plain_modules(model):
+        for local in _parametrized_by_others(module):
+            found.setdefault((module, local), []).append(f"{name}.{local}" if name else local)
+    return [_target(names, [place], True) for place, names in found.items()]
+
+
+def _target(names: list[str], places: list[tuple[Module, str]], trained: bool, part_of: str = "") -> Target:
+    shape, dtype = _described(*places[0])
+    return Target(tuple(names), tuple(shape), str(dtype) in _TORCH_WEIGHT_DTYPES, trained, tuple(places), part_of)
 
 
 def _described(module: Module, local: str) -> tuple[Any, Any]:
     """Shape and dtype of a weight, without computing it from our mask or codebook."""
-    found = getattr(module, "parametrizations", {})
-    ours = [p for p in found[local] if hasattr(p, "weight_shape")] if local in found else []
-    if len(ours) == 1 == len(found[local]):
-        return ours[0].weight_shape, found[local].original.dtype
-    tensor = getattr(module, local)
+    found = getattr(module, "parametrizations", {}).get(local, [])
+    ours = [p for p in found if hasattr(p, "weight_shape")]
+    if len(ours) == 1 == len(found):
+        return ours[0].weight_shape, found.original.dtype
+    # in training, spectral_norm would take a step
+    training = [part for part in (found.modules() if found else ()) if part.training]
+    try:
+        for part in training:
+            part.training = False
+        tensor = getattr(module, local)
+    finally:
+        for part in training:
+            part.training = True
     return tensor.shape, tensor.dtype
 
 
@@ -144,6 +168,32 @@ def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
             yield plain_name(name), module
 
 
+def _storing_modules(model: Module) -> Iterator[tuple[str, Module, str]]:
+    """Yields (name, module, ""); and with the name of the weight the modules that are the parametrizations of others,
+    which store parameters and buffers in the place of the weight.
+    """
+    weights: dict[str, str] = {}
+    for name, module in unwrapped(model).named_modules(remove_duplicate=False):
+        if _inside(module) is not None:
+            continue
+        path = name.split(".")
+        if "parametrizations" in path:
+            part_of = weights.get(".".join(path[: path.index("parametrizations") + 2]), "")
+            if part_of:
+                yield plain_name(name), module, part_of
+            continue
+        yield plain_name(name), module, ""
+        for local in _parametrized_by_others(module):
+            at = f"{name}." if name else ""
+            weights[f"{at}parametrizations.{local}"] = plain_name(at + local)
+
+
+def _parametrized_by_others(module: Module) -> list[str]:
+    """The names of tensors that no mask or codebook of ours computes, but others."""
+    named = getattr(module, "parametrizations", {})
+    return [local for local, parts in named.items() if not any(hasattr(part, "weight_shape") for part in parts)]
+
+
 def pruned_by_torch(module: Module) -> set[str]:
     """The names of tensors that torch.nn.utils.prune computes from `x_orig` and `x_mask` before each forward."""
     hooks = module._forward_pre_hooks.values()
@@ -153,9 +203,10 @@ def pruned_by_torch(module: Module) -> set[str]:
 def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
     """Yields (name, tensor, whether it is a parameter); tied tensors are the same object."""
     own: dict[str, tuple[Any, bool]] = {}
+    others = _parametrized_by_others(module)
     for local, parametrization in getattr(module, "parametrizations", {}).items():
-        original = getattr(parametrization, "original", None)
-        own[local] = parametrization if original is None else original, "original" not in parametrization._buffers
+        if local not in others:
+            own[local] = parametrization.original, "original" not in parametrization._buffers
     for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
         own[local] = parameter, True
     masks: dict[str, Any] = {}

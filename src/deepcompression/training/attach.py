@@ -50,8 +50,9 @@ def parametrization(target: Target) -> Mask | Codebook | None:
     if len(found) == 1 and isinstance(found[0], Mask | Codebook):
         return found[0]
     raise ValueError(
-        f"{target.name} is parametrized by {', '.join(type(p).__name__ for p in found)}: "
-        "make it plain first (torch.nn.utils.parametrize.remove_parametrizations)"
+        f"{target.name} is parametrized by {', '.join(type(p).__name__ for p in found)}: make it plain first "
+        "(torch.nn.utils.parametrize.remove_parametrizations), or let no rule select it (an earlier rule that names "
+        "it, and says nothing else, keeps it)"
     )
 
 
@@ -116,11 +117,11 @@ def dense(target: Target) -> Tensor:
                 f"{target.name} has no memory (it is on the device meta): call model.to_empty(device=...) and load "
                 "weights first"
             )
-        if parameter is None or not is_sharded(parameter):
+        if parameter is None:
             return cast(Tensor, getattr(module, local)).detach()
         found = parametrization(target)
         full = whole(parameter).to(home(parameter))
-        return full if found is None else cast(Tensor, found(full))
+        return full if found is None else found.weight(full)
 
 
 def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
@@ -133,9 +134,10 @@ def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
     present = parametrization(target)
     with torch.no_grad():
         if isinstance(present, Mask):
-            parameter.copy_(present(parameter))
+            parameter.copy_(present.weight(parameter))
         else:
             present = Mask(torch.empty_like(mask, device=home(parameter)))
+            present.name = target.name
             for module, local in target.places:
                 # registering resets a parameter's autograd state, which holds hooks of DistributedDataParallel
                 module._parameters[local] = nn.Parameter(parameter.detach(), parameter.requires_grad)
@@ -144,7 +146,7 @@ def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
         present.mask.copy_(mask)
         present.step.fill_(step)
         present.recipe.fill_(recipe)
-        parameter.copy_(present(parameter))
+        parameter.copy_(present.weight(parameter))
 
 
 def attach_codebook(
@@ -155,6 +157,7 @@ def attach_codebook(
     parameter = original(target)
     positions, codes = (part.to(parameter.device, copy=True) for part in (positions, codes))
     new = Codebook(target.shape, positions, codes, len(centroids), grid)
+    new.name = target.name
     for module, local in target.places[1:]:
         # registering changes the parameter of all places: the others have a copy until the first is done
         setattr(module, local, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
@@ -175,7 +178,7 @@ def detach(target: Target) -> None:
         return
     if isinstance(found, Mask):
         with torch.no_grad():
-            parameter.copy_(found(parameter))
+            parameter.copy_(found.weight(parameter))
         for module, local in target.places:
             strip(module, local)
     else:
@@ -233,5 +236,5 @@ def _forget_flat_weights(module: nn.RNNBase, args: object, output: object) -> No
     that they have changed, and the next forward collects them again.
     """
     module._flat_weights = [None if weight is None else weight.detach() for weight in module._flat_weights]
-    gone = weakref.ref(nn.Parameter(torch.empty(0)))
+    gone = weakref.ref(torch.empty(0))
     module._flat_weight_refs = [gone] * len(module._flat_weights)
