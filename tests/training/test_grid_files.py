@@ -12,9 +12,9 @@ from torch import nn
 
 import deepcompression as dc
 from deepcompression.recipe.targets import targets_of
-from deepcompression.sharing.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.dtypes import widen
 from deepcompression.tensors.from_torch import from_torch
+from deepcompression.tensors.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 from deepcompression.training.attach import parametrization
 from deepcompression.training.model_tensors import read_model

@@ -93,8 +93,8 @@ class Problem(NamedTuple):
         from deepcompression.training.model_tensors import read_model
 
         tensors = read_model(model)
-        # the parts of quantized weights stay as they are
-        parts = tensors.keys() - {name for target in targets_of(model) for name in target.names}
+        # the parts of quantized weights, and of those that others parametrize, stay as they are
+        parts = tensors.keys() - {name for target in targets_of(model) if not target.part_of for name in target.names}
         exact = parts | {name for name in tensors if name in exact}
         if batches is None:
             return cls.of_tensors(tensors, exact)

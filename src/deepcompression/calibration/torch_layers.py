@@ -101,5 +101,5 @@ def _are_rows(part: torch.Tensor, whole: torch.Tensor) -> bool:
         return False
     if not part.numel() or not part.dim():
         return part.numel() == whole.numel() and part.storage_offset() == whole.storage_offset()
-    rows, rest = divmod(part.storage_offset() - whole.storage_offset(), max(1, whole.stride(0)))
+    rows, rest = divmod(int(part.storage_offset() - whole.storage_offset()), max(1, whole.stride(0)))
     return rest == 0 and 0 <= rows <= len(whole) - len(part)

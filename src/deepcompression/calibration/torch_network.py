@@ -16,7 +16,7 @@ from deepcompression.recipe.targets import targets_of
 from deepcompression.sharing.error_cost import Floats
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.from_torch import from_torch
-from deepcompression.training.attach import chain
+from deepcompression.training.attach import chain, check_memory
 
 # The number of draws whose mean is a gain; each is one backward pass of a part of the inputs.
 _DRAWS = 32
@@ -43,6 +43,7 @@ class TorchNetwork:
             if target.trained and target.selectable and not hasattr(parameter, "__tensor_flatten__"):
                 if chain(target):
                     raise ValueError(f"{target.name} is pruned or shared: calibrate needs plain weights")
+                check_memory(target)
                 self._parameters[target.name] = parameter
         used: dict[str, Role] = {}
 

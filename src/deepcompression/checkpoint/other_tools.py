@@ -9,6 +9,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.mid_stage import finished
 from deepcompression.common.messages import some
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, widen
 from deepcompression.tensors.entry import TensorEntry
@@ -89,8 +90,10 @@ class RecognisedCheckpoint(Checkpoint):
 
 
 def recognise(source: Checkpoint) -> RecognisedCheckpoint:
-    """The same checkpoint, with the traces of other tools recognised. Reads only the masks of pruning."""
-    return RecognisedCheckpoint(source)
+    """The same checkpoint, with the traces of other tools recognised, and our own stages finished. Reads only the masks
+    of pruning. Raises the errors of `finished`.
+    """
+    return RecognisedCheckpoint(finished(source))
 
 
 def _root(source: Checkpoint, name: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES
 from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.names import plain_name
 from deepcompression.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -101,22 +102,34 @@ def computed_by_others(model: Module | Mapping[str, Described]) -> list[Target]:
     for name, module in plain_modules(model):
         for local in _parametrized_by_others(module):
             found.setdefault((module, local), []).append(f"{name}.{local}" if name else local)
-    return [_target(names, [place], True) for place, names in found.items()]
+    # that of a buffer is no weight
+    return [
+        _target(names, [(module, local)], bool(cast(Any, module).parametrizations[local]._parameters))
+        for (module, local), names in found.items()
+    ]
 
 
 def _target(names: list[str], places: list[tuple[Module, str]], trained: bool, part_of: str = "") -> Target:
-    shape, dtype = _described(*places[0])
+    module, local = places[0]
+    # the mark of torch's uninitialized parameters
+    if hasattr({**module._parameters, **module._buffers}.get(local), "materialize"):
+        raise ValueError(
+            f"{names[0]} has no shape yet, because its module is lazy ({type(module).__name__}): run the model on one "
+            "input first"
+        )
+    shape, dtype = _described(module, local)
     return Target(tuple(names), tuple(shape), str(dtype) in _TORCH_WEIGHT_DTYPES, trained, tuple(places), part_of)
 
 
 def _described(module: Module, local: str) -> tuple[Any, Any]:
     """Shape and dtype of a weight, without computing it from our mask or codebook."""
-    found = getattr(module, "parametrizations", {}).get(local, [])
-    ours = [p for p in found if hasattr(p, "weight_shape")]
-    if len(ours) == 1 == len(found):
-        return ours[0].weight_shape, found.original.dtype
+    named: Any = getattr(module, "parametrizations", {})
+    found = [named[local]] if local in named else []
+    for parts in found:
+        if len(parts) == 1 and hasattr(parts[0], "weight_shape"):
+            return parts[0].weight_shape, parts.original.dtype
     # in training, spectral_norm would take a step
-    training = [part for part in (found.modules() if found else ()) if part.training]
+    training = [part for parts in found for part in parts.modules() if part.training]
     try:
         for part in training:
             part.training = False
@@ -134,7 +147,6 @@ _WRAPPERS = {
     "OptimizedModule": "_orig_mod",
     "ActivationWrapper": "_checkpoint_wrapped_module",
 }
-_WITHIN = ("_orig_mod", "_checkpoint_wrapped_module")
 
 
 def wrappers(model: Module) -> Iterator[Module]:
@@ -154,11 +166,6 @@ def unwrapped(model: Module) -> Module:
 def _inside(module: Module) -> Any:
     names = (_WRAPPERS[base.__name__] for base in type(module).__mro__ if base.__name__ in _WRAPPERS)
     return next((module._modules.get(name) for name in names), None)
-
-
-def plain_name(name: str) -> str:
-    """The name without the parts that torch.compile and checkpointing of activations insert."""
-    return ".".join(part for part in name.split(".") if part not in _WITHIN)
 
 
 def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.sharing.grid import to_grid
+from deepcompression.tensors.grid import to_grid
 from deepcompression.tensors.slices import Weights
 
 Floats = NDArray[np.float32]

@@ -12,8 +12,8 @@ from deepcompression.common.settings import RecipePart, one_of
 from deepcompression.sharing.codebook import CODEBOOKS, Floats, share_slices
 from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import fit_penalty
-from deepcompression.sharing.grid import grid_of
 from deepcompression.tensors.dtypes import Array, narrow
+from deepcompression.tensors.grid import grid_of
 from deepcompression.tensors.slices import Bits, Weights, count_bits, spans, unpacked
 from deepcompression.tensors.tensor import CompressedTensor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 # with `max_norm` they shorten the rows that they look up, in each forward again
 _LOOKUPS = (F.embedding, F.embedding_bag)
+_SET_DATA = cast(Any, Tensor).data.__set__
 
 
 class ComputedWeight(Tensor):
@@ -30,7 +31,7 @@ class ComputedWeight(Tensor):
             if not own:
                 return function(*args, **kwargs)
             versions = [each._version for each in own]
-            if function == Tensor.data.__set__ and args[0] is own[0]:
+            if function == _SET_DATA and args[0] is own[0]:
                 _refuse(own[0])
             result = function(*args, **kwargs)
             for each, version in zip(own, versions, strict=True):
@@ -38,13 +39,13 @@ class ComputedWeight(Tensor):
                     _refuse(each)
             return _guarded(result, own)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self._plain().__deepcopy__(memo)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self._plain().__reduce_ex__(protocol)
 
-    def _plain(self) -> Tensor:
+    def _plain(self) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
             return self.as_subclass(Tensor)
 
@@ -56,14 +57,16 @@ def computed(weight: Tensor, what: str) -> Tensor:
     """
     if is_recorded() or type(weight) is not Tensor or weight.is_inference() or _memory(weight) is None:
         return weight
-    made = weight.as_subclass(ComputedWeight)
+    # an alias would be a view, which has another gradient once a lookup has written into it
+    weight.__class__ = ComputedWeight
+    made = cast(ComputedWeight, weight)
     made.what = what
     return made
 
 
 def is_recorded() -> bool:
     """Whether torch.compile, torch.export or torch.jit.trace (torch.onnx.export too) takes down functions now."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or bool(cast(Any, torch.jit).is_tracing())
 
 
 def _refuse(weight: ComputedWeight) -> None:

@@ -8,8 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from deepcompression.sharing.grid import LIMITS, Grid, grid_of
 from deepcompression.tensors.from_torch import DTYPE_NAMES
+from deepcompression.tensors.grid import LIMITS, Grid, grid_of
 from deepcompression.training.computed_weight import computed, is_recorded
 from deepcompression.training.sharded import is_sharded, shard_of
 
@@ -24,7 +24,8 @@ class _Masked(torch.autograd.Function):
     @staticmethod
     def forward(weight: Tensor, mask: Tensor) -> Tensor:
         bits = _BITS[weight.element_size()]
-        return (weight.contiguous().view(bits) * mask.to(bits)).view(weight.dtype)
+        # detached, it is no view: layers with max_norm may write into it
+        return (weight.contiguous().view(bits) * mask.to(bits)).view(weight.dtype).detach()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -39,7 +40,9 @@ class _Masked(torch.autograd.Function):
         # of an embedding with sparse=True: optimizers for sparse gradients need it to stay sparse
         rows = gradient.coalesce()
         values = _masked(rows.values(), mask[tuple(rows.indices())])
-        return torch.sparse_coo_tensor(rows.indices(), values, rows.shape, check_invariants=False, is_coalesced=True), None
+        return torch.sparse_coo_tensor(
+            rows.indices(), values, rows.shape, check_invariants=False, is_coalesced=True
+        ), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
@@ -57,7 +60,7 @@ class _WithStridedGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(tensor: Tensor) -> Tensor:
-        return tensor.view_as(tensor)
+        return tensor.detach()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -160,7 +163,7 @@ class Codebook(nn.Module):
 
     positions  int64 buffer (survivors,): ascending indices in the flat weight
     codes      uint8 buffer (survivors,): the centroid of each survivor
-    shape      of the weight; every other element is zero
+    size       int64 buffer (dimensions,): the weight's shape; every element without a code is zero
     grid       the grid to which each forward rounds the centroids, while the parameter moves freely; None for none. A
                buffer of that name, with the grid's largest digit, stores it in checkpoints
     name       of the weight, for messages
@@ -168,6 +171,7 @@ class Codebook(nn.Module):
 
     positions: Tensor
     codes: Tensor
+    size: Tensor
     grid: str | None = None
     name: str = "a tensor"
 
@@ -180,6 +184,7 @@ class Codebook(nn.Module):
         self.grid = grid
         self.register_buffer("positions", positions)
         self.register_buffer("codes", codes)
+        self.register_buffer("size", torch.tensor(self.shape, dtype=torch.int64, device=codes.device))
         if grid is not None:
             self.register_buffer(grid, torch.tensor(LIMITS[grid], device=codes.device))
 
@@ -209,6 +214,12 @@ class Codebook(nn.Module):
         sums = survivors.new_zeros(self.centroids).index_add(0, self.codes.int(), survivors)
         counts = torch.bincount(self.codes.int(), minlength=self.centroids)
         return (sums / counts).to(weight.dtype)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if f"{prefix}codes" in state_dict:
+            # an older version stored no size
+            state_dict.setdefault(f"{prefix}size", self.size)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.shape)}, {len(self.positions)} survivors, {self.centroids} centroids" + (
