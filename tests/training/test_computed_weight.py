@@ -149,10 +149,24 @@ def test_copies_are_ordinary_tensors(stage):
     assert {type(each) for each in copies} == {torch.Tensor}
     for each in copies:
         assert torch.equal(each.float(), weight)
-    (parameter,) = nn.ParameterList([nn.Parameter(weight.detach())])
-    torch.optim.SGD([parameter], lr=0.1, weight_decay=0.1)
-    with torch.no_grad():
-        parameter.add_(1)
+
+
+@pytest.mark.parametrize("take", [lambda weight: weight, torch.detach, lambda weight: weight.data])
+def test_a_parameter_that_is_made_of_it_is_an_ordinary_one(take):
+    layer, x = nn.Linear(12, 20), example("mlp")
+    layer.weight = nn.Parameter(take(in_stage("pruned")[0].weight))
+    assert type(layer.weight) is nn.Parameter
+    layer(x).sum().backward()
+    torch.optim.SGD(layer.parameters(), lr=0.1).step()
+    layer.weight.data.add_(1)
+    assert torch.equal(copy.deepcopy(layer)(x), layer(x))
+    assert type(layer.state_dict()["weight"]) is torch.Tensor
+
+
+def test_a_compiled_function_takes_it():
+    model, x = in_stage("shared"), example("mlp")
+    compiled = torch.compile(nn.functional.linear, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x, model[0].weight), nn.functional.linear(x, model[0].weight))
 
 
 def test_gradients_of_the_weight_itself_are_there():

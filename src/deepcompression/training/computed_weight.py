@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-# with `max_norm` they shorten the rows that they look up, in each forward again
-_LOOKUPS = (F.embedding, F.embedding_bag)
+# Layers write in each forward again: with `max_norm` these shorten the rows that they look up, and recurrent layers lay
+# their weights side by side on a GPU.
+_LAYERS = (F.embedding, F.embedding_bag, torch._cudnn_rnn_flatten_weight)
 _SET_DATA = cast(Any, Tensor).data.__set__
 
 
@@ -27,15 +28,15 @@ class ComputedWeight(Tensor):
     def __torch_function__(cls, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunctionSubclass():
-            own = [each for each in _tensors((args, kwargs)) if isinstance(each, cls) and not _is_parameter(each)]
-            if not own:
+            if is_recorded():
                 return function(*args, **kwargs)
+            own = [each for each in _tensors((*args, *kwargs.values())) if isinstance(each, cls)]
             versions = [each._version for each in own]
             if function == _SET_DATA and args[0] is own[0]:
                 _refuse(own[0])
             result = function(*args, **kwargs)
             for each, version in zip(own, versions, strict=True):
-                if each._version != version and function not in _LOOKUPS:
+                if each._version != version and function not in _LAYERS:
                     _refuse(each)
             return _guarded(result, own)
 
@@ -44,6 +45,16 @@ class ComputedWeight(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self._plain().__reduce_ex__(protocol)
+
+    @property
+    def _is_param(self) -> bool:
+        return False
+
+    @_is_param.setter
+    def _is_param(self, value: bool) -> None:
+        # nn.Parameter has made one of it, which keeps what is written
+        self.__dict__.clear()
+        cast(Any, self).__class__ = nn.Parameter
 
     def _plain(self) -> Any:
         with torch._C.DisableTorchFunctionSubclass():
@@ -76,17 +87,12 @@ def _refuse(weight: ComputedWeight) -> None:
     )
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | Mapping):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _tensors(each)
-
-
-def _is_parameter(tensor: Tensor) -> bool:
-    """Whether somebody has made a parameter of it: that keeps what is written."""
-    return isinstance(tensor, torch.nn.Parameter)
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 def _memory(tensor: Tensor) -> int | None:
@@ -101,9 +107,8 @@ def _guarded(result: Any, own: list[ComputedWeight]) -> Any:
     """The result of a function, refusing writes where it shares memory with one of its arguments."""
     if type(result) is Tensor:
         memory = _memory(result)
-        for each in own:
-            if memory is not None and memory == _memory(each):
-                return computed(result, each.what)
-    elif type(result) in (list, tuple):
+        shared = [each for each in own if memory is not None and memory == _memory(each)]
+        return computed(result, shared[0].what) if shared else result
+    if type(result) in (list, tuple):
         return type(result)(_guarded(each, own) for each in result)
     return result
