@@ -54,12 +54,12 @@ class Watch(TorchFunctionMode):
         if id(tensor) in self._own:
             return self._own[id(tensor)]
         beside = self._stored.get(tensor.untyped_storage().data_ptr(), [])
-        # of several that overlap there, the one of the same size
+        # of several that overlap there, the smallest is the tensor itself, if any is
         found = sorted((each.numel(), name) for name, each in beside if _are_rows(tensor, each))
         return found[0][1] if found else None
 
     def _linear(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        if weight.dim() != 2:
+        if weight.dim() != 2 or hasattr(weight, "__tensor_flatten__"):
             return
         name, transposed = self._name(weight), False
         if name is None:
