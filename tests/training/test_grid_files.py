@@ -111,10 +111,10 @@ def test_a_resumed_run_continues_bit_for_bit(grid, kind):
     assert_same(dense(resumed), dense(model))
 
 
-def test_a_checkpoint_without_a_grid_has_the_parts_it_always_had():
+def test_a_checkpoint_without_a_grid_has_no_part_for_one():
     model = trained("mlp", None)
     parts = {name.partition("weight.")[2] for name in model.state_dict() if "weight" in name}
-    assert parts == {"original", "0.positions", "0.codes"}
+    assert parts == {"original", "0.positions", "0.codes", "0.size"}
     resumed = make("mlp", seed=1)
     dc.resume(resumed, model.state_dict())
     assert {parametrization(target).grid for target in targets_of(resumed)} == {None}
