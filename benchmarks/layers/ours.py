@@ -18,7 +18,7 @@ from deepcompression import _core
 from deepcompression.packed import multiply, packing
 from deepcompression.pruning.criteria import CRITERIA
 from deepcompression.sharing.codebook import share_values
-from deepcompression.sharing.grid import LIMITS
+from deepcompression.tensors.grid import LIMITS
 from deepcompression.tensors.slices import Weights
 from deepcompression.tensors.tensor import CompressedTensor
 

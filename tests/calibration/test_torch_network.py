@@ -11,6 +11,7 @@ from models import MODELS, assert_same, example, make, snapshot
 from network_outputs import flat
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from deepcompression.calibration.network import Layout, change, metric_of
 from deepcompression.calibration.torch_network import TorchNetwork
@@ -77,6 +78,96 @@ def test_projections_of_attention_are_seen():
     network = TorchNetwork(make("attention"), [example("attention")])
     found = network.moments(network.roles)
     assert set(found) == {"attention.in_proj_weight", "attention.out_proj.weight"}
+
+
+def moments_of(model, x):
+    """The second moments of each layer's inputs, with its bias, by the name of its weight."""
+    network = TorchNetwork(model, [x])
+    return {name: (network.roles[name], each.second) for name, each in network.moments(network.roles).items()}
+
+
+def in_one_vector(model):
+    vector_to_parameters(parameters_to_vector(model.parameters()).detach().clone(), model.parameters())
+
+
+def in_one_buffer(model):
+    """Parameters with gaps between them, as optimizers that work on a flat buffer keep them."""
+    flat, at = torch.zeros(sum(each.numel() + 5 for each in model.parameters()) + 3), 3
+    for each in model.parameters():
+        view = flat[at : at + each.numel()].view_as(each).copy_(each.detach())
+        each.data, at = view, at + each.numel() + 5
+
+
+@pytest.mark.parametrize("flatten", [in_one_vector, in_one_buffer])
+@pytest.mark.parametrize("kind", ["mlp", "conv-net", "attention", "tied"])
+def test_parameters_that_share_one_storage_are_seen_as_those_that_do_not(kind, flatten):
+    model, flat = make(kind).eval(), make(kind).eval()
+    flatten(flat)
+    found, expected = moments_of(flat, example(kind)), moments_of(model, example(kind))
+    assert found.keys() == expected.keys()
+    for name, (role, second) in expected.items():
+        assert found[name][0] == role
+        assert np.array_equal(found[name][1], second)
+
+
+class Uses(nn.Module):
+    """One square matrix as a layer's weight, and once more as `use` takes it."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+        self.use = use
+
+    def forward(self, x):
+        return F.linear(self.layer(x), self.use(self.layer.weight))
+
+
+def test_a_transposed_use_of_a_weight_is_not_taken_for_the_weight():
+    """As in a tied autoencoder, whose matrix may be square."""
+    x = torch.randn(9, 6)
+    role, second = moments_of(Uses(torch.t), x)["layer.weight"]
+    assert role.bias is None
+    np.testing.assert_allclose(second[0], (x.T @ x).numpy(), rtol=1e-5)
+
+
+def test_a_weight_that_is_only_used_transposed_has_the_inputs_of_its_rows():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(6, 3))
+
+        def forward(self, x):
+            return F.linear(x, self.table.t())
+
+    x = torch.randn(9, 6)
+    role, second = moments_of(Own(), x)["table"]
+    assert role.layout.transposed
+    np.testing.assert_allclose(second[0], (x.T @ x).numpy(), rtol=1e-5)
+
+
+def test_a_part_of_a_weights_columns_is_not_taken_for_the_weight():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = nn.Conv1d(4, 6, 3), nn.Linear(4, 6)
+
+        def forward(self, x):
+            return F.conv1d(x, self.conv.weight[:3]).sum() + F.linear(x[0, :2].t(), self.fc.weight[:, :2]).sum()
+
+    assert moments_of(Own(), torch.randn(1, 4, 9)) == {}
+
+
+def test_a_vector_that_linear_takes_is_no_layer():
+    assert moments_of(Uses(lambda weight: weight[0]), torch.randn(9, 6)).keys() == {"layer.weight"}
+
+
+def test_overlapping_views_of_one_buffer_are_told_apart():
+    model, flat = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False)), torch.randn(60)
+    model[0].weight.data, model[1].weight.data = flat[:36].view(6, 6), flat[24:].view(6, 6)
+    x = torch.randn(9, 6)
+    found = moments_of(model, x)
+    for name, inputs in (("0.weight", x), ("1.weight", model[0](x).detach())):
+        np.testing.assert_allclose(found[name][1][0], (inputs.T @ inputs).numpy(), rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -92,7 +92,7 @@ def test_what_only_looks_like_pruning_is_left_alone(path, change):
     assert recognised(path, tensors) == ({}, set())
 
 
-def test_our_own_masks_are_left_alone(path):
+def test_masks_of_others_parametrizations_are_left_alone(path):
     tensors = {
         "fc.parametrizations.weight.original": dense(FLOAT, (6, 4)),
         "fc.parametrizations.weight.0.mask": DenseTensor("BOOL", np.ones((6, 4), "u1")),

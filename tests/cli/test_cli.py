@@ -18,9 +18,9 @@ from deepcompression import cli
 from deepcompression.checkpoint import read_tensors, write_tensors
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
-from deepcompression.sharing.grid import digits_on_grid
 from deepcompression.tensors.dtypes import widen
 from deepcompression.tensors.entry import Tie
+from deepcompression.tensors.grid import digits_on_grid
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 

@@ -12,8 +12,8 @@ from models import MODELS, example, make, train_step
 
 import deepcompression as dc
 from deepcompression import Prune, Recipe, Rule, Share
-from deepcompression.sharing.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, narrow, widen
+from deepcompression.tensors.grid import LIMITS, digits_on_grid
 from deepcompression.training.parametrizations import Codebook
 
 HALVES = ("F16", "BF16")

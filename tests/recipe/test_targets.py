@@ -14,7 +14,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.nn.utils import parametrizations, parametrize
 
 import deepcompression as dc
-from deepcompression.recipe.targets import module_name, plain_modules, targets_of, unwrapped
+from deepcompression.recipe.targets import computed_by_others, module_name, plain_modules, targets_of, unwrapped
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, size_bytes
 from deepcompression.tensors.tensor import DenseTensor
 
@@ -116,12 +116,18 @@ def test_buffers_are_not_parameters_and_scratch_buffers_are_left_out():
 def test_a_parametrized_buffer_is_still_a_buffer():
     model = nn.BatchNorm1d(3)
     parametrize.register_parametrization(model, "running_mean", nn.Identity())
-    assert {target.name: target.trained for target in targets_of(model)}["running_mean"] is False
+    trained = {target.name: target.trained for target in [*targets_of(model), *computed_by_others(model)]}
+    assert trained["parametrizations.running_mean.original"] is False
+    assert trained["running_mean"] is False
 
 
-def test_a_parametrization_of_several_tensors_is_one_target():
+def test_a_parametrization_of_several_tensors_is_its_parts_that_no_rule_selects():
     model = parametrizations.weight_norm(nn.Linear(3, 2))
-    assert sorted(names(model)) == ["bias", "weight"]
+    parts = [target for target in targets_of(model) if target.part_of]
+    assert [target.name for target in parts] == [f"parametrizations.weight.original{i}" for i in range(2)]
+    assert {(target.part_of, bool(target.kept)) for target in parts} == {("weight", True)}
+    (computed,) = computed_by_others(model)
+    assert (computed.name, computed.shape, computed.kept) == ("weight", (2, 3), "")
 
 
 WEIGHTS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -166,5 +172,7 @@ def test_targets_of_a_checkpoint_need_no_torch():
 
 @pytest.mark.parametrize("lazy", [nn.LazyLinear(4), nn.LazyConv2d(3, 3), nn.Sequential(nn.LazyBatchNorm1d())])
 def test_a_lazy_module_is_called_once_before(lazy):
-    with pytest.raises(ValueError, match=r"of Lazy\w+ has no shape yet: .* call the model once, then try again"):
+    with pytest.raises(
+        ValueError, match=r"has no shape yet, because its module is lazy \(Lazy\w+\): run the model on one"
+    ):
         targets_of(lazy)

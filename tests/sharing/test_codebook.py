@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from deepcompression.sharing import codebook
 from deepcompression.sharing.codebook import CODEBOOKS, share_values
-from deepcompression.sharing.grid import digits_on_grid
 from deepcompression.tensors.dtypes import narrow, widen
+from deepcompression.tensors.grid import digits_on_grid
 from deepcompression.tensors.slices import Weights
 
 FLOATS = st.floats(-1, 1, width=16)

@@ -10,9 +10,9 @@ from models import assert_same, make, snapshot
 import deepcompression as dc
 from deepcompression import Recipe, Rule, Share
 from deepcompression.sharing.codebook import CODEBOOKS, share_values
-from deepcompression.sharing.grid import LIMITS, digits_on_grid, to_grid
 from deepcompression.sharing.share_weights import share_array
 from deepcompression.tensors.dtypes import narrow, widen
+from deepcompression.tensors.grid import LIMITS, digits_on_grid, to_grid
 from deepcompression.tensors.slices import Weights
 from deepcompression.training.model_tensors import read_model
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 import deepcompression as dc
-from deepcompression.recipe.targets import targets_of
+from deepcompression.recipe.targets import computed_by_others, targets_of
 from deepcompression.training.attach import attach_codebook, attach_mask, detach, original, parametrization
 from deepcompression.training.parametrizations import Codebook, Mask
 
@@ -261,6 +261,6 @@ def test_a_shared_model_follows_to_another_dtype():
 
 def test_the_parametrization_of_others_is_named():
     model = parametrizations.weight_norm(nn.Linear(3, 2))
-    target = next(target for target in targets_of(model) if target.name == "weight")
+    (target,) = computed_by_others(model)
     with pytest.raises(ValueError, match=r"weight is parametrized by _WeightNorm: make it plain first"):
         parametrization(target)

@@ -12,9 +12,9 @@ from torch import nn
 
 import deepcompression as dc
 from deepcompression.recipe.targets import targets_of
-from deepcompression.sharing.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.dtypes import widen
 from deepcompression.tensors.from_torch import from_torch
+from deepcompression.tensors.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 from deepcompression.training.attach import parametrization
 from deepcompression.training.model_tensors import read_model
@@ -111,10 +111,10 @@ def test_a_resumed_run_continues_bit_for_bit(grid, kind):
     assert_same(dense(resumed), dense(model))
 
 
-def test_a_checkpoint_without_a_grid_has_the_parts_it_always_had():
+def test_a_checkpoint_without_a_grid_has_no_part_for_one():
     model = trained("mlp", None)
     parts = {name.partition("weight.")[2] for name in model.state_dict() if "weight" in name}
-    assert parts == {"original", "0.positions", "0.codes"}
+    assert parts == {"original", "0.positions", "0.codes", "0.size"}
     resumed = make("mlp", seed=1)
     dc.resume(resumed, model.state_dict())
     assert {parametrization(target).grid for target in targets_of(resumed)} == {None}

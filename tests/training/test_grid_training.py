@@ -14,9 +14,9 @@ from torch import nn
 
 import deepcompression as dc
 from deepcompression.recipe.targets import targets_of
-from deepcompression.sharing.grid import LIMITS, digits_on_grid, to_grid
 from deepcompression.tensors.dtypes import narrow
 from deepcompression.tensors.from_torch import from_torch, to_torch
+from deepcompression.tensors.grid import LIMITS, digits_on_grid, to_grid
 from deepcompression.tensors.tensor import DenseTensor
 from deepcompression.training.attach import attach_codebook, original
 from deepcompression.training.model_tensors import read_model

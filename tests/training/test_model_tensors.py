@@ -123,9 +123,9 @@ def test_a_state_of_a_modules_own_is_refused_not_lost(state):
         read_model(nn.Sequential(WithState(state)))
 
 
-def test_a_weight_parametrized_by_others_is_refused():
-    with pytest.raises(ValueError, match=r"0\.weight is parametrized by _WeightNorm: make it plain first"):
-        read_model(nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 2))))
+def test_a_weight_that_others_parametrize_is_in_its_parts():
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 2)))
+    assert_same({name: to_torch(each) for name, each in read_model(model).items()}, model.state_dict())
 
 
 @pytest.mark.parametrize("kind", MODELS)

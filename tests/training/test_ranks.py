@@ -20,6 +20,7 @@ from deepcompression.training.ranks import Ranks
 
 RULE = Rule(module="*", prune=Prune(density=0.4), share=Share(bits=2))
 RECIPE = Recipe(rules=[RULE], schedule=Gradual(end=5, every=1))
+AS_PRUNED = Recipe(rules=[RULE])
 
 
 def inputs(rank, seed=0):
@@ -137,7 +138,7 @@ def other_weights(rank, recipe_file):
     for value in (7.0, math.nan):
         model, pruner = spoilt(rank, value)
         said["step", str(value)] = message(pruner.step, model)
-        said["share", str(value)] = message(lambda model=model: dc.share(model, RECIPE), model)
+        said["share", str(value)] = message(lambda model=model: dc.share(model, AS_PRUNED), model)
         plain = make("mlp")
         with torch.no_grad():
             plain[2].weight[:3] = value if rank else plain[2].weight[:3]

@@ -231,10 +231,24 @@ def test_a_model_that_is_in_a_stage_already_is_refused(stage, present):
     refuse(other, model.state_dict(), r"0\.weight is pruned or shared already: resume on a newly built model")
 
 
-def test_a_model_parametrized_by_others_is_refused():
+def test_the_parts_of_a_weight_that_others_parametrize_are_resumed_beside_masks():
+    def made():
+        model = make("mlp")
+        parametrizations.weight_norm(model[2])
+        return model
+
+    model, other = made(), made()
+    dc.prune(model, dc.Recipe(rules=[dc.Rule(module="0", prune=dc.Prune(density=0.5))]))
+    with torch.no_grad():
+        model[2].parametrizations.weight.original0.add_(1)
+    dc.resume(other, model.state_dict())
+    assert_same(other.state_dict(), model.state_dict())
+
+
+def test_a_plain_state_of_a_weight_that_others_parametrize_is_refused():
     other = make("mlp")
     parametrizations.weight_norm(other[2])
-    refuse(other, make("mlp").state_dict(), r"2\.weight is parametrized by _WeightNorm: make it plain first")
+    refuse(other, make("mlp").state_dict(), r"2\.weight is not in the model")
 
 
 def test_a_recipe_that_does_not_fit_is_refused_before_anything_is_loaded():

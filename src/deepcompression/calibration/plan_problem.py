@@ -135,7 +135,7 @@ class Problem(NamedTuple):
         from deepcompression.training.model_tensors import read_model
 
         tensors = read_model(model)
-        # buffers, elementwise tensors and the parts of quantized weights stay as they are
+        # buffers, elementwise tensors and the parts of weights that others quantize or parametrize stay as they are
         targets = targets_of(model)
         weights = {name for target in targets if target.weight for name in target.names}
         exact = {name for name in tensors if name not in weights or name in exact}

@@ -27,8 +27,12 @@ class Watch(TorchFunctionMode):
     def __init__(self, parameters: Mapping[str, torch.Tensor], use: Use) -> None:
         super().__init__()
         self.use = use
-        self.names = {parameter.untyped_storage().data_ptr(): name for name, parameter in parameters.items()}
         self.shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        self._own = {id(parameter): name for name, parameter in parameters.items()}
+        # parameters may be views of one storage, whole or not
+        self._stored: dict[int, list[tuple[str, torch.Tensor]]] = {}
+        for name, parameter in parameters.items():
+            self._stored.setdefault(parameter.untyped_storage().data_ptr(), []).append((name, parameter))
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -43,16 +47,26 @@ class Watch(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def _name(self, tensor: torch.Tensor | None) -> str | None:
+        """The parameter that the tensor is, as a whole or as some of its rows."""
         # a tensor that is made of others has no memory of its own
         if tensor is None or hasattr(tensor, "__tensor_flatten__"):
             return None
-        return self.names.get(tensor.untyped_storage().data_ptr())
+        if id(tensor) in self._own:
+            return self._own[id(tensor)]
+        beside = self._stored.get(tensor.untyped_storage().data_ptr(), [])
+        # of several that overlap there, the smallest is the tensor itself, if any is
+        found = sorted((each.numel(), name) for name, each in beside if _are_rows(tensor, each))
+        return found[0][1] if found else None
 
     def _linear(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
-        name = self._name(weight)
-        # the whole of a parameter, or some of its rows
-        if name is not None and weight.shape[1:] == self.shapes[name][1:] and weight.is_contiguous():
-            layout = Layout.of(self.shapes[name])
+        if weight.dim() != 2 or hasattr(weight, "__tensor_flatten__"):
+            return
+        name, transposed = self._name(weight), False
+        if name is None:
+            name, transposed = self._name(weight.t()), True
+        # some rows of a transposed parameter have other inputs than the whole of it
+        if name is not None and (not transposed or self.shapes[name] == tuple(weight.t().shape)):
+            layout = Layout.of(self.shapes[name], transposed)
             self.use(name, layout, self._name(bias), lambda: input.reshape(-1, input.shape[-1]))
 
     def _convolution(
@@ -65,7 +79,7 @@ class Watch(TorchFunctionMode):
         **named: Any,
     ) -> None:
         name = self._name(weight)
-        if name is None:
+        if name is None or self.shapes[name] != tuple(weight.shape):
             return
         stride, _, dilation, groups = chosen = ConvolutionSettings.of(dimensions, *settings, **named)
         kernel = tuple(weight.shape[2:])
@@ -79,3 +93,13 @@ class Watch(TorchFunctionMode):
             return x.movedim(1, 1 + dimensions)
 
         self.use(name, Layout.of(tuple(weight.shape), groups=groups), self._name(bias), patches)
+
+
+def _are_rows(part: torch.Tensor, whole: torch.Tensor) -> bool:
+    """Whether a tensor in the storage of another lies there as the other does, or as some of its rows."""
+    if part.dtype != whole.dtype or part.shape[1:] != whole.shape[1:] or part.stride() != whole.stride():
+        return False
+    if not part.numel() or not part.dim():
+        return part.numel() == whole.numel() and part.storage_offset() == whole.storage_offset()
+    rows, rest = divmod(int(part.storage_offset() - whole.storage_offset()), max(1, whole.stride(0)))
+    return rest == 0 and 0 <= rows <= len(whole) - len(part)

@@ -18,7 +18,7 @@ from deepcompression.calibration.torch_layers import Watch
 from deepcompression.recipe.targets import targets_of
 from deepcompression.tensors.dtypes import Array, Floats
 from deepcompression.tensors.from_torch import from_torch
-from deepcompression.training.attach import chain
+from deepcompression.training.attach import chain, check_memory
 
 # Outputs beyond this are masks, such as the least value of float32: no weights scale them.
 _MASK = 1e15
@@ -29,8 +29,8 @@ class TorchNetwork:
 
     batches  each one a tensor, a tuple or list of positional arguments, or a dict of named ones
 
-    Raises ValueError for inputs that are missing, not finite or do not fit the model, and for a model that is pruned,
-    shared or parametrized; TypeError for other kinds of batches.
+    Raises ValueError for inputs that are missing, not finite or do not fit the model, and for a model that is pruned or
+    shared; TypeError for other kinds of batches.
     """
 
     def __init__(self, model: nn.Module, batches: Iterable[Any]) -> None:
@@ -40,16 +40,20 @@ class TorchNetwork:
         for target in targets_of(model):
             module, local = target.places[0]
             parameter = getattr(module, local)
-            # a weight that is made of other tensors, as torchao quantizes it, stays as it is
-            if target.trained and target.floating and not hasattr(parameter, "__tensor_flatten__"):
+            # a weight that is made of other tensors, as torchao quantizes it, stays as it is; so do the parts of one
+            # that a parametrization of others computes
+            if target.trained and not target.kept and not hasattr(parameter, "__tensor_flatten__"):
                 if chain(target):
-                    raise ValueError(f"{target.name} is pruned, shared or parametrized: calibrate needs plain weights")
+                    raise ValueError(f"{target.name} is pruned or shared: calibrate needs plain weights")
+                check_memory(target)
                 self._parameters[target.name] = parameter
         used: dict[str, Role] = {}
 
         def use(name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
             # no single bias makes up for the error of a weight that several layers share
-            used[name] = Role(layout, bias if name not in used or used[name].bias == bias else None)
+            role = used.setdefault(name, Role(layout, bias))
+            if role != Role(layout, bias):
+                used[name] = Role(role.layout)
 
         self._run(Watch(self._parameters, use), self.batches[:1])
         if not self._takes_rows():
@@ -98,7 +102,8 @@ class TorchNetwork:
         found = {name: Moments(self.roles[name].layout) for name in names}
 
         def use(name: str, layout: Layout, bias: str | None, inputs: Callable[[], torch.Tensor]) -> None:
-            if name in found:
+            # a weight that is transposed elsewhere has other inputs there
+            if name in found and found[name].layout == layout:
                 x = inputs()
                 # those of a convolution are a view: only the drawn samples are copied
                 drawn = found[name].draw(tuple(x.shape[: x.dim() // 2]), len(self.batches))

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.mid_stage import finished
 from deepcompression.checkpoint.onnx.quantized import quantized_by_nodes
 from deepcompression.checkpoint.packed_codes import beside_codes
 from deepcompression.common.messages import some
@@ -91,10 +92,10 @@ class RecognisedCheckpoint(Checkpoint):
 
 
 def recognise(source: Checkpoint) -> RecognisedCheckpoint:
-    """The same checkpoint, with the traces of other tools recognised. Reads the masks of pruning, and integers beside
-    floats.
+    """The same checkpoint, with the traces of other tools recognised, and our own stages finished. Reads the masks of
+    pruning, and integers beside floats. Raises the errors of `finished`.
     """
-    return RecognisedCheckpoint(source)
+    return RecognisedCheckpoint(finished(source))
 
 
 def exact_in(source: Checkpoint) -> frozenset[str]:

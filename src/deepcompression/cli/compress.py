@@ -44,8 +44,8 @@ from deepcompression.convert.with_inputs import compress_whole
 from deepcompression.pruning.criteria import Prune
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
-from deepcompression.sharing.grid import LIMITS
 from deepcompression.sharing.share_weights import Share
+from deepcompression.tensors.grid import LIMITS
 
 
 def compress_command(

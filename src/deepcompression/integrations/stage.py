@@ -13,8 +13,9 @@ from torch.utils.hooks import RemovableHandle
 from deepcompression.coding.coders import DEFAULT_PROFILE
 from deepcompression.common.messages import listed
 from deepcompression.recipe.recipe import Recipe
-from deepcompression.recipe.targets import plain_name, targets_of
-from deepcompression.training.attach import chain, state_key
+from deepcompression.recipe.targets import targets_of
+from deepcompression.tensors.names import plain_name, state_key
+from deepcompression.training.attach import chain
 from deepcompression.training.parametrizations import Codebook, Mask
 from deepcompression.training.prune_model import Pruner
 from deepcompression.training.ranks import Ranks

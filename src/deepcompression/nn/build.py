@@ -104,7 +104,7 @@ def _matches(target: Target, patterns: tuple[str, ...]) -> bool:
 
 
 def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
-    if not target.floating or not target.trained or len(target.shape) < 2:
+    if target.kept or len(target.shape) < 2:
         return _Plan(target, {}, None)
     if _matches(target, options.dense):
         return _Plan(target, {}, "dense= names it")

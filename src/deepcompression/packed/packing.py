@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.sharing.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.dtypes import Floats, widen
+from deepcompression.tensors.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.tensor import CompressedTensor
 
 Packed = NDArray[np.uint8]

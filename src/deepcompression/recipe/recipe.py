@@ -17,7 +17,7 @@ from deepcompression.pruning.criteria import survivor_count
 from deepcompression.pruning.schedule import OneShot, Schedule
 from deepcompression.recipe.hints import unselected, why_no_match
 from deepcompression.recipe.rule import Rule
-from deepcompression.recipe.targets import Described, Target, targets_of
+from deepcompression.recipe.targets import Described, Target, computed_by_others, targets_of
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -112,7 +112,7 @@ class Recipe(RecipePart):
 
         Raises ValueError for a rule that selects nothing that earlier rules leave.
         """
-        targets = targets_of(model, exact)
+        targets = [*targets_of(model, exact), *computed_by_others(model)]
         selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
         first = {numbers[0] for numbers in selected if numbers}
         for number, rule in enumerate(self.rules):

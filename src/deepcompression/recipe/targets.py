@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from deepcompression.recipe.no_weights import elementwise_among, normalises, packed_among, packed_in_model
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES
 from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.names import plain_name
 from deepcompression.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Target:
     floating     whether its dtype is one of `WEIGHT_DTYPES`: it can be pruned and shared
     trained      whether it is a parameter (a buffer is not), or None if unknown
     places       (module, tensor name), each once: a module with two names is one place; empty in a checkpoint
+    part_of      the weight that a parametrization of others computes from this tensor; else empty
     exact        whether it consists of packed codes or belongs to them
     elementwise  whether it scales or shifts others, element by element
     """
@@ -39,6 +41,7 @@ class Target:
     floating: bool
     trained: bool | None = None
     places: tuple[tuple[Module, str], ...] = ()
+    part_of: str = ""
     exact: bool = False
     elementwise: bool = False
 
@@ -58,6 +61,8 @@ class Target:
             return "packed codes, or what belongs to them"
         if not self.floating:
             return f"none of {', '.join(WEIGHT_DTYPES)}"
+        if self.part_of:
+            return f"a part of {self.part_of}, which a parametrization computes"
         return "a buffer, which is not trained" if self.trained is False else ""
 
     @property
@@ -84,7 +89,8 @@ def targets_of(model: Module | Mapping[str, Described], exact: Container[str] = 
     exact  names of tensors that are known to be packed; others are recognised where their data are at hand
 
     A model has the parameters and persistent buffers of its `state_dict`, a module's parameters first. Names are plain
-    inside DistributedDataParallel and torch.compile too.
+    inside DistributedDataParallel and torch.compile too. A weight that a parametrization of others computes
+    (weight_norm) is in its parts, by their names in the `state_dict`.
     """
     found = _of_mapping(model) if isinstance(model, Mapping) else _of_model(model)
     elementwise = elementwise_among({name: target.shape for target in found for name in target.names})
@@ -114,33 +120,61 @@ def _of_mapping(tensors: Mapping[str, Described]) -> list[Target]:
 
 
 def _of_model(model: Module) -> list[Target]:
-    found: dict[int, tuple[list[str], dict[tuple[Module, str], None], bool]] = {}
-    for name, module in plain_modules(model):
+    found: dict[int, tuple[list[str], dict[tuple[Module, str], None], bool, str]] = {}
+    for name, module, part_of in _storing_modules(model):
         for local, original, trained in _own_tensors(module):
-            names, places, _ = found.get(id(original), ([], {}, trained))
+            names, places, *_ = found.get(id(original), ([], {}))
             names.append(f"{name}.{local}" if name else local)
             places[module, local] = None
-            found[id(original)] = names, places, trained
-    targets = []
-    for names, places, trained in found.values():
-        shape, dtype = _described(*next(iter(places)))
-        floating = str(dtype) in _TORCH_WEIGHT_DTYPES
-        targets.append(Target(tuple(names), tuple(shape), floating, trained, tuple(places)))
-    return targets
+            found[id(original)] = names, places, trained, part_of
+    return [_target(names, list(places), trained, part_of) for names, places, trained, part_of in found.values()]
+
+
+def computed_by_others(model: Module | Mapping[str, Described]) -> list[Target]:
+    """The weights of a model that parametrizations of others compute, which no stage can take; `targets_of` has their
+    parts.
+    """
+    if isinstance(model, Mapping):
+        return []
+    found: dict[tuple[Module, str], list[str]] = {}
+    for name, module in plain_modules(model):
+        for local in _parametrized_by_others(module):
+            found.setdefault((module, local), []).append(f"{name}.{local}" if name else local)
+    # that of a buffer is no weight
+    return [
+        _target(names, [(module, local)], bool(cast(Any, module).parametrizations[local]._parameters))
+        for (module, local), names in found.items()
+    ]
+
+
+def _target(names: list[str], places: list[tuple[Module, str]], trained: bool, part_of: str = "") -> Target:
+    module, local = places[0]
+    # the mark of torch's uninitialized parameters
+    if hasattr({**module._parameters, **module._buffers}.get(local), "materialize"):
+        raise ValueError(
+            f"{names[0]} has no shape yet, because its module is lazy ({type(module).__name__}): run the model on one "
+            "input first"
+        )
+    shape, dtype = _described(module, local)
+    return Target(tuple(names), tuple(shape), str(dtype) in _TORCH_WEIGHT_DTYPES, trained, tuple(places), part_of)
 
 
 def _described(module: Module, local: str) -> tuple[Any, Any]:
     """Shape and dtype of a weight, without computing it from our mask or codebook."""
-    found = getattr(module, "parametrizations", {})
-    ours = [p for p in found[local] if hasattr(p, "weight_shape")] if local in found else []
-    if len(ours) == 1 == len(found[local]):
-        return ours[0].weight_shape, found[local].original.dtype
-    tensor = getattr(module, local)
-    if type(tensor).__name__ in ("UninitializedParameter", "UninitializedBuffer"):
-        raise ValueError(
-            f"{local} of {type(module).__name__} has no shape yet: a lazy module gets it from its first input; call "
-            "the model once, then try again"
-        )
+    named: Any = getattr(module, "parametrizations", {})
+    found = [named[local]] if local in named else []
+    for parts in found:
+        if len(parts) == 1 and hasattr(parts[0], "weight_shape"):
+            return parts[0].weight_shape, parts.original.dtype
+    # in training, spectral_norm would take a step
+    training = [part for parts in found for part in parts.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        tensor = getattr(module, local)
+    finally:
+        for part in training:
+            part.training = True
     return tensor.shape, tensor.dtype
 
 
@@ -151,7 +185,6 @@ _WRAPPERS = {
     "OptimizedModule": "_orig_mod",
     "ActivationWrapper": "_checkpoint_wrapped_module",
 }
-_WITHIN = ("_orig_mod", "_checkpoint_wrapped_module")
 
 
 def wrappers(model: Module) -> Iterator[Module]:
@@ -173,16 +206,37 @@ def _inside(module: Module) -> Any:
     return next((module._modules.get(name) for name in names), None)
 
 
-def plain_name(name: str) -> str:
-    """The name without the parts that torch.compile and checkpointing of activations insert."""
-    return ".".join(part for part in name.split(".") if part not in _WITHIN)
-
-
 def plain_modules(model: Module) -> Iterator[tuple[str, Module]]:
     """Modules under each of their names, without wrappers and the insides of parametrizations."""
     for name, module in unwrapped(model).named_modules(remove_duplicate=False):
         if "parametrizations" not in name.split(".") and _inside(module) is None:
             yield plain_name(name), module
+
+
+def _storing_modules(model: Module) -> Iterator[tuple[str, Module, str]]:
+    """Yields (name, module, ""); and with the name of the weight the modules that are the parametrizations of others,
+    which store parameters and buffers in the place of the weight.
+    """
+    weights: dict[str, str] = {}
+    for name, module in unwrapped(model).named_modules(remove_duplicate=False):
+        if _inside(module) is not None:
+            continue
+        path = name.split(".")
+        if "parametrizations" in path:
+            part_of = weights.get(".".join(path[: path.index("parametrizations") + 2]), "")
+            if part_of:
+                yield plain_name(name), module, part_of
+            continue
+        yield plain_name(name), module, ""
+        for local in _parametrized_by_others(module):
+            at = f"{name}." if name else ""
+            weights[f"{at}parametrizations.{local}"] = plain_name(at + local)
+
+
+def _parametrized_by_others(module: Module) -> list[str]:
+    """The names of tensors that no mask or codebook of ours computes, but others."""
+    named = getattr(module, "parametrizations", {})
+    return [local for local, parts in named.items() if not any(hasattr(part, "weight_shape") for part in parts)]
 
 
 def pruned_by_torch(module: Module) -> set[str]:
@@ -194,9 +248,10 @@ def pruned_by_torch(module: Module) -> set[str]:
 def _own_tensors(module: Module) -> Iterator[tuple[str, Any, bool]]:
     """Yields (name, tensor, whether it is a parameter); tied tensors are the same object."""
     own: dict[str, tuple[Any, bool]] = {}
+    others = _parametrized_by_others(module)
     for local, parametrization in getattr(module, "parametrizations", {}).items():
-        original = getattr(parametrization, "original", None)
-        own[local] = parametrization if original is None else original, "original" not in parametrization._buffers
+        if local not in others:
+            own[local] = parametrization.original, "original" not in parametrization._buffers
     for local, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
         own[local] = parameter, True
     masks: dict[str, Any] = {}

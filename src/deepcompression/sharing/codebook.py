@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.sharing.grid import to_grid
 from deepcompression.tensors.dtypes import Floats
+from deepcompression.tensors.grid import to_grid
 from deepcompression.tensors.slices import Weights
 
 Counts = NDArray[np.uint64]

@@ -13,8 +13,8 @@ from deepcompression.common.settings import RecipePart, one_of
 from deepcompression.sharing.codebook import CODEBOOKS, share_values
 from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import exponent_of, fit_penalty, times_power
-from deepcompression.sharing.grid import grid_of
 from deepcompression.tensors.dtypes import Array, Floats, Shape, narrow
+from deepcompression.tensors.grid import grid_of
 from deepcompression.tensors.slices import Bits, Weights, count_bits, spans, unpacked
 from deepcompression.tensors.tensor import CompressedTensor
 

@@ -1,4 +1,4 @@
-"""Tensors outside of torch: dtypes, dense and shared tensors, slices of them.
+"""Tensors outside of torch: dtypes, names, dense and shared tensors, grids, slices of them.
 
 Imports nothing of ours but the core.
 """

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from deepcompression.recipe.targets import PARAMETER_ORDER, Target, module_name, pruned_by_torch, wrappers
+from deepcompression.recipe.targets import PARAMETER_ORDER, Target, pruned_by_torch, wrappers
+from deepcompression.tensors.names import state_key
 from deepcompression.training.parametrizations import Codebook, Mask, masked
 from deepcompression.training.sharded import home, is_sharded, plain_class, whole
-
-# The parts of a tensor in a state_dict, as torch names them: the trained parameter, and the parametrization's buffers.
-MASK_PARTS = ("original", "0.mask", "0.step", "0.recipe")
-CODEBOOK_PARTS = ("original", "0.positions", "0.codes")
-
-
-def state_key(name: str, part: str) -> str:
-    """The key of a part of a tensor: `fc1.parametrizations.weight.0.mask`; the tensor's own name for no part."""
-    module, local = module_name(name), name.rpartition(".")[2]
-    return f"{module}.parametrizations.{local}.{part}".removeprefix(".") if part else name
 
 
 def _list_on(module: nn.Module, local: str) -> parametrize.ParametrizationList:
@@ -50,8 +41,9 @@ def parametrization(target: Target) -> Mask | Codebook | None:
     if len(found) == 1 and isinstance(found[0], Mask | Codebook):
         return found[0]
     raise ValueError(
-        f"{target.name} is parametrized by {', '.join(type(p).__name__ for p in found)}: "
-        "make it plain first (torch.nn.utils.parametrize.remove_parametrizations)"
+        f"{target.name} is parametrized by {', '.join(type(p).__name__ for p in found)}: make it plain first "
+        "(torch.nn.utils.parametrize.remove_parametrizations), or let no rule select it (an earlier rule that names "
+        "it, and says nothing else, keeps it)"
     )
 
 
@@ -72,6 +64,16 @@ def check_one_tensor(target: Target) -> None:
             "shared; make it dense first, or let no rule select it (an earlier rule that names it, and says nothing "
             "else, keeps it)"
         )
+
+
+def check_memory(target: Target) -> None:
+    """Raises ValueError for a tensor on the device meta, with the remedy."""
+    if original(target).is_meta:
+        offloaded = any(hasattr(module, "_hf_hook") for module, _ in target.places)
+        remedy = "call model.to_empty(device=...) and load weights first"
+        if offloaded:
+            remedy = 'accelerate has offloaded it: load the whole model into memory (device_map="cpu")'
+        raise ValueError(f"{target.name} has no memory (it is on the device meta): {remedy}")
 
 
 def check_replaceable(model: nn.Module, targets: list[Target], change: str) -> None:
@@ -110,17 +112,13 @@ def dense(target: Target) -> Tensor:
                 raise ValueError(f"{target.name}_mask has values other than 0 and 1: apply it first (prune.remove)")
             return masked(weight.detach(), mask)
         ours = all(isinstance(each, Mask | Codebook) for each in chain(target))
-        parameter = original(target) if ours else None
-        if parameter is not None and parameter.is_meta:
-            raise ValueError(
-                f"{target.name} has no memory (it is on the device meta): call model.to_empty(device=...) and load "
-                "weights first"
-            )
-        if parameter is None or not is_sharded(parameter):
+        if not ours:
             return cast(Tensor, getattr(module, local)).detach()
+        check_memory(target)
+        parameter = original(target)
         found = parametrization(target)
         full = whole(parameter).to(home(parameter))
-        return full if found is None else cast(Tensor, found(full))
+        return full if found is None else found.weight(full)
 
 
 def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
@@ -133,9 +131,10 @@ def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
     present = parametrization(target)
     with torch.no_grad():
         if isinstance(present, Mask):
-            parameter.copy_(present(parameter))
+            parameter.copy_(present.weight(parameter))
         else:
             present = Mask(torch.empty_like(mask, device=home(parameter)))
+            present.name = target.name
             for module, local in target.places:
                 # registering resets a parameter's autograd state, which holds hooks of DistributedDataParallel
                 module._parameters[local] = nn.Parameter(parameter.detach(), parameter.requires_grad)
@@ -144,7 +143,7 @@ def attach_mask(target: Target, mask: Tensor, step: int, recipe: int) -> None:
         present.mask.copy_(mask)
         present.step.fill_(step)
         present.recipe.fill_(recipe)
-        parameter.copy_(present(parameter))
+        parameter.copy_(present.weight(parameter))
 
 
 def attach_codebook(
@@ -155,6 +154,7 @@ def attach_codebook(
     parameter = original(target)
     positions, codes = (part.to(parameter.device, copy=True) for part in (positions, codes))
     new = Codebook(target.shape, positions, codes, len(centroids), grid)
+    new.name = target.name
     for module, local in target.places[1:]:
         # registering changes the parameter of all places: the others have a copy until the first is done
         setattr(module, local, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
@@ -175,7 +175,7 @@ def detach(target: Target) -> None:
         return
     if isinstance(found, Mask):
         with torch.no_grad():
-            parameter.copy_(found(parameter))
+            parameter.copy_(found.weight(parameter))
         for module, local in target.places:
             strip(module, local)
     else:
@@ -204,6 +204,8 @@ def _register(module: nn.Module, local: str, new: Mask | Codebook) -> None:
         parametrize.register_parametrization(module, local, new, unsafe=True)
         setattr(type(module), PARAMETER_ORDER, order)
     _reorder(cast(nn.ModuleDict, module.parametrizations)._modules, order)
+    if not _guards_of(module):
+        cast(Any, module).register_load_state_dict_pre_hook(_refuse_plain)
     if isinstance(module, nn.RNNBase) and _forget_flat_weights not in module._forward_hooks.values():
         module.register_forward_hook(_forget_flat_weights)
 
@@ -226,6 +228,32 @@ def strip(module: nn.Module, local: str, dense: bool = False) -> None:
         for key, hook in list(module._forward_hooks.items()):
             if hook is _forget_flat_weights:
                 del module._forward_hooks[key]
+        for key in _guards_of(module):
+            del module._load_state_dict_pre_hooks[key]
+
+
+def _guards_of(module: nn.Module) -> list[int]:
+    """The keys of `_refuse_plain` among the hooks of a module."""
+    hooks: Mapping[int, Any] = module._load_state_dict_pre_hooks
+    return [key for key, wrapped in hooks.items() if wrapped.hook is _refuse_plain]
+
+
+def _refuse_plain(
+    module: nn.Module, state: Mapping[str, Any], prefix: str, metadata: Any, strict: bool, *lists: list[str]
+) -> None:
+    """Lets `load_state_dict` fail for the plain weight of a pruned or shared tensor: without `strict`, torch would
+    leave it out without a word.
+    """
+    # torch passes True for `strict`, whatever its caller has said
+    *_, errors = lists
+    for local, found in cast(nn.ModuleDict, module.parametrizations).items():
+        ours = any(isinstance(each, Mask | Codebook) for each in cast(parametrize.ParametrizationList, found))
+        key = f"{prefix}{local}"
+        if ours and key in state and state_key(key, "original") not in state:
+            errors.append(
+                f"{key} is a plain weight in the state, but pruned or shared in the model: load it before dc.prune, or "
+                "after dc.finalize(model)"
+            )
 
 
 def _forget_flat_weights(module: nn.RNNBase, args: object, output: object) -> None:
@@ -233,5 +261,5 @@ def _forget_flat_weights(module: nn.RNNBase, args: object, output: object) -> No
     that they have changed, and the next forward collects them again.
     """
     module._flat_weights = [None if weight is None else weight.detach() for weight in module._flat_weights]
-    gone = weakref.ref(nn.Parameter(torch.empty(0)))
+    gone: Any = weakref.ref(torch.empty(0))
     module._flat_weight_refs = [gone] * len(module._flat_weights)

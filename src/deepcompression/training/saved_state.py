@@ -11,19 +11,17 @@ from torch import nn
 
 from deepcompression.common.binary import digest
 from deepcompression.common.messages import listed
-from deepcompression.recipe.targets import Target, plain_name, targets_of
-from deepcompression.sharing.grid import LIMITS, grid_of
+from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.from_torch import from_torch
+from deepcompression.tensors.grid import LIMITS, grid_of
+from deepcompression.tensors.names import CODEBOOK_PARTS, MASK_PARTS, SIZE, plain_name, state_key
 from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training.attach import (
-    CODEBOOK_PARTS,
-    MASK_PARTS,
     attach_codebook,
     attach_mask,
     check_replaceable,
     original,
     parametrization,
-    state_key,
 )
 from deepcompression.training.sharded import fill
 
@@ -111,7 +109,8 @@ def _plain_names(model: nn.Module, state: State) -> State:
 def _stage(name: str, state: State) -> tuple[str, ...] | None:
     """The parts that a name must have in the state, or None if it has none."""
     if state_key(name, "0.positions") in state or state_key(name, "0.codes") in state:
-        return CODEBOOK_PARTS + tuple(part for part in _GRIDS if state_key(name, part) in state)
+        # an older version stored no size
+        return CODEBOOK_PARTS + tuple(part for part in (SIZE, *_GRIDS) if state_key(name, part) in state)
     if any(state_key(name, part) in state for part in MASK_PARTS):
         return MASK_PARTS
     return _PLAIN if name in state else None
@@ -148,6 +147,8 @@ def _check_codebook(target: Target, parts: Mapping[str, torch.Tensor]) -> None:
     """Raises ValueError if the parts of a codebook do not belong together: CompressedTensor checks all but the grid."""
     centroids, positions, codes = (from_torch(target.name, parts[part]) for part in CODEBOOK_PARTS)
     CompressedTensor(target.shape, positions.elements, centroids.elements, codes.elements, centroids.dtype)
+    if SIZE in parts and parts[SIZE].tolist() != list(target.shape):
+        raise ValueError(f"{SIZE} is {parts[SIZE].tolist()}, expected {list(target.shape)}")
     grids = {grid: parts[part] for part, grid in _GRIDS.items() if part in parts}
     if len(grids) > 1:
         raise ValueError(f"its codebook is on one grid; found {' and '.join(grids)}")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcompression.sharing.codebook import share_values
-from deepcompression.sharing.grid import LIMITS, digits_on_grid, grid_of, to_grid
+from deepcompression.tensors.grid import LIMITS, digits_on_grid, grid_of, to_grid
 from deepcompression.tensors.slices import Weights
 
 

@@ -8,8 +8,8 @@ import pytest
 from grids import CODEBOOK, PAIRS, codebook_in
 from hypothesis import given
 
-from deepcompression.sharing.grid import LIMITS, digits_on_grid, grid_of, grid_scale, to_grid
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, narrow, widen
+from deepcompression.tensors.grid import LIMITS, digits_on_grid, grid_of, grid_scale, to_grid
 
 
 @pytest.mark.parametrize(

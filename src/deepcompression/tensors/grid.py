@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepcompression.common.settings import one_of
 from deepcompression.tensors.dtypes import Array
 
 # name of a grid -> its largest digit. Kernels hold an int16 digit as 256 * high + low, both int8: 256 * 127 + 127.
@@ -49,7 +48,9 @@ class Grid(NamedTuple):
 
 def grid_of(name: str, dtype: str = "F32") -> Grid:
     """A grid for weights of a dtype. Raises ValueError for an unknown name, or a dtype that cannot hold the grid."""
-    limit, (significand, least, largest) = LIMITS[one_of("grid", name, LIMITS)], _FORMATS[dtype]
+    if name not in LIMITS:
+        raise ValueError(f"unknown grid {name!r}; known are {', '.join(LIMITS)}")
+    limit, (significand, least, largest) = LIMITS[name], _FORMATS[dtype]
     grid = Grid(limit, significand - limit.bit_length(), least, largest / limit)
     if grid.scale_bits < 1:
         raise ValueError(
