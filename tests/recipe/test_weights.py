@@ -231,7 +231,7 @@ def test_buffers_of_a_model_are_no_weights_of_its_plan():
     assert {line.tensor for line in dc.sensitivity(model)} == {"0.weight"}
     with torch.no_grad():
         model[0].weight[0, 0] = torch.nan
-    with pytest.raises(ValueError, match=r"0\.weight has 1 weights .*; mend the training"):
+    with pytest.raises(ValueError, match=r"0\.weight has 1 weight .*; mend the training"):
         dc.plan(model, target_ratio=1.2)
 
 

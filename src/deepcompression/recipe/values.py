@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from deepcompression.common.messages import those
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import Target
 from deepcompression.sharing.fit import exponent_of
@@ -57,7 +58,7 @@ def flaw_of(weights: Weights, shared: bool, squares: bool = False) -> str:
             bad += len(values) - int(np.count_nonzero(finite))
             largest = max(largest, float(np.abs(values).max(initial=0, where=finite)))
     if bad:
-        return f"{bad} weights that are {'NaN, infinite or beyond float32' if shared else 'NaN or infinite'}"
+        return those(bad, "weight", "NaN, infinite or beyond float32" if shared else "NaN or infinite")
     return (
         f"weights of up to {largest:.3g}, whose squares float32 cannot hold" if squares and exponent_of(largest) else ""
     )
