@@ -1,6 +1,7 @@
 import json
 import stat
 import weakref
+from math import prod
 
 import numpy as np
 import pytest
@@ -9,11 +10,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from deepcompression.checkpoint import TensorEntry, open_checkpoint, read_tensors, write_checkpoint, write_tensors
+from deepcompression.checkpoint.safetensors import DTYPES, PAIRS
 from deepcompression.common.binary import FormatError
-from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.dtypes import item_bits
 from deepcompression.tensors.tensor import DenseTensor
 
-EVERY = {f"{dtype} {shape}": dense(dtype, shape) for dtype in STORAGE for shape in [(), (0,), (2, 0), (5,), (2, 3)]}
+EVERY = {
+    f"{dtype} {shape}": dense(dtype, shape)
+    for dtype in (*DTYPES, *PAIRS)
+    for shape in [(), (0,), (2, 0), (5,), (2, 3), (4, 2)]
+    if prod(shape) * item_bits(dtype) % 8 == 0
+}
 
 
 @pytest.fixture
@@ -107,15 +114,9 @@ def test_a_failure_leaves_the_old_file(path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["model.h5", "model", "model.safetensors.gz"])
 def test_another_kind_of_file_is_refused_with_a_remedy(tmp_path, name):
-    (tmp_path / name).touch()
+    (tmp_path / name).write_bytes(b"something else")
     with pytest.raises(ValueError, match=r"checkpoints are read from folders and from .safetensors, .*; convert"):
         read_tensors(tmp_path / name)
-
-
-def test_a_compressed_file_is_no_checkpoint(tmp_path):
-    (tmp_path / "m.dcz").touch()
-    with pytest.raises(ValueError, match=r"m.dcz: is compressed already; dcz decompress makes a checkpoint of it"):
-        read_tensors(tmp_path / "m.dcz")
 
 
 @pytest.mark.parametrize("name", ["gpt2", "org/model", "org/model-v1.5"])
@@ -129,12 +130,6 @@ def test_other_paths_where_nothing_is_are_just_missing(name):
     with pytest.raises(FileNotFoundError) as caught:
         read_tensors(name)
     assert (caught.value.strerror, str(caught.value.filename)) == ("No such file or directory", name)
-
-
-def test_a_dtype_that_nobody_here_knows_is_refused_by_name(path):
-    raw_file(path, {"w": {"dtype": "F8_E8M0", "shape": [2], "data_offsets": [0, 2]}}, b"ab")
-    with pytest.raises(FormatError, match=r"tensor 'w' is of dtype F8_E8M0, known are F64, "):
-        read_tensors(path)
 
 
 TWO = {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}
@@ -160,6 +155,8 @@ TWO = {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}
         ({"w": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 4]}}, b"abcd", "too large"),
         ({"w": {"dtype": "F32", "shape": [0, 2**70], "data_offsets": [0, 0]}}, b"", "too large"),
         ({"w": TWO | {"shape": [1] * 33}}, b"ab", "too large"),
+        ({"w": {"dtype": "F4", "shape": [3], "data_offsets": [0, 2]}}, b"ab", "'w' .* does not fill whole bytes"),
+        ({"w": {"dtype": "F4", "shape": [2], "data_offsets": [0, 2]}}, b"ab", "'w' has 2 bytes, expected 1"),
         ({"w": TWO | {"dtype": ["U8"]}}, b"ab", "'w' is of dtype"),
         ({"w": {"dtype": "U8", "shape": [2]}}, b"ab", "'w' does not have dtype, shape and data_offsets"),
         ({"__metadata__": {"a": 1}}, b"", "no mapping from texts to texts"),
@@ -210,7 +207,7 @@ def test_headers_with_any_byte_changed_are_refused_where_the_library_refuses_the
             try:
                 with open_checkpoint(path) as source:
                     found = {name: content(source.read(name)) for name in source.entries}
-            except FormatError:
+            except ValueError:
                 continue
             with safe_open(path, "numpy") as file:
                 names = file.keys()
@@ -228,7 +225,7 @@ def test_every_truncation_is_refused(path):
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path):
-    for suffix in (".safetensors", ".safetensors.index.json", ".pt", ".onnx"):
+    for suffix in (".safetensors", ".safetensors.index.json", ".pt", ".onnx", ".h5", ""):
         with pytest.raises(FileNotFoundError) as caught:
             open_checkpoint(tmp_path / f"no{suffix}")
         assert caught.value.filename == str(tmp_path / f"no{suffix}")

@@ -109,9 +109,9 @@ def test_what_a_node_decodes_is_exact(kind, tmp_path):
     assert exact_in(tmp_path / "m.onnx", nodes, tensors) == {each.name for each in tensors}
 
 
-def test_codes_that_stay_in_the_graph_have_exact_scales(tmp_path):
+def test_codes_of_four_bits_are_exact_with_their_scales(tmp_path):
     nodes = [node("DequantizeLinear", ["q", "s"], ["h"], axis=0, block_size=32)]
-    assert exact_in(tmp_path / "m.onnx", nodes, [of_four_bits(), scales()]) == {"s"}
+    assert exact_in(tmp_path / "m.onnx", nodes, [of_four_bits(), scales()]) == {"q", "s"}
 
 
 def test_a_float_weight_that_the_graph_quantizes_itself_is_a_weight_and_its_scales_are_not(tmp_path):

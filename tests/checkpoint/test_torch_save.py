@@ -66,12 +66,14 @@ def test_a_state_dict_is_read_bit_for_bit(any_path, zipped):
         assert source.entries["1.num_batches_tracked"] == TensorEntry("1.num_batches_tracked", "I64", ())
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf support")
 @ZIP
 def test_every_dtype_is_read_bit_for_bit(path, zipped):
     bits = torch.from_numpy(np.random.default_rng(0).integers(0, 256, 16 * 5, np.uint8))
     # torch cannot read these from the old format
-    none = () if zipped else (torch.uint16, torch.uint32, torch.uint64, torch.float8_e4m3fn, torch.float8_e5m2)
-    state = {str(dtype): bits.view(dtype).clone() for dtype in DTYPE_NAMES if dtype not in (torch.bool, *none)}
+    old = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "C64", "C128")
+    dtypes = [dtype for dtype, name in DTYPE_NAMES.items() if name != "BOOL" and (zipped or name in old)]
+    state = {str(dtype): bits.view(dtype).clone() for dtype in dtypes}
     state |= {"bool": bits > 99, "empty": torch.zeros(3, 0), "scalar": torch.tensor(2.5)}
     save(state, path, zipped)
     assert contents(path) == {name: content(from_torch(name, tensor)) for name, tensor in state.items()}
@@ -130,11 +132,7 @@ def test_a_module_named_as_a_wrapper_is_no_wrapper(path):
         (torch.ones(1), "holds a Tensor, expected a mapping"),
         ({"epoch": 3}, "there are no tensors in it, but epoch"),
         ({0: torch.ones(1)}, "tensors are named by texts; found 0"),
-        (
-            {"a": torch.ones(2, 2).to_sparse()},
-            "a is a torch.sparse_coo tensor of torch.float32, which cannot be",
-        ),
-        ({"a": torch.ones(2, dtype=torch.complex128)}, "a is a torch.strided tensor of torch.complex128"),
+        ({"a": torch.ones(2, 2).to_sparse()}, "a is a torch.sparse_coo tensor, which cannot be stored; make it dense"),
         ({"a": torch.ones(2, device="meta")}, "a is a tensor without memory"),
         ({"a": torch.zeros(3), "fc.packed": (torch.zeros(3), None)}, r"lists or tuples, fc\.packed .* no names"),
         ({"a": torch.zeros(3), "b": [{"c": [torch.zeros(3)]}]}, "holds tensors inside of lists or tuples, b "),
@@ -222,7 +220,7 @@ def test_the_file_is_mapped_anew_after_some_bytes_and_only_a_part_at_a_time(path
     monkeypatch.setattr(
         torch, "load", lambda *args, **options: opened.append(options["mmap"]) or load(*args, **options)
     )
-    monkeypatch.setattr(torch_save, "_RENEW_BYTES", 10_000)
+    monkeypatch.setattr(torch_save, "_BLOCK_BYTES", 160)
     with open_checkpoint(path) as source:
         for name, tensor in state.items():
             assert content(source.read(name)) == content(from_torch(name, tensor))
@@ -233,9 +231,45 @@ def test_the_file_is_mapped_anew_after_some_bytes_and_only_a_part_at_a_time(path
             assert content(found) == content(from_torch(name, state[name]))
 
 
+def loads(path, monkeypatch, order=None):
+    """How often a file is unpickled to read its tensors, in an order of their names."""
+    opened = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **options: opened.append(1) or load(*args, **options))
+    monkeypatch.setattr(torch_save, "_BLOCK_BYTES", 256)
+    with open_checkpoint(path) as source:
+        for name in order or source.entries:
+            source.read(name)
+    return len(opened)
+
+
+@pytest.mark.parametrize("layout", ["in order", "in any order", "columns", "overlapping", "expanded"])
+def test_views_of_one_storage_cost_no_more_than_tensors_of_their_own(layout, path, monkeypatch):
+    flat = torch.randn(40_000)
+    views = {str(number): flat[100 * number : 100 * number + 100] for number in range(400)}
+    order = None
+    if layout == "in any order":
+        order = [str(number * 171 % 400) for number in range(400)]
+    if layout == "columns":
+        views = {str(number): flat.view(200, 200)[:, number] for number in range(200)}
+    if layout == "overlapping":
+        views = {str(number): flat[number : number + 100] for number in range(400)}
+    if layout == "expanded":
+        views = {str(number): flat[number].expand(100) for number in range(400)}
+    save(views, path)
+    # 160,000 bytes are mapped anew after each 16,384, or a few more where each block is read again
+    assert loads(path, monkeypatch, order) <= 82
+
+
+def test_a_view_of_a_large_storage_is_read_from_its_own_bytes(path, monkeypatch):
+    flat = torch.randn(40_000)
+    save({str(number): flat[100 * number : 100 * number + 100] for number in range(100)}, path)
+    assert loads(path, monkeypatch) == 1 + 40_000 // 16_500
+
+
 def test_a_file_that_changed_while_it_was_open_is_refused(path, monkeypatch):
     save({"a": torch.ones(3)}, path)
-    monkeypatch.setattr(torch_save, "_RENEW_BYTES", 0)
+    monkeypatch.setattr(torch_save, "_RENEW_BLOCKS", 0)
     with open_checkpoint(path) as source:
         source.read("a")
         save({"a": torch.ones(4)}, path.with_suffix(".new"))

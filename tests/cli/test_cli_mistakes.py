@@ -36,8 +36,9 @@ def folder(tmp_path, monkeypatch):
         ),
         ("plan org/model-1.5 --target-ratio 2", "hf download org/model-1.5 --local-dir FOLDER"),
         ("verify m.dcz --against bert", "bert: No such file or directory; a model of Hugging Face is downloaded first"),
-        ("compress m.dcz -o out.dcz", "m.dcz: is compressed already; dcz decompress makes a checkpoint of it"),
+        ("compress m.dcz -o out.dcz", "m.dcz: is a .dcz file: dcz decompress gives its checkpoint"),
         ("compress recipe.yaml -o out.dcz", "recipe.yaml: checkpoints are read from folders and from .safetensors, "),
+        ("compress a/b/m.h5 -o out.dcz", "m.h5: No such file or directory"),
         ("compress m.safetensors -o no/out.dcz", "no: no such folder"),
         ("compress m.safetensors -o m.safetensors", "m.safetensors: the output of this command is a .dcz file"),
         ("compress m.safetensors -o out.dcz --density 1.5", "--density is from 0 to 1; found 1.5"),
@@ -66,7 +67,7 @@ def folder(tmp_path, monkeypatch):
         ("inspect no.dcz", "no.dcz: No such file or directory"),
         ("inspect no.dcz --json", "no.dcz: No such file or directory"),
         ("verify m.dcz --against no.safetensors", "no.safetensors: No such file or directory"),
-        ("verify m.dcz --against m.dcz", "m.dcz: is compressed already"),
+        ("verify m.dcz --against m.dcz", "m.dcz: is a .dcz file: dcz decompress gives its checkpoint"),
     ],
 )
 def test_a_mistake_in_the_call_is_2(line, words):

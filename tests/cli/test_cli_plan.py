@@ -61,7 +61,7 @@ def folder(tmp_path, monkeypatch):
     np.savez(tmp_path / "nan.npz", np.full((4, 32), math.nan, np.float32))
     np.savez(tmp_path / "wrong.npz", np.zeros((4, 31), np.float32))
     (tmp_path / "broken.npz").write_bytes(b"no zip")
-    np.save(tmp_path / "one.npy", np.zeros((4, 32), np.float32))
+    (tmp_path / "one.txt").write_text("0 0 0 0")
     np.savez(tmp_path / "objects.npz", np.array([{}], object))
     with zipfile.ZipFile(tmp_path / "texts.npz", "w") as archive:
         archive.writestr("notes.txt", "not an array")
@@ -217,7 +217,7 @@ def test_an_onnx_model_runs_after_it_was_compressed_by_its_inputs(folder):
         (["--target-ratio", "5", *CALIBRATED[:3], "calib_factory:other"], "does not fit the model"),
         (["--target-ratio", "5", "--calibration", "gone.npz", *CALIBRATED[2:]], "gone.npz"),
         (["--target-ratio", "5", "--calibration", "broken.npz", *CALIBRATED[2:]], "broken.npz"),
-        (["--target-ratio", "5", "--calibration", "one.npy", *CALIBRATED[2:]], "an .npz file (numpy.savez), which"),
+        (["--target-ratio", "5", "--calibration", "one.txt", *CALIBRATED[2:]], "an .npz file (numpy.savez), which"),
         (["--target-ratio", "5", "--calibration", "objects.npz", *CALIBRATED[2:]], "Object arrays cannot be loaded"),
         (["--target-ratio", "5", "--calibration", "texts.npz", *CALIBRATED[2:]], "notes.txt is no array"),
         (["--target-ratio", "5", "--calibration", "damaged.npz", *CALIBRATED[2:]], "damaged.npz"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from deepcompression.coding.coder import Account
 from deepcompression.coding.coders import CODERS, DEFAULT_PROFILE, PROFILES, decode, decode_dense, encode, shared_form
 from deepcompression.common.binary import Cursor
-from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, size_bytes
+from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, row_of, size_bytes
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 
@@ -55,7 +55,7 @@ def may_be_deflated(tensor, profile):
 
 def candidates(tensor, profile):
     """The coders that may be chosen, in the order that decides ties."""
-    small = np.prod(tensor.shape) <= 2**16
+    small = np.prod(row_of(tensor.dtype, tensor.shape)[1]) <= 2**16
     deflate = ("deflate",) if may_be_deflated(tensor, profile) else ()
     names = dict.fromkeys(("raw", *PROFILES[profile], *deflate, *(PROFILES["paper"] if small else ())))
     return [coder for coder in names if can_hold(coder, tensor)]

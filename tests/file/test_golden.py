@@ -110,8 +110,9 @@ def test_the_numbers_of_coders_and_dtypes_are_those_of_the_page():
     page = PAGE.read_text()
     rows = dict(re.findall(r"^\| (\d) \| `(\w+)` \|", page, re.MULTILINE))
     assert rows == {"0": "alias"} | {str(coder.number): name for name, coder in CODERS.items()}
-    dtypes = re.search(r"^\| name \|(.*)\|$", page, re.MULTILINE)
-    assert [name.strip() for name in dtypes[1].split("|")] == list(STORAGE)
+    numbers, names = (re.findall(rf"^\| {row} \|(.*)\|$", page, re.MULTILINE) for row in ("dtype", "name"))
+    assert [int(number) for row in numbers for number in row.split("|")] == list(range(len(STORAGE)))
+    assert [name.strip() for row in names for name in row.split("|")] == list(STORAGE)
 
 
 def hex_of(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, narrow
+from deepcompression.tensors.dtypes import ROW_BITS, STORAGE, WEIGHT_DTYPES, item_bits, narrow, size_bytes
 from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor, DenseTensor, Tensor
 
 GAP_BITS = range(2, 17)
@@ -20,17 +20,15 @@ def numbers(count: int, seed: int = 1) -> np.ndarray:
 
 def dense(dtype: str, shape: tuple[int, ...], seed: int = 1) -> DenseTensor:
     """Any bits, NaN and infinity included."""
-    storage = STORAGE[dtype]
-    size = int(np.prod(shape))
-    bits = numbers(size * storage.itemsize, seed).astype(np.uint8)
-    return DenseTensor(dtype, bits.view(storage).reshape(shape))
+    return DenseTensor.of_bytes(dtype, shape, numbers(size_bytes(dtype, shape), seed).astype(np.uint8))
 
 
 def pruned(dtype: str, size: int, positions: list[int]) -> DenseTensor:
-    """Zero but for the positions, where values all differ and have a bit set."""
-    elements = np.zeros(size, STORAGE[dtype])
-    elements.view(np.uint8).reshape(size, elements.itemsize)[positions, 0] = 1 + np.arange(len(positions)) % 255
-    return DenseTensor(dtype, elements)
+    """Zero but for the positions, where values all differ and have a bit set; in a row, bytes do."""
+    data = np.zeros(size_bytes(dtype, (size,)), np.uint8)
+    places = np.array(positions, np.int64) * item_bits(dtype) // 8
+    data[places] = 1 + np.arange(len(positions)) % 255
+    return DenseTensor.of_bytes(dtype, (size,), data)
 
 
 def shared(
@@ -46,7 +44,9 @@ def all_cases() -> dict[str, Tensor]:
     for dtype in STORAGE:
         for shape in [(), (1,), (0,), (3, 0, 2), (7,), (2, 3, 4)]:
             cases[f"{dtype} {list(shape)}"] = dense(dtype, shape)
-        cases[f"{dtype} all zero"] = DenseTensor(dtype, np.zeros((5, 4), STORAGE[dtype]))
+        if dtype in ROW_BITS and dtype not in ("C128", "F4"):
+            continue
+        cases[f"{dtype} all zero"] = DenseTensor.of_bytes(dtype, (5, 4), np.zeros(size_bytes(dtype, (5, 4)), np.uint8))
         cases[f"{dtype} first"] = pruned(dtype, 300, [0])
         cases[f"{dtype} last"] = pruned(dtype, 300, [299])
         cases[f"{dtype} both ends"] = pruned(dtype, 70_000, [0, 69_999])

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 import deepcompression as dc
 from deepcompression.recipe.targets import module_name, plain_modules, targets_of, unwrapped
-from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES
+from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, size_bytes
 from deepcompression.tensors.tensor import DenseTensor
 
 EVERYTHING = dc.Recipe(rules=[dc.Rule(tensor="*", prune=dc.Prune(density=0.5), share=dc.Share(bits=2))])
@@ -137,7 +137,9 @@ def test_weights_are_the_dtypes_that_can_be_shared(dtype):
 
 
 def test_tensors_of_a_checkpoint_have_its_order_and_no_places():
-    tensors = {dtype: DenseTensor(dtype, np.zeros((2, 1), storage)) for dtype, storage in STORAGE.items()}
+    tensors = {
+        dtype: DenseTensor.of_bytes(dtype, (2, 1), np.zeros(size_bytes(dtype, (2, 1)), np.uint8)) for dtype in STORAGE
+    }
     found = targets_of(tensors)
     assert [target.name for target in found] == list(STORAGE)
     assert [target.name for target in found if target.floating] == list(WEIGHT_DTYPES)

@@ -12,9 +12,9 @@ from torch.testing._internal.two_tensor import TwoTensor
 
 import deepcompression as dc
 from deepcompression.recipe.targets import targets_of
-from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.dtypes import size_bytes
 from deepcompression.tensors.entry import TensorEntry, Tie
-from deepcompression.tensors.from_torch import from_torch, to_torch
+from deepcompression.tensors.from_torch import DTYPE_NAMES, from_torch, to_torch
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 from deepcompression.training.attach import original, parametrization
 from deepcompression.training.model_tensors import check_fit, read_model
@@ -32,18 +32,22 @@ def entries(model):
     return found
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf support")
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (5,), (2, 3, 4)])
-@pytest.mark.parametrize("dtype", STORAGE)
+@pytest.mark.parametrize("dtype", DTYPE_NAMES.values())
 def test_every_dtype_goes_to_torch_and_back_bit_for_bit(dtype, shape):
-    count = int(np.prod(shape)) * STORAGE[dtype].itemsize
-    raw = np.random.Generator(np.random.PCG64(1)).integers(0, 256, count, np.uint8)
-    elements = (raw % 2 if dtype == "BOOL" else raw).view(STORAGE[dtype]).reshape(shape)
-    there = to_torch(DenseTensor(dtype, elements))
+    # torch counts pairs of F4
+    pairs = (*shape[:-1], 2 * shape[-1]) if dtype == "F4" and shape else shape
+    if dtype == "F4" and not shape:
+        pytest.skip("a scalar is no pair")
+    raw = np.random.Generator(np.random.PCG64(1)).integers(0, 256, size_bytes(dtype, pairs), np.uint8)
+    tensor = DenseTensor.of_bytes(dtype, pairs, raw % 2 if dtype == "BOOL" else raw)
+    there = to_torch(tensor)
     assert tuple(there.shape) == shape
     back = from_torch("x", there)
     assert back.dtype == dtype
-    assert back.elements.tobytes() == elements.tobytes()
-    assert back.shape == shape
+    assert back.elements.tobytes() == tensor.elements.tobytes()
+    assert back.shape == pairs
     assert isinstance(back.numpy(), np.ndarray)
 
 
@@ -65,9 +69,9 @@ def test_strides_do_not_matter():
     np.testing.assert_array_equal(from_torch("x", image).elements, image.numpy())
 
 
-@pytest.mark.parametrize("tensor", [torch.zeros(2, dtype=torch.complex128), torch.eye(3).to_sparse()])
+@pytest.mark.parametrize("tensor", [torch.zeros(2, dtype=torch.uint8).view(torch.bits8), torch.eye(3).to_sparse()])
 def test_a_tensor_that_no_file_can_hold_is_refused_by_name(tensor):
-    with pytest.raises(ValueError, match=r"fc\.weight is a torch\.\w+ tensor of torch\.\w+, which cannot be stored"):
+    with pytest.raises(ValueError, match=r"fc\.weight is .*torch\.\w+.*, which cannot be stored; (view|make) it"):
         from_torch("fc.weight", tensor)
 
 

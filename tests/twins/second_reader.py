@@ -20,6 +20,8 @@ __all__ = ["DTYPES", "Bytes", "Decoded", "RefusedError", "read", "read_payload"]
 ITEM_BYTES = {
     **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1},
     **{"I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1, "C64": 8},
+    **{"C128": 16, "C32": 4, "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1},
+    **{"F6_E2M3": 6 / 8, "F6_E3M2": 6 / 8, "F4": 4 / 8, "I4": 4 / 8, "U4": 4 / 8, "I2": 2 / 8, "U2": 2 / 8},
 }
 DTYPES = list(ITEM_BYTES)
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
@@ -65,7 +67,7 @@ def read(data: bytes, limit_bytes: int = 64 << 30) -> tuple[dict[str, str], dict
     demand(index.at == length, "bytes left over in the index")
     own = [fields for _, fields in entries if fields[0] != ALIAS]
     demand(file.at + sum(fields[3] for fields in own) == len(data), "the file ends with the last payload")
-    sizes = [ITEM_BYTES[DTYPES[dtype]] * math.prod(shape) for _, dtype, shape, _, _ in own]
+    sizes = [bytes_of(DTYPES[dtype], shape) for _, dtype, shape, _, _ in own]
     demand(sum(sizes) <= limit_bytes, "the tensors' decoded bytes, added up, are within the limit")
 
     tensors: list[Decoded] = []
@@ -79,6 +81,18 @@ def read(data: bytes, limit_bytes: int = 64 << 30) -> tuple[dict[str, str], dict
         elements = read_payload(Bytes(payload), coder, DTYPES[dtype], shape)
         tensors.append(Decoded(DTYPES[dtype], shape, elements))
     return metadata, dict(zip([name for name, _ in entries], tensors, strict=True))
+
+
+def bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
+    """Elements "fill bytes from the least significant bit on"."""
+    return -(-math.prod(shape) * int(8 * ITEM_BYTES[dtype]) // 8)
+
+
+def row_of(dtype: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """A tensor "is coded as one row": of U64 for C128, of U8 for the others."""
+    if dtype == "C128":
+        return "U64", (2 * math.prod(shape),)
+    return ("U8", (bytes_of(dtype, shape),)) if ITEM_BYTES[dtype] < 1 else (dtype, shape)
 
 
 def count_of(index: Bytes) -> int:
@@ -107,12 +121,13 @@ def read_entry(index: Bytes, earlier: list[tuple[str, list]]) -> list:
     dimensions = index.varint()
     demand(dimensions <= 32, "at most 32")
     shape = tuple(index.varint() for _ in range(dimensions))
-    claimed = math.prod(max(axis, 1) for axis in shape) * ITEM_BYTES[DTYPES[dtype]]
+    claimed = bytes_of(DTYPES[dtype], tuple(max(axis, 1) for axis in shape))
     demand(claimed < 2**63, "a shape whose bytes, axes of length 0 counted as 1, do not fit 2^63")
     return [coder, dtype, shape, index.varint(), index.crc()]
 
 
 def read_payload(payload: Bytes, coder: int, dtype: str, shape: tuple[int, ...]) -> bytes:
+    dtype, shape = row_of(dtype, shape)
     size, item_bytes = math.prod(shape), ITEM_BYTES[dtype]
     if coder == RAW:
         demand(len(payload.data) == size * item_bytes, "the length is exactly theirs")

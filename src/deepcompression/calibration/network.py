@@ -234,7 +234,8 @@ def metric_of(layout: Layout, moments: Moments | None, gain: Array, centered: bo
     gain      from `Network.gains`
     centered  whether the bias makes up for the mean of an error
     """
-    if moments is None or not moments.count:
+    # inputs that are always zero show nothing
+    if moments is None or not moments.second.any():
         return Metric.diagonal(_row_weights(layout, gain, None, _OWN_EMBEDDED_ROW), layout.columns)
     trust, mean = moments.trust(), moments.mean()
     second = moments.second

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ class Use(NamedTuple):
     node    the node that takes the weight
     source  the tensor that it is multiplied by; empty if there is none, or if the weight has other uses
     states  whether the weight is that of a recurrent layer's own states: `source` are its outputs
+    first   the tensor of its states before the first step; empty if these are zeros
     """
 
     node: Any
@@ -29,19 +30,26 @@ class Use(NamedTuple):
     source: str
     bias: str | None = None
     states: bool = False
+    first: str = ""
 
-    def add(self, moments: Moments, source: Array, batches: int) -> None:
-        """Adds the inputs of the layer, from the tensor that its weight is multiplied by."""
+    def sources(self) -> list[str]:
+        """The tensors that `add` needs."""
+        return [name for name in (self.source, self.first) if name]
+
+    def add(self, moments: Moments, values: Mapping[str, Array], batches: int) -> None:
+        """Adds the inputs of the layer, from the tensors of `sources`."""
+        source = values[self.source]
         source = source.astype(np.float32)
         directions = self.layout.groups
         if self.node.op_type == "Conv":
             rows = _patches(self.node, source, self.layout.shape[2:])
         elif self.states:
-            # states (time, directions, batch, hidden): those before each step; the last direction comes from the end
+            # states (time, directions, batch, hidden): those before each step; the last direction may come from the end
             before = np.zeros_like(source)
-            before[1:] = source[:-1]
-            if directions == 2:
-                before[:-1, 1], before[-1, 1] = source[1:, 1], 0
+            first = values[self.first].astype(np.float32) if self.first else np.zeros_like(before[0])
+            before[1:], before[0] = source[:-1], first
+            if directions == 2 or _options(self.node).get("direction") == b"reverse":
+                before[:-1, -1], before[-1, -1] = source[1:, -1], first[-1]
             rows = before.swapaxes(1, 2).reshape(-1, directions * source.shape[-1])
         else:
             rows = source.reshape(-1, source.shape[-1])
@@ -130,7 +138,9 @@ class _Values:
             layout = Layout.of(shape, groups=shape[0], leading=2)
             if at == 2 and not node.output[0]:
                 node.output[0] = f"{inputs[at]}.states {number}"
-            return Use(node, layout, inputs[0] if at == 1 else node.output[0], None, at == 2)
+            if at == 1:
+                return Use(node, layout, inputs[0])
+            return Use(node, layout, node.output[0], None, True, inputs[5] if len(inputs) > 5 else "")
         return None
 
     def _bias(self, values: Iterable[str], rows: int) -> str | None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression.calibration.network import Moments, Outputs, Role, change, held_back
+from deepcompression.calibration.onnx_branches import inline_branches
 from deepcompression.calibration.onnx_layers import lift_constants, uses_of
-from deepcompression.calibration.onnx_parts import PartedGraph, session_of
+from deepcompression.calibration.onnx_parts import PartedGraph, fed, session_of
+from deepcompression.calibration.runs import Expected, by_position, inputs_of
 from deepcompression.checkpoint.onnx.graph import DTYPES, GRAPH, import_onnx, marked, parse_model, places_of
 from deepcompression.checkpoint.open import read_tensors
-from deepcompression.common.messages import those
 from deepcompression.tensors.dtypes import STORAGE, Array, Floats, narrow, widen
 from deepcompression.tensors.tensor import DenseTensor, raw_bytes
 
@@ -30,7 +30,7 @@ class OnnxNetwork:
     """`Network` of an ONNX model. Needs `onnx` and `onnxruntime`.
 
     tensors  of the model as a checkpoint, its graph among them
-    inputs   by name: arrays whose first axis counts inputs
+    inputs   by name: arrays that `inputs_of` cuts into the inputs of each run
 
     Raises ValueError for inputs that are missing, too many, not finite, or of another shape or dtype than the model's,
     and for a model that ONNX Runtime cannot run.
@@ -40,15 +40,19 @@ class OnnxNetwork:
         self.tensors = tensors
         self.model = _model_of(tensors)
         graph = self.model.graph
+        expected = _expected(graph, {each.name for each in graph.initializer}, inputs)
+        self._inputs = inputs_of(_by_name(inputs, expected), expected)
+        self.inputs = self._inputs.runs(_BATCH)
+        inline_branches(self.model, tensors, self.inputs)
         lift_constants(graph, tensors)
         self._initializers = {each.name: each for each in graph.initializer}
-        self._arrays, self._at_once = _checked(graph, self._initializers, inputs)
-        self.inputs = _batches(self._arrays, self._at_once or _BATCH)
         # small tensors stay in the graph, which does not change
         self._uses = uses_of(graph, tensors)
         self.roles: Mapping[str, Role] = {name: Role(use.layout, use.bias) for name, use in self._uses.items()}
         changing = {*self.roles, *(role.bias for role in self.roles.values() if role.bias is not None)}
         self._weights = {name: self._fed(name, self.weight(name)) for name in changing}
+        if weights := sorted(self._weights.keys() & expected):
+            raise ValueError(f"{weights[0]} is a weight of the model, no calibration input: leave it out")
         self._session = self._open([])
 
     @classmethod
@@ -58,19 +62,21 @@ class OnnxNetwork:
 
     @property
     def count(self) -> int:
-        return len(next(iter(self._arrays.values())))
+        return self._inputs.count
 
     def split(self) -> tuple[OnnxNetwork, OnnxNetwork | None]:
         # where the model takes a fixed number of inputs, that many are held back together
-        size = self._at_once or 1
-        held = np.repeat(np.isin(np.arange(self.count // size), held_back(self.count // size)), size)
-        return (self._with(~held), self._with(held)) if held.any() else (self, None)
+        held = held_back(len(self._inputs.parts))
+        if not len(held):
+            return self, None
+        seen = sorted({*range(len(self._inputs.parts))}.difference(held.tolist()))
+        return self._with(seen), self._with(held.tolist())
 
-    def _with(self, chosen: NDArray[np.bool_]) -> OnnxNetwork:
+    def _with(self, numbers: list[int]) -> OnnxNetwork:
         """The network with some of its inputs."""
         network = copy.copy(self)
-        network._arrays = {name: array[chosen] for name, array in self._arrays.items()}
-        network.inputs = _batches(network._arrays, self._at_once or _BATCH)
+        network._inputs = self._inputs.chosen(numbers)
+        network.inputs = network._inputs.runs(_BATCH)
         return network
 
     def dtype(self, name: str) -> str:
@@ -113,7 +119,7 @@ class OnnxNetwork:
         weights = self._weights | {name: self._fed(name, np.asarray(values)) for name, values in replaced.items()}
         for number, batch in enumerate(self.inputs):
             try:
-                yield session.run(names, {**batch, **weights})
+                yield session.run(names, fed(batch) | weights)
             except Exception as error:  # ONNX Runtime's own classes are not public
                 raise ValueError(f"calibration batch {number} does not fit the model: {error}") from error
 
@@ -137,16 +143,22 @@ class OnnxNetwork:
         return network
 
     def moments(self, names: Iterable[str]) -> dict[str, Moments]:
+        from onnx import numpy_helper
+
         uses = {name: self._uses[name] for name in names if self._uses[name].source}
         found = {name: Moments(use.layout) for name, use in uses.items()}
         inputs = {each.name for each in self.model.graph.input}
-        computed = [source for source in dict.fromkeys(use.source for use in uses.values()) if source not in inputs]
+        needed = dict.fromkeys(name for use in uses.values() for name in use.sources())
+        constants = {
+            name: numpy_helper.to_array(self._initializers[name]) for name in needed if name in self._initializers
+        }
+        computed = [name for name in needed if name not in inputs and name not in constants]
         session = self._open(computed)
         outputs = computed or [self.model.graph.output[0].name]
         for batch, arrays in zip(self.inputs, self._run(session, outputs, {}), strict=True):
-            sources = dict(zip(outputs, arrays, strict=True)) | batch
+            values = constants | dict(zip(outputs, arrays, strict=True)) | batch
             for name, use in uses.items():
-                use.add(found[name], sources[use.source], len(self.inputs))
+                use.add(found[name], values, len(self.inputs))
         return {name: each for name, each in found.items() if each.count}
 
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
@@ -196,44 +208,44 @@ def _named(names: list[str], batches: Iterable[list[Array]]) -> Outputs:
     return found
 
 
-def _batches(arrays: Mapping[str, Array], size: int) -> list[dict[str, Array]]:
-    length = len(next(iter(arrays.values())))
-    return [{name: array[at : at + size] for name, array in arrays.items()} for at in range(0, length, size)]
-
-
-def _checked(
-    graph: Any, initializers: Mapping[str, Any], inputs: Mapping[str, Array]
-) -> tuple[dict[str, Array], int | None]:
-    """The inputs, and the number of them that the model takes at once; None if it takes any.
-
-    Raises ValueError for inputs that differ from those of the graph.
+def _expected(graph: Any, initializers: Container[str], given: Container[str]) -> dict[str, Expected]:
+    """The inputs of a graph that need arrays: all but those with a value of their own that are not given. Raises
+    ValueError for inputs that are no tensors.
     """
     import onnx
 
-    expected = {each.name: each.type.tensor_type for each in graph.input if each.name not in initializers}
+    found = {}
+    for each in graph.input:
+        if each.name in initializers and each.name not in given:
+            continue
+        if (kind := each.type.WhichOneof("value")) != "tensor_type":
+            raise ValueError(
+                f"the model's input {each.name} is of the kind {str(kind).removesuffix('_type')}; calibration feeds "
+                "tensors alone: export the model with tensors as inputs"
+            )
+        of = each.type.tensor_type
+        # exporters write 0 and -1 for sizes that they do not know
+        sizes = tuple(axis.dim_value if axis.dim_value > 0 else None for axis in of.shape.dim)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(of.elem_type)
+        found[each.name] = Expected(dtype, sizes if of.HasField("shape") else None)
+    return found
+
+
+def _by_name(inputs: Mapping[str, Array], expected: Mapping[str, Expected]) -> dict[str, Array]:
+    """The arrays by the names of the graph's inputs: texts as objects, float32 in dtypes that NumPy lacks. Raises
+    ValueError for missing ones and for others.
+    """
     if not inputs:
         raise ValueError(f"there are no calibration inputs; the model takes {', '.join(expected)}")
+    ordered = by_position(inputs)
+    if len(ordered) == len(expected) and set(inputs) != set(expected):
+        inputs = dict(zip(expected, ordered, strict=True))
     if set(inputs) != set(expected):
         raise ValueError(f"calibration inputs are {', '.join(sorted(inputs))}; the model takes {', '.join(expected)}")
-    size: int | None = None
-    for name, kind in expected.items():
-        array = inputs[name]
-        shape = [each.dim_value if each.HasField("dim_value") else None for each in kind.shape.dim]
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        fits = array.ndim == len(shape) and all(
-            want is None or want == found for want, found in zip(shape[1:], array.shape[1:], strict=True)
-        )
-        if not fits or array.dtype != dtype or not array.ndim:
-            wanted = ", ".join("any" if each is None else str(each) for each in [None, *shape[1:]])
-            raise ValueError(
-                f"calibration input {name} is {array.dtype} {list(array.shape)}; expected {dtype} [{wanted}]"
-            )
-        if np.issubdtype(array.dtype, np.floating) and (bad := int(np.count_nonzero(~np.isfinite(array)))):
-            raise ValueError(f"calibration input {name} has {those(bad, 'value', 'not finite')}: mend the inputs")
-        size = size if shape[0] is None else shape[0]
-    lengths = {name: len(inputs[name]) for name in expected}
-    if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):
-        raise ValueError(f"calibration inputs need one number of rows, and some: found {lengths}")
-    if size is not None and length % size:
-        raise ValueError(f"the model takes {size} inputs at once; found {length}, which is no multiple")
-    return dict(inputs), size
+    found = dict(inputs)
+    for name, each in expected.items():
+        assert each.dtype is not None
+        text = each.dtype == np.dtype(object) and found[name].dtype.kind in "US"
+        if text or (each.dtype.kind == "V" and found[name].dtype == np.float32):
+            found[name] = found[name].astype(each.dtype)
+    return found

@@ -83,7 +83,7 @@ class PartedGraph:
         session = session_of(self._part(start, end, wanted, replaced))
         names = [each.name for each in session.get_inputs()]
         for batch in self.values:
-            yield session.run(wanted, {name: batch[name] for name in names})
+            yield session.run(wanted, fed({name: batch[name] for name in names}))
 
     def _part(self, start: int, end: int, wanted: list[str], replaced: Mapping[str, Array]) -> Any:
         import onnx
@@ -111,6 +111,21 @@ class PartedGraph:
             part.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, alike))
         part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
         return part
+
+
+def fed(batch: Mapping[str, Array]) -> dict[str, Any]:
+    """Arrays as a session takes them; those of dtypes beyond NumPy's own in values of its own."""
+    import onnx
+    from onnxruntime import OrtValue
+
+    return {
+        name: OrtValue.ortvalue_from_numpy_with_onnx_type(
+            array.view(f"u{array.itemsize}"), onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        )
+        if array.dtype.kind == "V"
+        else array
+        for name, array in batch.items()
+    }
 
 
 def session_of(model: Any) -> Any:

@@ -32,8 +32,8 @@ class Batch(NamedTuple):
 
     @property
     def length(self) -> int:
-        """The number of its inputs: the length of its tensors' first axis, if they agree in it."""
-        lengths = {len(part) if part.dim() else 0 for part in tensors_in(self.inputs)}
+        """The number of its inputs: the length of its tensors' first axis, if they agree in it; scalars have none."""
+        lengths = {len(part) for part in tensors_in(self.inputs) if part.dim()}
         return max(1, lengths.pop()) if len(lengths) == 1 and not self.whole else 1
 
     def rows(self, numbers: NDArray[np.int64]) -> Batch:
@@ -121,7 +121,7 @@ def _cut(value: Any, part: Any) -> Any:
         return {key: _cut(each, part) for key, each in value.items()}
     if isinstance(value, tuple | list):
         return [_cut(each, part) for each in value]
-    if not isinstance(value, torch.Tensor):
+    if not isinstance(value, torch.Tensor) or not value.dim():
         return value
     return value[part.to(value.device) if isinstance(part, torch.Tensor) else part]
 

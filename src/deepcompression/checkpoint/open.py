@@ -1,4 +1,4 @@
-"""Checkpoint files, opened by their suffixes."""
+"""Checkpoint files, opened by their kinds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from deepcompression.checkpoint import safetensors
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.kinds import INDEX, ONNX, PICKLES, SAFETENSORS, SUFFIXES, TORCH, kind_of
 from deepcompression.checkpoint.onnx import graph
 from deepcompression.checkpoint.onnx.graph import GRAPH
 from deepcompression.checkpoint.onnx.read import OnnxCheckpoint
@@ -20,22 +21,18 @@ from deepcompression.checkpoint.torch_save import StateDictCheckpoint
 from deepcompression.common.messages import some
 from deepcompression.tensors.tensor import DenseTensor
 
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
-
-# suffix -> reader
-_KINDS: dict[str, Callable[[Path], Checkpoint]] = {
-    safetensors.SUFFIX: SafetensorsCheckpoint,
-    safetensors.INDEX_SUFFIX: SafetensorsCheckpoint,
-    graph.SUFFIX: OnnxCheckpoint,
-    **dict.fromkeys(_PICKLES, StateDictCheckpoint),
+# kind -> reader
+_READERS: dict[str, Callable[[Path], Checkpoint]] = {
+    SAFETENSORS: SafetensorsCheckpoint,
+    INDEX: lambda path: SafetensorsCheckpoint(path, index=True),
+    ONNX: OnnxCheckpoint,
+    TORCH: StateDictCheckpoint,
 }
-
-SUFFIXES = tuple(_KINDS)
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Opens a safetensors file, an index of shards, a Hugging Face folder with either, a state_dict of torch or an ONNX
-    model, by its suffix.
+    model. The file's bytes say its kind; where they do not, its suffix.
 
     Raises FormatError for a damaged or incomplete file, ValueError for another kind of file and for pickled code,
     OSError if the system refuses.
@@ -44,24 +41,22 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if not os.path.lexists(path):
         raise FileNotFoundError(errno.ENOENT, _missing(path), str(path))
     if path.is_dir():
-        if path.name.endswith(tuple(_KINDS)):
+        if path.name.endswith(tuple(SUFFIXES)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path = _within(path)
-    for suffix, kind in _KINDS.items():
-        if path.name.endswith(suffix):
-            return kind(path)
-    if path.suffix == ".dcz":
-        raise ValueError(f"{path}: is compressed already; dcz decompress makes a checkpoint of it")
-    raise ValueError(
-        f"{path}: checkpoints are read from folders and from {', '.join(_KINDS)} files; convert it first "
-        "(safetensors.torch.save_file)"
-    )
+    kind = kind_of(path)
+    if kind is None:
+        raise ValueError(
+            f"{path}: checkpoints are read from folders and from {', '.join(SUFFIXES)} files; convert it first "
+            "(safetensors.torch.save_file)"
+        )
+    return _READERS[kind](path)
 
 
 def _missing(path: Path) -> str:
     """The reason why nothing is there, with the remedy for what may be the name of a model on a hub."""
     reason = os.strerror(errno.ENOENT)
-    if path.is_absolute() or len(path.parts) > 2 or path.name.endswith((*_KINDS, ".dcz")):
+    if path.is_absolute() or len(path.parts) > 2 or path.name.endswith((*SUFFIXES, ".dcz")):
         return reason
     return f"{reason}; a model of Hugging Face is downloaded first: hf download {path.as_posix()} --local-dir FOLDER"
 
@@ -99,6 +94,6 @@ def _within(folder: Path) -> Path:
             f"{folder}: has no safetensors files, but shards of torch.save ({some(indexes)}), which are not "
             "read: save it anew by save_pretrained, which writes safetensors"
         )
-    if others := [name for name in names if name.endswith((*_PICKLES, graph.SUFFIX))]:
+    if others := [name for name in names if name.endswith((*PICKLES, graph.SUFFIX))]:
         raise ValueError(f"{folder}: has no safetensors files, but {some(others)}: name one of them")
     raise ValueError(f"{folder}: there is no checkpoint in it; expected model.safetensors, or shards with their index")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.safetensors import SUFFIX
 from deepcompression.checkpoint.torch_zip import check_members, member_names
 from deepcompression.checkpoint.torchao import PACKAGE, Parts, allow_parts, parts_of
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
@@ -22,8 +25,10 @@ if TYPE_CHECKING:
 # names under which training scripts keep a state_dict beside other objects; see `_state_in`
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "params")
 
-# a mapped file keeps the pages it has read in memory: it is mapped again after so many bytes
-_RENEW_BYTES = 64 << 20
+# A mapped file keeps the pages it has read in memory. It is mapped again after so many blocks of these, if an eighth of
+# them was wanted: mapping unpickles all tensors.
+_RENEW_BLOCKS = 64
+_BLOCK_BYTES = 1 << 20
 
 _REMEDY = (
     "where you trust it, load it by the program that wrote it and save the weights alone: "
@@ -42,50 +47,66 @@ class StateDictCheckpoint(Checkpoint):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._touched = 0
+        # the blocks of this mapping that were read, and the bytes of the tensors there
+        self._blocks: set[int] = set()
+        self._wanted = 0
         members = member_names(path)
-        self._mapped = members is not None
+        # torch takes any path of this suffix for another kind of file
+        self._mapped = members is not None and path.suffix != SUFFIX
         if members is not None and "constants.pkl" in members:
             raise ValueError(
                 f"{path}: is a TorchScript archive, code and all, which is not opened; {_REMEDY}; "
                 "here model is torch.jit.load(...)"
             )
-        if self._mapped:
+        if members is not None:
             check_members(path)
         (tensors, self.metadata), self.notes = self._load()
         self._tensors: dict[str, Tensor] | None = tensors
         if not self._mapped:
-            self.notes += ("It is in the format of torch before 1.6, which is held in memory as a whole.",)
+            why = "is in the format of torch before 1.6" if members is None else f"is of torch, but named {SUFFIX}"
+            self.notes += (f"It {why}, which is held in memory as a whole.",)
         self.entries = _entries(path, tensors)
 
     def _load(self) -> tuple[Parts, tuple[str, ...]]:
         return _state_in(self.path, _load(self.path, self._mapped))
 
     def read(self, name: str) -> DenseTensor:
-        from deepcompression.tensors.from_torch import from_torch
+        from deepcompression.tensors.from_torch import from_torch, shape_of
 
         entry = self.entries[name]
         with self._lock:
             if self._tensors is None:
                 self._tensors = self._load()[0].tensors
             tensor = self._tensors.get(name)
-        if tensor is None or tuple(tensor.shape) != entry.shape:
+        if tensor is None or shape_of(tensor) != entry.shape:
             raise FormatError(f"{self.path}: {name} is not what it was: the file changed while it was open")
-        touched = max(entry.nbytes, tensor.untyped_storage().nbytes())
+        blocks = _blocks_of(tensor)
         tensor = tensor.detach().resolve_conj().resolve_neg()
         found = from_torch(name, tensor)
         if tensor.is_contiguous():
             # its memory is still the mapped file
-            found = DenseTensor(found.dtype, found.elements.copy())
+            found = DenseTensor(found.dtype, found.elements.copy(), found.shape)
         with self._lock:
-            self._touched += touched
-            if self._mapped and self._touched > _RENEW_BYTES:
+            self._blocks.update(blocks)
+            self._wanted += entry.nbytes
+            full = len(self._blocks) > _RENEW_BLOCKS and 8 * self._wanted > _RENEW_BLOCKS * _BLOCK_BYTES
+            if self._mapped and full:
                 # the last thread that reads from this mapping frees it
-                self._tensors, self._touched = None, 0
+                self._tensors, self._blocks, self._wanted = None, set(), 0
         return found
 
     def close(self) -> None:
         self._tensors = {}
+
+
+def _blocks_of(tensor: Tensor) -> range:
+    """The blocks of memory that hold a tensor's elements."""
+    if not tensor.numel():
+        return range(0)
+    strides = zip(tensor.shape, tensor.stride(), strict=True)
+    span = 1 + sum((size - 1) * stride for size, stride in strides)
+    first = tensor.data_ptr()
+    return range(first // _BLOCK_BYTES, (first + span * tensor.element_size() - 1) // _BLOCK_BYTES + 1)
 
 
 def _load(path: Path, mapped: bool, again: bool = False) -> object:
@@ -97,13 +118,20 @@ def _load(path: Path, mapped: bool, again: bool = False) -> object:
             "tensors by safetensors.torch.save_file"
         ) from None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with ExitStack() as stack:
+            # of torch's own code, for quantized and complex tensors
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            source = path if mapped else stack.enter_context(path.open("rb"))
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError:
         raise
     # a damaged pickle may raise anything
     except Exception as error:
+        from deepcompression.checkpoint.torch_plain import allow_dtensors
+
         needed = _needed(path, str(error), mapped)
-        if not again and allow_parts(needed):
+        if not again and (allow_dtensors(str(error)) or allow_parts(needed)):
             return _load(path, mapped, again=True)
         if needed:
             kind = "a whole module" if any(name.startswith("torch.nn.") for name in needed) else "objects"
@@ -139,6 +167,8 @@ def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
     """
     import torch
 
+    from deepcompression.checkpoint.torch_plain import plain
+
     under: list[str] = []
     notes: list[str] = []
     while True:
@@ -171,7 +201,8 @@ def _state_in(path: Path, found: object) -> tuple[Parts, tuple[str, ...]]:
     if others := [str(name) for name in found if name not in tensors]:
         notes.append(f"Values that are no tensors are left out: {some(others)}.")
     try:
-        return parts_of(tensors), tuple(notes)
+        whole, more = plain(tensors)
+        return parts_of(whole), (*notes, *more)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -186,14 +217,14 @@ def _has_tensors(value: Any, *kinds: type) -> bool:
 
 def _entries(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, TensorEntry]:
     """Raises ValueError for a tensor that no file can hold, FormatError for tensors that claim too much memory."""
-    from deepcompression.tensors.from_torch import dtype_of
+    from deepcompression.tensors.from_torch import dtype_of, shape_of
 
     entries: dict[str, TensorEntry] = {}
     roots: dict[object, str] = {}
     for name, tensor in tensors.items():
         if tensor.is_meta:
             raise ValueError(f"{path}: {name} is a tensor without memory (on the device meta), which no file can hold")
-        entry = TensorEntry(name, dtype_of(f"{path}: {name}", tensor), tuple(tensor.shape))
+        entry = TensorEntry(name, dtype_of(f"{path}: {name}", tensor), shape_of(tensor))
         memory = tensor.data_ptr(), entry.dtype, entry.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg()
         root = roots.setdefault(memory, name) if entry.nbytes else name
         entries[name] = entry if root == name else TensorEntry(name, entry.dtype, entry.shape, root)

@@ -10,7 +10,7 @@ from pathlib import Path
 from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
 from deepcompression.checkpoint.onnx.write import Read, write_onnx
-from deepcompression.checkpoint.safetensors import LENGTH_BYTES, METADATA, SUFFIX
+from deepcompression.checkpoint.safetensors import DTYPES, LENGTH_BYTES, METADATA, PAIRED, PAIRS, SUFFIX
 from deepcompression.common.files import atomic_path
 from deepcompression.tensors.dtypes import STORAGE
 from deepcompression.tensors.entry import TensorEntry
@@ -27,7 +27,8 @@ def write_checkpoint(
     """Writes a .safetensors file, or, with the graph of an ONNX model, an .onnx file; it appears only when complete.
 
     `read` is called for one tensor at a time; none is held longer. Tied tensors are written in full: neither kind of
-    file has ties. The same tensors always give the same bytes. `metadata` is not written into an .onnx file, whose
+    file has ties. Complex numbers that safetensors does not have are written as pairs, and the metadata name them. The
+    same tensors always give the same bytes. `metadata` is not written into an .onnx file, whose
     graph has its own. Raises ValueError for another kind of file, and for tensors that it cannot hold.
     """
     path = Path(path)
@@ -62,11 +63,24 @@ def write_tensors(
     write_checkpoint(path, entries, tensors.__getitem__, metadata, tensors[GRAPH].elements.tobytes() if graph else None)
 
 
+def as_safetensors(entry: TensorEntry) -> TensorEntry:
+    """The entry under which a safetensors file holds a tensor: complex numbers that it does not have become pairs of
+    their parts. Raises ValueError for other dtypes that it does not have.
+    """
+    if entry.dtype in PAIRS:
+        return TensorEntry(entry.name, PAIRS[entry.dtype], (*entry.shape, 2))
+    if entry.dtype not in DTYPES:
+        raise ValueError(f"{entry.name} is of {entry.dtype}, which {SUFFIX} files do not have")
+    return entry
+
+
 def _write_safetensors(path: Path, entries: Mapping[str, TensorEntry], read: Read, metadata: Mapping[str, str]) -> None:
     if METADATA in entries:
         raise ValueError(f"safetensors files cannot hold a tensor named {METADATA}")
+    if pairs := {name: entry.dtype for name, entry in sorted(entries.items()) if entry.dtype in PAIRS}:
+        metadata = {**metadata, PAIRED: json.dumps(pairs, ensure_ascii=False)}
     # widest elements first: all are aligned
-    ordered = sorted(entries.values(), key=lambda entry: -STORAGE[entry.dtype].itemsize)
+    ordered = sorted(map(as_safetensors, entries.values()), key=lambda entry: -STORAGE[entry.dtype].itemsize)
     header: dict[str, object] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
     end = 0
     for entry in ordered:

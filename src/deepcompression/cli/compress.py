@@ -186,7 +186,7 @@ def decompress_command(
         notes: list[str] = []
         with output_file(output, suffixes, source=file, force=force, as_json=as_json, notes=notes) as target:
             with progress_of_bytes(source.name, quiet or as_json) as show:
-                count = decompress_file(source, target, limit_bytes=limit_bytes, progress=show)
+                count = decompress_file(source, target, limit_bytes=limit_bytes, progress=show, note=notes.append)
             size = target.stat().st_size
         for note in [] if as_json else notes:
             complain(f"note: {note}")

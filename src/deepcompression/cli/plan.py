@@ -27,7 +27,14 @@ from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.files import atomic_path
 from deepcompression.convert.with_inputs import open_whole
 
-CalibrationOption = Annotated[Path | None, typer.Option(help="Inputs of the model by name, an .npz file.")]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Inputs of the model by name: an .npz (numpy.savez) or .safetensors file, or an .npy file for one input. "
+        "The first axis of each array counts inputs; an array with one axis more than the model's input has a part for "
+        "each run; scalars go into every run."
+    ),
+]
 FactoryOption = Annotated[
     str | None, typer.Option("--model", help="package.module:factory that makes the checkpoint's torch model.")
 ]

@@ -18,7 +18,7 @@ from deepcompression.coding.raw import decode_raw, encode_raw
 from deepcompression.coding.small import decode_small, encode_small
 from deepcompression.common.binary import Cursor
 from deepcompression.common.settings import RecipePart, one_of
-from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Shape, size_bytes
+from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Shape, row_of, size_bytes
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
 CODERS: dict[str, Coder] = {
@@ -87,10 +87,11 @@ def encode_to(
     check_profile(profile)
     if gap_bits is not None and gap_bits not in GAP_BITS:
         raise ValueError(f"gap_bits is from {GAP_BITS[0]} to {GAP_BITS[-1]}; found {gap_bits}")
+    row = tensor.row() if isinstance(tensor, DenseTensor) else tensor
     best: tuple[str, Kept] | None = None
     below = None if coder is not None else size_bytes(tensor.dtype, tensor.shape)
-    for name in _names(tensor, gap_bits, profile) if coder is None else (coder,):
-        parts = CODERS[name].encode(tensor, gap_bits)
+    for name in _names(row, gap_bits, profile) if coder is None else (coder,):
+        parts = CODERS[name].encode(row, gap_bits)
         kept = None if parts is None else keep(parts, below)
         if kept is not None:
             best, below = (name, kept), len(kept)
@@ -120,8 +121,10 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def decode(coder: str, payload: Cursor, dtype: str, shape: Shape, threads: int = 1) -> tuple[Tensor, Account]:
     """Payload -> the tensor and the account of its bytes. Raises FormatError for malformed bytes."""
-    tensor, account = CODERS[coder].decode(payload, dtype, shape, threads)
+    tensor, account = CODERS[coder].decode(payload, *row_of(dtype, shape), threads)
     payload.end("the payload")
+    if tensor.dtype != dtype:
+        tensor = DenseTensor(dtype, tensor.dense().elements, shape)
     return tensor, account
 
 
@@ -130,9 +133,9 @@ def decode_dense(coder: str, payload: Cursor, dtype: str, shape: Shape, threads:
     found = CODERS[coder]
     if found.decode_dense is None:
         return decode(coder, payload, dtype, shape, threads)[0].dense()
-    tensor = found.decode_dense(payload, dtype, shape, threads)
+    tensor = found.decode_dense(payload, *row_of(dtype, shape), threads)
     payload.end("the payload")
-    return tensor
+    return DenseTensor(dtype, tensor.elements, shape)
 
 
 def shared_form(tensor: Tensor) -> CompressedTensor | None:

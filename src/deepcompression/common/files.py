@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,11 +49,27 @@ def atomic_path(path: str | os.PathLike[str], partial: Path | None = None) -> It
         partial.unlink(missing_ok=True)
 
 
+# kinds of files that have no bytes at any offset
+_NO_FILES = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+def check_regular(path: Path) -> None:
+    """Raises ValueError for a pipe, a socket or a device, which cannot be read by range; OSError for a folder, and if
+    there is nothing.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if what := _NO_FILES.get(stat.S_IFMT(mode)):
+        raise ValueError(f"{path}: is {what}, which cannot be read by parts: write its bytes to a file first")
+
+
 class ByteFile:
-    """A file open for reading by range; threads may share it."""
+    """A file open for reading by range; threads may share it. Raises as `check_regular` does."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        check_regular(self.path)
         self._file = self.path.open("rb", buffering=0)
         self.size = os.fstat(self._file.fileno()).st_size
         self._lock = threading.Lock()

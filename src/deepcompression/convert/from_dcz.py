@@ -11,9 +11,10 @@ from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
-from deepcompression.checkpoint.safetensors import SUFFIX
+from deepcompression.checkpoint.safetensors import PAIRS, SUFFIX
 from deepcompression.checkpoint.write import write_checkpoint
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
+from deepcompression.common.messages import some
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import DenseTensor
@@ -28,11 +29,17 @@ def suffixes_for(path: Path) -> tuple[str, ...]:
 
 
 def decompress_file(
-    path: Path, output: Path, *, limit_bytes: int = LIMIT_BYTES, progress: Callable[[int, int], None] | None = None
+    path: Path,
+    output: Path,
+    *,
+    limit_bytes: int = LIMIT_BYTES,
+    progress: Callable[[int, int], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> int:
     """Writes the dense tensors of a file, bit for bit as saved, as .safetensors or .onnx, and returns their number.
 
     progress  is called with the bytes of the finished tensors and of all
+    note      is called with a sentence for people about tensors that are written in another dtype
 
     Raises FormatError for a bad file and for tensors beyond `limit_bytes`, and the errors of `write_checkpoint`.
     """
@@ -60,6 +67,9 @@ def decompress_file(
             return held[name]
 
         write_checkpoint(output, entries, read, source.metadata, graph)
+        pairs = [name for name, entry in entries.items() if entry.dtype in PAIRS]
+        if pairs and graph is None and note is not None:
+            note(f"{some(pairs)} are of complex dtypes that safetensors does not have: written as pairs of floats")
         return len(entries)
 
 

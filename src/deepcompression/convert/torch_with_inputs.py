@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import glob
 import importlib
-import re
 import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from deepcompression.calibration.calibrate import calibrate
 from deepcompression.calibration.plan_problem import Problem
+from deepcompression.calibration.runs import Expected, by_position, inputs_of
 from deepcompression.convert.with_inputs import Whole
 from deepcompression.file.effect import Effect
 from deepcompression.recipe.recipe import Recipe
@@ -96,13 +97,9 @@ def _located(error: Exception) -> str:
 
 def _batches(inputs: Mapping[str, Array]) -> list[Any]:
     """Arrays by name -> batches for a torch model; `arr_0`, `arr_1` of numpy.savez become positional arguments."""
-    lengths = {name: len(array) if array.ndim else 0 for name, array in inputs.items()}
-    if len(set(lengths.values())) != 1 or not (length := next(iter(lengths.values()))):
-        raise ValueError(f"calibration inputs need one number of rows, and some: found {lengths}")
-    positional = all(re.fullmatch(r"arr_[0-9]+", name) for name in inputs)
-    names = sorted(inputs, key=lambda name: int(name[4:])) if positional else list(inputs)
-    batches: list[Any] = []
-    for start in range(0, length, _BATCH):
-        parts = {name: torch.from_numpy(inputs[name][start : start + _BATCH]) for name in names}
-        batches.append(tuple(parts.values()) if positional else parts)
-    return batches
+    positional = by_position(inputs)
+    if positional:
+        inputs = {str(number): array for number, array in enumerate(positional)}
+    runs = inputs_of(inputs, dict.fromkeys(inputs, Expected())).runs(_BATCH)
+    batches = [{name: torch.from_numpy(np.array(array)) for name, array in run.items()} for run in runs]
+    return [tuple(batch.values()) for batch in batches] if positional else list(batches)

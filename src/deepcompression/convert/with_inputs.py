@@ -15,9 +15,10 @@ from deepcompression.calibration.goal import Goal
 from deepcompression.calibration.onnx_network import OnnxNetwork
 from deepcompression.calibration.plan import Plan, solve
 from deepcompression.calibration.plan_problem import Problem
-from deepcompression.checkpoint.onnx.graph import SUFFIX
-from deepcompression.checkpoint.open import open_checkpoint, tensors_of
+from deepcompression.checkpoint.kinds import ONNX, SAFETENSORS, kind_of
+from deepcompression.checkpoint.open import open_checkpoint, read_tensors, tensors_of
 from deepcompression.checkpoint.other_tools import recognise
+from deepcompression.common.files import check_regular
 from deepcompression.common.lock import WriteLock
 from deepcompression.convert.outcome import Outcome
 from deepcompression.convert.tensors import compress_and_note, compress_tensors
@@ -32,25 +33,45 @@ from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import Tensor
 from deepcompression.training.save_load import encodings
 
+# the first bytes of an array of NumPy
+_NPY = b"\x93NUMPY"
+
 
 def read_inputs(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz file, by name. Raises ValueError for a file without arrays, or with objects."""
+    """The arrays of an .npz or .safetensors file by name, or the one of an .npy file as `arr_0`. BF16 becomes float32.
+
+    Raises ValueError for a file without arrays, or with objects.
+    """
     if not path.exists():
         raise FileNotFoundError(f"no calibration inputs {path}")
     what = f"{path}: calibration inputs are arrays by name in an .npz file (numpy.savez)"
-    if path.is_file() and not zipfile.is_zipfile(path):
+    check_regular(path)
+    with path.open("rb") as start:
+        magic = start.read(len(_NPY))
+    if magic != _NPY and kind_of(path) == SAFETENSORS:
+        found = {name: tensor.numpy() for name, tensor in read_tensors(path)[0].items()}
+    elif magic != _NPY and not zipfile.is_zipfile(path):
         raise ValueError(f"{what}, which this is not")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-    # RuntimeError: members that are encrypted, or of an unknown version
-    except (ValueError, OSError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{what}: {error}") from None
+    else:
+        found = _loaded(path, what)
     if odd := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
         raise ValueError(f"{what}; {odd[0]} is no array")
     if not found:
         raise ValueError(f"{path}: holds no arrays")
     return found
+
+
+def _loaded(path: Path, what: str) -> dict[str, Array]:
+    """The arrays of a file of NumPy."""
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            return {"arr_0": file}
+        with file:
+            return {name: file[name] for name in file.files}
+    # RuntimeError: members that are encrypted, or of an unknown version
+    except (ValueError, OSError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{what}: {error}") from None
 
 
 class Whole:
@@ -144,7 +165,7 @@ def _changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Itera
 def open_whole(model: Path, calibration: Path | None, factory: str | None) -> Whole:
     """Opens a checkpoint, or an ONNX or torch model with calibration inputs.
 
-    calibration  an .npz file of inputs by name, or None
+    calibration  a file for `read_inputs`, or None
     factory      `package.module:function`, which makes the torch model of the checkpoint, or None
 
     Raises ValueError for a factory without inputs, and for inputs of a checkpoint without factory.
@@ -154,7 +175,7 @@ def open_whole(model: Path, calibration: Path | None, factory: str | None) -> Wh
             raise ValueError("--model goes with --calibration, whose inputs it takes")
         return Whole(model)
     inputs = read_inputs(calibration)
-    if model.name.endswith(SUFFIX):
+    if model.is_file() and kind_of(model) == ONNX:
         return OnnxWithInputs(model, inputs)
     if factory is None:
         raise ValueError(f"{model}: --calibration of a checkpoint takes --model package.module:factory")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from deepcompression.coding.coders import CODERS
 from deepcompression.common.binary import MAX_DIMENSIONS, Cursor, FormatError, checksum, text, varint
-from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.dtypes import STORAGE, size_bytes
 from deepcompression.tensors.entry import TensorEntry
 
 MAGIC = b"\x89DCZ"
@@ -169,13 +168,15 @@ def _read_entry(index: Cursor, name: str, offset: int, earlier: list[Entry]) -> 
         raise FormatError(f"coder {number} is not known, only {known}: a newer deepcompression may read it")
     dtype = index.u8("dtype")
     if dtype >= len(_DTYPES):
-        raise FormatError(f"dtype {dtype} is not known, only 0 to {len(_DTYPES) - 1}")
+        raise FormatError(
+            f"dtype {dtype} is not known, only 0 to {len(_DTYPES) - 1}: a newer deepcompression may read it"
+        )
     dimensions = index.varint("number of dimensions")
     if dimensions > MAX_DIMENSIONS:
         raise FormatError(f"{dimensions} dimensions are more than {MAX_DIMENSIONS}")
     shape = tuple(index.varint("dimension") for _ in range(dimensions))
     # empty axes count as 1: NumPy refuses a huge shape even without elements
-    if math.prod(axis or 1 for axis in shape) * STORAGE[_DTYPES[dtype]].itemsize >= 1 << 63:
+    if size_bytes(_DTYPES[dtype], tuple(axis or 1 for axis in shape)) >= 1 << 63:
         raise FormatError(f"the shape {list(shape)} is too large")
     length, payload = index.varint("length of the payload"), index.u32("checksum")
     return Entry(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from deepcompression.checkpoint.open import SUFFIXES
+from deepcompression.checkpoint.kinds import SUFFIXES
 
 # checkpoints that can be read, and files of tensors that cannot
 _OTHERS = (*SUFFIXES, ".npz", ".npy", ".h5", ".gguf", ".tflite", ".zip")

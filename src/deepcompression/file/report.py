@@ -21,7 +21,7 @@ from deepcompression.common.units import times_smaller
 from deepcompression.file.effect import OutputsChange, outputs_to_dict
 from deepcompression.file.index import CHECKSUM_BYTES, Entry
 from deepcompression.file.reader import DczFile
-from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.dtypes import ROW_BITS, item_bits
 from deepcompression.tensors.slices import stored_bits
 from deepcompression.tensors.tensor import CompressedTensor, Tensor
 
@@ -37,7 +37,8 @@ class Row:
 
     `weights` and `survivors` are counts. `dense_bytes` are those of the dense tensor, `stored_bytes` those of the
     payload, `parts` the payload's by part; a tie has none. `gap_bits` and `entries` (survivors and fillers) are of the
-    paper's layout before Huffman coding: as stored, or else with the gap width of the fewest bytes.
+    paper's layout before Huffman coding: as stored, or else with the gap width of the fewest bytes. All elements of a
+    dtype of `ROW_BITS` count as survivors.
     """
 
     name: str
@@ -57,9 +58,11 @@ class Row:
     @classmethod
     def of(cls, entry: Entry, tensor: Tensor, account: Account) -> Row:
         weights = math.prod(entry.shape)
+        if entry.dtype in ROW_BITS:
+            account = replace(account, entries=weights, survivors=weights, gap_bits=0)
         gap_bits, entries = account.gap_bits, account.entries
         if 0 < account.survivors < weights and not gap_bits:
-            bits = code_bits(account.centroids) or 8 * STORAGE[entry.dtype].itemsize
+            bits = code_bits(account.centroids) or item_bits(entry.dtype)
             bitmap = tensor.bits if isinstance(tensor, CompressedTensor) else stored_bits(tensor.elements)
             gap_bits, entries = fixed_layout(bitmap, weights, account.survivors, bits)
         return cls(
@@ -119,9 +122,8 @@ class Row:
             return 0
         if not self.weights:
             return self.dense_bytes
-        item_bytes = STORAGE[self.dtype].itemsize
-        entry_bits = self.weight_bits or 8 * item_bytes
-        return self.entries * (entry_bits + self.gap_bits) / 8 + self.centroids * item_bytes
+        entry_bits = self.weight_bits or item_bits(self.dtype)
+        return (self.entries * (entry_bits + self.gap_bits) + self.centroids * item_bits(self.dtype)) / 8
 
     def to_dict(self) -> dict[str, Any]:
         computed = ("density", "weight_bits", "weight_bits_coded", "gap_bits_coded", "fixed_bytes")

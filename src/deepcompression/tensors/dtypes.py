@@ -14,8 +14,9 @@ Floats = NDArray[np.float32]
 
 Shape = tuple[int, ...]
 
-# The name of a dtype, as in safetensors -> the NumPy dtype that holds its elements. NumPy has no bfloat16 and no 8-bit
-# floats: unsigned integers with the same bits hold those. Bytes hold BOOL: a NumPy bool other than 0 or 1 is undefined.
+# The name of a dtype, as in safetensors where that has it -> the NumPy dtype that holds its elements. NumPy has no
+# bfloat16, no 8-bit floats and no C32: unsigned integers with the same bits hold those. Bytes hold BOOL: a NumPy bool
+# other than 0 or 1 is undefined.
 STORAGE: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -33,7 +34,23 @@ STORAGE: dict[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("u1"),
     "C64": np.dtype("<c8"),
+    "C128": np.dtype("<u8"),
+    "C32": np.dtype("<u4"),
+    "F8_E8M0": np.dtype("u1"),
+    "F8_E4M3FNUZ": np.dtype("u1"),
+    "F8_E5M2FNUZ": np.dtype("u1"),
+    "F6_E2M3": np.dtype("u1"),
+    "F6_E3M2": np.dtype("u1"),
+    "F4": np.dtype("u1"),
+    "I4": np.dtype("u1"),
+    "U4": np.dtype("u1"),
+    "I2": np.dtype("u1"),
+    "U2": np.dtype("u1"),
 }
+
+# The bits of an element, for dtypes whose elements do not take 1, 2, 4 or 8 bytes. A tensor of these is held and coded
+# as one row of bytes, C128 of 8-byte integers (docs/format.md, "Rows").
+ROW_BITS = {"C128": 128, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "I4": 4, "U4": 4, "I2": 2, "U2": 2}
 
 # The dtypes that can be pruned and shared.
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
@@ -41,15 +58,39 @@ WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 def size_bytes(dtype: str, shape: Shape) -> int:
     """Bytes of a dense tensor, without overflow for any shape."""
-    return math.prod(shape) * STORAGE[dtype].itemsize
+    return -(-math.prod(shape) * item_bits(dtype) // 8)
+
+
+def item_bits(dtype: str) -> int:
+    """Bits of an element."""
+    return ROW_BITS.get(dtype, 8 * STORAGE[dtype].itemsize)
+
+
+def row_of(dtype: str, shape: Shape) -> tuple[str, Shape]:
+    """Dtype and shape of the row that holds a tensor, if its dtype is one of `ROW_BITS`; else its own."""
+    if dtype not in ROW_BITS:
+        return dtype, shape
+    storage = STORAGE[dtype].itemsize
+    return f"U{8 * storage}", (size_bytes(dtype, shape) // storage,)
 
 
 def widen(elements: Array, dtype: str) -> Array:
-    """Stored elements -> an ordinary NumPy array of the same values (BF16 as float32, F8 as its bits in uint8)."""
+    """Stored elements -> an ordinary NumPy array of the same values (BF16 as float32; F8 and C32 as their bits,
+    unsigned integers).
+    """
     # asarray: NumPy computes a scalar from an array without axes
     if dtype == "BF16":
         return np.asarray(elements.astype(np.uint32) << 16).view(np.float32)
     return np.asarray(elements != 0) if dtype == "BOOL" else elements
+
+
+def unpacked_row(row: Array, dtype: str, shape: Shape) -> Array:
+    """The row of a dtype of `ROW_BITS` -> complex numbers, or the bits of each element in uint8."""
+    if dtype == "C128":
+        return row.view(np.complex128).reshape(shape)
+    count, bits = math.prod(shape), ROW_BITS[dtype]
+    every = np.unpackbits(row, count=count * bits, bitorder="little").reshape(count, bits)
+    return np.packbits(every, axis=1, bitorder="little").reshape(shape)
 
 
 def narrow(values: Array, dtype: str) -> Array:

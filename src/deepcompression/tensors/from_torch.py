@@ -5,15 +5,22 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from deepcompression.tensors.dtypes import STORAGE
+from deepcompression.tensors.dtypes import Shape
 from deepcompression.tensors.tensor import DenseTensor
 
-# those of NumPy, then those that NumPy does not have
-_TORCH_DTYPES = {name: torch.from_numpy(np.empty(0, storage)).dtype for name, storage in STORAGE.items()} | {
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "BOOL": torch.bool,
+_NAMES = {
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"},
+    **{"C128": "complex128", "C64": "complex64", "C32": "complex32", "BOOL": "bool"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8"},
+    **{"U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8"},
+    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu"},
+    **{"F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz"},
+    # an element of torch's holds two of F4
+    "F4": "float4_e2m1fn_x2",
+}
+# those that this version of torch has
+_TORCH_DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, theirs) for name, theirs in _NAMES.items() if hasattr(torch, theirs)
 }
 DTYPE_NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
 
@@ -25,12 +32,28 @@ def dtype_of(name: str, tensor: torch.Tensor) -> str:
             f"{name} is a {type(tensor).__name__}, which is made of other tensors: make it dense first, or save "
             "its parts (torchao's flatten_tensor_state_dict does so for its own)"
         )
-    dtype = DTYPE_NAMES.get(tensor.dtype)
-    if dtype is None or tensor.layout != torch.strided or tensor.is_quantized:
+    if tensor.is_quantized:
         raise ValueError(
-            f"{name} is a {tensor.layout} tensor of {tensor.dtype}, which cannot be stored; make it dense first"
+            f"{name} is a quantized tensor of {tensor.dtype}: save its int_repr(), scale and zero point by names of "
+            "their own"
+        )
+    if tensor.layout != torch.strided:
+        raise ValueError(
+            f"{name} is a {tensor.layout} tensor, which cannot be stored; make it dense first (to_dense())"
+        )
+    dtype = DTYPE_NAMES.get(tensor.dtype)
+    if dtype is None or (dtype == "F4" and not tensor.dim()):
+        raise ValueError(
+            f"{name} is {list(tensor.shape)} of {tensor.dtype}, which cannot be stored; view it as unsigned integers "
+            f"of the same size first (torch.uint{8 * tensor.element_size()})"
         )
     return dtype
+
+
+def shape_of(tensor: torch.Tensor) -> Shape:
+    """The shape of a tensor as a file has it: in elements, where torch counts pairs of F4."""
+    shape = tuple(tensor.shape)
+    return (*shape[:-1], 2 * shape[-1]) if DTYPE_NAMES.get(tensor.dtype) == "F4" else shape
 
 
 def from_torch(name: str, tensor: torch.Tensor) -> DenseTensor:
@@ -39,16 +62,22 @@ def from_torch(name: str, tensor: torch.Tensor) -> DenseTensor:
     """
     dtype = dtype_of(name, tensor)
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    elements = flat.view(torch.uint8).numpy() if len(flat) else np.zeros(0, np.uint8)
-    return DenseTensor(dtype, elements.view(STORAGE[dtype]).reshape(tensor.shape))
+    data = flat.view(torch.uint8).numpy() if len(flat) else np.zeros(0, np.uint8)
+    return DenseTensor.of_bytes(dtype, shape_of(tensor), data)
 
 
 def to_torch(tensor: DenseTensor) -> torch.Tensor:
-    """A torch tensor with memory of its own; the inverse of `from_torch`."""
+    """A torch tensor with memory of its own; the inverse of `from_torch`. Raises ValueError for a dtype that torch does
+    not have.
+    """
     if tensor.dtype == "BOOL":
         return torch.from_numpy(tensor.numpy())
+    dtype, shape = _TORCH_DTYPES.get(tensor.dtype), tensor.shape
+    if tensor.dtype == "F4" and dtype is not None and shape and shape[-1] % 2 == 0:
+        shape = (*shape[:-1], shape[-1] // 2)
+    elif dtype is None or tensor.dtype == "F4":
+        raise ValueError(f"torch {torch.__version__} has no dtype for {list(shape)} of {tensor.dtype}")
     flat = np.array(tensor.elements).reshape(-1).view(np.uint8)
-    dtype = _TORCH_DTYPES[tensor.dtype]
     if not len(flat):
-        return torch.empty(tensor.shape, dtype=dtype)
-    return torch.from_numpy(flat).view(dtype).reshape(tensor.shape)
+        return torch.empty(shape, dtype=dtype)
+    return torch.from_numpy(flat).view(dtype).reshape(shape)

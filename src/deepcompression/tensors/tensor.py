@@ -9,52 +9,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression import _core
-from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, Shape, ordered_bits, unordered_bits, widen
+from deepcompression.tensors.dtypes import (
+    ROW_BITS,
+    STORAGE,
+    WEIGHT_DTYPES,
+    Array,
+    Shape,
+    ordered_bits,
+    row_of,
+    unordered_bits,
+    unpacked_row,
+    widen,
+)
 from deepcompression.tensors.slices import Bits, spans
 
 MAX_CENTROIDS = 256
 
-_NUMPY_NAMES = {
-    dtype: name for name, dtype in STORAGE.items() if name not in ("BF16", "F8_E4M3", "F8_E5M2", "BOOL")
-} | {np.dtype("?"): "BOOL"}
+# NumPy's own dtypes; elements of other dtypes are held as unsigned integers, or in rows
+_NUMPY_NAMES = {STORAGE[name]: name for name in ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "C64")} | {
+    **{STORAGE[name]: name for name in ("U64", "U32", "U16", "U8")},
+    **{np.dtype("?"): "BOOL", np.dtype("<c16"): "C128"},
+}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class DenseTensor:
     """A tensor of plain elements.
 
-    `dtype` is a name of `STORAGE`; `elements` is a C-contiguous array of that storage dtype, in the tensor's shape.
+    `dtype` is a name of `STORAGE`; `elements` is a C-contiguous array of that storage dtype, in the tensor's shape. In
+    the dtypes of `ROW_BITS` it is the row of `row_of`, and the shape is given.
     """
 
     dtype: str
     elements: Array
+    shape: Shape
 
-    def __post_init__(self) -> None:
-        if self.dtype not in STORAGE:
-            raise ValueError(f"unknown dtype {self.dtype!r}; known are {', '.join(STORAGE)}")
-        if self.elements.dtype != STORAGE[self.dtype]:
-            raise TypeError(f"{self.dtype} elements are held as {STORAGE[self.dtype]}, found {self.elements.dtype}")
+    def __init__(self, dtype: str, elements: Array, shape: Shape | None = None) -> None:
+        if dtype not in STORAGE:
+            raise ValueError(f"unknown dtype {dtype!r}; known are {', '.join(STORAGE)}")
+        if elements.dtype != STORAGE[dtype]:
+            raise TypeError(f"{dtype} elements are held as {STORAGE[dtype]}, found {elements.dtype}")
+        shape = elements.shape if shape is None else shape
+        if elements.shape != (held := row_of(dtype, shape)[1]):
+            raise ValueError(f"{list(shape)} of {dtype} are held as {list(held)}, found {list(elements.shape)}")
+        # the class is frozen: attributes are set here alone
+        self.__dict__.update(dtype=dtype, elements=elements, shape=shape)
+
+    @classmethod
+    def of_bytes(cls, dtype: str, shape: Shape, data: NDArray[np.uint8]) -> DenseTensor:
+        """The tensor of its bytes in C order, in their memory."""
+        return cls(dtype, data.view(STORAGE[dtype]).reshape(row_of(dtype, shape)[1]), shape)
 
     @classmethod
     def from_numpy(cls, array: Array) -> DenseTensor:
         """The tensor of an ordinary array. Raises TypeError for a dtype that no file can hold."""
         array = np.asarray(array)
-        name = _NUMPY_NAMES.get(array.dtype.newbyteorder("<"))
+        dtype = array.dtype.newbyteorder("<")
+        name = _NUMPY_NAMES.get(dtype)
         if name is None:
             known = ", ".join(str(dtype) for dtype in _NUMPY_NAMES)
             raise TypeError(f"a tensor of dtype {array.dtype} cannot be stored; possible are {known}")
         # ascontiguousarray would make a scalar one-dimensional
-        return cls(name, np.array(array, STORAGE[name], copy=None, order="C"))
-
-    @property
-    def shape(self) -> Shape:
-        return self.elements.shape
+        plain = np.array(array, dtype if name == "C128" else STORAGE[name], copy=None, order="C")
+        return cls.of_bytes(name, plain.shape, plain.reshape(-1).view(np.uint8))
 
     def dense(self) -> DenseTensor:
         return self
 
+    def row(self) -> DenseTensor:
+        """The tensor as coders see it: the row that holds it, if its dtype has one."""
+        dtype, _ = row_of(self.dtype, self.shape)
+        return self if dtype == self.dtype else DenseTensor(dtype, self.elements)
+
     def numpy(self) -> Array:
-        """The values as an ordinary array: BF16 widened to float32, F8 as its bits in uint8, BOOL as bool."""
+        """The values as an ordinary array: BF16 widened to float32, BOOL as bool; other dtypes that NumPy does not have
+        as the bits of each element, in unsigned integers.
+        """
+        if self.dtype in ROW_BITS:
+            return unpacked_row(self.elements, self.dtype, self.shape)
         return widen(self.elements, self.dtype)
 
 

@@ -27,10 +27,12 @@ MARK = "deepcompression"
 # the fields that may hold a tensor's elements
 DATA = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "external_data")
 
-# ONNX's number of a dtype -> dtype; strings, 4-bit integers and rarer dtypes stay in the graph
+# ONNX's number of a dtype -> dtype; strings, and dtypes of a later ONNX, stay in the graph
 DTYPES = {
     **{1: "F32", 2: "U8", 3: "I8", 4: "U16", 5: "I16", 6: "I32", 7: "I64", 9: "BOOL", 10: "F16", 11: "F64"},
-    **{12: "U32", 13: "U64", 14: "C64", 16: "BF16", 17: "F8_E4M3", 19: "F8_E5M2"},
+    **{12: "U32", 13: "U64", 14: "C64", 15: "C128", 16: "BF16", 17: "F8_E4M3", 18: "F8_E4M3FNUZ", 19: "F8_E5M2"},
+    **{20: "F8_E5M2FNUZ", 21: "U4", 22: "I4", 23: "F4", 24: "F8_E8M0", 25: "U2", 26: "I2", 27: "F6_E2M3"},
+    **{28: "F6_E3M2"},
 }
 
 

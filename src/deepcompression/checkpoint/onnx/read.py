@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepcompression.checkpoint.checkpoint import Checkpoint, check_inside
 from deepcompression.checkpoint.onnx.graph import (
@@ -26,7 +27,7 @@ from deepcompression.checkpoint.onnx.graph import (
 )
 from deepcompression.common.binary import MAX_DIMENSIONS, FormatError
 from deepcompression.common.files import ByteFile
-from deepcompression.tensors.dtypes import STORAGE, Array
+from deepcompression.tensors.dtypes import ROW_BITS
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import DenseTensor
 
@@ -50,7 +51,7 @@ class OnnxCheckpoint(Checkpoint):
         self.path = path
         self.metadata = dict(FORMAT)
         self.entries: dict[str, TensorEntry] = {}
-        self._in_memory: dict[str, Array] = {}
+        self._in_memory: dict[str, NDArray[np.uint8]] = {}
         self._in_files: dict[str, tuple[ByteFile, int]] = {}
         self._files: dict[str, ByteFile] = {}
         onnx = import_onnx()
@@ -117,13 +118,17 @@ class OnnxCheckpoint(Checkpoint):
         return file, offset, length
 
     def _file(self, location: str) -> ByteFile:
-        """A file beside the model, opened once."""
+        """A file of external data, opened once."""
         if location not in self._files:
-            path = check_inside(location, self.path)
+            # beside the model, or, if that is a link, beside the file it leads to
+            beside = [check_inside(location, model) for model in (self.path, self.path.resolve())]
+            path = next((each for each in beside if each.exists()), beside[0])
             try:
                 file = ByteFile(path)
             except FileNotFoundError:
                 raise FormatError(f"{self.path}: {path}, which holds data of the model, is missing") from None
+            except IsADirectoryError:
+                raise FormatError(f"{self.path}: {path}, which should hold data of the model, is a folder") from None
             self._stack.callback(file.close)
             self._files[location] = file
         return self._files[location]
@@ -131,10 +136,11 @@ class OnnxCheckpoint(Checkpoint):
     def read(self, name: str) -> DenseTensor:
         entry = self.entries[name]
         if name in self._in_memory:
-            return DenseTensor(entry.dtype, self._in_memory[name].copy())
-        file, offset = self._in_files[name]
-        elements = file.read(offset, entry.nbytes).view(STORAGE[entry.dtype])
-        return DenseTensor(entry.dtype, elements.reshape(entry.shape))
+            data = self._in_memory[name].copy()
+        else:
+            file, offset = self._in_files[name]
+            data = file.read(offset, entry.nbytes)
+        return DenseTensor.of_bytes(entry.dtype, entry.shape, data)
 
     def close(self) -> None:
         self._stack.close()
@@ -147,18 +153,25 @@ def _can_be_taken(tensor: TensorProto) -> bool:
     return min(shape, default=0) >= 0 and LEAST_ELEMENTS <= math.prod(shape) < 1 << 60
 
 
-def _parsed(onnx: ModuleType, tensor: TensorProto, entry: TensorEntry) -> Array:
-    """The elements of a tensor, which lie in one of several fields."""
+def _parsed(onnx: ModuleType, tensor: TensorProto, entry: TensorEntry) -> NDArray[np.uint8]:
+    """The bytes of a tensor's elements, which lie in one of several fields."""
     if not any(len(getattr(tensor, field)) for field in DATA):
         raise FormatError("it has no data")
-    if tensor.HasField("raw_data"):
-        _check_length(len(tensor.raw_data), entry)
     try:
-        values = np.ascontiguousarray(onnx.numpy_helper.to_array(tensor))
+        if tensor.HasField("raw_data"):
+            found = np.frombuffer(tensor.raw_data, np.uint8)
+        elif ROW_BITS.get(entry.dtype, 8) < 8:
+            # bytes of packed elements, but a whole one for each element of 6 bits
+            found = np.array(tensor.int32_data, np.int32).astype(np.uint8)
+            if ROW_BITS[entry.dtype] == 6:
+                bits = np.unpackbits(found[:, None], axis=1, count=6, bitorder="little")
+                found = np.packbits(bits.reshape(-1), bitorder="little")
+        else:
+            found = np.ascontiguousarray(onnx.numpy_helper.to_array(tensor)).reshape(-1).view(np.uint8)
     except (ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"its data are not {_described(entry)}: {error}") from None
-    _check_length(values.nbytes, entry)
-    return values.reshape(-1).view(STORAGE[entry.dtype]).reshape(entry.shape)
+    _check_length(len(found), entry)
+    return found
 
 
 def _check_length(found: int, entry: TensorEntry) -> None:

@@ -61,6 +61,8 @@ def _write_within(path: Path, model: ModelProto, tensors: list[tuple[str, Tensor
 
 
 def _write_beside(path: Path, model: ModelProto, tensors: list[tuple[str, TensorProto]], read: Read) -> None:
+    # behind a link, the data lie beside the model itself
+    path = path.resolve()
     data = path.with_name(f"{path.name}.data")
     # the data appear before the model that names them
     with atomic_path(path) as partial, atomic_path(data) as partial_data:
