@@ -109,7 +109,7 @@ def test_packed_weights_stay_bit_for_bit_whatever_the_recipe():
     write_tensors("m.safetensors", tensors, {})
     _, complaint = done("compress m.safetensors -o m.dcz --density 0.1 --bits 2")
     assert complaint.startswith(
-        "dcz: note: 1 weights are quantized by compressed-tensors (a.weight_packed, a.weight_scale)"
+        "dcz: note: 1 weight is quantized by compressed-tensors (a.weight_packed, a.weight_scale)"
     )
     done("decompress m.dcz -o back.safetensors")
     back, _ = read_tensors("back.safetensors")

@@ -132,7 +132,7 @@ def test_what_other_tools_packed_stays_exact(folder):
     for arguments in (["--target-size", str(size)], ["--bits", "4", *CALIBRATED[:3], "calib_factory:packed"]):
         done = run("compress", "q.safetensors", "-o", "m.dcz", *arguments)
         assert done.exit_code == 0, done.output
-        assert "1 weights are quantized by GPTQ" in done.stderr
+        assert "1 weight is quantized by GPTQ" in done.stderr
         found = dc.load_tensors(folder / "m.dcz")
         assert {name: found[name].tobytes() for name in packed} == {n: a.tobytes() for n, a in packed.items()}
         assert found["0.weight"].tobytes() != tensors["0.weight"].tobytes()

@@ -11,7 +11,7 @@ from deepcompression.common.files import check_regular
 SAFETENSORS, INDEX, ONNX, TORCH = "safetensors", "index of shards", "onnx", "torch.save"
 
 # of a file, to see its kind
-_START_BYTES = 1 << 16
+START_BYTES = 1 << 16
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
@@ -45,17 +45,18 @@ def kind_of(path: Path) -> str | None:
     """
     check_regular(path)
     with path.open("rb") as file:
-        start = file.read(_START_BYTES)
+        start = file.read(START_BYTES)
     for magic, what in _OTHERS.items():
         if start.startswith(magic):
             raise ValueError(f"{path}: is {what}")
     if start[_TAR_AT:].startswith(_TAR):
         raise ValueError(f"{path}: is a tar archive: unpack it first")
     named = next((kind for suffix, kind in SUFFIXES.items() if path.name.endswith(suffix)), None)
-    return _by_bytes(start, path.stat().st_size) or named
+    return kind_by_bytes(start, path.stat().st_size) or named
 
 
-def _by_bytes(start: bytes, size: int) -> str | None:
+def kind_by_bytes(start: bytes, size: int) -> str | None:
+    """The kind of a file of `size` bytes that begins so, or None if its bytes do not say it."""
     if start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in (b"\2", b"\3", b"\4", b"\5")):
         # an archive, or a pickle as before torch 1.6
         return TORCH

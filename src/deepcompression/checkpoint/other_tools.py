@@ -12,7 +12,7 @@ from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.mid_stage import finished
 from deepcompression.checkpoint.onnx.quantized import quantized_by_nodes
 from deepcompression.checkpoint.packed_codes import beside_codes
-from deepcompression.common.messages import some
+from deepcompression.common.messages import are, counted, some
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, widen
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import DenseTensor
@@ -137,7 +137,8 @@ def _pruned(parts: Mapping[str, _Part]) -> Iterator[Recognised]:
     found = {name: part for name, part in parts.items() if part.mask is not None}
     if found:
         tensors = tuple(name for part in found.values() for name in part if name is not None)
-        what = f"{len(found)} tensors are pruned by {PRUNE}, unfinished ({some(found)}): masks are applied."
+        pruned = f"{counted(len(found), 'tensor')} {are(len(found))} pruned by {PRUNE}, unfinished"
+        what = f"{pruned} ({some(found)}): masks are applied."
         yield Recognised(PRUNE, tensors, what)
 
 
@@ -151,8 +152,9 @@ def _quantized(source: Checkpoint) -> Iterator[Recognised]:
         weights[UNKNOWN] = list(beside_codes(source.entries, lambda name: source.read(name).elements, claimed))
     for kind, parts_of_weights in weights.items():
         if tensors := tuple(dict.fromkeys(chain(*parts_of_weights))):
-            known = f"{len(parts_of_weights)} weights are quantized by {kind}"
-            unknown = f"{len(tensors)} tensors look packed or quantized in a way that is not recognised"
+            count = len(parts_of_weights)
+            known = f"{counted(count, 'weight')} {are(count)} quantized by {kind}"
+            unknown = f"{counted(len(tensors), 'tensor')} may be packed or quantized in a way that is not recognised"
             what = f"{unknown if kind == UNKNOWN else known} ({some(tensors, 4)}): kept bit for bit."
             yield Recognised(kind, tensors, what)
 

@@ -12,22 +12,19 @@ from typing import BinaryIO
 
 import typer
 
+from deepcompression.checkpoint.kinds import START_BYTES, SUFFIXES, kind_by_bytes
 from deepcompression.cli.streams import OutputError
 from deepcompression.common.messages import printable
 from deepcompression.file.index import MAGIC
 
 STANDARD = Path("-")
 
-# the first bytes of a file -> its suffix. A safetensors file begins with a length, and is known by its ninth byte
-_HEADS = ((MAGIC, ".dcz"), (b"PK", ".pt"), (b"\x80", ".pt"), (b"\x08", ".onnx"))
-_HEAD_BYTES = 9
-
 
 @contextmanager
 def input_file(path: Path) -> Iterator[Path]:
     """The path of an input. Standard input is copied into a temporary file, since files are read by range.
 
-    Raises ValueError for a terminal, and for bytes that are no checkpoint and no .dcz file.
+    Raises ValueError for a terminal.
     """
     if path != STANDARD:
         yield path
@@ -35,28 +32,10 @@ def input_file(path: Path) -> Iterator[Path]:
     if sys.stdin is None or sys.stdin.isatty():
         raise ValueError("standard input is a terminal or closed: pipe a file into this command, or name one")
     with tempfile.TemporaryDirectory() as folder:
-        source = sys.stdin.buffer
-        head = source.read(_HEAD_BYTES)
-        copy = Path(folder) / f"standard-input{_suffix(head)}"
+        copy = Path(folder) / "standard-input"
         with copy.open("wb") as file:
-            file.write(head)
-            shutil.copyfileobj(source, file)
+            shutil.copyfileobj(sys.stdin.buffer, file)
         yield copy
-
-
-def _suffix(head: bytes) -> str:
-    if not (suffix := _kind(head)):
-        raise ValueError(
-            f"standard input begins with {head!r}, which is no .dcz, .safetensors, .pt or .onnx file: give one of these"
-        )
-    return suffix
-
-
-def _kind(head: bytes) -> str | None:
-    """The suffix of the file that begins so, or None for another kind."""
-    if head[8:] == b"{":
-        return ".safetensors"
-    return next((suffix for start, suffix in _HEADS if head.startswith(start)), None)
 
 
 @contextmanager
@@ -112,13 +91,20 @@ def _check_replaceable(path: Path, source: Path, notes: list[str]) -> None:
     decompressed, since it may be what that was made from.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if not head:
+        start = file.read(START_BYTES)
+    if not start:
         return
+    own = start.startswith(MAGIC) if path.suffix == ".dcz" else _is_checkpoint(start, path)
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         if typer.confirm(f"dcz: {printable(str(path))} exists. Replace it?", err=True):
             return
-    elif _kind(head) == path.suffix and not (source.suffix == ".dcz" and path == source.with_suffix(path.suffix)):
+    elif own and not (source.suffix == ".dcz" and path == source.with_suffix(path.suffix)):
         notes.append(f"{path} existed: this job replaced it")
         return
     raise ValueError(f"{path} exists: --force replaces it, or name another file with -o")
+
+
+def _is_checkpoint(start: bytes, path: Path) -> bool:
+    """Whether a file that begins so is a checkpoint of the kind that its name says."""
+    kind = kind_by_bytes(start, path.stat().st_size)
+    return kind is not None and kind == SUFFIXES.get(path.suffix)
