@@ -11,12 +11,14 @@ import numpy as np
 
 from deepcompression.checkpoint import safetensors
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.folder import MODEL, Folder
 from deepcompression.checkpoint.onnx import graph
 from deepcompression.checkpoint.onnx.graph import GRAPH
 from deepcompression.checkpoint.onnx.read import OnnxCheckpoint
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.checkpoint.safetensors import SafetensorsCheckpoint
 from deepcompression.checkpoint.torch_save import StateDictCheckpoint
+from deepcompression.checkpoint.write import head_of
 from deepcompression.common.messages import some
 from deepcompression.tensors.tensor import DenseTensor
 
@@ -42,7 +44,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if path.is_dir():
         if path.name.endswith(tuple(_KINDS)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        path = _within(path)
+        return _with_folder(SafetensorsCheckpoint(_within(path)), path)
     for suffix, kind in _KINDS.items():
         if path.name.endswith(suffix):
             return kind(path)
@@ -66,6 +68,16 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, DenseTensor], 
     """The tensors of a file as `tensors_of` returns them, with unfinished pruning finished, and its metadata."""
     with recognise(open_checkpoint(path)) as source:
         return tensors_of(source), dict(source.metadata)
+
+
+def _with_folder(source: SafetensorsCheckpoint, path: Path) -> SafetensorsCheckpoint:
+    """The checkpoint with its folder, unless the file of its tensors alone says all."""
+    folder = Folder.around(path, source.heads)
+    source.notes = (*source.notes, *folder.notes)
+    if folder.files or folder.heads != {MODEL: head_of(source.entries, source.metadata)}:
+        source.folder, more = folder.around_tensors(source.entries)
+        source.notes += more
+    return source
 
 
 def _within(folder: Path) -> Path:

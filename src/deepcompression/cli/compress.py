@@ -25,7 +25,7 @@ from deepcompression.cli.common import (
 from deepcompression.cli.plan import CalibrationOption, ChangeOption, FactoryOption, RatioOption, SizeOption, goal_of
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
-from deepcompression.convert.from_dcz import decompress_file
+from deepcompression.convert.from_dcz import decompress_file, holds_folder
 from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.convert.with_inputs import compress_whole
 from deepcompression.pruning.criteria import Prune
@@ -121,12 +121,15 @@ def decompress_command(
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
-    """Write the dense tensors of a .dcz file, bit for bit as saved, as .safetensors or .onnx."""
+    """Write the dense tensors of a .dcz file, bit for bit as saved, as .safetensors or .onnx; under any other name, the
+    whole folder that the file was made of."""
     with errors_in_one_line():
-        check_suffix(output, ".safetensors", ".onnx")
+        if not holds_folder(file, limit_bytes):
+            check_suffix(output, ".safetensors", ".onnx")
         with progress_of_bytes(file.name, quiet or as_json) as show:
             count = decompress_file(file, output, limit_bytes=limit_bytes, progress=show)
-        size = output.stat().st_size
+        written = output.rglob("*") if output.is_dir() else [output]
+        size = sum(path.stat().st_size for path in written if path.is_file())
         if as_json:
             print_json({"file": str(output), "tensors": count, "file_bytes": size})
         elif not quiet:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.folder import PREFIX, Folder, write_folder
 from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
+from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
+from deepcompression.checkpoint.safetensors import SUFFIX as SAFETENSORS_SUFFIX
 from deepcompression.checkpoint.write import write_checkpoint
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
 from deepcompression.file.reader import DczFile
@@ -21,6 +25,7 @@ def decompress_file(
     path: Path, output: Path, *, limit_bytes: int = LIMIT_BYTES, progress: Callable[[int, int], None] | None = None
 ) -> int:
     """Writes the dense tensors of a file, bit for bit as saved, as .safetensors or .onnx, and returns their number.
+    With another suffix it writes the whole Hugging Face folder that the file was made of, with all its files.
 
     progress  is called with the bytes of the finished tensors and of all
 
@@ -49,8 +54,22 @@ def decompress_file(
                 held[name] = source.read_dense(name, os.cpu_count() or 1)
             return held[name]
 
-        write_checkpoint(output, entries, read, source.metadata, graph)
+        if output.suffix in (SAFETENSORS_SUFFIX, ONNX_SUFFIX) or not source.folder:
+            write_checkpoint(output, entries, read, source.metadata, graph)
+        else:
+            heads = {name: source.read_file(name) for name in source.weights}
+            files = {name: partial(source.read_file, name) for name in source.folder.keys() - source.weights}
+            try:
+                write_folder(output, heads, files, entries, read)
+            except FormatError as error:
+                raise FormatError(f"{path}: {error}") from None
         return len(entries)
+
+
+def holds_folder(path: Path, limit_bytes: int = LIMIT_BYTES) -> bool:
+    """Whether a file was made of a Hugging Face folder with more than its tensors."""
+    with DczFile(path, limit_bytes) as source:
+        return bool(source.folder)
 
 
 def verify_file(path: Path, against: Path | None = None, *, limit_bytes: int = LIMIT_BYTES) -> tuple[int, list[str]]:
@@ -83,6 +102,20 @@ def _differences(source: DczFile, path: Path, other: Checkpoint, against: Path) 
                 source.read_dense(name)
             yield f"{name} is only in {path}"
     yield from (f"{name} is only in {against}" for name in other.entries.keys() - source.entries.keys())
+    if other.folder is not None:
+        yield from _different_files(source, path, other.folder, against)
+
+
+def _different_files(source: DczFile, path: Path, folder: Folder, against: Path) -> Iterator[str]:
+    """The differences of the other files of a folder."""
+    for name, theirs in folder.tensors():
+        name = name.removeprefix(PREFIX)
+        if name not in source.folder:
+            yield f"the file {name} is only in {against}"
+        elif source.read_file(name) != theirs.elements.tobytes():
+            yield f"the file {name} has other bytes"
+    names = {*folder.heads, *folder.files}
+    yield from (f"the file {name} is only in {path}" for name in source.folder.keys() - names)
 
 
 def _difference(ours: DenseTensor, theirs: DenseTensor) -> str | None:

@@ -63,18 +63,26 @@ class Whole:
             self.exact, self.notes, self.metadata = source.exact, list(source.notes), dict(source.metadata)
             ties = {name: Tie(entry.tied_to) for name, entry in source.entries.items() if entry.tied_to}
             found = tensors_of(source)
+            self.folder = source.folder
+            # the other files of the folder
+            self.beside: dict[str, Tensor] = {}
+            if self.folder is not None:
+                self.beside |= self.folder.tensors()
+                self.metadata |= self.folder.metadata
         self.own = {name: tensor for name, tensor in found.items() if name not in ties}
         self.tensors: dict[str, Tensor | Tie] = {name: ties.get(name, tensor) for name, tensor in found.items()}
 
     def problem(self) -> Problem:
         """The problem for a plan to solve."""
-        return Problem.of_tensors(self.tensors, self.exact)
+        return Problem.of_tensors({**self.tensors, **self.beside}, self.exact)
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> None:
         """Compresses by a recipe and writes the file."""
         recipe = self.keeping(recipe)
         compressed = self.compressed(recipe)
-        save_tensors(output, {**self.tensors, **compressed}, self.metadata, encodings(recipe, self.own), profile)
+        save_tensors(
+            output, {**self.tensors, **compressed, **self.beside}, self.metadata, encodings(recipe, self.own), profile
+        )
 
     def compressed(self, recipe: Recipe) -> Mapping[str, Tensor]:
         """The tensors, pruned and shared by a recipe; unchanged ones may be left out."""
