@@ -121,7 +121,13 @@ def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
         if slow is not None:
             return _Plan(target, {}, slow)
     # in the order of the places
-    stand_ins = {use: _pack(target, use, shared, options) for use in dict.fromkeys(uses.values())}
+    kinds = list(dict.fromkeys(uses.values()))
+    shares = {"linear", "embedding"}.issubset(kinds) and not _matches(target, options.linear)
+    if shares:
+        # rows are decoded for both: a second form would only make the product faster
+        uses = {place: "embedding" if use == "linear" else use for place, use in uses.items()}
+        kinds.remove("linear")
+    stand_ins = {use: _pack(target, use, shared, options) for use in kinds}
     dense_bytes = target.count * attach.original(target).element_size()
     held = sum(buffer.numel() for stand_in in stand_ins.values() for buffer in stand_in.buffers())
     if held >= dense_bytes:
@@ -129,6 +135,8 @@ def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
     why = f"{100 * density:.3g} % of the weights survive, in {dense_bytes / held:.1f} times fewer bytes than dense"
     for number, (use, stand_in) in enumerate(stand_ins.items()):
         tied = f"; tied, and in a form of its own for {use}" if len(stand_ins) > 1 else ""
+        if shares and use == "embedding":
+            tied += "; tied, and held once: linear= gives its products a faster form of their own"
         stand_in.why, stand_in.counts_dense = why + tied, number == 0
     return _Plan(target, {place: stand_ins[use] for place, use in uses.items()}, None)
 

@@ -1,4 +1,4 @@
-"""The use of a matrix by a module of unknown class: its forward is tried on a tensor without memory."""
+"""The use of a matrix by a module with a forward of its own: that is tried on a tensor without memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression.nn.stand_in import StandIn
 
-# x W^T, and x W
-Product = Literal["linear", "transposed"]
+# x W^T, x W, and rows of W
+Tried = Literal["linear", "transposed", "embedding"]
 
 
 def plain_class(module: nn.Module) -> type[Any]:
@@ -20,17 +20,17 @@ def plain_class(module: nn.Module) -> type[Any]:
     return type(module).__bases__[0] if is_parametrized(module) else type(module)
 
 
-def product_of(module: nn.Module, local: str) -> Product | None:
-    """How a module multiplies by a matrix, or None if it does not, or if that does not show.
+def tried_use(module: nn.Module, local: str) -> Tried | None:
+    """The only way in which a module can use a matrix, or None if that does not show.
 
-    The forward of its class runs on one vector without memory, with a stand-in for the matrix: it ends well only where
-    the stand-in has the right side. Modules with children and forwards of more arguments are not tried.
+    The forward of its class runs on one vector or index without memory, with a stand-in for the matrix, which allows
+    one use alone. Modules with children and forwards of more arguments are not tried.
     """
     weight = getattr(module, local)
     if weight.dim() != 2 or any(name != "parametrizations" for name in module._modules):
         return None
-    ways: tuple[Product, ...] = ("linear", "transposed")
-    found = [way for way in ways if _works(module, local, _Probe(weight, way == "transposed"))]
+    ways: tuple[Tried, ...] = ("linear", "transposed", "embedding")
+    found = [way for way in ways if _works(module, local, _Probe(weight, way))]
     return found[0] if len(found) == 1 else None
 
 
@@ -43,10 +43,9 @@ def _works(module: nn.Module, local: str, probe: _Probe) -> bool:
     # lists that the forward fills stay as they are
     vars(sketch).update((n, copy(v) if isinstance(v, list | dict | set) else v) for n, v in vars(module).items())
     vars(sketch).update(_parameters={}, _buffers=empty, _modules={local: probe}, training=False)
-    x = torch.empty(1, 1, probe.packed_shape[1], dtype=probe.dtype, device="meta")
     try:
         with torch.no_grad():
-            y = kind.forward(sketch, x)
+            y = kind.forward(sketch, probe.example())
     # code of others, which may want other arguments or use the matrix otherwise
     except Exception:
         return False
@@ -58,11 +57,11 @@ def _without_memory(tensor: Tensor | None) -> Tensor | None:
 
 
 class _Probe(StandIn):
-    """A stand-in that gives products their shapes alone."""
+    """A stand-in that allows one use, and gives results their shapes alone."""
 
-    def __init__(self, weight: Tensor, transposed: bool) -> None:
-        super().__init__("a matrix", tuple(weight.shape), weight.dtype, transposed)
-        self.was_used = False
+    def __init__(self, weight: Tensor, way: Tried) -> None:
+        super().__init__("a matrix", tuple(weight.shape), weight.dtype, way == "transposed")
+        self.way, self.was_used = way, False
 
     @property
     def device(self) -> torch.device:
@@ -71,9 +70,21 @@ class _Probe(StandIn):
     def parts(self) -> list[Any]:
         return []
 
+    def example(self) -> Tensor:
+        """The input that fits the use."""
+        if self.way == "embedding":
+            return torch.empty(1, 1, dtype=torch.int64, device="meta")
+        return torch.empty(1, 1, self.packed_shape[1], dtype=self.dtype, device="meta")
+
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         rows, columns = self.packed_shape
-        if x.shape[-1] != columns or (bias is not None and bias.shape != (rows,)):
-            raise ValueError(f"x has {columns} columns; found shape {list(x.shape)}")
+        if self.way == "embedding" or x.shape[-1] != columns or (bias is not None and bias.shape != (rows,)):
+            raise ValueError("another use")
         self.was_used = True
         return x.new_empty(*x.shape[:-1], rows)
+
+    def rows_of(self, indices: Tensor) -> Tensor:
+        if self.way != "embedding":
+            raise ValueError("another use")
+        self.was_used = True
+        return torch.empty(*indices.shape, self.shape[1], dtype=self.dtype, device="meta")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from deepcompression.nn.probe import plain_class, product_of
+from deepcompression.nn.probe import plain_class, tried_use
 from deepcompression.nn.recurrent import PACKED_RECURRENT
 
 # The use of a weight by a module: x W^T, or `transposed` x W. Attention needs its `projections` apart.
@@ -27,8 +27,8 @@ _PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
 def use_of(module: nn.Module, local: str) -> Use | None:
-    """The use of a parameter, or None if it is unknown. A module with a forward of its own is tried (`product_of`)."""
-    return _known_use(module, local) or product_of(module, local)
+    """The use of a parameter, or None if it is unknown. A module with a forward of its own is tried (`tried_use`)."""
+    return _known_use(module, local) or tried_use(module, local)
 
 
 def _known_use(module: nn.Module, local: str) -> Use | None:
