@@ -55,6 +55,8 @@ class DczFile(Mapping[str, Array]):
         beside = {name for name in self.all_entries if self.weights and name.startswith(PREFIX)}
         self.folder = {name.removeprefix(PREFIX): self.all_entries[name] for name in beside}
         self.entries = {name: entry for name, entry in self.all_entries.items() if name not in beside}
+        if absent := sorted(self.weights - self.folder.keys()):
+            raise FormatError(f"its metadata {KEY} names the file of weights {absent[0]!r}, which is not in it")
         own = [entry for entry in self.all_entries.values() if entry.tied_to is None]
         end = own[-1].offset + own[-1].length if own else self.head_bytes
         if end != self.size_bytes:

@@ -15,7 +15,9 @@ from torch import nn
 from deepcompression.common.messages import some
 
 # shared by every copy of what refers to them
-_CODE = (type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.CodeType)
+_CODE = (type, types.FunctionType, types.CodeType)
+
+_REFERENCES = (weakref.ReferenceType, weakref.ProxyType, weakref.CallableProxyType)
 
 
 def copy_model(model: nn.Module, memo: dict[int, Any]) -> tuple[nn.Module, str]:
@@ -35,7 +37,7 @@ def copy_model(model: nn.Module, memo: dict[int, Any]) -> tuple[nn.Module, str]:
                 if isinstance(part, torch.Tensor):
                     if not part.is_leaf:
                         memo.setdefault(id(part), part.detach().clone())
-                elif _is_reference(part):
+                elif _is_atom(part):
                     memo[id(part)] = part
                 elif id(part) not in memo and _cannot_be_copied(part):
                     memo[id(part)] = part
@@ -62,13 +64,14 @@ def _parts(value: Any, registered: set[int], seen: set[int]) -> Iterator[Any]:
             continue
         seen.add(id(part))
         yield part
-        if not _is_reference(part) and not isinstance(part, torch.Tensor):
+        if not _is_atom(part) and not isinstance(part, torch.Tensor):
             left += gc.get_referents(part)
 
 
-def _is_reference(value: Any) -> bool:
-    # a proxy passes for its object
-    return issubclass(type(value), weakref.ReferenceType | weakref.ProxyType | weakref.CallableProxyType)
+def _is_atom(value: Any) -> bool:
+    """Whether a value is shared without a word: a module of code, or a weak reference."""
+    # by its type, since a proxy passes for its object
+    return issubclass(type(value), (types.ModuleType, *_REFERENCES))
 
 
 def _cannot_be_copied(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Self, cast
 
 import torch
@@ -85,7 +86,9 @@ class Filling:
         if error is not None:
             with torch.no_grad():
                 for undo in reversed(self._undo):
-                    undo()
+                    # memory that cannot be written has not changed
+                    with suppress(RuntimeError):
+                        undo()
 
 
 def _overlapping(tensors: Iterable[Tensor]) -> set[int]:
