@@ -1,7 +1,6 @@
 """A Hugging Face folder, compressed and given back: every file, byte for byte."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +90,7 @@ def links():
         blob = Path("blobs") / str(number)
         blob.parent.mkdir(exist_ok=True)
         (Path("hf") / name).rename(blob)
-        os.symlink(blob.absolute(), Path("hf") / name)
+        (Path("hf") / name).symlink_to(blob.absolute())
 
 
 KINDS = [single, shards, odd_header, links]
@@ -207,23 +206,10 @@ def hostile(files=(), head=HEAD, key='["model.safetensors"]', length=None):
     save_tensors("m.dcz", tensors, {KEY: key})
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../evil",
-        "a/../../evil",
-        "/tmp/evil",
-        "a/",
-        "",
-        ".",
-        "a//b",
-        "..",
-        "a\\..\\..\\evil",
-        "C:evil",
-        "//host/evil",
-        "a\0b",
-    ],
-)
+UP = ("../evil", "a/../../evil", "..", "a\\..\\..\\evil")
+
+
+@pytest.mark.parametrize("name", [*UP, "/evil", "//host/evil", "C:evil", "a/", "", ".", "a//b", "a\0b"])
 def test_names_outside_of_the_folder_are_refused_before_anything_is_written(name):
     hostile([name])
     before = set(Path().rglob("*"))

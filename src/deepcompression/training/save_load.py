@@ -83,6 +83,9 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
     Raises FormatError for a bad file and ValueError, with names and shapes, for a file that does not fit the model. The
     model is then as it was before.
     """
+    from deepcompression.training.sharded import settle
+
+    settle(into)
     with DczFile(path, limit_bytes) as file:
         fit = fill_model(into, file.entries, lambda name: file.read_dense(name, os.cpu_count() or 1), str(path), strict)
     fit.warn(str(path))
@@ -100,9 +103,7 @@ def fill_model(
     from deepcompression.training.filling import Filling
     from deepcompression.training.model_tensors import check_fit
     from deepcompression.training.own_buffers import own_buffers
-    from deepcompression.training.sharded import settle
 
-    settle(model)
     fit = check_fit(model, entries, where, strict)
     buffers = own_buffers(model)
     root_of = {name: entries[found].tied_to or found for name, found in fit.names.items()}
