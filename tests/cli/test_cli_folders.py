@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from cases import dense
 from commands import run
+from models import make
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -96,10 +97,10 @@ def links():
 KINDS = [single, shards, odd_header, links]
 
 
-@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("profile", ["fast", "small", "paper"])
-def test_a_folder_comes_back_byte_for_byte(make, profile):
-    make()
+def test_a_folder_comes_back_byte_for_byte(kind, profile):
+    kind()
     assert done(f"compress hf -o m.dcz --profile {profile}")[1] == ""
     done("verify m.dcz --against hf")
     done("decompress m.dcz -o back")
@@ -119,6 +120,20 @@ def test_a_folder_comes_back_with_pruned_and_shared_weights(options):
     assert all(name.endswith(".safetensors") for name in changed)
     tensors, _ = read_tensors("back")
     assert len(np.unique(tensors["b.weight"].numpy())) < 1200
+
+
+@pytest.mark.parametrize("options", ["--recipe share-8bit", "--target-ratio 1.5"])
+def test_a_folder_comes_back_from_a_model_with_calibration_inputs(options):
+    """The model ties a weight that the folder has under one name."""
+    write(FILES)
+    state = {name: tensor.numpy() for name, tensor in make("tied").state_dict().items() if name != "output.weight"}
+    save_file(state, "hf/model.safetensors", {"format": "pt"})
+    np.savez("inputs.npz", np.arange(48).reshape(16, 3) % 11)
+    done(f"compress hf -o m.dcz --calibration inputs.npz --model models:Tied {options}")
+    done("decompress m.dcz -o back")
+    ours, theirs = files_of("back"), files_of("hf")
+    assert {name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)} == {"model.safetensors"}
+    assert read_tensors("back")[0].keys() == state.keys()
 
 
 def test_the_files_are_no_tensors_of_the_model():

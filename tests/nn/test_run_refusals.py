@@ -125,6 +125,15 @@ def test_tensors_without_memory_that_no_file_holds_are_named(tmp_path):
         dc.run(model, path)
 
 
+def test_a_running_model_is_not_saved_as_a_file(tmp_path):
+    small = dc.run(nn.Sequential(linear()))
+    with pytest.raises(
+        ValueError, match=r"0\.weight is packed by dc\.run .*: save the model that was passed to dc\.run"
+    ):
+        dc.save(small, tmp_path / "m.dcz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_ties_of_the_model_that_differ_in_the_file_are_refused(tmp_path):
     path = saved(nn.Sequential(linear(80, 80), compressed(nn.Linear(80, 80))), tmp_path)
     tied = nn.Sequential(nn.Linear(80, 80), nn.Linear(80, 80))

@@ -30,6 +30,11 @@ class ModelTensors(Mapping[str, Tensor | Tie]):
     """
 
     def __init__(self, model: nn.Module) -> None:
+        if packed := [module.layer for module in model.modules() if hasattr(type(module), "packed_shape")]:
+            raise ValueError(
+                f"{packed[0]} is packed by dc.run and has no dense weight: save the model that was passed to dc.run; "
+                "torch.save keeps the running one"
+            )
         for name, value in unwrapped(model).state_dict(keep_vars=True).items():
             if not isinstance(value, torch.Tensor) or name.endswith("_extra_state"):
                 raise ValueError(
