@@ -213,6 +213,7 @@ class PackedWeight(StandIn):
                 )
             except ValueError as error:
                 error_msgs.append(str(error))
+        self._expect_own_name(prefix, unexpected_keys)
         if strict:
             unexpected_keys.extend(name for name in state_dict if name.startswith(prefix) and name != key)
 

@@ -98,6 +98,24 @@ class StandIn(nn.Module):
             layer = self.__dict__.get("layer", "a layer")
             raise AttributeError(f"{layer} is packed, and has no attribute {name!r}: {remedy(layer)}") from None
 
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """As torch does, with an empty tensor under the parameter's own name: a dense model refuses its shape, even if
+        it would leave a missing weight as it is.
+        """
+        destination[prefix.removesuffix(".")] = torch.empty(0, dtype=torch.uint8, device=self.device)
+        untyped: Any = super()
+        untyped._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        self._expect_own_name(prefix, others[3])
+        untyped: Any = super()
+        untyped._load_from_state_dict(state_dict, prefix, *others)
+
+    @staticmethod
+    def _expect_own_name(prefix: str, unexpected_keys: list[str]) -> None:
+        """Takes the empty tensor of `_save_to_state_dict` off the list of unexpected keys."""
+        unexpected_keys[:] = [name for name in unexpected_keys if name != prefix.removesuffix(".")]
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         self.dtype = fn(torch.empty(0, dtype=self.dtype, device=self.device)).dtype
         untyped: Any = super()
