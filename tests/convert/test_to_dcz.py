@@ -151,7 +151,7 @@ class Breaking:
     def __init__(self, source, name, error):
         self._source, self._name, self._error, self.read_names = source, name, error, []
         self.path, self.metadata, self.entries, self.graph = source.path, source.metadata, source.entries, None
-        self.exact, self.packed = source.exact, source.packed
+        self.exact, self.packed, self.folder = source.exact, source.packed, None
 
     def read(self, name):
         self.read_names.append(name)

@@ -91,15 +91,16 @@ def test_masks_become_zeros_of_dense_weights():
     assert "256 values" in dc.explain(small).rows[0].why
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_the_mode_and_requires_grad_stay(net, training):
-    model = copy.deepcopy(net).train(training)
+def test_the_result_is_in_the_mode_for_inference_and_requires_grad_stays(net, tmp_path):
+    model = copy.deepcopy(net).train()
     model.norm.weight.requires_grad_(False)
-    small = dc.run(model)
-    assert small.training is training
-    assert small.fc.training is training
-    assert small.last.bias.requires_grad
-    assert not small.norm.weight.requires_grad
+    for small in (dc.run(model), dc.run(model, saved(model, tmp_path))):
+        assert not any(module.training for module in small.modules())
+        assert torch.equal(small(NUMBERS), small(NUMBERS))
+        assert small.last.bias.requires_grad
+        assert not small.norm.weight.requires_grad
+    assert all(module.training for module in model.modules())
+    assert small.train().fc.training
 
 
 def test_the_model_may_be_a_single_layer(tmp_path):
@@ -152,15 +153,31 @@ class Own(nn.Module):
         return nn.functional.linear(x @ self.other, self.matrix)
 
 
-def test_matrices_of_ones_own_modules_are_packed_where_they_are_named(tmp_path):
+class OwnOfTwo(Own):
+    """Nobody sees from outside what it takes."""
+
+    def forward(self, x, scale):
+        return scale["by"] * super().forward(x)
+
+
+def test_matrices_of_ones_own_modules_are_packed_where_their_use_shows(tmp_path):
     model = compressed(nn.Sequential(Own()))
-    assert packed_names(dc.run(model)) == set()
-    small = dc.run(model, linear=["*.matrix"])
-    assert packed_names(small) == {"0.matrix"}
+    small = dc.run(model, saved(model, tmp_path))
+    assert packed_names(small) == {"0.matrix", "0.other"}
     x = floats(2, 80)
     assert_near(small(x).detach(), double(model)(x.double()).detach(), 3e-6)
-    with pytest.raises(TypeError, match=r"0\.other is packed.*dense="):
-        dc.run(model, linear=["*"])(x)
+
+
+def test_other_matrices_are_packed_where_they_are_named():
+    model = compressed(OwnOfTwo())
+    assert packed_names(dc.run(model)) == set()
+    assert "name it in linear=" in dc.explain(dc.run(model)).rows[0].why
+    small = dc.run(model, linear=["matrix"])
+    assert packed_names(small) == {"matrix"}
+    x, scale = floats(2, 80), {"by": 2}
+    assert_near(small(x, scale).detach(), double(model)(x.double(), scale).detach(), 3e-6)
+    with pytest.raises(TypeError, match=r"other is packed.*dense="):
+        dc.run(model, linear=["*"])(x, scale)
 
 
 class Tied(nn.Module):
@@ -177,16 +194,23 @@ class Tied(nn.Module):
         return self.output(y) + self.again(y)
 
 
-def test_ties_stay_ties(tmp_path):
+def test_a_tied_weight_is_held_once(tmp_path):
     model = compressed(Tied())
     small = dc.run(Tied(), saved(model, tmp_path))
     assert packed_names(small) == {"table.weight", "output.weight", "again.weight"}
-    # a form that decodes and one that multiplies; those that multiply share theirs
-    assert small.output.weight is small.again.weight
-    assert small.table.weight is not small.output.weight
-    rows = dc.explain(small).rows
-    assert sum(row.packed for row in rows) == 2
-    assert "tied" in next(row.why for row in rows if "again.weight" in row.names)
+    assert small.table.weight is small.output.weight is small.again.weight
+    (row,) = (row for row in dc.explain(small).rows if row.packed)
+    assert "tied, and held once" in row.why
+    x = torch.arange(128)
+    assert_near(small(x).detach(), double(model)(x).detach())
+
+
+def test_a_tied_weight_gets_a_faster_form_of_its_own_where_it_is_named():
+    model = compressed(Tied())
+    small = dc.run(model, linear=["output.weight"])
+    assert small.output.weight is small.again.weight is not small.table.weight
+    assert sum(row.packed for row in dc.explain(small).rows) == 2
+    assert "tied" in next(row.why for row in dc.explain(small).rows if "again.weight" in row.names)
     x = torch.arange(128)
     assert_near(small(x).detach(), double(model)(x).detach())
 

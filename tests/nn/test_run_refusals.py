@@ -15,7 +15,7 @@ from deepcompression.nn.build import is_decoded
 
 class OwnForward(nn.Linear):
     def forward(self, x):
-        return x @ self.weight.t()
+        return x @ (self.weight / self.weight.norm()).t()
 
 
 def kept(model, **options):
@@ -140,8 +140,17 @@ def test_tensors_without_memory_that_no_file_holds_are_named(tmp_path):
     model = linear()
     path = saved(model, tmp_path)
     model.register_buffer("scratch", torch.zeros(2, device="meta"), persistent=False)
-    with pytest.raises(ValueError, match="scratch has no memory"):
+    with pytest.raises(ValueError, match=r"^scratch: no memory .* build the model with buffers in memory"):
         dc.run(model, path)
+
+
+def test_a_running_model_is_not_saved_as_a_file(tmp_path):
+    small = dc.run(nn.Sequential(linear()))
+    with pytest.raises(
+        ValueError, match=r"0\.weight is packed by dc\.run .*: save the model that was passed to dc\.run"
+    ):
+        dc.save(small, tmp_path / "m.dcz")
+    assert not list(tmp_path.iterdir())
 
 
 def test_ties_of_the_model_that_differ_in_the_file_are_refused(tmp_path):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from deepcompression.common.binary import FormatError
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import DenseTensor
+
+if TYPE_CHECKING:
+    from deepcompression.checkpoint.folder import Folder
 
 
 class Checkpoint(ABC):
@@ -19,6 +22,7 @@ class Checkpoint(ABC):
     metadata  texts by name
     entries   name -> `TensorEntry`, in the order of their bytes
     graph     of ONNX, the serialized ModelProto without the data of its tensors; else None
+    folder    the Hugging Face folder that was opened; None for a file, and for a folder with nothing beside the tensors
     notes     sentences for people about what was read and what was left out
     exact     names of tensors that must stay bit for bit as they are, neither pruned nor shared
     packed    why nothing can be pruned or shared; empty if something can
@@ -28,6 +32,7 @@ class Checkpoint(ABC):
     metadata: Mapping[str, str]
     entries: Mapping[str, TensorEntry]
     graph: bytes | None = None
+    folder: Folder | None = None
     notes: tuple[str, ...] = ()
     exact: frozenset[str] = frozenset()
     packed: str = ""

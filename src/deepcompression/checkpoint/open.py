@@ -11,6 +11,7 @@ import numpy as np
 
 from deepcompression.checkpoint import safetensors
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.folder import MODEL, Folder
 from deepcompression.checkpoint.kinds import INDEX, ONNX, PICKLES, SAFETENSORS, SUFFIXES, TORCH, kind_of
 from deepcompression.checkpoint.onnx import graph
 from deepcompression.checkpoint.onnx.graph import GRAPH
@@ -18,6 +19,7 @@ from deepcompression.checkpoint.onnx.read import OnnxCheckpoint
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.checkpoint.safetensors import SafetensorsCheckpoint
 from deepcompression.checkpoint.torch_save import StateDictCheckpoint
+from deepcompression.checkpoint.write import head_of
 from deepcompression.common.messages import some
 from deepcompression.tensors.tensor import DenseTensor
 
@@ -37,20 +39,21 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Raises FormatError for a damaged or incomplete file, ValueError for another kind of file and for pickled code,
     OSError if the system refuses.
     """
-    path = Path(path)
+    path, folder = Path(path), None
     if not os.path.lexists(path):
         raise FileNotFoundError(errno.ENOENT, _missing(path), str(path))
     if path.is_dir():
         if path.name.endswith(tuple(SUFFIXES)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        path = _within(path)
+        folder, path = path, _within(path)
     kind = kind_of(path)
     if kind is None:
         raise ValueError(
             f"{path}: checkpoints are read from folders and from {', '.join(SUFFIXES)} files; convert it first "
             "(safetensors.torch.save_file)"
         )
-    return _READERS[kind](path)
+    source = _READERS[kind](path)
+    return source if folder is None else _with_folder(source, folder)
 
 
 def _missing(path: Path) -> str:
@@ -75,6 +78,18 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, DenseTensor], 
     """The tensors of a file as `tensors_of` returns them, with unfinished pruning finished, and its metadata."""
     with recognise(open_checkpoint(path)) as source:
         return tensors_of(source), dict(source.metadata)
+
+
+def _with_folder(source: Checkpoint, path: Path) -> Checkpoint:
+    """The checkpoint with its folder, unless the file of its tensors alone says all."""
+    if not isinstance(source, SafetensorsCheckpoint):
+        return source
+    folder = Folder.around(path, source.heads)
+    source.notes = (*source.notes, *folder.notes)
+    if folder.files or folder.heads != {MODEL: head_of(source.entries, source.metadata)}:
+        source.folder, more = folder.around_tensors(source.entries)
+        source.notes += more
+    return source
 
 
 def _within(folder: Path) -> Path:

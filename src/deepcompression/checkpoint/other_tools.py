@@ -66,6 +66,9 @@ class RecognisedCheckpoint(Checkpoint):
             root = roots.setdefault(_Part(_root(source, part.name), mask), name)
             self.entries[name] = TensorEntry(name, entry.dtype, entry.shape, None if root == name else root)
         self.packed = self._packed()
+        if source.folder is not None:
+            self.folder, more = source.folder.around_tensors(self.entries)
+            self.notes += more
 
     def _packed(self) -> str:
         """The reason if all weights are exact; else empty."""

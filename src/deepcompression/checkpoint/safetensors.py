@@ -47,6 +47,8 @@ class SafetensorsCheckpoint(Checkpoint):
         self.path = path
         self.entries: dict[str, TensorEntry] = {}
         self.metadata: dict[str, str] = {}
+        # name of each file -> its bytes before the data of the tensors
+        self.heads: dict[str, bytes] = {}
         self._places: dict[str, tuple[ByteFile, int]] = {}
         with ExitStack() as self._files:
             if index:
@@ -82,6 +84,7 @@ class SafetensorsCheckpoint(Checkpoint):
             raise ValueError(f"{path}: {error}") from None
         if expected is not None and (missing := expected - tensors.keys()):
             raise FormatError(f"{path}: has no {some(missing)}, which the index says are in it")
+        self.heads[shard or path.name] = file.read(0, start).tobytes()
         paired = _paired(metadata)
         for name, (entry, offset) in tensors.items():
             if expected is not None and name not in expected:
@@ -125,7 +128,7 @@ def _read_index(path: Path) -> dict[str, str]:
     if path.stat().st_size > MAX_HEADER_BYTES:
         raise FormatError(f"{path}: takes more than {MAX_HEADER_BYTES} bytes, too many for an index")
     try:
-        index = _parse(path.read_bytes())
+        index = parse_object(path.read_bytes())
     except FormatError as error:
         raise FormatError(f"{path}: not a sound index of shards: {error}") from None
     shards = index.get("weight_map")
@@ -134,7 +137,7 @@ def _read_index(path: Path) -> dict[str, str]:
     return shards
 
 
-def _parse(data: bytes) -> dict[str, Any]:
+def parse_object(data: bytes) -> dict[str, Any]:
     """A JSON object without repeated keys."""
     try:
         value = json.loads(data.decode(), object_pairs_hook=_without_repetition)
@@ -169,7 +172,7 @@ def _read_header(file: ByteFile) -> tuple[dict[str, str], dict[str, tuple[Tensor
         raise FormatError(f"its header takes {length} bytes, at most {MAX_HEADER_BYTES} are allowed")
     if start > file.size:
         raise FormatError(f"its header ends at {start}, the file at {file.size}: it is cut off")
-    header = _parse(file.read(LENGTH_BYTES, length).tobytes())
+    header = parse_object(file.read(LENGTH_BYTES, length).tobytes())
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError(f"{METADATA} is no mapping from texts to texts")

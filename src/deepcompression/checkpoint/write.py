@@ -74,21 +74,29 @@ def as_safetensors(entry: TensorEntry) -> TensorEntry:
     return entry
 
 
-def _write_safetensors(path: Path, entries: Mapping[str, TensorEntry], read: Read, metadata: Mapping[str, str]) -> None:
-    if METADATA in entries:
-        raise ValueError(f"safetensors files cannot hold a tensor named {METADATA}")
+def head_of(entries: Mapping[str, TensorEntry], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file before the data of its tensors, as `write_checkpoint` writes them."""
     if pairs := {name: entry.dtype for name, entry in sorted(entries.items()) if entry.dtype in PAIRS}:
         metadata = {**metadata, PAIRED: json.dumps(pairs, ensure_ascii=False)}
-    # widest elements first: all are aligned
-    ordered = sorted(map(as_safetensors, entries.values()), key=lambda entry: -STORAGE[entry.dtype].itemsize)
     header: dict[str, object] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
     end = 0
-    for entry in ordered:
+    for entry in _ordered(entries):
         begin, end = end, end + entry.nbytes
         header[entry.name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": (begin, end)}
     head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
+    return len(head).to_bytes(LENGTH_BYTES, "little") + head
+
+
+def _ordered(entries: Mapping[str, TensorEntry]) -> list[TensorEntry]:
+    # widest elements first: all are aligned
+    return sorted(map(as_safetensors, entries.values()), key=lambda entry: -STORAGE[entry.dtype].itemsize)
+
+
+def _write_safetensors(path: Path, entries: Mapping[str, TensorEntry], read: Read, metadata: Mapping[str, str]) -> None:
+    if METADATA in entries:
+        raise ValueError(f"safetensors files cannot hold a tensor named {METADATA}")
     with atomic_path(path) as partial, partial.open("wb") as file:
-        file.write(len(head).to_bytes(LENGTH_BYTES, "little") + head)
-        for entry in ordered:
+        file.write(head_of(entries, metadata))
+        for entry in _ordered(entries):
             file.write(raw_bytes(read(entry.name)))

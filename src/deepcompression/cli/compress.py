@@ -38,7 +38,7 @@ from deepcompression.cli.plan import (
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import counted, printable
-from deepcompression.convert.from_dcz import CHECKPOINT_SUFFIXES, decompress_file, suffixes_for
+from deepcompression.convert.from_dcz import CHECKPOINT_SUFFIXES, decompress_file, holds_folder, suffixes_for
 from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.convert.with_inputs import compress_whole
 from deepcompression.pruning.criteria import Prune
@@ -180,14 +180,21 @@ def decompress_command(
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
-    """Write the dense tensors of a .dcz file, bit for bit as saved, as .safetensors or .onnx."""
-    with errors_in_one_line(), input_file(file) as source:
-        suffixes = suffixes_for(source) if output == STANDARD else CHECKPOINT_SUFFIXES
+    """Write the dense tensors of a .dcz file, bit for bit as saved, as .safetensors or .onnx; under any other name, the
+    whole folder that the file was made of."""
+    with errors_in_one_line(), ExitStack() as stack:
+        source = stack.enter_context(input_file(file))
         notes: list[str] = []
-        with output_file(output, suffixes, source=file, force=force, as_json=as_json, notes=notes) as target:
-            with progress_of_bytes(source.name, quiet or as_json) as show:
-                count = decompress_file(source, target, limit_bytes=limit_bytes, progress=show, note=notes.append)
-            size = target.stat().st_size
+        if output.suffix not in CHECKPOINT_SUFFIXES and output != STANDARD and holds_folder(source, limit_bytes):
+            target = output
+        else:
+            suffixes = suffixes_for(source) if output == STANDARD else CHECKPOINT_SUFFIXES
+            opened = output_file(output, suffixes, source=file, force=force, as_json=as_json, notes=notes)
+            target = stack.enter_context(opened)
+        with progress_of_bytes(source.name, quiet or as_json) as show:
+            count = decompress_file(source, target, limit_bytes=limit_bytes, progress=show, note=notes.append)
+        written = target.rglob("*") if target.is_dir() else [target]
+        size = sum(path.stat().st_size for path in written if path.is_file())
         for note in [] if as_json else notes:
             complain(f"note: {note}")
         if as_json:

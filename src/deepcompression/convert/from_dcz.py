@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
+from deepcompression.checkpoint.folder import PREFIX, Folder, write_folder
 from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint
@@ -37,6 +39,7 @@ def decompress_file(
     note: Callable[[str], None] | None = None,
 ) -> int:
     """Writes the dense tensors of a file, bit for bit as saved, as .safetensors or .onnx, and returns their number.
+    With another suffix it writes the whole Hugging Face folder that the file was made of, with all its files.
 
     progress  is called with the bytes of the finished tensors and of all
     note      is called with a sentence for people about tensors that are written in another dtype
@@ -66,11 +69,25 @@ def decompress_file(
                 held[name] = source.read_dense(name, os.cpu_count() or 1)
             return held[name]
 
-        write_checkpoint(output, entries, read, source.metadata, graph)
+        if output.suffix in CHECKPOINT_SUFFIXES or not source.folder:
+            write_checkpoint(output, entries, read, source.metadata, graph)
+        else:
+            heads = {name: source.read_file(name) for name in source.weights}
+            files = {name: partial(source.read_file, name) for name in source.folder.keys() - source.weights}
+            try:
+                write_folder(output, heads, files, entries, read)
+            except FormatError as error:
+                raise FormatError(f"{path}: {error}") from None
         pairs = [name for name, entry in entries.items() if entry.dtype in PAIRS]
         if pairs and graph is None and note is not None:
             note(f"{some(pairs)} are of complex dtypes that safetensors does not have: written as pairs of floats")
         return len(entries)
+
+
+def holds_folder(path: Path, limit_bytes: int = LIMIT_BYTES) -> bool:
+    """Whether a file was made of a Hugging Face folder with more than its tensors."""
+    with DczFile(path, limit_bytes) as source:
+        return bool(source.folder)
 
 
 def verify_file(path: Path, against: Path | None = None, *, limit_bytes: int = LIMIT_BYTES) -> tuple[int, list[str]]:
@@ -105,6 +122,20 @@ def _differences(source: DczFile, path: Path, other: Checkpoint, against: Path) 
                 source.read_dense(name)
             yield f"{name} is only in {path}"
     yield from (f"{name} is only in {against}" for name in other.entries.keys() - source.entries.keys())
+    if other.folder is not None:
+        yield from _different_files(source, path, other.folder, against)
+
+
+def _different_files(source: DczFile, path: Path, folder: Folder, against: Path) -> Iterator[str]:
+    """The differences of the other files of a folder."""
+    for name, theirs in folder.tensors():
+        name = name.removeprefix(PREFIX)
+        if name not in source.folder:
+            yield f"the file {name} is only in {against}"
+        elif source.read_file(name) != theirs.elements.tobytes():
+            yield f"the file {name} has other bytes"
+    names = {*folder.heads, *folder.files}
+    yield from (f"the file {name} is only in {path}" for name in source.folder.keys() - names)
 
 
 def _difference(ours: DenseTensor, theirs: DenseTensor) -> str | None:

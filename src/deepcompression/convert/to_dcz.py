@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,11 @@ def compress_checkpoint(
             graph = DenseTensor("U8", np.frombuffer(source.graph, np.uint8))
             writer.write(GRAPH, graph, profile=profile)
             order, metadata = {**order, GRAPH: None}, metadata | FORMAT
+        if source.folder is not None:
+            for name, tensor in source.folder.tensors():
+                writer.write(name, tensor, profile=profile)
+                order[name] = None
+            metadata |= source.folder.metadata
         finished = [writer.finished[name] for name, tied_to in order.items() if tied_to is None]
         changes = [each.change for each in finished if each.change is not None]
         writer.finish(order, without(metadata) if changes else metadata)
@@ -87,6 +92,7 @@ def _fingerprint(source: Checkpoint, recipe: Recipe | None, profile: str) -> dic
         "version": str(VERSION),
         "checkpoint": str(source.path.resolve()),
         "size or time of the checkpoint": repr(_states(source.path)),
+        "files of the folder": repr(None if source.folder is None else _states_of(source.folder.files.values())),
         "set of tensors": hashlib.sha256(entries.encode()).hexdigest(),
         "recipe": rules,
         "profile": profile,
@@ -99,6 +105,10 @@ def _states(path: Path) -> list[tuple[str, int, int]]:
     if path.is_dir() or path.suffix == ".json":
         folder = path if path.is_dir() else path.parent
         files = sorted(file for file in folder.iterdir() if file.is_file() and ".dcz" not in file.name)
+    return _states_of(files)
+
+
+def _states_of(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     return [(file.name, (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
 
 

@@ -7,6 +7,7 @@ import importlib
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,17 @@ import torch
 from deepcompression.calibration.calibrate import calibrate
 from deepcompression.calibration.plan_problem import Problem
 from deepcompression.calibration.runs import Expected, by_position, inputs_of
+from deepcompression.checkpoint.folder import KEY
 from deepcompression.convert.with_inputs import Whole
 from deepcompression.file.effect import Effect
+from deepcompression.file.writer import save_tensors
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.tensors.dtypes import Array
-from deepcompression.tensors.entry import Tie
-from deepcompression.tensors.from_torch import to_torch
+from deepcompression.tensors.entry import TensorEntry, Tie
 from deepcompression.tensors.tensor import Tensor
-from deepcompression.training.model_tensors import metadata_of
-from deepcompression.training.save_load import save
+from deepcompression.training.model_tensors import metadata_of, read_model
+from deepcompression.training.save_load import encodings, fill_model
 
 # inputs per call of the model
 _BATCH = 32
@@ -39,12 +41,30 @@ class TorchWithInputs(Whole):
 
     def __init__(self, model: Path, inputs: Mapping[str, Array], factory: str) -> None:
         super().__init__(model)
-        self.module = _filled(factory, self.tensors, str(model))
+        self.module, notes = _filled(factory, self.tensors, str(model))
+        self.notes += notes
         self.metadata = metadata_of(self.module) | self.metadata
+        self._keep_folder()
         self.batches = _batches(inputs)
 
+    def _keep_folder(self) -> None:
+        """Leaves the other files of the folder out, and says so, if the model gives its tensors other names."""
+        if self.folder is None:
+            return
+        entries = {
+            name: TensorEntry(name, each.dtype, tuple(each.shape))
+            for name, each in read_model(self.module).items()
+            if not isinstance(each, Tie)
+        }
+        folder, notes = self.folder.around_tensors(entries)
+        if folder is None:
+            self.notes += notes
+            self.beside = {}
+            del self.metadata[KEY]
+
     def problem(self) -> Problem:
-        return Problem.of_model(self.module, self.batches, self.exact)
+        problem = Problem.of_model(self.module, self.batches, self.exact)
+        return problem._replace(tensors={**problem.tensors, **self.beside})
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> Effect:
         self._note_unselected(recipe)
@@ -52,12 +72,14 @@ class TorchWithInputs(Whole):
         keep = (Rule(tensor=glob.escape(name), optional=True) for name in sorted(self.exact))
         recipe = recipe.model_copy(update={"rules": (*keep, *recipe.rules)})
         effect = calibrate(self.module, recipe, self.batches)
-        save(self.module, output, recipe, self.metadata, profile)
+        tensors = {**read_model(self.module), **self.beside}
+        metadata = self.metadata | effect.metadata()
+        save_tensors(output, tensors, metadata, encodings(recipe, self.module), profile)
         return effect
 
 
-def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> torch.nn.Module:
-    """Calls a factory and fills its model from a checkpoint. Raises ValueError if either fails."""
+def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> tuple[torch.nn.Module, list[str]]:
+    """Calls a factory and fills its model from a checkpoint; with notes. Raises ValueError if either fails."""
     module, colon, function = factory.partition(":")
     what = f"--model is package.module:factory, which {factory} is not"
     if not (module and colon and function):
@@ -78,13 +100,18 @@ def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> to
         raise ValueError(f"--model {factory} failed when it was called without arguments: {_located(error)}") from error
     if not isinstance(made, torch.nn.Module):
         raise ValueError(f"--model {factory} gave a {type(made).__name__}, not a torch.nn.Module")
+    own = {name: each for name, each in tensors.items() if not isinstance(each, Tie)}
+    entries = {name: TensorEntry(name, each.dtype, tuple(each.shape)) for name, each in own.items()}
+    ties = {
+        name: replace(entries[each.to], name=name, tied_to=each.to)
+        for name, each in tensors.items()
+        if isinstance(each, Tie)
+    }
     try:
-        own = {name: to_torch(each.dense()) for name, each in tensors.items() if not isinstance(each, Tie)}
-        ties = {name: own[each.to] for name, each in tensors.items() if isinstance(each, Tie)}
-        made.load_state_dict(own | ties)
-    except RuntimeError as error:
-        raise ValueError(f"{where} does not fit the model of {factory}: {error}") from None
-    return made
+        fit = fill_model(made, entries | ties, lambda name: own[name].dense(), where)
+    except ValueError as error:
+        raise ValueError(f"{error}; the model is that of {factory}") from None
+    return made, list(fit.notes)
 
 
 def _located(error: Exception) -> str:

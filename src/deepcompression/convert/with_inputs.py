@@ -89,19 +89,25 @@ class Whole:
             self.exact, self.notes, self.metadata = source.exact, list(source.notes), without(source.metadata)
             ties = {name: Tie(entry.tied_to) for name, entry in source.entries.items() if entry.tied_to}
             found = tensors_of(source)
+            self.folder = source.folder
+            # the other files of the folder
+            self.beside: dict[str, Tensor] = {}
+            if self.folder is not None:
+                self.beside |= self.folder.tensors()
+                self.metadata |= self.folder.metadata
         self.own = {name: tensor for name, tensor in found.items() if name not in ties}
         self.tensors: dict[str, Tensor | Tie] = {name: ties.get(name, tensor) for name, tensor in found.items()}
 
     def problem(self) -> Problem:
         """The problem for a plan to solve."""
-        return Problem.of_tensors(self.tensors, self.exact)
+        return Problem.of_tensors({**self.tensors, **self.beside}, self.exact)
 
     def compress(self, output: Path, recipe: Recipe, profile: str) -> Effect:
         """Compresses by a recipe and writes the file. Returns the effect."""
         self._note_unselected(recipe)
         made, effect = self.compressed(recipe)
-        metadata = self.metadata | effect.metadata()
-        save_tensors(output, {**self.tensors, **made}, metadata, encodings(recipe, self.own), profile)
+        tensors = {**self.tensors, **made, **self.beside}
+        save_tensors(output, tensors, self.metadata | effect.metadata(), encodings(recipe, self.own), profile)
         return effect
 
     def compressed(self, recipe: Recipe) -> Fitted:

@@ -1,4 +1,4 @@
 """The `.dcz` file: index, reader, writers, and the report on its bytes.
 
-Imports coding and what that imports.
+Imports coding, checkpoint, and what these import.
 """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from deepcompression.checkpoint.folder import KEY, PREFIX
 from deepcompression.coding.coder import Account
 from deepcompression.coding.coders import decode, decode_dense
 from deepcompression.common.binary import LIMIT_BYTES, Cursor, FormatError, checksum
@@ -23,8 +25,10 @@ _LARGE_BYTES = 16 << 20
 class DczFile(Mapping[str, Array]):
     """A `.dcz` file open for reading: a mapping from names to dense NumPy arrays, each read when it is looked up.
 
-    entries     name -> `Entry`, in the file's order
+    entries     name -> `Entry`, in the file's order; `all_entries` has those of `folder`, too
     metadata    texts by name
+    folder      name -> `Entry` of the bytes of each file of a Hugging Face folder; empty for a file without a folder
+    weights     names in `folder` of files of weights, of which it has the heads
     size_bytes  of the file; `head_bytes` are those before the payloads, `index_bytes` those of the index
 
     Opening reads and checks the index alone, `read` the bytes of its tensor alone; threads may share a `DczFile`.
@@ -50,8 +54,14 @@ class DczFile(Mapping[str, Array]):
     def _read_head(self, limit_bytes: int) -> None:
         start, self.index_bytes = read_header(self._bytes(0, min(self.size_bytes, HEADER_BYTES), "header"))
         self.head_bytes = start + self.index_bytes + CHECKSUM_BYTES
-        self.entries, self.metadata = read_head(self._bytes(0, self.head_bytes, "index"), start)
-        own = [entry for entry in self.entries.values() if entry.tied_to is None]
+        self.all_entries, self.metadata = read_head(self._bytes(0, self.head_bytes, "index"), start)
+        self.weights = _names(self.metadata.pop(KEY, None))
+        beside = {name for name in self.all_entries if self.weights and name.startswith(PREFIX)}
+        self.folder = {name.removeprefix(PREFIX): self.all_entries[name] for name in beside}
+        self.entries = {name: entry for name, entry in self.all_entries.items() if name not in beside}
+        if absent := sorted(self.weights - self.folder.keys()):
+            raise FormatError(f"its metadata {KEY} names the file of weights {absent[0]!r}, which is not in it")
+        own = [entry for entry in self.all_entries.values() if entry.tied_to is None]
         end = own[-1].offset + own[-1].length if own else self.head_bytes
         if end != self.size_bytes:
             raise FormatError(f"the payloads end at {end}, the file at {self.size_bytes}: it is cut off or damaged")
@@ -84,6 +94,10 @@ class DczFile(Mapping[str, Array]):
         with self._checked(name) as (entry, payload):
             return decode_dense(entry.coder, payload, entry.dtype, entry.shape, threads)
 
+    def read_file(self, name: str) -> bytes:
+        """The bytes of a file of the folder, or the head of a file of weights."""
+        return self.read_dense(PREFIX + name).elements.tobytes()
+
     def check(self, name: str) -> None:
         """Compares the checksum of one tensor's payload, without decoding it."""
         with self._checked(name):
@@ -92,7 +106,7 @@ class DczFile(Mapping[str, Array]):
     @contextmanager
     def _checked(self, name: str) -> Iterator[tuple[Entry, Cursor]]:
         """A tensor's entry and its payload, whose checksum is right; errors name file and tensor."""
-        entry = self.entries[name]
+        entry = self.all_entries[name]
         try:
             payload = self._bytes(entry.offset, entry.length, "payload")
             if (found := checksum(payload)) != entry.checksum:
@@ -124,6 +138,17 @@ class DczFile(Mapping[str, Array]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _names(value: str | None) -> frozenset[str]:
+    """The names of a folder's files of weights; none for a file without a folder."""
+    try:
+        names = json.loads(value or "[]")
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or (value and not names):
+        raise FormatError(f"its metadata {KEY} names no files of weights in JSON")
+    return frozenset(names)
 
 
 def load_tensors(

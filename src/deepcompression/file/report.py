@@ -157,7 +157,7 @@ class Report:
         """Reads and decodes the whole file. Raises FormatError."""
         with DczFile(path, limit_bytes) as file:
             by_name: dict[str, Row] = {}
-            for name, entry in file.entries.items():
+            for name, entry in file.all_entries.items():
                 if (own := entry.tied_to) is None:
                     by_name[name] = Row.of(entry, *file.read_with_account(name))
                 else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,14 +15,17 @@ from deepcompression import _core
 from deepcompression.common.messages import listed
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
+from deepcompression.nn.refuse_saving import refuse_saving
 from deepcompression.nn.stand_in import StandIn
-from deepcompression.nn.weight_source import WeightSource, rows_apart
+from deepcompression.nn.weight_source import WeightSource, rows_apart, turned
 from deepcompression.nn.what_pays import LEAST_WEIGHTS, Use, use_of, why_dense, why_unknown
 from deepcompression.packed import packing
 from deepcompression.recipe.hints import whole_name
 from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training import attach
+from deepcompression.training.copy_model import copy_model
+from deepcompression.training.own_buffers import own_buffers
 
 # attribute of a module: the reasons why its dense parameters stay dense, by name
 DENSE_REASONS = "dense_reasons"
@@ -51,9 +54,8 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
     """The copy. Raises ValueError, naming the tensor, for tensors that do not fit or have no memory."""
     targets = targets_of(model)
     _check_patterns(targets, options)
-    _check_memory(model, targets)
     # deepcopy looks here first: it copies no weight that is replaced, and none that comes out of a file
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = dict(own_buffers(model))
     plans = []
     for target in targets:
         plan = _plan(target, source, options)
@@ -62,7 +64,9 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
             memo[id(module._flat_weights)] = []
-    small = copy.deepcopy(model, memo)
+    small, note = copy_model(model, memo)
+    if note:
+        warnings.warn(note, stacklevel=3)
     for plan in plans:
         for place in plan.target.places:
             module, local = memo[id(place[0])], place[1]
@@ -73,7 +77,9 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
             elif plan.reason is not None:
                 module.__dict__.setdefault(DENSE_REASONS, {})[local] = plan.reason
     _mend_recurrent(small)
-    return small
+    if any(plan.stand_ins for plan in plans):
+        refuse_saving(small)
+    return small.eval()
 
 
 def _check_patterns(targets: list[Target], options: Options) -> None:
@@ -91,14 +97,6 @@ def _check_patterns(targets: list[Target], options: Options) -> None:
                     raise ValueError(f"linear={pattern!r} matches {target.name}, whose shape is {list(target.shape)}")
 
 
-def _check_memory(model: nn.Module, targets: list[Target]) -> None:
-    """Raises ValueError for a buffer without memory that no file holds."""
-    known = {name for target in targets for name in target.names}
-    for name, buffer in model.named_buffers():
-        if buffer.is_meta and name not in known:
-            raise ValueError(f"{name} has no memory (it is on the device meta), and no file holds it: make it first")
-
-
 def _matches(target: Target, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for name in target.names for pattern in patterns)
 
@@ -110,7 +108,7 @@ def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
         return _Plan(target, {}, "dense= names it")
     uses: dict[tuple[nn.Module, str], Use] = {}
     for module, local in target.places:
-        use: Use | None = "linear" if _matches(target, options.linear) else use_of(module, local)
+        use = use_of(module, local) or ("linear" if _matches(target, options.linear) else None)
         if use is None:
             tied = " (and it is tied)" if len(target.places) > 1 else ""
             return _Plan(target, {}, why_unknown(module, local) + tied)
@@ -124,12 +122,18 @@ def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
     if shared is None:
         return _Plan(target, {}, "it is not shared: it has more than 256 values")
     density = len(shared.codes) / target.count
-    if not {"linear", "projections"}.isdisjoint(uses.values()):
+    if not {"linear", "transposed", "projections"}.isdisjoint(uses.values()):
         slow = why_dense(density, _core.instruction_set(), options.batch)
         if slow is not None:
             return _Plan(target, {}, slow)
     # in the order of the places
-    stand_ins = {use: _pack(target, use, shared, options) for use in dict.fromkeys(uses.values())}
+    kinds = list(dict.fromkeys(uses.values()))
+    shares = {"linear", "embedding"}.issubset(kinds) and not _matches(target, options.linear)
+    if shares:
+        # rows are decoded for both: a second form would only make the product faster
+        uses = {place: "embedding" if use == "linear" else use for place, use in uses.items()}
+        kinds.remove("linear")
+    stand_ins = {use: _pack(target, use, shared, options) for use in kinds}
     dense_bytes = target.count * attach.original(target).element_size()
     held = sum(buffer.numel() for stand_in in stand_ins.values() for buffer in stand_in.buffers())
     if held >= dense_bytes:
@@ -137,6 +141,8 @@ def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
     why = f"{100 * density:.3g} % of the weights survive, in {dense_bytes / held:.1f} times fewer bytes than dense"
     for number, (use, stand_in) in enumerate(stand_ins.items()):
         tied = f"; tied, and in a form of its own for {use}" if len(stand_ins) > 1 else ""
+        if shares and use == "embedding":
+            tied += "; tied, and held once: linear= gives its products a faster form of their own"
         stand_in.why, stand_in.counts_dense = why + tied, number == 0
     return _Plan(target, {place: stand_ins[use] for place, use in uses.items()}, None)
 
@@ -147,13 +153,14 @@ def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) 
     # decoded rows are multiplied in float32 for every kind of activations
     form, activations = ("tile", "float32") if is_decoded(use, device) else (None, options.activations)
 
-    def packed(tensor: CompressedTensor) -> PackedWeight:
-        array = torch.from_numpy(packing.pack(tensor, activations, options.batch, form=form))
-        return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, activations)
+    def packed(tensor: CompressedTensor, transposed: bool = False) -> PackedWeight:
+        matrix = turned(tensor) if transposed else tensor
+        array = torch.from_numpy(packing.pack(matrix, activations, options.batch, form=form))
+        return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, activations, transposed)
 
     if use == "projections":
         return PackedParts(target.name, [packed(part) for part in rows_apart(shared, 3)])
-    return packed(shared)
+    return packed(shared, use == "transposed")
 
 
 def is_decoded(use: Use, device: torch.device) -> bool:

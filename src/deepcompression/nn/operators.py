@@ -18,6 +18,8 @@ from deepcompression.packed import torch_reference
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS, Header
 
+_ONE_POSITION = ConvolutionSettings.of(1)
+
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -83,7 +85,12 @@ def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], ac
     form, rows = FORMS[facts[0]], facts[4]
     vectors = x.to(torch.float32)
     floats = None if bias is None else bias.to(torch.float32).contiguous()
-    if form == "tile":
+    if form == "tile" and vectors.is_cpu:
+        # as a convolution of one position, from decoded rows
+        columns = vectors.shape[-1]
+        flat = vectors.reshape(-1, columns, 1).contiguous()
+        y = convolve.convolve(flat, packed, floats, (rows, columns, 1), _ONE_POSITION).view(*vectors.shape[:-1], rows)
+    elif form == "tile":
         y = torch_reference.multiply(packed, header_of(facts), vectors, floats)
     elif vectors.is_cpu:
         y = product(packed, vectors.contiguous(), floats, rows, activations == "int8")

@@ -67,9 +67,15 @@ class PackedWeight(StandIn):
     packed: Tensor
 
     def __init__(
-        self, layer: str, packed: Tensor, shape: tuple[int, ...], dtype: torch.dtype, activations: str = "float32"
+        self,
+        layer: str,
+        packed: Tensor,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        activations: str = "float32",
+        transposed: bool = False,
     ) -> None:
-        super().__init__(layer, shape, dtype)
+        super().__init__(layer, shape, dtype, transposed)
         self.activations = activations
         self.register_buffer("packed", None)
         self._accept(packed)
@@ -77,7 +83,7 @@ class PackedWeight(StandIn):
     def _accept(self, packed: Tensor) -> None:
         """Replaces the bytes. Raises ValueError for bytes that are no packed weight of this shape."""
         try:
-            found = _checked(packed, self.shape)
+            found = _checked(packed, self.packed_shape)
         except ValueError as error:
             raise ValueError(f"{self.layer}: {error}") from None
         self._hold(packed, found)
@@ -147,8 +153,9 @@ class PackedWeight(StandIn):
         return rows(*settings) if nothing_watches(indices) else cast(Tensor, rows_operator(*settings))
 
     def _check_tile(self) -> None:
-        if self.header.form != "tile":
-            raise TypeError(f"{self.layer} is packed in the form {self.header.form}; this takes tile")
+        if self.header.form != "tile" or self.transposed:
+            kind = "transpose" if self.transposed else f"form {self.header.form}"
+            raise TypeError(f"{self.layer} is packed in the {kind}; this takes the form tile: {remedy(self.layer)}")
 
     def _check_input(self, x: Tensor, bias: Tensor | None) -> None:
         """Raises TypeError or ValueError, naming the layer, for a dtype, a device or a bias that does not fit."""
@@ -206,6 +213,7 @@ class PackedWeight(StandIn):
                 )
             except ValueError as error:
                 error_msgs.append(str(error))
+        self._expect_own_name(prefix, unexpected_keys)
         if strict:
             unexpected_keys.extend(name for name in state_dict if name.startswith(prefix) and name != key)
 

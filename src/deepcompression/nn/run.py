@@ -26,20 +26,25 @@ def run(
     linear: Sequence[str] = (),
     dense: Sequence[str] = (),
     limit_bytes: int = LIMIT_BYTES,
+    strict: bool = True,
 ) -> Module:
     """A new module that computes from the compressed weights of a file, or of a model that was just shared.
 
-    model        is not changed; tensors that the file holds may be on the device meta
-    path         a `.dcz` file with every tensor of the model; None takes the tensors of the model
+    model        is not changed; with a file, it may be on the device meta, as for `load`
+    path         a `.dcz` file that fits the model, as for `load`; None takes the tensors of the model
     activations  `float32`, as exact as a dense layer, or `int8`: faster, each vector rounded to 255 steps
     batch        number of vectors that are mostly multiplied at once; the form is chosen for it
     linear       globs of names of matrices that your own modules use in F.linear alone, so that they can be packed
     dense        globs of names of weights that stay dense
+    strict       False: tensors that the file or the model lacks are kept or left out
 
     Layers for which it pays compute from packed weights, all others as before; `explain` says which and why. The module
-    is for inference only: packed layers have no gradients. Wrappers of DistributedDataParallel and torch.compile are
-    left out. Raises FormatError for a bad file. Raises ValueError, naming the tensors, for a file that does not fit the
-    model, for patterns that match nothing, and for a model that is sharded.
+    is for inference only: it is in the mode `eval`, and packed layers have no gradients. Wrappers of
+    DistributedDataParallel and torch.compile are left out. Warns about what is left out, kept, guessed, or shared with
+    the model.
+
+    Raises FormatError for a bad file. Raises ValueError, naming the tensors, for a file that does not fit the model,
+    for patterns that match nothing, and for a model that is sharded.
     """
     import torch
 
@@ -64,4 +69,7 @@ def run(
         if path is None:
             return assemble(model, ModelSource(), options)
         with DczFile(path, limit_bytes) as file:
-            return assemble(model, FileSource(file, model), options)
+            source = FileSource(file, model, strict)
+            small = assemble(model, source, options)
+            source.fit.warn(str(path))
+            return small

@@ -46,19 +46,27 @@ class ModelSource:
 
 
 class FileSource:
-    """A file that fits a model. Raises ValueError, listing names, shapes and dtypes, for a file that does not."""
+    """A file that fits a model. Raises ValueError, listing names, shapes and dtypes, for a file that does not.
 
-    def __init__(self, file: DczFile, model: nn.Module) -> None:
+    fit  the names of the model's tensors in the file
+    """
+
+    def __init__(self, file: DczFile, model: nn.Module, strict: bool = True) -> None:
         self._file = file
         # the tensor that `shared` read last, which `dense` need not read again
         self._last: tuple[str, Tensor] | None = None
-        check_fit(model, file.entries, str(file.path), written_to=False)
+        self.fit = check_fit(model, file.entries, str(file.path), strict)
         for target in targets_of(model):
             self._check_ties(target)
 
+    def _name(self, target: Target) -> str | None:
+        """The target's first name in the file; None if it is not in it."""
+        return next((self.fit.names[name] for name in target.names if name in self.fit.names), None)
+
     def _check_ties(self, target: Target) -> None:
-        roots = {self._file.entries[name].tied_to or name: name for name in target.names}
-        first, *others = roots
+        found = [(name, self.fit.names[name]) for name in target.names if name in self.fit.names]
+        roots = {self._file.entries[theirs].tied_to or theirs: name for name, theirs in reversed(found)}
+        *others, first = roots or [""]
         for other in others:
             one, two = self._file.read_dense(first), self._file.read_dense(other)
             if one.elements.tobytes() != two.elements.tobytes():
@@ -69,15 +77,19 @@ class FileSource:
 
     def shared(self, target: Target) -> CompressedTensor | None:
         self._last = None
-        tensor = self._file.read(target.name, os.cpu_count() or 1)
-        self._last = target.name, tensor
+        if (name := self._name(target)) is None:
+            return None
+        tensor = self._file.read(name, os.cpu_count() or 1)
+        self._last = name, tensor
         return shared_form(tensor)
 
     def dense(self, target: Target) -> torch.Tensor | None:
+        if (name := self._name(target)) is None:
+            return None
         last, self._last = self._last, None
-        if last is not None and last[0] == target.name:
+        if last is not None and last[0] == name:
             return to_torch(last[1].dense())
-        return to_torch(self._file.read_dense(target.name, os.cpu_count() or 1))
+        return to_torch(self._file.read_dense(name, os.cpu_count() or 1))
 
 
 def rows_apart(tensor: CompressedTensor, count: int) -> list[CompressedTensor]:
@@ -89,3 +101,12 @@ def rows_apart(tensor: CompressedTensor, count: int) -> list[CompressedTensor]:
         CompressedTensor.from_bits(shape, np.packbits(bits, bitorder="little"), tensor.codebook, own, tensor.dtype)
         for bits, own in zip(survives, codes, strict=True)
     ]
+
+
+def turned(tensor: CompressedTensor) -> CompressedTensor:
+    """The transpose of a matrix."""
+    survives = np.unpackbits(tensor.bits, count=tensor.size, bitorder="little").astype(bool).reshape(tensor.shape)
+    codes = np.zeros(tensor.shape, tensor.codes.dtype)
+    codes[survives] = tensor.codes
+    bits = np.packbits(survives.T, bitorder="little")
+    return CompressedTensor.from_bits(tensor.shape[::-1], bits, tensor.codebook, codes.T[survives.T], tensor.dtype)

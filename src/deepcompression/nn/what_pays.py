@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
+from deepcompression.nn.probe import plain_class, tried_use
 from deepcompression.nn.recurrent import PACKED_RECURRENT
 
-# The use of a weight by a module. Attention needs its `projections` apart.
-Use = Literal["linear", "projections", "convolution", "embedding"]
+# The use of a weight by a module: x W^T, or `transposed` x W. Attention needs its `projections` apart.
+Use = Literal["linear", "transposed", "projections", "convolution", "embedding"]
 
 # A dense product with fewer weights takes less time than the call of a packed layer.
 LEAST_WEIGHTS = 4096
@@ -26,13 +26,12 @@ _WITH_FORWARD = (nn.Linear, nn.MultiheadAttention, *_CONVOLUTION_MODULES, nn.Emb
 _PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
 
 
-def plain_class(module: nn.Module) -> type[Any]:
-    """The class of a module without its parametrizations."""
-    return type(module).__bases__[0] if is_parametrized(module) else type(module)
-
-
 def use_of(module: nn.Module, local: str) -> Use | None:
-    """The use of a parameter, or None if it is unknown."""
+    """The use of a parameter, or None if it is unknown. A module with a forward of its own is tried (`tried_use`)."""
+    return _known_use(module, local) or tried_use(module, local)
+
+
+def _known_use(module: nn.Module, local: str) -> Use | None:
     kind = plain_class(module)
     if isinstance(module, nn.Linear):
         return "linear" if local == "weight" and kind.forward is nn.Linear.forward else None
@@ -56,13 +55,14 @@ def use_of(module: nn.Module, local: str) -> Use | None:
 
 def why_unknown(module: nn.Module, local: str) -> str:
     """The reason why a parameter of unknown use stays dense."""
+    remedy = "name it in linear= if it is used in x W^T alone, by F.linear or matmul"
     base: Any = next((known for known in _WITH_FORWARD if isinstance(module, known)), None)
     kind = plain_class(module)
     if getattr(module, "max_norm", None) is not None:
         return "with max_norm the layer changes its weight"
     if base is not None and kind.forward is not base.forward:
-        return f"{kind.__name__} has a forward of its own: name it in linear= if F.linear alone uses it"
-    return f"its use by {kind.__name__} is unknown: name it in linear= if F.linear alone uses it"
+        return f"{kind.__name__} has a forward of its own: {remedy}"
+    return f"its use by {kind.__name__} is unknown: {remedy}"
 
 
 def why_dense(density: float, instruction_set: str, batch: int) -> str | None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from deepcompression.checkpoint.torchao import parts_of
 from deepcompression.common.binary import digest
-from deepcompression.common.messages import listed
+from deepcompression.common.messages import listed, some
 from deepcompression.recipe.targets import Target, targets_of, unwrapped
 from deepcompression.tensors.entry import TensorEntry, Tie
 from deepcompression.tensors.from_torch import DTYPE_NAMES, from_torch
 from deepcompression.tensors.tensor import CompressedTensor, Tensor, raw_bytes
 from deepcompression.training.attach import dense, is_pruned_by_torch, original, parametrization
+from deepcompression.training.fit_names import OwnBusiness, matched
 from deepcompression.training.parametrizations import Codebook
 from deepcompression.training.sharded import is_sharded, whole
 
@@ -32,6 +35,11 @@ class ModelTensors(Mapping[str, Tensor | Tie]):
     """
 
     def __init__(self, model: nn.Module) -> None:
+        if packed := [module.layer for module in model.modules() if hasattr(type(module), "packed_shape")]:
+            raise ValueError(
+                f"{packed[0]} is packed by dc.run and has no dense weight: save the model that was passed to dc.run; "
+                "torch.save keeps the running one"
+            )
         for name, value in unwrapped(model).state_dict(keep_vars=True).items():
             if not isinstance(value, torch.Tensor) or name.endswith("_extra_state"):
                 raise ValueError(
@@ -110,32 +118,85 @@ def _read(name: str, target: Target) -> Tensor:
     return CompressedTensor(target.shape, positions, centroids.elements, codes, centroids.dtype)
 
 
-def check_fit(
-    model: nn.Module, entries: Mapping[str, TensorEntry], where: str, written_to: bool = True
-) -> dict[str, torch.Tensor]:
-    """The plain tensors of a model that take the tensors of a file, by name.
+class Fit(NamedTuple):
+    """The plain tensors of a model that take tensors of a file.
 
-    Raises ValueError that lists every name, shape and dtype that does not fit, and tensors without memory if they are
-    to be written to; also for a model that is still pruned or shared.
+    places  name in the model -> its tensor
+    names   name in the model -> name in the file; tied tensors may be in the file under some of their names
+    notes   what is left out, kept or guessed
     """
+
+    places: dict[str, torch.Tensor]
+    names: dict[str, str]
+    notes: tuple[str, ...]
+
+    def warn(self, where: str) -> None:
+        """Warns the caller of the function that calls this."""
+        for note in self.notes:
+            warnings.warn(f"{where}: {note}", stacklevel=3)
+
+
+def check_fit(model: nn.Module, entries: Mapping[str, TensorEntry], where: str, strict: bool = True) -> Fit:
+    """Matches a file to a model.
+
+    A tied tensor may be in the file under one of its names. Buffers that the model does not save, and what it declares
+    as transformers does, may be in the file or not. A prefix of all names may differ.
+
+    Raises ValueError that lists every name, shape and dtype that does not fit; without `strict` names may be missing or
+    left over. It also raises for a model that is still pruned or shared.
+    """
+    targets = targets_of(model)
     places: dict[str, torch.Tensor] = {}
-    for target in targets_of(model):
+    for target in targets:
         if parametrization(target) is not None:
             raise ValueError(f"{target.name} is still pruned or shared: load into a new model, or call finalize first")
         for name in target.names:
             places[name] = original(target)
-    problems = [f"{name} is missing in the file" for name in places if name not in entries]
-    for name, entry in entries.items():
-        place = places.get(name)
-        if place is None:
-            problems.append(f"{name} is not in the model")
-        elif tuple(place.shape) != entry.shape or DTYPE_NAMES.get(place.dtype) != entry.dtype:
-            problems.append(
-                f"{name} is {list(entry.shape)} of {entry.dtype} in the file, "
-                f"{list(place.shape)} of {DTYPE_NAMES.get(place.dtype, place.dtype)} in the model"
-            )
-        elif written_to and place.is_meta:
-            problems.append(f"{name} has no memory in the model (it is on the device meta)")
-    if problems:
-        raise ValueError(f"{where} does not fit the model: {listed(problems, separator='; ')}")
-    return places
+    own = OwnBusiness(model)
+    theirs, note = matched(unwrapped(model), places.keys(), entries.keys())
+    names = {name: theirs[name] for name in places if name in theirs}
+    absent = [target.name for target in targets if names.keys().isdisjoint(target.names)]
+    taken = {entries[found].tied_to or found for found in names.values()}
+    # a tied name that the model does not have takes nothing away
+    surplus = [
+        name for name, found in theirs.items() if name not in places and (entries[found].tied_to or found) not in taken
+    ]
+    kept = [name for name in absent if not strict or own.covers_missing(name)]
+    left_out = [name for name in surplus if not strict or own.covers_surplus(name, entries[theirs[name]].shape)]
+    problems = [f"{name} is missing in the file" for name in absent if name not in kept]
+    problems += [_misfit(name, places[name], entries[found]) for name, found in names.items()]
+    problems += [f"{theirs[name]} is not in the model" for name in surplus if name not in left_out]
+    problems += [f"{name} is not in the file, and has no memory (device meta)" for name in kept if places[name].is_meta]
+    if problems := [problem for problem in problems if problem]:
+        found = listed(problems, separator="; ") + _remedy(model, problems)
+        raise ValueError(f"{where} does not fit the model: {found}")
+    notes = [note] if note else []
+    if left_out:
+        notes.append(f"these tensors of the file have no place in the model, and are left out: {some(left_out)}")
+    if kept:
+        notes.append(f"these tensors of the model are not in the file, and keep their values: {some(kept)}")
+    return Fit(places, names, tuple(notes))
+
+
+def _misfit(name: str, place: torch.Tensor, entry: TensorEntry) -> str:
+    """What is wrong with a place for a tensor of a file; empty if nothing is."""
+    if tuple(place.shape) != entry.shape or DTYPE_NAMES.get(place.dtype) != entry.dtype:
+        return (
+            f"{name} is {list(entry.shape)} of {entry.dtype} in the file, "
+            f"{list(place.shape)} of {DTYPE_NAMES.get(place.dtype, place.dtype)} in the model"
+        )
+    if place.is_meta and is_sharded(place):
+        return f"{name} has no memory in the model (it is on the device meta): call model.to_empty(device=...) first"
+    return ""
+
+
+def _remedy(model: nn.Module, problems: list[str]) -> str:
+    """The remedy if names alone are wrong."""
+    missing, surplus = (
+        [problem for problem in problems if problem.endswith(end)]
+        for end in ("missing in the file", "not in the model")
+    )
+    if len(missing) + len(surplus) < len(problems):
+        return ""
+    tie = "; call model.tie_weights() first if these are tied" if missing and hasattr(model, "tie_weights") else ""
+    return f"{tie}; strict=False takes what fits"

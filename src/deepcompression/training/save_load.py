@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from deepcompression.coding.coders import DEFAULT_PROFILE, Encode
@@ -14,11 +14,14 @@ from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.targets import targets_of
-from deepcompression.tensors.tensor import Tensor
+from deepcompression.tensors.entry import TensorEntry
+from deepcompression.tensors.tensor import DenseTensor, Tensor
 from deepcompression.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+    from deepcompression.training.model_tensors import Fit
 
 
 def encodings(recipe: Recipe, model: Module | Mapping[str, Tensor]) -> dict[str, Encode]:
@@ -76,29 +79,55 @@ def save_together(
 
 
 @named_extra()
-def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES) -> Module:
+def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BYTES, *, strict: bool = True) -> Module:
     """Fills a plain model with the dense weights of a file, bit for bit as saved, and returns it.
 
-    Raises, before anything has changed, FormatError for a bad file and ValueError, with names and shapes, for a file
-    that does not fit the model.
+    A tied tensor may be in the file under one of its names. Tensors on the device meta get memory on the CPU, and so do
+    buffers that no file holds, if the model's own code can compute them. Without `strict`, tensors that the model or
+    the file lacks are left as they are, or left out. Warns about everything that is left out, kept or guessed.
+
+    Raises FormatError for a bad file and ValueError, with names and shapes, for a file that does not fit the model. The
+    model is then as it was before.
     """
-    from deepcompression.tensors.from_torch import to_torch
-    from deepcompression.training.model_tensors import check_fit
-    from deepcompression.training.sharded import fill, settle
+    from deepcompression.training.sharded import settle
 
     settle(into)
     with DczFile(path, limit_bytes) as file:
-        places = check_fit(into, file.entries, str(path))
-        roots = {name: entry.tied_to or name for name, entry in file.entries.items()}
-        tensors = {name: file.read_dense(name, os.cpu_count() or 1) for name, root in roots.items() if name == root}
-    for target in targets_of(into):
-        for name in target.names[1:]:
-            first, other = tensors[roots[target.name]], tensors[roots[name]]
+        fit = fill_model(into, file.entries, lambda name: file.read_dense(name, os.cpu_count() or 1), str(path), strict)
+    fit.warn(str(path))
+    return into
+
+
+def fill_model(
+    model: Module,
+    entries: Mapping[str, TensorEntry],
+    read: Callable[[str], DenseTensor],
+    where: str,
+    strict: bool = True,
+) -> Fit:
+    """Fills a plain model, as `load` does, from the tensors that `read` reads by their names in the file."""
+    from deepcompression.training.filling import Filling
+    from deepcompression.training.model_tensors import check_fit
+    from deepcompression.training.own_buffers import own_buffers
+
+    fit = check_fit(model, entries, where, strict)
+    buffers = own_buffers(model)
+    root_of = {name: entries[found].tied_to or found for name, found in fit.names.items()}
+    tensors = {root: read(root) for root in dict.fromkeys(root_of.values())}
+    for target in targets_of(model):
+        names = [name for name in target.names if name in root_of]
+        for name in names[1:]:
+            first, other = tensors[root_of[names[0]]], tensors[root_of[name]]
             if first is not other and first.elements.tobytes() != other.elements.tobytes():
                 raise ValueError(
-                    f"{target.name} and {name} are tied in the model, but differ in {path}: untie them first"
+                    f"{names[0]} and {name} are tied in the model, but differ in {where}: untie them first"
                 )
-    for name, root in roots.items():
-        if name == root or places[name] is not places[root]:
-            fill(places[name], to_torch(tensors[root]))
-    return into
+    with Filling(model, fit.places, where) as filling:
+        for root in list(tensors):
+            # freed when it is in the model
+            values = tensors.pop(root)
+            for name in (name for name, found in root_of.items() if found == root):
+                filling.fill(name, fit.places[name], values)
+        filling.replace(buffers)
+        filling.check()
+    return fit
