@@ -41,6 +41,8 @@ class FinishedCheckpoint(Checkpoint):
     def __init__(self, source: Checkpoint, weights: list[_Weight]) -> None:
         self._source = source
         self.path, self.metadata, self.graph = source.path, source.metadata, source.graph
+        # whoever reads the entries sees whether the folder still fits them
+        self.folder = source.folder
         first = {weight.key("original"): weight for weight in weights}
         others = {weight.key(part) for weight in weights for part in weight.parts[1:]}
         kept = [name for name in source.entries if name not in others]
