@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -243,3 +244,59 @@ def test_many_columns_lie_in_blocks():
     assert parts.shape == (7, 2, 3584)
     assert parts[1, 0, 0] == 3584
     assert np.array_equal(layout.tensor(parts), weight)
+
+
+class Stateful(nn.Module):
+    """Writes into a buffer, replaces another and keeps its last output, and normalises by its batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(6, 4), nn.BatchNorm1d(4)
+        self.register_buffer("count", torch.ones(()))
+        self.register_buffer("steps", torch.ones(()), persistent=False)
+        self.last: torch.Tensor | None = None
+
+    def forward(self, x):
+        x.mul_(2)
+        self.norm.training = True
+        self.count += 1
+        found = self.norm(self.fc(x)) * self.count + (0 if self.last is None else self.last.mean() * self.steps)
+        self.last = found.detach()
+        self.steps = self.steps + 1
+        return found
+
+
+def test_a_model_that_keeps_state_and_writes_into_its_inputs_is_as_before_and_measured_right():
+    model, batches = Stateful(), [torch.randn(8, 6), torch.randn(8, 6)]
+    state, inputs = snapshot(model), [each.clone() for each in batches]
+    network = TorchNetwork(model, batches)
+    network.gains(["fc.weight"])
+    assert change(network.outputs({}), network.outputs({})) == 0
+    assert_same(snapshot(model), state)
+    assert model.last is None
+    assert model.steps == 1
+    assert all(torch.equal(now, was) for now, was in zip(batches, inputs, strict=True))
+
+
+def of_numpy(count):
+    """Draws by NumPy's own generator, as the functions of numpy.random do."""
+    return np.random.Generator(np.random.get_bit_generator()).random(count, np.float32)
+
+
+class Chance(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.fc(x) + torch.rand(4) + torch.from_numpy(of_numpy(4)) + random.random()
+
+
+def test_chance_of_numpy_and_python_is_the_same_in_each_run_and_theirs_again_later():
+    network = TorchNetwork(Chance(), [torch.randn(8, 6)])
+    generator, state = np.random.get_bit_generator(), random.getstate()
+    drawn = generator.state
+    assert change(network.outputs({}), network.outputs({})) == 0
+    assert np.random.get_bit_generator() is generator
+    assert str(generator.state) == str(drawn)
+    assert random.getstate() == state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,8 @@ class Batch(NamedTuple):
         Raises ValueError for inputs that do not fit the model, and for outputs without floats.
         """
         try:
-            output = _call(model, self.inputs)
+            # a model may write into its inputs, which are the user's
+            output = _call(model, _mapped(self.inputs, torch.Tensor.clone))
         except (RuntimeError, TypeError, IndexError, KeyError, AssertionError) as error:
             raise ValueError(
                 f"calibration batch {self.number} ({_describe(self.inputs)}) does not fit the model: {error}"
@@ -117,13 +118,10 @@ def _named(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _cut(value: Any, part: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _cut(each, part) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_cut(each, part) for each in value]
-    if not isinstance(value, torch.Tensor) or not value.dim():
-        return value
-    return value[part.to(value.device) if isinstance(part, torch.Tensor) else part]
+    def own(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[part.to(tensor.device) if isinstance(part, torch.Tensor) else part] if tensor.dim() else tensor
+
+    return _mapped(value, own)
 
 
 def _describe(batch: Any) -> str:
@@ -137,3 +135,12 @@ def _call(model: nn.Module, batch: Any) -> Any:
     if isinstance(batch, torch.Tensor):
         return model(batch)
     return model(**batch) if isinstance(batch, Mapping) else model(*batch)
+
+
+def _mapped(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The same nested lists and dicts, with other tensors; tuples become lists."""
+    if isinstance(value, Mapping):
+        return {key: _mapped(each, change) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_mapped(each, change) for each in value]
+    return change(value) if isinstance(value, torch.Tensor) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -167,7 +168,12 @@ class TorchNetwork:
     ) -> list[dict[str, torch.Tensor]]:
         """Runs the model. Returns the outputs of each batch by name, finite ones unless the weights are changed."""
         found = []
-        with _evaluating(self.model), torch.set_grad_enabled(gradient), _same_chance(self.model):
+        with (
+            _same_state(self.model),
+            _evaluating(self.model),
+            torch.set_grad_enabled(gradient),
+            _same_chance(self.model),
+        ):
             for batch in batches:
                 with watch or nullcontext():
                     outputs = batch.run(self.model)
@@ -178,16 +184,49 @@ class TorchNetwork:
 
 
 @contextmanager
+def _alike(model: nn.Module) -> Iterator[None]:
+    """Makes runs the same: in evaluation mode, from the same state, by the same chance."""
+    with _same_state(model), _evaluating(model), _same_chance(model):
+        yield
+
+
+@contextmanager
+def _same_state(model: nn.Module) -> Iterator[None]:
+    """Gives a model copies of its buffers, and takes back the attributes that it sets: every run starts alike."""
+    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    own = [each for module in modules for each in (vars(module), module._buffers)]
+    before = [dict(each) for each in own]
+    copies: dict[int, torch.Tensor] = {}
+    for module in modules:
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())
+    try:
+        yield
+    finally:
+        for each, then in zip(own, before, strict=True):
+            if each.keys() != then.keys() or any(each[name] is not then[name] for name in each):
+                each.clear()
+                each.update(then)
+
+
+@contextmanager
 def _same_chance(model: nn.Module) -> Iterator[None]:
-    """Makes outputs by chance the same each time, and leaves the generators as they were."""
+    """Makes outputs by chance the same each time, and leaves the generators of torch, NumPy and Python as they were."""
     devices = {parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"}
     generators = [torch.default_generator, *(torch.cuda.default_generators[device] for device in devices)]
     states = [generator.get_state() for generator in generators]
+    numpy_random: Any = np.random
+    of_numpy, of_python = numpy_random.get_bit_generator(), random.getstate()
     try:
         for generator in generators:
             generator.manual_seed(0)
+        numpy_random.set_bit_generator(np.random.MT19937(0))
+        random.seed(0)
         yield
     finally:
+        random.setstate(of_python)
+        numpy_random.set_bit_generator(of_numpy)
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
 
