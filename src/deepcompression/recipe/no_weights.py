@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deepcompression.checkpoint.onnx.elementwise import elementwise_by_nodes
 from deepcompression.checkpoint.onnx.graph import GRAPH
 from deepcompression.checkpoint.onnx.quantized import quantized_by_nodes
 from deepcompression.checkpoint.packed_codes import beside_codes
@@ -50,16 +49,6 @@ def _lies_along(shape: Shape, other: Shape) -> bool:
 def normalises(module: Module) -> bool:
     """Whether the tensors of a module scale and shift its inputs, element by element."""
     return hasattr(module, "normalized_shape")
-
-
-def elementwise_by_graph(tensors: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether tensors of an ONNX model, or its entries, are elementwise, by their names; without those of which its
-    nodes say nothing, and empty for another model.
-    """
-    if isinstance(graph := tensors.get(GRAPH), DenseTensor | CompressedTensor):
-        return elementwise_by_nodes(graph.dense().elements.tobytes())
-    said = {name: getattr(each, "elementwise", None) for name, each in tensors.items()}
-    return {name: each for name, each in said.items() if each is not None}
 
 
 def packed_among(tensors: Mapping[str, Any]) -> set[str]:

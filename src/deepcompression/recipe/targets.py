@@ -10,13 +10,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from deepcompression.recipe.no_weights import (
-    elementwise_among,
-    elementwise_by_graph,
-    normalises,
-    packed_among,
-    packed_in_model,
-)
+from deepcompression.recipe.no_weights import elementwise_among, normalises, packed_among, packed_in_model
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.names import plain_name
@@ -101,8 +95,6 @@ def targets_of(model: Module | Mapping[str, Described], exact: Container[str] = 
     found = _of_mapping(model) if isinstance(model, Mapping) else _of_model(model)
     elementwise = elementwise_among({name: target.shape for target in found for name in target.names})
     if isinstance(model, Mapping):
-        said = elementwise_by_graph(model)
-        elementwise = {name for name in elementwise if said.get(name, True)} | {name for name in said if said[name]}
         packed = packed_among(model)
     else:
         packed = packed_in_model({name: target.places[0] for target in found for name in target.names})

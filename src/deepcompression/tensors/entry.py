@@ -18,15 +18,12 @@ class Tie(NamedTuple):
 class TensorEntry:
     """A tensor of a checkpoint or a file; `dtype` is a name of `STORAGE`. A tied one shares the elements of `tied_to`,
     an earlier tensor that is not tied.
-
-    elementwise  whether it scales or shifts others, element by element; None if the checkpoint does not say
     """
 
     name: str
     dtype: str
     shape: Shape
     tied_to: str | None = None
-    elementwise: bool | None = None
 
     @property
     def nbytes(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepcompression.checkpoint.checkpoint import Checkpoint, check_inside
-from deepcompression.checkpoint.onnx.elementwise import elementwise_by_nodes
 from deepcompression.checkpoint.onnx.graph import (
     DATA,
     DTYPES,
@@ -62,8 +60,6 @@ class OnnxCheckpoint(Checkpoint):
                 model = self._model(onnx)
                 self._take_all(onnx, model)
                 self.graph = model.SerializeToString()
-                for name, elementwise in elementwise_by_nodes(self.graph).items():
-                    self.entries[name] = replace(self.entries[name], elementwise=elementwise)
             except FormatError as error:
                 named = "" if str(error).startswith(str(path)) else f"{path}: not a sound ONNX model: "
                 raise FormatError(f"{named}{error}") from None
