@@ -182,7 +182,7 @@ def test_a_value_that_numpy_cannot_hold_may_cross_where_a_graph_is_cut(network_o
 
 def test_weights_that_no_layer_multiplies_by_are_named(network_of):
     network = network_of(
-        model_of([node("Mul", ["x", "w"], ["m"]), node("ReduceSum", ["m"], ["y"])], [raw("w", weights((8, 8)))])
+        model_of([node("Add", ["x", "w"], ["m"]), node("ReduceSum", ["m"], ["y"])], [raw("w", weights((8, 8)))])
     )
     with pytest.raises(ValueError, match=r"no layer is known to multiply by w \(without calibration"):
         dc.plan(network, target_ratio=4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 import pytest
 from network_outputs import flat
 from onnx import TensorProto, helper, numpy_helper
@@ -216,3 +217,15 @@ def test_a_plan_has_the_tensors_of_its_recipe(network_of):
     assert found.keys() == plan.tensors.keys()
     for name, tensor in found.items():
         assert (tensor.numpy() == plan.tensors[name].numpy()).all()
+
+
+def test_nodes_may_stand_in_any_order(network_of):
+    """ONNX Runtime takes them so, and tools that convert to float16 write them so."""
+    model, _, x = deep()
+    parsed = onnx.load_from_string(model)
+    nodes = list(parsed.graph.node)
+    del parsed.graph.node[:]
+    parsed.graph.node.extend(nodes[::-1])
+    network, turned = (network_of(each, {"x": x}) for each in (model, parsed.SerializeToString()))
+    assert np.array_equal(flat(network.outputs({})), flat(turned.outputs({})))
+    assert dc.plan(turned, max_change=0.1).change_of_outputs <= 0.1

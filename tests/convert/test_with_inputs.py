@@ -9,6 +9,7 @@ from deepcompression.convert import with_inputs
 from deepcompression.convert.with_inputs import compress_whole, open_whole, read_inputs
 from deepcompression.file import writer
 from deepcompression.file.reader import DczFile
+from deepcompression.recipe.recipe import Recipe
 from deepcompression.tensors.tensor import DenseTensor
 
 
@@ -78,3 +79,26 @@ def test_encrypted_inputs_are_refused_in_one_line(tmp_path):
     (tmp_path / "x.npz").write_bytes(data)
     with pytest.raises(ValueError, match=r"calibration inputs are arrays by name .*encrypted"):
         read_inputs(tmp_path / "x.npz")
+
+
+def test_weights_without_inputs_have_their_part_in_the_change_of_the_outputs(tmp_path):
+    """Einsum's is compressed without the inputs: it alone changes the outputs, and the warning names it."""
+    from onnx import helper
+    from onnx_models import raw, value, weights
+
+    nodes = [
+        helper.make_node("Einsum", ["x", "far"], ["h"], equation="ni,ij->nj"),
+        helper.make_node("MatMul", ["h", "near"], ["p"]),
+        helper.make_node("Add", ["p", "b"], ["y"]),
+    ]
+    near = np.where(weights((64, 48), 1) > 1, np.float32(1), np.float32(0))
+    tensors = [raw("far", weights((64, 64))), raw("near", near), raw("b", weights((1, 48)))]
+    graph = helper.make_graph(nodes, "g", [value("x", ("n", 64))], [value("y", None)], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.savez(tmp_path / "x.npz", x=weights((40, 64)))
+    rules = [{"module": "*", "prune": {"criterion": "magnitude", "density": 0.5}}]
+    wanted = Recipe.model_validate({"version": 1, "rules": rules})
+    outcome = compress_whole(tmp_path / "m.onnx", tmp_path / "m.dcz", wanted, "fast", tmp_path / "x.npz")
+    assert "b scales or shifts other values, element by element: stored as it is" in outcome
+    assert "most by far (100 % of the change)" in " ".join(outcome.effect.warnings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from deepcompression.calibration.comparison import Comparison, weight_change
 from deepcompression.calibration.network import Layout, Network, metric_of
 from deepcompression.common.extras import named_extra
-from deepcompression.file.effect import Effect
+from deepcompression.file.effect import Effect, WeightChange
 from deepcompression.recipe.groups import recipe_digest
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
@@ -140,11 +140,12 @@ class Fitted(NamedTuple):
 
 
 def calibrate_network(
-    network: Network, rules: Mapping[str, Rule], others: Mapping[str, Tensor] | None = None
+    network: Network, rules: Mapping[str, Rule], others: Mapping[str, Tensor] = {}, changes: Sequence[WeightChange] = ()
 ) -> Fitted:
     """Prunes and shares weights by their rules, with a part of the inputs; the rest measures the change of the outputs.
 
-    others  tensors that replace more weights of the network, by name: they take part in the change of the outputs
+    others   tensors that replace more weights of the network, by name: they take part in the change of the outputs
+    changes  their changes; each one's part in that of the outputs goes by its size
 
     Raises ValueError for a rule that inputs cannot decide, and for weights that are not finite.
     """
@@ -160,13 +161,16 @@ def calibrate_network(
     calibration = Calibration(seen, rules)
     found = {name: calibration.apply(name, rule) for name, rule in rules.items()}
     tensors = {name: tensor for own, each in found.items() for name, tensor in each.replaced(own).items()}
-    total = sum(each.cost for each in found.values()) or 1.0
-    weights = tuple(
+    comparison = Comparison(held or seen, held is not None)
+    blind = comparison.change(others).change ** 2 if others else 0.0
+    total = sum(each.cost for each in found.values()) + blind or 1.0
+    weights = [
         weight_change(name, network.weight(name), each.tensor.numpy(), each.cost / total)
         for name, each in found.items()
-    )
-    comparison = Comparison(held or seen, held is not None)
-    return Fitted(tensors, Effect(weights, comparison.change({**tensors, **(others or {})})))
+    ]
+    squares = sum(each.change**2 for each in changes) or 1.0
+    weights += [each._replace(part=blind / total * each.change**2 / squares) for each in changes]
+    return Fitted(tensors, Effect(tuple(weights), comparison.change({**tensors, **others})))
 
 
 @named_extra()

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from deepcompression.calibration.onnx_parts import fed, session_of, taken_by
+from deepcompression.calibration.onnx_parts import fed, session_of
+from deepcompression.checkpoint.onnx.graph import taken_by
 from deepcompression.tensors.dtypes import Array
 
 

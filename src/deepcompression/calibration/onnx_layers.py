@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deepcompression.calibration.network import Layout, Moments
-from deepcompression.calibration.onnx_parts import taken_by, views_of
-from deepcompression.checkpoint.onnx.graph import DTYPES
+from deepcompression.calibration.onnx_parts import views_of
+from deepcompression.checkpoint.onnx.graph import DTYPES, taken_by
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Array
 
 _RECURRENT = ("GRU", "LSTM", "RNN")

@@ -14,7 +14,15 @@ from deepcompression.calibration.onnx_branches import inline_branches
 from deepcompression.calibration.onnx_layers import lift_constants, uses_of
 from deepcompression.calibration.onnx_parts import PartedGraph, fed, session_of
 from deepcompression.calibration.runs import Expected, by_position, inputs_of
-from deepcompression.checkpoint.onnx.graph import DTYPES, GRAPH, import_onnx, marked, parse_model, places_of
+from deepcompression.checkpoint.onnx.graph import (
+    DTYPES,
+    GRAPH,
+    import_onnx,
+    in_order,
+    marked,
+    parse_model,
+    places_of,
+)
 from deepcompression.checkpoint.open import read_tensors
 from deepcompression.tensors.dtypes import STORAGE, Array, Floats, narrow, widen
 from deepcompression.tensors.tensor import DenseTensor, raw_bytes
@@ -180,7 +188,9 @@ class OnnxNetwork:
 
 
 def _model_of(tensors: Mapping[str, DenseTensor]) -> Any:
-    """The model of a checkpoint's graph and its other tensors. Raises ValueError where a tensor is missing."""
+    """The model of a checkpoint's graph and its other tensors, with its nodes in order. Raises ValueError where a
+    tensor is missing.
+    """
     model = parse_model(import_onnx(), tensors[GRAPH].elements.tobytes())
     for place in places_of(model):
         name = marked(place.tensor)
@@ -191,6 +201,9 @@ def _model_of(tensors: Mapping[str, DenseTensor]) -> Any:
         place.tensor.ClearField("external_data")
         place.tensor.ClearField("data_location")
         place.tensor.raw_data = bytes(raw_bytes(tensors[name]))
+    nodes = in_order(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
     return model
 
 

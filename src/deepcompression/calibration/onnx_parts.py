@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from deepcompression.checkpoint.onnx.graph import DTYPES
+from deepcompression.checkpoint.onnx.graph import DTYPES, taken_by
 from deepcompression.tensors.dtypes import Array, narrow
 
 # Operators that change only the dtype, the name or the order of axes.
@@ -163,13 +163,3 @@ def views_of(nodes: Iterable[Any], names: Container[str]) -> dict[str, Any]:
         if node.op_type in _VIEWS and (node.input[0] in names or node.input[0] in views):
             views[node.output[0]] = node
     return views
-
-
-def taken_by(node: Any) -> Iterator[str]:
-    """The names of values that a node takes, also in graphs inside it."""
-    yield from (name for name in node.input if name)
-    for option in node.attribute:
-        for graph in (*([option.g] if option.HasField("g") else []), *option.graphs):
-            yield from (output.name for output in graph.output)
-            for inner in graph.node:
-                yield from taken_by(inner)

@@ -64,6 +64,7 @@ class Problem(NamedTuple):
         used = [targets[name] for name in network.roles if name in targets and targets[name].weight]
         names, notes = _weights(used, tensors, trained, squares=True)
         unknown = [name for name, each in targets.items() if each.weight and each.count and name not in network.roles]
+        notes = (*notes, *_notes_on_kinds(targets.values(), tensors))
         _check_some(names, targets.values(), notes, unknown)
         if unknown:
             notes = (*notes, f"no layer is known to multiply by {some(unknown)}: stored as it is")
@@ -96,8 +97,7 @@ class Problem(NamedTuple):
         targets = _targets(tensors, exact)
         names, notes = _weights([target for target in targets if target.weight and target.count], tensors, trained)
         own = {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
-        on_kind = (note_on_kind(target, own[target.name].dtype) for target in targets if len(target.shape) >= 2)
-        notes = (*notes, *filter(None, on_kind))
+        notes = (*notes, *_notes_on_kinds(targets, tensors))
         _check_some(names, targets, notes)
         exponents = {name: exponent_of(float(np.abs(own[name].numpy()).max())) for name in names}
 
@@ -154,6 +154,12 @@ class Problem(NamedTuple):
 def _targets(tensors: Mapping[str, Tensor | Tie], exact: Container[str]) -> list[Target]:
     """The targets among the tensors of a file, without ties."""
     return targets_of({name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Tie)}, exact)
+
+
+def _notes_on_kinds(targets: Iterable[Target], tensors: Mapping[str, Tensor | Tie]) -> list[str]:
+    """A note on each target whose kind alone keeps it from being a weight."""
+    own = {name: tensor.dtype for name, tensor in tensors.items() if not isinstance(tensor, Tie)}
+    return [note for each in targets if len(each.shape) >= 2 and (note := note_on_kind(each, own[each.name]))]
 
 
 def _weights(

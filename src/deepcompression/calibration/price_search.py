@@ -12,6 +12,7 @@ import numpy as np
 
 from deepcompression.calibration.calibrate import Calibrated
 from deepcompression.calibration.plan_problem import Problem
+from deepcompression.common.messages import listed
 from deepcompression.file.index import write_head
 from deepcompression.file.writer import Encoded, encoded, entries_of
 from deepcompression.tensors.change import change_between
@@ -164,9 +165,15 @@ def reach_size(problem: Problem, most: int, draft: Draft) -> Attempt:
     """Finds about the largest file of at most `most` bytes. Raises ValueError, with the best, if none is so small."""
     fixed = _least(problem, draft)
     if fixed > most:
+        sizes = {
+            name: math.prod(each.shape)
+            for name, each in problem.tensors.items()
+            if name not in problem.units and not isinstance(each, Tie)
+        }
+        largest = sorted(sizes, key=lambda name: (-sizes[name], name))
         raise ValueError(
             f"{most:,} bytes cannot be reached: the best reachable is {fixed:,}, with all weights zero, "
-            "for the tensors that stay as they are"
+            f"for the tensors that stay as they are ({'; '.join([listed(largest, 3), *problem.notes])})"
         )
     low, high = _limits(problem)
     counts = {name: math.prod(tensor.shape) for name, tensor in problem.weights().items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ class RecognisedCheckpoint(Checkpoint):
             # a tie of the file holds if the masks are tied, too
             mask = None if part.mask is None else _root(source, part.mask)
             root = roots.setdefault(_Part(_root(source, part.name), mask), name)
-            self.entries[name] = TensorEntry(name, entry.dtype, entry.shape, None if root == name else root)
+            self.entries[name] = replace(entry, name=name, tied_to=None if root == name else root)
         self.packed = self._packed()
         if source.folder is not None:
             self.folder, more = source.folder.around_tensors(self.entries)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from deepcompression.recipe.groups import prune_groups
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import Target, targets_of
-from deepcompression.recipe.values import note_on_kind, why_kept
+from deepcompression.recipe.values import note_unselected, why_kept
 from deepcompression.tensors.change import Magnitude, relative_change
 from deepcompression.tensors.dtypes import STORAGE, widen
 from deepcompression.tensors.entry import TensorEntry
@@ -87,7 +86,10 @@ def tasks_of(source: Checkpoint, recipe: Recipe | None) -> dict[str, Task]:
         matches = recipe.matches(source.entries, exact)
     except ValueError as error:
         raise ValueError(source.packed or str(error)) from None
-    tasks = {target.name: _task(target, rule, source, recipe) for target, rule in matches}
+    tasks = {
+        target.name: Task(target, rule, note_unselected(target, rule, recipe.rules, source.entries[target.name].dtype))
+        for target, rule in matches
+    }
     for group in prune_groups(recipe, source.entries, exact):
         criterion = CRITERIA[group.prune.criterion]
         names = [target.name for target in group.targets]
@@ -103,14 +105,6 @@ def tasks_of(source: Checkpoint, recipe: Recipe | None) -> dict[str, Task]:
 def _why_kept(task: Task, source: Checkpoint) -> str:
     assert task.rule is not None
     return why_kept(task.target, task.rule, source.read(task.target.name))
-
-
-def _task(target: Target, rule: Rule | None, source: Checkpoint, recipe: Recipe) -> Task:
-    free = replace(target, floating=True, exact=False, elementwise=False)
-    wanted = next((each for each in recipe.rules if each.selects(free)), None)
-    if rule is not None or wanted is None or not (wanted.prune or wanted.share):
-        return Task(target, rule)
-    return Task(target, note=note_on_kind(target, source.entries[target.name].dtype))
 
 
 def _weights(source: Checkpoint, entry: TensorEntry) -> Weights:

@@ -27,7 +27,7 @@ from deepcompression.file.writer import save_tensors, write_encoded
 from deepcompression.recipe.hints import unselected
 from deepcompression.recipe.recipe import Recipe
 from deepcompression.recipe.rule import Rule
-from deepcompression.recipe.values import why_kept
+from deepcompression.recipe.values import note_unselected, why_kept
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import Tensor
@@ -141,6 +141,8 @@ class OnnxWithInputs(Whole):
         rules: dict[str, Rule] = {}
         others: list[str] = []
         for target, rule in recipe.matches(self.own, self.exact):
+            if note := note_unselected(target, rule, recipe.rules, self.own[target.name].dtype):
+                self.notes.append(note)
             if rule is None or not (rule.prune or rule.share):
                 continue
             if len(target.shape) < 2:
@@ -158,8 +160,8 @@ class OnnxWithInputs(Whole):
         blind = {name: made[name] for name in others if made[name] is not self.own[name]}
         if blind:
             self.notes.append(f"no layer is known to multiply by {', '.join(blind)}: compressed without the inputs")
-        tensors, effect = calibrate_network(self.network, rules, blind)
-        return Fitted({**made, **tensors}, Effect((*effect.weights, *_changes(self.own, blind)), effect.outputs))
+        tensors, effect = calibrate_network(self.network, rules, blind, tuple(_changes(self.own, blind)))
+        return Fitted({**made, **tensors}, effect)
 
 
 def _changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> Iterator[WeightChange]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deepcompression.checkpoint.onnx.graph import GRAPH
-from deepcompression.checkpoint.onnx.quantized import quantized_by_nodes
+from deepcompression.checkpoint.onnx.quantized import elementwise_by_nodes, quantized_by_nodes
 from deepcompression.checkpoint.packed_codes import beside_codes
 from deepcompression.tensors.dtypes import Array, Shape
 from deepcompression.tensors.entry import TensorEntry
@@ -44,6 +44,14 @@ def _is_elementwise(name: str, shape: Shape, shapes: Mapping[str, Shape]) -> boo
 
 def _lies_along(shape: Shape, other: Shape) -> bool:
     return len(shape) == len(other) and all(size in (1, n) for size, n in zip(shape, other, strict=True))
+
+
+def elementwise_in_onnx(tensors: Mapping[str, Any]) -> set[str] | None:
+    """The same of an ONNX model, whose nodes decide; None for other tensors and for a graph that is not among them."""
+    if isinstance(graph := tensors.get(GRAPH), DenseTensor | CompressedTensor):
+        return elementwise_by_nodes(graph.dense().elements.tobytes())
+    known = {name: getattr(each, "elementwise", None) for name, each in tensors.items()}
+    return {name for name, own in known.items() if own} if any(own is not None for own in known.values()) else None
 
 
 def normalises(module: Module) -> bool:

@@ -10,7 +10,13 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from deepcompression.recipe.no_weights import elementwise_among, normalises, packed_among, packed_in_model
+from deepcompression.recipe.no_weights import (
+    elementwise_among,
+    elementwise_in_onnx,
+    normalises,
+    packed_among,
+    packed_in_model,
+)
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.names import plain_name
@@ -93,7 +99,9 @@ def targets_of(model: Module | Mapping[str, Described], exact: Container[str] = 
     (weight_norm) is in its parts, by their names in the `state_dict`.
     """
     found = _of_mapping(model) if isinstance(model, Mapping) else _of_model(model)
-    elementwise = elementwise_among({name: target.shape for target in found for name in target.names})
+    elementwise = elementwise_in_onnx(model) if isinstance(model, Mapping) else None
+    if elementwise is None:
+        elementwise = elementwise_among({name: target.shape for target in found for name in target.names})
     if isinstance(model, Mapping):
         packed = packed_among(model)
     else:

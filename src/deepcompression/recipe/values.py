@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numpy as np
 
 from deepcompression.common.messages import those
@@ -23,6 +26,13 @@ def note_on_kind(target: Target, dtype: str) -> str:
     if not target.elementwise:
         return ""
     return f"{target.name} scales or shifts other values, element by element: stored as it is"
+
+
+def note_unselected(target: Target, rule: Rule | None, rules: Iterable[Rule], dtype: str) -> str:
+    """`note_on_kind` for a tensor that has no rule, if one would otherwise change it; else empty."""
+    free = replace(target, floating=True, exact=False, elementwise=False)
+    wanted = None if rule is not None else next((each for each in rules if each.selects(free)), None)
+    return note_on_kind(target, dtype) if wanted is not None and (wanted.prune or wanted.share) else ""
 
 
 def why_kept(target: Target, rule: Rule, tensor: DenseTensor, *, squares: bool = False, refuse: bool = False) -> str:

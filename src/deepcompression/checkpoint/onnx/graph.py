@@ -129,6 +129,36 @@ def places_of(model: ModelProto) -> list[Place]:
     return list(_Walk().model(model))
 
 
+def taken_by(node: NodeProto) -> Iterator[str]:
+    """The names of values that a node takes, also in graphs inside it."""
+    yield from (name for name in node.input if name)
+    for option in node.attribute:
+        for graph in (*([option.g] if option.HasField("g") else []), *option.graphs):
+            yield from (output.name for output in graph.output)
+            for inner in graph.node:
+                yield from taken_by(inner)
+
+
+def in_order(nodes: Iterable[NodeProto]) -> list[NodeProto]:
+    """The nodes, each behind those whose values it takes; otherwise as they are. ONNX Runtime takes any order."""
+    own = list(nodes)
+    makers = {name: at for at, node in enumerate(own) for name in node.output if name}
+    needs = [[makers[name] for name in taken_by(node) if name in makers] for node in own]
+    started: set[int] = set()
+    found: dict[int, None] = {}
+    for first in range(len(own)):
+        waiting = [first]
+        while waiting:
+            at = waiting[-1]
+            needed = [] if at in started else [each for each in needs[at] if each not in started]
+            started.add(at)
+            if needed:
+                waiting += reversed(needed)
+            else:
+                found[waiting.pop()] = None
+    return [own[at] for at in found]
+
+
 def names_of(places: list[Place]) -> list[str]:
     """A unique name for each of these places: its own in the main graph, and with the prefix `under` in others.
 

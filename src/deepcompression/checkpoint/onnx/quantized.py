@@ -1,11 +1,18 @@
-"""Weights that an ONNX graph holds quantized: codes, scales and zero points, known by the nodes that take them."""
+"""What the nodes of an ONNX graph say of its tensors: codes with their scales, and elementwise tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepcompression.checkpoint.onnx.graph import DTYPES, import_onnx, marked, parse_model
+from deepcompression.checkpoint.onnx.graph import (
+    DTYPES,
+    import_onnx,
+    in_order,
+    marked,
+    parse_model,
+    places_of,
+)
 
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -23,6 +30,26 @@ _PRODUCTS = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "MatMulInteger
 
 # Their inputs are what they quantize, its scale and its zero point.
 _BOUNDARIES = ("QuantizeLinear", "DequantizeLinear")
+
+# Operators of layers -> their inputs that may be weights, which they multiply by; Einsum multiplies all.
+_FACTORS = {
+    **dict.fromkeys(("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "TransposeMatMul"), (0, 1)),
+    **dict.fromkeys(("Conv", "ConvTranspose", "DeformConv", "FusedConv", "Attention"), (1,)),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), (1, 2)),
+    "Einsum": tuple(range(64)),
+}
+_CONVOLUTIONS = ("Conv", "ConvTranspose", "DeformConv", "FusedConv")
+_LOOK_UPS = ("Gather", "GatherND", "GatherElements")
+
+# Operators -> their inputs that scale or shift values, in whatever shape: biases, peepholes, gains, cosines and sines.
+_BESIDES = {
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), (3, 7)),
+    **dict.fromkeys(("LayerNormalization", "GroupNormalization", "InstanceNormalization"), (1, 2)),
+    **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), (1, 2)),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), (2, 3, 4)),
+    "RotaryEmbedding": (1, 2, 3),
+    "GroupQueryAttention": (7, 8),
+}
 
 # dtypes of more than 8 bits that hold codes only where they are large
 _WIDE = ("I16", "U16", "I32", "U32", "I64", "U64")
@@ -63,14 +90,38 @@ def quantized_by_nodes(graph: bytes) -> list[list[str]]:
     return [sorted(parts) for parts in walk.found.values() if parts]
 
 
-class _Walk:
-    """A walk through the nodes of a model, in their order.
+def elementwise_by_nodes(graph: bytes) -> set[str]:
+    """The names of tensors of two or more dimensions that scale or shift others, element by element.
 
-    found  the parts of each quantized weight
+    graph  a serialized ModelProto, with marks in place of tensors
+
+    Such a tensor has at most one axis longer than one, and no layer multiplies by it or looks rows up in it. Of any
+    shape are the biases and peepholes of recurrent layers, the gains of normalisations, and what multiplies or divides
+    computed values.
+    """
+    model = parse_model(import_onnx(), graph)
+    walk = _Walk(model)
+    walk.graph(model.graph, {}, [])
+    shapes = {name: each.tensor.dims for each in places_of(model) if (name := marked(each.tensor)) is not None}
+    lines = {name for name, shape in shapes.items() if sum(size != 1 for size in shape) < 2}
+    found = walk.besides | (walk.scales | lines) - walk.factors
+    return {name for name in found if len(shapes[name]) >= 2}
+
+
+class _Walk:
+    """A walk through the nodes of a model, each behind those whose values it takes.
+
+    found    the parts of each quantized weight
+    factors  the tensors that layers multiply by or look rows up in
+    scales   those that multiply or divide computed values
+    besides  those that are known to scale or shift by their place among the inputs
     """
 
     def __init__(self, model: ModelProto) -> None:
         self.found: dict[frozenset[str], set[str]] = {}
+        self.factors: set[str] = set()
+        self.scales: set[str] = set()
+        self.besides: set[str] = set()
         self._functions = {(each.domain, each.name): each for each in model.functions}
         self._calls: dict[tuple[str, str, tuple[_Value | None, ...]], _Values] = {}
 
@@ -84,7 +135,7 @@ class _Walk:
         return [names.get(output.name) for output in graph.output]
 
     def _nodes(self, nodes: Iterable[NodeProto], names: _Names) -> None:
-        for node in nodes:
+        for node in in_order(nodes):
             inputs = [names.get(name) for name in node.input]
             outputs = self._outputs(node, inputs, names)
             names.update(zip(node.output, outputs + [None] * len(node.output), strict=False))
@@ -99,6 +150,7 @@ class _Walk:
         if graphs:
             branches = [self.graph(graph, names, inputs if kind != "If" else []) for graph in graphs]
             return [_joined(values) for values in zip(*branches, strict=False)] if kind == "If" else []
+        self._see(kind, inputs)
         if kind == "Concat":
             return [_joined(inputs)]
         if kind in _VIEWS:
@@ -114,6 +166,22 @@ class _Walk:
         if kind in _PRODUCTS and (codes := [each for each in inputs if each is not None and each.codes]):
             return [_Value(codes[0].tensors, codes=True, computed=True)]
         return []
+
+    def _see(self, kind: str, inputs: _Values) -> None:
+        """Notes how a node uses the tensors among its inputs."""
+        for at, each in enumerate(inputs):
+            if each is None:
+                continue
+            # a convolution's weights may depend on its inputs
+            if at in _FACTORS.get(kind, ()) and (not each.computed or (at and kind in _CONVOLUTIONS)):
+                self.factors |= each.tensors
+            if at in _BESIDES.get(kind, ()):
+                self.besides |= each.tensors
+        computed = [each is None or each.computed for each in inputs]
+        if kind in _LOOK_UPS and inputs[0] is not None and any(computed[1:]):
+            self.factors |= inputs[0].tensors
+        if kind in (*_SCALINGS, "Pow") and any(computed):
+            self.scales.update(*(each.tensors for each in inputs if each is not None and not each.computed))
 
     def _call(self, function: FunctionProto, inputs: tuple[_Value | None, ...]) -> _Values:
         call = function.domain, function.name, inputs

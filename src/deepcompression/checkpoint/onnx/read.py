@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from deepcompression.checkpoint.onnx.graph import (
     parse_model,
     places_of,
 )
+from deepcompression.checkpoint.onnx.quantized import elementwise_by_nodes
 from deepcompression.common.binary import MAX_DIMENSIONS, FormatError
 from deepcompression.common.files import ByteFile
 from deepcompression.tensors.dtypes import ROW_BITS
@@ -60,6 +62,9 @@ class OnnxCheckpoint(Checkpoint):
                 model = self._model(onnx)
                 self._take_all(onnx, model)
                 self.graph = model.SerializeToString()
+                elementwise = elementwise_by_nodes(self.graph)
+                for name, entry in self.entries.items():
+                    self.entries[name] = replace(entry, elementwise=name in elementwise)
             except FormatError as error:
                 named = "" if str(error).startswith(str(path)) else f"{path}: not a sound ONNX model: "
                 raise FormatError(f"{named}{error}") from None
