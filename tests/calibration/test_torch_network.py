@@ -192,6 +192,8 @@ def test_looking_changes_nothing(kind):
         ([], ValueError, "there are no calibration batches"),
         (torch.zeros(3, 12), TypeError, "put it into a list"),
         ({"x": torch.zeros(3, 12)}, TypeError, "put it into a list"),
+        (3, TypeError, "batches are an iterable of inputs, found one int"),
+        ("inputs.npz", TypeError, "batches are an iterable of inputs, found one str"),
         ([3], TypeError, "batch 0 is a int"),
         ([torch.zeros(2, 12), torch.full((2, 12), math.nan)], ValueError, "batch 1 has 24 values"),
         ([torch.zeros(2, 11)], ValueError, r"batch 0 \(float32 \[2, 11\]\) does not fit the model"),
@@ -300,3 +302,17 @@ def test_chance_of_numpy_and_python_is_the_same_in_each_run_and_theirs_again_lat
     assert np.random.get_bit_generator() is generator
     assert str(generator.state) == str(drawn)
     assert random.getstate() == state
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_gains_do_not_depend_on_the_callers_gradients(off):
+    """A plan is often made where gradients are turned off."""
+    torch.manual_seed(0)
+    model, batches = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), [torch.randn(8, 6)]
+    names = ["0.weight", "2.weight"]
+    expected = TorchNetwork(model, batches).gains(names)
+    with off():
+        found = TorchNetwork(model, batches).gains(names)
+    assert all(np.array_equal(found[name], expected[name]) for name in names)
+    assert all(gain.any() for gain in found.values())
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -97,3 +97,9 @@ def test_a_file_system_without_locks_locks_nothing(number, tmp_path, monkeypatch
     with WriteLock(tmp_path / "m.dcz"), WriteLock(tmp_path / "m.dcz"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that takes no files even from root")
+def test_a_folder_that_takes_no_files_is_not_taken_for_another_job():
+    with pytest.raises(PermissionError, match=r"takes no new files: '/proc/self'"):
+        WriteLock("/proc/self/m.dcz")

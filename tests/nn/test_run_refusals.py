@@ -153,6 +153,28 @@ def test_a_running_model_is_not_saved_as_a_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda small, path: dc.prune(small, "paper"),
+        lambda small, path: dc.share(small, "share-8bit"),
+        lambda small, path: dc.calibrate(small, "share-8bit", [floats(2, 80)]),
+        lambda small, path: dc.Recipe.load("share-8bit").explain(small),
+        lambda small, path: dc.plan(small, target_ratio=2),
+        lambda small, path: dc.load(path, into=small),
+        lambda small, path: dc.load(path, into=small, strict=False),
+        lambda small, path: dc.run(small, path),
+        lambda small, path: dc.finalize(small),
+    ],
+)
+def test_a_running_model_is_not_changed(change, tmp_path):
+    """It has no dense weights: a stage would pass them over, and `finalize` would give back what it got."""
+    model = nn.Sequential(linear())
+    path = saved(model, tmp_path)
+    with pytest.raises(ValueError, match=r"0\.weight is packed by dc\.run .* the model that was passed to dc\.run"):
+        change(dc.run(model), path)
+
+
 def test_ties_of_the_model_that_differ_in_the_file_are_refused(tmp_path):
     path = saved(nn.Sequential(linear(80, 80), compressed(nn.Linear(80, 80))), tmp_path)
     tied = nn.Sequential(nn.Linear(80, 80), nn.Linear(80, 80))

@@ -114,6 +114,11 @@ RULE = "rules: [{module: '*', %s}]"
     ("text", "message"),
     [
         ("rules: [", "not YAML"),
+        ("rules: []\nrules: []", "the key 'rules' is there twice"),
+        ("rules: [{module: a, prune: {density: 0.5, density: 0.1}}]", "the key 'density' is there twice"),
+        ("rules: [{module: a, prune: {density: 50}}]", r"rules\.1\.prune\.density: .*; found 50$"),
+        ("rules: [{module: a, prune: {density: half}}]", r"rules\.1\.prune\.density: .*; found 'half'$"),
+        ("rules: {module: a}", "rules: .*; found a dict$"),
         ("", "a recipe is a mapping with `rules`, found NoneType"),
         ("- module: x", "a recipe is a mapping with `rules`, found list"),
         ("paper", "a recipe is a mapping with `rules`, found str"),

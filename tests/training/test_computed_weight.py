@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import io
 
+import numpy as np
 import pytest
 import torch
 from models import MODELS, assert_same, example, make, snapshot
-from torch import nn
+from torch import Tensor, nn
 
 import deepcompression as dc
 from deepcompression.recipe.targets import targets_of
@@ -80,6 +81,8 @@ WRITES = {
     "a list": by_a_list,
     "a mask": lambda layer, values: layer.weight.data.masked_fill_(values > 0, 0),
     "a lerp": lambda layer, values: layer.weight.data.lerp_(values, 0.1),
+    "another tensor": lambda layer, values: layer.weight.detach().set_(values),
+    "another tensor for the data": lambda layer, values: layer.weight.data.set_(values),
     "a fill": lambda layer, values: layer.weight.detach().fill_(0),
 }
 
@@ -92,6 +95,19 @@ def test_what_would_be_lost_is_refused_with_the_name_and_the_remedy(way, stage):
     with pytest.raises(ValueError, match=rf"the {part} of 0\.weight computes .*dc\.finalize\(model\) first.*clone"):
         WRITES[way](model[0], torch.randn(20, 12))
     assert_same(snapshot(model), before)
+
+
+@pytest.mark.parametrize("array", [Tensor.numpy, np.asarray, lambda part: part[3:].numpy()])
+@pytest.mark.parametrize("stage", STAGES)
+def test_arrays_of_its_memory_are_read_only(array, stage):
+    model = in_stage(stage)
+    expected = model[0].weight.detach().clone()
+    found = array(model[0].weight.detach())
+    with pytest.raises(ValueError, match="read-only"):
+        found[0] = 7
+    assert np.array_equal(found, array(expected))
+    array(expected)[0] = 7
+    assert (model[0].bias.detach().numpy() + 1).flags.writeable
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -216,11 +216,36 @@ def test_finalize_refuses_a_parametrization_on_top_of_a_mask():
         lambda: dc.load("m.dcz", into="m"),
         lambda: dc.dead_neurons(None),
         lambda: dc.explain("m"),
+        lambda: dc.plan("m", [torch.zeros(2, 2)], target_ratio=2),
+        lambda: dc.plan("m", target_ratio=2),
+        lambda: dc.calibrate("m", "share-8bit", [torch.zeros(2, 2)]),
+        lambda: dc.sensitivity("m", [torch.zeros(2, 2)]),
+        lambda: dc.Recipe.load("share-8bit").explain("m"),
     ],
 )
 def test_what_is_no_model_is_refused_by_its_type(call):
     with pytest.raises(TypeError, match=r"a model is a torch.nn.Module; found a (str|dict|list|NoneType)$"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda model: dc.resume(model, "m.pt", "paper"),
+            "a state is a state_dict, as torch.load gives it; found a str",
+        ),
+        (lambda model: dc.compress(model, "paper", train=3), "train is a function; found a int"),
+        (lambda model: dc.compress(model, "paper", evaluate=0.5), "evaluate is a function; found a float"),
+        (lambda model: dc.compress_checkpoint("m.pt", "m.dcz"), r"open_checkpoint\(path\) returns; found a str"),
+    ],
+)
+def test_other_arguments_are_refused_by_their_type_and_nothing_changes(call, words):
+    model = make("mlp")
+    before = snapshot(model)
+    with pytest.raises(TypeError, match=words):
+        call(model)
+    assert_same(snapshot(model), before)
 
 
 def test_what_is_no_recipe_is_refused_by_its_type():

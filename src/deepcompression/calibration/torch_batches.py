@@ -80,7 +80,7 @@ class Batch(NamedTuple):
 
 def batches_of(batches: Iterable[Any]) -> list[Batch]:
     """Batches of a user. Raises TypeError and ValueError for what cannot be one."""
-    if isinstance(batches, torch.Tensor | Mapping):
+    if isinstance(batches, torch.Tensor | Mapping | str) or not isinstance(batches, Iterable):
         raise TypeError(f"batches are an iterable of inputs, found one {type(batches).__name__}: put it into a list")
     found = list(batches)
     if not found:

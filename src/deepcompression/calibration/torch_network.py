@@ -125,6 +125,8 @@ class TorchNetwork:
                 for name, kept in before.items():
                     self._parameters[name].copy_(kept)
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def gains(self, names: Iterable[str]) -> dict[str, Floats]:
         """Gains by backward passes of outputs with random signs.
 

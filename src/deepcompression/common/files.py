@@ -38,6 +38,8 @@ def atomic_path(path: str | os.PathLike[str], partial: Path | None = None) -> It
     target = Path(path).resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     partial = partial or target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
         with named_if_full(path):
@@ -45,6 +47,10 @@ def atomic_path(path: str | os.PathLike[str], partial: Path | None = None) -> It
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
         partial.replace(target)
+    except OSError as error:
+        if error.filename == str(partial):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -18,7 +18,8 @@ class WriteLock:
 
     It is a lock of the system, which ends with the process: a file left by a killed process blocks nobody. On file
     systems without locks it locks nothing. Raises ValueError if another job, in this process or another, writes the
-    same path, and FileNotFoundError if the folder is missing.
+    same path, FileNotFoundError if the folder is missing, and PermissionError if it takes no
+    files.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -30,6 +31,7 @@ class WriteLock:
         try:
             self._lock.acquire()
         except Timeout:
+            self._check_folder()
             raise ValueError(
                 f"{path} is being written by another job (process {self._holder()}): wait until it has ended, or "
                 "write another file"
@@ -41,6 +43,13 @@ class WriteLock:
         # without the number, on a full disk and on Windows, the lock holds all the same
         with suppress(OSError):
             self._file.write_text(str(os.getpid()))
+
+    def _check_folder(self) -> None:
+        """Raises PermissionError where no lock can be made: `FileLock` takes that for the lock of another job."""
+        try:
+            self._file.open("ab").close()
+        except FileNotFoundError:
+            raise PermissionError(errno.EACCES, "this folder takes no new files", str(self._file.parent)) from None
 
     def _holder(self) -> str:
         with suppress(OSError):

@@ -58,6 +58,11 @@ def compress_checkpoint(
     and writing.
     """
     check_profile(profile)
+    if isinstance(source, str | os.PathLike):
+        raise TypeError(
+            "a checkpoint is what deepcompression.checkpoint.open_checkpoint(path) returns; found a "
+            f"{type(source).__name__}"
+        )
     chosen = None if recipe is None else Recipe.of(recipe)
     tasks = tasks_of(source, chosen)
     seed = 0 if chosen is None else chosen.seed

@@ -17,10 +17,24 @@ from deepcompression.pruning.criteria import survivor_count
 from deepcompression.pruning.schedule import OneShot, Schedule
 from deepcompression.recipe.hints import unselected, why_no_match
 from deepcompression.recipe.rule import Rule
-from deepcompression.recipe.targets import Described, Target, computed_by_others, targets_of
+from deepcompression.recipe.targets import Described, Target, check_dense, computed_by_others, targets_of
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML's loaders drop the first without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is there twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 class Match(NamedTuple):
@@ -74,7 +88,7 @@ class Recipe(RecipePart):
                 )
             content, name = path.read_bytes(), str(path)
         try:
-            data = yaml.safe_load(content)
+            data = yaml.load(content, _EachKeyOnce)
         except yaml.YAMLError as error:
             raise ValueError(f"{name}: not YAML: {error}") from None
         if not isinstance(data, dict):
@@ -112,6 +126,7 @@ class Recipe(RecipePart):
 
         Raises ValueError for a rule that selects nothing that earlier rules leave.
         """
+        check_dense(model, "prune and share")
         targets = [*targets_of(model, exact), *computed_by_others(model)]
         selected = [[number for number, rule in enumerate(self.rules) if rule.selects(target)] for target in targets]
         first = {numbers[0] for numbers in selected if numbers}
@@ -194,5 +209,10 @@ def _explain_errors(error: ValidationError) -> str:
     for item in error.errors():
         where = ".".join(str(part + 1) if isinstance(part, int) else part for part in item["loc"])
         message = "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        if item["type"] not in ("extra_forbidden", "missing", "value_error") and "found" not in message:
+            value = item["input"]
+            message += (
+                f"; found {value!r}" if isinstance(value, str | int | float) else f"; found a {type(value).__name__}"
+            )
         lines.append(f"{where}: {message}" if where else message)
     return "; ".join(lines)

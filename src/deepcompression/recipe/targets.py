@@ -117,6 +117,21 @@ def targets_of(model: Module | Mapping[str, Described], exact: Container[str] = 
     ]
 
 
+def check_dense(model: Module | Mapping[str, Described], change: str) -> None:
+    """Raises TypeError for what is neither a model nor a mapping. Raises ValueError, naming a layer, for a running
+    model of `run`, which has no dense weights to change.
+    """
+    if isinstance(model, Mapping):
+        return
+    if not hasattr(model, "named_modules"):
+        raise TypeError(f"a model is a torch.nn.Module; found a {type(model).__name__}")
+    if packed := [cast(Any, module).layer for module in model.modules() if hasattr(type(module), "packed_shape")]:
+        raise ValueError(
+            f"{packed[0]} is packed by dc.run and has no dense weight: {change} the model that was passed to dc.run; "
+            "torch.save keeps the running one"
+        )
+
+
 def _of_mapping(tensors: Mapping[str, Described]) -> list[Target]:
     tied: dict[str, list[str]] = {}
     for name, tensor in tensors.items():

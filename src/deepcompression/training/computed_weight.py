@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +20,8 @@ class ComputedWeight(Tensor):
     """A weight as the model sees it, made anew for each use: nothing would keep what is written into it.
 
     Every function of torch takes it, and gives ordinary tensors. Writing into it in place raises ValueError, and so
-    does writing into a tensor that shares its memory, such as its `data`. Copies are ordinary tensors.
+    does writing into a tensor that shares its memory, such as its `data`. NumPy arrays of that memory are read-only.
+    Copies are ordinary tensors.
     """
 
     what: str
@@ -39,6 +41,10 @@ class ComputedWeight(Tensor):
                 if each._version != version and function not in _LAYERS:
                     _refuse(each)
             return _guarded(result, own)
+
+    def set_(self, *_: Any, **__: Any) -> NoReturn:
+        # torch does not ask `__torch_function__` about it
+        _refuse(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self._plain().__deepcopy__(memo)
@@ -80,7 +86,7 @@ def is_recorded() -> bool:
     return torch.compiler.is_compiling() or bool(cast(Any, torch.jit).is_tracing())
 
 
-def _refuse(weight: ComputedWeight) -> None:
+def _refuse(weight: ComputedWeight) -> NoReturn:
     raise ValueError(
         f"{weight.what} computes this weight anew for each use, so that what is written into it in place is lost: call "
         "dc.finalize(model) first, which makes it a plain weight, or write into a clone() of it"
@@ -105,6 +111,8 @@ def _memory(tensor: Tensor) -> int | None:
 
 def _guarded(result: Any, own: list[ComputedWeight]) -> Any:
     """The result of a function, refusing writes where it shares memory with one of its arguments."""
+    if isinstance(result, np.ndarray) and any(result.ctypes.data == each.data_ptr() for each in own):
+        result.flags.writeable = False
     if type(result) is Tensor:
         memory = _memory(result)
         shared = [each for each in own if memory is not None and memory == _memory(each)]

@@ -12,7 +12,7 @@ from torch import nn
 from deepcompression.checkpoint.torchao import parts_of
 from deepcompression.common.binary import digest
 from deepcompression.common.messages import listed, some, warn
-from deepcompression.recipe.targets import Target, targets_of, unwrapped
+from deepcompression.recipe.targets import Target, check_dense, targets_of, unwrapped
 from deepcompression.tensors.entry import TensorEntry, Tie
 from deepcompression.tensors.from_torch import DTYPE_NAMES, from_torch
 from deepcompression.tensors.tensor import CompressedTensor, Tensor, raw_bytes
@@ -34,11 +34,7 @@ class ModelTensors(Mapping[str, Tensor | Tie]):
     """
 
     def __init__(self, model: nn.Module) -> None:
-        if packed := [module.layer for module in model.modules() if hasattr(type(module), "packed_shape")]:
-            raise ValueError(
-                f"{packed[0]} is packed by dc.run and has no dense weight: save the model that was passed to dc.run; "
-                "torch.save keeps the running one"
-            )
+        check_dense(model, "save")
         for name, value in unwrapped(model).state_dict(keep_vars=True).items():
             if not isinstance(value, torch.Tensor) or name.endswith("_extra_state"):
                 raise ValueError(
@@ -142,8 +138,9 @@ def check_fit(model: nn.Module, entries: Mapping[str, TensorEntry], where: str, 
     as transformers does, may be in the file or not. A prefix of all names may differ.
 
     Raises ValueError that lists every name, shape and dtype that does not fit; without `strict` names may be missing or
-    left over. It also raises for a model that is still pruned or shared.
+    left over. It also raises for a model that is still pruned or shared, or that runs packed.
     """
+    check_dense(model, "load into")
     targets = targets_of(model)
     places: dict[str, torch.Tensor] = {}
     for target in targets:

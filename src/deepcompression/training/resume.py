@@ -39,6 +39,8 @@ def resume(
         return pruner if pruner and _continues(pruner, found) else None, found
 
     settle(model)
+    if not isinstance(state, Mapping):
+        raise TypeError(f"a state is a state_dict, as torch.load gives it; found a {type(state).__name__}")
     ranks = Ranks.of(model)
     pruner, found = ranks.agree(work, lambda made: {each.target.name: each.digest() for each in made[1]})
     for each in found:

@@ -13,7 +13,7 @@ from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import counted
 from deepcompression.file.report import Report
 from deepcompression.recipe.recipe import Recipe
-from deepcompression.recipe.targets import targets_of
+from deepcompression.recipe.targets import check_dense, targets_of
 from deepcompression.training.prune_model import prune
 from deepcompression.training.ranks import Ranks
 from deepcompression.training.save_load import save_together
@@ -45,6 +45,9 @@ def compress(
     ranks = Ranks.of(model)
     ranks.first(lambda: _check_folder(path))
     recipe = Recipe.of(recipe)
+    for word, given in (("train", train), ("evaluate", evaluate)):
+        if given is not None and not callable(given):
+            raise TypeError(f"{word} is a function; found a {type(given).__name__}")
     shared = [target for target, rule in recipe.matches(model) if rule and rule.share]
     check_replaceable(model, shared, "share")
     before = evaluate(model) if evaluate else None
@@ -84,14 +87,15 @@ def finalize(model: Module) -> Module:
     """Makes every pruned or shared weight an ordinary parameter again, with its present values; ties stay. Returns the
     model.
 
-    Raises ValueError, before anything has changed, for another parametrization on top of ours, and for shared weights
-    inside DistributedDataParallel or `fully_shard`.
+    Raises ValueError, before anything has changed, for another parametrization on top of ours, for shared weights
+    inside DistributedDataParallel or `fully_shard`, and for a running model of `run`.
     """
     from deepcompression.training.attach import chain, check_replaceable, detach, parametrization
     from deepcompression.training.parametrizations import Codebook, Mask
     from deepcompression.training.sharded import follow, settle
 
     settle(model)
+    check_dense(model, "finalize")
     targets = [target for target in targets_of(model) if any(isinstance(p, Mask | Codebook) for p in chain(target))]
     shared = [target for target in targets if isinstance(parametrization(target), Codebook)]
     check_replaceable(model, shared, "finalize")
