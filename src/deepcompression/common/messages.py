@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+# Files whose lines are nobody's to whom a warning speaks: those of this package, and of decorators.
+_NOT_CALLERS = (str(Path(__file__).parents[1]), contextlib.__file__)
+
+
+def warn(note: str) -> None:
+    """Warns at the line outside of this package that led here."""
+    level = 1
+    while sys._getframe(level).f_code.co_filename.startswith(_NOT_CALLERS) and sys._getframe(level).f_back:
+        level += 1
+    warnings.warn(note, stacklevel=level + 1)
 
 
 def printable(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,7 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression import _core
-from deepcompression.common.messages import listed
+from deepcompression.common.messages import listed, warn
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
@@ -66,7 +65,7 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
             memo[id(module._flat_weights)] = []
     small, note = copy_model(model, memo)
     if note:
-        warnings.warn(note, stacklevel=3)
+        warn(note)
     for plan in plans:
         for place in plan.target.places:
             module, local = memo[id(place[0])], place[1]

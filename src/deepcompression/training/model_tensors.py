@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from torch import nn
 
 from deepcompression.checkpoint.torchao import parts_of
 from deepcompression.common.binary import digest
-from deepcompression.common.messages import listed, some
+from deepcompression.common.messages import listed, some, warn
 from deepcompression.recipe.targets import Target, targets_of, unwrapped
 from deepcompression.tensors.entry import TensorEntry, Tie
 from deepcompression.tensors.from_torch import DTYPE_NAMES, from_torch
@@ -131,9 +130,9 @@ class Fit(NamedTuple):
     notes: tuple[str, ...]
 
     def warn(self, where: str) -> None:
-        """Warns the caller of the function that calls this."""
+        """Warns the caller of the package."""
         for note in self.notes:
-            warnings.warn(f"{where}: {note}", stacklevel=3)
+            warn(f"{where}: {note}")
 
 
 def check_fit(model: nn.Module, entries: Mapping[str, TensorEntry], where: str, strict: bool = True) -> Fit:
