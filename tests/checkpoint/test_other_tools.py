@@ -178,6 +178,13 @@ def test_odd_metadata_are_no_torchao(path, text):
         {"fc.weight": ("U8", (64, 64)), "fc.pre_ops.0.op._scale": (HALF, (64, 1))},
         # AQLM: codebooks as large as the codes
         {"fc.codes": ("I16", (8, 8, 1)), "fc.codebooks": (HALF, (1, 256, 1, 8)), "fc.scales": (HALF, (8, 1, 1, 1))},
+        # VPTQ: codebooks in modules of their own
+        {
+            "fc.indices": ("U16", (1, 64, 64)),
+            "fc.centroids.weight": (HALF, (1, 2048)),
+            "fc.res_centroids.weight": (HALF, (1, 4096)),
+            "fc.weight_scale": (HALF, (64,)),
+        },
         # SqueezeLLM
         {"fc.qweight": ("I32", (8, 64)), "fc.lookup_table": (HALF, (64, 16))},
         # GPT-OSS
@@ -214,6 +221,9 @@ def test_what_belongs_to_a_known_tool_leaves_other_floats_of_its_layer_exact(pat
         {"bn.weight": (FLOAT, (8,)), "bn.num_batches_tracked": ("I32", ())},
         {"head.weight": (FLOAT, (64, 64)), "codes": ("U8", (32,))},
         {"head": (FLOAT, (64, 64)), "codes": ("U8", (32,))},
+        {"net.fc.weight": (FLOAT, (64, 64)), "net.table": ("U8", (4, 64))},
+        {"net.fc.weight": (FLOAT, (64, 64)), "table": ("I32", (64, 64))},
+        {"net.down.fc.weight": (FLOAT, (64, 64)), "net.table": ("I32", (64, 64))},
     ],
 )
 def test_other_integers_lock_no_weights(path, others):

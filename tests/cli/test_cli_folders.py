@@ -163,8 +163,10 @@ def test_what_is_left_out_is_said():
     write({"pytorch_model.bin": b"x", "onnx/model.onnx": b"x", "model.fp16.safetensors": b"x", ".git/HEAD": b"x"})
     with Path("hf/large.txt").open("wb") as file:
         file.truncate(MOST_BYTES + 1)
-    names = ".git/, large.txt, model.fp16.safetensors, onnx/model.onnx, pytorch_model.bin"
-    note = f"dcz: note: these parts of the folder are left out, as other weights or too large: {names}.\n"
+    Path("hf/gone.txt").symlink_to("nowhere")
+    names = ".git/, gone.txt, large.txt, model.fp16.safetensors, onnx/model.onnx, pytorch_model.bin"
+    why = "as other weights, too large, hidden, or no files"
+    note = f"dcz: note: these parts of the folder are left out, {why}: {names}.\n"
     assert done("compress hf -o m.dcz")[1] == note
     done("decompress m.dcz -o back")
     assert files_of("back").keys() == {*FILES, "model.safetensors"}

@@ -14,6 +14,7 @@ from transformers import (
     BertConfig,
     GPT2Config,
     LlamaConfig,
+    MixtralConfig,
     T5Config,
     ViTConfig,
     WhisperConfig,
@@ -21,6 +22,7 @@ from transformers import (
 
 import deepcompression as dc
 from deepcompression.checkpoint import open_checkpoint
+from deepcompression.file.writer import save_tensors
 
 LAYERS = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 128}
 WORDS = {"vocab_size": 120, "max_position_embeddings": 16}
@@ -56,6 +58,13 @@ MODELS = {
         lambda: WhisperConfig(**WHISPER),
         {"input_features": torch.ones(2, 8, 20), "decoder_input_ids": TOKENS["input_ids"]},
         "proj_out.weight",
+    ),
+    # its files have each expert apart, its modules have them joined
+    "mixtral": (
+        AutoModelForCausalLM,
+        lambda: MixtralConfig(**LAYERS, **WORDS, num_key_value_heads=2, num_local_experts=3),
+        TOKENS,
+        "model.layers.0.self_attn.q_proj.weight",
     ),
     # its files have other names than its modules
     "vit": (
@@ -145,3 +154,15 @@ def test_a_file_of_an_older_version_has_buffers_that_are_left_out(tmp_path):
     (note,) = notes_of(lambda: dc.load(tmp_path / "m.dcz", into=other))
     assert note.endswith("are left out: model.layers.0.self_attn.rotary_emb.inv_freq")
     assert torch.equal(outputs(other, "llama"), outputs(model, "llama"))
+
+
+def test_an_expert_that_is_missing_is_said_and_the_model_stays(tmp_path):
+    make("mixtral").save_pretrained(tmp_path / "hf")
+    with open_checkpoint(tmp_path / "hf") as source:
+        tensors = {name: source.read(name) for name in source.entries if not name.endswith("experts.1.w2.weight")}
+    save_tensors(tmp_path / "m.dcz", tensors)
+    model = make("mixtral", seed=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"experts.down_proj is \[2, 64, 128\] of F32 in the file, \[3, 64, 128\]"):
+        dc.load(tmp_path / "m.dcz", into=model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

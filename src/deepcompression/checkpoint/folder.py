@@ -43,7 +43,7 @@ class Folder:
 
     heads     name of each file of weights -> its bytes before the data of the tensors
     files     name of every other file that is kept -> its path
-    left_out  names of those that are not kept: other weights, large files, hidden folders
+    left_out  names of those that are not kept: other weights, large files, hidden folders, broken links, pipes
 
     Names are relative to the folder, with `/` between their parts. Symbolic links count as the files they lead to.
     """
@@ -59,8 +59,8 @@ class Folder:
         for name, path in _walk(folder, ""):
             if name in heads:
                 continue
-            kept = not name.endswith(("/", *_WEIGHTS)) and is_inside(name) and path.stat().st_size <= MOST_BYTES
-            if kept:
+            kept = path.is_file() and not name.endswith(_WEIGHTS) and is_inside(name)
+            if kept and path.stat().st_size <= MOST_BYTES:
                 files[name] = path
             else:
                 left_out.append(name)
@@ -70,7 +70,10 @@ class Folder:
     def notes(self) -> tuple[str, ...]:
         if not self.left_out:
             return ()
-        return (f"these parts of the folder are left out, as other weights or too large: {some(self.left_out)}.",)
+        return (
+            "these parts of the folder are left out, as other weights, too large, hidden, or no files: "
+            f"{some(self.left_out)}.",
+        )
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -182,7 +185,9 @@ def _layout(where: str, head: bytes, entries: Mapping[str, TensorEntry]) -> list
 
 
 def _walk(folder: Path, under: str) -> Iterator[tuple[str, Path]]:
-    """All files, sorted; folders that are hidden or links come as they are, with a `/` behind their names."""
+    """All files, broken links and pipes, sorted; folders that are hidden or links come as they are, with a `/` behind
+    their names.
+    """
     for path in sorted(folder.iterdir()):
         name = under + path.name
         if path.is_file():
@@ -192,5 +197,4 @@ def _walk(folder: Path, under: str) -> Iterator[tuple[str, Path]]:
         elif path.is_dir():
             yield from _walk(path, f"{name}/")
         else:
-            # a broken link, a socket
-            yield f"{name}/", path
+            yield name, path

@@ -33,7 +33,8 @@ def beside_codes(
 
     To codes belong the tensors of their module but its bias, and those whose names begin with theirs. A part with a
     leading underscore (`weight._data`) counts to the part before it. Tensors further down in their module, and tensors
-    beside codes without a module, belong to them if they are as small as scales.
+    beside codes without a module, belong to them if they are as small as scales; those of a module just below, such as
+    `centroids.weight`, if they are as small as codebooks, which take no more bytes than their codes.
     """
     names = sorted(entries)
     taken = set(claimed)
@@ -66,9 +67,10 @@ def _around(codes: TensorEntry, entries: Mapping[str, TensorEntry], names: Seque
     owner, module = ".".join(parts), "".join(f"{part}." for part in parts[:-1])
     found = dict.fromkeys(each for start in (f"{owner}.", f"{owner}:") for each in _beginning(start, names))
     for each in _beginning(module, names):
-        near = "." not in each[len(module) :]
+        below = each.count(".", len(module))
         small = math.prod(entries[each].shape) * _BYTES_PER_FLOAT <= codes.nbytes
-        if (near or small) if module else (near and small):
+        codebook = below == 1 and entries[each].nbytes <= codes.nbytes
+        if (below == 0 or small or codebook) if module else (below == 0 and small):
             found[each] = None
     return [each for each in found if each.rpartition(".")[2] not in _OWN]
 

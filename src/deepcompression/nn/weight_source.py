@@ -13,8 +13,9 @@ from deepcompression.coding.coders import shared_form
 from deepcompression.file.reader import DczFile
 from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.from_torch import from_torch, to_torch
-from deepcompression.tensors.tensor import CompressedTensor, Tensor
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 from deepcompression.training import attach
+from deepcompression.training.joined import Joined
 from deepcompression.training.model_tensors import check_fit
 from deepcompression.training.parametrizations import Codebook
 
@@ -53,9 +54,10 @@ class FileSource:
 
     def __init__(self, file: DczFile, model: nn.Module, strict: bool = True) -> None:
         self._file = file
+        self._joined = Joined(model, file.entries)
         # the tensor that `shared` read last, which `dense` need not read again
         self._last: tuple[str, Tensor] | None = None
-        self.fit = check_fit(model, file.entries, str(file.path), strict)
+        self.fit = check_fit(model, self._joined.entries, str(file.path), strict)
         for target in targets_of(model):
             self._check_ties(target)
 
@@ -65,10 +67,10 @@ class FileSource:
 
     def _check_ties(self, target: Target) -> None:
         found = [(name, self.fit.names[name]) for name in target.names if name in self.fit.names]
-        roots = {self._file.entries[theirs].tied_to or theirs: name for name, theirs in reversed(found)}
+        roots = {self._joined.entries[theirs].tied_to or theirs: name for name, theirs in reversed(found)}
         *others, first = roots or [""]
         for other in others:
-            one, two = self._file.read_dense(first), self._file.read_dense(other)
+            one, two = self._dense(first), self._dense(other)
             if one.elements.tobytes() != two.elements.tobytes():
                 raise ValueError(
                     f"{roots[first]} and {roots[other]} are tied in the model, but differ in {self._file.path}: "
@@ -79,7 +81,7 @@ class FileSource:
         self._last = None
         if (name := self._name(target)) is None:
             return None
-        tensor = self._file.read(name, os.cpu_count() or 1)
+        tensor = self._joined.read(name, lambda name: self._file.read(name, os.cpu_count() or 1))
         self._last = name, tensor
         return shared_form(tensor)
 
@@ -89,7 +91,10 @@ class FileSource:
         last, self._last = self._last, None
         if last is not None and last[0] == name:
             return to_torch(last[1].dense())
-        return to_torch(self._file.read_dense(name, os.cpu_count() or 1))
+        return to_torch(self._dense(name))
+
+    def _dense(self, name: str) -> DenseTensor:
+        return self._joined.read(name, lambda name: self._file.read_dense(name, os.cpu_count() or 1))
 
 
 def rows_apart(tensor: CompressedTensor, count: int) -> list[CompressedTensor]:

@@ -19,10 +19,10 @@ _NAMES = {
     "F4": "float4_e2m1fn_x2",
 }
 # those that this version of torch has
-_TORCH_DTYPES: dict[str, torch.dtype] = {
+TORCH_DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, theirs) for name, theirs in _NAMES.items() if hasattr(torch, theirs)
 }
-DTYPE_NAMES = {dtype: name for name, dtype in _TORCH_DTYPES.items()}
+DTYPE_NAMES = {dtype: name for name, dtype in TORCH_DTYPES.items()}
 
 
 def dtype_of(name: str, tensor: torch.Tensor) -> str:
@@ -72,7 +72,7 @@ def to_torch(tensor: DenseTensor) -> torch.Tensor:
     """
     if tensor.dtype == "BOOL":
         return torch.from_numpy(tensor.numpy())
-    dtype, shape = _TORCH_DTYPES.get(tensor.dtype), tensor.shape
+    dtype, shape = TORCH_DTYPES.get(tensor.dtype), tensor.shape
     if tensor.dtype == "F4" and dtype is not None and shape and shape[-1] % 2 == 0:
         shape = (*shape[:-1], shape[-1] // 2)
     elif dtype is None or tensor.dtype == "F4":

@@ -53,7 +53,7 @@ def _prefix(own: Collection[str], theirs: Collection[str]) -> tuple[str, str]:
 
 def _renamed(model: Module, theirs: Collection[str]) -> dict[str, str]:
     """The names of a file by the names that transformers gives them when it loads its own model. Other models, and
-    names of tensors that it would also convert, stay as they are.
+    names of tensors that it would also convert, stay as they are: `Joined` converts them.
     """
     if not hasattr(model, "base_model_prefix") or "transformers" not in sys.modules:
         return {name: name for name in theirs}

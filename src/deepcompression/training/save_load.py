@@ -107,13 +107,15 @@ def fill_model(
 ) -> Fit:
     """Fills a plain model, as `load` does, from the tensors that `read` reads by their names in the file."""
     from deepcompression.training.filling import Filling
+    from deepcompression.training.joined import Joined
     from deepcompression.training.model_tensors import check_fit
     from deepcompression.training.own_buffers import own_buffers
 
-    fit = check_fit(model, entries, where, strict)
+    joined = Joined(model, entries)
+    fit = check_fit(model, joined.entries, where, strict)
     buffers = own_buffers(model)
-    root_of = {name: entries[found].tied_to or found for name, found in fit.names.items()}
-    tensors = {root: read(root) for root in dict.fromkeys(root_of.values())}
+    root_of = {name: joined.entries[found].tied_to or found for name, found in fit.names.items()}
+    tensors = {root: joined.read(root, read) for root in dict.fromkeys(root_of.values())}
     for target in targets_of(model):
         names = [name for name in target.names if name in root_of]
         for name in names[1:]:
