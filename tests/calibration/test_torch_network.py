@@ -316,3 +316,10 @@ def test_gains_do_not_depend_on_the_callers_gradients(off):
     assert all(np.array_equal(found[name], expected[name]) for name in names)
     assert all(gain.any() for gain in found.values())
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_weights_made_in_inference_mode_are_named_with_the_remedy():
+    with torch.inference_mode():
+        model = nn.Linear(6, 5)
+    with pytest.raises(ValueError, match=r"weight was made in torch\.inference_mode\(\), .* build or load the model"):
+        TorchNetwork(model, [torch.randn(8, 6)]).gains(["weight"])

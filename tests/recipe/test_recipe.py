@@ -387,6 +387,11 @@ def test_rules_by_type_are_refused_on_a_checkpoint_even_if_optional():
         Recipe.load("paper").matches(checkpoint)
 
 
+def test_a_rule_by_type_on_a_model_without_tensors_matches_nothing():
+    with pytest.raises(ValueError, match=r"rule 1 \(type: Linear\) matches nothing.*; there are no weights"):
+        dc.prune(nn.Identity(), Recipe(rules=[Rule(type="Linear", share=SHARE)]))
+
+
 def test_explain_prints_names_that_the_output_lacks(monkeypatch):
     import io
 

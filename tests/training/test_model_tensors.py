@@ -151,6 +151,16 @@ def test_all_that_does_not_fit_is_listed():
     ]
 
 
+def test_the_remedy_for_another_dtype_is_named_and_works(tmp_path):
+    path = tmp_path / "m.dcz"
+    dc.save(make("mlp").half(), path)
+    with pytest.raises(
+        ValueError, match=r"in the model; the file is of another dtype: call model\.to\(torch\.float16\) first$"
+    ):
+        dc.load(path, into=make("mlp"))
+    assert dc.load(path, into=make("mlp").to(torch.float16))[0].weight.dtype == torch.float16
+
+
 def test_a_long_list_of_misfits_is_cut():
     with pytest.raises(ValueError, match=r"; and 4 more; strict=False takes what fits$"):
         check_fit(make("mlp"), {f"x{i}": TensorEntry(f"x{i}", "F32", ()) for i in range(6)}, "x.dcz")

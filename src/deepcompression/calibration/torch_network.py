@@ -135,6 +135,11 @@ class TorchNetwork:
         parameters = {name: self._parameters[name] for name in names}
         if not parameters:
             return {}
+        if made := [name for name, parameter in parameters.items() if parameter.is_inference()]:
+            raise ValueError(
+                f"{made[0]} was made in torch.inference_mode(), and has no gradients, which calibration needs: build "
+                "or load the model outside of it"
+            )
         flags = {name: parameter.requires_grad for name, parameter in parameters.items()}
         sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
         generator = torch.Generator().manual_seed(0)

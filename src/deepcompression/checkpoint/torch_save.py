@@ -141,9 +141,9 @@ def _load(path: Path, mapped: bool, again: bool = False) -> object:
                 f"{path}: holds {kind} that only code can make, and none is executed: {some(needed)}; {remedy}"
             ) from None
         reason = re.sub(r"(?s).*WeightsUnpickler error: ", "", str(error)).strip().partition("\n")[0]
+        what = ": ".join(filter(None, [type(error).__name__, reason]))
         raise FormatError(
-            f"{path}: not a sound file of torch.save: {type(error).__name__}: {reason}; it is cut off, damaged, or of "
-            "another kind"
+            f"{path}: not a sound file of torch.save: {what}; it is cut off, damaged, or of another kind"
         ) from None
 
 

@@ -143,7 +143,7 @@ class Recipe(RecipePart):
     def _no_match(self, number: int, rule: Rule, targets: list[Target], taken: list[str]) -> str:
         if taken:
             return f"rule {number + 1} ({rule}) comes too late: earlier rules took {listed(taken)}; put it before them"
-        if rule.type is not None and not _has_modules(targets):
+        if targets and rule.type is not None and not _has_modules(targets):
             return f"rule {number + 1} ({rule}) selects by type, which only a model has: use module or tensor"
         if rule.tensor is not None and (kept := [t for t in targets if t.kept and rule.wants(t)]):
             reasons = [f"{target.name} ({target.kept})" for target in kept]

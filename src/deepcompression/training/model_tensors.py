@@ -164,7 +164,8 @@ def check_fit(model: nn.Module, entries: Mapping[str, TensorEntry], where: str, 
     problems += [f"{theirs[name]} is not in the model" for name in surplus if name not in left_out]
     problems += [f"{name} is not in the file, and has no memory (device meta)" for name in kept if places[name].is_meta]
     if problems := [problem for problem in problems if problem]:
-        found = listed(problems, separator="; ") + _remedy(model, problems)
+        pairs = [(places[name], entries[found]) for name, found in names.items()]
+        found = listed(problems, separator="; ") + (_remedy(model, problems) or _remedy_of_dtype(pairs))
         raise ValueError(f"{where} does not fit the model: {found}")
     notes = [note] if note else []
     if left_out:
@@ -196,3 +197,14 @@ def _remedy(model: nn.Module, problems: list[str]) -> str:
         return ""
     tie = "; call model.tie_weights() first if these are tied" if missing and hasattr(model, "tie_weights") else ""
     return f"{tie}; strict=False takes what fits"
+
+
+def _remedy_of_dtype(pairs: list[tuple[torch.Tensor, TensorEntry]]) -> str:
+    """The remedy if floats have their shapes, and one other dtype in the file; else empty."""
+    floats = [(place, entry) for place, entry in pairs if place.is_floating_point()]
+    (dtype, *others) = sorted({entry.dtype for _, entry in floats}) or [""]
+    wanted = next((known for known, name in DTYPE_NAMES.items() if name == dtype), None)
+    shapes_fit = all(tuple(place.shape) == entry.shape for place, entry in floats)
+    if others or not shapes_fit or wanted is None or all(place.dtype == wanted for place, _ in floats):
+        return ""
+    return f"; the file is of another dtype: call model.to({wanted}) first"
