@@ -143,6 +143,12 @@ def test_what_is_no_state_dict_is_refused_with_the_reason(path, value, words):
     refused(path, words)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused_with_the_remedy(path):
+    save({"a": torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])}, path)
+    refused(path, r"a is a nested tensor, which cannot be stored: save each of its parts \(unbind\(\)\)")
+
+
 @ZIP
 def test_a_whole_module_is_refused(path, zipped):
     save(model(), path, zipped)
