@@ -193,6 +193,8 @@ def test_odd_metadata_are_no_torchao(path, text):
             "experts.up_scales": ("U8", (2, 16, 4)),
             "experts.up_bias": ("BF16", (2, 16)),
         },
+        # codes under the name of the weight, scales beside it
+        {"fc.weight.codes": ("I8", (64, 64)), "fc.weight_scale": (FLOAT, (64, 4))},
         # TensorRT-LLM
         {"fc.weight": ("I8", (64, 64)), "fc.per_channel_scale": (FLOAT, (64, 1))},
         # one layer alone
@@ -223,6 +225,7 @@ def test_what_belongs_to_a_known_tool_leaves_other_floats_of_its_layer_exact(pat
         {"head": (FLOAT, (64, 64)), "codes": ("U8", (32,))},
         {"net.fc.weight": (FLOAT, (64, 64)), "net.table": ("U8", (4, 64))},
         {"net.fc.weight": (FLOAT, (64, 64)), "table": ("I32", (64, 64))},
+        {"net_b.weight": (FLOAT, (8, 8)), "net_c": (FLOAT, (64, 64)), "net.table": ("U8", (64, 64))},
         {"net.down.fc.weight": (FLOAT, (64, 64)), "net.table": ("I32", (64, 64))},
     ],
 )

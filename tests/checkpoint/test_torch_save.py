@@ -143,6 +143,12 @@ def test_what_is_no_state_dict_is_refused_with_the_reason(path, value, words):
     refused(path, words)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused_with_the_remedy(path):
+    save({"a": torch.nested.nested_tensor([torch.ones(1), torch.ones(2)])}, path)
+    refused(path, r"a is a nested tensor, which cannot be stored: save each of its parts \(unbind\(\)\)")
+
+
 @ZIP
 def test_a_whole_module_is_refused(path, zipped):
     save(model(), path, zipped)
@@ -190,10 +196,14 @@ def test_a_file_that_is_cut_off_is_refused(path, zipped):
 
 
 def test_another_kind_of_file_is_refused(path):
-    np.savez(path.with_suffix(".npz"), a=np.ones(3))
-    for data in (b"hello", path.with_suffix(".npz").read_bytes()):
-        path.write_bytes(data)
-        refused(path, "not a sound file of torch.save: .*; it is cut off, damaged, or of another kind", FormatError)
+    path.write_bytes(b"hello")
+    refused(path, "not a sound file of torch.save: .*; it is cut off, damaged, or of another kind", FormatError)
+
+
+def test_another_zip_archive_is_refused_with_the_remedy(path):
+    with path.open("wb") as file:
+        np.savez(file, a=np.ones(3))
+    refused(path, r"is a zip archive, as NumPy's \.npz files are, but none of torch\.save: unpack it, or convert it")
 
 
 def test_an_expanded_tensor_may_not_claim_all_memory(path):

@@ -33,8 +33,9 @@ def beside_codes(
 
     To codes belong the tensors of their module but its bias, and those whose names begin with theirs. A part with a
     leading underscore (`weight._data`) counts to the part before it. Tensors further down in their module, and tensors
-    beside codes without a module, belong to them if they are as small as scales; those of a module just below, such as
-    `centroids.weight`, if they are as small as codebooks, which take no more bytes than their codes.
+    beside codes without a module, belong to them if they are as small as scales. So do those whose names begin with the
+    module's (`weight_scale` beside `weight.codes`). Those of a module just below, such as `centroids.weight`, belong to
+    them if they are as small as codebooks, which take no more bytes than their codes.
     """
     names = sorted(entries)
     taken = set(claimed)
@@ -71,6 +72,10 @@ def _around(codes: TensorEntry, entries: Mapping[str, TensorEntry], names: Seque
         small = math.prod(entries[each].shape) * _BYTES_PER_FLOAT <= codes.nbytes
         codebook = below == 1 and entries[each].nbytes <= codes.nbytes
         if (below == 0 or small or codebook) if module else (below == 0 and small):
+            found[each] = None
+    # `weight_scale` beside `weight.codes`
+    for each in _beginning(f"{module[:-1]}_", names) if module else ():
+        if "." not in each[len(module) :] and math.prod(entries[each].shape) * _BYTES_PER_FLOAT <= codes.nbytes:
             found[each] = None
     return [each for each in found if each.rpartition(".")[2] not in _OWN]
 

@@ -60,6 +60,11 @@ class StateDictCheckpoint(Checkpoint):
             )
         if members is not None:
             check_members(path)
+        if members is not None and "data.pkl" not in members:
+            raise ValueError(
+                f"{path}: is a zip archive, as NumPy's .npz files are, but none of torch.save: unpack it, or convert "
+                "it first (safetensors.numpy.save_file)"
+            )
         (tensors, self.metadata), self.notes = self._load()
         self._tensors: dict[str, Tensor] | None = tensors
         if not self._mapped:

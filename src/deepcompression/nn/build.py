@@ -24,7 +24,7 @@ from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training import attach
 from deepcompression.training.copy_model import copy_model
-from deepcompression.training.own_buffers import own_buffers
+from deepcompression.training.own_values import own_values
 
 # attribute of a module: the reasons why its dense parameters stay dense, by name
 DENSE_REASONS = "dense_reasons"
@@ -54,7 +54,7 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
     targets = targets_of(model)
     _check_patterns(targets, options)
     # deepcopy looks here first: it copies no weight that is replaced, and none that comes out of a file
-    memo: dict[int, Any] = dict(own_buffers(model))
+    memo: dict[int, Any] = dict(own_values(model, source.kept))
     plans = []
     for target in targets:
         plan = _plan(target, source, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,13 @@ from deepcompression.training.parametrizations import Codebook
 
 
 class WeightSource(Protocol):
-    """Tensors, read one at a time; shared ones without their dense form."""
+    """Tensors, read one at a time; shared ones without their dense form.
+
+    kept  tensors of the model that it does not have, by name
+    """
+
+    @property
+    def kept(self) -> Mapping[str, torch.Tensor]: ...
 
     def shared(self, target: Target) -> CompressedTensor | None:
         """None for a tensor that is not shared."""
@@ -32,6 +39,10 @@ class WeightSource(Protocol):
 
 class ModelSource:
     """A model that was shared, or whose weights have few distinct values."""
+
+    @property
+    def kept(self) -> Mapping[str, torch.Tensor]:
+        return {}
 
     def shared(self, target: Target) -> CompressedTensor | None:
         codebook = attach.parametrization(target)
@@ -60,6 +71,10 @@ class FileSource:
         self.fit = check_fit(model, self._joined.entries, str(file.path), strict)
         for target in targets_of(model):
             self._check_ties(target)
+
+    @property
+    def kept(self) -> Mapping[str, torch.Tensor]:
+        return self.fit.kept
 
     def _name(self, target: Target) -> str | None:
         """The target's first name in the file; None if it is not in it."""

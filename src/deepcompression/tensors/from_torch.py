@@ -37,6 +37,8 @@ def dtype_of(name: str, tensor: torch.Tensor) -> str:
             f"{name} is a quantized tensor of {tensor.dtype}: save its int_repr(), scale and zero point by names of "
             "their own"
         )
+    if tensor.is_nested:
+        raise ValueError(f"{name} is a nested tensor, which cannot be stored: save each of its parts (unbind())")
     if tensor.layout != torch.strided:
         raise ValueError(
             f"{name} is a {tensor.layout} tensor, which cannot be stored; make it dense first (to_dense())"

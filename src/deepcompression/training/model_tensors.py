@@ -118,11 +118,13 @@ class Fit(NamedTuple):
 
     places  name in the model -> its tensor
     names   name in the model -> name in the file; tied tensors may be in the file under some of their names
+    kept    name -> tensor of the model that is not in the file, and keeps its values; on meta the model computes them
     notes   what is left out, kept or guessed
     """
 
     places: dict[str, torch.Tensor]
     names: dict[str, str]
+    kept: dict[str, torch.Tensor]
     notes: tuple[str, ...]
 
     def warn(self, where: str) -> None:
@@ -162,7 +164,11 @@ def check_fit(model: nn.Module, entries: Mapping[str, TensorEntry], where: str, 
     problems = [f"{name} is missing in the file" for name in absent if name not in kept]
     problems += [_misfit(name, places[name], entries[found]) for name, found in names.items()]
     problems += [f"{theirs[name]} is not in the model" for name in surplus if name not in left_out]
-    problems += [f"{name} is not in the file, and has no memory (device meta)" for name in kept if places[name].is_meta]
+    problems += [
+        f"{name} is not in the file, and has no memory (device meta)"
+        for name in kept
+        if places[name].is_meta and not own.covers_missing(name)
+    ]
     if problems := [problem for problem in problems if problem]:
         pairs = [(places[name], entries[found]) for name, found in names.items()]
         found = listed(problems, separator="; ") + (_remedy(model, problems) or _remedy_of_dtype(pairs))
@@ -170,9 +176,12 @@ def check_fit(model: nn.Module, entries: Mapping[str, TensorEntry], where: str, 
     notes = [note] if note else []
     if left_out:
         notes.append(f"these tensors of the file have no place in the model, and are left out: {some(left_out)}")
-    if kept:
-        notes.append(f"these tensors of the model are not in the file, and keep their values: {some(kept)}")
-    return Fit(places, names, tuple(notes))
+    what = "these tensors of the model are not in the file, and"
+    if held := [name for name in kept if not places[name].is_meta]:
+        notes.append(f"{what} keep their values: {some(held)}")
+    if computed := [name for name in kept if places[name].is_meta]:
+        notes.append(f"{what} are computed by its own code: {some(computed)}")
+    return Fit(places, names, {name: places[name] for name in kept}, tuple(notes))
 
 
 def _misfit(name: str, place: torch.Tensor, entry: TensorEntry) -> str:

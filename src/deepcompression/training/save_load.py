@@ -109,11 +109,11 @@ def fill_model(
     from deepcompression.training.filling import Filling
     from deepcompression.training.joined import Joined
     from deepcompression.training.model_tensors import check_fit
-    from deepcompression.training.own_buffers import own_buffers
+    from deepcompression.training.own_values import own_values
 
     joined = Joined(model, entries)
     fit = check_fit(model, joined.entries, where, strict)
-    buffers = own_buffers(model)
+    own = own_values(model, fit.kept)
     root_of = {name: joined.entries[found].tied_to or found for name, found in fit.names.items()}
     tensors = {root: joined.read(root, read) for root in dict.fromkeys(root_of.values())}
     for target in targets_of(model):
@@ -130,6 +130,6 @@ def fill_model(
             values = tensors.pop(root)
             for name in (name for name, found in root_of.items() if found == root):
                 filling.fill(name, fit.places[name], values)
-        filling.replace(buffers)
+        filling.replace(own)
         filling.check()
     return fit

@@ -88,3 +88,42 @@ def test_what_it_does_not_compute_is_refused_and_nothing_changes(make, way, tmp_
     with pytest.raises(ValueError, match=message):
         dc.load(path, into=empty) if way == "load" else dc.run(empty, path)
     assert all(parameter.is_meta for parameter in empty.parameters())
+
+
+class Table(nn.Module):
+    """Has a parameter that files may lack, as the positions of Marian."""
+
+    _keys_to_ignore_on_load_missing = ("positions",)
+
+    def __init__(self, random=False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.positions = nn.Parameter(torch.arange(4.0), requires_grad=False)
+        self.random = random
+
+    def _init_weights(self, module):
+        if module is self:
+            nn.init.zeros_(self.weight)
+            self.positions.copy_(torch.rand(4) if self.random else torch.arange(4.0))
+
+
+@pytest.mark.parametrize("way", ["load", "run"])
+def test_a_parameter_that_files_may_lack_is_computed_and_said(way, tmp_path):
+    path = saved(Plain(), tmp_path)
+    empty = on_meta(Table)
+    with pytest.warns(match="positions|own code") as caught:
+        made = dc.load(path, into=empty) if way == "load" else dc.run(empty, path)
+    assert [str(each.message).partition(": ")[2] for each in caught] == [
+        "these tensors of the model are not in the file, and are computed by its own code: positions"
+    ]
+    assert torch.equal(made.positions, torch.arange(4.0))
+    assert isinstance(made.positions, nn.Parameter)
+    assert not made.positions.requires_grad
+    assert torch.equal(made.weight, torch.ones(3))
+
+
+def test_a_parameter_that_is_random_is_refused(tmp_path):
+    empty = on_meta(Table, True)
+    with pytest.raises(ValueError, match=r"positions: no memory .*, no file holds it"):
+        dc.load(saved(Plain(), tmp_path), into=empty)
+    assert empty.weight.is_meta

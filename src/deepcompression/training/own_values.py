@@ -1,8 +1,8 @@
-"""Buffers that no file holds, for a model on the device meta: the model's own code computes them."""
+"""Tensors that no file holds, for a model on the device meta: the model's own code computes them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,13 +13,14 @@ from deepcompression.recipe.targets import unwrapped
 from deepcompression.training.copy_model import copy_model
 
 
-def own_buffers(model: nn.Module) -> dict[int, Tensor]:
-    """The values of all unsaved buffers without memory, on the CPU, by `id` of the buffer. The model is not changed.
+def own_values(model: nn.Module, absent: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """The values of tensors without memory, on the CPU, by `id` of the tensor: of all unsaved buffers, and of `absent`,
+    parameters and buffers by their names. The model is not changed.
 
     The code is `_init_weights`, of the module or of one around it, as transformers has it, and `reset_parameters`, as
     torch has it. Raises ValueError, with names and remedy, for tensors that it does not compute.
     """
-    wanted = {name: buffer for name, buffer in _unsaved(model) if buffer.is_meta}
+    wanted = {name: tensor for name, tensor in (*_unsaved(model), *absent.items()) if tensor.is_meta}
     lost = [name for name, value in _attributes(model) if value.is_meta]
     if not wanted and not lost:
         return {}
@@ -33,7 +34,7 @@ def own_buffers(model: nn.Module) -> dict[int, Tensor]:
             "reset_parameters computes it: build the model with buffers in memory, for example in "
             "accelerate.init_empty_weights(include_buffers=False), or on the CPU"
         )
-    return {id(buffer): zeros[name] for name, buffer in wanted.items()}
+    return {id(tensor): zeros[name] for name, tensor in wanted.items()}
 
 
 def _unsaved(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -52,12 +53,13 @@ def _attributes(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _computed(model: nn.Module, wanted: dict[str, Tensor], fill: Callable[..., Tensor]) -> dict[str, Tensor]:
-    """The wanted buffers as the model's code leaves them in a copy of the model that has no other memory."""
+    """The wanted tensors as the model's code leaves them in a copy of the model that has no other memory."""
     memo: dict[int, Any] = {}
+    made = {id(tensor) for tensor in wanted.values()}
     for tensor in (*model.parameters(), *model.buffers()):
-        empty = torch.empty_like(tensor.detach(), device="meta")
-        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-    memo |= {id(buffer): fill(buffer, device="cpu") for buffer in wanted.values()}
+        plain = tensor.detach()
+        start = fill(plain, device="cpu") if id(tensor) in made else torch.empty_like(plain, device="meta")
+        memo[id(tensor)] = nn.Parameter(start, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else start
     sketch, _ = copy_model(unwrapped(model), memo)
     modules = dict(sketch.named_modules())
     for name in dict.fromkeys(name.rpartition(".")[0] for name in wanted):
@@ -67,12 +69,15 @@ def _computed(model: nn.Module, wanted: dict[str, Tensor], fill: Callable[..., T
             # code of others may need what is not there: then its buffers are found not to be computed
             except Exception:
                 continue
-    found = dict(sketch.named_buffers(remove_duplicate=False))
+    found = {
+        **dict(sketch.named_parameters(remove_duplicate=False)),
+        **dict(sketch.named_buffers(remove_duplicate=False)),
+    }
     return {name: found[name] for name in wanted}
 
 
 def _initialisers(modules: dict[str, nn.Module], name: str) -> Iterator[Callable[[], Any]]:
-    """The functions that compute the buffers of the module of this name."""
+    """The functions that compute the tensors of the module of this name."""
     module: Any = modules[name]
     if hasattr(module, "reset_parameters"):
         yield module.reset_parameters
