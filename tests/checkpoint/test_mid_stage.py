@@ -176,3 +176,13 @@ def test_a_checkpoint_without_a_size_is_loaded_and_resumed():
     dc.resume(third, old)
     assert_same(other.state_dict(), model.state_dict())
     assert_same(third.state_dict(), model.state_dict())
+
+
+@pytest.mark.parametrize("make_model", [lambda: nn.Linear(80, 96), lambda: nn.MultiheadAttention(64, 4)])
+def test_the_state_of_a_running_model_is_refused(make_model, tmp_path):
+    """Its file would load nowhere."""
+    from running_models import compressed
+
+    torch.save(dc.run(compressed(make_model())).state_dict(), tmp_path / "m.pt")
+    with pytest.raises(ValueError, match=r"m\.pt: .*weight is packed by dc\.run and has no dense weight: compress the"):
+        recognise(open_checkpoint(tmp_path / "m.pt"))

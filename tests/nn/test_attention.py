@@ -170,3 +170,9 @@ def test_shapes_that_do_not_fit_are_refused():
         small(floats(5, 2, 60), floats(5, 2, 60), floats(5, 2, 60))
     with pytest.raises(ValueError, match="attention over 64 features"):
         small(floats(5, 2, 64), floats(7, 2, 64), floats(6, 2, 64))
+
+
+def test_an_explanation_never_cuts_names():
+    text = str(dc.explain(dc.run(attention())))
+    shown = ["".join(line.split("│")[2].strip() for line in text.splitlines() if line.startswith("│"))]
+    assert "NonDynamicallyQuantizableLinear" in shown[0]

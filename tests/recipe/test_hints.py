@@ -125,3 +125,11 @@ def test_rules_count_from_1_in_yaml_and_in_python(tmp_path):
     (tmp_path / "r.yaml").write_text("rules: [{module: a}, {module: b, prune: {density: 0.1, strength: 3}}]")
     with pytest.raises(ValueError, match=r"r.yaml: rules\.2\.prune\.strength: unknown key$"):
         Recipe.load(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("kind", ["Conv*", "*", "linear"])
+def test_a_type_that_is_no_class_of_the_model_meets_the_names_of_those(kind):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2))
+    recipe = Recipe.model_validate({"version": 1, "rules": [{"type": kind, "prune": {"density": 0.5}}]})
+    with pytest.raises(ValueError, match=r"without patterns; classes here are Conv2d, Linear;"):
+        recipe.matches(model)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from running_models import compressed, floats
 from torch import nn
+from torch.nn import functional
 
 import deepcompression as dc
 
@@ -140,3 +141,72 @@ def test_what_refuses_to_be_copied_is_named_with_its_layer():
 def test_compiled_and_parallel_layers_inside_are_copied():
     inside = torch.compile(nn.Linear(80, 96), backend="eager")
     assert ran(nn.Sequential(inside, nn.DataParallel(nn.Linear(96, 64))))[2] == []
+
+
+class Closures(nn.Module):
+    """Computes by functions that hold the model, its parts and its weights; one counts its calls."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.first, self.second = nn.Linear(80, 96), nn.Linear(96, 64)
+        self.register_buffer("scale", torch.tensor(2.0))
+        self.table = {"first": [lambda x: functional.linear(x, self.first.weight, self.first.bias)]}
+        weight, times = self.second.weight, 0
+
+        def second(x, *, bias=self.second.bias):
+            nonlocal times
+            times += 1
+            calls.append(times)
+            return functional.linear(x, weight, bias)
+
+        self.steps = second
+        self.kept = functools.partial(lambda module, x: x * module.scale, self)
+        forward = self.first.forward
+        self.first.forward = lambda x: forward(x).relu()
+
+    def forward(self, x):
+        return self.kept(self.steps(self.table["first"][0](x) + self.first(x)))
+
+
+def test_functions_that_hold_the_model_hold_its_copy(tmp_path):
+    """Otherwise a new module would compute from its own random weights."""
+    calls = []
+    trained, new = compressed(Closures(calls)), Closures(calls)
+    dc.save(trained, tmp_path / "m.dcz")
+    small = dc.run(new, tmp_path / "m.dcz")
+    x = floats(3, 80)
+    assert torch.allclose(small(x), trained(x), atol=1e-5)
+    # what has no part of the model in it stays the caller's
+    assert calls == [1, 1]
+
+
+def test_lists_of_weights_hold_the_packed_ones(tmp_path):
+    class Lists(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(80, 96), nn.Linear(96, 4)
+            self.weights = [self.first.weight, self.second.weight]
+
+        def forward(self, x):
+            return functional.linear(functional.linear(x, self.weights[0]), self.weights[1])
+
+    trained = compressed(Lists())
+    dc.save(trained, tmp_path / "m.dcz")
+    small = dc.run(Lists(), tmp_path / "m.dcz")
+    assert torch.allclose(small(floats(3, 80)), trained(floats(3, 80)), atol=1e-5)
+    assert small.weights[0] is small.first.weight
+    assert small.weights[1] is small.second.weight
+
+
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_that_hold_a_layer_hold_its_copy(hook, tmp_path):
+    class Hooked(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Linear(80, 96), nn.Linear(96, 96))
+            last = self[1]
+            getattr(last, hook)(lambda module, *values: last.bias + values[-1][0])
+
+    trained = compressed(Hooked())
+    dc.save(trained, tmp_path / "m.dcz")
+    small = dc.run(Hooked(), tmp_path / "m.dcz")
+    assert torch.allclose(small(floats(3, 80)), trained(floats(3, 80)), atol=1e-5)

@@ -145,7 +145,7 @@ def calibrate_network(
     """Prunes and shares weights by their rules, with a part of the inputs; the rest measures the change of the outputs.
 
     others   tensors that replace more weights of the network, by name: they take part in the change of the outputs
-    changes  their changes; each one's part in that of the outputs goes by its size
+    changes  their changes; a run with each one alone gives its part in that of the outputs
 
     Raises ValueError for a rule that inputs cannot decide, and for weights that are not finite.
     """
@@ -162,14 +162,13 @@ def calibrate_network(
     found = {name: calibration.apply(name, rule) for name, rule in rules.items()}
     tensors = {name: tensor for own, each in found.items() for name, tensor in each.replaced(own).items()}
     comparison = Comparison(held or seen, held is not None)
-    blind = comparison.change(others).change ** 2 if others else 0.0
-    total = sum(each.cost for each in found.values()) + blind or 1.0
+    costs = {name: comparison.change({name: tensor}).change ** 2 for name, tensor in others.items()}
+    total = sum(each.cost for each in found.values()) + sum(costs.values()) or 1.0
     weights = [
         weight_change(name, network.weight(name), each.tensor.numpy(), each.cost / total)
         for name, each in found.items()
     ]
-    squares = sum(each.change**2 for each in changes) or 1.0
-    weights += [each._replace(part=blind / total * each.change**2 / squares) for each in changes]
+    weights += [each._replace(part=costs[each.name] / total) for each in changes]
     return Fitted(tensors, Effect(tuple(weights), comparison.change({**tensors, **others})))
 
 

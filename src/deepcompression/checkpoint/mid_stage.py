@@ -91,8 +91,16 @@ def finished(source: Checkpoint) -> Checkpoint:
     """The same checkpoint, with masks and codebooks of this package's training applied. Reads only the shapes of shared
     weights.
 
-    Raises ValueError for shared weights whose shape an older version did not store, FormatError for damaged ones.
+    Raises ValueError for shared weights whose shape an older version did not store, and for weights that `run` packed,
+    FormatError for damaged ones.
     """
+    for name, entry in source.entries.items():
+        packed = (each for each in source.entries if each.startswith(f"{name}.") and each.endswith(".packed"))
+        if (entry.dtype, entry.shape) == ("U8", (0,)) and next(packed, None) is not None:
+            raise ValueError(
+                f"{source.path}: {name} is packed by dc.run and has no dense weight: compress the model that was "
+                "passed to dc.run, or keep the file that it came from"
+            )
     weights = list(_weights(source))
     return FinishedCheckpoint(source, weights) if weights else source
 

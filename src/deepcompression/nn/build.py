@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -59,7 +60,7 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
     for target in targets:
         plan = _plan(target, source, options)
         plans.append(plan)
-        _put_in_memo(memo, target, source, bool(plan.stand_ins))
+        _put_in_memo(memo, target, source, plan.stand_ins)
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
             memo[id(module._flat_weights)] = []
@@ -167,13 +168,17 @@ def is_decoded(use: Use, device: torch.device) -> bool:
     return use in ("convolution", "embedding") or device.type != "cpu"
 
 
-def _put_in_memo(memo: dict[int, Any], target: Target, source: WeightSource, is_packed: bool) -> None:
+def _put_in_memo(
+    memo: dict[int, Any], target: Target, source: WeightSource, stand_ins: Mapping[tuple[nn.Module, str], StandIn]
+) -> None:
     original = attach.original(target)
     for part in attach.chain(target):
         memo[id(part)] = nn.Identity()
-    if is_packed:
-        # a placeholder until the stand-in replaces it
-        memo[id(original)] = nn.Parameter(torch.empty(target.shape, dtype=original.dtype, device="meta"))
+    if stand_ins:
+        # wherever the model holds the weight, in a list or a closure, its copy holds the stand-in; a parametrization
+        # takes only a tensor until then
+        empty = nn.Parameter(torch.empty(target.shape, dtype=original.dtype, device="meta"))
+        memo[id(original)] = empty if attach.chain(target) else next(iter(stand_ins.values()))
         return
     loaded = source.dense(target)
     if loaded is not None:

@@ -79,7 +79,8 @@ class Explanation:
         )
         table = Table("weight", "module", "shape", "kernel", caption=caption)
         # folds names, never cuts them
-        table.columns[0].overflow = "fold"
+        for column in table.columns[:2]:
+            column.overflow = "fold"
         for heading in ("bytes", "dense bytes", "density", "centroids"):
             table.add_column(heading, justify="right")
         table.add_column("why")

@@ -19,6 +19,11 @@ _MOST = 0.5
 
 def why_no_match(rule: Rule, targets: Iterable[Target]) -> str:
     """The mistake that a rule without match probably makes, with the pattern that would match; else empty."""
+    targets = list(targets)
+    kinds = {kind.__name__ for target in targets for module, _ in target.places for kind in type(module).__mro__}
+    if rule.type is not None and rule.type not in kinds:
+        own = dict.fromkeys(type(module).__name__ for target in targets for module, _ in target.places)
+        return f"type is the whole name of a class, without patterns; classes here are {listed(own)}"
     tensors = [name for target in targets if not target.kept for name in target.names]
     modules = [module_name(name) for target in targets if target.weight for name in target.names]
     for word, pattern, names, other, others in (
