@@ -153,6 +153,34 @@ def test_damaged_parts_are_named(tmp_path, part, value):
         source.read("0.weight")
 
 
+@pytest.mark.parametrize(
+    ("stage", "part", "flaw"),
+    [
+        ("pruned", "0.mask", "lacks 0.mask"),
+        ("pruned", "0.step", "lacks 0.step"),
+        ("pruned", "original", "lacks original"),
+        ("shared", "0.codes", "lacks 0.codes"),
+        ("shared", "0.positions", "lacks 0.positions"),
+        ("shared", "original", "lacks original"),
+    ],
+)
+def test_a_stage_without_all_its_parts_is_refused(tmp_path, stage, part, flaw):
+    state = to_stage(make("mlp"), stage).state_dict()
+    del state[f"0.parametrizations.weight.{part}"]
+    torch.save(state, tmp_path / "m.pt")
+    message = rf"m\.pt: 0\.weight is pruned or shared, unfinished, but {flaw}: save"
+    with open_checkpoint(tmp_path / "m.pt") as source, pytest.raises(FormatError, match=message):
+        recognise(source)
+
+
+def test_a_stage_of_another_dtype_is_refused(tmp_path):
+    state = to_stage(make("mlp"), "pruned").state_dict()
+    key = "0.parametrizations.weight.0.mask"
+    torch.save(state | {key: state[key].float()}, tmp_path / "m.pt")
+    with open_checkpoint(tmp_path / "m.pt") as source, pytest.raises(FormatError, match="other dtypes or shapes"):
+        recognise(source)
+
+
 def test_a_parametrization_of_others_stays_in_its_parts(tmp_path):
     model = make("mlp")
     nn.utils.parametrizations.weight_norm(model[2])

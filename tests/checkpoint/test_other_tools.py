@@ -251,3 +251,30 @@ def test_ordinary_layers_are_not_recognised(path):
     tensors = PLAIN | layer("a", scale=(FLOAT, (8,)), scales=(FLOAT, (8, 8)), weight_scale=(FLOAT, (8,)))
     tensors |= layer("b", weight_mask=(FLOAT, (8, 8)), other_orig=(FLOAT, (8,)), weight=(FLOAT, (8, 8)))
     assert recognised(path, tensors) == ({}, set())
+
+
+def codes(*shape, dtype="i4"):
+    return DenseTensor.from_numpy(np.random.default_rng(0).integers(0, 250, shape).astype(dtype))
+
+
+CODEBOOKS = {
+    "in a module of its own": {"l.indices": codes(1, 64, 4, dtype="u2"), "l.centroids.weight": dense(FLOAT, (1, 4096))},
+    "beside codes of 64 bits": {"l.codes": codes(16, 8, dtype="i8"), "l.codebook": dense(FLOAT, (256, 8))},
+    "with scales": {
+        "l.codes": codes(16, 8, dtype="i8"),
+        "l.codebooks": dense(FLOAT, (256, 8)),
+        "l.scale": dense(FLOAT, (16, 1)),
+    },
+}
+
+
+@pytest.mark.parametrize("case", CODEBOOKS)
+def test_codebooks_of_any_size_belong_to_codes_of_any_width(path, case):
+    found, exact = recognised(path, CODEBOOKS[case] | PLAIN)
+    assert found == {UNKNOWN: set(CODEBOOKS[case])}
+    assert exact == set(CODEBOOKS[case])
+
+
+def test_a_codebook_without_codes_is_a_weight(path):
+    _, exact = recognised(path, {"l.codebook": dense(FLOAT, (256, 8)), "l.index": codes(4, dtype="i8")} | PLAIN)
+    assert exact == set()

@@ -210,6 +210,36 @@ def test_plans_and_curves_leave_out_what_is_no_weight_and_say_so(tmp_path, monke
         assert "attn.ones has at most two distinct values" in printed
 
 
+FAR = {
+    "three values": np.where(np.tri(24) > 0, 0, np.where(np.eye(24, k=2) > 0, -1e4, -3.4e38)),
+    "biases of positions": np.where(np.tri(24) > 0, -0.5 * np.abs(np.arange(24) - np.arange(24)[:, None]), -1e9),
+    "both signs": np.where(np.eye(24) > 0, 65504, np.where(np.eye(24, k=1) > 0, -65504, floats(24, 24))),
+}
+
+
+@pytest.mark.parametrize("kind", FAR)
+@pytest.mark.parametrize("way", ["--density 0.5", "--recipe share-8bit", "--bits 4", "--target-ratio 5"])
+def test_a_mask_filled_with_values_far_from_its_others_is_kept_and_said(way, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arrays = {"attn.mask": FAR[kind].astype("f4"), "fc.weight": floats(64, 64)}
+    write_tensors("m.safetensors", tensors_of(arrays), {})
+    code, out, error = run(f"compress m.safetensors -o m.dcz --json {way}")
+    assert code == 0, error
+    assert any("attn.mask is filled with values of" in note for note in json.loads(out)["notes"])
+    found = dc.load_tensors("m.dcz")
+    assert found["attn.mask"].tobytes() == arrays["attn.mask"].tobytes()
+    assert found["fc.weight"].tobytes() != arrays["fc.weight"].tobytes()
+
+
+def test_outliers_and_ternary_weights_are_weights():
+    outlier, ternary = floats(24, 24), np.sign(floats(24, 24)) * (np.abs(floats(24, 24)) > 1)
+    outlier[3, 4] = 1e5
+    tensors = tensors_of({"a.weight": outlier, "b.weight": ternary.astype("f4")})
+    made = dc.compress_tensors(tensors, HALF)
+    assert np.count_nonzero(made["a.weight"].numpy()) == 288
+    assert np.count_nonzero(made["b.weight"].numpy()) <= 288
+
+
 def test_a_mask_that_is_named_is_a_weight():
     tensors = tensors_of({"attn.mask": MASKS["ones"], "fc.weight": floats(8, 8)})
     rules = (dc.Rule(tensor="attn.mask", prune=dc.Prune(density=0)),)

@@ -84,6 +84,7 @@ WRITES = {
     "another tensor": lambda layer, values: layer.weight.detach().set_(values),
     "another tensor for the data": lambda layer, values: layer.weight.data.set_(values),
     "a fill": lambda layer, values: layer.weight.detach().fill_(0),
+    "other memory": lambda layer, values: layer.weight.set_(values),
 }
 
 
@@ -207,6 +208,26 @@ def test_every_model_computes_the_same_without_it(kind, stage, monkeypatch):
     monkeypatch.setattr(module, lambda weight, what: weight)
     assert torch.equal(found, model(example(kind)))
     assert type(found) is torch.Tensor
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("way", WRITES)
+def test_it_is_refused_in_inference_mode_too(way, stage):
+    model = in_stage(stage)
+    before = snapshot(model)
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"0\.weight computes .*dc\.finalize"):
+        WRITES[way](model[0], torch.randn(20, 12))
+    assert_same(snapshot(model), before)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_arrays_that_share_its_memory_are_read_only(stage):
+    weight = in_stage(stage)[0].weight.detach()
+    for array in (weight.numpy(), weight[1:].t().numpy(), np.asarray(weight), weight.data.numpy()):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    weight.clone().numpy()[...] = 0
+    np.asarray(weight).copy()[...] = 0
 
 
 def test_inference_mode_and_autocast_take_it():

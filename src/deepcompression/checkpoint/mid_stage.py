@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,10 @@ from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 # the wrapper DistributedDataParallel puts it before all names
 _MODULE = "module."
+
+
+# The buffers of masks and codebooks.
+_BUFFERS = {part for part in (*MASK_PARTS, *CODEBOOK_PARTS, SIZE) if part != "original"}
 
 
 class _Weight(NamedTuple):
@@ -92,7 +96,7 @@ def finished(source: Checkpoint) -> Checkpoint:
     weights.
 
     Raises ValueError for shared weights whose shape an older version did not store, and for weights that `run` packed,
-    FormatError for damaged ones.
+    FormatError for damaged ones and for those without all their parts.
     """
     for name, entry in source.entries.items():
         packed = (each for each in source.entries if each.startswith(f"{name}.") and each.endswith(".packed"))
@@ -102,6 +106,7 @@ def finished(source: Checkpoint) -> Checkpoint:
                 "passed to dc.run, or keep the file that it came from"
             )
     weights = list(_weights(source))
+    _check_whole(source, {weight.name for weight in weights})
     return FinishedCheckpoint(source, weights) if weights else source
 
 
@@ -122,6 +127,25 @@ def _weights(source: Checkpoint) -> Iterator[_Weight]:
             grid = next((grid for grid in LIMITS if described(f"0.{grid}") is not None), None)
             parts = (*CODEBOOK_PARTS, SIZE) if grid is None else (*CODEBOOK_PARTS, SIZE, f"0.{grid}")
             yield _Weight(name, parts, _shape(source, name, entry), grid)
+
+
+def _check_whole(source: Checkpoint, names: Collection[str]) -> None:
+    """Raises FormatError for parts of a mask or codebook beyond those of the weights of these names."""
+    found: dict[str, list[str]] = {}
+    for key in source.entries:
+        *module, within, local, number, part = ["", "", "", *key.split(".")]
+        if within == "parametrizations" and f"{number}.{part}" in _BUFFERS:
+            found.setdefault(".".join([*module[3:], local]), []).append(f"{number}.{part}")
+    for name, parts in found.items():
+        # one alone may be a buffer in a parametrization of others
+        if len(parts) > 1 and name not in names:
+            expected = MASK_PARTS if set(parts) & set(MASK_PARTS) else (*CODEBOOK_PARTS, SIZE)
+            missing = [part for part in expected if state_key(name, part) not in source.entries]
+            flaw = f"lacks {' and '.join(missing)}" if missing else "has parts of other dtypes or shapes than it has"
+            raise FormatError(
+                f"{source.path}: {name} is pruned or shared, unfinished, but {flaw}: save the state_dict "
+                "of its training again, whole"
+            )
 
 
 def _shape(source: Checkpoint, name: str, centroids: TensorEntry) -> Shape:

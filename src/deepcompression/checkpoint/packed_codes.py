@@ -15,6 +15,9 @@ _LEAST_CODES = 16
 # Every layer has a bias of its own; a counter of batches belongs to a normalisation.
 _OWN = ("bias", "num_batches_tracked")
 
+# What codes of any width select from.
+_TABLES = ("centroid", "codebook")
+
 # Scales of blocks of 16 codes of 4 bits have an eighth of an element for each byte of codes.
 _BYTES_PER_FLOAT = 8
 
@@ -28,14 +31,14 @@ def beside_codes(
     claimed  names that are known already, and come no more
 
     Codes are floats of at most 8 bits, and integers of 8 to 32 bits with more than two distinct values, unless they
-    count up: the others are masks and positions. Codes of any dtype are what has tensors under its name (`weight`,
-    `weight.absmax`), as no plain parameter has.
+    count up: the others are masks and positions. So are integers of 64 bits beside a codebook. Codes of any dtype are
+    what has tensors under its name (`weight`, `weight.absmax`), as no plain parameter has.
 
     To codes belong the tensors of their module but its bias, and those whose names begin with theirs. A part with a
     leading underscore (`weight._data`) counts to the part before it. Tensors further down in their module, and tensors
-    beside codes without a module, belong to them if they are as small as scales. So do those whose names begin with the
-    module's (`weight_scale` beside `weight.codes`). Those of a module just below, such as `centroids.weight`, belong to
-    them if they are as small as codebooks, which take no more bytes than their codes.
+    beside codes without a module, belong to them if they are as small as scales, or named as codebooks. So do those
+    whose names begin with the module's (`weight_scale` beside `weight.codes`). Those of a module just below, such as
+    `centroids.weight`, belong to them if they are as small as codebooks, which take no more bytes than their codes.
     """
     names = sorted(entries)
     taken = set(claimed)
@@ -44,8 +47,10 @@ def beside_codes(
             continue
         found = list(_beginning(f"{name}.", names))
         sure = bool(found) or name in claimed or entries[name].dtype.startswith("F")
-        if _may_be_codes(entries[name]):
-            found += _around(entries[name], entries, names)
+        around = _around(entries[name], entries, names) if _may_be_codes(entries[name]) else []
+        if entries[name].dtype.endswith("64") and not any(map(_is_table, around)):
+            around = []
+        found += around
         own = [each for each in dict.fromkeys([name, *found]) if each not in taken]
         if not any(entries[each].dtype in WEIGHT_DTYPES for each in own) or not found:
             continue
@@ -54,10 +59,15 @@ def beside_codes(
             yield own
 
 
+def _is_table(name: str) -> bool:
+    """Whether the last parts of a name say so (`centroids.weight`)."""
+    return any(table in part for part in name.split(".")[-2:] for table in _TABLES)
+
+
 def _may_be_codes(entry: TensorEntry) -> bool:
     if entry.dtype.startswith("F"):
         return entry.dtype not in WEIGHT_DTYPES
-    return entry.dtype[0] in "IU" and not entry.dtype.endswith("64") and math.prod(entry.shape) >= _LEAST_CODES
+    return entry.dtype[0] in "IU" and math.prod(entry.shape) >= _LEAST_CODES
 
 
 def _around(codes: TensorEntry, entries: Mapping[str, TensorEntry], names: Sequence[str]) -> list[str]:
@@ -70,7 +80,7 @@ def _around(codes: TensorEntry, entries: Mapping[str, TensorEntry], names: Seque
     for each in _beginning(module, names):
         below = each.count(".", len(module))
         small = math.prod(entries[each].shape) * _BYTES_PER_FLOAT <= codes.nbytes
-        codebook = below == 1 and entries[each].nbytes <= codes.nbytes
+        codebook = _is_table(each[len(module) :]) or (below == 1 and entries[each].nbytes <= codes.nbytes)
         if (below == 0 or small or codebook) if module else (below == 0 and small):
             found[each] = None
     # `weight_scale` beside `weight.codes`

@@ -15,6 +15,9 @@ from deepcompression.tensors.dtypes import WEIGHT_DTYPES
 from deepcompression.tensors.slices import Weights
 from deepcompression.tensors.tensor import DenseTensor
 
+# Masks are filled with a value this many times larger than all others: -1e9, the least value of the dtype.
+FILLED = 1000
+
 
 def note_on_kind(target: Target, dtype: str) -> str:
     """The note on a tensor that only its dtype, or being elementwise, keeps from being a weight; else empty."""
@@ -54,9 +57,10 @@ def why_kept(target: Target, rule: Rule, tensor: DenseTensor, *, squares: bool =
                 f"{target.name} has {flaw}: it cannot be {done}; mend the training, or let no rule select it"
             )
         return f"{target.name} has {flaw}: stored as it is"
-    if not named and target.trained is None and len(target.shape) >= 2 and target.count and _is_mask(weights):
-        return f"{target.name} has at most two distinct values, as masks and constants have: stored as it is"
-    return ""
+    if named or target.trained is not None or len(target.shape) < 2 or not target.count:
+        return ""
+    what = _no_weights(weights)
+    return f"{target.name} {what}: stored as it is" if what else ""
 
 
 def flaw_of(weights: Weights, shared: bool, squares: bool = False) -> str:
@@ -74,7 +78,30 @@ def flaw_of(weights: Weights, shared: bool, squares: bool = False) -> str:
     )
 
 
-def _is_mask(weights: Weights) -> bool:
+def _no_weights(weights: Weights) -> str:
+    """What shows that values are no weights; empty if nothing does."""
+    if _are_few(weights):
+        return "has at most two distinct values, as masks and constants have"
+    largest = max(float(np.abs(values).max()) for values in weights.slices())
+    if _is_filled(weights, largest):
+        return f"is filled with values of {largest:.3g} in size, {FILLED:,} times all others, as masks are"
+    return ""
+
+
+def _is_filled(weights: Weights, largest: float) -> bool:
+    """Whether the largest size comes twice or more, and all others but zero are `FILLED` times smaller."""
+    often, others = 0, False
+    for values in weights.slices():
+        sizes = np.abs(values)
+        below = sizes[sizes < largest]
+        if (below > largest / FILLED).any():
+            return False
+        often += len(sizes) - len(below)
+        others = others or bool(below.any())
+    return others and often > 1
+
+
+def _are_few(weights: Weights) -> bool:
     """Whether there are at most two distinct values."""
     found = np.zeros(0, weights.dtype)
     for values in weights.slices():

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 # their weights side by side on a GPU.
 _LAYERS = (F.embedding, F.embedding_bag, torch._cudnn_rnn_flatten_weight)
 _SET_DATA = cast(Any, Tensor).data.__set__
+# Names of functions that end as if they wrote values.
+_NOT_WRITING = ("requires_grad_", "detach_", "share_memory_")
 
 
 class ComputedWeight(Tensor):
@@ -33,12 +35,14 @@ class ComputedWeight(Tensor):
             if is_recorded():
                 return function(*args, **kwargs)
             own = [each for each in _tensors((*args, *kwargs.values())) if isinstance(each, cls)]
-            versions = [each._version for each in own]
-            if function == _SET_DATA and args[0] is own[0]:
-                _refuse(own[0])
+            versions = [_version(each) for each in own]
+            replaced = args[:1] if function == _SET_DATA else ()
+            for each in _tensors((*replaced, *_written_in_inference(function, args, kwargs))):
+                if isinstance(each, cls):
+                    _refuse(each)
             result = function(*args, **kwargs)
             for each, version in zip(own, versions, strict=True):
-                if each._version != version and function not in _LAYERS:
+                if _version(each) != version and function not in _LAYERS:
                     _refuse(each)
             return _guarded(result, own)
 
@@ -72,7 +76,7 @@ def computed(weight: Tensor, what: str) -> Tensor:
 
     what  its name, and its part that computes it
     """
-    if is_recorded() or type(weight) is not Tensor or weight.is_inference() or _memory(weight) is None:
+    if is_recorded() or type(weight) is not Tensor or _memory(weight) is None:
         return weight
     # an alias would be a view, which has another gradient once a lookup has written into it
     weight.__class__ = ComputedWeight
@@ -84,6 +88,21 @@ def computed(weight: Tensor, what: str) -> Tensor:
 def is_recorded() -> bool:
     """Whether torch.compile, torch.export or torch.jit.trace (torch.onnx.export too) takes down functions now."""
     return torch.compiler.is_compiling() or bool(cast(Any, torch.jit).is_tracing())
+
+
+def _version(tensor: Tensor) -> int:
+    """The number of writes into a tensor; those of inference mode do not count them."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _written_in_inference(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
+    """The arguments that a function writes into, by its name, in inference mode."""
+    if not torch.is_inference_mode_enabled():
+        return ()
+    name = getattr(function, "__name__", "")
+    in_place = name == "__setitem__" or name.startswith("__i") or (name.endswith("_") and not name.endswith("__"))
+    first = (*args, *kwargs.values())[:1] if in_place and name not in _NOT_WRITING else ()
+    return *first, kwargs.get("out")
 
 
 def _refuse(weight: ComputedWeight) -> NoReturn:
@@ -117,6 +136,8 @@ def _guarded(result: Any, own: list[ComputedWeight]) -> Any:
         memory = _memory(result)
         shared = [each for each in own if memory is not None and memory == _memory(each)]
         return computed(result, shared[0].what) if shared else result
+    if isinstance(result, np.ndarray) and any(result.ctypes.data == each.data_ptr() for each in own):
+        result.flags.writeable = False
     if type(result) in (list, tuple):
         return type(result)(_guarded(each, own) for each in result)
     return result
