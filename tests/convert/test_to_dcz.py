@@ -15,6 +15,7 @@ from deepcompression.coding.coders import Encode
 from deepcompression.convert.tensors import compress_tensors
 from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.file.reader import DczFile, load_tensors
+from deepcompression.file.report import Report
 from deepcompression.file.writer import save_tensors
 from deepcompression.pruning.criteria import CRITERIA, Prune
 from deepcompression.recipe.recipe import Recipe
@@ -104,6 +105,14 @@ def test_what_cannot_be_pruned_or_shared_is_told_and_stored_as_it_is(tmp_path):
             for name in ("nan.weight", "huge.weight", "table"):
                 assert content(file.read(name)) == content(tensors[name])
             assert np.count_nonzero(file["a.weight"]) < 0.5 * TENSORS["a.weight"].elements.size
+
+
+def test_a_checkpoint_without_tensors_is_said_to_be_one(tmp_path):
+    write_tensors(tmp_path / "m.safetensors", {}, {})
+    with open_checkpoint(tmp_path / "m.safetensors") as source:
+        notes = compress_checkpoint(source, tmp_path / "m.dcz")
+    assert notes == ["the checkpoint holds no tensors, and so does the file"]
+    assert [table.caption for table in Report.of(tmp_path / "m.dcz").tables()][-1] == "no tensors"
 
 
 def test_tied_tensors_are_stored_once(tmp_path):

@@ -84,6 +84,8 @@ def compress_checkpoint(
         changes = [each.change for each in finished if each.change is not None]
         writer.finish(order, without(metadata) if changes else metadata)
     notes = [each.note for each in finished]
+    if not source.entries:
+        notes.append("the checkpoint holds no tensors, and so does the file")
     if chosen is not None:
         notes.append(unselected(Match(task.target, task.rule) for task in tasks.values()))
     return Outcome(filter(None, notes), Effect(tuple(changes)))

@@ -215,7 +215,9 @@ class Report:
             *(f"{self.file_bytes:,}", ""),
         )
         yield table
-        caption = f"{times_smaller(self.dense_bytes, self.file_bytes)} than {self.dense_bytes:,} bytes"
+        caption = "no tensors"
+        if self.dense_bytes:
+            caption = f"{times_smaller(self.dense_bytes, self.file_bytes)} than {self.dense_bytes:,} bytes"
         bytes_table = _table(("part", "bytes", "share"), caption)
         for part, count in sorted(self.parts.items(), key=lambda item: -item[1]):
             bytes_table.add_row(part, f"{count:,}", _percent(count, self.file_bytes))
