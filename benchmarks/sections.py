@@ -163,7 +163,7 @@ def layers(result: Result) -> list[str]:
 def layers_packed_before(result: Result) -> list[str]:
     """The same for a result whose forms were chosen by what the CPU had, not by the instruction set in use."""
     note = (
-        f"Rows marked {FORCED} at batch 8, and those of int8 at batch 64, were packed in a form that a CPU with that "
+        f"Rows marked {FORCED} at batch 8 and int8 at batch 64 were packed in a form that a CPU with that "
         "set would not get. The page of [Zen 4](layers-zen4.md) has them with the right form."
     )
     return [note, *layers(result)]

@@ -16,7 +16,27 @@ if TYPE_CHECKING:
     from deepcompression.nn.packed_weight import PackedWeight
 
 
-class StandIn(nn.Module):
+class Factor:
+    """A factor of products that torch's functions take in the place of a tensor."""
+
+    def __matmul__(self, other: Any) -> Any:
+        return HANDLERS[torch.matmul](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return HANDLERS[torch.matmul](other, self)
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return _handled(function, args, kwargs or {})
+
+
+class StandIn(Factor, nn.Module):
     """A stand-in for a parameter. It has the attributes that code reads of weights, and takes part in torch functions.
 
     layer         the plain name of the parameter, for messages
@@ -121,24 +141,8 @@ class StandIn(nn.Module):
         untyped: Any = super()
         return untyped._apply(fn, recurse)
 
-    def __matmul__(self, other: Any) -> Any:
-        return HANDLERS[torch.matmul](self, other)
 
-    def __rmatmul__(self, other: Any) -> Any:
-        return HANDLERS[torch.matmul](other, self)
-
-    @classmethod
-    def __torch_function__(
-        cls,
-        function: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        return _handled(function, args, kwargs or {})
-
-
-class Turned:
+class Turned(Factor):
     """The transpose of a stand-in, as a factor of products."""
 
     def __init__(self, stand_in: StandIn) -> None:
@@ -150,22 +154,6 @@ class Turned:
 
     def t(self) -> StandIn:
         return self.stand_in
-
-    def __matmul__(self, other: Any) -> Any:
-        return HANDLERS[torch.matmul](self, other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return HANDLERS[torch.matmul](other, self)
-
-    @classmethod
-    def __torch_function__(
-        cls,
-        function: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        return _handled(function, args, kwargs or {})
 
 
 def _handled(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

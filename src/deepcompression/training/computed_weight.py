@@ -124,6 +124,7 @@ def _memory(tensor: Tensor) -> int | None:
     """The address of a tensor's memory; None without one of its own, as within transforms and on the device meta."""
     try:
         return tensor.untyped_storage().data_ptr() or None
+    # torch's wrappers have no storage, and no function says so beforehand
     except NotImplementedError:
         return None
 
