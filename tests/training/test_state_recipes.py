@@ -7,7 +7,8 @@ from models import assert_same, make, snapshot
 
 import deepcompression as dc
 from deepcompression import Prune, Recipe, Rounds, Rule, Share
-from tests.training.test_resume import RECIPES, RULE, STAGES, refuse
+from tests.training.test_resume import RECIPES, RULE, STAGES
+from tests.training.test_resume_refusals import refuse
 
 CHANGES = {
     "schedule": {"schedule": Rounds(rounds=5)},
