@@ -96,6 +96,11 @@ def test_a_file_without_tensors_has_a_report(path):
     printed(report)
 
 
+def test_a_caption_wider_than_its_table_stays_on_one_line(path):
+    lines = printed(report_of(path, {"w": DenseTensor("U8", np.zeros(10**6, np.uint8))})).splitlines()
+    assert any(line.strip().endswith("times smaller than 1,000,000 bytes") for line in lines)
+
+
 def test_the_report_is_json(path):
     report = report_of(path, CASES)
     found = json.loads(json.dumps(report.to_dict()))

@@ -238,7 +238,8 @@ SPARE = ("w bits P+Q", "i bits P+Q", "rate P+Q", "w bits P+Q+H", "i bits P+Q+H",
 
 def _table(headings: Sequence[str], caption: str) -> Table:
     """Names in the first column, numbers in all others."""
-    table = Table(*headings, caption=caption)
+    # a caption may be wider than its table
+    table = Table(*headings, caption=Text(caption, no_wrap=True, overflow="ignore"))
     for column in table.columns[1:]:
         column.justify = "right"
     return table
