@@ -185,7 +185,9 @@ void dcz_gelu_tanh_f32(const float* x, float* y,
                        uint32_t n);                      /* the same by tanh, as torch has it */
 void dcz_silu_f32(const float* x, float* y, uint32_t n); /* x / (1 + exp(-x)) */
 
-float dcz_exp(float x); /* to 2e-7 relative; 0 below -87.3, FLT_MAX above 88.7 */
+float dcz_sigmoid(float x);
+float dcz_tanh(float x); /* to 2e-7 absolute */
+float dcz_exp(float x);  /* to 2e-7 relative; 0 below -87.3, FLT_MAX above 88.7 */
 
 /* y = clamp((x * multiplier + 2^(post - 1)) >> post, low, high): requantized with pre 0 and row 0.
    Brings the parts of a Concat to one scale; is a ReLU of its own, too. */
