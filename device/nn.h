@@ -23,7 +23,7 @@
    + 2^(post - 1) < 2^31. Multipliers may be negative or zero. `low` and `high` hold a fused ReLU
    (0), ReLU6, or -127 and 127. */
 typedef struct {
-  const int16_t* multiplier; /* one, or one for each row (channel, count) */
+  const int16_t *multiplier; /* one, or one for each row (channel, count) */
   uint8_t step;              /* 0: one for all; 1: one for each */
   uint8_t pre, post;
   int16_t low, high;
@@ -33,7 +33,7 @@ static inline int32_t dcz_clamp(int32_t value, int32_t low, int32_t high) {
   return value < low ? low : value > high ? high : value;
 }
 
-static inline int32_t dcz_requantized(const dcz_requantize* to, uint32_t row, int32_t sum) {
+static inline int32_t dcz_requantized(const dcz_requantize *to, uint32_t row, int32_t sum) {
   const int32_t scaled = (sum >> to->pre) * to->multiplier[to->step ? row : 0];
   return dcz_clamp((scaled + ((int32_t)1 << (to->post - 1))) >> to->post, to->low, to->high);
 }
@@ -50,10 +50,10 @@ static inline int32_t dcz_requantized(const dcz_requantize* to, uint32_t row, in
    `raw`; its first axis is `rows`, all others together are `cols`; dtype I8 for int8, F32 for
    float32. It is decoded at each use. */
 typedef struct {
-  const uint8_t* pairs; /* packed */
-  const uint16_t* counts;
-  const float* codebook; /* float32 alone */
-  const dcz_file* file;  /* coded */
+  const uint8_t *pairs; /* packed */
+  const uint16_t *counts;
+  const float *codebook; /* float32 alone */
+  const dcz_file *file;  /* coded */
   uint32_t number;
 } dcz_weights;
 
@@ -61,7 +61,7 @@ typedef struct {
  * x_scale; NULL: zeros. */
 typedef struct {
   uint32_t rows, cols;
-  const int32_t* bias;
+  const int32_t *bias;
   dcz_requantize to;
 } dcz_matrix_i8;
 
@@ -69,7 +69,7 @@ typedef struct {
    bias: NULL: zeros. Without a fused activation low = -FLT_MAX and high = FLT_MAX. */
 typedef struct {
   uint32_t rows, cols;
-  const float* bias;
+  const float *bias;
   float low, high;
 } dcz_matrix_f32;
 
@@ -78,18 +78,18 @@ typedef struct {
    none (NULL, 0); coded dcz_work_size of the tensor. Errors: DCZ_ERROR_SIZE if the tensor's dtype,
    rows or cols are others than the matrix says, DCZ_ERROR_WORK if `size` is too small, and those of
    rows.h. */
-dcz_error dcz_linear_i8_packed(const dcz_matrix_i8* matrix, const dcz_weights* weights,
-                               const int8_t* x, int8_t* y, void* work, uint32_t size);
-dcz_error dcz_linear_i8_coded(const dcz_matrix_i8* matrix, const dcz_weights* weights,
-                              const int8_t* x, int8_t* y, void* work, uint32_t size);
-dcz_error dcz_linear_i16_packed(const dcz_matrix_i8* matrix, const dcz_weights* weights,
-                                const int8_t* x, int16_t* y, void* work, uint32_t size);
-dcz_error dcz_linear_i16_coded(const dcz_matrix_i8* matrix, const dcz_weights* weights,
-                               const int8_t* x, int16_t* y, void* work, uint32_t size);
-dcz_error dcz_linear_f32_packed(const dcz_matrix_f32* matrix, const dcz_weights* weights,
-                                const float* x, float* y, void* work, uint32_t size);
-dcz_error dcz_linear_f32_coded(const dcz_matrix_f32* matrix, const dcz_weights* weights,
-                               const float* x, float* y, void* work, uint32_t size);
+dcz_error dcz_linear_i8_packed(const dcz_matrix_i8 *matrix, const dcz_weights *weights,
+                               const int8_t *x, int8_t *y, void *work, uint32_t size);
+dcz_error dcz_linear_i8_coded(const dcz_matrix_i8 *matrix, const dcz_weights *weights,
+                              const int8_t *x, int8_t *y, void *work, uint32_t size);
+dcz_error dcz_linear_i16_packed(const dcz_matrix_i8 *matrix, const dcz_weights *weights,
+                                const int8_t *x, int16_t *y, void *work, uint32_t size);
+dcz_error dcz_linear_i16_coded(const dcz_matrix_i8 *matrix, const dcz_weights *weights,
+                               const int8_t *x, int16_t *y, void *work, uint32_t size);
+dcz_error dcz_linear_f32_packed(const dcz_matrix_f32 *matrix, const dcz_weights *weights,
+                                const float *x, float *y, void *work, uint32_t size);
+dcz_error dcz_linear_f32_coded(const dcz_matrix_f32 *matrix, const dcz_weights *weights,
+                               const float *x, float *y, void *work, uint32_t size);
 
 /* ---- Convolutions: x [groups * group_channels, height, width] -> y [filters, out_height,
    out_width] ---- Conv1d has height 1. Depthwise: group_channels 1. The matrix has rows = filters
@@ -117,32 +117,32 @@ typedef struct {
 
 /* The survivors of one filter, and the way to the next filter's. */
 typedef struct {
-  dcz_entry* entries;
+  dcz_entry *entries;
   uint32_t room, count;
-  const float* values;  /* float32: of each code */
-  const uint8_t* pairs; /* packed: the next row */
+  const float *values;  /* float32: of each code */
+  const uint8_t *pairs; /* packed: the next row */
   dcz_rows rows;        /* coded */
 } dcz_filter;
 
 /* Unpacks row number `row` into filter->entries; called for row 0, 1, 2, ... in order. The caller
    sets entries and room to the work buffer before row 0. */
-typedef dcz_error (*dcz_unpack)(const dcz_weights* weights, const dcz_window* window, uint32_t rows,
-                                uint32_t cols, uint32_t row, dcz_filter* filter);
-dcz_error dcz_unpack_packed(const dcz_weights* weights, const dcz_window* window, uint32_t rows,
-                            uint32_t cols, uint32_t row, dcz_filter* filter);
-dcz_error dcz_unpack_coded(const dcz_weights* weights, const dcz_window* window, uint32_t rows,
-                           uint32_t cols, uint32_t row, dcz_filter* filter);
+typedef dcz_error (*dcz_unpack)(const dcz_weights *weights, const dcz_window *window, uint32_t rows,
+                                uint32_t cols, uint32_t row, dcz_filter *filter);
+dcz_error dcz_unpack_packed(const dcz_weights *weights, const dcz_window *window, uint32_t rows,
+                            uint32_t cols, uint32_t row, dcz_filter *filter);
+dcz_error dcz_unpack_coded(const dcz_weights *weights, const dcz_window *window, uint32_t rows,
+                           uint32_t cols, uint32_t row, dcz_filter *filter);
 
 /* `unpack`: dcz_unpack_packed or dcz_unpack_coded. `work`, aligned to 4: packed 8 bytes for each
    survivor of the row that has most; coded dcz_work_size of the tensor, rounded up to 4, and those
    8 bytes (for float32 tensors of the coder `raw` also cols * 4 bytes). Errors: those of Linear;
    DCZ_ERROR_WORK if a row's survivors do not fit. */
-dcz_error dcz_conv_i8(const dcz_window* window, const dcz_matrix_i8* matrix,
-                      const dcz_weights* weights, dcz_unpack unpack, const int8_t* x, int8_t* y,
-                      void* work, uint32_t size);
-dcz_error dcz_conv_f32(const dcz_window* window, const dcz_matrix_f32* matrix,
-                       const dcz_weights* weights, dcz_unpack unpack, const float* x, float* y,
-                       void* work, uint32_t size);
+dcz_error dcz_conv_i8(const dcz_window *window, const dcz_matrix_i8 *matrix,
+                      const dcz_weights *weights, dcz_unpack unpack, const int8_t *x, int8_t *y,
+                      void *work, uint32_t size);
+dcz_error dcz_conv_f32(const dcz_window *window, const dcz_matrix_f32 *matrix,
+                       const dcz_weights *weights, dcz_unpack unpack, const float *x, float *y,
+                       void *work, uint32_t size);
 
 /* ---- Pooling: x [channels, height, width] -> y [channels, out_height, out_width] ----
    The window at (oy, ox) holds the elements of x with oy * stride_y - pad_top <= row < that +
@@ -159,31 +159,31 @@ typedef struct {
   uint8_t count_padding;
 } dcz_pool;
 
-void dcz_max_pool_i8(const dcz_pool* pool, const int8_t* x, int8_t* y);
-void dcz_max_pool_f32(const dcz_pool* pool, const float* x, float* y);
-void dcz_average_pool_i8(const dcz_pool* pool, const dcz_requantize* to, const int8_t* x,
-                         int8_t* y);
-void dcz_average_pool_f32(const dcz_pool* pool, const float* x, float* y);
+void dcz_max_pool_i8(const dcz_pool *pool, const int8_t *x, int8_t *y);
+void dcz_max_pool_f32(const dcz_pool *pool, const float *x, float *y);
+void dcz_average_pool_i8(const dcz_pool *pool, const dcz_requantize *to, const int8_t *x,
+                         int8_t *y);
+void dcz_average_pool_f32(const dcz_pool *pool, const float *x, float *y);
 
 /* ---- Elementwise, in place if wished: x [n] -> y [n] ---- */
 
 /* y = table[x + 128]: any function of one int8 activation. */
-void dcz_table_i8(const int8_t table[256], const int8_t* x, int8_t* y, uint32_t n);
+void dcz_table_i8(const int8_t table[256], const int8_t *x, int8_t *y, uint32_t n);
 
-void dcz_clip_f32(float low, float high, const float* x, float* y,
+void dcz_clip_f32(float low, float high, const float *x, float *y,
                   uint32_t n);                                         /* ReLU: 0, FLT_MAX */
-void dcz_leaky_f32(float slope, const float* x, float* y, uint32_t n); /* x >= 0 ? x : slope * x */
-void dcz_sigmoid_f32(const float* x, float* y, uint32_t n);            /* 1 / (1 + exp(-x)) */
-void dcz_tanh_f32(const float* x, float* y, uint32_t n);               /* to 2e-7 absolute */
-void dcz_hard_sigmoid_f32(float slope, float offset, const float* x, float* y,
+void dcz_leaky_f32(float slope, const float *x, float *y, uint32_t n); /* x >= 0 ? x : slope * x */
+void dcz_sigmoid_f32(const float *x, float *y, uint32_t n);            /* 1 / (1 + exp(-x)) */
+void dcz_tanh_f32(const float *x, float *y, uint32_t n);               /* to 2e-7 absolute */
+void dcz_hard_sigmoid_f32(float slope, float offset, const float *x, float *y,
                           uint32_t n);                         /* clip(slope x + offset) */
-void dcz_hard_swish_f32(const float* x, float* y, uint32_t n); /* x * clip(x / 6 + 0.5, 0, 1) */
-void dcz_elu_f32(float alpha, const float* x, float* y,
+void dcz_hard_swish_f32(const float *x, float *y, uint32_t n); /* x * clip(x / 6 + 0.5, 0, 1) */
+void dcz_elu_f32(float alpha, const float *x, float *y,
                  uint32_t n);                            /* x >= 0 ? x : alpha (exp(x) - 1) */
-void dcz_gelu_f32(const float* x, float* y, uint32_t n); /* x (1 + erf(x / sqrt 2)) / 2 */
-void dcz_gelu_tanh_f32(const float* x, float* y,
+void dcz_gelu_f32(const float *x, float *y, uint32_t n); /* x (1 + erf(x / sqrt 2)) / 2 */
+void dcz_gelu_tanh_f32(const float *x, float *y,
                        uint32_t n);                      /* the same by tanh, as torch has it */
-void dcz_silu_f32(const float* x, float* y, uint32_t n); /* x / (1 + exp(-x)) */
+void dcz_silu_f32(const float *x, float *y, uint32_t n); /* x / (1 + exp(-x)) */
 
 float dcz_sigmoid(float x);
 float dcz_tanh(float x); /* to 2e-7 absolute */
@@ -191,36 +191,36 @@ float dcz_exp(float x);  /* to 2e-7 relative; 0 below -87.3, FLT_MAX above 88.7 
 
 /* y = clamp((x * multiplier + 2^(post - 1)) >> post, low, high): requantized with pre 0 and row 0.
    Brings the parts of a Concat to one scale; is a ReLU of its own, too. */
-void dcz_rescale_i8(const dcz_requantize* to, const int8_t* x, int8_t* y, uint32_t n);
+void dcz_rescale_i8(const dcz_requantize *to, const int8_t *x, int8_t *y, uint32_t n);
 
 /* A BatchNorm that could not be folded, x [channels, plane] -> y. int8: y = clamp((x *
    multiplier[c] + offset[c]) >> post, low, high), pre and step unused; offset holds the rounding
    2^(post - 1); every sum is below 2^31 in size. float32: y = x * factor[c] + offset[c]. */
-void dcz_scale_i8(const dcz_requantize* to, const int32_t* offset, const int8_t* x, int8_t* y,
+void dcz_scale_i8(const dcz_requantize *to, const int32_t *offset, const int8_t *x, int8_t *y,
                   uint32_t channels, uint32_t plane);
-void dcz_scale_f32(const float* factor, const float* offset, const float* x, float* y,
+void dcz_scale_f32(const float *factor, const float *offset, const float *x, float *y,
                    uint32_t channels, uint32_t plane);
 
 /* ---- Of two activations: a [channels, plane], b [channels, plane], or b [channels] if `wide` is 0
    -> y like a ---- In place for a; for b too if it has a's shape. Add int8: y = clamp((a * factor_a
    + b * factor_b + 2^(post - 1)) >> post, low, high), where multiplier[0] is factor_a and
    multiplier[1] factor_b; pre and step unused. Multiply int8: y = requantized(a * b), row 0. */
-void dcz_add_i8(const dcz_requantize* to, const int8_t* a, const int8_t* b, int8_t* y,
+void dcz_add_i8(const dcz_requantize *to, const int8_t *a, const int8_t *b, int8_t *y,
                 uint32_t channels, uint32_t plane, int wide);
-void dcz_add_f32(const float* a, const float* b, float* y, uint32_t channels, uint32_t plane,
+void dcz_add_f32(const float *a, const float *b, float *y, uint32_t channels, uint32_t plane,
                  int wide);
-void dcz_multiply_i8(const dcz_requantize* to, const int8_t* a, const int8_t* b, int8_t* y,
+void dcz_multiply_i8(const dcz_requantize *to, const int8_t *a, const int8_t *b, int8_t *y,
                      uint32_t channels, uint32_t plane, int wide);
-void dcz_multiply_f32(const float* a, const float* b, float* y, uint32_t channels, uint32_t plane,
+void dcz_multiply_f32(const float *a, const float *b, float *y, uint32_t channels, uint32_t plane,
                       int wide);
 
 /* ---- Softmax over the last axis, x [rows, n] -> y, in place if wished ----
    int8: table[d] = round(65535 * exp(-scale_x * d)) for d = 0 to 254; e = table[max - x], total =
    sum of e; y = (127 * e + total / 2) / total, rounded down, in uint32; the output's scale is 1 /
    127. n is at most 32767. float32: exp(x - max) / (sum of them). */
-void dcz_softmax_i8(const uint16_t table[255], const int8_t* x, int8_t* y, uint32_t rows,
+void dcz_softmax_i8(const uint16_t table[255], const int8_t *x, int8_t *y, uint32_t rows,
                     uint32_t n);
-void dcz_softmax_f32(const float* x, float* y, uint32_t rows, uint32_t n);
+void dcz_softmax_f32(const float *x, float *y, uint32_t rows, uint32_t n);
 
 /* ---- Recurrent layers: x [steps, inputs] -> y [steps, hidden], or y [hidden] of the last step
    ---- The state starts at zero. `input` is gates * hidden x inputs, `state` gates * hidden x
@@ -253,25 +253,25 @@ typedef struct {
                       places) */
 } dcz_recurrence;
 
-typedef dcz_error (*dcz_linear_i16)(const dcz_matrix_i8*, const dcz_weights*, const int8_t*,
-                                    int16_t*, void*, uint32_t);
-typedef dcz_error (*dcz_linear_f32)(const dcz_matrix_f32*, const dcz_weights*, const float*, float*,
-                                    void*, uint32_t);
-dcz_error dcz_gru_i8(const dcz_recurrence* recurrence, const dcz_matrix_i8* input,
-                     const dcz_weights* input_weights, const dcz_matrix_i8* state,
-                     const dcz_weights* state_weights, dcz_linear_i16 linear, const int8_t* x,
-                     int8_t* y, void* work, uint32_t size);
-dcz_error dcz_lstm_i8(const dcz_recurrence* recurrence, const dcz_matrix_i8* input,
-                      const dcz_weights* input_weights, const dcz_matrix_i8* state,
-                      const dcz_weights* state_weights, dcz_linear_i16 linear, const int8_t* x,
-                      int8_t* y, void* work, uint32_t size);
-dcz_error dcz_gru_f32(const dcz_recurrence* recurrence, const dcz_matrix_f32* input,
-                      const dcz_weights* input_weights, const dcz_matrix_f32* state,
-                      const dcz_weights* state_weights, dcz_linear_f32 linear, const float* x,
-                      float* y, void* work, uint32_t size);
-dcz_error dcz_lstm_f32(const dcz_recurrence* recurrence, const dcz_matrix_f32* input,
-                       const dcz_weights* input_weights, const dcz_matrix_f32* state,
-                       const dcz_weights* state_weights, dcz_linear_f32 linear, const float* x,
-                       float* y, void* work, uint32_t size);
+typedef dcz_error (*dcz_linear_i16)(const dcz_matrix_i8 *, const dcz_weights *, const int8_t *,
+                                    int16_t *, void *, uint32_t);
+typedef dcz_error (*dcz_linear_f32)(const dcz_matrix_f32 *, const dcz_weights *, const float *,
+                                    float *, void *, uint32_t);
+dcz_error dcz_gru_i8(const dcz_recurrence *recurrence, const dcz_matrix_i8 *input,
+                     const dcz_weights *input_weights, const dcz_matrix_i8 *state,
+                     const dcz_weights *state_weights, dcz_linear_i16 linear, const int8_t *x,
+                     int8_t *y, void *work, uint32_t size);
+dcz_error dcz_lstm_i8(const dcz_recurrence *recurrence, const dcz_matrix_i8 *input,
+                      const dcz_weights *input_weights, const dcz_matrix_i8 *state,
+                      const dcz_weights *state_weights, dcz_linear_i16 linear, const int8_t *x,
+                      int8_t *y, void *work, uint32_t size);
+dcz_error dcz_gru_f32(const dcz_recurrence *recurrence, const dcz_matrix_f32 *input,
+                      const dcz_weights *input_weights, const dcz_matrix_f32 *state,
+                      const dcz_weights *state_weights, dcz_linear_f32 linear, const float *x,
+                      float *y, void *work, uint32_t size);
+dcz_error dcz_lstm_f32(const dcz_recurrence *recurrence, const dcz_matrix_f32 *input,
+                       const dcz_weights *input_weights, const dcz_matrix_f32 *state,
+                       const dcz_weights *state_weights, dcz_linear_f32 linear, const float *x,
+                       float *y, void *work, uint32_t size);
 
 #endif

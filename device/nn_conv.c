@@ -17,11 +17,11 @@ static dcz_inside dcz_find_inside(uint32_t outs, uint32_t stride, uint32_t pad, 
   return inside;
 }
 
-dcz_error dcz_walk(const dcz_window* window, uint32_t filters, uint32_t cols,
-                   const dcz_weights* weights, dcz_unpack unpack, dcz_compute compute,
-                   const void* job, void* work, uint32_t size) {
+dcz_error dcz_walk(const dcz_window *window, uint32_t filters, uint32_t cols,
+                   const dcz_weights *weights, dcz_unpack unpack, dcz_compute compute,
+                   const void *job, void *work, uint32_t size) {
   dcz_filter filter;
-  filter.entries = (dcz_entry*)work;
+  filter.entries = (dcz_entry *)work;
   filter.room = size / (uint32_t)sizeof(dcz_entry);
   const uint32_t reach_y = (window->kernel_height - 1u) * window->dilation_y;
   const uint32_t reach_x = (window->kernel_width - 1u) * window->dilation_x;

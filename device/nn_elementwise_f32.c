@@ -5,31 +5,31 @@ static float dcz_clipped(float x, float low, float high) {
   return x < low ? low : x > high ? high : x;
 }
 
-void dcz_clip_f32(float low, float high, const float* x, float* y, uint32_t n) {
+void dcz_clip_f32(float low, float high, const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = dcz_clipped(x[i], low, high);
 }
 
-void dcz_leaky_f32(float slope, const float* x, float* y, uint32_t n) {
+void dcz_leaky_f32(float slope, const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = x[i] < 0.0f ? slope * x[i] : x[i];
 }
 
-void dcz_sigmoid_f32(const float* x, float* y, uint32_t n) {
+void dcz_sigmoid_f32(const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = dcz_sigmoid(x[i]);
 }
 
-void dcz_tanh_f32(const float* x, float* y, uint32_t n) {
+void dcz_tanh_f32(const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = dcz_tanh(x[i]);
 }
 
-void dcz_hard_sigmoid_f32(float slope, float offset, const float* x, float* y, uint32_t n) {
+void dcz_hard_sigmoid_f32(float slope, float offset, const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = dcz_clipped(slope * x[i] + offset, 0.0f, 1.0f);
 }
 
-void dcz_hard_swish_f32(const float* x, float* y, uint32_t n) {
+void dcz_hard_swish_f32(const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = x[i] * dcz_clipped(x[i] * (1.0f / 6) + 0.5f, 0.0f, 1.0f);
 }
 
-void dcz_elu_f32(float alpha, const float* x, float* y, uint32_t n) {
+void dcz_elu_f32(float alpha, const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = x[i] < 0.0f ? alpha * (dcz_exp(x[i]) - 1.0f) : x[i];
 }
 
@@ -46,28 +46,28 @@ static float dcz_erf(float x) {
   return x < 0.0f ? -erf : erf;
 }
 
-void dcz_gelu_f32(const float* x, float* y, uint32_t n) {
+void dcz_gelu_f32(const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = 0.5f * x[i] * (1.0f + dcz_erf(x[i] * 0.707106781f));
 }
 
-void dcz_gelu_tanh_f32(const float* x, float* y, uint32_t n) {
+void dcz_gelu_tanh_f32(const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) {
     const float inner = 0.797884561f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
     y[i] = 0.5f * x[i] * (1.0f + dcz_tanh(inner));
   }
 }
 
-void dcz_silu_f32(const float* x, float* y, uint32_t n) {
+void dcz_silu_f32(const float *x, float *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = x[i] * dcz_sigmoid(x[i]);
 }
 
-void dcz_scale_f32(const float* factor, const float* offset, const float* x, float* y,
+void dcz_scale_f32(const float *factor, const float *offset, const float *x, float *y,
                    uint32_t channels, uint32_t plane) {
   for (uint32_t channel = 0; channel < channels; ++channel)
     for (uint32_t i = 0; i < plane; ++i) *y++ = *x++ * factor[channel] + offset[channel];
 }
 
-void dcz_add_f32(const float* a, const float* b, float* y, uint32_t channels, uint32_t plane,
+void dcz_add_f32(const float *a, const float *b, float *y, uint32_t channels, uint32_t plane,
                  int wide) {
   for (uint32_t channel = 0; channel < channels; ++channel) {
     for (uint32_t i = 0; i < plane; ++i) {
@@ -78,7 +78,7 @@ void dcz_add_f32(const float* a, const float* b, float* y, uint32_t channels, ui
   }
 }
 
-void dcz_multiply_f32(const float* a, const float* b, float* y, uint32_t channels, uint32_t plane,
+void dcz_multiply_f32(const float *a, const float *b, float *y, uint32_t channels, uint32_t plane,
                       int wide) {
   for (uint32_t channel = 0; channel < channels; ++channel) {
     for (uint32_t i = 0; i < plane; ++i) {
@@ -89,7 +89,7 @@ void dcz_multiply_f32(const float* a, const float* b, float* y, uint32_t channel
   }
 }
 
-void dcz_softmax_f32(const float* x, float* y, uint32_t rows, uint32_t n) {
+void dcz_softmax_f32(const float *x, float *y, uint32_t rows, uint32_t n) {
   for (uint32_t row = 0; row < rows; ++row, x += n, y += n) {
     float most = x[0], total = 0.0f;
     for (uint32_t i = 1; i < n; ++i)

@@ -1,15 +1,15 @@
 /* Elementwise layers and softmax of int8 activations. */
 #include "nn.h"
 
-void dcz_table_i8(const int8_t table[256], const int8_t* x, int8_t* y, uint32_t n) {
+void dcz_table_i8(const int8_t table[256], const int8_t *x, int8_t *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = table[x[i] + 128];
 }
 
-void dcz_rescale_i8(const dcz_requantize* to, const int8_t* x, int8_t* y, uint32_t n) {
+void dcz_rescale_i8(const dcz_requantize *to, const int8_t *x, int8_t *y, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) y[i] = (int8_t)dcz_requantized(to, 0, x[i]);
 }
 
-void dcz_scale_i8(const dcz_requantize* to, const int32_t* offset, const int8_t* x, int8_t* y,
+void dcz_scale_i8(const dcz_requantize *to, const int32_t *offset, const int8_t *x, int8_t *y,
                   uint32_t channels, uint32_t plane) {
   for (uint32_t channel = 0; channel < channels; ++channel) {
     const int32_t factor = to->multiplier[channel], add = offset[channel];
@@ -18,7 +18,7 @@ void dcz_scale_i8(const dcz_requantize* to, const int32_t* offset, const int8_t*
   }
 }
 
-void dcz_add_i8(const dcz_requantize* to, const int8_t* a, const int8_t* b, int8_t* y,
+void dcz_add_i8(const dcz_requantize *to, const int8_t *a, const int8_t *b, int8_t *y,
                 uint32_t channels, uint32_t plane, int wide) {
   const int32_t factor_a = to->multiplier[0], factor_b = to->multiplier[1];
   const int32_t half = (int32_t)1 << (to->post - 1);
@@ -32,7 +32,7 @@ void dcz_add_i8(const dcz_requantize* to, const int8_t* a, const int8_t* b, int8
   }
 }
 
-void dcz_multiply_i8(const dcz_requantize* to, const int8_t* a, const int8_t* b, int8_t* y,
+void dcz_multiply_i8(const dcz_requantize *to, const int8_t *a, const int8_t *b, int8_t *y,
                      uint32_t channels, uint32_t plane, int wide) {
   for (uint32_t channel = 0; channel < channels; ++channel) {
     for (uint32_t i = 0; i < plane; ++i) {
@@ -43,7 +43,7 @@ void dcz_multiply_i8(const dcz_requantize* to, const int8_t* a, const int8_t* b,
   }
 }
 
-void dcz_softmax_i8(const uint16_t table[255], const int8_t* x, int8_t* y, uint32_t rows,
+void dcz_softmax_i8(const uint16_t table[255], const int8_t *x, int8_t *y, uint32_t rows,
                     uint32_t n) {
   for (uint32_t row = 0; row < rows; ++row, x += n, y += n) {
     int32_t most = -128;

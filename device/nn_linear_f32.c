@@ -1,14 +1,14 @@
 /* Linear layers of float32 activations, weights packed. */
 #include "nn.h"
 
-dcz_error dcz_linear_f32_packed(const dcz_matrix_f32* matrix, const dcz_weights* weights,
-                                const float* x, float* y, void* work, uint32_t size) {
+dcz_error dcz_linear_f32_packed(const dcz_matrix_f32 *matrix, const dcz_weights *weights,
+                                const float *x, float *y, void *work, uint32_t size) {
   (void)work, (void)size;
-  const uint8_t* pair = weights->pairs;
-  const float* codebook = weights->codebook;
+  const uint8_t *pair = weights->pairs;
+  const float *codebook = weights->codebook;
   for (uint32_t row = 0; row < matrix->rows; ++row) {
     float sum = matrix->bias ? matrix->bias[row] : 0.0f;
-    const float* at = x;
+    const float *at = x;
     uint32_t count = weights->counts[row];
     for (; count >= 4; count -= 4) {
       at += pair[0];

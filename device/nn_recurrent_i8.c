@@ -33,7 +33,7 @@ typedef struct {
   int16_t *a, *b, *kept; /* [gates * hidden] twice; the state [hidden] */
 } dcz_gates_i8;
 
-static void dcz_gru_step_i8(const dcz_gates_i8* gates, int8_t* y) {
+static void dcz_gru_step_i8(const dcz_gates_i8 *gates, int8_t *y) {
   const uint32_t hidden = gates->hidden;
   const int16_t *a = gates->a, *b = gates->b;
   for (uint32_t i = 0; i < hidden; ++i) {
@@ -47,7 +47,7 @@ static void dcz_gru_step_i8(const dcz_gates_i8* gates, int8_t* y) {
   }
 }
 
-static void dcz_lstm_step_i8(const dcz_gates_i8* gates, int8_t* y) {
+static void dcz_lstm_step_i8(const dcz_gates_i8 *gates, int8_t *y) {
   const uint32_t hidden = gates->hidden;
   const int16_t *a = gates->a, *b = gates->b;
   for (uint32_t i = 0; i < hidden; ++i) {
@@ -61,26 +61,27 @@ static void dcz_lstm_step_i8(const dcz_gates_i8* gates, int8_t* y) {
   }
 }
 
-static dcz_error dcz_recur_i8(const dcz_recurrence* recurrence, uint32_t count,
-                              const dcz_matrix_i8* input, const dcz_weights* input_weights,
-                              const dcz_matrix_i8* state, const dcz_weights* state_weights,
-                              dcz_linear_i16 linear, void (*combine)(const dcz_gates_i8*, int8_t*),
-                              const int8_t* x, int8_t* y, void* work, uint32_t size) {
+static dcz_error dcz_recur_i8(const dcz_recurrence *recurrence, uint32_t count,
+                              const dcz_matrix_i8 *input, const dcz_weights *input_weights,
+                              const dcz_matrix_i8 *state, const dcz_weights *state_weights,
+                              dcz_linear_i16 linear,
+                              void (*combine)(const dcz_gates_i8 *, int8_t *), const int8_t *x,
+                              int8_t *y, void *work, uint32_t size) {
   const uint32_t hidden = recurrence->hidden, steps = recurrence->steps;
   const uint32_t taken = ((4 * count + 2) * hidden + 3) / 4 * 4;
   if (size < taken) return DCZ_ERROR_WORK;
   if (input->rows != count * hidden || state->rows != input->rows ||
       input->cols != recurrence->inputs || state->cols != hidden)
     return DCZ_ERROR_SIZE;
-  dcz_gates_i8 gates = {hidden, (int16_t*)work, NULL, NULL};
+  dcz_gates_i8 gates = {hidden, (int16_t *)work, NULL, NULL};
   gates.b = gates.a + count * hidden;
   gates.kept = gates.b + count * hidden;
-  uint8_t* rest = (uint8_t*)work + taken;
+  uint8_t *rest = (uint8_t *)work + taken;
   memset(gates.kept, 0, hidden * sizeof(int16_t));
-  const int8_t* before = NULL;
+  const int8_t *before = NULL;
   for (uint32_t i = 0; i < steps; ++i) {
     const uint32_t step = recurrence->reverse ? steps - 1 - i : i;
-    int8_t* now = y + step * recurrence->stride;
+    int8_t *now = y + step * recurrence->stride;
     if (!before) {
       memset(now, 0, hidden);
       before = now;
@@ -95,18 +96,18 @@ static dcz_error dcz_recur_i8(const dcz_recurrence* recurrence, uint32_t count,
   return DCZ_OK;
 }
 
-dcz_error dcz_gru_i8(const dcz_recurrence* recurrence, const dcz_matrix_i8* input,
-                     const dcz_weights* input_weights, const dcz_matrix_i8* state,
-                     const dcz_weights* state_weights, dcz_linear_i16 linear, const int8_t* x,
-                     int8_t* y, void* work, uint32_t size) {
+dcz_error dcz_gru_i8(const dcz_recurrence *recurrence, const dcz_matrix_i8 *input,
+                     const dcz_weights *input_weights, const dcz_matrix_i8 *state,
+                     const dcz_weights *state_weights, dcz_linear_i16 linear, const int8_t *x,
+                     int8_t *y, void *work, uint32_t size) {
   return dcz_recur_i8(recurrence, 3, input, input_weights, state, state_weights, linear,
                       dcz_gru_step_i8, x, y, work, size);
 }
 
-dcz_error dcz_lstm_i8(const dcz_recurrence* recurrence, const dcz_matrix_i8* input,
-                      const dcz_weights* input_weights, const dcz_matrix_i8* state,
-                      const dcz_weights* state_weights, dcz_linear_i16 linear, const int8_t* x,
-                      int8_t* y, void* work, uint32_t size) {
+dcz_error dcz_lstm_i8(const dcz_recurrence *recurrence, const dcz_matrix_i8 *input,
+                      const dcz_weights *input_weights, const dcz_matrix_i8 *state,
+                      const dcz_weights *state_weights, dcz_linear_i16 linear, const int8_t *x,
+                      int8_t *y, void *work, uint32_t size) {
   return dcz_recur_i8(recurrence, 4, input, input_weights, state, state_weights, linear,
                       dcz_lstm_step_i8, x, y, work, size);
 }

@@ -3,15 +3,15 @@
 
 #include "nn_conv.h"
 
-static int dcz_is_zero(const dcz_weights* weights, uint8_t code) {
+static int dcz_is_zero(const dcz_weights *weights, uint8_t code) {
   if (!weights->codebook) return code == 0;
   uint32_t bits;
   memcpy(&bits, &weights->codebook[code], sizeof bits);
   return bits == 0;
 }
 
-dcz_error dcz_unpack_packed(const dcz_weights* weights, const dcz_window* window, uint32_t rows,
-                            uint32_t cols, uint32_t row, dcz_filter* filter) {
+dcz_error dcz_unpack_packed(const dcz_weights *weights, const dcz_window *window, uint32_t rows,
+                            uint32_t cols, uint32_t row, dcz_filter *filter) {
   (void)rows, (void)cols;
   if (row == 0) {
     filter->pairs = weights->pairs;
