@@ -273,6 +273,7 @@ dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *
   if (memory.used > size || ((uintptr_t)work & 3) != 0) return DCZ_ERROR_WORK;
   prepare(rows, file, tensor, memory.work, &memory);
   if (memory.used > size) rows->bytes.error = DCZ_ERROR_WORK;
+  rows->taken = memory.used;
   return rows->bytes.error != DCZ_OK ? rows->bytes.error : dcz_rows_seek(rows, 0);
 }
 
