@@ -60,9 +60,9 @@ def test_sums_reach_the_ends_of_int32_and_activations_saturate() -> None:
     calls.add(
         "linear_i16_packed", 2, 2, cols, bias, to._replace(low=-32767, high=32767), held(dense, "packed"), x, None
     )
-    narrow, wide = outputs(calls)
+    narrow, wider = outputs(calls)
     assert narrow.tolist() == [127, -127]
-    assert wide.tolist() == [16383, -16383]
+    assert wider.tolist() == [16383, -16383]
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -161,4 +161,4 @@ def sparse(rng: np.random.Generator, shape: Sequence[int], density: float, dtype
     if dtype is np.int8:
         return (rng.integers(1, 128, shape) * rng.choice([-1, 1], shape) * alive).astype(np.int8)
     centroids = (rng.permutation(15) - 7.3).astype(np.float32) / 20
-    return np.asarray(rng.choice(centroids, shape) * alive, np.float32)
+    return np.where(alive, rng.choice(centroids, shape), np.float32(0))
