@@ -225,13 +225,14 @@ static void read_head(dcz_rows *rows, uint32_t dtype, room *memory) {
   dcz_cursor *const cursor = &rows->bytes;
   const uint8_t kind = dcz_cursor_byte(cursor);
   uint32_t alphabet = 256, total = 0, row, escape;
+  const uint32_t bytes = rows->rows * rows->cols * rows->size;
+  dcz_cursor_refuse(cursor, bytes > MOST_BYTES);
   if (kind == 0) {
     dcz_cursor_refuse(cursor, dcz_cursor_left(cursor) > 0 || cursor->behind > 0);
     return;
   }
   rows->group = dcz_cursor_number(cursor);
-  dcz_cursor_refuse(cursor, kind != 1 || rows->group < 1 || rows->group > rows->rows ||
-                                rows->rows * rows->cols * rows->size - 1 >= MOST_BYTES);
+  dcz_cursor_refuse(cursor, kind != 1 || rows->group < 1 || rows->group > rows->rows || bytes == 0);
   if (rows->size > 1) {
     const uint32_t centroids = dcz_cursor_byte(cursor) + 1u;
     dcz_cursor_refuse(cursor, dtype > DCZ_BF16);
