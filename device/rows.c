@@ -279,9 +279,9 @@ static dcz_error prepare(dcz_rows *rows, const dcz_file *file, const dcz_tensor 
   return cursor->error;
 }
 
-/* Only a callback needs a buffer, and not for elements as they are. */
-static uint32_t buffer_bytes(const dcz_file *file, const dcz_tensor *tensor) {
-  return file->source.memory == NULL && tensor->coder != DCZ_RAW ? DCZ_BUFFER : 0;
+/* Only a callback needs a buffer. */
+static uint32_t buffer_bytes(const dcz_file *file) {
+  return file->source.memory == NULL ? DCZ_BUFFER : 0;
 }
 
 dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t *bytes) {
@@ -289,7 +289,7 @@ dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t
   dcz_rows rows;
   room memory = {NULL, 0, 0};
   const dcz_error error = prepare(&rows, file, tensor, buffer, &memory);
-  *bytes = memory.used + buffer_bytes(file, tensor);
+  *bytes = memory.used + buffer_bytes(file);
   return error;
 }
 
@@ -298,7 +298,7 @@ dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *
   room memory = {NULL, 0, 0};
   memory.work = (uint8_t *)work;
   memory.size = size;
-  memory.used = buffer_bytes(file, tensor);
+  memory.used = buffer_bytes(file);
   if (memory.used > size || ((uintptr_t)work & 3) != 0) return DCZ_ERROR_WORK;
   prepare(rows, file, tensor, memory.work, &memory);
   if (memory.used > size) rows->bytes.error = DCZ_ERROR_WORK;
