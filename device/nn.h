@@ -117,6 +117,9 @@ typedef struct {
 
 /* The survivors of one filter, and the way to the next filter's. */
 typedef struct {
+  uint8_t *work; /* the caller sets these three before row 0 */
+  uint32_t size;
+  uint8_t dtype; /* DCZ_I8 or DCZ_F32 */
   dcz_entry *entries;
   uint32_t room, count;
   const float *values;  /* float32: of each code */
@@ -124,8 +127,7 @@ typedef struct {
   dcz_rows rows;        /* coded */
 } dcz_filter;
 
-/* Unpacks row number `row` into filter->entries; called for row 0, 1, 2, ... in order. The caller
-   sets entries and room to the work buffer before row 0. */
+/* Unpacks row number `row` into filter->entries; called for row 0, 1, 2, ... in order. */
 typedef dcz_error (*dcz_unpack)(const dcz_weights *weights, const dcz_window *window, uint32_t rows,
                                 uint32_t cols, uint32_t row, dcz_filter *filter);
 dcz_error dcz_unpack_packed(const dcz_weights *weights, const dcz_window *window, uint32_t rows,

@@ -17,12 +17,13 @@ static dcz_inside dcz_find_inside(uint32_t outs, uint32_t stride, uint32_t pad, 
   return inside;
 }
 
-dcz_error dcz_walk(const dcz_window *window, uint32_t filters, uint32_t cols,
+dcz_error dcz_walk(const dcz_window *window, uint8_t dtype, uint32_t filters, uint32_t cols,
                    const dcz_weights *weights, dcz_unpack unpack, dcz_compute compute,
                    const void *job, void *work, uint32_t size) {
   dcz_filter filter;
-  filter.entries = (dcz_entry *)work;
-  filter.room = size / (uint32_t)sizeof(dcz_entry);
+  filter.work = (uint8_t *)work;
+  filter.size = size;
+  filter.dtype = dtype;
   const uint32_t reach_y = (window->kernel_height - 1u) * window->dilation_y;
   const uint32_t reach_x = (window->kernel_width - 1u) * window->dilation_x;
   const dcz_inside rows = dcz_find_inside(window->out_height, window->stride_y, window->pad_top,

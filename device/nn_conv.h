@@ -48,7 +48,7 @@ typedef struct {
 
 /* Unpacks each filter and calls `compute` for runs that cover its pixels. */
 typedef void (*dcz_compute)(const void *job, const dcz_run *run);
-dcz_error dcz_walk(const dcz_window *window, uint32_t filters, uint32_t cols,
+dcz_error dcz_walk(const dcz_window *window, uint8_t dtype, uint32_t filters, uint32_t cols,
                    const dcz_weights *weights, dcz_unpack unpack, dcz_compute compute,
                    const void *job, void *work, uint32_t size);
 

@@ -44,6 +44,6 @@ dcz_error dcz_conv_f32(const dcz_window *window, const dcz_matrix_f32 *matrix,
                        const dcz_weights *weights, dcz_unpack unpack, const float *x, float *y,
                        void *work, uint32_t size) {
   const dcz_job_f32 job = {matrix, x, y};
-  return dcz_walk(window, matrix->rows, matrix->cols, weights, unpack, dcz_compute_f32, &job, work,
-                  size);
+  return dcz_walk(window, DCZ_F32, matrix->rows, matrix->cols, weights, unpack, dcz_compute_f32,
+                  &job, work, size);
 }

@@ -52,6 +52,6 @@ dcz_error dcz_conv_i8(const dcz_window *window, const dcz_matrix_i8 *matrix,
                       const dcz_weights *weights, dcz_unpack unpack, const int8_t *x, int8_t *y,
                       void *work, uint32_t size) {
   const dcz_job_i8 job = {matrix, x, y};
-  return dcz_walk(window, matrix->rows, matrix->cols, weights, unpack, dcz_compute_i8, &job, work,
-                  size);
+  return dcz_walk(window, DCZ_I8, matrix->rows, matrix->cols, weights, unpack, dcz_compute_i8, &job,
+                  work, size);
 }

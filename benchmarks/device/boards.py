@@ -1,0 +1,99 @@
+"""Boards that qemu emulates: programs of device/ built for them, run, and their instructions counted."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.environment import ROOT
+
+DEVICE = ROOT / "device"
+BOARDS = DEVICE / "boards"
+BUILT = ROOT / "build" / "device"
+
+COMMON = (
+    *("-Os", "-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-ffunction-sections", "-fdata-sections"),
+    *(f"-I{DEVICE}", f"-I{BOARDS}"),
+)
+
+
+@dataclass(frozen=True)
+class Board:
+    """A processor, the machine that emulates it, and its memory."""
+
+    name: str
+    prefix: str  # of the compiler and its tools
+    flags: tuple[str, ...]
+    emulator: tuple[str, ...]
+    flash: int
+    ram: int
+    ram_size: int = 1 << 20
+
+    @property
+    def start(self) -> Path:
+        return BOARDS / ("start_riscv.c" if "riscv" in self.prefix else "start_arm.c")
+
+
+def _arm(name: str, machine: str, cpu: str, fpu: str | None = None, **places: int) -> Board:
+    flags = ("-mthumb", f"-mcpu={cpu}", *((f"-mfpu={fpu}", "-mfloat-abi=hard") if fpu else ()), "--specs=nano.specs")
+    memory = {"flash": 0, "ram": 0x20000000} | places
+    return Board(name, "arm-none-eabi-", flags, ("qemu-system-arm", "-machine", machine), **memory)
+
+
+SMALL = _arm("M0+", "microbit", "cortex-m0plus", ram_size=16 << 10)
+BOARDS_OF = {
+    board.name: board
+    for board in (
+        SMALL,
+        _arm("M3", "mps2-an385", "cortex-m3"),
+        _arm("M4F", "mps2-an386", "cortex-m4", "fpv4-sp-d16"),
+        _arm("M7", "mps2-an500", "cortex-m7", "fpv5-sp-d16"),
+        _arm("M33", "mps2-an505", "cortex-m33", "fpv5-sp-d16", flash=0x10000000, ram=0x38000000),
+        Board(
+            *("RV32IMC", "riscv64-unknown-elf-", ("-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs")),
+            ("qemu-system-riscv32", "-machine", "virt", "-bios", "none"),
+            *(0x80000000, 0x80200000),
+        ),
+    )
+}
+# The code of an M0+ on a machine with more RAM than any with this processor has here.
+LARGE = _arm("M0+", "mps2-an385", "cortex-m0plus")
+
+TOOLS = {
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "qemu-system-arm": "qemu-system-arm",
+    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
+    "qemu-system-riscv32": "qemu-system-misc",
+}
+
+
+def need_tools() -> None:
+    """Raises SystemExit that names the tools which are missing."""
+    if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
+        raise SystemExit(f"{', '.join(missing)} not found: run `make device-tools` first")
+
+
+def _run(command: Sequence[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    return done
+
+
+def build(board: Board, name: str, sources: Iterable[Path], flags: Iterable[str] = ()) -> Path:
+    """A program of these sources for a board; what it does not use is left out. Raises RuntimeError with what the
+    compiler says.
+    """
+    folder = BUILT / board.name.replace("+", "plus")
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / f"{name}.elf"
+    places = {"FLASH": board.flash, "RAM": board.ram, "RAM_SIZE": board.ram_size}
+    linked = ("-nostartfiles", "-T", BOARDS / "board.ld", "-Wl,--gc-sections,--no-warn-rwx-segments")
+    defined = (f"-Wl,--defsym={place}={value}" for place, value in places.items())
+    compiler = (f"{board.prefix}gcc", *board.flags, *COMMON, *flags)
+    done = _run((*compiler, *sources, BOARDS / "board.c", board.start, *linked, *defined, "-o", program))
+    if done.returncode:
+        raise RuntimeError(f"{name} does not build for {board.name}:\n{done.stderr}")
+    return program
