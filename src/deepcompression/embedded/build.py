@@ -1,4 +1,4 @@
-"""Graphs, operator by operator: what front ends call, with the shapes of all values; ONNX's and torch's common words."""
+"""Graphs, operator by operator: what both front ends call."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deepcompression.common.messages import listed
 from deepcompression.embedded.functions import FUNCTIONS
+from deepcompression.embedded.geometry import MissingError, spread, window_of
 from deepcompression.embedded.graph import (
     Add,
     AveragePool,
@@ -22,9 +24,7 @@ from deepcompression.embedded.graph import (
     MaxPool,
     Multiply,
     Operator,
-    Pair,
     Pairwise,
-    Picture,
     Recurrent,
     Scale,
     Shape,
@@ -32,14 +32,9 @@ from deepcompression.embedded.graph import (
     Unary,
     View,
     Weight,
-    Window,
     as_floats,
 )
 from deepcompression.tensors.dtypes import Array
-
-
-class Missing(Exception):
-    """An operator, or a use of one, that no board can run: the reason."""
 
 
 class Named(NamedTuple):
@@ -54,7 +49,7 @@ class Named(NamedTuple):
 
 
 class Builder:
-    """The graph so far. Methods add an operator that makes the value `output`, and raise Missing for what has none.
+    """The graph so far. Methods add an operator that makes the value `output`; MissingError: no operator does.
 
     shapes  of the values so far
     """
@@ -86,7 +81,7 @@ class Builder:
         rows, columns = weight.values.shape
         shape = self.shapes[x]
         if shape[-1:] != (columns,):
-            raise Missing(f"its input is {list(shape)}, its weight {[rows, columns]}")
+            raise MissingError(f"its input is {list(shape)}, its weight {[rows, columns]}")
         matrix = Weight(weight.name, weight.floats)
         vectors = math.prod(shape[:-1])
         self._add(Linear(self.name, (x,), output, matrix, *_affine(rows, bias), vectors), (*shape[:-1], rows))
@@ -104,9 +99,11 @@ class Builder:
     ) -> None:
         """`weight` (rows, columns of a group, ...); `pads` at the start of each axis, then at the end of each."""
         kernel = weight.values.shape[2:]
-        window, shape = self._window(x, weight.values.shape[0], kernel, strides, pads, dilations, False)
+        window, shape = window_of(self.shapes[x], weight.values.shape[0], kernel, strides, pads, dilations, False)
         if window.source[0] != weight.values.shape[1] * groups:
-            raise Missing(f"its input has {window.source[0]} channels, its weight {weight.values.shape[1]} x {groups}")
+            raise MissingError(
+                f"its input has {window.source[0]} channels, its weight {weight.values.shape[1]} x {groups}"
+            )
         values = weight.floats.reshape(*weight.values.shape[:2], *window.kernel)
         rows = _affine(len(values), bias)
         self._add(Conv(self.name, (x,), output, Weight(weight.name, values), *rows, window, groups), shape)
@@ -122,8 +119,8 @@ class Builder:
         ceil: bool,
     ) -> None:
         if any(each != 1 for each in dilations):
-            raise Missing("it is dilated")
-        window, shape = self._window(x, None, kernel, strides, pads, dilations, ceil)
+            raise MissingError("it is dilated")
+        window, shape = window_of(self.shapes[x], None, kernel, strides, pads, dilations, ceil)
         self._add(MaxPool(self.name, (x,), output, window), shape)
 
     def average_pool(
@@ -136,58 +133,22 @@ class Builder:
         ceil: bool,
         whole: bool,
     ) -> None:
-        window, shape = self._window(x, None, kernel, strides, pads, [1] * len(kernel), ceil)
+        window, shape = window_of(self.shapes[x], None, kernel, strides, pads, [1] * len(kernel), ceil)
         if whole and ceil and any(pads):
-            raise Missing("it counts its padding, and rounds its size up")
+            raise MissingError("it counts its padding, and rounds its size up")
         self._add(AveragePool(self.name, (x,), output, window, whole and any(pads)), shape)
 
     def global_pool(self, x: str, output: str, kind: str, keep: bool = True) -> None:
         """Over all axes behind the channels."""
         axes = self.shapes[x][2:]
         if not 1 <= len(axes) <= 2:
-            raise Missing(f"its input is {list(self.shapes[x])}; expected one or two axes behind the channels")
+            raise MissingError(f"its input is {list(self.shapes[x])}; expected one or two axes behind the channels")
         if kind == "max":
             self.max_pool(x, output, axes, axes, [0] * 2 * len(axes), [1] * len(axes), False)
         else:
             self.average_pool(x, output, axes, axes, [0] * 2 * len(axes), False, False)
         if not keep:
             self.shapes[output] = self.shapes[output][:2]
-
-    def _window(
-        self,
-        x: str,
-        rows: int | None,
-        kernel: Sequence[int],
-        strides: Sequence[int],
-        pads: Sequence[int],
-        dilations: Sequence[int],
-        ceil: bool,
-    ) -> tuple[Window, Shape]:
-        shape = self.shapes[x]
-        count = len(kernel)
-        if count > 2 or len(shape) != count + 2 or shape[0] != 1:
-            raise Missing(f"its input is {list(shape)}, its kernel {list(kernel)}; expected one picture of 1 or 2 axes")
-        if min(pads, default=0) < 0:
-            raise Missing(f"its padding {list(pads)} is negative")
-        axes = []
-        for at, size in enumerate(shape[2:]):
-            room = size + pads[at] + pads[at + count] - dilations[at] * (kernel[at] - 1) - 1
-            steps = -(-room // strides[at]) if ceil else room // strides[at]
-            # no window begins behind the last element
-            if ceil and steps * strides[at] >= size + pads[at]:
-                steps -= 1
-            if room < 0:
-                raise Missing(f"its kernel {list(kernel)} is larger than its input {list(shape)}")
-            axes.append(steps + 1)
-
-        def pair(values: Sequence[int], missing: int) -> Pair:
-            return (int(values[0]), int(values[1])) if count == 2 else (missing, int(values[0]))
-
-        channels = shape[1] if rows is None else rows
-        source: Picture = (shape[1], *pair(shape[2:], 1))
-        target: Picture = (channels, *pair(axes, 1))
-        window = Window(source, target, pair(kernel, 1), pair(strides, 1), pair(pads, 0), pair(dilations, 1))
-        return window, (1, channels, *axes)
 
     # element by element
 
@@ -214,23 +175,23 @@ class Builder:
     def _pairwise(self, kind: type[Pairwise], a: str, b: str, output: str) -> None:
         if self.size(a) < self.size(b):
             a, b = b, a
-        each = _spread(self.shapes[b], self.shapes[a])
+        each = spread(self.shapes[b], self.shapes[a])
         self._add(kind(self.name, (a, b), output, self.size(a), each), self.shapes[a])
 
-    def scale(self, x: str, output: str, scale: Array, offset: Array) -> None:
+    def scale(self, x: str, output: str, scale: ArrayLike, offset: ArrayLike) -> None:
         """scale * x + offset, both constants that fit the value's shape or its channels."""
         shape = self.shapes[x]
         whole = np.broadcast_shapes(np.shape(scale), np.shape(offset))
         if len(whole) > len(shape) or np.broadcast_shapes(whole, shape) != shape:
-            raise Missing(f"a constant of shape {list(whole)} makes its input {list(shape)} larger")
+            raise MissingError(f"a constant of shape {list(whole)} makes its input {list(shape)} larger")
         own = (1,) * (len(shape) - len(whole)) + whole
         axes = [at for at, size in enumerate(own) if size > 1]
         first, last = (axes[0], axes[-1] + 1) if axes else (len(shape), len(shape))
         if own[first:last] != shape[first:last]:
-            raise Missing(f"a constant of shape {list(whole)} repeats within its input {list(shape)}")
+            raise MissingError(f"a constant of shape {list(whole)} repeats within its input {list(shape)}")
         each, repeats = (math.prod(shape[last:]), math.prod(shape[:first])) if axes else (self.size(x), 1)
 
-        def flat(values: Array) -> Floats:
+        def flat(values: ArrayLike) -> Floats:
             return np.tile(as_floats(np.broadcast_to(values, whole)).reshape(-1), repeats)
 
         self._add(Scale(self.name, (x,), output, flat(scale), flat(offset), each), shape)
@@ -249,7 +210,9 @@ class Builder:
         shapes = [self.shapes[value] for value in values]
         axis %= len(shapes[0])
         if math.prod(shapes[0][:axis]) != 1:
-            raise Missing(f"it joins {listed(map(list, shapes))} along axis {axis}; expected the first of length > 1")
+            raise MissingError(
+                f"it joins {listed(map(list, shapes))} along axis {axis}; expected the first of length > 1"
+            )
         shape = (*shapes[0][:axis], sum(each[axis] for each in shapes), *shapes[0][axis + 1 :])
         sizes = tuple(math.prod(each) for each in shapes)
         self._add(Concat(self.name, tuple(values), output, sizes), shape)
@@ -258,7 +221,7 @@ class Builder:
         shape = self.shapes[x]
         axis %= len(shape)
         if math.prod(shape[axis + 1 :]) != 1:
-            raise Missing(f"it is over axis {axis} of {list(shape)}; expected the last of length > 1")
+            raise MissingError(f"it is over axis {axis} of {list(shape)}; expected the last of length > 1")
         self._add(Softmax(self.name, (x,), output, self.size(x) // shape[axis], shape[axis]), shape)
 
     def recurrent(
@@ -275,7 +238,9 @@ class Builder:
         shape = self.shapes[x]
         steps = self.size(x) // shape[-1]
         if shape[-1] != by_input.columns or len(_long(shape[:-1])) > 1:
-            raise Missing(f"its input is {list(shape)}; expected one sequence of {by_input.columns} numbers a step")
+            raise MissingError(
+                f"its input is {list(shape)}; expected one sequence of {by_input.columns} numbers a step"
+            )
         shape = (steps, by_hidden.columns)
         self._add(Recurrent(self.name, (x,), output, kind, by_input, by_hidden, bias, steps, backward), shape)
 
@@ -286,7 +251,7 @@ class Builder:
             rest = math.prod(size for size in shape if size != -1)
             shape = tuple(self.size(x) // rest if size == -1 and rest else size for size in shape)
         if min(shape, default=1) < 1 or math.prod(shape) + offset > self.size(x):
-            raise Missing(f"it makes {list(shape)} of {list(self.shapes[x])}")
+            raise MissingError(f"it makes {list(shape)} of {list(self.shapes[x])}")
         before, start = self._views.get(x, (x, 0))
         self._views[output] = before, start + offset
         self._add(View(self.name, (before,), output, start + offset, math.prod(shape)), shape)
@@ -297,7 +262,7 @@ class Builder:
         order = [axis % len(shape) for axis in order]
         long = [axis for axis in order if shape[axis] > 1]
         if long != sorted(long):
-            raise Missing(f"it moves the elements of {list(shape)} into the order {list(order)}")
+            raise MissingError(f"it moves the elements of {list(shape)} into the order {list(order)}")
         self.view(x, output, [shape[axis] for axis in order])
 
     def part(self, x: str, output: str, axis: int, start: int, stop: int, keep: bool = True) -> None:
@@ -305,7 +270,9 @@ class Builder:
         shape = self.shapes[x]
         axis %= len(shape)
         if math.prod(shape[:axis]) != 1 and (start, stop) != (0, shape[axis]):
-            raise Missing(f"it takes {start}:{stop} of axis {axis} of {list(shape)}; expected the first of length > 1")
+            raise MissingError(
+                f"it takes {start}:{stop} of axis {axis} of {list(shape)}; expected the first of length > 1"
+            )
         length = [stop - start] if keep else []
         offset = start * math.prod(shape[axis + 1 :])
         self.view(x, output, [*shape[:axis], *length, *shape[axis + 1 :]], offset)
@@ -319,14 +286,3 @@ def _affine(rows: int, bias: Floats | None) -> tuple[Floats, Floats]:
 
 def _long(shape: Shape) -> list[int]:
     return [size for size in shape if size > 1]
-
-
-def _spread(small: Shape, large: Shape) -> int:
-    """How many elements of the large shape, one behind the other, meet one of the small shape."""
-    own = (1,) * (len(large) - len(small)) + small
-    at = len(own)
-    while at and own[at - 1] == 1:
-        at -= 1
-    if own[:at] != large[:at]:
-        raise Missing(f"its inputs are {list(large)} and {list(small)}; expected one shape, or a number a channel")
-    return math.prod(large[at:])

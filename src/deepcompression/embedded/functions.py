@@ -19,7 +19,7 @@ def _sigmoid(x: Doubles) -> Doubles:
 
 
 def _gelu(x: Doubles) -> Doubles:
-    return 0.5 * x * (1 + _erf(x / math.sqrt(2)).astype(np.float64))
+    return 0.5 * x * (1 + np.asarray(_erf(x / math.sqrt(2)), np.float64))
 
 
 def _hard_sigmoid(x: Doubles, alpha: float, beta: float) -> Doubles:

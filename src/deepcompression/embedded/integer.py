@@ -130,9 +130,7 @@ def _product(
 def _recurrent(each: Recurrent, scales: Mapping[str, float]) -> IntegerParts:
     x_scales = scales[each.inputs[0]], scales[each.output]
     first, second = (
-        _product(
-            each.name, weight, bias, np.ones(weight.rows, np.float32), x_scale, 1 / Q11, -_MOST_Q11, _MOST_Q11
-        )
+        _product(each.name, weight, bias, np.ones(weight.rows, np.float32), x_scale, 1 / Q11, -_MOST_Q11, _MOST_Q11)
         for weight, bias, x_scale in zip((each.by_input, each.by_hidden), each.bias, x_scales, strict=True)
     )
     to, weights, biases = first.to + second.to, first.weights + second.weights, first.biases + second.biases
@@ -173,7 +171,7 @@ def _scale(each: Scale, scales: Mapping[str, float]) -> IntegerParts:
     x, y = scales[each.inputs[0]], scales[each.output]
     low, high = limits(each, y)
     to, offset = scale_and_offset(
-        each.name, each.scale.astype(np.float64) * x / y, each.offset.astype(np.float64) / y, low, high
+        each.name, np.multiply(each.scale, x / y, dtype=np.float64), each.offset.astype(np.float64) / y, low, high
     )
     return IntegerParts((to,), biases=(offset,))
 

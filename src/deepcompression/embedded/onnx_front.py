@@ -22,10 +22,12 @@ from deepcompression.checkpoint.onnx.graph import (
 from deepcompression.checkpoint.onnx.read import OnnxCheckpoint
 from deepcompression.common.binary import FormatError
 from deepcompression.common.messages import listed
-from deepcompression.embedded.build import Builder, Missing, Named
+from deepcompression.embedded.build import Builder, Named
+from deepcompression.embedded.geometry import MissingError
 from deepcompression.embedded.graph import Graph, Shape
 from deepcompression.embedded.missing import Gaps
-from deepcompression.embedded.onnx_operators import OPERATORS, Node
+from deepcompression.embedded.onnx_node import Node
+from deepcompression.embedded.onnx_operators import OPERATORS
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.tensor import raw_bytes
 
@@ -128,7 +130,7 @@ class _Front:
             try:
                 make(Node(self.builder, node, self.constants, self.opset))
                 return
-            except Missing as error:
+            except MissingError as error:
                 self.gaps.add(kind, name, str(error))
         self.unknown.update(node.output)
 
@@ -184,11 +186,15 @@ def _shape_of(given: ValueInfoProto, input_shape: Sequence[int] | None) -> tuple
             and all(isinstance(axis, str) or axis == size for axis, size in zip(axes, shape, strict=True))
         )
         if not fits or min(shape, default=1) < 1:
-            raise ValueError(f"the input {given.name} has the shape {shown}; an input shape of {list(shape)} is not one")
+            raise ValueError(
+                f"the input {given.name} has the shape {shown}; an input shape of {list(shape)} is not one"
+            )
         return shape, []
     notes = []
     if axes and isinstance(axes[0], str):
-        notes.append(f"the first axis of {given.name}, {axes[0]}, was taken as the batch: boards run one input at a time")
+        notes.append(
+            f"the first axis of {given.name}, {axes[0]}, was taken as the batch: boards run one input at a time"
+        )
         axes[0] = 1
     if open_axes := [str(axis) for axis in axes if isinstance(axis, str)]:
         raise ValueError(

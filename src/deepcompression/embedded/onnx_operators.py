@@ -3,82 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
 import numpy as np
 
-from deepcompression.embedded.build import Builder, Missing, Named
+from deepcompression.embedded.build import Named
+from deepcompression.embedded.geometry import MissingError
 from deepcompression.embedded.graph import Floats, as_floats
+from deepcompression.embedded.onnx_node import Node
+from deepcompression.embedded.onnx_shapes import SHAPES
 from deepcompression.tensors.dtypes import Array
-
-if TYPE_CHECKING:
-    from onnx import NodeProto
-
-
-class Node:
-    """A node of the model, whose operator is to be added to `builder`."""
-
-    def __init__(self, builder: Builder, node: NodeProto, constants: Mapping[str, Named], opset: int) -> None:
-        from onnx.helper import get_attribute_value
-
-        self.to = builder
-        self.opset = opset
-        self.inputs = list(node.input)
-        self.outputs = list(node.output)
-        self._constants = constants
-        self._attributes = {each.name: get_attribute_value(each) for each in node.attribute}
-
-    def get(self, name: str, missing: Any = None) -> Any:
-        """An attribute."""
-        found = self._attributes.get(name, missing)
-        return found.decode() if isinstance(found, bytes) else found
-
-    def x(self, at: int = 0) -> str:
-        """An input that is a computed value."""
-        if not self.given(at) or self.inputs[at] in self._constants:
-            raise Missing(f"its input {at} is a constant")
-        return self.inputs[at]
-
-    def given(self, at: int) -> bool:
-        return at < len(self.inputs) and bool(self.inputs[at])
-
-    def named(self, at: int) -> Named:
-        """An input that is a constant."""
-        found = self._constants.get(self.inputs[at]) if self.given(at) else None
-        if found is None:
-            raise Missing(f"its input {at} is no constant")
-        return found
-
-    def constant(self, at: int) -> Array | None:
-        """An input that is a constant, or left out."""
-        return self.named(at).values if self.given(at) else None
-
-    def floats(self, at: int) -> Floats | None:
-        found = self.constant(at)
-        return None if found is None else as_floats(found)
-
-    def numbers(self, attribute: str, at: int) -> list[int] | None:
-        """Numbers that older models have in an attribute, newer ones in an input."""
-        found = self.get(attribute) if attribute in self._attributes else self.constant(at)
-        return None if found is None else [int(each) for each in np.reshape(found, -1)]
-
-    def is_constant(self, at: int) -> bool:
-        return self.inputs[at] in self._constants
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.to.shapes[self.x()]
-
-    @property
-    def output(self) -> str:
-        return self.outputs[0]
 
 
 def _linear(node: Node, weight: Named, bias: Floats | None) -> None:
     """`weight` (columns, rows), as MatMul has it."""
     if weight.values.ndim != 2:
-        raise Missing(f"its weight is {list(weight.values.shape)}; expected two axes")
+        raise MissingError(f"its weight is {list(weight.values.shape)}; expected two axes")
     node.to.linear(node.x(), node.output, Named(weight.name, weight.values.T), bias)
 
 
@@ -88,12 +28,12 @@ def _matmul(node: Node) -> None:
 
 def _gemm(node: Node) -> None:
     if node.get("transA", 0):
-        raise Missing("it transposes its input")
+        raise MissingError("it transposes its input")
     weight, bias = node.named(1), node.floats(2)
     values = as_floats(weight.values) * np.float32(node.get("alpha", 1.0))
     if bias is not None:
         if bias.ndim > 1 and bias.shape[0] != 1:
-            raise Missing(f"its bias is {list(bias.shape)}")
+            raise MissingError(f"its bias is {list(bias.shape)}")
         bias = bias.reshape(-1) * np.float32(node.get("beta", 1.0))
     _linear(node, Named(weight.name, values.T if node.get("transB", 0) else values), bias)
 
@@ -122,7 +62,7 @@ def _conv(node: Node) -> None:
 
 def _max_pool(node: Node) -> None:
     if any(node.outputs[1:]):
-        raise Missing("it gives indices")
+        raise MissingError("it gives indices")
     kernel = node.get("kernel_shape")
     strides, dilations = node.get("strides", [1] * len(kernel)), node.get("dilations", [1] * len(kernel))
     pads = _pads(node, kernel, strides, dilations)
@@ -133,7 +73,7 @@ def _average_pool(node: Node) -> None:
     kernel = node.get("kernel_shape")
     strides, dilations = node.get("strides", [1] * len(kernel)), node.get("dilations", [1] * len(kernel))
     if any(each != 1 for each in dilations):
-        raise Missing("it is dilated")
+        raise MissingError("it is dilated")
     pads, whole = _pads(node, kernel, strides, dilations), bool(node.get("count_include_pad", 0))
     node.to.average_pool(node.x(), node.output, kernel, strides, pads, bool(node.get("ceil_mode", 0)), whole)
 
@@ -141,7 +81,7 @@ def _average_pool(node: Node) -> None:
 def _mean(node: Node) -> None:
     shape, axes = node.shape, node.numbers("axes", 1)
     if axes is None or sorted(axis % len(shape) for axis in axes) != list(range(2, len(shape))):
-        raise Missing(f"it is over the axes {axes} of {list(shape)}; expected all behind the channels")
+        raise MissingError(f"it is over the axes {axes} of {list(shape)}; expected all behind the channels")
     node.to.global_pool(node.x(), node.output, "average", bool(node.get("keepdims", 1)))
 
 
@@ -156,7 +96,7 @@ def _clip(node: Node) -> None:
 def _prelu(node: Node) -> None:
     slope = np.asarray(node.named(1).values)
     if slope.size != 1:
-        raise Missing("it has a slope for each channel")
+        raise MissingError("it has a slope for each channel")
     node.to.function(node.x(), node.output, "leaky", float(slope.reshape(-1)[0]))
 
 
@@ -206,13 +146,13 @@ def _multiply(node: Node) -> None:
 def _divide(node: Node) -> None:
     divisor = np.asarray(node.named(1).values, np.float64)
     if not divisor.all():
-        raise Missing("it divides by zero")
+        raise MissingError("it divides by zero")
     node.to.scale(node.x(0), node.output, 1 / divisor, np.float32(0))
 
 
 def _batch_norm(node: Node) -> None:
     if node.get("training_mode", 0):
-        raise Missing("it is in training mode")
+        raise MissingError("it is in training mode")
     weight, bias, mean, variance = (node.named(at).values for at in range(1, 5))
     node.to.batch_norm(node.x(), node.output, weight, bias, mean, variance, node.get("epsilon", 1e-5))
 
@@ -226,76 +166,8 @@ def _softmax(node: Node) -> None:
     if node.opset < 13:
         axis = node.get("axis", 1) % len(shape)
         if math.prod(shape[axis:]) != shape[axis]:
-            raise Missing(f"it is over all axes of {list(shape)} from {axis} on")
+            raise MissingError(f"it is over all axes of {list(shape)} from {axis} on")
     node.to.softmax(node.x(), node.output, node.get("axis", 1 if node.opset < 13 else -1))
-
-
-def _same(node: Node) -> None:
-    if len([each for each in node.outputs if each]) > 1:
-        raise Missing("it gives a mask")
-    node.to.view(node.x(), node.output, node.shape)
-
-
-def _flatten(node: Node) -> None:
-    shape, axis = node.shape, node.get("axis", 1)
-    axis += len(shape) * (axis < 0)
-    node.to.view(node.x(), node.output, [math.prod(shape[:axis]), math.prod(shape[axis:])])
-
-
-def _reshape(node: Node) -> None:
-    shape, given = node.shape, node.numbers("shape", 1)
-    if given is None:
-        raise Missing("its shape is no constant")
-    zero = bool(node.get("allowzero", 0))
-    sizes = [shape[at] if size == 0 and not zero and at < len(shape) else size for at, size in enumerate(given)]
-    node.to.view(node.x(), node.output, sizes)
-
-
-def _squeeze(node: Node) -> None:
-    shape, axes = node.shape, node.numbers("axes", 1)
-    gone = [at for at, size in enumerate(shape) if size == 1] if axes is None else [axis % len(shape) for axis in axes]
-    node.to.view(node.x(), node.output, [size for at, size in enumerate(shape) if at not in gone])
-
-
-def _unsqueeze(node: Node) -> None:
-    shape, axes = list(node.shape), node.numbers("axes", 1) or []
-    for axis in sorted(axis % (len(shape) + len(axes)) for axis in axes):
-        shape.insert(axis, 1)
-    node.to.view(node.x(), node.output, shape)
-
-
-def _transpose(node: Node) -> None:
-    node.to.transpose(node.x(), node.output, node.get("perm", list(reversed(range(len(node.shape))))))
-
-
-def _slice(node: Node) -> None:
-    shape = node.shape
-    starts, stops = node.numbers("starts", 1), node.numbers("ends", 2)
-    axes, steps = node.numbers("axes", 3), node.numbers("steps", 4)
-    if starts is None or stops is None or len(starts) != 1 or (steps or [1]) != [1]:
-        raise Missing("it takes parts of several axes, or steps over elements")
-    axis = (axes or [0])[0] % len(shape)
-    start, stop, _ = slice(starts[0], stops[0]).indices(shape[axis])
-    node.to.part(node.x(), node.output, axis, start, max(start, stop))
-
-
-def _gather(node: Node) -> None:
-    axis, index = node.get("axis", 0) % len(node.shape), np.asarray(node.named(1).values)
-    if index.size != 1:
-        raise Missing("it takes several places")
-    at = int(index.reshape(-1)[0]) % node.shape[axis]
-    node.to.part(node.x(), node.output, axis, at, at + 1, keep=index.ndim > 0)
-
-
-def _split(node: Node) -> None:
-    axis = node.get("axis", 0) % len(node.shape)
-    size, count = node.shape[axis], len(node.outputs)
-    sizes = node.numbers("split", 1) or [-(-size // count)] * (count - 1) + [size - -(-size // count) * (count - 1)]
-    start = 0
-    for output, length in zip(node.outputs, sizes, strict=True):
-        if output:
-            node.to.part(node.x(), output, axis, start, start + length)
-        start += length
 
 
 # gate i of torch's order stands at this place of ONNX's
@@ -329,19 +201,19 @@ def _recurrent(kind: str) -> Callable[[Node], None]:
 
 def _check_recurrent(node: Node, kind: str) -> None:
     if node.get("direction", "forward") == "bidirectional":
-        raise Missing("it is bidirectional")
+        raise MissingError("it is bidirectional")
     if node.get("layout", 0) or node.get("clip") is not None or node.get("input_forget", 0):
-        raise Missing("it has layout, clip or input_forget")
+        raise MissingError("it has layout, clip or input_forget")
     if node.get("activations") not in (None, [each.encode() for each in _ACTIVATIONS[kind]]):
-        raise Missing("its activations are not sigmoid and tanh")
+        raise MissingError("its activations are not sigmoid and tanh")
     if kind == "gru" and not node.get("linear_before_reset", 0):
-        raise Missing("its reset comes before the product (linear_before_reset = 0); PyTorch's GRU has 1")
+        raise MissingError("its reset comes before the product (linear_before_reset = 0); PyTorch's GRU has 1")
     if any(node.given(at) and np.any(node.named(at).values) for at in (5, 6, 7) if at < len(node.inputs)):
-        raise Missing("it begins with a state, or has peepholes")
+        raise MissingError("it begins with a state, or has peepholes")
     if node.given(4) and np.any(node.named(4).values != node.shape[0]):
-        raise Missing("its sequences end early")
+        raise MissingError("its sequences end early")
     if len(node.outputs) > 2 and node.outputs[2]:
-        raise Missing("it gives its last cells")
+        raise MissingError("it gives its last cells")
 
 
 # operator -> what adds it
@@ -372,16 +244,7 @@ OPERATORS: dict[str, Callable[[Node], None]] = {
     "BatchNormalization": _batch_norm,
     "Concat": _concat,
     "Softmax": _softmax,
-    "Identity": _same,
-    "Dropout": _same,
-    "Flatten": _flatten,
-    "Reshape": _reshape,
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Transpose": _transpose,
-    "Slice": _slice,
-    "Gather": _gather,
-    "Split": _split,
+    **SHAPES,
     "GRU": _recurrent("gru"),
     "LSTM": _recurrent("lstm"),
 }

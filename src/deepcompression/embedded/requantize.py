@@ -32,7 +32,8 @@ class Requantize:
     def __call__(self, sums: Integers) -> Integers:
         """Of sums (..., rows, each)."""
         scaled = (sums >> self.pre) * self.multiplier.astype(np.int64)[:, None]
-        return np.clip((scaled + (1 << (self.post - 1))) >> self.post, self.low, self.high)
+        found: Integers = np.clip((scaled + (1 << (self.post - 1))) >> self.post, self.low, self.high)
+        return found
 
 
 def requantize(layer: str, real: Any, bound: Any, low: int, high: int) -> Requantize:
@@ -46,7 +47,9 @@ def requantize(layer: str, real: Any, bound: Any, low: int, high: int) -> Requan
     real = np.atleast_1d(np.asarray(real, np.float64))
     bound = np.broadcast_to(np.asarray(bound, np.int64), real.shape if real.size > 1 else np.shape(bound) or (1,))
     if int(bound.max()) >= _LIMIT:
-        raise ValueError(f"{layer}: its sums reach {int(bound.max())}, and int32 ends at {_LIMIT}: export it in float32")
+        raise ValueError(
+            f"{layer}: its sums reach {int(bound.max())}, and int32 ends at {_LIMIT}: export it in float32"
+        )
     largest, best = float(np.abs(real).max()), None
     for pre in range(31):
         for post in range(1, _MOST_POST + 1):

@@ -73,14 +73,16 @@ def convolved(x: Values, matrix: Values, window: Window, groups: int) -> Values:
     by_group = matrix.reshape(groups, len(matrix) // groups, -1)
     sums = np.einsum("npgk,grk->ngrp", columns, by_group, optimize=True)
     assert channels % groups == 0
-    return sums.reshape(count, len(matrix), places)
+    found: Values = sums.reshape(count, len(matrix), places)
+    return found
 
 
 def elements_under(window: Window) -> Values:
     """How many elements of the picture lie under the kernel at each place: int64 (target height * target width,)."""
     ones = np.ones((1, 1, *window.source[1:]), np.int64)
     single = window._replace(source=(1, *window.source[1:]), target=(1, *window.target[1:]))
-    return windows(ones, single, 0).sum((4, 5)).reshape(-1)
+    found: Values = windows(ones, single, 0).sum((4, 5)).reshape(-1)
+    return found
 
 
 def _linear(each: Linear, x: Values) -> Values:
@@ -94,12 +96,14 @@ def _conv(each: Conv, x: Values) -> Values:
 
 
 def _max_pool(each: MaxPool, x: Values) -> Values:
-    return windows(x, each.window, -np.inf).max((4, 5))
+    found: Values = windows(x, each.window, -np.inf).max((4, 5))
+    return found
 
 
 def _average_pool(each: AveragePool, x: Values) -> Values:
     sums = windows(x, each.window, 0).sum((4, 5)).reshape(len(x), each.window.target[0], -1)
-    return sums / pool_counts(each)
+    found: Values = sums / pool_counts(each)
+    return found
 
 
 def pool_counts(each: AveragePool) -> Values:
@@ -116,7 +120,8 @@ def _scale(each: Scale, x: Values) -> Values:
 def _softmax(each: Softmax, x: Values) -> Values:
     rows = x.reshape(len(x), each.rows, each.size)
     powers = np.exp(rows - rows.max(2, keepdims=True))
-    return powers / powers.sum(2, keepdims=True)
+    found: Values = powers / powers.sum(2, keepdims=True)
+    return found
 
 
 def _recurrent(each: Recurrent, x: Values) -> Values:

@@ -1,4 +1,4 @@
-"""The graph by NumPy in int8, for many inputs at once: bit for bit what boards compute (the formulas of device/nn.h)."""
+"""The graph by NumPy in int8, for many inputs at once: bit for bit what boards compute, by the formulas of nn.h."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def _conv(each: Conv, parts: IntegerParts, x: Integers) -> Integers:
 
 
 def _max_pool(each: MaxPool, parts: IntegerParts, x: Integers) -> Integers:
-    return windows(x, each.window, -128).max((4, 5))
+    found: Integers = windows(x, each.window, -128).max((4, 5))
+    return found
 
 
 def _average_pool(each: AveragePool, parts: IntegerParts, x: Integers) -> Integers:
@@ -73,7 +74,8 @@ def _average_pool(each: AveragePool, parts: IntegerParts, x: Integers) -> Intege
 def to_each(multiplier: NDArray[np.int16], pre: int, post: int, sums: Integers) -> Integers:
     """Requantized sums (..., places), with a multiplier for each place."""
     scaled = (sums >> pre) * multiplier.astype(np.int64)
-    return np.clip((scaled + (1 << (post - 1))) >> post, -MOST, MOST)
+    found: Integers = np.clip((scaled + (1 << (post - 1))) >> post, -MOST, MOST)
+    return found
 
 
 def _function(each: Unary, parts: IntegerParts, x: Integers) -> Integers:
@@ -92,14 +94,18 @@ def _concat(each: Concat, parts: IntegerParts, *given: Integers) -> Integers:
 def _scale(each: Scale, parts: IntegerParts, x: Integers) -> Integers:
     to, offset = parts.to[0], parts.biases[0].astype(np.int64)
     channels = x.reshape(len(x), -1, each.each)
-    return np.clip((channels * to.multiplier.astype(np.int64)[:, None] + offset[:, None]) >> to.post, to.low, to.high)
+    found: Integers = np.clip(
+        (channels * to.multiplier.astype(np.int64)[:, None] + offset[:, None]) >> to.post, to.low, to.high
+    )
+    return found
 
 
 def _add(each: Add, parts: IntegerParts, a: Integers, b: Integers) -> Integers:
     to = parts.to[0]
     first, second = to.multiplier.astype(np.int64)
     sums = a * first + np.repeat(b, each.each, 1) * second
-    return np.clip((sums + (1 << (to.post - 1))) >> to.post, to.low, to.high)
+    found: Integers = np.clip((sums + (1 << (to.post - 1))) >> to.post, to.low, to.high)
+    return found
 
 
 def _multiply(each: Multiply, parts: IntegerParts, a: Integers, b: Integers) -> Integers:
@@ -111,7 +117,8 @@ def _softmax(each: Softmax, parts: IntegerParts, x: Integers) -> Integers:
     rows = x.reshape(len(x), each.rows, each.size)
     powers = parts.table[rows.max(2, keepdims=True) - rows].astype(np.int64)
     totals = powers.sum(2, keepdims=True)
-    return (MOST * powers + totals // 2) // totals
+    found: Integers = (MOST * powers + totals // 2) // totals
+    return found
 
 
 # sigmoid at every 1 / 16 from 0 to 8, in steps of 2^-15
@@ -123,7 +130,7 @@ def sigmoid(q11: Integers) -> Integers:
     size = np.minimum(np.abs(q11), 16383)
     at = size >> 7
     found = _SIGMOID[at] + (((_SIGMOID[at + 1] - _SIGMOID[at]) * (size & 127) + 64) >> 7)
-    return np.where(q11 < 0, 32768 - found, found)
+    return np.asarray(np.where(q11 < 0, 32768 - found, found))
 
 
 def tanh(q11: Integers) -> Integers:

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from deepcompression.embedded.build import Builder, Missing, Named
+from deepcompression.embedded.build import Builder, Named
+from deepcompression.embedded.geometry import MissingError
 from deepcompression.embedded.graph import Floats, Graph
 from deepcompression.embedded.missing import Gaps
-from deepcompression.embedded.torch_operators import OPERATORS, Node
+from deepcompression.embedded.torch_node import Node
+from deepcompression.embedded.torch_operators import OPERATORS
 from deepcompression.training.copy_model import copy_model
 from deepcompression.training.stages import finalize
 
@@ -86,7 +88,7 @@ class _Front:
                 make(made)
                 self.values[node.name] = made.value
                 return
-            except Missing as error:
+            except MissingError as error:
                 self.gaps.add(kind, name, str(error))
         self.unknown.add(node.name)
 
