@@ -9,8 +9,13 @@ static dcz_error dcz_coded_sum(dcz_rows *rows, const int8_t *x, int32_t *to) {
   if (rows->coder == DCZ_RAW) {
     uint8_t buffer[DCZ_BUFFER];
     error = dcz_raw_row(rows, buffer);
-    for (uint32_t column = 0; error == DCZ_OK && column < rows->cols; ++column)
-      sum += (int8_t)dcz_raw_byte(&rows->bytes) * x[column];
+    for (uint32_t left = rows->cols; error == DCZ_OK && left != 0;) {
+      const uint32_t count = dcz_at_hand(&rows->bytes, left);
+      const uint8_t *end = rows->bytes.now + count;
+      for (const uint8_t *now = rows->bytes.now; now != end; ++now) sum += (int8_t)*now * *x++;
+      rows->bytes.now = end;
+      left -= count;
+    }
     *to = sum;
     return rows->bytes.error;
   }

@@ -30,7 +30,7 @@ static dcz_error dcz_unpack_raw(const dcz_window *window, dcz_filter *filter) {
     uint32_t bits;
     int16_t code = (int16_t)column;
     if (rows->size == 1) {
-      bits = dcz_raw_byte(&rows->bytes);
+      bits = dcz_cursor_byte(&rows->bytes);
       code = (int8_t)bits;
     } else {
       bits = dcz_raw_bits(&rows->bytes);

@@ -77,9 +77,9 @@ def need_tools() -> None:
         raise SystemExit(f"{', '.join(missing)} not found: run `make device-tools` first")
 
 
-def _run(command: Sequence[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    return done
+def _run(command: Sequence[str | Path], folder: Path, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    words = [*map(str, command)]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds)
 
 
 def build(board: Board, name: str, sources: Iterable[Path], flags: Iterable[str] = ()) -> Path:
@@ -93,7 +93,56 @@ def build(board: Board, name: str, sources: Iterable[Path], flags: Iterable[str]
     linked = ("-nostartfiles", "-T", BOARDS / "board.ld", "-Wl,--gc-sections,--no-warn-rwx-segments")
     defined = (f"-Wl,--defsym={place}={value}" for place, value in places.items())
     compiler = (f"{board.prefix}gcc", *board.flags, *COMMON, *flags)
-    done = _run((*compiler, *sources, BOARDS / "board.c", board.start, *linked, *defined, "-o", program))
+    done = _run((*compiler, *sources, BOARDS / "board.c", board.start, *linked, *defined, "-o", program), ROOT)
     if done.returncode:
         raise RuntimeError(f"{name} does not build for {board.name}:\n{done.stderr}")
     return program
+
+
+def symbols(board: Board, program: Path) -> dict[str, tuple[int, int]]:
+    """Address and size of each symbol that has a size or is a function."""
+    done = _run((f"{board.prefix}nm", "-S", program), ROOT)
+    rows = re.findall(r"^([0-9a-f]+) (?:([0-9a-f]+) )?\S (\S+)$", done.stdout, re.MULTILINE)
+    return {name: (int(address, 16), int(size or "0", 16)) for address, size, name in rows}
+
+
+def sizes(board: Board, program: Path) -> dict[str, int]:
+    """Bytes of the sections `text` (code and constants), `data` and `bss`."""
+    done = _run((f"{board.prefix}size", program), ROOT)
+    text, data, bss = map(int, done.stdout.splitlines()[1].split()[:3])
+    return {"text": text, "data": data, "bss": bss}
+
+
+def plugin() -> Path:
+    """The plugin that counts instructions, built if its source is newer."""
+    source, made = BOARDS / "count.c", BUILT / "count.so"
+    BUILT.mkdir(parents=True, exist_ok=True)
+    if not made.exists() or made.stat().st_mtime < source.stat().st_mtime:
+        done = _run(("cc", "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o", made), ROOT)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+    return made
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a program printed, as name -> number, and the instructions between its marks."""
+
+    numbers: dict[str, int]
+    counts: list[int]
+
+
+def run(board: Board, program: Path, count: bool = True) -> Run:
+    """Runs a program in the folder where it lies. Raises RuntimeError unless it ends with 0."""
+    named = symbols(board, program)
+    begin, end = (named[mark][0] & ~1 for mark in ("board_begin", "board_end"))
+    counting = ("-plugin", f"{plugin()},begin={begin:x},end={end:x}") if count else ()
+    quiet = ("-nographic", "-monitor", "none", "-serial", "none")
+    semihosting = ("-semihosting-config", "enable=on,target=native")
+    done = _run((*board.emulator, *quiet, *semihosting, "-kernel", program, *counting), program.parent)
+    printed = done.stdout + done.stderr
+    if done.returncode:
+        raise RuntimeError(f"{program.name} on {board.name} ends with {done.returncode}:\n{printed}")
+    lines = re.findall(r"^(\S+) (\d+)$", printed, re.MULTILINE)
+    numbers = {name: int(number) for name, number in lines if name != "counted"}
+    return Run(numbers, [int(number) for name, number in lines if name == "counted"])

@@ -48,16 +48,19 @@ __attribute__((noinline)) void board_end(void) { __asm__ volatile("nop" ::: "mem
 /* The memory between the variables and the stack. */
 extern uint8_t board_free[];
 
-static volatile uint8_t *lowest;
+/* Of board_paint; it takes less than MARGIN bytes itself. */
+static uintptr_t frame;
+
+enum { MARGIN = 64 };
 
 __attribute__((noinline)) void board_paint(void) {
-  volatile uint8_t here;
-  lowest = &here - 32;
-  for (volatile uint8_t *at = board_free; at < lowest; ++at) *at = 0xa5;
+  frame = (uintptr_t)__builtin_frame_address(0);
+  for (uintptr_t at = (uintptr_t)board_free; at < frame - MARGIN; ++at)
+    *(volatile uint8_t *)at = 0xa5;
 }
 
 __attribute__((noinline)) uint32_t board_painted(void) {
-  volatile uint8_t *at = board_free;
-  while (at < lowest && *at == 0xa5) ++at;
-  return (uint32_t)(lowest - at) + 32;
+  uintptr_t at = (uintptr_t)board_free;
+  while (at < frame - MARGIN && *(volatile uint8_t *)at == 0xa5) ++at;
+  return (uint32_t)(frame - at);
 }

@@ -22,7 +22,7 @@ int board_write(int file, const void *from, uint32_t size);
 void board_begin(void);
 void board_end(void);
 
-/* Between both calls: the bytes of stack that functions took below the frame of the caller. */
+/* The bytes of stack, 64 at least, that functions took between both calls. */
 void board_paint(void);
 uint32_t board_painted(void);
 

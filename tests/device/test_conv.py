@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from device_layers import ERROR_RANGE, ERROR_WORK, Calls, outputs, packed_f32, packed_i8, sparse, work
+from device_layers import ERROR_RANGE, ERROR_WORK, WAYS, Calls, held, outputs, packed_i8, sparse, work
 from layers_twin import Requantize, Window, convolution
 
 # groups, filters, density, window; outputs are set by `_sized`
@@ -41,9 +41,10 @@ def _sized(window: Window, more: int = 0) -> Window:
     )
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("more", [0, 1])
 @pytest.mark.parametrize("name", CASES)
-def test_convolutions(name: str, more: int) -> None:
+def test_convolutions(name: str, more: int, way: str) -> None:
     groups, filters, density, window = CASES[name]
     window = _sized(window, more)
     cols = window.group_channels * window.kernel_height * window.kernel_width
@@ -56,17 +57,19 @@ def test_convolutions(name: str, more: int) -> None:
     x = rng.integers(-127, 128, inputs).astype(np.int8)
     bias = rng.integers(-5000, 5000, filters).astype(np.int32)
     to = Requantize(rng.integers(-3000, 3000, filters).astype(np.int16), 4, 15, -127, 127)
-    room = work(int(np.count_nonzero(dense, axis=1).max()))
-    calls.add("conv_i8_packed", shape, window, filters, cols, bias, to, packed_i8(dense), x, room)
+    end, decoder = WAYS[way]
+    room = work(int(np.count_nonzero(dense, axis=1).max()), decoder)
+    calls.add(f"conv_i8_{end}", shape, window, filters, cols, bias, to, held(dense, way), x, room)
     right = to(convolution(window, dense, bias, x), np.arange(filters)[:, None, None])
 
     dense_f = sparse(rng, (filters, cols), density, np.float32)
     x_f = rng.standard_normal(inputs).astype(np.float32)
     bias_f = rng.standard_normal(filters).astype(np.float32)
-    room_f = work(int(np.count_nonzero(dense_f, axis=1).max()))
+    row = 4 * cols if way == "raw" else 0
+    room_f = work(int(np.count_nonzero(dense_f, axis=1).max()), decoder + row)
     limits = np.array([-1, 3e38], np.float32)
-    arguments = (window, filters, cols, bias_f, limits, packed_f32(dense_f), x_f, room_f)
-    calls.add("conv_f32_packed", shape, *arguments)
+    arguments = (window, filters, cols, bias_f, limits, held(dense_f, way), x_f, room_f)
+    calls.add(f"conv_f32_{end}", shape, *arguments)
     right_f = np.maximum(convolution(window, dense_f, bias_f, x_f), -1)
 
     found, found_f = outputs(calls)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import device_c
 import numpy as np
 from layers_twin import Pool, Recurrence, Requantize, Window
 from numpy.typing import NDArray
+
+from deepcompression.coding.coders import Encode
+from deepcompression.file.writer import save_tensors
+from deepcompression.tensors.tensor import DenseTensor
 
 LAYERS = tuple(f"device/{path.name}" for path in sorted(device_c.DEVICE.glob("nn_*.c")))
 SOURCES = ("tests/device/layers.c", *LAYERS, "device/dcz.c", "device/rows.c")
@@ -124,6 +130,26 @@ def packed_f32(dense: Array) -> Pairs:
     return (*pack(codes.reshape(dense.shape), dense != 0, zero), np.append(codebook, 0).astype(np.float32))
 
 
+def coded(dense: Array, way: str) -> tuple[bytes, int, None]:
+    """A matrix as the arguments of a coded call: the second tensor of a file of the coder `raw` or `device`."""
+    tensors = {name: DenseTensor.from_numpy(each) for name, each in (("another", np.zeros(3, np.int8)), ("w", dense))}
+    how = {"w": Encode(coder=way)}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.dcz"
+        save_tensors(path, tensors, how=how)
+        return path.read_bytes(), 1, None
+
+
+# Ways to hold weights, the ends of the functions' names, and bytes of a work buffer that are enough for their decoders.
+WAYS = {"packed": ("packed", 0), "raw": ("coded", 0), "device": ("coded", 4096)}
+
+
+def held(dense: Array, way: str) -> Pairs | tuple[bytes, int, None]:
+    if way != "packed":
+        return coded(dense, way)
+    return packed_i8(dense) if dense.dtype == np.int8 else packed_f32(dense)
+
+
 def work(survivors: int = 0, more: int = 0) -> bytes:
     """A work buffer for a row of so many survivors."""
     return bytes(8 * survivors + more)
@@ -135,4 +161,4 @@ def sparse(rng: np.random.Generator, shape: Sequence[int], density: float, dtype
     if dtype is np.int8:
         return (rng.integers(1, 128, shape) * rng.choice([-1, 1], shape) * alive).astype(np.int8)
     centroids = (rng.permutation(15) - 7.3).astype(np.float32) / 20
-    return np.asarray(rng.choice(centroids, shape) * alive, np.float32)
+    return np.where(alive, rng.choice(centroids, shape), np.float32(0))
