@@ -92,7 +92,7 @@ def export(
         graph, _matrices(graph, integers), lambda each: any(fnmatchcase(each, pattern) for pattern in patterns)
     )
     notes = [*graph.notes, *given.notes, *more]
-    draft = Network(called, graph, integers, ways, plan_arena(graph, 4 if integers is None else 1), 0)
+    draft = Network(called, graph, integers, ways, plan_arena(graph, 4 if integers is None else 1), {})
     calls = Calls(draft)
     coded = code(ways, identity_of(calls))
     network = replace(draft, coded_work=coded.work)
@@ -166,6 +166,6 @@ def _layers(graph: Graph, ways: Mapping[str, tuple[Held, ...]], coded: Coded) ->
     for each in graph.calls:
         for held in ways.get(each.output, ()):
             rows, columns = held.matrix.shape
-            size = coded.bytes[held.tensor] if held.packed is None else held.packed.bytes
+            size = coded.sizes[held.tensor] if held.packed is None else held.packed.bytes
             density = float(np.count_nonzero(held.matrix)) / max(1, held.matrix.size)
             yield LayerOfExport(held.name, type(each).__name__, (rows, columns), held.way, size, density)

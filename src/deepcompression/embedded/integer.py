@@ -147,7 +147,7 @@ def _average_pool(each: AveragePool, scales: Mapping[str, float]) -> IntegerPart
 
 
 def _function(each: Unary, scales: Mapping[str, float]) -> IntegerParts:
-    x = np.arange(-128, 128) * scales[each.inputs[0]]
+    x = np.arange(-128, 128, dtype=np.float64) * scales[each.inputs[0]]
     y = function_of(each.function, each.parameters)(x) / scales[each.output]
     return IntegerParts(table=np.clip(np.rint(y), -MOST, MOST).astype(np.int8))
 

@@ -24,7 +24,7 @@ class Network:
     """name     in C
     integers     None: it computes in float32
     held         the weights of each operator, by its output
-    coded_work   bytes that decoding the coded weights takes
+    coded_work   bytes that decoding each tensor takes
     """
 
     name: str
@@ -32,7 +32,7 @@ class Network:
     integers: IntegerGraph | None
     held: Mapping[str, tuple[Held, ...]]
     arena: Arena
-    coded_work: int
+    coded_work: Mapping[str, int]
 
     @property
     def element(self) -> str:
@@ -64,10 +64,11 @@ class Network:
 
     def _work(self, each: Operator) -> int:
         held = self.held.get(each.output, ())
-        coded = _round_up(self.coded_work) if any(one.packed is None for one in held) else 0
+        coded = max((_round_up(self.coded_work[one.tensor]) for one in held if one.packed is None), default=0)
         if isinstance(each, Conv):
-            raw = each.weight.columns * 4 if coded and self.integers is None else 0
-            return coded + raw + _ENTRY_BYTES * held[0].most
+            # a row of the coder `raw`, in float32
+            row = each.weight.columns * 4 if held[0].packed is None and not coded and self.integers is None else 0
+            return coded + row + _ENTRY_BYTES * held[0].most
         if isinstance(each, Recurrent):
             return _round_up(_STATE_BYTES[each.kind, self.integers is not None] * each.hidden) + coded
         return coded

@@ -10,43 +10,51 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from deepcompression.coding.device import work_bytes
 from deepcompression.common.files import atomic_path
 from deepcompression.common.messages import some
 from deepcompression.embedded.c_files import METADATA
 from deepcompression.embedded.device_sources import device_folder
 from deepcompression.embedded.hold import Held
+from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
-# The metadata entry with the largest work buffer that a tensor of the file takes.
-_WORK = "device.work"
-
-
 class Coded(NamedTuple):
     """The `.dcz` file of the coded weights; no bytes without any.
 
-    bytes  of each tensor's payload
-    work   of the buffer that decodes them
+    sizes  of each tensor's payload
+    work   bytes of the buffer that decodes each
     """
 
     data: bytes
-    bytes: Mapping[str, int]
-    work: int
+    sizes: Mapping[str, int]
+    work: Mapping[str, int]
 
 
 def code(held: Mapping[str, tuple[Held, ...]], identity: str) -> Coded:
     """The file of the weights that are coded, in the order of their numbers."""
     coded = {each.tensor: each for layer in held.values() for each in layer if each.packed is None}
     if not coded:
-        return Coded(b"", {}, 0)
+        return Coded(b"", {}, {})
     tensors = {each.tensor: _tensor(each.matrix) for each in sorted(coded.values(), key=lambda each: each.number)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.dcz"
         save_tensors(path, tensors, {METADATA: identity}, profile="device")
         with DczFile(path) as file:
-            sizes = {name: entry.length for name, entry in file.entries.items()}
-            return Coded(path.read_bytes(), sizes, int(file.metadata[_WORK]))
+            data = path.read_bytes()
+            return Coded(
+                data,
+                {name: entry.length for name, entry in file.entries.items()},
+                {name: _work(entry, data) for name, entry in file.entries.items()},
+            )
+
+
+def _work(entry: Entry, data: bytes) -> int:
+    """The coder `raw` takes none in memory."""
+    payload = memoryview(data)[entry.offset : entry.offset + entry.length]
+    return work_bytes(payload, entry.dtype, entry.shape) if entry.coder == "device" else 0
 
 
 def _tensor(matrix: NDArray[Any]) -> Tensor:
