@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from deepcompression.embedded.c_text import array, comment, lines, number
+from deepcompression.embedded.c_text import WIDTH, array, comment, lines, number
 from deepcompression.embedded.graph import (
     Add,
     Affine,
@@ -275,7 +276,18 @@ def _is_scaled(each: Affine) -> bool:
 
 
 def _checked(call: str, indent: str = "  ") -> list[str]:
-    return [f"{indent}error = {call};", f"{indent}if (error != DCZ_OK) return error;"]
+    return [*_wrapped(f"error = {call};", indent), f"{indent}if (error != DCZ_OK) return error;"]
+
+
+def _wrapped(statement: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(
+        statement,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _title(each: Operator) -> str:
@@ -291,7 +303,8 @@ def _title(each: Operator) -> str:
     elif isinstance(each, Unary):
         kind = each.function
     if isinstance(each, Clipped) and (each.low > -np.inf or each.high < np.inf):
-        kind += f", limited to {each.low:g} to {each.high:g}"
+        limits = [f"at least {each.low:g}"] * (each.low > -np.inf) + [f"at most {each.high:g}"] * (each.high < np.inf)
+        kind += f", {', '.join(limits)}"
     return kind
 
 

@@ -19,10 +19,15 @@ _KEYWORDS = (
 )
 
 
+# files and functions of these names are there already
+_TAKEN = "dcz nn rows patch error_text main string stdint stddef stdlib stdio float math limits time"
+
+
 def identifier(text: str) -> str:
     """A C name, in lower case, from any text."""
     name = re.sub(r"[^a-z0-9]+", "_", text.lower().encode("ascii", "ignore").decode()).strip("_")
-    if not name or name[0].isdigit() or name in _KEYWORDS.split() or name.startswith("dcz"):
+    taken = name in (*_KEYWORDS.split(), *_TAKEN.split()) or name.startswith(("dcz_", "nn_"))
+    if not name or name[0].isdigit() or taken:
         name = f"net_{name}".rstrip("_")
     return name
 

@@ -31,11 +31,14 @@ def needed_sources(texts: Iterable[str]) -> dict[str, str]:
     makers = {
         made: name for name, text in sources.items() for made in (*_DEFINITION.findall(text), *_CONSTANT.findall(text))
     }
+    headers = {path.read_text() for path in folder.glob("*.h")}
     found: dict[str, str] = {}
     waiting = list(texts)
     while waiting:
         text = waiting.pop()
-        names = {makers[each] for each in _NAME.findall(_without_comments(text)) if each in makers}
+        # headers declare everything
+        called = [] if text in headers else _NAME.findall(_without_comments(text))
+        names = {makers[each] for each in called if each in makers}
         for name in sorted({*names, *_INCLUDE.findall(text)} - found.keys()):
             if (path := folder / name).is_file():
                 found[name] = path.read_text()

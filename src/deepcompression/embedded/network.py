@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from deepcompression.embedded.arena import Arena
-from deepcompression.embedded.graph import Affine, AveragePool, Conv, Graph, MaxPool, Operator, Recurrent, Window
+from deepcompression.embedded.graph import Affine, AveragePool, Conv, Graph, MaxPool, Operator, Recurrent, Window, weights_of
 from deepcompression.embedded.hold import Held
 from deepcompression.embedded.integer import IntegerGraph, IntegerParts
 
@@ -79,7 +81,9 @@ def _round_up(size: int) -> int:
 
 
 def check_limits(each: Operator) -> None:
-    """Raises ValueError, naming the layer, for sizes that the fields of device/nn.h cannot hold."""
+    """Raises ValueError, naming the layer, for weights that are not finite, and for sizes that the fields of
+    device/nn.h cannot hold.
+    """
     if isinstance(each, Conv | MaxPool | AveragePool):
         window = each.window
         wide = [*window.source, *window.target]
@@ -94,6 +98,9 @@ def check_limits(each: Operator) -> None:
                 f"{each.name}: {_shown(window)}: boards take sizes up to {_U16}; strides, padding and kernels of "
                 f"convolutions up to {_U8}"
             )
+    for weight in weights_of(each):
+        if not np.isfinite(weight.values).all():
+            raise ValueError(f"{each.name}: the weights {weight.name} are not all finite")
     if isinstance(each, Affine) and each.weight.rows * each.weight.columns >= 2**31:
         raise ValueError(f"{each.name}: {each.weight.rows} x {each.weight.columns} weights are too many for a board")
 
