@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.device.boards import BOARDS, BOARDS_OF, BUILT, DEVICE, Board, build, run, symbols
+from benchmarks.device.boards import BOARDS, BOARDS_OF, BUILT, DEVICE, Board, build, run
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.tensor import DenseTensor
 
