@@ -52,10 +52,12 @@ dcz_error dcz_unpack_coded(const dcz_weights *weights, const dcz_window *window,
   if (error != DCZ_OK) return error;
   dcz_tap tap = {0, 0, 0};
   uint32_t before = 0;
+  /* the symbol of a filler */
+  const uint32_t zero = filter->dtype == DCZ_I8 ? 0 : filter->rows.centroids;
   DCZ_WALK(&filter->rows, column, symbol, {
     dcz_advance(&tap, window, column - before);
     before = column;
-    if (error == DCZ_OK)
+    if (error == DCZ_OK && symbol != zero)
       error = dcz_add_entry(filter, window, &tap,
                             filter->dtype == DCZ_I8 ? (int16_t)(int8_t)symbol : (int16_t)symbol);
   })
