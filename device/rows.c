@@ -220,6 +220,12 @@ static const dcz_code *read_code(dcz_cursor *cursor, uint32_t alphabet, uint32_t
   return code;
 }
 
+/* Whether entries take bits: one of the codes has two symbols or more. */
+static int takes_bits(const dcz_rows *rows) {
+  return rows->gaps != NULL && rows->codes != NULL &&
+         (rows->gaps->quick[0] | rows->codes->quick[0]) >> 8 != 0;
+}
+
 /* Reads a payload up to its groups. Their lengths are checked here, once for all. */
 static void read_head(dcz_rows *rows, uint32_t dtype, room *memory) {
   dcz_cursor *const cursor = &rows->bytes;
@@ -245,6 +251,10 @@ static void read_head(dcz_rows *rows, uint32_t dtype, room *memory) {
   rows->gaps = read_code(cursor, escape + 1, escape, memory);
   rows->codes = read_code(cursor, alphabet, 0, memory);
   rows->first_lengths = cursor->end - dcz_cursor_left(cursor);
+  /* A bit passes 255 elements at most, and the gap that takes none as many. So no elements are
+     claimed, and no time is spent, for bytes that are not there. */
+  dcz_cursor_refuse(cursor,
+                    takes_bits(rows) && rows->rows * rows->cols >> 11 > dcz_cursor_left(cursor));
   for (row = 0; row < rows->rows && cursor->error == DCZ_OK; row += rows->group) {
     const uint32_t length = dcz_cursor_number(cursor);
     dcz_cursor_refuse(cursor, cursor->behind > 0 || length > cursor->end - total);
@@ -293,6 +303,12 @@ dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t
   return error;
 }
 
+static void to_start(dcz_rows *rows) {
+  rows->row = rows->behind = 0;
+  rows->lengths = rows->first_lengths;
+  rows->begin = rows->first;
+}
+
 dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *tensor, void *work,
                         uint32_t size) {
   room memory = {NULL, 0, 0};
@@ -303,7 +319,8 @@ dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *
   prepare(rows, file, tensor, memory.work, &memory);
   if (memory.used > size) rows->bytes.error = DCZ_ERROR_WORK;
   rows->taken = memory.used;
-  return rows->bytes.error != DCZ_OK ? rows->bytes.error : dcz_rows_seek(rows, 0);
+  to_start(rows);
+  return rows->bytes.error;
 }
 
 /* Reads the length at `rows->lengths`, the next one. */
@@ -351,9 +368,7 @@ dcz_error dcz_group_end(dcz_rows *rows) {
 
 dcz_error dcz_rows_seek(dcz_rows *rows, uint32_t row) {
   if (row > rows->rows) return DCZ_ERROR_RANGE;
-  rows->row = rows->behind = 0;
-  rows->lengths = rows->first_lengths;
-  rows->begin = rows->first;
+  to_start(rows);
   if (rows->gaps == NULL) { /* `raw`, or no element survives */
     rows->row = rows->behind = row;
     return rows->bytes.error;
