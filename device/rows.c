@@ -7,6 +7,9 @@
 /* "The elements take fewer than 2^31 bytes." */
 static const uint32_t MOST_BYTES = 0x7fffffff;
 
+/* A column that no end of a row or group reaches: the group is refused. */
+static const uint32_t BEHIND = 0x80000000;
+
 /* Bit streams of a payload's head: "filled from the least significant bit of each byte". */
 typedef struct {
   dcz_cursor *cursor;
@@ -138,7 +141,8 @@ uint32_t dcz_slow_step(dcz_rows *rows, uint32_t column) {
     entry &= 0xfff;
     DCZ_TAKE(entry >> 8, bits, shift)
     column += entry & 0xff;
-  } while (escape && column + 1 <= rows->limit); /* what lies behind the group ends it */
+  } while (escape && column + 1 <= rows->limit);
+  if (escape) column = BEHIND;
   rows->bytes.now = now;
   rows->bits = bits;
   rows->shift = shift;
