@@ -2,7 +2,7 @@
 #ifndef DCZ_BLOCK_H
 #define DCZ_BLOCK_H
 
-#include "code.h"
+#include "table.h"
 
 #define DCZ_LANES 64
 
@@ -10,7 +10,7 @@
 typedef struct {
   uint64_t unused[DCZ_LANES]; /* each lane's window, from its next bit on */
   uint8_t used[DCZ_LANES];    /* bits that its window has lost */
-  dcz_cursor lengths, exceptions;
+  dcz_input lengths, exceptions;
   uint32_t segments, short_rounds; /* those left; rounds of a segment that has one less than the longest */
   uint32_t longer;                 /* segments left that have one round more */
   uint32_t rounds, segment_end;    /* left in this segment; where it ends */
@@ -26,9 +26,9 @@ typedef struct {
   uint16_t alphabet;
   uint8_t layout;
   dcz_error error;
-  dcz_stream stream; /* its cursor is that of every layout */
-  dcz_code code;
-  uint32_t quick[1u << DCZ_QUICK_BITS]; /* wide lanes: 8 bits -> length | first symbol << 8 | mask of further bits << 16 */
+  dcz_stream stream; /* its input is that of every layout */
+  dcz_table table;
+  uint32_t quick[1u << DCZ_TABLE_BITS]; /* wide lanes: 8 bits -> length | first symbol << 8 | mask of further bits << 16 */
   uint16_t symbols[256];
   dcz_lanes lanes;
   uint8_t out[8 * DCZ_LANES];
@@ -51,7 +51,7 @@ static inline uint8_t dcz_block_next(dcz_block *block) {
 dcz_error dcz_block_end(dcz_block *block);
 
 /* For block.c alone. */
-dcz_error dcz_lanes_open(dcz_block *block, dcz_cursor *cursor, uint32_t count);
+dcz_error dcz_lanes_open(dcz_block *block, dcz_input *input, uint32_t count);
 void dcz_lanes_round(dcz_block *block, uint32_t count);
 dcz_error dcz_lanes_end(dcz_block *block);
 

@@ -11,8 +11,9 @@ typedef struct {
   uint32_t size;
 } dcz_bitmap;
 
-/* The memory that reading a mask takes beside the bitmap. */
+/* The head of a mask, and the memory that reading it takes beside the bitmap. */
 typedef struct {
+  uint8_t layout, split;
   uint8_t *line_class, *cross_class; /* of each line, and of each element along a line; NULL without classes */
   uint8_t *group;                    /* of a class of rows and one of columns */
   uint32_t *cross;                   /* the elements of a line that are of one group */
@@ -20,7 +21,7 @@ typedef struct {
   dcz_block *block;
 } dcz_mask_room;
 
-/* Takes what the mask at `at` needs. Where the work only counts, the pieces are NULL. */
+/* Reads the head and takes what the mask at `at` needs. Where the work only counts, the pieces are NULL. */
 dcz_error dcz_mask_plan(dcz_mask_room *room, dcz_work *work, const dcz_source *source, uint32_t at, uint32_t end,
                         const dcz_tensor *tensor);
 

@@ -2,6 +2,8 @@
 #ifndef DCZ_WORK_H
 #define DCZ_WORK_H
 
+#include <stddef.h>
+
 #include "../dcz.h"
 
 typedef struct {
