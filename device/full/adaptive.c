@@ -97,7 +97,7 @@ static uint32_t take_sign(dcz_adaptive *a, const around *at) {
   if (a->kernel == 1) {
     counters[4] = a->by_signs + (column->signs & 63);
     bit = dcz_mixing_bit_of(&a->mixing, a->sign_sets, 8, 5, counters, slow);
-    column->signs = (uint8_t)(column->signs << 1 | bit);
+    column->signs = (uint8_t)((uint32_t)column->signs << 1 | bit);
     return bit;
   }
   counters[4] = a->by_signs + 243 * (a->in_kernel < 9 ? a->in_kernel : 9) + three(at->west) + 3 * three(at->north) +

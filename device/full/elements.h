@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "turn.h"
 #include "work.h"
 
 typedef struct {
@@ -32,12 +33,7 @@ dcz_error dcz_elements_open(dcz_elements *elements, const dcz_source *source, ui
 static inline void dcz_elements_value(dcz_elements *elements, uint8_t *to) {
   uint32_t plane;
   for (plane = elements->size; plane-- > 0;) to[plane] = dcz_block_next(elements->blocks[elements->size - 1 - plane]);
-  if (elements->turned) {
-    const uint32_t last = elements->size - 1u;
-    const uint8_t lowest = to[0];
-    for (plane = 0; plane < last; ++plane) to[plane] = (uint8_t)(to[plane] >> 1 | to[plane + 1] << 7);
-    to[last] = (uint8_t)(to[last] >> 1 | lowest << 7);
-  }
+  if (elements->turned) dcz_turn_back(to, elements->size);
 }
 
 /* The first error so far. */

@@ -123,7 +123,10 @@ void dcz_bits_end(dcz_bits *bits) {
     dcz_input_refuse(input);
     return;
   }
-  if (dcz_bits_take(bits, (bits->count - bits->past) & 7) != 0) dcz_input_refuse(input);
+  if (dcz_bits_take(bits, (bits->count - bits->past) & 7) != 0) {
+    dcz_input_refuse(input);
+    return;
+  }
   /* whole bytes that were loaded ahead go back */
   dcz_input_open(input, input->source, dcz_input_at(input) - ((bits->count - bits->past) >> 3), input->end);
   bits->held = bits->count = bits->past = 0;
