@@ -1,7 +1,7 @@
 /* Centroids, survival, signs and magnitudes by adaptive probabilities. docs/format.md, "Adaptive". */
 #include "adaptive.h"
 
-enum { LEVELS = 14, SIGNED_LEVELS = 2 * LEVELS - 1, TREE = 32, DEEP = 256, TREE_BITS = 5 };
+enum { LEVELS = 14, SIGNED_LEVELS = 2 * LEVELS - 1, TREE = 32, DEEP = 256, TREE_BITS = 5, LAST_LEVEL = 192 };
 
 #define MOST_ROW 65536u
 #define MOST_KERNEL 64u
@@ -10,15 +10,23 @@ enum { LEVELS = 14, SIGNED_LEVELS = 2 * LEVELS - 1, TREE = 32, DEEP = 256, TREE_
 static const uint16_t slow[DCZ_MIXER_INPUTS] = {DCZ_COUNT_LIMIT, DCZ_COUNT_LIMIT, DCZ_COUNT_LIMIT,
                                                 DCZ_COUNT_LIMIT, DCZ_COUNT_LIMIT, DCZ_COUNT_LIMIT};
 
-static uint32_t level(int32_t size) {
-  static const uint8_t from[LEVELS - 1] = {1, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192};
-  uint32_t found = 0;
-  while (found < LEVELS - 1 && size >= from[found]) ++found;
-  return found;
+/* "The number of the thresholds that v reaches"; the last one is 192. */
+static void begin_levels(uint8_t *levels) {
+  static const uint8_t from[LEVELS] = {1, 3, 5, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 255};
+  uint32_t i, found = 0;
+  for (i = 0; i <= LAST_LEVEL; ++i) {
+    if (i >= from[found]) ++found;
+    levels[i] = (uint8_t)found;
+  }
 }
 
-static uint32_t signed_level(int32_t size) {
-  return size < 0 ? LEVELS - 1 - level(-size) : LEVELS - 1 + level(size);
+static uint32_t level(const dcz_adaptive *a, int32_t size) {
+  return a->levels[size < LAST_LEVEL ? size : LAST_LEVEL];
+}
+
+static uint32_t signed_level(const dcz_adaptive *a, int32_t size) {
+  const uint32_t found = level(a, size < 0 ? -size : size);
+  return size < 0 ? LEVELS - 1 - found : LEVELS - 1 + found;
 }
 
 static uint32_t three(int32_t size) { return (uint32_t)((size > 0) - (size < 0) + 1); }
@@ -68,8 +76,8 @@ static uint32_t take_survival(dcz_adaptive *a, const around *at) {
     bit = dcz_mixing_alone(&a->mixing, a->by_history + history, DCZ_COUNT_LIMIT);
   } else {
     const uint32_t count = matrix ? 32 * a->recent + (a->row_survival >> 27) : 64 * a->in_kernel + a->recent;
-    const uint32_t sizes = LEVELS * level(magnitude_of(at->west) + magnitude_of(at->west2) / 2) +
-                           level(magnitude_of(at->north) + magnitude_of(at->northwest) / 2);
+    const uint32_t sizes = LEVELS * level(a, magnitude_of(at->west) + magnitude_of(at->west2) / 2) +
+                           level(a, magnitude_of(at->north) + magnitude_of(at->northwest) / 2);
     const uint32_t context = matrix ? (at->west != 0) + 2u * (at->north != 0) : a->in_kernel;
     dcz_counter *counters[5];
     counters[0] = &a->row_survival;
@@ -93,7 +101,7 @@ static uint32_t take_sign(dcz_adaptive *a, const around *at) {
                 125 * three(at->northwest);
   counters[1] = &column->positive;
   counters[2] = &a->row_positive;
-  counters[3] = a->by_pulls + SIGNED_LEVELS * signed_level(at->pull) + signed_level(column->pull >> 2);
+  counters[3] = a->by_pulls + SIGNED_LEVELS * signed_level(a, at->pull) + signed_level(a, column->pull >> 2);
   if (a->kernel == 1) {
     counters[4] = a->by_signs + (column->signs & 63);
     bit = dcz_mixing_bit_of(&a->mixing, a->sign_sets, 8, 5, counters, slow);
@@ -102,8 +110,8 @@ static uint32_t take_sign(dcz_adaptive *a, const around *at) {
   }
   counters[4] = a->by_signs + 243 * (a->in_kernel < 9 ? a->in_kernel : 9) + three(at->west) + 3 * three(at->north) +
                 9 * three(at->west2) + 27 * three(at->north2) + 81 * three(at->northwest);
-  counters[5] = a->by_slopes + SIGNED_LEVELS * signed_level(2 * at->west - at->west2) +
-                signed_level(2 * at->north - at->north2);
+  counters[5] = a->by_slopes + SIGNED_LEVELS * signed_level(a, 2 * at->west - at->west2) +
+                signed_level(a, 2 * at->north - at->north2);
   return dcz_mixing_bit_of(&a->mixing, a->sign_sets + 7 * a->in_kernel, 8, 6, counters, slow);
 }
 
@@ -117,7 +125,7 @@ static uint32_t take_magnitude(dcz_adaptive *a, const around *at, uint32_t kind)
   const uint32_t mean = (uint32_t)(a->row_size + a->kernel_size[place]) >> 7;
   dcz_counter *const by_place = tree_of(a->by_place, a->in_kernel, kind);
   dcz_counter *const by_mean = tree_of(a->by_mean, mean < LEVELS - 1 ? mean : LEVELS - 1, kind);
-  dcz_counter *const by_pull = tree_of(a->by_pull, signed_level(kind ? at->pull : -at->pull), kind);
+  dcz_counter *const by_pull = tree_of(a->by_pull, signed_level(a, kind ? at->pull : -at->pull), kind);
   dcz_counter *const deep = a->deep + kind * DEEP;
   /* an almost full tensor spends more on codes, and low bits gain least */
   const uint32_t bits = a->bits[kind], mixed = a->dense ? 2 : TREE_BITS;
@@ -340,6 +348,7 @@ static void plan(dcz_adaptive *a, dcz_work *work, uint32_t centroids) {
   a->here = dcz_work_take(work, a->row + 2);
   a->above = dcz_work_take(work, a->row + 2);
   a->columns = dcz_work_take(work, (uint64_t)a->row * sizeof *a->columns);
+  a->levels = dcz_work_take(work, LAST_LEVEL + 1);
   a->by_history = dcz_work_take(work, 512 * c);
   a->by_count = dcz_work_take(work, counts_of(a) * c);
   a->by_sizes = dcz_work_take(work, LEVELS * LEVELS * c);
@@ -360,6 +369,7 @@ static void plan(dcz_adaptive *a, dcz_work *work, uint32_t centroids) {
 
 static void begin_survival(dcz_adaptive *a) {
   uint32_t i;
+  begin_levels(a->levels);
   memset(a->here, 0, a->row + 2);
   for (i = 0; i < a->row; ++i) {
     a->columns[i].survival = DCZ_COUNTER(a->density, 3);

@@ -22,6 +22,7 @@ typedef struct {
   uint32_t density;                  /* in 65536ths */
   uint32_t history, recent;
   uint8_t full, dense;
+  uint8_t *levels;      /* of sizes */
   int8_t *here, *above; /* signed sizes of this row and the previous one, behind two zeros */
   dcz_adaptive_column *columns;
   dcz_counter row_survival, row_positive;

@@ -29,11 +29,11 @@ dcz_error dcz_elements_codebook(dcz_elements *elements, dcz_input *input, uint32
 /* The blocks of `count` values or codes, which end where the payload does. */
 dcz_error dcz_elements_open(dcz_elements *elements, const dcz_source *source, uint32_t at, uint32_t end, uint32_t count);
 
-/* Puts the next value. */
-static inline void dcz_elements_value(dcz_elements *elements, uint8_t *to) {
+/* Puts the next value, of `size` bytes. */
+static inline void dcz_elements_value(dcz_elements *elements, uint8_t *to, uint32_t size) {
   uint32_t plane;
-  for (plane = elements->size; plane-- > 0;) to[plane] = dcz_block_next(elements->blocks[elements->size - 1 - plane]);
-  if (elements->turned) dcz_turn_back(to, elements->size);
+  for (plane = size; plane-- > 0;) to[plane] = dcz_block_next(elements->blocks[size - 1 - plane]);
+  if (elements->turned) dcz_turn_back(to, size);
 }
 
 /* The first error so far. */

@@ -57,10 +57,18 @@ static inline void put_codes(dcz_fast *fast, uint8_t *to, uint32_t word, uint32_
   }
 }
 
+static inline void put_values(dcz_fast *fast, uint8_t *to, uint32_t word, uint32_t size) {
+  for (; word != 0; word &= word - 1) dcz_elements_value(&fast->elements, to + lowest_bit(word) * size, size);
+}
+
 static void put(dcz_fast *fast, uint8_t *to, uint32_t word) {
   const uint32_t size = fast->elements.size;
   if (fast->elements.planes > 0) {
-    for (; word != 0; word &= word - 1) dcz_elements_value(&fast->elements, to + lowest_bit(word) * size);
+    if (size == 4) {
+      put_values(fast, to, word, 4);
+    } else {
+      put_values(fast, to, word, size);
+    }
   } else if (size == 4) {
     put_codes(fast, to, word, 4);
   } else if (size == 2) {

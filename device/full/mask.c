@@ -91,13 +91,29 @@ static void fill(walk *w, uint32_t count) {
 
 static void take_gaps(dcz_input *input, walk *w, dcz_block *block, uint32_t size, uint32_t *after, int others) {
   uint32_t *const words = w->bitmap->words;
-  const uint32_t escape = dcz_input_byte(input), symbols = dcz_input_varint(input);
+  const uint32_t escape = dcz_input_byte(input);
+  uint32_t symbols = dcz_input_varint(input);
   uint32_t at = 0, symbol = 0, i;
   if (escape == 0 || symbols > size) dcz_input_refuse(input);
   if (input->error != DCZ_OK) return;
   if (dcz_block_open(block, input->source, dcz_input_at(input), input->end, symbols, escape + 1) != DCZ_OK) {
     input->error = block->error;
     return;
+  }
+  if (!others && w->room == NULL && w->width == size) {
+    /* the most common mask by far: one line */
+    for (i = 0; i < symbols; ++i) {
+      symbol = dcz_block_next(block);
+      if (symbol > size - at || (symbol == size - at && symbol != escape)) {
+        dcz_input_refuse(input);
+        return;
+      }
+      at += symbol;
+      if (symbol == escape) continue;
+      words[at >> 5] |= UINT32_C(1) << (at & 31);
+      ++at;
+    }
+    symbols = 0;
   }
   for (i = 0; i < symbols; ++i) {
     symbol = dcz_block_next(block);
@@ -119,7 +135,7 @@ static void take_gaps(dcz_input *input, walk *w, dcz_block *block, uint32_t size
     ++w->at;
   }
   if (others) fill(w, size - at);
-  if (symbols > 0 && symbol == escape) dcz_input_refuse(input);
+  if (symbol == escape) dcz_input_refuse(input);
   if (dcz_block_end(block) != DCZ_OK) input->error = block->error;
   *after = block->after;
 }
@@ -128,6 +144,13 @@ static void take_gaps(dcz_input *input, walk *w, dcz_block *block, uint32_t size
 static void put_pattern(walk *w, uint32_t pattern, uint32_t width, uint32_t left) {
   uint32_t *const words = w->bitmap->words;
   if (width > left) width = left;
+  if (w->room == NULL && w->step == 1 && w->at < w->length && width <= w->length - w->at) {
+    const uint32_t place = w->base + w->at, shift = place & 31;
+    words[place >> 5] |= pattern << shift;
+    if (shift + width > 32) words[(place >> 5) + 1] |= pattern >> (32 - shift);
+    w->at += width;
+    return;
+  }
   for (; width > 0; --width, pattern >>= 1, ++w->at) {
     if ((pattern & 1) != 0) {
       const uint32_t place = place_of(w);

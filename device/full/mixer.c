@@ -21,11 +21,7 @@ void dcz_mixing_plan(dcz_mixing *mixing, dcz_work *work) {
   mixing->mixer_rate = dcz_work_take(work, (DCZ_COUNT_LIMIT + 1) * sizeof(uint16_t));
 }
 
-static inline uint32_t squash(const dcz_mixing *mixing, int32_t x) {
-  return x >= 0 ? mixing->squash[x] : 65536u - mixing->squash[-x];
-}
-
-static void take_word(dcz_mixing *mixing) {
+void dcz_mixing_word(dcz_mixing *mixing) {
   uint32_t word = 0, i;
   for (i = 0; i < 4; ++i) {
     word <<= 8;
@@ -45,7 +41,7 @@ void dcz_mixing_open(dcz_mixing *mixing, const dcz_source *source, uint32_t at, 
   }
   x = -DCZ_STRETCH_LIMIT;
   for (i = 0; i < 4096; ++i) {
-    while (squash(mixing, x) < 16 * i + 8) ++x;
+    while (dcz_squash(mixing, x) < 16 * i + 8) ++x;
     mixing->stretch[i] = (int16_t)x;
   }
   for (i = 0; i <= DCZ_COUNT_LIMIT; ++i) {
@@ -54,59 +50,8 @@ void dcz_mixing_open(dcz_mixing *mixing, const dcz_source *source, uint32_t at, 
   }
   dcz_input_open(&mixing->input, source, at, end);
   mixing->range = ~UINT64_C(0);
-  take_word(mixing);
-  take_word(mixing);
-}
-
-uint32_t dcz_mixing_bit(dcz_mixing *mixing, uint32_t p) {
-  const uint64_t ones = (mixing->range >> 16) * p;
-  const uint32_t bit = mixing->value < ones;
-  /* no branches: half of them would be mispredicted */
-  const uint64_t zero = (uint64_t)bit - 1;
-  mixing->value -= ones & zero;
-  mixing->range = ones + ((mixing->range - 2 * ones) & zero);
-  if (mixing->range >> 32 == 0) {
-    take_word(mixing);
-    mixing->range <<= 32;
-  }
-  return bit;
-}
-
-static inline void learn(const dcz_mixing *mixing, dcz_counter *counter, uint32_t bit, uint32_t limit) {
-  const uint32_t count = *counter & DCZ_COUNT_LIMIT;
-  const int32_t error = (int32_t)((0 - bit) & 0x3fffff) - (int32_t)(*counter >> 10);
-  *counter += (uint32_t)((int64_t)error * mixing->counter_rate[count] >> 16) << 10;
-  *counter += count < limit;
-}
-
-uint32_t dcz_mixing_alone(dcz_mixing *mixing, dcz_counter *counter, uint32_t limit) {
-  const uint32_t p = *counter >> 16;
-  const uint32_t bit = dcz_mixing_bit(mixing, p > 0 ? p : 1);
-  learn(mixing, counter, bit, limit);
-  return bit;
-}
-
-uint32_t dcz_mixing_bit_of(dcz_mixing *mixing, uint32_t *set, int32_t haste, uint32_t count,
-                           dcz_counter *const *counters, const uint16_t *limits) {
-  int32_t stretched[DCZ_MIXER_INPUTS], p;
-  int64_t sum = 0, error;
-  uint32_t bit, i;
-  for (i = 0; i < count; ++i) {
-    stretched[i] = mixing->stretch[*counters[i] >> 20];
-    sum += (int64_t)(int32_t)set[i] * stretched[i];
-  }
-  sum >>= 16;
-  if (sum > DCZ_STRETCH_LIMIT) sum = DCZ_STRETCH_LIMIT;
-  if (sum < -DCZ_STRETCH_LIMIT) sum = -DCZ_STRETCH_LIMIT;
-  p = (int32_t)squash(mixing, (int32_t)sum);
-  bit = dcz_mixing_bit(mixing, (uint32_t)p);
-  error = (int64_t)((int32_t)(bit << 16) - p) * (mixing->mixer_rate[set[count]] + haste) >> 4;
-  set[count] += set[count] < DCZ_COUNT_LIMIT;
-  for (i = 0; i < count; ++i) {
-    set[i] += (uint32_t)((error * stretched[i] + (1 << 17)) >> 18);
-    learn(mixing, counters[i], bit, limits[i]);
-  }
-  return bit;
+  dcz_mixing_word(mixing);
+  dcz_mixing_word(mixing);
 }
 
 dcz_error dcz_mixing_end(dcz_mixing *mixing) {

@@ -54,7 +54,7 @@ dcz_error dcz_small_next(dcz_small *small, uint8_t *to, uint32_t count) {
     if (small->codes) {
       memcpy(to, elements->codebook + (found - 1) * size, size);
     } else {
-      dcz_elements_value(elements, to);
+      dcz_elements_value(elements, to, size);
     }
   }
   small->left -= count;

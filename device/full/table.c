@@ -106,10 +106,13 @@ void dcz_table_quicken(dcz_table *table) {
 }
 
 uint32_t dcz_table_slowly(const dcz_table *table, dcz_bits *bits) {
-  uint32_t found = 0, length, rank;
-  for (length = 1; length <= DCZ_LONGEST_CODE; ++length) {
-    found = found << 1 | (bits->held >> (length - 1) & 1);
-    rank = found - table->first[length];
+  uint32_t window = bits->held & 0xffff, length = DCZ_TABLE_BITS;
+  window = (window & 0x5555) << 1 | (window >> 1 & 0x5555);
+  window = (window & 0x3333) << 2 | (window >> 2 & 0x3333);
+  window = (window & 0x0f0f) << 4 | (window >> 4 & 0x0f0f);
+  window = (window & 0x00ff) << 8 | window >> 8;
+  while (++length <= DCZ_LONGEST_CODE) {
+    const uint32_t rank = (window >> (DCZ_LONGEST_CODE - length)) - table->first[length];
     if (rank < table->start[length + 1] - table->start[length]) {
       dcz_bits_skip(bits, length);
       return table->symbols[table->start[length] + rank];
