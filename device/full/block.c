@@ -60,7 +60,7 @@ static uint32_t fill_plain(dcz_block *block) {
 }
 
 void dcz_block_fill(dcz_block *block) {
-  uint32_t count = block->left < sizeof block->out ? block->left : (uint32_t)sizeof block->out, i;
+  uint32_t count = block->left < sizeof block->out ? block->left : (uint32_t)sizeof block->out;
   block->next = block->out;
   if (count == 0 && block->error == DCZ_OK) block->error = DCZ_ERROR_PAYLOAD;
   if (block->error != DCZ_OK) {
@@ -68,7 +68,7 @@ void dcz_block_fill(dcz_block *block) {
   } else if (block->layout == PLAIN) {
     count = fill_plain(block);
   } else if (block->layout == STREAM) {
-    for (i = 0; i < count; ++i) block->out[i] = (uint8_t)dcz_table_next(&block->table, &block->stream.bits);
+    dcz_table_bytes(&block->table, &block->stream.bits, block->out, count);
     block->stream.left -= count;
   } else if (block->layout == NARROW_LANES || block->layout == WIDE_LANES) {
     if (block->layout == WIDE_LANES && count > 4 * DCZ_LANES) count = 4 * DCZ_LANES;

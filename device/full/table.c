@@ -123,6 +123,36 @@ uint32_t dcz_table_slowly(const dcz_table *table, dcz_bits *bits) {
   return 0;
 }
 
+void dcz_table_bytes(const dcz_table *table, dcz_bits *bits, uint8_t *to, uint32_t count) {
+  dcz_input *const input = bits->input;
+  const uint32_t *const quick = table->quick;
+  const uint8_t *const end = to + count;
+  while (to < end) {
+    /* copies, since for the compiler a byte that is written may change anything */
+    const uint8_t *next = input->next, *const limit = input->limit;
+    uint32_t held = bits->held, left = bits->count, found = 1;
+    while (end - to >= 3 && limit - next >= 4 && found != 0) {
+      const uint32_t word = next[0] | (uint32_t)next[1] << 8 | (uint32_t)next[2] << 16 | (uint32_t)next[3] << 24;
+      uint32_t symbol;
+      held |= left < 32 ? word << left : 0;
+      next += (32 - left) >> 3;
+      left += (32 - left) & ~UINT32_C(7);
+      /* three codes of at most 8 bits */
+      for (symbol = 0; symbol < 3 && left >= DCZ_TABLE_BITS; ++symbol) {
+        found = quick[held & ((1u << DCZ_TABLE_BITS) - 1)];
+        if (found == 0) break;
+        held >>= found >> 16;
+        left -= found >> 16;
+        *to++ = (uint8_t)found;
+      }
+    }
+    input->next = next;
+    bits->held = held;
+    bits->count = left;
+    if (to < end) *to++ = (uint8_t)dcz_table_next(table, bits);
+  }
+}
+
 void dcz_stream_open(dcz_stream *stream, dcz_input *input, uint32_t length, const dcz_table *table, uint32_t count) {
   const uint32_t at = dcz_input_at(input);
   dcz_input_skip(input, length);

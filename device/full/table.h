@@ -45,6 +45,9 @@ static inline uint32_t dcz_table_next(const dcz_table *table, dcz_bits *bits) {
   return found & 0xffff;
 }
 
+/* `count` symbols of one byte. */
+void dcz_table_bytes(const dcz_table *table, dcz_bits *bits, uint8_t *to, uint32_t count);
+
 /* `value` with its lowest `count` bits in the opposite order. */
 uint32_t dcz_reversed(uint32_t value, uint32_t count);
 
