@@ -1,7 +1,15 @@
-/* Centroids, survival, signs and magnitudes by adaptive probabilities. docs/format.md, "Adaptive". */
+/* Centroids, survival, signs and magnitudes by adaptive probabilities. docs/format.md, "Adaptive".
+ */
 #include "adaptive.h"
 
-enum { LEVELS = 14, SIGNED_LEVELS = 2 * LEVELS - 1, TREE = 32, DEEP = 256, TREE_BITS = 5, LAST_LEVEL = 192 };
+enum {
+  LEVELS = 14,
+  SIGNED_LEVELS = 2 * LEVELS - 1,
+  TREE = 32,
+  DEEP = 256,
+  TREE_BITS = 5,
+  LAST_LEVEL = 192
+};
 
 #define MOST_ROW 65536u
 #define MOST_KERNEL 64u
@@ -31,7 +39,9 @@ static uint32_t signed_level(const dcz_adaptive *a, int32_t size) {
 
 static uint32_t three(int32_t size) { return (uint32_t)((size > 0) - (size < 0) + 1); }
 
-static uint32_t five(int32_t size) { return (uint32_t)((size >= -24) + (size >= 0) + (size > 0) + (size > 24)); }
+static uint32_t five(int32_t size) {
+  return (uint32_t)((size >= -24) + (size >= 0) + (size > 0) + (size > 24));
+}
 
 static int32_t magnitude_of(int32_t size) { return size < 0 ? -size : size; }
 
@@ -75,7 +85,8 @@ static uint32_t take_survival(dcz_adaptive *a, const around *at) {
   if (a->full) {
     bit = dcz_mixing_alone(&a->mixing, a->by_history + history, DCZ_COUNT_LIMIT);
   } else {
-    const uint32_t count = matrix ? 32 * a->recent + (a->row_survival >> 27) : 64 * a->in_kernel + a->recent;
+    const uint32_t count =
+        matrix ? 32 * a->recent + (a->row_survival >> 27) : 64 * a->in_kernel + a->recent;
     const uint32_t sizes = LEVELS * level(a, magnitude_of(at->west) + magnitude_of(at->west2) / 2) +
                            level(a, magnitude_of(at->north) + magnitude_of(at->northwest) / 2);
     const uint32_t context = matrix ? (at->west != 0) + 2u * (at->north != 0) : a->in_kernel;
@@ -101,15 +112,17 @@ static uint32_t take_sign(dcz_adaptive *a, const around *at) {
                 125 * three(at->northwest);
   counters[1] = &column->positive;
   counters[2] = &a->row_positive;
-  counters[3] = a->by_pulls + SIGNED_LEVELS * signed_level(a, at->pull) + signed_level(a, column->pull >> 2);
+  counters[3] =
+      a->by_pulls + SIGNED_LEVELS * signed_level(a, at->pull) + signed_level(a, column->pull >> 2);
   if (a->kernel == 1) {
     counters[4] = a->by_signs + (column->signs & 63);
     bit = dcz_mixing_bit_of(&a->mixing, a->sign_sets, 8, 5, counters, slow);
     column->signs = (uint8_t)((uint32_t)column->signs << 1 | bit);
     return bit;
   }
-  counters[4] = a->by_signs + 243 * (a->in_kernel < 9 ? a->in_kernel : 9) + three(at->west) + 3 * three(at->north) +
-                9 * three(at->west2) + 27 * three(at->north2) + 81 * three(at->northwest);
+  counters[4] = a->by_signs + 243 * (a->in_kernel < 9 ? a->in_kernel : 9) + three(at->west) +
+                3 * three(at->north) + 9 * three(at->west2) + 27 * three(at->north2) +
+                81 * three(at->northwest);
   counters[5] = a->by_slopes + SIGNED_LEVELS * signed_level(a, 2 * at->west - at->west2) +
                 signed_level(a, 2 * at->north - at->north2);
   return dcz_mixing_bit_of(&a->mixing, a->sign_sets + 7 * a->in_kernel, 8, 6, counters, slow);
@@ -125,7 +138,8 @@ static uint32_t take_magnitude(dcz_adaptive *a, const around *at, uint32_t kind)
   const uint32_t mean = (uint32_t)(a->row_size + a->kernel_size[place]) >> 7;
   dcz_counter *const by_place = tree_of(a->by_place, a->in_kernel, kind);
   dcz_counter *const by_mean = tree_of(a->by_mean, mean < LEVELS - 1 ? mean : LEVELS - 1, kind);
-  dcz_counter *const by_pull = tree_of(a->by_pull, signed_level(a, kind ? at->pull : -at->pull), kind);
+  dcz_counter *const by_pull =
+      tree_of(a->by_pull, signed_level(a, kind ? at->pull : -at->pull), kind);
   dcz_counter *const deep = a->deep + kind * DEEP;
   /* an almost full tensor spends more on codes, and low bits gain least */
   const uint32_t bits = a->bits[kind], mixed = a->dense ? 2 : TREE_BITS;
@@ -226,7 +240,8 @@ static uint64_t take_plain(dcz_mixing *mixing, uint32_t count) {
 }
 
 /* The size of a step: 0 if it is impossible. */
-static int32_t take_size(dcz_mixing *mixing, dcz_counter counters[18], int32_t expected, int32_t most) {
+static int32_t take_size(dcz_mixing *mixing, dcz_counter counters[18], int32_t expected,
+                         int32_t most) {
   int32_t off = 0, distance = 1, up;
   if (dcz_mixing_alone(mixing, counters + 16, 255)) {
     up = dcz_mixing_alone(mixing, counters + 17, 255) ? 1 : -1;
@@ -270,7 +285,8 @@ static dcz_error take_centroids(dcz_adaptive *a, uint32_t centroids) {
   return a->mixing.input.error;
 }
 
-/* "As if all magnitudes were equally likely", at a node of the tree of a kind that has `size` of them. */
+/* "As if all magnitudes were equally likely", at a node of the tree of a kind that has `size` of
+ * them. */
 static dcz_counter first_counter(uint32_t node, uint32_t size, uint32_t bits) {
   uint32_t depth = 0, half, first, zeros, ones, p;
   while (node >> (depth + 1) != 0) ++depth;
@@ -292,12 +308,14 @@ static void fill(dcz_counter *counters, uint32_t count, dcz_counter first) {
   while (count-- > 0) *counters++ = first;
 }
 
-static void begin_trees(dcz_counter *trees, uint32_t contexts, uint32_t size, const dcz_adaptive *a) {
+static void begin_trees(dcz_counter *trees, uint32_t contexts, uint32_t size,
+                        const dcz_adaptive *a) {
   uint32_t context, kind, node;
   for (kind = 0; kind < 2; ++kind) {
     for (node = 1; node < size; ++node) {
       const dcz_counter first = first_counter(node, a->kinds[kind], a->bits[kind]);
-      for (context = 0; context < contexts; ++context) trees[(2 * context + kind) * size + node] = first;
+      for (context = 0; context < contexts; ++context)
+        trees[(2 * context + kind) * size + node] = first;
     }
   }
 }
@@ -340,7 +358,9 @@ static uint32_t signs_of(const dcz_adaptive *a) {
   return 243 * (a->kernel < 10 ? a->kernel : 10);
 }
 
-static uint32_t counts_of(const dcz_adaptive *a) { return a->kernel == 1 ? 33 * 32 : 64 * a->kernel; }
+static uint32_t counts_of(const dcz_adaptive *a) {
+  return a->kernel == 1 ? 33 * 32 : 64 * a->kernel;
+}
 
 static void plan(dcz_adaptive *a, dcz_work *work, uint32_t centroids) {
   const uint32_t c = sizeof(dcz_counter), tree = 2 * TREE * c;
@@ -403,9 +423,9 @@ static void begin_codes(dcz_adaptive *a) {
   begin_sets(a->magnitude_sets, TREE_BITS, 3, 33);
 }
 
-dcz_error dcz_adaptive_open(dcz_adaptive *a, dcz_work *work, dcz_elements *elements, const dcz_source *source,
-                            uint32_t at, uint32_t end, const dcz_tensor *tensor, uint32_t survivors,
-                            uint32_t centroids) {
+dcz_error dcz_adaptive_open(dcz_adaptive *a, dcz_work *work, dcz_elements *elements,
+                            const dcz_source *source, uint32_t at, uint32_t end,
+                            const dcz_tensor *tensor, uint32_t survivors, uint32_t centroids) {
   const uint32_t size = tensor->rows * tensor->cols;
   uint8_t last = 0;
   dcz_input input;

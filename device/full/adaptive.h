@@ -1,4 +1,5 @@
-/* Codebook, mask and codes of the coder `small`, one element after the other. docs/format.md, "Adaptive". */
+/* Codebook, mask and codes of the coder `small`, one element after the other. docs/format.md,
+ * "Adaptive". */
 #ifndef DCZ_ADAPTIVE_H
 #define DCZ_ADAPTIVE_H
 
@@ -18,8 +19,8 @@ typedef struct {
   uint32_t survivors, elements_left; /* not found yet */
   uint32_t row, kernel, line;        /* their lengths in elements */
   uint32_t in_row, in_kernel, in_line;
-  uint32_t kinds[2];                 /* centroids below zero, and others */
-  uint32_t density;                  /* in 65536ths */
+  uint32_t kinds[2]; /* centroids below zero, and others */
+  uint32_t density;  /* in 65536ths */
   uint32_t history, recent;
   uint8_t full, dense;
   uint8_t *levels;      /* of sizes */
@@ -42,9 +43,9 @@ typedef struct {
 } dcz_adaptive;
 
 /* Takes memory and, if `work` has it, reads the codebook into `elements`. */
-dcz_error dcz_adaptive_open(dcz_adaptive *adaptive, dcz_work *work, dcz_elements *elements, const dcz_source *source,
-                            uint32_t at, uint32_t end, const dcz_tensor *tensor, uint32_t survivors,
-                            uint32_t centroids);
+dcz_error dcz_adaptive_open(dcz_adaptive *adaptive, dcz_work *work, dcz_elements *elements,
+                            const dcz_source *source, uint32_t at, uint32_t end,
+                            const dcz_tensor *tensor, uint32_t survivors, uint32_t centroids);
 
 /* 0 if the next element does not survive; otherwise its code + 1, or 1 without centroids. */
 uint32_t dcz_adaptive_next(dcz_adaptive *adaptive);

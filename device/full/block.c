@@ -5,8 +5,8 @@
 
 enum { SAME, PLAIN, STREAM, NARROW_LANES, WIDE_LANES };
 
-dcz_error dcz_block_open(dcz_block *block, const dcz_source *source, uint32_t at, uint32_t end, uint32_t count,
-                         uint32_t alphabet) {
+dcz_error dcz_block_open(dcz_block *block, const dcz_source *source, uint32_t at, uint32_t end,
+                         uint32_t count, uint32_t alphabet) {
   dcz_input *const input = &block->stream.input;
   block->next = block->limit = block->out;
   block->left = count;
@@ -87,8 +87,10 @@ void dcz_block_fill(dcz_block *block) {
 }
 
 dcz_error dcz_block_end(dcz_block *block) {
-  if (block->error == DCZ_OK && (block->left != 0 || block->next != block->limit)) block->error = DCZ_ERROR_PAYLOAD;
-  if (block->error == DCZ_OK && block->layout == STREAM) block->error = dcz_stream_end(&block->stream);
+  if (block->error == DCZ_OK && (block->left != 0 || block->next != block->limit))
+    block->error = DCZ_ERROR_PAYLOAD;
+  if (block->error == DCZ_OK && block->layout == STREAM)
+    block->error = dcz_stream_end(&block->stream);
   if (block->error == DCZ_OK && block->layout >= NARROW_LANES) block->error = dcz_lanes_end(block);
   return block->error;
 }

@@ -3,7 +3,8 @@
 
 #include "turn.h"
 
-dcz_error dcz_deflate_open(dcz_deflate *deflate, dcz_work *work, const dcz_source *source, const dcz_tensor *tensor) {
+dcz_error dcz_deflate_open(dcz_deflate *deflate, dcz_work *work, const dcz_source *source,
+                           const dcz_tensor *tensor) {
   const uint32_t size = tensor->rows * tensor->cols, end = tensor->offset + tensor->length;
   const uint32_t window = dcz_inflate_window(size * tensor->size);
   dcz_inflater *first;
@@ -39,6 +40,7 @@ dcz_error dcz_deflate_next(dcz_deflate *deflate, uint8_t *to, uint32_t count) {
   }
   for (i = 0; deflate->turned && i < count; ++i) dcz_turn_back(to + i * size, size);
   deflate->left -= count;
-  if (error == DCZ_OK && count > 0 && deflate->left == 0) error = dcz_inflate_end(deflate->planes[size - 1]);
+  if (error == DCZ_OK && count > 0 && deflate->left == 0)
+    error = dcz_inflate_end(deflate->planes[size - 1]);
   return error;
 }

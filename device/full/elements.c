@@ -1,7 +1,8 @@
 /* Codebooks, and the blocks of values and codes. docs/format.md, "Codebook" and "Values". */
 #include "elements.h"
 
-void dcz_elements_plan(dcz_elements *elements, dcz_work *work, const dcz_tensor *tensor, int codes) {
+void dcz_elements_plan(dcz_elements *elements, dcz_work *work, const dcz_tensor *tensor,
+                       int codes) {
   const uint32_t blocks = codes ? 1 : tensor->size;
   uint32_t i;
   memset(elements, 0, sizeof *elements);
@@ -46,10 +47,12 @@ dcz_error dcz_elements_codebook(dcz_elements *elements, dcz_input *input, uint32
   return input->error;
 }
 
-static uint32_t blocks_of(const dcz_elements *elements) { return elements->planes > 0 ? elements->planes : 1; }
+static uint32_t blocks_of(const dcz_elements *elements) {
+  return elements->planes > 0 ? elements->planes : 1;
+}
 
-dcz_error dcz_elements_open(dcz_elements *elements, const dcz_source *source, uint32_t at, uint32_t end,
-                            uint32_t count) {
+dcz_error dcz_elements_open(dcz_elements *elements, const dcz_source *source, uint32_t at,
+                            uint32_t end, uint32_t count) {
   const uint32_t alphabet = elements->planes > 0 ? 256 : elements->centroids;
   uint32_t i;
   for (i = 0; i < blocks_of(elements); ++i) {

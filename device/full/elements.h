@@ -1,5 +1,5 @@
-/* The elements of survivors, one after the other: values in byte planes, or codes of a codebook. docs/format.md, "Values"
- * and "Codebook". */
+/* The elements of survivors, one after the other: values in byte planes, or codes of a codebook.
+ * docs/format.md, "Values" and "Codebook". */
 #ifndef DCZ_ELEMENTS_H
 #define DCZ_ELEMENTS_H
 
@@ -10,11 +10,11 @@
 #include "work.h"
 
 typedef struct {
-  uint8_t size, turned;   /* bytes of an element; whether its integer was turned by one bit */
-  uint8_t planes;         /* 0: there are codes */
+  uint8_t size, turned; /* bytes of an element; whether its integer was turned by one bit */
+  uint8_t planes;       /* 0: there are codes */
   uint16_t centroids;
-  uint8_t *codebook;      /* the centroids' elements, little-endian */
-  dcz_block *blocks[8];   /* of values, the most significant bytes first; or of codes */
+  uint8_t *codebook;    /* the centroids' elements, little-endian */
+  dcz_block *blocks[8]; /* of values, the most significant bytes first; or of codes */
 } dcz_elements;
 
 /* Takes the blocks; a codebook too, if there are codes. */
@@ -27,7 +27,8 @@ void dcz_elements_centroid(dcz_elements *elements, uint32_t number, uint64_t ord
 dcz_error dcz_elements_codebook(dcz_elements *elements, dcz_input *input, uint32_t centroids);
 
 /* The blocks of `count` values or codes, which end where the payload does. */
-dcz_error dcz_elements_open(dcz_elements *elements, const dcz_source *source, uint32_t at, uint32_t end, uint32_t count);
+dcz_error dcz_elements_open(dcz_elements *elements, const dcz_source *source, uint32_t at,
+                            uint32_t end, uint32_t count);
 
 /* Puts the next value, of `size` bytes. */
 static inline void dcz_elements_value(dcz_elements *elements, uint8_t *to, uint32_t size) {

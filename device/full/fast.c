@@ -5,7 +5,8 @@
 
 enum { VALUES, CODES };
 
-dcz_error dcz_fast_open(dcz_fast *fast, dcz_work *work, const dcz_source *source, const dcz_tensor *tensor) {
+dcz_error dcz_fast_open(dcz_fast *fast, dcz_work *work, const dcz_source *source,
+                        const dcz_tensor *tensor) {
   const uint32_t size = tensor->rows * tensor->cols, end = tensor->offset + tensor->length;
   uint32_t after;
   dcz_mask_room room;
@@ -67,8 +68,8 @@ static int put_words(dcz_elements *elements, uint8_t *to, uint32_t word) {
     if (elements->blocks[i]->limit - planes[i] < 32) return 0;
   }
   for (i = 0; word != 0; word &= word - 1, ++i) {
-    const uint32_t value =
-        (uint32_t)planes[0][i] << 24 | (uint32_t)planes[1][i] << 16 | (uint32_t)planes[2][i] << 8 | planes[3][i];
+    const uint32_t value = (uint32_t)planes[0][i] << 24 | (uint32_t)planes[1][i] << 16 |
+                           (uint32_t)planes[2][i] << 8 | planes[3][i];
     const uint32_t element = value >> turned | value << 1 << (31 - turned);
     uint8_t *const at = to + 4 * lowest_bit(word);
     at[0] = (uint8_t)element;
@@ -87,7 +88,8 @@ static void put(dcz_fast *fast, uint8_t *to, uint32_t word) {
   const uint32_t size = fast->elements.size;
   if (fast->elements.planes > 0) {
     if (size == 4 && put_words(&fast->elements, to, word)) return;
-    for (; word != 0; word &= word - 1) dcz_elements_value(&fast->elements, to + lowest_bit(word) * size, size);
+    for (; word != 0; word &= word - 1)
+      dcz_elements_value(&fast->elements, to + lowest_bit(word) * size, size);
   } else if (size == 4) {
     put_codes(fast, to, word, 4);
   } else if (size == 2) {

@@ -33,7 +33,8 @@ struct dcz_full {
 };
 
 /* Takes the memory of the tensor's decoder and, if `work` has it, makes it ready. */
-static dcz_error begin(dcz_full *full, dcz_work *work, const dcz_source *source, const dcz_tensor *tensor) {
+static dcz_error begin(dcz_full *full, dcz_work *work, const dcz_source *source,
+                       const dcz_tensor *tensor) {
   switch (tensor->coder) {
 #ifdef DCZ_WITH_SPARSE
     case DCZ_SPARSE:
@@ -92,7 +93,8 @@ static dcz_error restart(dcz_full *full) {
   return full->error = error;
 }
 
-dcz_error dcz_full_open(dcz_full **full, const dcz_file *file, const dcz_tensor *tensor, void *work, uint32_t size) {
+dcz_error dcz_full_open(dcz_full **full, const dcz_file *file, const dcz_tensor *tensor, void *work,
+                        uint32_t size) {
   const uint32_t lost = (uint32_t)((uintptr_t)work & 4);
   if (((uintptr_t)work & 3) != 0 || size < sizeof **full + SLACK) return DCZ_ERROR_WORK;
   *full = (dcz_full *)(void *)((uint8_t *)work + lost);

@@ -1,4 +1,5 @@
-/* DEFLATE (RFC 1951), with the choices of zlib where it is silent: which codes may be incomplete. */
+/* DEFLATE (RFC 1951), with the choices of zlib where it is silent: which codes may be incomplete.
+ */
 #include "inflate.h"
 
 #include <string.h>
@@ -20,8 +21,8 @@ static void link(dcz_inflater *inflater) {
   inflater->distances.quick = inflater->distance_quick;
 }
 
-void dcz_inflate_open(dcz_inflater *inflater, const dcz_source *source, uint32_t at, uint32_t end, uint8_t *window,
-                      uint32_t window_bytes) {
+void dcz_inflate_open(dcz_inflater *inflater, const dcz_source *source, uint32_t at, uint32_t end,
+                      uint8_t *window, uint32_t window_bytes) {
   dcz_input_open(&inflater->input, source, at, end);
   dcz_bits_open(&inflater->bits, &inflater->input);
   link(inflater);
@@ -49,7 +50,8 @@ static int make_table(dcz_table *table, const uint8_t *lengths, uint32_t count, 
   counts[0] = 0;
   filled = dcz_table_begin(table, counts);
   if (filled > 65536) return 0;
-  if (filled < 65536 && !(dcz_table_size(table) == counts[1] && (counts[1] == 1 || may_be_empty))) return 0;
+  if (filled < 65536 && !(dcz_table_size(table) == counts[1] && (counts[1] == 1 || may_be_empty)))
+    return 0;
   memcpy(next, table->start, sizeof next);
   for (i = 0; i < count; ++i) {
     if (lengths[i] > 0) table->symbols[next[lengths[i]]++] = (uint16_t)i;
@@ -60,7 +62,8 @@ static int make_table(dcz_table *table, const uint8_t *lengths, uint32_t count, 
 
 /* The lengths of the codes of a block, coded by codes in turn. */
 static int take_tables(dcz_inflater *inflater) {
-  static const uint8_t order[CODE_LENGTHS] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+  static const uint8_t order[CODE_LENGTHS] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
+                                              11, 4,  12, 3, 13, 2, 14, 1, 15};
   dcz_bits *const bits = &inflater->bits;
   const uint32_t literals = dcz_bits_take(bits, 5) + 257, distances = dcz_bits_take(bits, 5) + 1;
   const uint32_t codes = dcz_bits_take(bits, 4) + 4;
@@ -79,8 +82,9 @@ static int take_tables(dcz_inflater *inflater) {
     if (symbol >= 16) {
       if (symbol == 16 && i == 0) return 0;
       length = symbol == 16 ? lengths[i - 1] : 0;
-      repeat = symbol == 16 ? 3 + dcz_bits_take(bits, 2) : symbol == 17 ? 3 + dcz_bits_take(bits, 3)
-                                                                        : 11 + dcz_bits_take(bits, 7);
+      repeat = symbol == 16   ? 3 + dcz_bits_take(bits, 2)
+               : symbol == 17 ? 3 + dcz_bits_take(bits, 3)
+                              : 11 + dcz_bits_take(bits, 7);
     }
     if (repeat > literals + distances - i) return 0;
     for (; repeat > 0; --repeat) lengths[i++] = length;
@@ -127,7 +131,8 @@ static void begin_block(dcz_inflater *inflater) {
   if (!sound) dcz_input_refuse(&inflater->input);
 }
 
-/* The base of a length or distance: from the `first` symbol on, 2^step symbols each have one bit more. */
+/* The base of a length or distance: from the `first` symbol on, 2^step symbols each have one bit
+ * more. */
 static uint32_t take_base(dcz_bits *bits, uint32_t number, uint32_t step) {
   const uint32_t more = number < 2u << step ? 0 : (number >> step) - 1;
   const uint32_t base = more == 0 ? number : ((1u << step) | (number & ((1u << step) - 1))) << more;
@@ -189,7 +194,8 @@ static uint32_t run(dcz_inflater *inflater, uint8_t *to, uint32_t stride, uint32
 }
 
 dcz_error dcz_inflate_next(dcz_inflater *inflater, uint8_t *to, uint32_t stride, uint32_t count) {
-  if (run(inflater, to, stride, count) != count || inflater->bits.past > inflater->bits.count) dcz_input_refuse(&inflater->input);
+  if (run(inflater, to, stride, count) != count || inflater->bits.past > inflater->bits.count)
+    dcz_input_refuse(&inflater->input);
   return inflater->input.error;
 }
 
@@ -198,7 +204,8 @@ dcz_error dcz_inflate_end(dcz_inflater *inflater) {
   uint8_t byte;
   const uint32_t more = run(inflater, &byte, 0, 1);
   if (inflater->input.error != DCZ_OK) return inflater->input.error;
-  if (more > 0 || bits->past > bits->count || (bits->count - bits->past) / 8 > 0 || dcz_input_left(&inflater->input) > 0) {
+  if (more > 0 || bits->past > bits->count || (bits->count - bits->past) / 8 > 0 ||
+      dcz_input_left(&inflater->input) > 0) {
     dcz_input_refuse(&inflater->input);
   }
   return inflater->input.error;

@@ -128,6 +128,7 @@ void dcz_bits_end(dcz_bits *bits) {
     return;
   }
   /* whole bytes that were loaded ahead go back */
-  dcz_input_open(input, input->source, dcz_input_at(input) - ((bits->count - bits->past) >> 3), input->end);
+  dcz_input_open(input, input->source, dcz_input_at(input) - ((bits->count - bits->past) >> 3),
+                 input->end);
   bits->held = bits->count = bits->past = 0;
 }

@@ -1,6 +1,8 @@
-/* Bytes of a source from front to back, and bits of them. Every length is checked before it is believed.
+/* Bytes of a source from front to back, and bits of them. Every length is checked before it is
+ * believed.
  *
- * The first error of an input stays. From then on it gives zeros, so that its user may ask once, at the end of a part.
+ * The first error of an input stays. From then on it gives zeros, so that its user may ask once, at
+ * the end of a part.
  */
 #ifndef DCZ_INPUT_H
 #define DCZ_INPUT_H
@@ -14,7 +16,7 @@
 
 typedef struct {
   const dcz_source *source;
-  uint32_t at, end;            /* in the source: of the next byte to load, and behind the last one */
+  uint32_t at, end; /* in the source: of the next byte to load, and behind the last one */
   const uint8_t *next, *limit; /* the loaded bytes */
   dcz_error error;
   uint8_t buffer[DCZ_BUFFER];
@@ -54,8 +56,9 @@ static inline dcz_error dcz_input_refuse(dcz_input *input) {
 /* "Bit streams are filled from the least significant bit of each byte." */
 typedef struct {
   dcz_input *input;
-  uint32_t held, count; /* the lowest `count` bits of `held` come next; those above may be set, too */
-  uint32_t past;        /* of these, zeros from behind the end */
+  uint32_t held,
+      count;     /* the lowest `count` bits of `held` come next; those above may be set, too */
+  uint32_t past; /* of these, zeros from behind the end */
 } dcz_bits;
 
 void dcz_bits_open(dcz_bits *bits, dcz_input *input);
@@ -68,7 +71,8 @@ static inline void dcz_bits_fill(dcz_bits *bits) {
   dcz_input *const input = bits->input;
   if (input->limit - input->next >= 4) {
     const uint8_t *const next = input->next;
-    const uint32_t word = next[0] | (uint32_t)next[1] << 8 | (uint32_t)next[2] << 16 | (uint32_t)next[3] << 24;
+    const uint32_t word =
+        next[0] | (uint32_t)next[1] << 8 | (uint32_t)next[2] << 16 | (uint32_t)next[3] << 24;
     const uint32_t bytes = (32 - bits->count) >> 3;
     if (bytes == 0) return;
     bits->held |= word << bits->count;
@@ -98,7 +102,8 @@ uint64_t dcz_bits_long(dcz_bits *bits, uint32_t count);
 /* "v >= 0 in the Elias gamma code of v + 1". */
 uint32_t dcz_bits_token(dcz_bits *bits);
 
-/* Checks that the bits taken were there and that those up to the next whole byte are zero. The input goes there. */
+/* Checks that the bits taken were there and that those up to the next whole byte are zero. The
+ * input goes there. */
 void dcz_bits_end(dcz_bits *bits);
 
 #endif

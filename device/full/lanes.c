@@ -18,13 +18,15 @@ static void begin_narrow(dcz_block *block, dcz_input *input) {
   for (length = 1; length <= 7; ++length) {
     for (i = table->start[length]; i < table->start[length + 1]; ++i) {
       at = dcz_reversed(table->first[length] + i - table->start[length], length);
-      for (; at < 128; at += UINT32_C(1) << length) block->quick[at] = (uint32_t)block->symbols[i] << 8 | length;
+      for (; at < 128; at += UINT32_C(1) << length)
+        block->quick[at] = (uint32_t)block->symbols[i] << 8 | length;
     }
   }
 }
 
-/* "In wide lanes a code has at most 14 bits. All codes that begin with the same 8 bits have the same length": so these
- * bits give the length, and further ones the symbol among those of the prefix. */
+/* "In wide lanes a code has at most 14 bits. All codes that begin with the same 8 bits have the
+ * same length": so these bits give the length, and further ones the symbol among those of the
+ * prefix. */
 static void begin_wide(dcz_block *block, dcz_input *input) {
   const dcz_table *const table = &block->table;
   uint32_t length, i, j, at;
@@ -52,8 +54,8 @@ static void begin_wide(dcz_block *block, dcz_input *input) {
   }
 }
 
-/* The number of symbols before the next exception, which is `*rare_index` among the rare ones. Without a division of 64
- * bits, which small machines lack. */
+/* The number of symbols before the next exception, which is `*rare_index` among the rare ones.
+ * Without a division of 64 bits, which small machines lack. */
 static uint64_t take_exception(dcz_input *input, uint32_t rare, uint32_t *rare_index) {
   const uint64_t value = dcz_input_long_varint(input);
   uint64_t quotient = 0;
@@ -76,14 +78,16 @@ static void open_exceptions(dcz_block *block, dcz_input *input, uint32_t count) 
   if (rare > 256) dcz_input_refuse(input);
   for (i = 0; i < rare && input->error == DCZ_OK; ++i) {
     lanes->rare[i] = dcz_input_byte(input);
-    if (lanes->rare[i] >= block->alphabet || (i > 0 && lanes->rare[i] <= lanes->rare[i - 1])) dcz_input_refuse(input);
+    if (lanes->rare[i] >= block->alphabet || (i > 0 && lanes->rare[i] <= lanes->rare[i - 1]))
+      dcz_input_refuse(input);
     for (j = 0; j < dcz_table_size(&block->table); ++j) {
       if (block->symbols[j] == lanes->rare[i]) dcz_input_refuse(input);
     }
   }
   lanes->rare_size = (uint16_t)rare;
   lanes->exceptions_left = dcz_input_varint(input);
-  if (lanes->exceptions_left > count || lanes->exceptions_left > dcz_input_left(input)) dcz_input_refuse(input);
+  if (lanes->exceptions_left > count || lanes->exceptions_left > dcz_input_left(input))
+    dcz_input_refuse(input);
   dcz_input_open(&lanes->exceptions, input->source, dcz_input_at(input), input->end);
   for (i = 0; i < lanes->exceptions_left && input->error == DCZ_OK; ++i) {
     uint32_t index;
@@ -122,17 +126,20 @@ dcz_error dcz_lanes_open(dcz_block *block, dcz_input *input, uint32_t count) {
   }
   segments = dcz_input_varint(input);
   if (input->error != DCZ_OK) return input->error;
-  if (segments < 1 || segments > rounds || segments > dcz_input_left(input)) return dcz_input_refuse(input);
+  if (segments < 1 || segments > rounds || segments > dcz_input_left(input))
+    return dcz_input_refuse(input);
   lanes->short_rounds = rounds / segments;
   lanes->longer = rounds % segments;
   lanes->segments = segments;
-  if (count > SEGMENT_SYMBOLS && lanes->short_rounds + (lanes->longer > 0) > SEGMENT_SYMBOLS / round) {
+  if (count > SEGMENT_SYMBOLS &&
+      lanes->short_rounds + (lanes->longer > 0) > SEGMENT_SYMBOLS / round) {
     return dcz_input_refuse(input);
   }
   dcz_input_open(&lanes->lengths, input->source, dcz_input_at(input), input->end);
   for (i = 0; i < segments; ++i) {
     const uint32_t length = dcz_input_varint(input);
-    if (input->error != DCZ_OK || length > dcz_input_left(input) - total) return dcz_input_refuse(input);
+    if (input->error != DCZ_OK || length > dcz_input_left(input) - total)
+      return dcz_input_refuse(input);
     total += length;
   }
   if (total > dcz_input_left(input) || count / 8 > total) return dcz_input_refuse(input);
@@ -150,7 +157,8 @@ static void end_segment(dcz_block *block) {
   uint64_t left = 0;
   uint32_t i;
   for (i = 0; i < DCZ_LANES; ++i) left |= lanes->unused[i];
-  if (left != 0 || dcz_input_at(&block->stream.input) != lanes->segment_end) dcz_input_refuse(&block->stream.input);
+  if (left != 0 || dcz_input_at(&block->stream.input) != lanes->segment_end)
+    dcz_input_refuse(&block->stream.input);
 }
 
 static void begin_segment(dcz_block *block) {
@@ -171,10 +179,12 @@ static void begin_segment(dcz_block *block) {
 
 static inline uint64_t load64(const uint8_t *at) {
   return (uint64_t)at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 24 |
-         (uint64_t)at[4] << 32 | (uint64_t)at[5] << 40 | (uint64_t)at[6] << 48 | (uint64_t)at[7] << 56;
+         (uint64_t)at[4] << 32 | (uint64_t)at[5] << 40 | (uint64_t)at[6] << 48 |
+         (uint64_t)at[7] << 56;
 }
 
-/* "The first floor(c / 8) bytes leave the window, and as many new ones enter behind." c is at most 63. */
+/* "The first floor(c / 8) bytes leave the window, and as many new ones enter behind." c is at
+ * most 63. */
 static inline uint64_t slide(dcz_input *input, uint64_t unused, uint32_t used) {
   if (input->limit - input->next >= 8) {
     const uint64_t fresh = load64(input->next) & ~(~UINT64_C(0) << (used & 56));
@@ -185,20 +195,20 @@ static inline uint64_t slide(dcz_input *input, uint64_t unused, uint32_t used) {
   return unused;
 }
 
-#define NARROW_SYMBOL(i)                 \
-  do {                                   \
+#define NARROW_SYMBOL(i)                    \
+  do {                                      \
     const uint32_t one = quick[bits & 127]; \
-    out[i] = (uint8_t)(one >> 8);        \
-    bits >>= one & 63;                   \
-    sum += one & 63;                     \
+    out[i] = (uint8_t)(one >> 8);           \
+    bits >>= one & 63;                      \
+    sum += one & 63;                        \
   } while (0)
 
-#define WIDE_SYMBOL(i)                                                                \
-  do {                                                                                \
-    const uint32_t one = quick[bits & 255];                                           \
+#define WIDE_SYMBOL(i)                                                                 \
+  do {                                                                                 \
+    const uint32_t one = quick[bits & 255];                                            \
     out[i] = (uint8_t)symbols[(one >> 8 & 255) + ((uint32_t)(bits >> 8) & one >> 16)]; \
-    bits >>= one & 63;                                                                \
-    sum += one & 63;                                                                  \
+    bits >>= one & 63;                                                                 \
+    sum += one & 63;                                                                   \
   } while (0)
 
 static void narrow_round(dcz_block *block, uint32_t count) {
@@ -279,6 +289,7 @@ void dcz_lanes_round(dcz_block *block, uint32_t count) {
 
 dcz_error dcz_lanes_end(dcz_block *block) {
   dcz_lanes *const lanes = &block->lanes;
-  if (lanes->rounds != 0 || lanes->segments != 0 || lanes->exceptions_left != 0) return DCZ_ERROR_PAYLOAD;
+  if (lanes->rounds != 0 || lanes->segments != 0 || lanes->exceptions_left != 0)
+    return DCZ_ERROR_PAYLOAD;
   return block->stream.input.error;
 }

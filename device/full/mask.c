@@ -1,4 +1,5 @@
-/* Masks: sequences of bits, and the elements that they stand for. docs/format.md, "Mask" and "Sequence". */
+/* Masks: sequences of bits, and the elements that they stand for. docs/format.md, "Mask" and
+ * "Sequence". */
 #include "mask.h"
 
 #include <string.h>
@@ -11,11 +12,12 @@ enum { NONE, ALL, GAPS, GAPS_BETWEEN_OTHERS, PATTERNS };
 #define PATTERN_BITS 12
 #define PIECE (UINT32_C(1) << 20)
 
-/* The elements of a group, in the order of its sequence: along lines, which are the rows or columns of the matrix. */
+/* The elements of a group, in the order of its sequence: along lines, which are the rows or columns
+ * of the matrix. */
 typedef struct {
   const dcz_bitmap *bitmap;
-  uint32_t lines, width;    /* width: elements along a line */
-  uint32_t line_step, step; /* in the tensor, between lines and along one */
+  uint32_t lines, width;     /* width: elements along a line */
+  uint32_t line_step, step;  /* in the tensor, between lines and along one */
   const dcz_mask_room *room; /* NULL without classes */
   uint32_t line_classes, cross_classes;
   uint8_t row_major, group; /* row_major: a line is a row of the table of groups */
@@ -33,7 +35,8 @@ static void list_elements(walk *w) {
   uint32_t i;
   w->length = 0;
   for (i = 0; i < w->width; ++i) {
-    if (group_of(w, w->line_class, w->room->cross_class[i]) == w->group) w->room->cross[w->length++] = i;
+    if (group_of(w, w->line_class, w->room->cross_class[i]) == w->group)
+      w->room->cross[w->length++] = i;
   }
 }
 
@@ -68,7 +71,8 @@ static inline uint32_t place_of(walk *w) {
     w->at -= w->length;
     ++w->line;
     find_line(w);
-    if (w->length == 0) return 0; /* cannot be: a sequence has as many bits as its group has elements */
+    if (w->length == 0)
+      return 0; /* cannot be: a sequence has as many bits as its group has elements */
   }
   return w->base + (w->room != NULL ? w->room->cross[w->at] : w->at) * w->step;
 }
@@ -89,14 +93,16 @@ static void fill(walk *w, uint32_t count) {
   }
 }
 
-static void take_gaps(dcz_input *input, walk *w, dcz_block *block, uint32_t size, uint32_t *after, int others) {
+static void take_gaps(dcz_input *input, walk *w, dcz_block *block, uint32_t size, uint32_t *after,
+                      int others) {
   uint32_t *const words = w->bitmap->words;
   const uint32_t escape = dcz_input_byte(input);
   uint32_t symbols = dcz_input_varint(input);
   uint32_t at = 0, symbol = 0, i;
   if (escape == 0 || symbols > size) dcz_input_refuse(input);
   if (input->error != DCZ_OK) return;
-  if (dcz_block_open(block, input->source, dcz_input_at(input), input->end, symbols, escape + 1) != DCZ_OK) {
+  if (dcz_block_open(block, input->source, dcz_input_at(input), input->end, symbols, escape + 1) !=
+      DCZ_OK) {
     input->error = block->error;
     return;
   }
@@ -171,7 +177,8 @@ static void take_pieces(dcz_input *input, walk *w, dcz_block *block, uint32_t wi
     length = dcz_input_varint(input);
     if (input->error != DCZ_OK) return;
     dcz_table_quicken(&block->table);
-    dcz_stream_open(&block->stream, input, length, &block->table, symbols < PIECE ? symbols : PIECE);
+    dcz_stream_open(&block->stream, input, length, &block->table,
+                    symbols < PIECE ? symbols : PIECE);
     if (input->error != DCZ_OK) return;
     while (block->stream.left > 0) {
       const uint32_t pattern = dcz_stream_next(&block->stream), left = size - at;
@@ -183,8 +190,8 @@ static void take_pieces(dcz_input *input, walk *w, dcz_block *block, uint32_t wi
   }
 }
 
-static void take_patterns(dcz_input *input, walk *w, dcz_block *block, uint32_t size, uint32_t *after,
-                          uint16_t *room) {
+static void take_patterns(dcz_input *input, walk *w, dcz_block *block, uint32_t size,
+                          uint32_t *after, uint16_t *room) {
   const uint32_t width = dcz_input_byte(input);
   uint32_t at;
   if (width < 2 || width > PATTERN_BITS) dcz_input_refuse(input);
@@ -198,8 +205,8 @@ static void take_patterns(dcz_input *input, walk *w, dcz_block *block, uint32_t 
     *after = dcz_input_at(input);
     return;
   }
-  dcz_block_open(block, input->source, dcz_input_at(input), input->end, size / width + (size % width != 0),
-                 UINT32_C(1) << width);
+  dcz_block_open(block, input->source, dcz_input_at(input), input->end,
+                 size / width + (size % width != 0), UINT32_C(1) << width);
   for (at = 0; at < size && block->error == DCZ_OK;) {
     const uint32_t pattern = dcz_block_next(block), left = size - at;
     if (left < width && pattern >> left != 0) dcz_input_refuse(input);
@@ -228,7 +235,8 @@ static void take_sequence(dcz_input *input, walk *w, const dcz_mask_room *room, 
 }
 
 /* A block of `count` numbers below `limit` into `to`. */
-static void take_numbers(dcz_input *input, dcz_block *block, uint8_t *to, uint32_t count, uint32_t limit) {
+static void take_numbers(dcz_input *input, dcz_block *block, uint8_t *to, uint32_t count,
+                         uint32_t limit) {
   if (input->error != DCZ_OK) return;
   dcz_block_open(block, input->source, dcz_input_at(input), input->end, count, limit);
   while (count-- > 0 && block->error == DCZ_OK) *to++ = dcz_block_next(block);
@@ -246,18 +254,21 @@ static uint32_t extent(const dcz_tensor *tensor, uint32_t first, uint32_t end) {
 }
 
 /* "Row i of the matrix has the class at i / repeat mod symbols." Gives the number of classes. */
-static uint32_t take_classes(dcz_input *input, dcz_block *block, const dcz_tensor *tensor, uint32_t begin, uint32_t end,
-                             uint8_t *classes) {
-  const uint32_t first = dcz_input_byte(input), last = dcz_input_byte(input), count = dcz_input_byte(input);
+static uint32_t take_classes(dcz_input *input, dcz_block *block, const dcz_tensor *tensor,
+                             uint32_t begin, uint32_t end, uint8_t *classes) {
+  const uint32_t first = dcz_input_byte(input), last = dcz_input_byte(input),
+                 count = dcz_input_byte(input);
   uint32_t symbols, repeat, size, i;
-  if (first < begin || first >= last || last > end || count < 2 || count > MOST_CLASSES) dcz_input_refuse(input);
+  if (first < begin || first >= last || last > end || count < 2 || count > MOST_CLASSES)
+    dcz_input_refuse(input);
   if (input->error != DCZ_OK) return 1;
   symbols = extent(tensor, first, last);
   repeat = extent(tensor, last, end);
   size = extent(tensor, begin, end);
   take_numbers(input, block, classes, symbols, count);
   if (input->error != DCZ_OK) return 1;
-  /* from the last one on, so that no class is overwritten before it is used; then the same again and again */
+  /* from the last one on, so that no class is overwritten before it is used; then the same again
+   * and again */
   for (i = symbols; i-- > 0 && repeat > 1;) memset(classes + i * repeat, classes[i], repeat);
   for (i = symbols * repeat; i < size; ++i) classes[i] = classes[i - symbols * repeat];
   return count;
@@ -268,8 +279,8 @@ static uint32_t axes_of(const dcz_tensor *tensor) {
   return tensor->dtype == DCZ_C128 || tensor->dtype >= DCZ_F6_E2M3 ? 1 : tensor->ndim;
 }
 
-dcz_error dcz_mask_plan(dcz_mask_room *room, dcz_work *work, const dcz_source *source, uint32_t at, uint32_t end,
-                        const dcz_tensor *tensor) {
+dcz_error dcz_mask_plan(dcz_mask_room *room, dcz_work *work, const dcz_source *source, uint32_t at,
+                        uint32_t end, const dcz_tensor *tensor) {
   const uint32_t axes = axes_of(tensor);
   dcz_input input;
   int wide;
@@ -279,12 +290,14 @@ dcz_error dcz_mask_plan(dcz_mask_room *room, dcz_work *work, const dcz_source *s
   if (room->layout > 7) dcz_input_refuse(&input);
   if (room->layout != 0) {
     room->split = dcz_input_byte(&input);
-    if (room->split < 1 || room->split >= axes || tensor->rows == 0 || tensor->cols == 0) dcz_input_refuse(&input);
+    if (room->split < 1 || room->split >= axes || tensor->rows == 0 || tensor->cols == 0)
+      dcz_input_refuse(&input);
     if (axes > DCZ_AXES) return DCZ_ERROR_SIZE;
   }
   if (input.error != DCZ_OK) return input.error;
   if ((room->layout & (ROW_CLASSES | COLUMN_CLASSES)) != 0) {
-    const uint32_t rows = extent(tensor, 0, room->split), columns = extent(tensor, room->split, axes);
+    const uint32_t rows = extent(tensor, 0, room->split),
+                   columns = extent(tensor, room->split, axes);
     const uint32_t lines = (room->layout & BY_COLUMNS) != 0 ? columns : rows;
     const uint32_t width = (room->layout & BY_COLUMNS) != 0 ? rows : columns;
     if (rows > MOST_LINES || columns > MOST_LINES) return DCZ_ERROR_PAYLOAD;
@@ -318,14 +331,16 @@ static void take_groups(dcz_input *input, walk *w, const dcz_mask_room *room, ui
 }
 
 /* The classes of rows and columns, and the groups; gives their number. */
-static uint32_t take_head(dcz_input *input, walk *w, const dcz_mask_room *room, const dcz_tensor *tensor) {
+static uint32_t take_head(dcz_input *input, walk *w, const dcz_mask_room *room,
+                          const dcz_tensor *tensor) {
   const int by_columns = (room->layout & BY_COLUMNS) != 0;
   uint8_t *const row_class = by_columns ? room->cross_class : room->line_class;
   uint8_t *const column_class = by_columns ? room->line_class : room->cross_class;
   uint32_t rows = 1, columns = 1, groups;
   memset(room->line_class, 0, w->lines);
   memset(room->cross_class, 0, w->width);
-  if ((room->layout & ROW_CLASSES) != 0) rows = take_classes(input, room->block, tensor, 0, room->split, row_class);
+  if ((room->layout & ROW_CLASSES) != 0)
+    rows = take_classes(input, room->block, tensor, 0, room->split, row_class);
   if ((room->layout & COLUMN_CLASSES) != 0) {
     columns = take_classes(input, room->block, tensor, room->split, tensor->ndim, column_class);
   }
@@ -339,11 +354,13 @@ static uint32_t take_head(dcz_input *input, walk *w, const dcz_mask_room *room, 
   return groups;
 }
 
-dcz_error dcz_mask_read(const dcz_mask_room *room, const dcz_source *source, uint32_t at, uint32_t end,
-                        const dcz_tensor *tensor, const dcz_bitmap *bitmap, uint32_t *after) {
+dcz_error dcz_mask_read(const dcz_mask_room *room, const dcz_source *source, uint32_t at,
+                        uint32_t end, const dcz_tensor *tensor, const dcz_bitmap *bitmap,
+                        uint32_t *after) {
   const int by_columns = (room->layout & BY_COLUMNS) != 0;
   const uint32_t rows = extent(tensor, 0, room->split);
-  const uint32_t columns = room->layout != 0 ? extent(tensor, room->split, tensor->ndim) : bitmap->size;
+  const uint32_t columns =
+      room->layout != 0 ? extent(tensor, room->split, tensor->ndim) : bitmap->size;
   dcz_input input;
   walk w = {0};
   memset(bitmap->words, 0, (bitmap->size / 32 + 1) * sizeof *bitmap->words);

@@ -1,5 +1,6 @@
-/* Bits by an arithmetic coder whose probabilities adapt: counters, and mixers of them. docs/format.md, "Arithmetic coder"
- * and "Probabilities". Right shifts of negative numbers round down, as every known compiler has it. */
+/* Bits by an arithmetic coder whose probabilities adapt: counters, and mixers of them.
+ * docs/format.md, "Arithmetic coder" and "Probabilities". Right shifts of negative numbers round
+ * down, as every known compiler has it. */
 #ifndef DCZ_MIXER_H
 #define DCZ_MIXER_H
 
@@ -19,8 +20,8 @@ typedef uint32_t dcz_counter;
 typedef struct {
   uint64_t value, range;
   dcz_input input;
-  uint16_t *squash;  /* of 0 to 3072 */
-  int16_t *stretch;  /* of 4096ths */
+  uint16_t *squash;                    /* of 0 to 3072 */
+  int16_t *stretch;                    /* of 4096ths */
   uint16_t *counter_rate, *mixer_rate; /* by count */
 } dcz_mixing;
 
@@ -49,7 +50,8 @@ static inline uint32_t dcz_mixing_bit(dcz_mixing *mixing, uint32_t p) {
   return bit;
 }
 
-static inline void dcz_learn(const dcz_mixing *mixing, dcz_counter *counter, uint32_t bit, uint32_t limit) {
+static inline void dcz_learn(const dcz_mixing *mixing, dcz_counter *counter, uint32_t bit,
+                             uint32_t limit) {
   const uint32_t count = *counter & DCZ_COUNT_LIMIT;
   const int32_t error = (int32_t)((0 - bit) & 0x3fffff) - (int32_t)(*counter >> 10);
   *counter += (uint32_t)((int64_t)error * mixing->counter_rate[count] >> 16) << 10;
@@ -64,9 +66,11 @@ static inline uint32_t dcz_mixing_alone(dcz_mixing *mixing, dcz_counter *counter
   return bit;
 }
 
-/* By `count` counters, with their limits. `set` has their weights and then the number of bits so far. */
-static inline uint32_t dcz_mixing_bit_of(dcz_mixing *mixing, uint32_t *set, int32_t haste, uint32_t count,
-                           dcz_counter *const *counters, const uint16_t *limits) {
+/* By `count` counters, with their limits. `set` has their weights and then the number of bits so
+ * far. */
+static inline uint32_t dcz_mixing_bit_of(dcz_mixing *mixing, uint32_t *set, int32_t haste,
+                                         uint32_t count, dcz_counter *const *counters,
+                                         const uint16_t *limits) {
   int32_t stretched[DCZ_MIXER_INPUTS], p;
   int64_t sum = 0, error;
   uint32_t bit, i;

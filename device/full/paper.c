@@ -5,7 +5,9 @@
 
 enum { CODE_SYMBOLS = 257 };
 
-static uint32_t *take_quick(dcz_work *work) { return dcz_work_take(work, (1u << DCZ_TABLE_BITS) * sizeof(uint32_t)); }
+static uint32_t *take_quick(dcz_work *work) {
+  return dcz_work_take(work, (1u << DCZ_TABLE_BITS) * sizeof(uint32_t));
+}
 
 /* Goes to the next entry, if there is one. */
 static void step(dcz_paper *paper, uint32_t from) {
@@ -28,8 +30,8 @@ static dcz_error open_values(dcz_paper *paper, dcz_input *input, uint32_t entrie
   return DCZ_OK;
 }
 
-static dcz_error open_codes(dcz_paper *paper, dcz_work *work, dcz_input *input, const dcz_tensor *tensor,
-                            uint32_t entries) {
+static dcz_error open_codes(dcz_paper *paper, dcz_work *work, dcz_input *input,
+                            const dcz_tensor *tensor, uint32_t entries) {
   const uint32_t centroids = dcz_input_byte(input) + 1u;
   uint32_t at;
   if (tensor->dtype > DCZ_BF16) dcz_input_refuse(input);
@@ -59,7 +61,8 @@ static dcz_error end(dcz_paper *paper) {
   return error;
 }
 
-dcz_error dcz_paper_open(dcz_paper *paper, dcz_work *work, const dcz_source *source, const dcz_tensor *tensor) {
+dcz_error dcz_paper_open(dcz_paper *paper, dcz_work *work, const dcz_source *source,
+                         const dcz_tensor *tensor) {
   const uint32_t size = tensor->rows * tensor->cols;
   uint32_t entries, gap_bits, symbols, at, length;
   dcz_error error;
@@ -109,7 +112,8 @@ static void put(dcz_paper *paper, uint8_t *to) {
   } else {
     const uint32_t code = dcz_stream_next(&paper->codes);
     /* the last symbol is a filler: zero */
-    if (code < paper->elements.centroids) memcpy(to, paper->elements.codebook + code * paper->size, paper->size);
+    if (code < paper->elements.centroids)
+      memcpy(to, paper->elements.codebook + code * paper->size, paper->size);
   }
 }
 

@@ -9,7 +9,8 @@ static dcz_error end(dcz_small *small) {
   return error;
 }
 
-dcz_error dcz_small_open(dcz_small *small, dcz_work *work, const dcz_source *source, const dcz_tensor *tensor) {
+dcz_error dcz_small_open(dcz_small *small, dcz_work *work, const dcz_source *source,
+                         const dcz_tensor *tensor) {
   const uint32_t size = tensor->rows * tensor->cols, stop = tensor->offset + tensor->length;
   uint32_t survivors, centroids = 0, length, at;
   dcz_error error = DCZ_OK;
@@ -35,11 +36,12 @@ dcz_error dcz_small_open(dcz_small *small, dcz_work *work, const dcz_source *sou
   if (input.error != DCZ_OK) return input.error;
   dcz_elements_plan(&small->elements, work, tensor, kind == CODES);
   if (!small->known) {
-    error = dcz_adaptive_open(&small->adaptive, work, &small->elements, source, at, at + length, tensor, survivors,
-                              centroids);
+    error = dcz_adaptive_open(&small->adaptive, work, &small->elements, source, at, at + length,
+                              tensor, survivors, centroids);
   }
   if (error != DCZ_OK || work->next == NULL) return error;
-  if (kind == VALUES) error = dcz_elements_open(&small->elements, source, at + length, stop, survivors);
+  if (kind == VALUES)
+    error = dcz_elements_open(&small->elements, source, at + length, stop, survivors);
   return error != DCZ_OK || size > 0 ? error : end(small);
 }
 
@@ -60,6 +62,7 @@ dcz_error dcz_small_next(dcz_small *small, uint8_t *to, uint32_t count) {
   small->left -= count;
   if (count > 0 && small->left == 0) return end(small);
   if (!small->known && small->adaptive.error != DCZ_OK) return small->adaptive.error;
-  if (!small->known && small->adaptive.mixing.input.error != DCZ_OK) return small->adaptive.mixing.input.error;
+  if (!small->known && small->adaptive.mixing.input.error != DCZ_OK)
+    return small->adaptive.mixing.input.error;
   return small->codes ? DCZ_OK : dcz_elements_error(elements);
 }

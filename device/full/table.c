@@ -1,11 +1,13 @@
-/* Tables of canonical Huffman codes, read without an array of lengths; long codes; the ends of streams. */
+/* Tables of canonical Huffman codes, read without an array of lengths; long codes; the ends of
+ * streams. */
 #include "table.h"
 
 #include <stddef.h>
 
-/* Reads the lengths of a table. Each symbol of length l counts in place[l]; where there are `symbols`, it is put there,
- * not at or behind limit[l]. */
-static void walk(dcz_input *input, uint32_t alphabet, uint32_t *place, uint16_t *symbols, const uint32_t *limit) {
+/* Reads the lengths of a table. Each symbol of length l counts in place[l]; where there are
+ * `symbols`, it is put there, not at or behind limit[l]. */
+static void walk(dcz_input *input, uint32_t alphabet, uint32_t *place, uint16_t *symbols,
+                 const uint32_t *limit) {
   const uint32_t size = dcz_input_varint(input);
   int32_t previous = 4;
   uint32_t symbol;
@@ -59,7 +61,8 @@ static void scan(dcz_table *table, dcz_input *input, uint32_t alphabet) {
   uint32_t filled;
   walk(input, alphabet, counts, NULL, NULL);
   filled = dcz_table_begin(table, counts);
-  if (dcz_table_size(table) == 1 ? counts[1] != 1 : filled != UINT32_C(1) << DCZ_LONGEST_CODE) dcz_input_refuse(input);
+  if (dcz_table_size(table) == 1 ? counts[1] != 1 : filled != UINT32_C(1) << DCZ_LONGEST_CODE)
+    dcz_input_refuse(input);
 }
 
 uint32_t dcz_table_scan(dcz_input *input, uint32_t alphabet) {
@@ -132,7 +135,8 @@ void dcz_table_bytes(const dcz_table *table, dcz_bits *bits, uint8_t *to, uint32
     const uint8_t *next = input->next, *const limit = input->limit;
     uint32_t held = bits->held, left = bits->count, found = 1;
     while (end - to >= 3 && limit - next >= 4 && found != 0) {
-      const uint32_t word = next[0] | (uint32_t)next[1] << 8 | (uint32_t)next[2] << 16 | (uint32_t)next[3] << 24;
+      const uint32_t word =
+          next[0] | (uint32_t)next[1] << 8 | (uint32_t)next[2] << 16 | (uint32_t)next[3] << 24;
       uint32_t symbol;
       held |= left < 32 ? word << left : 0;
       next += (32 - left) >> 3;
@@ -153,7 +157,8 @@ void dcz_table_bytes(const dcz_table *table, dcz_bits *bits, uint8_t *to, uint32
   }
 }
 
-void dcz_stream_open(dcz_stream *stream, dcz_input *input, uint32_t length, const dcz_table *table, uint32_t count) {
+void dcz_stream_open(dcz_stream *stream, dcz_input *input, uint32_t length, const dcz_table *table,
+                     uint32_t count) {
   const uint32_t at = dcz_input_at(input);
   dcz_input_skip(input, length);
   /* a lone symbol takes no bits, all others take one at least */

@@ -1,10 +1,12 @@
-/* Canonical Huffman codes: read from a table, and symbols by them. docs/format.md, "Table" and "Stream". */
+/* Canonical Huffman codes: read from a table, and symbols by them. docs/format.md, "Table" and
+ * "Stream". */
 #ifndef DCZ_TABLE_H
 #define DCZ_TABLE_H
 
 #include "input.h"
 
-/* Codes of at most so many bits are found by one look into a table of 4 bytes for each of their combinations. */
+/* Codes of at most so many bits are found by one look into a table of 4 bytes for each of their
+ * combinations. */
 #ifndef DCZ_TABLE_BITS
 #define DCZ_TABLE_BITS 8
 #endif
@@ -18,7 +20,7 @@ typedef struct {
   uint32_t start[DCZ_LONGEST_CODE + 2]; /* in `symbols`, of each length; the last is their number */
   uint32_t first[DCZ_LONGEST_CODE + 1]; /* the first code of each length */
   uint16_t *symbols;                    /* by length, then by symbol */
-  uint32_t *quick;                      /* the next DCZ_TABLE_BITS -> length << 16 | symbol; 0 begins a longer code */
+  uint32_t *quick; /* the next DCZ_TABLE_BITS -> length << 16 | symbol; 0 begins a longer code */
 } dcz_table;
 
 /* The number of symbols in the table at the input, which goes behind it. */
@@ -27,11 +29,14 @@ uint32_t dcz_table_scan(dcz_input *input, uint32_t alphabet);
 /* Reads a table into `table`, whose `symbols` have room for `room`, without `quick`. */
 void dcz_table_read(dcz_table *table, dcz_input *input, uint32_t alphabet, uint32_t room);
 
-/* Sets `start` and `first` from the number of codes of each length. Gives what fills the code space, in 65536ths. */
+/* Sets `start` and `first` from the number of codes of each length. Gives what fills the code
+ * space, in 65536ths. */
 uint32_t dcz_table_begin(dcz_table *table, const uint32_t counts[DCZ_LONGEST_CODE + 1]);
 void dcz_table_quicken(dcz_table *table);
 
-static inline uint32_t dcz_table_size(const dcz_table *table) { return table->start[DCZ_LONGEST_CODE + 1]; }
+static inline uint32_t dcz_table_size(const dcz_table *table) {
+  return table->start[DCZ_LONGEST_CODE + 1];
+}
 
 /* The symbol of a code longer than DCZ_TABLE_BITS. */
 uint32_t dcz_table_slowly(const dcz_table *table, dcz_bits *bits);
@@ -60,7 +65,8 @@ typedef struct {
 } dcz_stream;
 
 /* Of `count` symbols in the `length` bytes at `input`, which goes behind them. */
-void dcz_stream_open(dcz_stream *stream, dcz_input *input, uint32_t length, const dcz_table *table, uint32_t count);
+void dcz_stream_open(dcz_stream *stream, dcz_input *input, uint32_t length, const dcz_table *table,
+                     uint32_t count);
 
 static inline uint32_t dcz_stream_next(dcz_stream *stream) {
   --stream->left;

@@ -13,12 +13,12 @@
 #define LIMIT_BYTES (1u << 20)
 
 typedef struct {
-  const uint8_t *bytes;
+  const uint8_t* bytes;
   uint32_t size, reads;
 } given;
 
-static dcz_error read_given(void *user, uint32_t offset, void *to, uint32_t length) {
-  given *const from = (given *)user;
+static dcz_error read_given(void* user, uint32_t offset, void* to, uint32_t length) {
+  given* const from = (given*)user;
   ++from->reads;
   if (length > from->size || offset > from->size - length) abort(); /* "never behind the file's end" */
   memcpy(to, from->bytes + offset, length);
@@ -33,11 +33,11 @@ static void put_u32(uint32_t value) {
 }
 
 /* All rows of a tensor, in a work buffer of exactly its size, and in one that is one byte smaller. */
-static dcz_error decode(const dcz_file *file, uint32_t number, uint8_t **bytes, uint32_t *length) {
+static dcz_error decode(const dcz_file* file, uint32_t number, uint8_t** bytes, uint32_t* length) {
   dcz_tensor tensor;
   dcz_rows rows;
   uint32_t size, row;
-  uint8_t *work;
+  uint8_t* work;
   dcz_error error = dcz_at(file, number, &tensor);
   if (error == DCZ_OK && (uint64_t)tensor.rows * tensor.cols * tensor.size > LIMIT_BYTES) error = DCZ_ERROR_SIZE;
   if (error == DCZ_OK) error = dcz_check(file, &tensor);
@@ -59,7 +59,7 @@ static dcz_error decode(const dcz_file *file, uint32_t number, uint8_t **bytes, 
   if (error == DCZ_OK && tensor.rows > 2 && tensor.cols > 0) {
     /* again from the middle, in both directions */
     const uint32_t bytes_of_row = tensor.cols * tensor.size;
-    uint8_t *const again = malloc(bytes_of_row);
+    uint8_t* const again = malloc(bytes_of_row);
     const uint32_t places[3] = {tensor.rows / 2, tensor.rows - 1, 0};
     int i;
     for (i = 0; i < 3; ++i) {
@@ -74,7 +74,7 @@ static dcz_error decode(const dcz_file *file, uint32_t number, uint8_t **bytes, 
   return error;
 }
 
-static void decode_file(const uint8_t *bytes, uint32_t size, int callback) {
+static void decode_file(const uint8_t* bytes, uint32_t size, int callback) {
   given from = {bytes, size, 0};
   dcz_source source = {bytes, NULL, NULL, size};
   dcz_file file;
@@ -90,7 +90,7 @@ static void decode_file(const uint8_t *bytes, uint32_t size, int callback) {
   if (error != DCZ_OK) return;
   put_u32(file.tensors);
   for (i = 0; i < file.tensors; ++i) {
-    uint8_t *found = NULL;
+    uint8_t* found = NULL;
     uint32_t length = 0;
     error = decode(&file, i, &found, &length);
     putchar((int)error);
@@ -102,13 +102,13 @@ static void decode_file(const uint8_t *bytes, uint32_t size, int callback) {
   }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   const int callback = argc > 1 && strcmp(argv[1], "callback") == 0;
   uint8_t head[4];
   while (fread(head, 1, 4, stdin) == 4) {
     const uint32_t size = head[0] | (uint32_t)head[1] << 8 | (uint32_t)head[2] << 16 | (uint32_t)head[3] << 24;
     /* exactly as large, so that sanitizers see each byte beyond */
-    uint8_t *const bytes = malloc(size > 0 ? size : 1);
+    uint8_t* const bytes = malloc(size > 0 ? size : 1);
     if (fread(bytes, 1, size, stdin) != size) return 1;
     decode_file(bytes, size, callback);
     free(bytes);
