@@ -51,13 +51,19 @@ static dcz_error open_codes(dcz_paper *paper, dcz_work *work, dcz_input *input,
   return input->error;
 }
 
+/* The first error so far. */
+static dcz_error error_of(const dcz_paper *paper) {
+  if (paper->error != DCZ_OK) return paper->error;
+  if (paper->gaps.input.error != DCZ_OK) return paper->gaps.input.error;
+  if (paper->codes.input.error != DCZ_OK) return paper->codes.input.error;
+  return paper->values.error;
+}
+
 static dcz_error end(dcz_paper *paper) {
-  dcz_error error = paper->error;
+  dcz_error error = error_of(paper);
   if (paper->gap_table.symbols == NULL) return DCZ_OK; /* no entries */
-  if (paper->has_entry) error = DCZ_ERROR_PAYLOAD;
   if (error == DCZ_OK) error = dcz_stream_end(&paper->gaps);
   if (error == DCZ_OK && paper->elements.codebook != NULL) error = dcz_stream_end(&paper->codes);
-  if (error == DCZ_OK && paper->elements.codebook == NULL) error = paper->values.error;
   return error;
 }
 
@@ -126,5 +132,5 @@ dcz_error dcz_paper_next(dcz_paper *paper, uint8_t *to, uint32_t count) {
   paper->at += count;
   paper->elements_left -= count;
   if (count > 0 && paper->elements_left == 0) return end(paper);
-  return paper->error;
+  return error_of(paper);
 }

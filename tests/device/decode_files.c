@@ -1,4 +1,5 @@
-/* Decodes files, one after the other, in memory or through a callback.
+/* Decodes files, one after the other: decode_files memory, or decode_files callback [READS], where
+   the callback fails after so many reads.
 
    Standard input: for each file, its length as a u32 and its bytes. Standard output: the error of
    dcz_open as a u8; if that is 0, the number of tensors as a u32, and for each tensor an error as a
@@ -10,16 +11,19 @@
 #include "rows.h"
 
 /* A tensor of more decoded bytes is refused, as Python's reader does at its limit. */
-#define LIMIT_BYTES (1u << 20)
+#define LIMIT_BYTES (1u << 21)
 
 typedef struct {
   const uint8_t* bytes;
-  uint32_t size, reads;
+  uint32_t size, reads; /* reads: that still succeed */
 } given;
+
+static uint32_t reads = ~0u;
 
 static dcz_error read_given(void* user, uint32_t offset, void* to, uint32_t length) {
   given* const from = (given*)user;
-  ++from->reads;
+  if (from->reads == 0) return DCZ_ERROR_READ;
+  --from->reads;
   if (length > from->size || offset > from->size - length) abort(); /* "never behind the file's end" */
   memcpy(to, from->bytes + offset, length);
   return DCZ_OK;
@@ -62,9 +66,10 @@ static dcz_error decode(const dcz_file* file, uint32_t number, uint8_t** bytes, 
     uint8_t* const again = malloc(bytes_of_row);
     const uint32_t places[3] = {tensor.rows / 2, tensor.rows - 1, 0};
     int i;
-    for (i = 0; i < 3; ++i) {
-      if (dcz_rows_seek(&rows, places[i]) != DCZ_OK || dcz_rows_next(&rows, again) != DCZ_OK ||
-          memcmp(again, *bytes + (size_t)places[i] * bytes_of_row, bytes_of_row) != 0) {
+    for (i = 0; i < 3 && error == DCZ_OK; ++i) {
+      error = dcz_rows_seek(&rows, places[i]);
+      if (error == DCZ_OK) error = dcz_rows_next(&rows, again);
+      if (error == DCZ_OK && memcmp(again, *bytes + (size_t)places[i] * bytes_of_row, bytes_of_row) != 0) {
         abort();
       }
     }
@@ -75,7 +80,7 @@ static dcz_error decode(const dcz_file* file, uint32_t number, uint8_t** bytes, 
 }
 
 static void decode_file(const uint8_t* bytes, uint32_t size, int callback) {
-  given from = {bytes, size, 0};
+  given from = {bytes, size, reads};
   dcz_source source = {bytes, NULL, NULL, size};
   dcz_file file;
   dcz_error error;
@@ -105,6 +110,7 @@ static void decode_file(const uint8_t* bytes, uint32_t size, int callback) {
 int main(int argc, char** argv) {
   const int callback = argc > 1 && strcmp(argv[1], "callback") == 0;
   uint8_t head[4];
+  if (argc > 2) reads = (uint32_t)strtoul(argv[2], NULL, 10);
   while (fread(head, 1, 4, stdin) == 4) {
     const uint32_t size = head[0] | (uint32_t)head[1] << 8 | (uint32_t)head[2] << 16 | (uint32_t)head[3] << 24;
     /* exactly as large, so that sanitizers see each byte beyond */
