@@ -153,7 +153,7 @@ def test_random_tensors_by_every_coder(tmp_path):
 
 
 def python_s(path: Path) -> Found | None:
-    """What Python's reader gives without a limit; None where it alone looks, or a tensor is above the program's limit."""
+    """What Python's reader gives without a limit; None where the two cannot agree."""
     try:
         file = DczFile(path, 1 << 63)
     except FormatError as error:
