@@ -7,12 +7,39 @@
 #ifndef DCZ_INPUT_H
 #define DCZ_INPUT_H
 
+#include <string.h>
+
 #include "../dcz.h"
 
 /* The bytes that an input reads at once through a callback. */
 #ifndef DCZ_BUFFER
 #define DCZ_BUFFER 64
 #endif
+
+/* Little-endian integers anywhere. Where such loads are cheap, compilers do not all find them. */
+#if defined(__x86_64__) || defined(__aarch64__) || defined(__wasm__)
+#define DCZ_LOADS_ANYWHERE
+#endif
+
+static inline uint32_t dcz_load32(const uint8_t *at) {
+#ifdef DCZ_LOADS_ANYWHERE
+  uint32_t value;
+  memcpy(&value, at, 4);
+  return value;
+#else
+  return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+#endif
+}
+
+static inline uint64_t dcz_load64(const uint8_t *at) {
+#ifdef DCZ_LOADS_ANYWHERE
+  uint64_t value;
+  memcpy(&value, at, 8);
+  return value;
+#else
+  return dcz_load32(at) | (uint64_t)dcz_load32(at + 4) << 32;
+#endif
+}
 
 typedef struct {
   const dcz_source *source;
@@ -70,9 +97,7 @@ void dcz_bits_slowly(dcz_bits *bits);
 static inline void dcz_bits_fill(dcz_bits *bits) {
   dcz_input *const input = bits->input;
   if (input->limit - input->next >= 4) {
-    const uint8_t *const next = input->next;
-    const uint32_t word =
-        next[0] | (uint32_t)next[1] << 8 | (uint32_t)next[2] << 16 | (uint32_t)next[3] << 24;
+    const uint32_t word = dcz_load32(input->next);
     const uint32_t bytes = (32 - bits->count) >> 3;
     if (bytes == 0) return;
     bits->held |= word << bits->count;

@@ -177,17 +177,11 @@ static void begin_segment(dcz_block *block) {
   }
 }
 
-static inline uint64_t load64(const uint8_t *at) {
-  return (uint64_t)at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 24 |
-         (uint64_t)at[4] << 32 | (uint64_t)at[5] << 40 | (uint64_t)at[6] << 48 |
-         (uint64_t)at[7] << 56;
-}
-
 /* "The first floor(c / 8) bytes leave the window, and as many new ones enter behind." c is at
  * most 63. */
 static inline uint64_t slide(dcz_input *input, uint64_t unused, uint32_t used) {
   if (input->limit - input->next >= 8) {
-    const uint64_t fresh = load64(input->next) & ~(~UINT64_C(0) << (used & 56));
+    const uint64_t fresh = dcz_load64(input->next) & ~(~UINT64_C(0) << (used & 56));
     input->next += used >> 3;
     return unused | fresh << ((0 - used) & 63);
   }

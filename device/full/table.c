@@ -135,8 +135,7 @@ void dcz_table_bytes(const dcz_table *table, dcz_bits *bits, uint8_t *to, uint32
     const uint8_t *next = input->next, *const limit = input->limit;
     uint32_t held = bits->held, left = bits->count, found = 1;
     while (end - to >= 3 && limit - next >= 4 && found != 0) {
-      const uint32_t word =
-          next[0] | (uint32_t)next[1] << 8 | (uint32_t)next[2] << 16 | (uint32_t)next[3] << 24;
+      const uint32_t word = dcz_load32(next);
       uint32_t symbol;
       held |= left < 32 ? word << left : 0;
       next += (32 - left) >> 3;
