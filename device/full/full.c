@@ -136,7 +136,7 @@ dcz_error dcz_full_next(dcz_full *full, void *to, uint32_t count) {
 
 dcz_error dcz_full_seek(dcz_full *full, uint32_t element) {
   uint8_t passed[64];
-  dcz_error error = element < full->at || full->error != DCZ_OK ? restart(full) : DCZ_OK;
+  dcz_error error = element < full->at ? restart(full) : full->error;
   while (error == DCZ_OK && full->at < element) {
     const uint32_t most = (uint32_t)sizeof passed / full->tensor.size, left = element - full->at;
     error = dcz_full_next(full, passed, left < most ? left : most);
