@@ -1,5 +1,5 @@
 /* The elements of survivors, one after the other: values in byte planes, or codes of a codebook.
- * docs/format.md, "Values" and "Codebook". */
+   docs/format.md, "Values" and "Codebook". */
 #ifndef DCZ_ELEMENTS_H
 #define DCZ_ELEMENTS_H
 
