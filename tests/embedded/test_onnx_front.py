@@ -65,6 +65,7 @@ CASES = {
     "Sub": model([node("Relu", ["x"], "r"), node("Sub", ["r", "x"], "y")], PICTURE),
     "Sub a constant": one("Sub", PICTURE, {"c": floats(5)}),
     "Sub from a constant": model([node("Sub", ["c", "x"], "y")], VECTOR, {"c": floats(8)}),
+    "Neg": one("Neg", VECTOR),
     "Mul": model([node("Sigmoid", ["x"], "s"), node("Mul", ["s", "x"], "y")], PICTURE),
     "Mul a constant": one("Mul", PICTURE, {"c": floats(1, 4, 6, 1)}),
     "Div": one("Div", PICTURE, {"c": np.float32(3)}),
