@@ -53,7 +53,11 @@ def test_networks_read_what_was_written():
             check(graph, element_bytes)
 
 
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 12), st.integers(0, 4)), min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 12), st.integers(0, 4)), min_size=1, max_size=12
+    )
+)
 def test_random_graphs_read_what_was_written(steps):
     shapes, operators = {"x": (1, 6)}, []
     for number, (first, second, size, kind) in enumerate(steps):

@@ -8,11 +8,13 @@ import pytest
 import torch
 from board_networks import NETWORKS, inputs_of, network, outputs_of
 from device_c import BUILT, compile, run
+from onnx_boards import floats
 
 import deepcompression as dc
 from deepcompression.embedded.fold import fold
 from deepcompression.embedded.simulate_float import simulate_float
 from deepcompression.embedded.torch_front import graph_of_torch
+from tests.embedded.test_onnx_front import CASES
 
 
 def exported(name, **options):
@@ -33,8 +35,17 @@ def build(directory):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_c_computes_what_python_computes(name, int8, weights):
     directory, result = exported(name, int8=int8, weights=weights)
-    assert {each.way for each in result.layers} == {weights}
+    assert {each.way for each in result.layers} <= {weights}
     run(build(directory))
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("name", ["GRU backward", "LSTM backward, last state"])
+def test_c_runs_sequences_backward(name, int8, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(CASES[name].SerializeToString())
+    dc.export(path, floats(8, 7, 1, 3), tmp_path / "out", int8=int8, weights="packed")
+    run(build(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

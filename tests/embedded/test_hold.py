@@ -34,7 +34,9 @@ def test_pairs_give_the_matrix_back(seed, density, floats):
     assert packed.counts.sum() == len(packed.pairs)
 
 
-@pytest.mark.parametrize(("column", "pairs"), [(255, [[255, 7]]), (256, [[255, 0], [0, 7]]), (512, [[255, 0]] * 2 + [[0, 7]])])
+@pytest.mark.parametrize(
+    ("column", "pairs"), [(255, [[255, 7]]), (256, [[255, 0], [0, 7]]), (512, [[255, 0]] * 2 + [[0, 7]])]
+)
 def test_fillers_step_over_256_columns(column, pairs):
     matrix = np.zeros((1, 600), np.int8)
     matrix[0, column] = 7
@@ -54,7 +56,9 @@ def test_floats_of_more_than_255_values_are_coded_and_it_is_said():
     graph = Graph("x", "y", (layer,), {"x": (1, 256), "y": (1, 1)})
     held, notes = hold(graph, {"y": [matrix]}, lambda name: True)
     assert held["y"][0].packed is None
-    assert notes == ["fc is coded, not packed: it has 256 distinct values; packed float32 weights have at most 255: share them first"]
+    assert notes == [
+        "fc is coded, not packed: it has 256 distinct values; packed float32 weights have at most 255: share them first"
+    ]
     assert isinstance(pack("fc", matrix[:, 1:]), Packed)
 
 

@@ -59,9 +59,7 @@ CASES = {
     "Add": model([node("Relu", ["x"], "r"), node("Add", ["r", "x"], "y")], PICTURE),
     "Add a constant": one("Add", PICTURE, {"c": floats(4, 1, 1)}),
     "Add to a constant": model([node("Add", ["c", "x"], "y")], VECTOR, {"c": np.float32(3)}),
-    "Add a number for each channel": model(
-        [node("GlobalMaxPool", ["x"], "g"), node("Add", ["g", "x"], "y")], PICTURE
-    ),
+    "Add a number for each channel": model([node("GlobalMaxPool", ["x"], "g"), node("Add", ["g", "x"], "y")], PICTURE),
     "Sub": model([node("Relu", ["x"], "r"), node("Sub", ["r", "x"], "y")], PICTURE),
     "Sub a constant": one("Sub", PICTURE, {"c": floats(5)}),
     "Sub from a constant": model([node("Sub", ["c", "x"], "y")], VECTOR, {"c": floats(8)}),
@@ -76,8 +74,11 @@ CASES = {
         epsilon=0.01,
     ),
     "Concat": model(
-        [node("Relu", ["x"], "r"), node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2)]
-        + [node("Concat", ["b", "r", "a"], "y", axis=1)],
+        [
+            node("Relu", ["x"], "r"),
+            node("Split", ["x"], ["a", "b"], axis=1, num_outputs=2),
+            node("Concat", ["b", "r", "a"], "y", axis=1),
+        ],
         PICTURE,
     ),
     "Softmax": one("Softmax", (1, 3, 8)),

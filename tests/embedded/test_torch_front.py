@@ -1,11 +1,12 @@
 """Every torch operator that boards know computes what torch computes; all others are named at once."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from onnx_boards import floats
 from torch import nn
-from torch.nn import functional as F
 
 import deepcompression as dc
 from deepcompression.embedded.fold import fold
@@ -93,7 +94,10 @@ CASES = {
     "reshape": (Of(lambda x, layer: layer(x.reshape(1, -1, 9)), nn.Linear(9, 2)), PICTURE),
     "view": (Of(lambda x, layer: layer(x.view(-1, 72)), nn.Linear(72, 2)), PICTURE),
     "unflatten": (nn.Sequential(nn.Unflatten(1, (2, 4)), nn.Linear(4, 2)), VECTOR),
-    "squeeze": (Of(lambda x, layer: layer(x.unsqueeze(1).unsqueeze(-1).squeeze(-1).squeeze()), nn.Linear(8, 2)), VECTOR),
+    "squeeze": (
+        Of(lambda x, layer: layer(x.unsqueeze(1).unsqueeze(-1).squeeze(-1).squeeze()), nn.Linear(8, 2)),
+        VECTOR,
+    ),
     "transpose": (Of(lambda x, layer: layer(x.unsqueeze(1).transpose(1, 0)), nn.Linear(8, 2)), VECTOR),
     "permute": (Of(lambda x, layer: layer(x.unsqueeze(1).permute(1, 0, 2)), nn.Linear(8, 2)), VECTOR),
     "select": (Of(lambda x: torch.relu(x[:, 3])), SEQUENCE),
@@ -166,15 +170,16 @@ def test_all_missing_operators_are_named_at_once():
     ],
 )
 def test_a_use_that_is_missing_is_named_with_its_reason(model, shape, words):
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=re.escape(words)):
         graph_of_torch(model.eval(), floats(1, *shape))
-    assert words in str(caught.value)
 
 
 def test_pruned_and_shared_weights_and_those_of_parametrizations_are_constants():
     def layer(stage):
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(16, 12), nn.ReLU(), torch.nn.utils.parametrizations.weight_norm(nn.Linear(12, 4)))
+        model = nn.Sequential(
+            nn.Linear(16, 12), nn.ReLU(), torch.nn.utils.parametrizations.weight_norm(nn.Linear(12, 4))
+        )
         if stage:
             dc.prune(model, dc.Recipe(rules=[dc.Rule(module="0", prune=dc.Prune(density=0.25))]))
         if stage == "shared":
