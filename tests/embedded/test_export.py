@@ -24,7 +24,8 @@ def exported(name, **options):
 
 
 def build(directory):
-    return compile(sorted(directory.glob("*.c")), [f"-I{directory}"], directory.name)
+    # the library's own tests compile with optimisation
+    return compile(sorted(directory.glob("*.c")), [f"-I{directory}", "-O0", "-g0"], directory.name)
 
 
 @pytest.mark.parametrize("weights", ["coded", "packed"])
@@ -51,13 +52,11 @@ def test_int8_changes_the_outputs_little(name):
     assert result.outputs.inputs == 5
 
 
-@pytest.mark.parametrize("old", [r"(outputs.*?\{\n\s*\{\n\s*)(-?\d+)"])
-def test_the_generated_test_finds_a_difference(old, tmp_path):
+def test_the_generated_test_finds_a_difference(tmp_path):
     dc.export(network("Gru"), inputs_of("Gru"), tmp_path / "out", int8=True)
     source = tmp_path / "out" / "gru_test.c"
-    changed = re.sub(old, lambda found: f"{found[1]}{int(found[2]) ^ 1}", source.read_text(), count=1, flags=re.DOTALL)
-    assert changed != source.read_text()
-    source.write_text(changed)
+    before, outputs, after = source.read_text().partition("outputs[4][GRU_OUTPUT_SIZE] = {\n    {\n")
+    source.write_text(before + outputs + re.sub(r"-?\d+", lambda found: str(int(found[0]) ^ 1), after, count=1))
     with pytest.raises(AssertionError, match="ends with 1"):
         run(build(tmp_path / "out"))
 
@@ -129,7 +128,7 @@ def test_a_work_buffer_of_four_bytes_less_is_refused(int8, tmp_path):
 
 def test_a_shared_model_and_a_loaded_one_give_the_same_files(tmp_path):
     model = network("Cnn", centroids=1 << 20)
-    dc.share(model, "share: {bits: 4}")
+    dc.share(model, dc.Recipe(rules=[dc.Rule(module="*", share=dc.Share(bits=4))]))
     dc.save(model, tmp_path / "m.dcz")
     torch.manual_seed(0)
     loaded = dc.load(tmp_path / "m.dcz", NETWORKS["Cnn"]().eval())

@@ -136,8 +136,9 @@ def _checked_patterns(graph: Graph, patterns: Sequence[str]) -> Sequence[str]:
 
 
 def _matrices(graph: Graph, integers: IntegerGraph | None) -> dict[str, Sequence[NDArray[Any]]]:
+    # a negative zero would survive: the sum makes it a zero
     return {
-        each.output: [weight.matrix for weight in weights_of(each)]
+        each.output: [weight.matrix + np.float32(0) for weight in weights_of(each)]
         if integers is None
         else integers.parts[each.output].weights
         for each in graph.calls
