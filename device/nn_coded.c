@@ -10,10 +10,9 @@ dcz_error dcz_open_weights(dcz_rows *rows, const dcz_weights *weights, uint8_t d
   return dcz_rows_open(rows, weights->file, &tensor, work, size);
 }
 
-dcz_error dcz_raw_row(dcz_rows *rows, uint8_t *buffer) {
+dcz_error dcz_raw_row(dcz_rows *rows) {
   const uint32_t bytes = rows->cols * rows->size, begin = rows->first + rows->row * bytes;
   ++rows->row;
-  rows->bytes.buffer = buffer;
   dcz_cursor_set(&rows->bytes, begin, begin + bytes);
   return rows->bytes.error;
 }

@@ -8,9 +8,8 @@
 dcz_error dcz_open_weights(dcz_rows *rows, const dcz_weights *weights, uint8_t dtype,
                            uint32_t count, uint32_t cols, void *work, uint32_t size);
 
-/* For the coder `raw`: brings the next row's bytes to `rows->bytes`, through `buffer` (DCZ_BUFFER
-   bytes) if a callback reads them. */
-dcz_error dcz_raw_row(dcz_rows *rows, uint8_t *buffer);
+/* For the coder `raw`: brings the next row's bytes to `rows->bytes`. */
+dcz_error dcz_raw_row(dcz_rows *rows);
 
 /* The bytes at hand, `left` at most; one at least. */
 static inline uint32_t dcz_at_hand(dcz_cursor *cursor, uint32_t left) {

@@ -7,8 +7,7 @@ static dcz_error dcz_coded_sum(dcz_rows *rows, const int8_t *x, int32_t *to) {
   int32_t sum = *to;
   dcz_error error;
   if (rows->coder == DCZ_RAW) {
-    uint8_t buffer[DCZ_BUFFER];
-    error = dcz_raw_row(rows, buffer);
+    error = dcz_raw_row(rows);
     for (uint32_t left = rows->cols; error == DCZ_OK && left != 0;) {
       const uint32_t count = dcz_at_hand(&rows->bytes, left);
       const uint8_t *end = rows->bytes.now + count;
@@ -57,8 +56,7 @@ static dcz_error dcz_coded_sum_f32(dcz_rows *rows, const float *x, float *to) {
   float sum = *to;
   dcz_error error;
   if (rows->coder == DCZ_RAW) {
-    uint8_t buffer[DCZ_BUFFER];
-    error = dcz_raw_row(rows, buffer);
+    error = dcz_raw_row(rows);
     for (uint32_t column = 0; error == DCZ_OK && column < rows->cols; ++column) {
       const uint32_t bits = dcz_raw_bits(&rows->bytes);
       float weight;

@@ -2,7 +2,8 @@
 #include "nn_coded.h"
 #include "nn_conv.h"
 
-/* The decoder takes the begin of the work buffer; with the coder `raw`, a row of float32 does. */
+/* The decoder takes the begin of the work buffer; with the coder `raw`, a row of float32 follows.
+ */
 static dcz_error dcz_open_filters(const dcz_weights *weights, uint32_t rows, uint32_t cols,
                                   dcz_filter *filter) {
   const dcz_error error = dcz_open_weights(&filter->rows, weights, filter->dtype, rows, cols,
@@ -12,8 +13,8 @@ static dcz_error dcz_open_filters(const dcz_weights *weights, uint32_t rows, uin
   filter->values = (const float *)(const void *)filter->rows.codebook;
   if (filter->rows.coder == DCZ_RAW && filter->dtype == DCZ_F32) {
     if (cols > 32767) return DCZ_ERROR_SIZE;
-    taken = cols * 4;
-    filter->values = (const float *)(const void *)filter->work;
+    filter->values = (const float *)(const void *)(filter->work + taken);
+    taken += cols * 4;
   }
   if (taken > filter->size) return DCZ_ERROR_WORK;
   filter->entries = (dcz_entry *)(void *)(filter->work + taken);
@@ -23,9 +24,8 @@ static dcz_error dcz_open_filters(const dcz_weights *weights, uint32_t rows, uin
 
 static dcz_error dcz_unpack_raw(const dcz_window *window, dcz_filter *filter) {
   dcz_rows *const rows = &filter->rows;
-  uint8_t buffer[DCZ_BUFFER];
   dcz_tap tap = {0, 0, 0};
-  dcz_error error = dcz_raw_row(rows, buffer);
+  dcz_error error = dcz_raw_row(rows);
   for (uint32_t column = 0; error == DCZ_OK && column < rows->cols; ++column) {
     uint32_t bits;
     int16_t code = (int16_t)column;

@@ -7,6 +7,9 @@
 /* "The elements take fewer than 2^31 bytes." */
 static const uint32_t MOST_BYTES = 0x7fffffff;
 
+/* A column that no end of a row or group reaches: the group is refused. */
+static const uint32_t BEHIND = 0x80000000;
+
 /* Bit streams of a payload's head: "filled from the least significant bit of each byte". */
 typedef struct {
   dcz_cursor *cursor;
@@ -138,7 +141,8 @@ uint32_t dcz_slow_step(dcz_rows *rows, uint32_t column) {
     entry &= 0xfff;
     DCZ_TAKE(entry >> 8, bits, shift)
     column += entry & 0xff;
-  } while (escape && column + 1 <= rows->limit); /* what lies behind the group ends it */
+  } while (escape && column + 1 <= rows->limit);
+  if (escape) column = BEHIND;
   rows->bytes.now = now;
   rows->bits = bits;
   rows->shift = shift;
@@ -220,6 +224,12 @@ static const dcz_code *read_code(dcz_cursor *cursor, uint32_t alphabet, uint32_t
   return code;
 }
 
+/* Whether entries take bits: one of the codes has two symbols or more. */
+static int takes_bits(const dcz_rows *rows) {
+  return rows->gaps != NULL && rows->codes != NULL &&
+         (rows->gaps->quick[0] | rows->codes->quick[0]) >> 8 != 0;
+}
+
 /* Reads a payload up to its groups. Their lengths are checked here, once for all. */
 static void read_head(dcz_rows *rows, uint32_t dtype, room *memory) {
   dcz_cursor *const cursor = &rows->bytes;
@@ -245,6 +255,10 @@ static void read_head(dcz_rows *rows, uint32_t dtype, room *memory) {
   rows->gaps = read_code(cursor, escape + 1, escape, memory);
   rows->codes = read_code(cursor, alphabet, 0, memory);
   rows->first_lengths = cursor->end - dcz_cursor_left(cursor);
+  /* A bit passes 255 elements at most, and the gap that takes none as many. So no elements are
+     claimed, and no time is spent, for bytes that are not there. */
+  dcz_cursor_refuse(cursor,
+                    takes_bits(rows) && rows->rows * rows->cols >> 11 > dcz_cursor_left(cursor));
   for (row = 0; row < rows->rows && cursor->error == DCZ_OK; row += rows->group) {
     const uint32_t length = dcz_cursor_number(cursor);
     dcz_cursor_refuse(cursor, cursor->behind > 0 || length > cursor->end - total);
@@ -279,9 +293,9 @@ static dcz_error prepare(dcz_rows *rows, const dcz_file *file, const dcz_tensor 
   return cursor->error;
 }
 
-/* Only a callback needs a buffer, and not for elements as they are. */
-static uint32_t buffer_bytes(const dcz_file *file, const dcz_tensor *tensor) {
-  return file->source.memory == NULL && tensor->coder != DCZ_RAW ? DCZ_BUFFER : 0;
+/* Only a callback needs a buffer. */
+static uint32_t buffer_bytes(const dcz_file *file) {
+  return file->source.memory == NULL ? DCZ_BUFFER : 0;
 }
 
 dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t *bytes) {
@@ -289,8 +303,14 @@ dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t
   dcz_rows rows;
   room memory = {NULL, 0, 0};
   const dcz_error error = prepare(&rows, file, tensor, buffer, &memory);
-  *bytes = memory.used + buffer_bytes(file, tensor);
+  *bytes = memory.used + buffer_bytes(file);
   return error;
+}
+
+static void to_start(dcz_rows *rows) {
+  rows->row = rows->behind = 0;
+  rows->lengths = rows->first_lengths;
+  rows->begin = rows->first;
 }
 
 dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *tensor, void *work,
@@ -298,12 +318,13 @@ dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *
   room memory = {NULL, 0, 0};
   memory.work = (uint8_t *)work;
   memory.size = size;
-  memory.used = buffer_bytes(file, tensor);
+  memory.used = buffer_bytes(file);
   if (memory.used > size || ((uintptr_t)work & 3) != 0) return DCZ_ERROR_WORK;
   prepare(rows, file, tensor, memory.work, &memory);
   if (memory.used > size) rows->bytes.error = DCZ_ERROR_WORK;
   rows->taken = memory.used;
-  return rows->bytes.error != DCZ_OK ? rows->bytes.error : dcz_rows_seek(rows, 0);
+  to_start(rows);
+  return rows->bytes.error;
 }
 
 /* Reads the length at `rows->lengths`, the next one. */
@@ -351,9 +372,7 @@ dcz_error dcz_group_end(dcz_rows *rows) {
 
 dcz_error dcz_rows_seek(dcz_rows *rows, uint32_t row) {
   if (row > rows->rows) return DCZ_ERROR_RANGE;
-  rows->row = rows->behind = 0;
-  rows->lengths = rows->first_lengths;
-  rows->begin = rows->first;
+  to_start(rows);
   if (rows->gaps == NULL) { /* `raw`, or no element survives */
     rows->row = rows->behind = row;
     return rows->bytes.error;

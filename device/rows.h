@@ -34,7 +34,7 @@ enum { DCZ_SLOW = 15, DCZ_LONG = 0x4000, DCZ_ESCAPE = 0x8000 };
 typedef struct {
   dcz_cursor bytes; /* of the group at hand */
   uint32_t bits;    /* the bits that come next, the first one highest */
-  int32_t shift;    /* 24 - the number of valid ones; below 0 after DCZ_REFILL */
+  int32_t shift;    /* 24 - the number of valid ones */
   uint32_t column;  /* of the next survivor, counted from the start of the row at hand */
   uint32_t row;     /* the row that comes next */
   uint32_t rows, cols;
@@ -97,7 +97,7 @@ uint32_t dcz_slow_step(dcz_rows *rows, uint32_t column);
 /* The parts of the loop. Arguments ending in _ are variables of the caller, but for rows_, a
    pointer.
 
-   A refill brings 25 bits or more to hand, and a code and a step take at most 24 of them. */
+   A refill brings 25 bits or more to hand, and a step and a code take at most 24 of them. */
 #define DCZ_REFILL(rows_, bits_, shift_, now_)              \
   while ((shift_) >= 0) {                                   \
     if ((now_) == (rows_)->bytes.stop) {                    \

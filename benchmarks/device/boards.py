@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from benchmarks.environment import ROOT
@@ -97,6 +98,43 @@ def build(board: Board, name: str, sources: Iterable[Path], flags: Iterable[str]
     if done.returncode:
         raise RuntimeError(f"{name} does not build for {board.name}:\n{done.stderr}")
     return program
+
+
+def compiled(
+    board: Board, sources: Iterable[Path], switches: Iterable[str], folder: Path, flags: Sequence[str] = ()
+) -> list[Path]:
+    """The object file of each source."""
+    folder = folder / board.name.replace("+", "plus")
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for source in sources:
+        made.append(folder / f"{source.parent.name}-{source.stem}.o")
+        done = _run(
+            (f"{board.prefix}gcc", *board.flags, *COMMON, *flags, *switches, "-c", source, "-o", made[-1]), folder
+        )
+        if done.returncode:
+            raise RuntimeError(f"{source} does not compile for {board.name}:\n{done.stderr}")
+    return made
+
+
+@cache
+def _linkable(board: Board, sources: tuple[Path, ...], switches: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(compiled(board, sources, switches, BUILT / "sizes" / "".join(switches)))
+
+
+def link_size(board: Board, sources: Iterable[Path], functions: Sequence[str], switches: Iterable[str] = ()) -> int:
+    """Bytes of code and constants of these functions and all that they use, without a start or a main."""
+    program = BUILT / "size.elf"
+    objects = _linkable(board, tuple(sources), tuple(switches))
+    wanted = (f"-Wl,-u,{function}" for function in functions)
+    linked = ("-nostartfiles", "-Wl,--gc-sections,-e,0,--no-warn-rwx-segments", *wanted)
+    done = _run((f"{board.prefix}gcc", *board.flags, *objects, *linked, "-o", program), ROOT)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found = symbols(board, program)
+    if missing := [name for name in functions if name not in found]:
+        raise RuntimeError(f"no function is named {', '.join(missing)}")
+    return sizes(board, program)["text"]
 
 
 def symbols(board: Board, program: Path) -> dict[str, tuple[int, int]]:

@@ -39,7 +39,8 @@ int main(void) {
   const dcz_matrix_f32 real = {ROWS, COLS, 0, -3e38f, 3e38f};
   dcz_file opened;
   uint32_t failed = dcz_open(&opened, &source);
-  const dcz_weights packed = {pairs, counts, 0, 0, 0}, packed_real = {pairs_real, counts, codebook, 0, 0};
+  const dcz_weights packed = {pairs, counts, 0, 0, 0},
+                    packed_real = {pairs_real, counts, codebook, 0, 0};
   const dcz_weights coded = {0, 0, 0, &opened, 0}, coded_real = {0, 0, 0, &opened, 1};
 
   board_begin();

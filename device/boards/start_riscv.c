@@ -21,7 +21,8 @@ static void fault(void) {
 }
 
 __attribute__((used)) void board_reset(void) {
-  __asm__ volatile(".option push\n.option arch, +zicsr\ncsrw mtvec, %0\n.option pop" ::"r"((uintptr_t)fault & ~(uintptr_t)3));
+  __asm__ volatile(".option push\n.option arch, +zicsr\ncsrw mtvec, %0\n.option pop" ::"r"(
+      (uintptr_t)fault & ~(uintptr_t)3));
   const uint32_t *from = board_data_from;
   for (uint32_t *to = board_data; to < board_data_end;) *to++ = *from++;
   for (uint32_t *to = board_zero; to < board_zero_end;) *to++ = 0;

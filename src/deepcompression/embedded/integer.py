@@ -122,8 +122,8 @@ def _product(
     if np.all(real == real[0]):
         real = real[:1]
     to = requantize(name, real, sizes + np.abs(biases) + 2.0**16, low, high)
-    # the bits that `pre` drops are half of its step on average
-    rounded = biases + (1 << to.pre >> 1)
+    # the bits that `pre` drops are half of its step on average; without biases, that is not worth an array
+    rounded = biases + (1 << to.pre >> 1) if biases.any() else biases
     return IntegerParts((to,), (matrix,), (rounded.astype(np.int32),))
 
 
