@@ -108,6 +108,7 @@ def export(
         "float32" if integers is None else "int8",
         network.arena.size,
         network.work,
+        network.memory,
         len(coded.data) + written.constant_bytes,
         len(coded.data),
         tuple(_layers(graph, ways, coded)),
