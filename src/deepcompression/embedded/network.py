@@ -71,8 +71,14 @@ class Network:
 
     @property
     def work(self) -> int:
-        """Bytes of the work buffer, a multiple of 4."""
+        """Bytes that one layer at work takes at most, a multiple of 4."""
         return max((self._work(each) for each in self.graph.calls), default=0)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the arena, in which a layer at work takes what its values leave free; a multiple of 4."""
+        ends = (top + self._work(each) for top, each in zip(self.arena.tops, self.graph.calls, strict=True))
+        return max(self.arena.size, *ends, 4)
 
     def _work(self, each: Operator) -> int:
         held = self.held.get(each.output, ())
