@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from benchmarks.device.boards import BOARDS_OF, TOOLS, need_tools
-from benchmarks.device.layer import CMSIS_NN, measure_layer
+from benchmarks.device.layer import measure_layer
 from benchmarks.device.networks import SUBJECTS, TOLERANCE, measure_network
 from benchmarks.device.prices import measure_prices
 from benchmarks.environment import demand, main
