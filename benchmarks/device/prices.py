@@ -70,7 +70,7 @@ def _products(kind: str, short: str) -> Iterator[Price]:
 FULL = {
     "sparse": "1.4 KB, 2 B a gap that occurs",
     "huffman": "3 KB, 2 B a gap that occurs, a codebook",
-    "fast": "n / 8 B; a block and a codebook, or b blocks; masks with classes or wide patterns up to 12 KB and 5 B a row",
+    "fast": "n / 8 B; a block and a codebook, or b blocks; some masks up to 12 KB and 5 B a row",
     "small": "19 KB, 12 B a column; for codes 19 KB, or up to 46 KB for kernels; for values b blocks",
     "deflate": "b inflaters, each with a window of the tensor's bytes, at most 32 KB",
 }
