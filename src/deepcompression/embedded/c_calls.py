@@ -80,13 +80,9 @@ class Calls:
         return f"{base} + {offset}" if offset else base
 
     def _work(self) -> str:
-        """The part of the arena behind all values that the operator needs, and its size."""
-        top = self.network.arena.tops[self._number]
-        return (
-            f"state->arena + {top // ALIGNMENT}, sizeof state->arena - {top}"
-            if top
-            else "state->arena, sizeof state->arena"
-        )
+        """The part of the arena that the operator works in, and its size."""
+        offset, size = self.network.work_of(self._number)
+        return f"state->arena + {offset // ALIGNMENT}, {size}" if size else "NULL, 0"
 
     def _xy(self, each: Operator) -> str:
         return ", ".join(self.place(name) for name in (*each.inputs, each.output))

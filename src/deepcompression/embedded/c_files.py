@@ -39,12 +39,16 @@ class Written(NamedTuple):
 
 
 def identity_of(calls: Calls) -> str:
-    """The identity of a network without its weights: its `.dcz` file has it in the metadata, the C files expect it."""
+    """The identity of a network before its weights are coded: its `.dcz` file has it in the metadata, the C files
+    expect it.
+    """
     text = "\n".join([*calls.definitions, *calls.body])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def c_files(network: Network, calls: Calls, weights: bytes, vectors: Vectors, notes: Iterable[str]) -> Written:
+def c_files(
+    network: Network, calls: Calls, identity: str, weights: bytes, vectors: Vectors, notes: Iterable[str]
+) -> Written:
     """All files of a network but the library's own.
 
     weights  the `.dcz` file of the coded weights; no bytes without any
@@ -55,7 +59,7 @@ def c_files(network: Network, calls: Calls, weights: bytes, vectors: Vectors, no
     constant_bytes = calls.table_bytes + packed_bytes
     files = {
         f"{name}.h": _header(network, len(weights), constant_bytes, notes),
-        f"{name}.c": _source(network, calls),
+        f"{name}.c": _source(network, calls, identity),
         f"{name}_weights.h": _weights_header(network, len(weights), packed),
         f"{name}_weights.c": _weights(network, weights, packed),
         f"{name}_test.c": _test(network, vectors),
@@ -145,7 +149,7 @@ def _of_one(shape: Shape) -> Shape:
     return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
 
 
-def _source(network: Network, calls: Calls) -> str:
+def _source(network: Network, calls: Calls, identity: str) -> str:
     name = network.name
     body = "\n".join(calls.body)
     error = ["  dcz_error error;"] if "error = " in body else []
@@ -165,7 +169,7 @@ def _source(network: Network, calls: Calls) -> str:
         "",
         *calls.definitions,
         "",
-        *_opens(network, identity_of(calls)),
+        *_opens(network, identity),
         f"dcz_error {name}_run({name}_state *state, const {network.element} *input, {network.element} *output) {{",
         *error,
         *arena,
