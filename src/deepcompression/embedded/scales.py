@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from deepcompression.embedded.graph import Floats, Graph, MaxPool, Recurrent, Softmax, View
+from deepcompression.embedded.graph import Copy, Floats, Graph, MaxPool, Recurrent, Softmax, View
 from deepcompression.embedded.simulate_float import simulate_float
 from deepcompression.tensors.grid import digits_on_grid
 
@@ -45,7 +45,7 @@ def _fixed(graph: Graph, chosen: Mapping[str, float]) -> dict[str, float]:
     """The scales of values that no calibration chooses."""
     found = dict(chosen)
     for each in graph.operators:
-        if isinstance(each, MaxPool | View):
+        if isinstance(each, MaxPool | Copy | View):
             found[each.output] = found[each.inputs[0]]
         elif isinstance(each, Softmax):
             found[each.output] = 1 / MOST
