@@ -35,7 +35,7 @@ from deepcompression.embedded.requantize import Requantize
 
 _AXES = "ijklmnpq"
 
-_WORK = "state->work, sizeof state->work"
+_WORK = "state->work, sizeof(state->work)"
 
 
 class Calls:
