@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import deepcompression as dc
-from benchmarks.device.boards import BOARDS, BOARDS_OF, BUILT, LARGE, Board, build, run, sizes
+from benchmarks.device.boards import BOARDS, BOARDS_OF, BUILT, LARGE, Board, Run, build, link_size, run
 from benchmarks.environment import ROOT
 from deepcompression.calibration.network import held_back
 from deepcompression.embedded.fold import fold
@@ -22,6 +22,8 @@ from deepcompression.embedded.simulate_int8 import simulate_int8
 from deepcompression.embedded.torch_front import graph_of_torch
 from reproduce.data import load_test, load_training
 from reproduce.models import LeNet5, LeNet300100
+
+Outputs = NDArray[Any]
 
 CALIBRATION = 256
 SEED = 5
@@ -114,6 +116,12 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
 }
 
 
+def largest_pair(subject: Subject) -> int:
+    """Elements of the largest input and output of an operator, together."""
+    graph = fold(graph_of_torch(subject.model, subject.calibration[:1]))
+    return max(sum(graph.size(name) for name in (*each.inputs, each.output)) for each in graph.calls)
+
+
 class Expected(NamedTuple):
     """What Python computes: inputs and outputs as a board sees them, and the classes of the torch model."""
 
@@ -140,15 +148,21 @@ def _parts(inputs: NDArray[Any], each: int = 100) -> Iterator[NDArray[Any]]:
     return (inputs[at : at + each] for at in range(0, len(inputs), each))
 
 
-def _on_board(board: Board, folder: Path, element: str, given: Expected, count: int, counted: bool) -> dict[str, Any]:
+def _sources(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.glob("*.c") if each.name != "net_test.c")
+
+
+def _on_board(
+    board: Board, folder: Path, element: str, given: Expected, count: int, counted: bool
+) -> tuple[Run, Outputs]:
     """Runs the first `count` inputs. Raises RuntimeError if the board fails."""
-    sources = [BOARDS / "network.c", *(each for each in folder.glob("*.c") if each.name != "net_test.c")]
+    sources = [BOARDS / "network.c", *_sources(folder)]
     flags = (f"-DELEMENT={element}", f"-DCOUNT={count}", f"-I{folder}")
     program = build(board, f"{folder.name}-{count}", sources, flags)
     (program.parent / "inputs.bin").write_bytes(given.inputs[:count].tobytes())
     found = run(board, program, counted)
     outputs = np.frombuffer((program.parent / "outputs.bin").read_bytes(), given.outputs.dtype)
-    return {"found": found, "outputs": outputs.reshape(count, -1), "sizes": sizes(board, program)}
+    return found, outputs.reshape(count, -1)
 
 
 def measure_network(name: str, int8: bool, way: str, boards: Sequence[str], soft: int = 20) -> dict[str, Any]:
@@ -161,22 +175,23 @@ def measure_network(name: str, int8: bool, way: str, boards: Sequence[str], soft
     made = dc.export(subject.model, subject.calibration, folder, int8=int8, weights=way, name="net", force=True)
     given = expected(subject, int8)
     element, size = ("int8_t", 1) if int8 else ("float", 4)
-    result: dict[str, Any] = {"weights and constants": made.flash_bytes, "boards": {}}
+    pair = size * largest_pair(subject)
+    result: dict[str, Any] = {"weights and constants": made.flash_bytes, "largest pair": pair, "boards": {}}
     for each in boards:
         board = BOARDS_OF[each]
         hard = int8 or any("hard" in flag for flag in board.flags)
         count = len(given.inputs) if hard else soft
         try:
-            counted = _on_board(board, folder, element, given, COUNTED, True)
+            counted, _ = _on_board(board, folder, element, given, COUNTED, True)
         except RuntimeError:
             if each != "M0+":
                 raise
             board = LARGE  # the smallest machine has not the memory
-            counted = _on_board(board, folder, element, given, COUNTED, True)
-        outputs = _on_board(board, folder, element, given, count, False)["outputs"]
+            counted, _ = _on_board(board, folder, element, given, COUNTED, True)
+        _, outputs = _on_board(board, folder, element, given, count, False)
         right = given.outputs[:count]
         difference = float(np.abs(outputs.astype(np.float64) - right).max() / max(1, np.abs(right).max()))
-        numbers = counted["found"].numbers
+        numbers = counted.numbers
         stack = max(numbers["opening"], numbers["running"])
         result["boards"][each] = {
             "machine": board.emulator[2],
@@ -184,19 +199,11 @@ def measure_network(name: str, int8: bool, way: str, boards: Sequence[str], soft
             "difference": difference,
             "same class as in Python": int((outputs.argmax(1) == right.argmax(1)).sum()),
             "same class as torch": int((outputs.argmax(1) == given.classes[:count]).sum()),
-            "instructions": int(np.mean(counted["found"].counts)),
-            "flash": counted["sizes"]["text"] + counted["sizes"]["data"],
+            "instructions": int(np.mean(counted.counts)),
+            "flash": link_size(board, _sources(folder), ("net_open", "net_run")),
             "state": numbers["state"],
             "stack": stack,
             "ram": numbers["state"] + stack,
             "input and output": size * int(given.inputs[0].size + right[0].size),
         }
     return result
-
-
-if __name__ == "__main__":
-    import json
-    import sys
-
-    network, arithmetic, held, *where = sys.argv[1:]
-    print(json.dumps(measure_network(network, arithmetic == "int8", held, where or list(BOARDS_OF)), indent=1))

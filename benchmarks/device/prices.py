@@ -135,9 +135,3 @@ def measure_prices(boards: Sequence[str] = ("M0+", "RV32IMC")) -> dict[str, obje
     ]
     small = {kind: text_of(BOARDS_OF["M0+"], price) for kind, price in SMALL.items()}
     return {"prices": rows, "small": small}
-
-
-if __name__ == "__main__":
-    import json
-
-    print(json.dumps(measure_prices(), indent=1))

@@ -33,7 +33,7 @@ def test_a_compressed_onnx_model_is_exported_and_runs():
     shutil.rmtree(out, ignore_errors=True)
     code, printed, _ = run(f"export m.dcz -o {out} --int8 --calibration inputs.npz --name net")
     assert code == 0
-    for words in ("net in int8: ", "w       Linear    40x8   coded", "memory: 0 bytes", "note: 1 limit folded"):
+    for words in ("net in int8: ", "w       Linear    40x8   coded", " for 0 of activations", "note: 1 limit folded"):
         assert words in printed
     assert "inputs that chose no scale" in printed
     assert "flash: " in printed

@@ -133,10 +133,10 @@ def test_flash_is_the_sum_of_the_constant_arrays(tmp_path):
 def test_a_work_buffer_of_four_bytes_less_is_refused(name, int8, weights, out):
     """The stated size is exact: the layer that needs most fails with less."""
     result = exported(name, out, int8=int8, weights=weights)
-    header, words = out / f"{name.lower()}.h", result.work_bytes // 4
-    changed = header.read_text().replace(f"work[{words}]", f"work[{words - 1}]")
-    assert changed != header.read_text()
-    header.write_text(changed)
+    source = out / f"{name.lower()}.c"
+    text, changed = re.subn(rf"\b{result.work_bytes}\)", f"{result.work_bytes - 4})", source.read_text())
+    assert changed
+    source.write_text(text)
     with pytest.raises(AssertionError, match="ends with 2"):
         run(build(out))
 

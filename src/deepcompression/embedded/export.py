@@ -92,11 +92,12 @@ def export(
     ways, more = hold(graph, _matrices(graph, integers), lambda each: weights == PACKED or each in chosen)
     notes = [*graph.notes, *given.notes, *more]
     draft = Network(called, graph, integers, ways, plan_arena(graph, 4 if integers is None else 1), {})
-    calls = Calls(draft)
-    coded = code(ways, identity_of(calls))
+    identity = identity_of(Calls(draft))
+    coded = code(ways, identity)
     network = replace(draft, coded_work=coded.work)
+    calls = Calls(network)
     some_inputs = np.concatenate([given.arrays[held], seen])[:vectors]
-    written = c_files(network, calls, coded.data, _vectors(network, some_inputs), notes)
+    written = c_files(network, calls, identity, coded.data, _vectors(network, some_inputs), notes)
     files = {name: text.encode() for name, text in (written.files | needed_sources(written.files.values())).items()}
     if coded.data:
         files[f"{called}_weights.dcz"] = coded.data
@@ -108,6 +109,7 @@ def export(
         "float32" if integers is None else "int8",
         network.arena.size,
         network.work,
+        network.memory,
         len(coded.data) + written.constant_bytes,
         len(coded.data),
         tuple(_layers(graph, ways, coded)),
