@@ -19,13 +19,27 @@ std::span<const Coder> coders() {
   return kCoders;
 }
 
-void decode_raw(Cursor& payload, const Stored& tensor, unsigned, std::span<std::uint8_t> dense) {
+std::span<std::uint8_t> Dense::zeros() {
+  std::ranges::fill(to_fill(), std::uint8_t{0});
+  return bytes_;
+}
+
+std::span<std::uint8_t> Dense::to_fill() {
+  touched_ = true;
+  return bytes_;
+}
+
+void Dense::clear() {
+  if (touched_) zeros();
+}
+
+void decode_raw(Cursor& payload, const Stored& tensor, unsigned, Dense& dense) {
   const auto data = payload.rest();
   if (data.size() != dense.size()) {
     throw FormatError(std::to_string(data.size()) + " bytes are stored for shape " + to_text(tensor.shape) + " of " +
                       std::string(tensor.dtype.name) + ", which takes " + std::to_string(dense.size()));
   }
-  std::ranges::copy(data, dense.begin());
+  std::ranges::copy(data, dense.to_fill().begin());
 }
 
 }  // namespace dcz

@@ -11,8 +11,27 @@
 
 namespace dcz {
 
-// Fills `dense`, all zero before, which has the tensor's bytes.
-using DecodeDense = void(Cursor& payload, const Stored& tensor, unsigned threads, std::span<std::uint8_t> dense);
+// The caller's memory for a dense tensor, as many bytes as it has. A decoder asks for it when its checks are done: a
+// bad payload touches no memory that it does not fill.
+class Dense {
+ public:
+  explicit Dense(std::span<std::uint8_t> bytes) : bytes_(bytes) {}
+
+  std::size_t size() const { return bytes_.size(); }
+  std::span<std::uint8_t> zeros();
+
+  // For a decoder that writes every byte, or gives up.
+  std::span<std::uint8_t> to_fill();
+
+  // Zeros, if any decoder has asked for the memory.
+  void clear();
+
+ private:
+  std::span<std::uint8_t> bytes_;
+  bool touched_ = false;
+};
+
+using DecodeDense = void(Cursor& payload, const Stored& tensor, unsigned threads, Dense& dense);
 
 // The tensor as it is shared; nothing if it is stored dense.
 using DecodeShared = std::optional<SharedTensor>(Cursor& payload, const Stored& tensor, unsigned threads);

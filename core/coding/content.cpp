@@ -38,10 +38,9 @@ bool read_kind(Cursor& payload, const Dtype& dtype) {
 
 std::size_t read_centroids(Cursor& payload) { return payload.u8("number of centroids") + std::size_t{1}; }
 
-void read_values(Cursor& payload, const Head& head, const Stored& tensor, unsigned threads,
-                 std::span<std::uint8_t> dense) {
+void read_values(Cursor& payload, const Head& head, const Stored& tensor, unsigned threads, Dense& memory) {
   payload.part([&](auto data, auto& at) {
-    decode_planes(data, at, head.places(tensor), tensor.item_bytes(), tensor.dtype.weight, dense, threads);
+    decode_planes(data, at, head.places(tensor), tensor.item_bytes(), tensor.dtype.weight, memory.zeros(), threads);
   });
 }
 
@@ -104,9 +103,10 @@ SharedTensor shared_tensor(Head&& head, std::vector<std::uint8_t>&& codes) {
 
 }  // namespace
 
-void decode_fast(Cursor& payload, const Stored& tensor, unsigned threads, std::span<std::uint8_t> dense) {
+void decode_fast(Cursor& payload, const Stored& tensor, unsigned threads, Dense& memory) {
   const Head head = read_fast(payload, tensor, threads);
-  if (!head.shared) return read_values(payload, head, tensor, threads, dense);
+  if (!head.shared) return read_values(payload, head, tensor, threads, memory);
+  const auto dense = memory.zeros();
   if (head.survivors == 0) return;
   payload.part([&](auto data, auto& at) {
     decode_codes(data, at, head.places(tensor), head.codebook, tensor.item_bytes(), dense, threads);
@@ -125,10 +125,11 @@ std::optional<SharedTensor> decode_fast_shared(Cursor& payload, const Stored& te
   return shared_tensor(std::move(head), std::move(codes));
 }
 
-void decode_small(Cursor& payload, const Stored& tensor, unsigned threads, std::span<std::uint8_t> dense) {
+void decode_small(Cursor& payload, const Stored& tensor, unsigned threads, Dense& memory) {
   std::vector<std::uint8_t> codes;
   const Head head = read_small(payload, tensor, codes);
-  if (!head.shared) return read_values(payload, head, tensor, threads, dense);
+  if (!head.shared) return read_values(payload, head, tensor, threads, memory);
+  const auto dense = memory.zeros();
   if (head.survivors > 0) place_codes(codes, head.places(tensor), head.codebook, tensor.item_bytes(), dense);
 }
 

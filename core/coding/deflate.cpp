@@ -83,7 +83,8 @@ void turn_back(std::span<std::uint8_t> dense) {
 
 }  // namespace
 
-void decode_deflate(Cursor& payload, const Stored& tensor, unsigned, std::span<std::uint8_t> dense) {
+void decode_deflate(Cursor& payload, const Stored& tensor, unsigned, Dense& memory) {
+  const auto dense = memory.to_fill();
   const std::size_t item = tensor.item_bytes(), size = dense.size() / item;
   Stream stream(payload);
   std::array<std::uint8_t, 1 << 14> part;

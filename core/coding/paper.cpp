@@ -102,7 +102,7 @@ Entries read_huffman(Cursor& payload, const Stored& tensor) {
 
 }  // namespace
 
-void decode_sparse(Cursor& payload, const Stored& tensor, unsigned, std::span<std::uint8_t> dense) {
+void decode_sparse(Cursor& payload, const Stored& tensor, unsigned, Dense& memory) {
   const std::size_t item = tensor.item_bytes();
   const Symbols gaps = read_gaps(payload, tensor.size(), tensor.item_bytes());
   const auto values = payload.rest();
@@ -116,15 +116,17 @@ void decode_sparse(Cursor& payload, const Stored& tensor, unsigned, std::span<st
     filler[i] = std::ranges::all_of(values.subspan(i * item, item), [](std::uint8_t byte) { return byte == 0; });
   }
   const auto positions = positions_of(payload, gaps, filler, tensor.size());
+  const auto dense = memory.zeros();
   for (std::size_t i = 0, survivor = 0; i < gaps.count; ++i) {
     if (filler[i]) continue;
     std::memcpy(&dense[static_cast<std::size_t>(positions[survivor++]) * item], &values[i * item], item);
   }
 }
 
-void decode_huffman(Cursor& payload, const Stored& tensor, unsigned, std::span<std::uint8_t> dense) {
+void decode_huffman(Cursor& payload, const Stored& tensor, unsigned, Dense& memory) {
   const std::size_t item = tensor.item_bytes();
   const Entries found = read_huffman(payload, tensor);
+  const auto dense = memory.zeros();
   for (std::size_t i = 0; i < found.codes.size(); ++i) {
     std::memcpy(&dense[static_cast<std::size_t>(found.positions[i]) * item], &found.codebook[found.codes[i] * item],
                 item);

@@ -94,14 +94,14 @@ void Reader::check(std::size_t number) const {
 }
 
 void Reader::decode(std::size_t number, std::span<std::uint8_t> dense, unsigned threads) const {
-  std::ranges::fill(dense, std::uint8_t{0});
+  Dense memory(dense);
   try {
     with_payload(number, [&](Cursor& payload, const Stored& tensor) {
-      index_.entries[number].coder->decode(payload, tensor, threads, dense);
+      index_.entries[number].coder->decode(payload, tensor, threads, memory);
       payload.end("the payload");
     });
   } catch (...) {
-    std::ranges::fill(dense, std::uint8_t{0});
+    memory.clear();
     throw;
   }
 }

@@ -27,7 +27,7 @@ class Reader {
   // Compares the checksum of a tensor's payload.
   void check(std::size_t number) const;
 
-  // Fills `dense`, which has the tensor's bytes. After an error it is all zero.
+  // Fills `dense`, which has the tensor's bytes. After an error it is all zero, or untouched.
   void decode(std::size_t number, std::span<std::uint8_t> dense, unsigned threads) const;
 
   // The tensor as it is shared; a small one is recognised by its values. Nothing if it is not shared.

@@ -7,7 +7,7 @@ from pathlib import Path
 import c_interface as c
 import numpy as np
 import pytest
-from bad_files import BAD
+from bad_files import BAD, DEFLATE_PAYLOAD, FAST_PAYLOAD, PAYLOAD, SMALL_PAYLOAD
 from golden_files import GOOD
 
 from deepcompression.file.reader import DczFile
@@ -79,7 +79,7 @@ def test_metadata_comes_in_order_with_zero_bytes(tmp_path):
         assert found == sorted(metadata.items())
 
 
-def test_a_damaged_tensor_leaves_zeros_and_a_reader_for_the_others(tmp_path):
+def test_a_damaged_tensor_leaves_memory_as_it_was_and_a_reader_for_the_others(tmp_path):
     tensors = {name: DenseTensor.from_numpy(np.full(9, 7, np.int8)) for name in "ab"}
     save_tensors(tmp_path / "m.dcz", tensors, {})
     data = bytearray((tmp_path / "m.dcz").read_bytes())
@@ -88,10 +88,22 @@ def test_a_damaged_tensor_leaves_zeros_and_a_reader_for_the_others(tmp_path):
         elements = c.ctypes.create_string_buffer(b"\xaa" * 9, 9)
         with pytest.raises(c.CallError, match=r"tensor 'b': the payload at offset .* is damaged"):
             c.call("dcz_reader_decode", reader, 1, elements, 9, 1)
-        assert elements.raw == bytes(9)
+        assert elements.raw == b"\xaa" * 9
         with pytest.raises(c.CallError, match="is damaged"):
             c.call("dcz_reader_check", reader, 1)
         assert c.decode(reader, 0) == b"\7" * 9
+
+
+@pytest.mark.parametrize("name", PAYLOAD | FAST_PAYLOAD | SMALL_PAYLOAD | DEFLATE_PAYLOAD)
+def test_a_bad_payload_leaves_zeros_or_memory_as_it_was(name):
+    with c.opened(GOLDEN / "bad" / f"{name}.dcz") as reader:
+        size = c.entry(reader, 0).bytes
+        elements = np.empty(size, np.uint8)
+        elements[: 1 << 20] = 0xAA
+        with pytest.raises(c.CallError) as caught:
+            c.call("dcz_reader_decode", reader, 0, elements.ctypes.data, size, 1)
+    assert caught.value.status == c.BAD_FILE
+    assert len(np.unique(elements[: 1 << 20])) <= 1
 
 
 def test_a_limit_bounds_all_decoded_tensors(tmp_path):

@@ -174,9 +174,10 @@ def find(reader: c_void_p, name: str) -> int:
 
 
 def decode(reader: c_void_p, number: int, threads: int = 1) -> bytes:
-    elements = ctypes.create_string_buffer(b"\xaa" * entry(reader, number).bytes, entry(reader, number).bytes)
-    call("dcz_reader_decode", reader, number, elements, len(elements), threads)
-    return elements.raw
+    elements = np.empty(entry(reader, number).bytes, np.uint8)
+    elements[: 1 << 20] = 0xAA  # bad files claim far more than they may touch
+    call("dcz_reader_decode", reader, number, elements.ctypes.data, len(elements), threads)
+    return elements.tobytes()
 
 
 @contextmanager
