@@ -15,6 +15,7 @@ std::span<const Coder> coders() {
       Coder{4, "fast", decode_fast, decode_fast_shared},
       Coder{5, "small", decode_small, decode_small_shared},
       Coder{6, "deflate", decode_deflate, nullptr},
+      Coder{7, "device", decode_device, decode_device_shared},
   };
   return kCoders;
 }

@@ -46,7 +46,7 @@ struct Coder {
 // By ascending numbers.
 std::span<const Coder> coders();
 
-DecodeDense decode_raw, decode_sparse, decode_huffman, decode_fast, decode_small, decode_deflate;
-DecodeShared decode_huffman_shared, decode_fast_shared, decode_small_shared;
+DecodeDense decode_raw, decode_sparse, decode_huffman, decode_fast, decode_small, decode_deflate, decode_device;
+DecodeShared decode_huffman_shared, decode_fast_shared, decode_small_shared, decode_device_shared;
 
 }  // namespace dcz

@@ -22,7 +22,7 @@ build() {
   [[ $compiler == aarch64* ]] && neon=(-false)
   rm -rf "$folder"
   mkdir -p "$folder"
-  find core -name '*.cpp' ! -path 'core/bindings*' ! -path 'core/fuzz/*' ! -path 'core/cross/*' ! -path 'core/coding/*' ! -path 'core/file/*' ! -name '*avx*' ! '(' "${neon[@]}" ')' |
+  find core -name '*.cpp' ! -path 'core/bindings*' ! -path 'core/fuzz/*' ! -path 'core/cross/*' ! -path 'core/coding/*' ! -path 'core/file/*' ! -path 'core/rows/*' ! -name '*avx*' ! '(' "${neon[@]}" ')' |
     xargs -P "$(nproc)" -I{} bash -ec "compile $compiler $folder {}"
   mapfile -t objects < <(printf '%s\n' "$folder"/*.o)
   for program; do

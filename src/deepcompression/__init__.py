@@ -16,6 +16,8 @@ from deepcompression.coding.coders import Encode
 from deepcompression.common.binary import FormatError
 from deepcompression.convert.tensors import compress_tensors
 from deepcompression.convert.to_dcz import compress_checkpoint
+from deepcompression.embedded.export import export
+from deepcompression.embedded.result import Exported
 from deepcompression.file.effect import Effect
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.report import Report
@@ -46,6 +48,7 @@ __all__ = [
     "Effect",
     "Encode",
     "Explanation",
+    "Exported",
     "FormatError",
     "Gradual",
     "OneShot",
@@ -64,6 +67,7 @@ __all__ = [
     "compress_tensors",
     "dead_neurons",
     "explain",
+    "export",
     "finalize",
     "freeze",
     "load",

@@ -7,6 +7,7 @@ from pathlib import Path
 import c_interface as c
 import numpy as np
 import pytest
+from bad_device_files import DEVICE_PAYLOAD
 from bad_files import BAD, DEFLATE_PAYLOAD, FAST_PAYLOAD, PAYLOAD, SMALL_PAYLOAD
 from golden_files import GOOD
 
@@ -94,7 +95,7 @@ def test_a_damaged_tensor_leaves_memory_as_it_was_and_a_reader_for_the_others(tm
         assert c.decode(reader, 0) == b"\7" * 9
 
 
-@pytest.mark.parametrize("name", PAYLOAD | FAST_PAYLOAD | SMALL_PAYLOAD | DEFLATE_PAYLOAD)
+@pytest.mark.parametrize("name", PAYLOAD | FAST_PAYLOAD | SMALL_PAYLOAD | DEFLATE_PAYLOAD | DEVICE_PAYLOAD)
 def test_a_bad_payload_leaves_zeros_or_memory_as_it_was(name):
     with c.opened(GOLDEN / "bad" / f"{name}.dcz") as reader:
         size = c.entry(reader, 0).bytes

@@ -17,7 +17,7 @@ from deepcompression.tensors.tensor import CompressedTensor
 
 NAMES = {"float32": c.FLOAT32, "int8": c.INT8}
 # where shared tensors can be: as codes, or small and recognised by their values
-HOLD_SHARED = ("raw", "sparse", "huffman", "fast", "small", "deflate")
+HOLD_SHARED = ("raw", "sparse", "huffman", "fast", "small", "deflate", "device")
 
 
 @pytest.fixture
