@@ -85,7 +85,10 @@ void by_rows(Cursor& payload, const Stored& tensor, const Decode& decode) {
 
 void decode_device(Cursor& payload, const Stored& tensor, unsigned, Dense& memory) {
   read_codebook(payload, tensor);
-  by_rows(payload, tensor, [&](const DevicePayload& from) { decode_rows(from, memory.to_fill()); });
+  by_rows(payload, tensor, [&](const DevicePayload& from) {
+    device_sizes(from);  // all checks before the first row
+    decode_rows(from, memory.to_fill());
+  });
 }
 
 std::optional<SharedTensor> decode_device_shared(Cursor& payload, const Stored& tensor, unsigned) {

@@ -73,15 +73,18 @@ class Product(ctypes.Structure):
     )
 
 
+# the tools of the virtual environment come first
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
 def run(*command: str | Path, **environment: str) -> str:
     """What the command printed; it must succeed."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         list(map(str, command)),
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PATH": path, **environment},
+        env={**os.environ, "PATH": PATH, **environment},
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
@@ -94,7 +97,7 @@ def built(target: str = "deepcompression") -> Path:
     with FileLock(BUILD / "c-interface.lock"):
         cached = BUILD / "CMakeCache.txt"
         if not cached.exists() or "DCZ_C_INTERFACE:BOOL=ON" not in cached.read_text():
-            ninja = ("-G", "Ninja") if shutil.which("ninja") and not cached.exists() else ()
+            ninja = ("-G", "Ninja") if shutil.which("ninja", path=PATH) and not cached.exists() else ()
             run("cmake", "-S", ROOT, "-B", BUILD, *ninja, *OPTIONS)
         run("cmake", "--build", BUILD, "--target", target, "--parallel", str(os.cpu_count()))
     return BUILD
