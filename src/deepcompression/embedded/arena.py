@@ -21,11 +21,13 @@ class Arena:
     offsets  of each root value in the arena, in bytes; those of the input and the output are not in it
     output   the root values that lie in the caller's output
     size     of the arena in bytes
+    tops     for each call the end of all values that lie in the arena while it runs: what is behind is free
     """
 
     offsets: Mapping[str, int]
     output: frozenset[str]
     size: int
+    tops: tuple[int, ...]
 
 
 @dataclass
@@ -59,8 +61,10 @@ def plan_arena(graph: Graph, element_bytes: int) -> Arena:
     whole = result == Root(result.value, 0) and graph.size(graph.output) == graph.size(result.value)
     outside = holders.get(result.value) if whole else None
     buffers = [buffer for buffer in {id(each): each for each in holders.values()}.values() if buffer is not outside]
-    offsets, size = _place(buffers)
-    return Arena(offsets, frozenset(outside.values if outside else ()), size)
+    offsets = _place(buffers)
+    ends = {id(each): offsets[each.values[0]] + _aligned(each.size) for each in buffers}
+    tops = [max((ends[id(b)] for b in buffers if b.first <= at <= b.last), default=0) for at in range(len(calls))]
+    return Arena(offsets, frozenset(outside.values if outside else ()), max(tops, default=0), tuple(tops))
 
 
 def _written_over(
@@ -77,12 +81,15 @@ def _written_over(
     return None
 
 
-def _place(buffers: list[_Buffer]) -> tuple[dict[str, int], int]:
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _place(buffers: list[_Buffer]) -> dict[str, int]:
     placed: list[tuple[int, int, _Buffer]] = []
     offsets: dict[str, int] = {}
-    size = 0
     for buffer in sorted(buffers, key=lambda each: (-each.size, each.first)):
-        needed = -(-buffer.size // ALIGNMENT) * ALIGNMENT
+        needed = _aligned(buffer.size)
         taken = sorted(
             (start, end) for start, end, each in placed if each.first <= buffer.last and buffer.first <= each.last
         )
@@ -94,5 +101,4 @@ def _place(buffers: list[_Buffer]) -> tuple[dict[str, int], int]:
         offset = min(gaps)[1] if gaps else free
         placed.append((offset, offset + needed, buffer))
         offsets |= dict.fromkeys(buffer.values, offset)
-        size = max(size, offset + needed)
-    return offsets, size
+    return offsets

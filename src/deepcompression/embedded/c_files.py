@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from deepcompression.embedded.network import Network, shown
 
 # of the largest output: sums run in another order than NumPy's
 TOLERANCE = 1e-5
+
+# the arena as activations
+_ARENA = re.compile(r"(?<!->)\barena\b")
 
 METADATA = "deepcompression.network"
 
@@ -114,15 +118,17 @@ def _header(network: Network, weight_bytes: int, constant_bytes: int, notes: Ite
         f"#define {upper}_WEIGHTS_BYTES {weight_bytes}",
         f"#define {upper}_FLASH_BYTES {weight_bytes + constant_bytes}",
         "",
-        comment("Bytes of memory: activations, and a buffer for one layer at work. The stack comes on top."),
+        comment(
+            "Bytes of memory: activations, and one layer at work, which takes what they leave free; the whole. The "
+            "stack comes on top."
+        ),
         f"#define {upper}_ARENA_BYTES {network.arena.size}",
         f"#define {upper}_WORK_BYTES {network.work}",
         f"#define {upper}_RAM_BYTES sizeof({name}_state)",
         "",
         "typedef struct {",
         *file,
-        f"  uint32_t work[{max(1, network.work // 4)}];",
-        f"  {network.element} arena[{max(1, network.arena.size // network.element_bytes)}];",
+        f"  {'uint32_t' if network.integers is not None else 'float'} arena[{network.memory // 4}];",
         f"}} {name}_state;",
         "",
         *opens,
@@ -146,7 +152,8 @@ def _source(network: Network, calls: Calls) -> str:
     coded = [
         f"  dcz_weights coded_{at} = {{NULL, NULL, NULL, &state->file, 0}};" for at in (0, 1) if f"&coded_{at}" in body
     ]
-    unused = [] if "state->" in body or "&state" in body or coded else ["  (void)state;"]
+    arena = [f"  {network.element} *const arena = ({network.element} *)state->arena;"] if _ARENA.search(body) else []
+    unused = [] if arena or "state->" in body or "&state" in body or coded else ["  (void)state;"]
     return _text(
         comment(f"The network {name}: one call for each operator. Written by dcz export; do not edit."),
         f'#include "{name}.h"',
@@ -161,6 +168,7 @@ def _source(network: Network, calls: Calls) -> str:
         *_opens(network, identity_of(calls)),
         f"dcz_error {name}_run({name}_state *state, const {network.element} *input, {network.element} *output) {{",
         *error,
+        *arena,
         *coded,
         *unused,
         body,

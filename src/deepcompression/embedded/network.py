@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepcompression.embedded.arena import Arena
-from deepcompression.embedded.graph import Affine, AveragePool, Conv, Graph, MaxPool, Operator, Recurrent, Window, weights_of
+from deepcompression.embedded.graph import (
+    Affine,
+    AveragePool,
+    Conv,
+    Graph,
+    MaxPool,
+    Operator,
+    Recurrent,
+    Window,
+    weights_of,
+)
 from deepcompression.embedded.hold import Held
 from deepcompression.embedded.integer import IntegerGraph, IntegerParts
 
@@ -61,8 +71,14 @@ class Network:
 
     @property
     def work(self) -> int:
-        """Bytes of the work buffer, a multiple of 4."""
+        """Bytes that one layer at work takes at most, a multiple of 4."""
         return max((self._work(each) for each in self.graph.calls), default=0)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the arena, in which a layer at work takes what its values leave free; a multiple of 4."""
+        ends = (top + self._work(each) for top, each in zip(self.arena.tops, self.graph.calls, strict=True))
+        return max(self.arena.size, *ends, 4)
 
     def _work(self, each: Operator) -> int:
         held = self.held.get(each.output, ())
