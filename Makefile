@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
 CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp')) $(wildcard device/*.h device/*.c)
+FOR_C := $(wildcard include/*.h capi/*.hpp capi/*.cpp tests/capi/*.c examples/c/*.c)
 
 # how long `make fuzz` runs each target
 SECONDS ?= 60
@@ -17,7 +18,7 @@ if sys.version_info < (3, 11):
 endef
 export NEW_ENOUGH
 
-.PHONY: demo test check format fuzz aarch64 golden benchmarks device device-tools clean
+.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools clean
 
 demo: .venv/installed
 	@echo "Trains and compresses LeNet-300-100 on the CPU, in about 5 minutes on two cores."
@@ -30,19 +31,26 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(CORE) $(FUZZ)
-	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/strict -G Ninja -DDCZ_STRICT=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
-	  -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir) > build/strict.log || (cat build/strict.log; exit 1)
+	$(BIN)/clang-format --dry-run --Werror $(CORE) $(FUZZ) $(FOR_C)
+	PATH="$(CURDIR)/$(BIN):$$PATH" cmake -S . -B build/strict -G Ninja -DDCZ_STRICT=ON -DDCZ_C_INTERFACE=ON -DDCZ_PYTHON=ON -DCMAKE_BUILD_TYPE=None \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -Dnanobind_DIR=$$($(BIN)/python -m nanobind --cmake_dir) > build/strict.log || (cat build/strict.log; exit 1)
 	PATH="$(CURDIR)/$(BIN):$$PATH" cmake --build build/strict
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CORE) $(FUZZ)
+	$(BIN)/clang-format -i $(CORE) $(FUZZ) $(FOR_C)
 
 # The core for 64-bit ARM, emulated, must write the same bytes as here. Needs g++-aarch64-linux-gnu and qemu-user.
 aarch64:
 	core/cross/run
+
+# The library for C (docs/c-interface.md), linked in every way and run on every golden file; its tools are packages.
+c-interface:
+	capi/run
+
+c-interface-tools:
+	capi/run tools
 
 # Decoders, encoders and kernels under ASan and UBSan, and mutated files; `make fuzz SECONDS=3600` for a night.
 fuzz: .venv/installed

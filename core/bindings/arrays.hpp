@@ -4,19 +4,15 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <span>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "common/page_bytes.hpp"
 
 namespace dcz::python {
 
@@ -71,20 +67,13 @@ Out<T> own(std::vector<T>&& values) {
   return Out<T>(data, {size}, owner);
 }
 
-// Copies to memory that begins at a page, in large pages for many bytes where the system has them: kernels stream it.
-inline Out<std::uint8_t> own_aligned(std::vector<std::uint8_t>&& bytes) {
-  constexpr std::size_t kLargePage = std::size_t{2} << 20, kPage = 4096;
-  const std::align_val_t alignment{bytes.size() >= kLargePage ? kLargePage : kPage};
-  auto* const data = static_cast<std::uint8_t*>(::operator new(std::max<std::size_t>(bytes.size(), 1), alignment));
-#if defined(__linux__)
-  if (bytes.size() >= kLargePage) madvise(data, bytes.size(), MADV_HUGEPAGE);
-#endif
-  std::copy(bytes.begin(), bytes.end(), data);
-  const auto free_bytes = bytes.size() >= kLargePage
-                              ? +[](void* p) noexcept { ::operator delete(p, std::align_val_t{kLargePage}); }
-                              : +[](void* p) noexcept { ::operator delete(p, std::align_val_t{kPage}); };
-  nb::capsule owner(data, free_bytes);
-  return Out<std::uint8_t>(data, {bytes.size()}, owner);
+// Copies to pages of their own.
+inline Out<std::uint8_t> own_aligned(const std::vector<std::uint8_t>& bytes) {
+  auto owned = std::make_unique<dcz::PageBytes>(bytes);
+  const auto span = owned->span();
+  nb::capsule owner(owned.get(), [](void* pages) noexcept { delete static_cast<dcz::PageBytes*>(pages); });
+  owned.release();
+  return Out<std::uint8_t>(span.data(), {span.size()}, owner);
 }
 
 inline nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }

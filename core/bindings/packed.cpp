@@ -6,9 +6,7 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
-#include <array>
-#include <cmath>
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -17,11 +15,10 @@
 #include <vector>
 
 #include "bindings/arrays.hpp"
+#include "packed/choice/choice.hpp"
 #include "packed/convolution/convolution.hpp"
 #include "packed/dispatch/forms.hpp"
-#include "packed/factored/factored.hpp"
-#include "packed/panel/panel.hpp"
-#include "packed/quad/quad.hpp"
+#include "packed/dispatch/pack.hpp"
 #include "packed/tile/tile.hpp"
 #include "packed/window/window.hpp"
 
@@ -39,10 +36,6 @@ struct MatrixArrays {
   In<float> codebook;
 
   dcz::Matrix matrix() const { return {rows, columns, view(bitmap), view(codes), view(codebook)}; }
-  bool finite() const {
-    return std::all_of(codebook.data(), codebook.data() + codebook.size(),
-                       [](float each) { return std::isfinite(each); });
-  }
 };
 
 dcz::Digits digits_of(unsigned grid_bits, float scale8, const Digit& int8, float scale16,
@@ -55,65 +48,32 @@ dcz::Digits digits_of(unsigned grid_bits, float scale8, const Digit& int8, float
           int16 ? copy(*int16) : std::vector<std::int16_t>{}};
 }
 
-using Bytes = std::vector<std::uint8_t>;
-using Pack = Bytes(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view layout);
-
-// By their numbers in the header.
-constexpr std::array<std::string_view, 4> kLayouts{"by_row", "by_slot", "digits24", "one_window"};
-
-Bytes pack_window(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view layout) {
-  const auto found = std::ranges::find(kLayouts, layout);
-  if (found == kLayouts.end()) {
-    throw std::invalid_argument("the form window has the layout by_row, by_slot, digits24 or one_window; found " +
-                                std::string(layout));
-  }
-  return dcz::pack_window(matrix, digits, static_cast<dcz::WindowLayout>(found - kLayouts.begin()));
-}
-
-Bytes pack_quad(const dcz::Matrix& matrix, const dcz::Digits& digits, std::string_view) {
-  const auto grid = digits.grid == dcz::Grid::int8 ? dcz::Grid::int8 : dcz::Grid::none;
-  return dcz::pack_quad(matrix, {grid, digits.scale8, digits.int8});
-}
-
-template <Bytes (*kPack)(const dcz::Matrix&)>
-Bytes without_digits(const dcz::Matrix& matrix, const dcz::Digits&, std::string_view) {
-  return kPack(matrix);
-}
-
-// The facts of a form that the bindings need.
-struct PackedForm {
-  dcz::Form form;
-  std::string_view name;
-  Pack* pack;
-};
-
-constexpr std::array kForms{
-    PackedForm{dcz::Form::window, "window", pack_window},
-    PackedForm{dcz::Form::panel, "panel", without_digits<dcz::pack_panel>},
-    PackedForm{dcz::Form::tile, "tile", without_digits<dcz::pack_tile>},
-    PackedForm{dcz::Form::quad, "quad", pack_quad},
-    PackedForm{dcz::Form::factored, "factored", without_digits<dcz::pack_factored>},
-};
-
-std::vector<std::string_view> forms() {
-  std::vector<std::string_view> names;
-  for (const PackedForm& each : kForms) names.push_back(each.name);
-  return names;
-}
-
-std::vector<std::string_view> layouts() { return {kLayouts.begin(), kLayouts.end()}; }
-
 Out<std::uint8_t> pack(std::string_view form, const MatrixArrays& matrix, const dcz::Digits& digits,
                        std::string_view layout) {
-  const auto found = std::ranges::find(kForms, form, &PackedForm::name);
-  if (found == kForms.end()) throw std::invalid_argument("no packed form has the name " + std::string(form));
-  return own_aligned(unlocked([&] { return found->pack(matrix.matrix(), digits, layout); }));
+  const dcz::Form of = dcz::form_by(form);
+  const auto arranged = of == dcz::Form::window ? dcz::layout_by(layout) : dcz::WindowLayout{};
+  return own_aligned(unlocked([&] { return dcz::pack(of, matrix.matrix(), digits, arranged); }));
+}
+
+dcz::Way way_of(bool int8, std::size_t vectors, std::string_view instruction_set) {
+  const auto activations = int8 ? dcz::Activations::int8 : dcz::Activations::float32;
+  return {activations, vectors, dcz::set_by(instruction_set)};
+}
+
+std::string_view form_for(const MatrixArrays& matrix, const dcz::Digits& digits, bool int8, std::size_t vectors,
+                          std::string_view instruction_set) {
+  return dcz::name_of(dcz::form_for(matrix.matrix(), digits, way_of(int8, vectors, instruction_set)));
+}
+
+std::string_view layout_for(const MatrixArrays& matrix, const dcz::Digits& digits, bool int8, std::size_t vectors,
+                            std::string_view instruction_set) {
+  return dcz::name_of(dcz::layout_for(matrix.matrix(), digits, way_of(int8, vectors, instruction_set)));
 }
 
 nb::typed<nb::dict, nb::str, nb::any> packed_header(const In<std::uint8_t>& packed) {
   const dcz::PackedHeader header = dcz::header_of(view(packed));
   nb::dict found;
-  found["form"] = std::ranges::find(kForms, header.form, &PackedForm::form)->name;
+  found["form"] = dcz::name_of(header.form);
   found["code_bits"] = header.code_bits;
   found["grid_bits"] = static_cast<unsigned>(header.grid);
   found["layout"] = static_cast<unsigned>(header.layout);
@@ -176,8 +136,7 @@ void bind_packing(nb::module_& m) {
       .def_ro("rows", &MatrixArrays::rows)
       .def_ro("columns", &MatrixArrays::columns)
       .def_prop_ro("survivors", [](const MatrixArrays& matrix) { return matrix.codes.size(); })
-      .def_prop_ro("centroids", [](const MatrixArrays& matrix) { return matrix.codebook.size(); })
-      .def_prop_ro("finite", &MatrixArrays::finite, "Whether all centroids are finite.");
+      .def_prop_ro("centroids", [](const MatrixArrays& matrix) { return matrix.codebook.size(); });
   nb::class_<dcz::Digits>(m, "Digits", "The digits of the centroids of a matrix, on a grid or nearest to one.")
       .def(
           "__init__",
@@ -188,12 +147,16 @@ void bind_packing(nb::module_& m) {
           "grid_bits"_a, "scale8"_a, "int8"_a.noconvert(), "scale16"_a = 0.0F, "int16"_a.noconvert() = nb::none(),
           "grid_bits is 8 if scale8 * int8 is the codebook exactly, 16 if scale16 * int16 is, else 0.")
       .def_prop_ro("grid_bits", [](const dcz::Digits& digits) { return static_cast<unsigned>(digits.grid); });
-  m.def("forms", &forms, "The names of the packed forms, in the order of their numbers.");
-  m.def("layouts", &layouts, "The names of the layouts of the form window, in the order of their numbers.");
+  m.def("forms", &dcz::form_names, "The names of the packed forms, in the order of their numbers.");
+  m.def("layouts", &dcz::layout_names, "The names of the layouts of the form window, in the order of their numbers.");
   m.def("pack", &pack, "form"_a, "matrix"_a, "digits"_a, "layout"_a = "",
         "Packed weights. Only the form window has layouts.\n\n"
         "Raises ValueError for parts that do not fit together, and for centroids that are not finite in the form "
         "factored and in the layouts digits24 and one_window.");
+  m.def("form_for", &form_for, "matrix"_a, "digits"_a, "int8"_a, "vectors"_a, "instruction_set"_a,
+        "The form that multiplies so many vectors fastest. This CPU need not have the instruction set.");
+  m.def("layout_for", &layout_for, "matrix"_a, "digits"_a, "int8"_a, "vectors"_a, "instruction_set"_a,
+        "The layout of the form window that multiplies so many vectors fastest.");
   m.def("packed_header", &packed_header, "packed"_a.noconvert(),
         "The fields of `packing.Header`. Raises ValueError for bytes that are no packed weights.");
   m.def("check_packed", &check_packed, "packed"_a.noconvert(),

@@ -1,6 +1,7 @@
 // The instruction set of the kernels: the best that this CPU has, unless another is forced.
 #include "common/cpu.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -77,6 +78,12 @@ InstructionSet instruction_set() {
 }
 
 std::string_view name_of(InstructionSet set) { return kNames[static_cast<std::size_t>(set)]; }
+
+InstructionSet set_by(std::string_view name) {
+  const auto found = std::find(kNames.begin(), kNames.end(), name);
+  if (found == kNames.end()) throw std::invalid_argument("no instruction set has the name " + std::string(name));
+  return static_cast<InstructionSet>(found - kNames.begin());
+}
 
 void force_instruction_set(std::string_view name) {
   forced = name.empty() ? -1 : static_cast<int>(by_name(name, "the caller"));

@@ -16,6 +16,9 @@ std::vector<std::string> instruction_sets();
 InstructionSet instruction_set();
 std::string_view name_of(InstructionSet set);
 
+// Whether or not this CPU has it. Throws std::invalid_argument for a name that there is not.
+InstructionSet set_by(std::string_view name);
+
 // Forces one for the whole process; an empty name frees it. Throws std::invalid_argument if the CPU does not have it.
 void force_instruction_set(std::string_view name);
 

@@ -24,7 +24,7 @@ build() {
   rm -rf "$folder"
   mkdir -p "$folder"
   {
-    find core -name '*.cpp' ! -path 'core/bindings*' ! -path 'core/fuzz/*' ! -path 'core/cross/*' ! -name '*avx*' ! '(' "${neon[@]}" ')'
+    find core -name '*.cpp' ! -path 'core/bindings*' ! -path 'core/fuzz/*' ! -path 'core/cross/*' ! -path 'core/coding/*' ! -path 'core/file/*' ! -name '*avx*' ! '(' "${neon[@]}" ')'
     printf '%s\n' device/{dcz,rows,error_text}.c
   } |
     xargs -P "$(nproc)" -I{} bash -ec "compile $compiler $folder {}"

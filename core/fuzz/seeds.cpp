@@ -1,13 +1,16 @@
-// Writes the first inputs of fuzzing, from the encoders: seeds <folder> fills <folder>/<target>/.
+// Writes the first inputs of fuzzing, from the encoders and golden files: seeds <folder> fills <folder>/<target>/.
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "adaptive/model.hpp"
 #include "block/block.hpp"
 #include "common/fields.hpp"
+#include "file/reader.hpp"
 #include "fuzz/groups.hpp"
 #include "fuzz/planes.hpp"
 #include "huffman/huffman.hpp"
@@ -250,6 +253,29 @@ void packed() {
   }
 }
 
+// The golden files, whole, and each of their payloads.
+void files() {
+  for (const char* kind : {"good", "bad"}) {
+    for (const auto& each : std::filesystem::directory_iterator(std::filesystem::path("tests/golden") / kind)) {
+      std::ifstream stream(each.path(), std::ios::binary);
+      const Vector file{std::istreambuf_iterator<char>(stream), {}};
+      if (file.size() < 8000) write("file", {0}, file);
+      std::unique_ptr<dcz::Reader> reader;
+      if (refused([&] { reader = std::make_unique<dcz::Reader>(dcz::memory_source(file), ""); })) continue;
+      std::size_t at = 5;
+      const auto length = static_cast<std::size_t>(dcz::take_varint(file, at, "length"));
+      write("file", {1}, Bytes(file).subspan(at, length));
+      for (const dcz::Entry& entry : reader->index().entries) {
+        if (entry.length > 8000 || entry.shape.size() > 5) continue;
+        std::vector<std::uint64_t> numbers{
+            2, entry.coder->number, static_cast<std::uint64_t>(entry.dtype - dcz::kDtypes.data()), entry.shape.size()};
+        numbers.insert(numbers.end(), entry.shape.begin(), entry.shape.end());
+        write("file", numbers, Bytes(file).subspan(entry.offset, entry.length));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -265,4 +291,5 @@ int main(int count, char** arguments) {
   adaptive();
   rows();
   packed();
+  files();
 }

@@ -22,28 +22,6 @@ FORMS = tuple(_core.forms())
 # The layouts of the form window by their numbers in the header (core/packed/window/window.hpp).
 LAYOUTS = tuple(_core.layouts())
 
-# For each instruction set and kind of activations: the number of vectors from which a form multiplies fastest. The
-# first form that pays is taken, else `window`. The numbers are medians over layers with densities of 4 to 25 %; those
-# of neon come from counted instructions (benchmarks/results/neon_instructions.json).
-FASTEST: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {
-    ("portable", "float32"): ((5, "panel"), (1, "factored"), (2, "panel")),
-    ("portable", "int8"): ((5, "panel"), (1, "factored")),
-    ("avx2", "float32"): ((2, "panel"), (1, "factored")),
-    ("avx2", "int8"): ((5, "panel"),),
-    ("avx512", "float32"): ((12, "panel"),),
-    ("avx512", "int8"): ((48, "quad"),),
-    ("neon", "float32"): ((9, "panel"), (2, "window"), (1, "factored")),
-    ("neon", "int8"): ((16, "panel"),),
-}
-
-# `factored` pays from so many survivors a centroid in a row of a block of so many columns. With fewer, its groups of
-# four stay too empty.
-FACTORED_FROM, FACTORED_COLUMNS = 1.5, 8192
-
-# From so many survivors a row on, the layout digits24 multiplies one vector of float32 faster than by_slot. With fewer,
-# adding up its 8 exact sums once a row costs more than they save.
-DIGITS24_FROM = 64
-
 
 class Header(NamedTuple):
     """The header of packed weights.
@@ -87,7 +65,7 @@ def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1,
     tensor       two or more dimensions: the first counts the outputs, all others together the inputs
     activations  kind of the vectors that it will multiply; the other kind works too, more slowly
     batch        number of vectors that it will multiply at once; other numbers work too, more slowly
-    form         one of FORMS; by default the form that multiplies fastest (FASTEST). `tile` does not multiply: it
+    form         one of FORMS; by default the form that multiplies fastest. `tile` does not multiply: it
                  decodes rows, for convolutions, embeddings and devices other than the CPU
 
     Raises ValueError for fewer dimensions and for unknown activations and forms.
@@ -107,28 +85,12 @@ def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1,
 
 def form_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:
     """The form that multiplies so many vectors fastest. This CPU need not have the instruction set."""
-    for vectors, form in FASTEST[instruction_set, activations]:
-        if batch >= vectors and (form != "factored" or _factored_pays(matrix, digits, instruction_set)):
-            return form
-    return "window"
-
-
-def _factored_pays(matrix: _core.Matrix, digits: _core.Digits, instruction_set: str) -> bool:
-    # for a codebook on a grid, integers take fewer instructions on neon
-    if instruction_set == "neon" and digits.grid_bits:
-        return False
-    blocks = -(-matrix.columns // FACTORED_COLUMNS)
-    return matrix.finite and matrix.survivors >= FACTORED_FROM * matrix.rows * blocks * matrix.centroids
+    return _core.form_for(matrix, digits, activations == "int8", batch, instruction_set)
 
 
 def layout_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:
     """The layout of the form window that multiplies so many vectors fastest."""
-    if batch == 1 and instruction_set == "avx512" and matrix.finite:
-        if activations == "int8" or digits.grid_bits == 8:
-            return "one_window"
-        if matrix.survivors >= DIGITS24_FROM * matrix.rows:
-            return "digits24"
-    return "by_slot" if activations == "float32" and digits.grid_bits == 0 else "by_row"
+    return _core.layout_for(matrix, digits, activations == "int8", batch, instruction_set)
 
 
 def _digits(codebook: Floats) -> _core.Digits:
