@@ -160,24 +160,28 @@ dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t
 uint32_t dcz_crc(uint32_t start, const uint8_t *bytes, uint32_t length);
 
 /* Inner interface: bytes from `begin` to `end` of a source, one after the other, in memory or
-   through a buffer. Behind `end` there are zeros. */
+   through a buffer. Behind `end`, and after an error, there are zeros. */
 typedef struct {
   const dcz_source *source;
   const uint8_t *now, *stop; /* the bytes at hand */
   uint8_t *buffer;           /* DCZ_BUFFER bytes, only used with a callback */
   uint32_t at, end;          /* offsets in the file: of the byte at `stop`; of the end */
-  uint32_t behind;           /* zeros behind `end` that were at hand so far */
-  dcz_error error;           /* of the callback; bytes are zeros from then on */
+  uint32_t behind;           /* zeros that were brought to hand, 16 at most */
+  dcz_error flaw;            /* what bytes are that are not as they should be */
+  dcz_error error;           /* the first one of the callback or the bytes */
 } dcz_cursor;
 
+/* `source`, `buffer` and `flaw` are the caller's to set before, and the error is his to clear. */
 void dcz_cursor_set(dcz_cursor *cursor, uint32_t begin, uint32_t end);
-/* Brings more bytes to hand when none are left: now < stop afterwards. */
+/* Brings bytes to hand when none are left: now < stop afterwards. */
 void dcz_cursor_more(dcz_cursor *cursor);
-uint8_t dcz_cursor_byte(dcz_cursor *cursor);
-/* Bytes not read yet. Meaningless when some behind the end were read. */
+/* The bytes that are left, unless zeros are at hand. */
 uint32_t dcz_cursor_left(const dcz_cursor *cursor);
-/* A varint; `valid` is cleared if it is longer than needed or than nine bytes. */
-uint64_t dcz_cursor_varint(dcz_cursor *cursor, int *valid);
+/* Notes the flaw if `wrong`. */
+void dcz_cursor_refuse(dcz_cursor *cursor, int wrong);
+uint8_t dcz_cursor_byte(dcz_cursor *cursor);
+/* A number of docs/format.md, "varint", of at most 32 bits; 0 with the flaw noted otherwise. */
+uint32_t dcz_cursor_number(dcz_cursor *cursor);
 
 #ifdef __cplusplus
 }

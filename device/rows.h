@@ -48,7 +48,6 @@ typedef struct {
       *codebook; /* elements of the centroids, then of a filler; NULL for one-byte dtypes */
   uint32_t centroids;
   uint8_t coder, size;
-  dcz_error error; /* the first one; it stays */
 } dcz_rows;
 
 /* Begins before row 0. `work` is aligned to 4 bytes and has dcz_work_size bytes or more; it must
@@ -62,7 +61,7 @@ dcz_error dcz_rows_seek(dcz_rows *rows, uint32_t row);
 
 /* The elements of the next row, `cols` of `size` bytes, little-endian. DCZ_ERROR_RANGE behind the
    last row. An error in a group is found with the group's last row at the latest: rows of the group
-   that were given before may be wrong then. After an error, rows must be opened or sought again. */
+   that were given before may be wrong then. An error stays until rows are opened again. */
 dcz_error dcz_rows_next(dcz_rows *rows, void *row);
 
 /* For layers, coder `device` alone: DCZ_WALK between dcz_row_begin and dcz_row_end, once for each
