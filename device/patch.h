@@ -39,7 +39,9 @@ typedef struct {
   uint32_t base;     /* the first one of the group at hand */
   uint32_t at;       /* those of this group that are behind us */
   uint16_t alphabet; /* codes are below */
-  uint8_t kind, escape;
+  uint16_t pruned;   /* the symbol of an element that is zero */
+  uint8_t escape;    /* the gap that no survivor follows */
+  uint8_t filled;    /* whether every element has a symbol */
 } dcz_patch_tensor;
 
 /* All that changes while NEW is made, besides the tables: it can be saved and restored. */

@@ -93,6 +93,11 @@ dcz_patch_table dcz_patch_read_table(dcz_patch *p, dcz_patch_from from, uint32_t
   return table;
 }
 
+/* The symbol of a table's first entry. */
+uint32_t dcz_patch_lone(const dcz_patch *p, dcz_patch_table table) {
+  return p->work[table.start] & SYMBOL;
+}
+
 /* No byte is read before it is needed, since the one behind may belong to another part. Codes
    ascend: the first one whose successor lies above the bits is theirs. */
 uint32_t dcz_patch_symbol(dcz_patch *p, dcz_patch_from from, dcz_patch_table table) {

@@ -27,6 +27,7 @@ typedef enum { DCZ_FROM_OLD, DCZ_FROM_PATCH } dcz_patch_from;
 
 dcz_patch_table dcz_patch_read_table(dcz_patch *p, dcz_patch_from from, uint32_t *at,
                                      uint32_t alphabet);
+uint32_t dcz_patch_lone(const dcz_patch *p, dcz_patch_table table);
 uint32_t dcz_patch_symbol(dcz_patch *p, dcz_patch_from from, dcz_patch_table table);
 uint32_t dcz_patch_number(dcz_patch *p, dcz_patch_table table);
 void dcz_patch_put_symbol(dcz_patch *p, dcz_patch_table table, uint32_t symbol);

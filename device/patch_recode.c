@@ -6,12 +6,13 @@
 
 enum { BY_CODE = 1, RUNS = 2, ONE_BYTE = 4 };
 
-enum { ELEMENTS = 1, GAPS = 2 };
+/* the tables of OLD, of NEW and of inserted survivors, each of gaps and of codes */
+enum { OLD = 0, NEW = 2, INSERTED = 4, GAPS = 0, CODES = 1 };
 
-/* the tables of an operation, besides those of the edits; the last one is that of runs */
-enum { OLD_GAPS, OLD_CODES, NEW_GAPS, NEW_CODES, INSERTED_GAPS, INSERTED_CODES };
+/* the kind of a payload with survivors */
+enum { GROUPS = 1 };
 
-enum { BYTES = 256 };
+enum { SYMBOLS = 256 };
 
 /* --- heads ---------------------------------------------------------------------------------- */
 
@@ -34,30 +35,29 @@ static uint32_t head_varint(dcz_patch *p, dcz_patch_from from, uint32_t *at) {
 static void read_head(dcz_patch *p, dcz_patch_from from, uint32_t at, uint32_t codebook,
                       uint32_t rows, uint32_t cols, dcz_patch_tensor *tensor,
                       dcz_patch_table *tables) {
-  uint32_t group, groups, centroids = BYTES;
-  tensor->kind = (uint8_t)head_byte(p, from, &at);
-  group = head_varint(p, from, &at);
+  uint32_t kind = head_byte(p, from, &at), group = head_varint(p, from, &at);
+  uint32_t symbols = SYMBOLS, groups;
+  tensor->alphabet = SYMBOLS;
+  tensor->pruned = 0;
   if (!(p->at.options & ONE_BYTE)) {
-    centroids = head_byte(p, from, &at) + 1;
+    tensor->alphabet = tensor->pruned = (uint16_t)(head_byte(p, from, &at) + 1);
+    if (tensor->pruned < SYMBOLS) symbols = tensor->pruned + 1u;
     while (codebook-- > 0 && !p->error) head_byte(p, from, &at);
   }
-  if (tensor->kind != ELEMENTS && tensor->kind != GAPS) dcz_patch_fail(p, DCZ_ERROR_PAYLOAD);
+  tensor->escape = (uint8_t)head_byte(p, from, &at);
+  if (kind != GROUPS || tensor->escape == 0) dcz_patch_fail(p, DCZ_ERROR_PAYLOAD);
   if (cols < 1 || rows > DCZ_PATCH_ELEMENTS / cols) dcz_patch_fail(p, DCZ_ERROR_SIZE);
   if (group < 1 || group > rows) dcz_patch_fail(p, DCZ_ERROR_PAYLOAD);
   if (p->error) return;
-  tensor->alphabet = (uint16_t)centroids;
   tensor->elements = rows * cols;
   tensor->group = group * cols;
-  if (tensor->kind == GAPS) {
-    tensor->escape = (uint8_t)head_byte(p, from, &at);
-    if (tensor->escape == 0) dcz_patch_fail(p, DCZ_ERROR_PAYLOAD);
-    tables[0] = dcz_patch_read_table(p, from, &at, tensor->escape + 1u);
-  } else if (!(p->at.options & ONE_BYTE)) {
-    ++centroids; /* "symbol k is a pruned element" */
-  }
-  tables[1] = dcz_patch_read_table(p, from, &at, centroids);
-  for (groups = (rows - 1) / group + 1; groups > 0 && !p->error; --groups)
+  tables[GAPS] = dcz_patch_read_table(p, from, &at, tensor->escape + 1u);
+  tables[CODES] = dcz_patch_read_table(p, from, &at, symbols);
+  /* "If the gap 0 alone occurs, every element has an entry." */
+  tensor->filled = tables[GAPS].count == 1 && dcz_patch_lone(p, tables[GAPS]) == 0;
+  for (groups = (rows - 1) / group + 1; groups > 0 && !p->error; --groups) {
     head_varint(p, from, &at);
+  }
   if (from == DCZ_FROM_OLD) p->at.old_bits.at = at;
 }
 
@@ -79,15 +79,14 @@ void dcz_patch_begin_recode(dcz_patch *p, uint32_t head) {
   cols = dcz_patch_varint(p);
   behind = p->at.cursor;
   p->at.cursor = head;
-  read_head(p, DCZ_FROM_PATCH, 0, new_codebook, new_rows, cols, &p->at.to, tables + NEW_GAPS);
+  read_head(p, DCZ_FROM_PATCH, 0, new_codebook, new_rows, cols, &p->at.to, tables + NEW);
   p->at.cursor = behind;
-  read_head(p, DCZ_FROM_OLD, p->at.old, old_codebook, old_rows, cols, &p->at.from,
-            tables + OLD_GAPS);
+  read_head(p, DCZ_FROM_OLD, p->at.old, old_codebook, old_rows, cols, &p->at.from, tables + OLD);
   dcz_patch_begin_runs(p, p->at.options & RUNS);
   p->at.insertions = dcz_patch_varint(p);
   if (p->at.insertions > 0) {
-    tables[INSERTED_GAPS] = dcz_patch_read_table(p, DCZ_FROM_PATCH, &at, BYTES);
-    tables[INSERTED_CODES] = dcz_patch_read_table(p, DCZ_FROM_PATCH, &at, p->at.to.alphabet);
+    tables[INSERTED + GAPS] = dcz_patch_read_table(p, DCZ_FROM_PATCH, &at, SYMBOLS);
+    tables[INSERTED + CODES] = dcz_patch_read_table(p, DCZ_FROM_PATCH, &at, p->at.to.alphabet);
   }
   /* the starts of the tables of edits, then the tables */
   contexts = p->at.options & BY_CODE ? p->at.from.alphabet : 1;
@@ -101,7 +100,13 @@ void dcz_patch_begin_recode(dcz_patch *p, uint32_t head) {
   }
   p->work[p->at.edits + contexts] = (uint16_t)p->at.used;
   dcz_patch_next_run(p);
-  if (p->at.insertions > 0) p->at.inserted = dcz_patch_number(p, tables[INSERTED_GAPS]);
+  if (p->at.insertions > 0) p->at.inserted = dcz_patch_number(p, tables[INSERTED + GAPS]);
+}
+
+/* Elements of the group at hand. */
+static uint32_t group_size(const dcz_patch_tensor *tensor) {
+  uint32_t left = tensor->elements - tensor->base;
+  return left < tensor->group ? left : tensor->group;
 }
 
 /* --- the survivors of OLD ------------------------------------------------------------------- */
@@ -109,32 +114,25 @@ void dcz_patch_begin_recode(dcz_patch *p, uint32_t head) {
 /* The next survivor of OLD, if one is left: its position and its code. */
 static void next_survivor(dcz_patch *p) {
   dcz_patch_tensor *from = &p->at.from;
-  const dcz_patch_table *tables = p->at.tables + OLD_GAPS;
-  uint32_t size, symbol, pruned = p->at.options & ONE_BYTE ? 0 : from->alphabet;
+  const dcz_patch_table *tables = p->at.tables + OLD;
+  uint32_t size, symbol;
   while (from->base < from->elements && !p->error) {
-    size = from->elements - from->base < from->group ? from->elements - from->base : from->group;
+    size = group_size(from);
     while (from->at < size && !p->error) {
-      if (from->kind == GAPS) {
-        symbol = dcz_patch_symbol(p, DCZ_FROM_OLD, tables[0]);
-        from->at += symbol;
-        if (symbol == from->escape) continue;
-        if (from->at >= size) dcz_patch_fail(p, DCZ_ERROR_PAYLOAD);
-        symbol = dcz_patch_symbol(p, DCZ_FROM_OLD, tables[1]);
-      } else {
-        symbol = dcz_patch_symbol(p, DCZ_FROM_OLD, tables[1]);
-        if (symbol == pruned) {
-          ++from->at;
-          continue;
-        }
-      }
+      symbol = dcz_patch_symbol(p, DCZ_FROM_OLD, tables[GAPS]);
+      from->at += symbol;
+      if (symbol == from->escape) continue;
+      if (from->at >= size) dcz_patch_fail(p, DCZ_ERROR_PAYLOAD);
+      symbol = dcz_patch_symbol(p, DCZ_FROM_OLD, tables[CODES]);
       p->at.position = from->base + from->at++;
+      if (symbol == from->pruned) continue;
       p->at.code = (uint16_t)symbol;
       p->at.have = 1;
       return;
     }
     from->base += size;
     from->at = 0;
-    p->at.old_bits.bits = p->at.old_bits.count = 0; /* "each group has exactly its bytes" */
+    p->at.old_bits.bits = p->at.old_bits.count = 0; /* each group begins with a byte */
   }
 }
 
@@ -147,9 +145,9 @@ static void target(dcz_patch *p, uint32_t position, uint32_t code) {
 }
 
 static void next_insertion(dcz_patch *p) {
-  target(p, p->at.inserted, dcz_patch_symbol(p, DCZ_FROM_PATCH, p->at.tables[INSERTED_CODES]));
+  target(p, p->at.inserted, dcz_patch_symbol(p, DCZ_FROM_PATCH, p->at.tables[INSERTED + CODES]));
   if (--p->at.insertions > 0)
-    p->at.inserted += dcz_patch_number(p, p->at.tables[INSERTED_GAPS]) + 1;
+    p->at.inserted += dcz_patch_number(p, p->at.tables[INSERTED + GAPS]) + 1;
 }
 
 /* The edit of OLD's survivor: it goes, stays, or gets another code. */
@@ -173,29 +171,23 @@ static void edit(dcz_patch *p) {
   target(p, p->at.position, code < alphabet ? code : code - alphabet);
 }
 
-/* One symbol of NEW on the way to the survivor at hand, or to the end of its group. */
+/* One entry of NEW on the way to the survivor at hand, or to the end of its group. */
 static void put(dcz_patch *p) {
   dcz_patch_tensor *to = &p->at.to;
-  const dcz_patch_table *tables = p->at.tables + NEW_GAPS;
-  uint32_t left = to->elements - to->base, size = left < to->group ? left : to->group;
-  uint32_t end = p->at.target - to->base, far = end < size ? end : size, gap = far - to->at;
-  if (to->at < size && to->kind == GAPS) {
-    if (end >= size || gap >= to->escape) {
-      dcz_patch_put_symbol(p, tables[0], to->escape);
-      to->at += to->escape;
-    } else {
-      dcz_patch_put_symbol(p, tables[0], gap);
-      dcz_patch_put_symbol(p, tables[1], p->at.target_code);
-      to->at += gap + 1;
-      p->at.have_target = 0;
-    }
-  } else if (to->at < size && gap > 0) {
-    dcz_patch_put_symbol(p, tables[1], p->at.options & ONE_BYTE ? 0 : to->alphabet);
+  const dcz_patch_table *tables = p->at.tables + NEW;
+  uint32_t size = group_size(to), end = p->at.target - to->base, gap = end - to->at;
+  if (to->filled) {
+    dcz_patch_put_symbol(p, tables[CODES], gap > 0 ? to->pruned : p->at.target_code);
+    p->at.have_target = gap > 0;
     ++to->at;
-  } else if (to->at < size) {
-    dcz_patch_put_symbol(p, tables[1], p->at.target_code);
-    ++to->at;
+  } else if (gap >= to->escape || end >= size) {
+    dcz_patch_put_symbol(p, tables[GAPS], to->escape);
+    to->at += to->escape;
+  } else {
+    dcz_patch_put_symbol(p, tables[GAPS], gap);
+    dcz_patch_put_symbol(p, tables[CODES], p->at.target_code);
     p->at.have_target = 0;
+    to->at += gap + 1;
   }
   if (to->at >= size) {
     dcz_patch_put_rest(p);

@@ -13,8 +13,8 @@ from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, ordere
 _ORDERED, _ZEROS, _RUNS = 16, 32, 64
 
 
-def difference(dtype: str, offset: int, old: bytes | memoryview, new: bytes | memoryview) -> Change:
-    """The operation that makes the elements `new` of `old`, as many, which lie at `offset`. `dtype` is that of a row."""
+def difference(dtype: str, old: bytes | memoryview, new: bytes | memoryview) -> Change:
+    """The operation that makes the elements `new` of as many elements `old`; `dtype` is that of a row."""
     storage = STORAGE[dtype]
     befores, afters = (np.frombuffer(data, storage) for data in (old, new))
     steps = _steps(befores, afters, dtype)
@@ -26,7 +26,7 @@ def difference(dtype: str, offset: int, old: bytes | memoryview, new: bytes | me
         coded = steps[~zero]
     forms = [_form(coded, storage.itemsize, options | runs) for runs in (0, _RUNS)]
     rest, used = min(forms, key=lambda form: len(form[0]))
-    return Change(b"", DIFFERENCE, len(befores), offset, offset + befores.nbytes, rest, used)
+    return Change(b"", DIFFERENCE, len(befores), befores.nbytes, rest, used)
 
 
 def _steps(old: Array, new: Array, dtype: str) -> NDArray[np.uint64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from deepcompression.common.binary import checksum, varint
+from deepcompression.common.binary import Cursor, FormatError, checksum, varint
 
 MAGIC = b"\x89DCP"
 
@@ -25,24 +25,61 @@ def signed(value: int) -> bytes:
     return varint(2 * value if value >= 0 else -2 * value - 1)
 
 
+class Fields(NamedTuple):
+    """The fields of a patch before its operations."""
+
+    old_size: int
+    old_checksum: int
+    new_size: int
+    new_checksum: int
+    work_bytes: int
+
+    @classmethod
+    def read(cls, patch: bytes | memoryview) -> Fields:
+        """Checks the patch's checksum. Raises FormatError."""
+        fields = checked(patch, MAGIC)
+        return cls(
+            fields.varint("size of the old file"),
+            fields.u32("checksum of the old file"),
+            fields.varint("size of the new file"),
+            fields.u32("checksum of the new file"),
+            fields.varint("size of the work buffer"),
+        )
+
+def checked(data: bytes | memoryview, magic: bytes) -> Cursor:
+    """The fields behind magic and version of bytes that end in their checksum. Raises FormatError."""
+    cursor = Cursor(data)
+    cursor.take(len(magic), "magic")
+    if (version := cursor.u8("version")) != VERSION:
+        raise FormatError(f"version {version} of patches is not known, only {VERSION}: a newer deepcompression may do")
+    end = len(data) - CHECKSUM_BYTES
+    if checksum(data[:end]) != int.from_bytes(data[end:], "little"):
+        raise FormatError("its checksum does not match: the patch is cut off or damaged")
+    return cursor
+
+
 class Change(NamedTuple):
     """An operation on one tensor.
 
-    head     bytes of NEW before it
+    head     bytes of NEW before what it makes
     kind     DIFFERENCE or RECODE
     count    elements, or bytes of the head
-    offset   of the bytes of OLD that it uses, whose end is `end`
-    rest     of the operation
+    used     bytes of OLD, from `offset` on
+    rest     of the operation, behind its offset
     entries  of tables in the memory of a reader
     """
 
     head: bytes
     kind: int
     count: int
-    offset: int
-    end: int
+    used: int
     rest: bytes
     entries: int
+    offset: int = 0
+
+    def at(self, offset: int) -> Change:
+        """The same for bytes of OLD at another offset."""
+        return self._replace(offset=offset)
 
     @property
     def size_bytes(self) -> int:
@@ -77,7 +114,7 @@ class Operations:
         self._end()
         self._begin(change.kind, change.count, change.offset)
         self._bytes += change.rest
-        self._old = change.end
+        self._old = change.offset + change.used
         self.entries = max(self.entries, change.entries)
 
     @property

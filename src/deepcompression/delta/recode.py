@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ from deepcompression.common.binary import Cursor, varint
 from deepcompression.delta.huffman import Code, Stream, entries, in_symbols
 from deepcompression.delta.operations import RECODE, Change
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Shape
-from deepcompression.tensors.slices import positions_of
 from deepcompression.tensors.tensor import CompressedTensor
 
 # more elements are not counted by small readers
@@ -46,7 +46,7 @@ class Coded(NamedTuple):
     @classmethod
     def read(cls, payload: bytes | memoryview, dtype: str, shape: Shape) -> Coded | None:
         """None for a tensor without survivors, and for one that is too large for small readers."""
-        rows, columns = (shape[0], int(np.prod(shape[1:]))) if len(shape) > 1 else (1, int(np.prod(shape)))
+        rows, columns = (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
         if payload[0] == 0 or rows * columns > MAX_ELEMENTS:
             return None
         cursor = Cursor(payload)
@@ -77,16 +77,14 @@ class Coded(NamedTuple):
         return cls(rows, columns, len(payload), head, end - start, alphabet, used, positions, codes.astype(np.int64))
 
 
-def recode(dtype: str, offset: int, old: Coded, new: Coded) -> Change | None:
-    """The operation that makes the payload `new` of `old`, which lies at `offset`; both are of `dtype`. None if rows
-    of the two differ in length.
-    """
+def recode(dtype: str, old: Coded, new: Coded) -> Change | None:
+    """The operation that makes the payload `new` of `old`; None if their rows differ in length."""
     if old.columns != new.columns:
         return None
     edits = _Edits(old, new)
     forms = [_form(dtype, old, new, edits, options) for options in range(4)]
     rest, used = min(forms, key=lambda form: len(form[0]))
-    return Change(new.head, RECODE, len(new.head), offset, offset + old.size_bytes, rest, used)
+    return Change(new.head, RECODE, len(new.head), old.size_bytes, rest, used)
 
 
 class _Edits:
