@@ -53,7 +53,7 @@ static void read_head(dcz_patch *p, dcz_patch_from from, uint32_t at, uint32_t c
   tensor->group = group * cols;
   tables[GAPS] = dcz_patch_read_table(p, from, &at, tensor->escape + 1u);
   tables[CODES] = dcz_patch_read_table(p, from, &at, symbols);
-  /* "If the gap 0 alone occurs, every element has an entry." */
+  /* where the gap 0 alone occurs */
   tensor->filled = tables[GAPS].count == 1 && dcz_patch_lone(p, tables[GAPS]) == 0;
   for (groups = (rows - 1) / group + 1; groups > 0 && !p->error; --groups) {
     head_varint(p, from, &at);
@@ -118,21 +118,23 @@ static void next_survivor(dcz_patch *p) {
   uint32_t size, symbol;
   while (from->base < from->elements && !p->error) {
     size = group_size(from);
-    while (from->at < size && !p->error) {
-      symbol = dcz_patch_symbol(p, DCZ_FROM_OLD, tables[GAPS]);
-      from->at += symbol;
-      if (symbol == from->escape) continue;
-      if (from->at >= size) dcz_patch_fail(p, DCZ_ERROR_PAYLOAD);
+    symbol = dcz_patch_symbol(p, DCZ_FROM_OLD, tables[GAPS]);
+    from->at += symbol;
+    if (from->at > size) {
+      dcz_patch_fail(p, DCZ_ERROR_PAYLOAD);
+    } else if (symbol == from->escape) {
+      /* the gap goes on */
+    } else if (from->at == size) {
+      from->base += size;
+      from->at = 0;
+      p->at.old_bits.bits = p->at.old_bits.count = 0; /* each group begins with a byte */
+    } else {
       symbol = dcz_patch_symbol(p, DCZ_FROM_OLD, tables[CODES]);
       p->at.position = from->base + from->at++;
-      if (symbol == from->pruned) continue;
       p->at.code = (uint16_t)symbol;
-      p->at.have = 1;
-      return;
+      p->at.have = symbol != from->pruned;
+      if (p->at.have) return;
     }
-    from->base += size;
-    from->at = 0;
-    p->at.old_bits.bits = p->at.old_bits.count = 0; /* each group begins with a byte */
   }
 }
 
@@ -171,29 +173,31 @@ static void edit(dcz_patch *p) {
   target(p, p->at.position, code < alphabet ? code : code - alphabet);
 }
 
-/* One entry of NEW on the way to the survivor at hand, or to the end of its group. */
+/* A symbol of NEW or two, on the way to the survivor at hand, or to the end of its group. */
 static void put(dcz_patch *p) {
   dcz_patch_tensor *to = &p->at.to;
   const dcz_patch_table *tables = p->at.tables + NEW;
-  uint32_t size = group_size(to), end = p->at.target - to->base, gap = end - to->at;
-  if (to->filled) {
-    dcz_patch_put_symbol(p, tables[CODES], gap > 0 ? to->pruned : p->at.target_code);
-    p->at.have_target = gap > 0;
+  uint32_t size = group_size(to), end = p->at.target - to->base;
+  uint32_t gap = (end < size ? end : size) - to->at;
+  if (to->filled && gap > 0) {
+    dcz_patch_put_symbol(p, tables[CODES], to->pruned);
     ++to->at;
-  } else if (gap >= to->escape || end >= size) {
+  } else if (gap >= to->escape) {
     dcz_patch_put_symbol(p, tables[GAPS], to->escape);
     to->at += to->escape;
   } else {
     dcz_patch_put_symbol(p, tables[GAPS], gap);
-    dcz_patch_put_symbol(p, tables[CODES], p->at.target_code);
-    p->at.have_target = 0;
-    to->at += gap + 1;
-  }
-  if (to->at >= size) {
-    dcz_patch_put_rest(p);
-    to->base += size;
-    to->at = 0;
-    if (to->base == to->elements) p->at.have_target = 0;
+    to->at += gap;
+    if (to->at < size) {
+      dcz_patch_put_symbol(p, tables[CODES], p->at.target_code);
+      ++to->at;
+      p->at.have_target = 0;
+    } else {
+      dcz_patch_put_rest(p);
+      to->base += size;
+      to->at = 0;
+      if (to->base == to->elements) p->at.have_target = 0;
+    }
   }
 }
 

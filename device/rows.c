@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
-/* "A tensor with fewer than 2^31 elements" */
-static const uint32_t MOST_ELEMENTS = 0x7fffffff;
+/* "The elements take fewer than 2^31 bytes." */
+static const uint32_t MOST_BYTES = 0x7fffffff;
 
 /* Bit streams of a payload's head: "filled from the least significant bit of each byte". */
 typedef struct {
@@ -203,7 +203,7 @@ static void read_head(dcz_rows *rows, uint32_t dtype, room *memory) {
   }
   rows->group = dcz_cursor_number(cursor);
   dcz_cursor_refuse(cursor, kind != 1 || rows->group < 1 || rows->group > rows->rows ||
-                                rows->rows * rows->cols - 1 >= MOST_ELEMENTS);
+                                rows->rows * rows->cols * rows->size - 1 >= MOST_BYTES);
   if (rows->size > 1) {
     const uint32_t centroids = dcz_cursor_byte(cursor) + 1u;
     dcz_cursor_refuse(cursor, dtype > DCZ_BF16);

@@ -99,17 +99,17 @@ uint32_t dcz_long(const dcz_code *code, uint32_t bits);
   (shift_) += (int32_t)((entry_) & DCZ_LENGTH);
 
 /* Adds the step to the next survivor; escapes before it are bounded by the group's elements. */
-#define DCZ_STEP(rows_, gaps_, entry_, bits_, shift_, now_, column_) \
-  (entry_) = (gaps_)->quick[(bits_) >> (32 - DCZ_QUICK_BITS)];       \
-  while ((entry_) & DCZ_SLOW) {                                      \
-    if ((entry_) & DCZ_LONG) (entry_) = dcz_long((gaps_), (bits_));  \
-    if (!((entry_) & DCZ_SLOW) || (column_) > (rows_)->limit) break; \
-    DCZ_TAKE(entry_, bits_, shift_)                                  \
-    (column_) += (entry_) >> 8;                                      \
-    DCZ_REFILL(rows_, bits_, shift_, now_)                           \
-    (entry_) = (gaps_)->quick[(bits_) >> (32 - DCZ_QUICK_BITS)];     \
-  }                                                                  \
-  DCZ_TAKE(entry_, bits_, shift_)                                    \
+#define DCZ_STEP(rows_, gaps_, entry_, bits_, shift_, now_, column_)     \
+  (entry_) = (gaps_)->quick[(bits_) >> (32 - DCZ_QUICK_BITS)];           \
+  while ((entry_) & DCZ_SLOW) {                                          \
+    if ((entry_) & DCZ_LONG) (entry_) = dcz_long((gaps_), (bits_));      \
+    if (!((entry_) & DCZ_SLOW) || (column_) + 1 > (rows_)->limit) break; \
+    DCZ_TAKE(entry_, bits_, shift_)                                      \
+    (column_) += (entry_) >> 8;                                          \
+    DCZ_REFILL(rows_, bits_, shift_, now_)                               \
+    (entry_) = (gaps_)->quick[(bits_) >> (32 - DCZ_QUICK_BITS)];         \
+  }                                                                      \
+  DCZ_TAKE(entry_, bits_, shift_)                                        \
   (column_) += (entry_) >> 8;
 
 #define DCZ_WALK(rows_, column, symbol, ...)                                     \

@@ -20,6 +20,8 @@
 #include "huffman/huffman.hpp"
 #include "mask/mask.hpp"
 #include "mask/paper_gaps.hpp"
+#include "rows/decode.hpp"
+#include "rows/encode.hpp"
 #include "values/values.hpp"
 
 namespace dcz::python {
@@ -27,8 +29,9 @@ namespace {
 
 using namespace nb::literals;
 
-Out<std::uint8_t> code_lengths(const In<std::uint64_t>& counts) {
-  return own(unlocked([&] { return dcz::code_lengths(view(counts)); }));
+Out<std::uint8_t> code_lengths(const In<std::uint64_t>& counts, unsigned longest) {
+  if (longest < 1 || longest > 16) throw std::invalid_argument("code lengths are limited to 1 to 16 bits");
+  return own(unlocked([&] { return dcz::code_lengths(view(counts), longest); }));
 }
 
 nb::bytes pack_table(const In<std::uint8_t>& lengths) {
@@ -212,11 +215,52 @@ std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> decode_adap
   return {codebook.release(), bitmap.release(), codes.release()};
 }
 
+Out<std::uint64_t> gap_counts(const In<std::uint8_t>& bitmap, std::uint64_t size, std::uint64_t group,
+                              unsigned escape) {
+  return own(unlocked([&] { return dcz::gap_counts({view(bitmap), size, group}, escape); }));
+}
+
+std::pair<nb::bytes, Out<std::uint64_t>> encode_groups(const In<std::uint8_t>& bitmap, std::uint64_t size,
+                                                       std::uint64_t group, const In<std::uint8_t>& symbols,
+                                                       const In<std::uint8_t>& gap_lengths,
+                                                       const In<std::uint8_t>& symbol_lengths) {
+  auto groups = unlocked([&] {
+    return dcz::encode_groups({view(bitmap), size, group}, view(symbols), view(gap_lengths), view(symbol_lengths));
+  });
+  return {to_bytes(groups.bytes), own(std::move(groups.lengths))};
+}
+
+dcz::DevicePayload payload_of(const Data& data, unsigned dtype, unsigned item_bytes, std::uint64_t rows,
+                              std::uint64_t columns) {
+  check_items(0, item_bytes);
+  return {view(data), dtype, item_bytes, rows, columns};
+}
+
+void decode_rows(const Data& data, unsigned dtype, unsigned item_bytes, std::uint64_t rows, std::uint64_t columns,
+                 const InOut<std::uint8_t>& dense) {
+  unlocked([&] { dcz::decode_rows(payload_of(data, dtype, item_bytes, rows, columns), view(dense)); });
+}
+
+std::tuple<Out<std::uint8_t>, Out<std::uint8_t>, std::uint64_t> decode_entries(const Data& data, unsigned dtype,
+                                                                               unsigned item_bytes, std::uint64_t rows,
+                                                                               std::uint64_t columns, unsigned filler) {
+  auto found =
+      unlocked([&] { return dcz::decode_entries(payload_of(data, dtype, item_bytes, rows, columns), filler); });
+  return {own(std::move(found.bitmap)), own(std::move(found.symbols)), found.fillers};
+}
+
+std::pair<std::uint32_t, std::uint32_t> device_sizes(const Data& data, unsigned dtype, unsigned item_bytes,
+                                                     std::uint64_t rows, std::uint64_t columns) {
+  const auto sizes = unlocked([&] { return dcz::device_sizes(payload_of(data, dtype, item_bytes, rows, columns)); });
+  return {sizes.head, sizes.work};
+}
+
 }  // namespace
 
 void bind_coding(nb::module_& m) {
-  m.def("code_lengths", &code_lengths, "counts"_a.noconvert(),
-        "Optimal Huffman code lengths of at most 16 bits; 0 for a count of 0, 1 for a symbol that occurs alone.");
+  m.def("code_lengths", &code_lengths, "counts"_a.noconvert(), "longest"_a = 16,
+        "Optimal Huffman code lengths of at most `longest` bits; 0 for a count of 0, 1 for a symbol that occurs "
+        "alone.");
   m.def("pack_table", &pack_table, "lengths"_a.noconvert(),
         "The table of docs/format.md; at least one symbol must occur.");
   m.def("unpack_table", &unpack_table, "data"_a.noconvert(), "offset"_a, "alphabet"_a,
@@ -273,6 +317,18 @@ void bind_coding(nb::module_& m) {
       "and codes it has the survivors alone.");
   m.def("decode_adaptive", &decode_adaptive, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a,
         "The codebook, the bitmap and the codes of the string that is all of `data`.");
+  m.def("gap_counts", &gap_counts, "bitmap"_a.noconvert(), "size"_a, "group"_a, "escape"_a,
+        "Counts of the gaps 0 to `escape` of the coder device, for groups of `group` elements. An empty bitmap stands "
+        "for all elements.");
+  m.def("encode_groups", &encode_groups, "bitmap"_a.noconvert(), "size"_a, "group"_a, "symbols"_a.noconvert(),
+        "gap_lengths"_a.noconvert(), "symbol_lengths"_a.noconvert(),
+        "The groups of the coder device, and the bytes of each; one symbol for each bit of the bitmap.");
+  m.def("decode_rows", &decode_rows, "data"_a.noconvert(), "dtype"_a, "item_bytes"_a, "rows"_a, "columns"_a,
+        "dense"_a.noconvert(), "Fills `dense` from the payload of the coder device that is all of `data`.");
+  m.def("decode_entries", &decode_entries, "data"_a.noconvert(), "dtype"_a, "item_bytes"_a, "rows"_a, "columns"_a,
+        "filler"_a, "The bitmap of the survivors, their symbols, and the number of entries with the symbol `filler`.");
+  m.def("device_sizes", &device_sizes, "data"_a.noconvert(), "dtype"_a, "item_bytes"_a, "rows"_a, "columns"_a,
+        "The bytes of the payload before its groups, and of the work buffer that a device needs for it.");
 }
 
 }  // namespace dcz::python

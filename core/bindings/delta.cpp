@@ -1,7 +1,7 @@
 // The part of deepcompression._core that applies patches, by the code that boards run.
+#include <device/patch.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/tuple.h>
-#include <patch.h>
 
 #include <cstdint>
 #include <limits>

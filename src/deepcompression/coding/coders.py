@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from deepcompression.coding.coder import Account, Coder, Part
 from deepcompression.coding.deflate import decode_deflate, encode_deflate
+from deepcompression.coding.device import decode_device, decode_device_dense, encode_device
 from deepcompression.coding.fast import decode_fast, decode_fast_dense, encode_fast
 from deepcompression.coding.gaps import GAP_BITS
 from deepcompression.coding.paper import decode_huffman, decode_sparse, encode_huffman, encode_sparse
@@ -28,6 +29,7 @@ CODERS: dict[str, Coder] = {
     "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense),
     "small": Coder(5, encode_small, decode_small),
     "deflate": Coder(6, encode_deflate, decode_deflate),
+    "device": Coder(7, encode_device, decode_device, decode_device_dense),
 }
 
 # The coders that `encode` tries, besides `raw`.
@@ -35,6 +37,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
     "fast": ("fast",),
     "small": ("small", "fast"),
     "paper": ("sparse", "huffman"),
+    "device": ("device",),
 }
 
 DEFAULT_PROFILE = "fast"
@@ -107,6 +110,8 @@ def _names(tensor: Tensor, gap_bits: int | None, profile: str) -> Iterable[str]:
     if gap_bits is not None:
         profile = "paper"
     names = list(PROFILES[profile])
+    if profile == "device":
+        return names
     if profile != "paper" and (tensor.dtype not in WEIGHT_DTYPES or (profile == "small" and _is_plain(tensor))):
         names.append("deflate")
     if math.prod(tensor.shape) <= _SMALL_SIZE:

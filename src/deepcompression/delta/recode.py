@@ -50,29 +50,26 @@ class Coded(NamedTuple):
         if payload[0] == 0 or rows * columns > MAX_ELEMENTS:
             return None
         cursor = Cursor(payload)
-        kind, group = cursor.u8("kind"), cursor.varint("group")
-        alphabet, start, end = 256, 0, 0
+        cursor.u8("kind of content")
+        group = cursor.varint("rows of a group")
+        start = end = symbols = 0
         if dtype in WEIGHT_DTYPES:
-            alphabet = cursor.u8("centroids") + 1
+            symbols = cursor.u8("number of centroids") + 2
             start = cursor.at
-            cursor.core(_core.unpack_ascending, alphabet, 8 * STORAGE[dtype].itemsize)
+            cursor.core(_core.unpack_ascending, symbols - 1, 8 * STORAGE[dtype].itemsize)
             end = cursor.at
-        used = 0
-        if kind == 2:
-            used += np.count_nonzero(cursor.core(_core.unpack_table, cursor.u8("escape") + 1))
-        elif dtype in WEIGHT_DTYPES:
-            alphabet += 1
-        used += np.count_nonzero(cursor.core(_core.unpack_table, alphabet))
+        gaps = cursor.core(_core.unpack_table, cursor.u8("escape") + 1)
+        codes = cursor.core(_core.unpack_table, min(symbols, 256) or 256)
+        used = int(np.count_nonzero(gaps) + np.count_nonzero(codes))
         for _ in range(-(-rows // group)):
             cursor.varint("length of a group")
         tensor = decode("device", Cursor(payload), dtype, shape)[0]
         if isinstance(tensor, CompressedTensor):
-            alphabet = len(tensor.codebook)
-            positions, codes = tensor.positions, tensor.codes
+            alphabet, positions, codes = len(tensor.codebook), tensor.positions, tensor.codes
         else:
             elements = tensor.elements.reshape(-1).view(np.uint8)
             positions = np.flatnonzero(elements)
-            codes = elements[positions]
+            alphabet, codes = 256, elements[positions]
         head = bytes(payload[: cursor.at])
         return cls(rows, columns, len(payload), head, end - start, alphabet, used, positions, codes.astype(np.int64))
 
