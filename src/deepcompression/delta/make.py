@@ -189,7 +189,7 @@ class _Making:
         shape = own.entry.dtype, own.entry.shape
         found = [] if name is None else [self._old.own[name]]
         found += [each for each in self._old.own.values() if (each.entry.dtype, each.entry.shape) == shape]
-        for each in dict.fromkeys(found[: 1 + _TRIED]):
+        for each in {each.number: each for each in found[: 1 + _TRIED]}.values():
             if self._recoding or each.entry.coder in FORMS:
                 yield each
 
