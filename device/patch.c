@@ -246,7 +246,9 @@ static dcz_error open_whole(dcz_patch *p) {
     if (!error) error = dcz_check(&file, &tensor);
   }
   p->new_size = p->end = p->patch.size;
-  return error ? error : dcz_patch_checksum(&p->patch, p->end, &p->new_checksum);
+  if (!error) error = dcz_patch_checksum(&p->patch, p->end, &p->new_checksum);
+  p->checksum = p->new_checksum;
+  return error;
 }
 
 static dcz_error open_fields(dcz_patch *p) {
@@ -265,9 +267,8 @@ static dcz_error open_fields(dcz_patch *p) {
   if (p->error) return p->error;
   p->error = dcz_patch_checksum(&p->patch, p->end, &found);
   if (p->error) return p->error;
+  p->checksum = expected;
   if (found != expected) return DCZ_ERROR_CHECKSUM;
-  if (p->work_size / 2 > p->room) return DCZ_ERROR_WORK;
-  p->room = p->work_size / 2;
   return DCZ_OK;
 }
 
@@ -286,6 +287,8 @@ dcz_error dcz_patch_open(dcz_patch *p, const dcz_source *bytes, const dcz_source
   if (magic == MAGIC) error = open_fields(p);
   if (magic == MAGIC_OF_RECODING) error = DCZ_ERROR_CODER;
   if (magic == MAGIC_OF_DCZ) error = open_whole(p);
+  if (!error && p->work_size / 2 > p->room) error = DCZ_ERROR_WORK;
+  p->room = p->work_size / 2;
   dcz_patch_fail(p, error);
   return p->error;
 }
