@@ -8,13 +8,11 @@ from pathlib import Path
 from deepcompression import _core
 from deepcompression.common.binary import LIMIT_BYTES, FormatError, checksum
 from deepcompression.common.files import atomic_path
-from deepcompression.delta import forms
-from deepcompression.delta.forms import Form, Recoded, Recoding
-from deepcompression.delta.operations import MAGIC, Fields
+from deepcompression.delta.operations import MAGIC, RECODING_MAGIC, Fields
+from deepcompression.delta.plain import Plain, Recoded, Recoding
 from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header
 from deepcompression.file.index import MAGIC as DCZ_MAGIC
 from deepcompression.file.names import check_name
-
 
 # a writer's choices may change
 _WHY = ": another version of deepcompression made the patch, or it is hostile; get the whole file"
@@ -50,7 +48,7 @@ def applied(
             fields = Fields.read(patch)
             _check_old(old, fields.old_size, fields.old_checksum, old_name, patch_name)
             return _core.apply_patch(patch, old, 1)[0].data
-        if patch.startswith(forms.MAGIC):
+        if patch.startswith(RECODING_MAGIC):
             recoding, inner = Recoding.read(patch)
             _check_old(old, recoding.old_size, recoding.old_checksum, old_name, patch_name)
             return _recoded(old, recoding, bytes(inner), limit_bytes)
@@ -71,7 +69,7 @@ def _check_old(old: bytes | memoryview, size: int, expected: int, old_name: str,
 
 
 def _recoded(old: bytes | memoryview, recoding: Recoding, patch: bytes, limit_bytes: int) -> bytes:
-    """OLD and the forms of some of its tensors -> NEW with forms in the place of payloads -> NEW."""
+    """OLD and plain payloads of some tensors -> NEW with plain payloads of some -> NEW."""
     before, _ = _index(old)
     source = bytearray(old)
     for number in recoding.decoded:
@@ -79,7 +77,7 @@ def _recoded(old: bytes | memoryview, recoding: Recoding, patch: bytes, limit_by
             raise FormatError(f"tensor number {number} of the old file is none of its own")
         entry = before[number]
         limit_bytes = _within(limit_bytes, entry)
-        source += Form.of(entry, memoryview(old)[entry.offset : entry.offset + entry.length]).payload
+        source += Plain.of(entry, memoryview(old)[entry.offset : entry.offset + entry.length]).payload
     target = _core.apply_patch(patch, source, 1)[0].data
     return _assembled(target, {each.number: each for each in recoding.recoded}, limit_bytes)
 
@@ -87,7 +85,9 @@ def _recoded(old: bytes | memoryview, recoding: Recoding, patch: bytes, limit_by
 def _within(limit_bytes: int, entry: Entry) -> int:
     """The rest of the limit. Raises FormatError if the tensor takes more."""
     if entry.nbytes > limit_bytes:
-        raise FormatError(f"tensor {entry.name!r} takes {entry.nbytes} bytes when decoded, the limit leaves {limit_bytes}")
+        raise FormatError(
+            f"tensor {entry.name!r} takes {entry.nbytes} bytes when decoded, the limit leaves {limit_bytes}"
+        )
     return limit_bytes - entry.nbytes
 
 
@@ -101,21 +101,21 @@ def _index(data: bytes | memoryview) -> tuple[list[Entry], int]:
 
 
 def _assembled(data: bytes | memoryview, recoded: dict[int, Recoded], limit_bytes: int) -> bytes:
-    """NEW, with the payloads of some tensors in the place of their forms; every checksum of it was compared."""
+    """NEW, of which `data` has some payloads plain. Every checksum of NEW was compared."""
     entries, at = _index(data)
     parts = [bytes(data[:at])]
     for number, entry in enumerate(entries):
         if entry.tied_to is not None:
             continue
-        form = recoded.get(number)
-        length = entry.length if form is None else form.length
+        plain = recoded.get(number)
+        length = entry.length if plain is None else plain.length
         payload = bytes(data[at : at + length])
         at += length
-        if form is not None:
+        if plain is not None:
             limit_bytes = _within(limit_bytes, entry)
-            payload = Form(form.coder, payload, form.gap_bits).encoded(entry)
+            payload = Plain(plain.coder, payload, plain.gap_bits).encoded(entry)
         if len(payload) != entry.length or checksum(payload) != entry.checksum:
-            raise FormatError(f"tensor {entry.name!r} of the new file comes out damaged{_WHY if form else ''}")
+            raise FormatError(f"tensor {entry.name!r} of the new file comes out damaged{_WHY if plain else ''}")
         parts.append(payload)
     if at != len(data):
         raise FormatError(f"the payloads of the new file end at {at}, its bytes at {len(data)}")

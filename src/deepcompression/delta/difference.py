@@ -24,8 +24,8 @@ def difference(dtype: str, old: bytes | memoryview, new: bytes | memoryview) -> 
     if zero.any() and not steps[zero].any():
         options |= _ZEROS
         coded = steps[~zero]
-    forms = [_form(coded, storage.itemsize, options | runs) for runs in (0, _RUNS)]
-    rest, used = min(forms, key=lambda form: len(form[0]))
+    tried = [_write(coded, storage.itemsize, options | runs) for runs in (0, _RUNS)]
+    rest, used = min(tried, key=lambda each: len(each[0]))
     return Change(b"", DIFFERENCE, len(befores), befores.nbytes, rest, used)
 
 
@@ -42,7 +42,7 @@ def _steps(old: Array, new: Array, dtype: str) -> NDArray[np.uint64]:
     return ((step << 1) ^ (step >> 63)).view(np.uint64) >> unused
 
 
-def _form(steps: NDArray[np.uint64], width: int, options: int) -> tuple[bytes, int]:
+def _write(steps: NDArray[np.uint64], width: int, options: int) -> tuple[bytes, int]:
     """The operation behind its places, and the entries of its tables."""
     rest = bytes([options])
     places = np.arange(len(steps), dtype=np.int64)

@@ -27,10 +27,10 @@ class Code(NamedTuple):
     @classmethod
     def of(cls, counts: NDArray[np.int64]) -> Code:
         """The best code for symbols that occur so often; that of the symbol 0 if none does."""
-        counts = counts.astype(np.uint64)
-        if not counts.any():
-            counts[0] = 1
-        lengths = _core.code_lengths(counts, MAX_LENGTH)
+        known = counts.astype(np.uint64)
+        if not known.any():
+            known[0] = 1
+        lengths = _core.code_lengths(known, MAX_LENGTH)
         order = np.lexsort((np.arange(len(lengths)), lengths))
         order = order[lengths[order] > 0]
         steps = 1 << (MAX_LENGTH - lengths[order].astype(np.int64))
@@ -39,14 +39,10 @@ class Code(NamedTuple):
         # "it takes no bits"
         return cls(_core.pack_table(lengths), lengths if len(order) > 1 else np.zeros_like(lengths), words)
 
-    def bits(self, counts: NDArray[np.int64]) -> int:
-        """What symbols that occur so often take."""
-        return int(counts @ self.lengths)
-
 
 def entries(counts: NDArray[np.int64]) -> int:
     """The entries of a code's table in the memory of a reader."""
-    return max(1, np.count_nonzero(counts))
+    return max(1, int(np.count_nonzero(counts)))
 
 
 class Stream:

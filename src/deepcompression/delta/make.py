@@ -12,9 +12,9 @@ from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.files import ByteFile, atomic_path
 from deepcompression.delta.apply import applied
 from deepcompression.delta.difference import difference
-from deepcompression.delta.forms import FORMS, Form, Recoded, Recoding
 from deepcompression.delta.match import add_matches
 from deepcompression.delta.operations import MAX_BYTES, Change, Fields, Operations
+from deepcompression.delta.plain import PLAIN_CODERS, Plain, Recoded, Recoding
 from deepcompression.delta.recode import Coded, recode
 from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
@@ -66,7 +66,7 @@ def make_patch(
     before, after = _File.read(old, limit_bytes), _File.read(new, limit_bytes)
     patches = [("whole", bytes(after.data))]
     if max(len(before.data), len(after.data)) <= MAX_BYTES:
-        if before.needs_forms or after.needs_forms:
+        if not (before.is_plain and after.is_plain):
             patches.append(("recoding", _Making(before, after, recoding=True).patch()))
         patches.append(("plain", _Making(before, after, recoding=False).patch()))
     # of equal ones the last: most readers can apply it
@@ -123,12 +123,12 @@ class _File(NamedTuple):
             return cls(data, data[: file.head_bytes], own, names)
 
     @property
-    def needs_forms(self) -> bool:
-        return any(own.entry.coder not in FORMS for own in self.own.values())
+    def is_plain(self) -> bool:
+        return all(own.entry.coder in PLAIN_CODERS for own in self.own.values())
 
 
 class _Making:
-    """A patch in the making. Only a recoding one changes payloads that are no forms."""
+    """A patch in the making. Only a recoding one changes payloads that are not plain."""
 
     def __init__(self, old: _File, new: _File, recoding: bool) -> None:
         self._old, self._new, self._recoding = old, new, recoding
@@ -162,25 +162,27 @@ class _Making:
 
     def _changed(self, own: _Own) -> bool:
         """Adds the change of a tensor of OLD that gives the tensor in the fewest bytes, if there is one."""
-        if not self._recoding and own.entry.coder not in FORMS:
+        if not self._recoding and own.entry.coder not in PLAIN_CODERS:
             return False
-        form = Form.of_new(own.entry, own.payload)
-        best: tuple[Change, _Own, Form] | None = None
+        plain = Plain.of_new(own.entry, own.payload)
+        if plain is None:
+            return False
+        best: tuple[Change, _Own, Plain] | None = None
         size = own.size_bytes
-        for before in self._candidates(own) if form is not None else ():
-            old_form = Form.of(before.entry, before.payload)
-            change = _change(before.entry, old_form, own.entry, form)
+        for before in self._candidates(own):
+            old_plain = Plain.of(before.entry, before.payload)
+            change = _change(before.entry, old_plain, own.entry, plain)
             if change is not None and change.size_bytes < size:
-                best, size = (change, before, old_form), change.size_bytes
+                best, size = (change, before, old_plain), change.size_bytes
                 if size <= _GOOD * own.size_bytes:
                     break
-        if form is None or best is None:
+        if best is None:
             return False
-        change, before, old_form = best
-        self._operations.change(change.at(self._offset(before, old_form)))
-        if own.entry.coder not in FORMS:
-            self._recoded.append(Recoded(own.number, form.coder, form.gap_bits, len(form.payload)))
-        self._target += form.payload
+        change, before, old_plain = best
+        self._operations.change(change.at(self._offset(before, old_plain)))
+        if own.entry.coder not in PLAIN_CODERS:
+            self._recoded.append(Recoded(own.number, plain.coder, plain.gap_bits, len(plain.payload)))
+        self._target += plain.payload
         return True
 
     def _candidates(self, own: _Own) -> Iterator[_Own]:
@@ -190,25 +192,26 @@ class _Making:
         found = [] if name is None else [self._old.own[name]]
         found += [each for each in self._old.own.values() if (each.entry.dtype, each.entry.shape) == shape]
         for each in {each.number: each for each in found[: 1 + _TRIED]}.values():
-            if self._recoding or each.entry.coder in FORMS:
+            if self._recoding or each.entry.coder in PLAIN_CODERS:
                 yield each
 
-    def _offset(self, own: _Own, form: Form) -> int:
-        """Where the form of a tensor of OLD lies: within OLD, or behind."""
-        if own.entry.coder in FORMS:
+    def _offset(self, own: _Own, plain: Plain) -> int:
+        """Where the plain payload of a tensor of OLD lies: within OLD, or behind."""
+        if own.entry.coder in PLAIN_CODERS:
             return own.entry.offset
         if own.number not in self._decoded:
             self._decoded[own.number] = len(self._source)
-            self._source += form.payload
+            self._source += plain.payload
         return self._decoded[own.number]
 
 
-def _change(before: Entry, old: Form, after: Entry, new: Form) -> Change | None:
-    """The operation that makes one form of another, which lies at offset 0; None if none does."""
+def _change(before: Entry, old: Plain, after: Entry, new: Plain) -> Change | None:
+    """The operation that makes one plain payload of another at offset 0; None if none does."""
     dtype, shape = row_of(after.dtype, after.shape)
     if before.dtype != after.dtype or old.coder != new.coder:
         return None
     if old.coder == "raw":
         return difference(dtype, old.payload, new.payload) if 0 < len(old.payload) == len(new.payload) else None
-    parts = Coded.read(old.payload, dtype, row_of(before.dtype, before.shape)[1]), Coded.read(new.payload, dtype, shape)
-    return None if None in parts else recode(dtype, *parts)
+    coded_old = Coded.read(old.payload, *row_of(before.dtype, before.shape))
+    coded_new = Coded.read(new.payload, dtype, shape)
+    return None if coded_old is None or coded_new is None else recode(dtype, coded_old, coded_new)

@@ -39,11 +39,12 @@ def add_matches(operations: Operations, old: bytes, first: int, new: bytes) -> N
 
 def _common(old: bytes, offset: int, new: bytes, at: int) -> int:
     """How many bytes are the same from there on."""
-    length, most = 0, min(len(old) - offset, len(new) - at)
-    step = 64
-    while step and length < most:
-        if length + step <= most and old[offset + length : offset + length + step] == new[at + length : at + length + step]:
+    most = min(len(old) - offset, len(new) - at)
+    length, step = 0, 64
+    while step:
+        begin, end = offset + length, at + length
+        if length + step <= most and old[begin : begin + step] == new[end : end + step]:
             length += step
         else:
-            step //= 4 if step > 1 else 2
+            step //= 4
     return length

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from deepcompression.common.binary import Cursor, FormatError, checksum, varint
+from deepcompression.file.index import MAGIC as DCZ_MAGIC
 
 MAGIC = b"\x89DCP"
+
+RECODING_MAGIC = b"\x89DCR"
+
+# a patch may be the new file itself
+PATCH_MAGICS = (MAGIC, RECODING_MAGIC, DCZ_MAGIC)
 
 VERSION = 1
 
@@ -37,7 +43,9 @@ class Fields(NamedTuple):
     @classmethod
     def read(cls, patch: bytes | memoryview) -> Fields:
         """Checks the patch's checksum. Raises FormatError."""
-        fields = checked(patch, MAGIC)
+        fields = begin(patch)
+        end = len(patch) - CHECKSUM_BYTES
+        check(int.from_bytes(patch[end:], "little"), checksum(patch[:end]))
         return cls(
             fields.varint("size of the old file"),
             fields.u32("checksum of the old file"),
@@ -46,16 +54,20 @@ class Fields(NamedTuple):
             fields.varint("size of the work buffer"),
         )
 
-def checked(data: bytes | memoryview, magic: bytes) -> Cursor:
-    """The fields behind magic and version of bytes that end in their checksum. Raises FormatError."""
-    cursor = Cursor(data)
-    cursor.take(len(magic), "magic")
+
+def begin(patch: bytes | memoryview) -> Cursor:
+    """The fields of a patch behind its magic and version. Raises FormatError for another version."""
+    cursor = Cursor(patch)
+    cursor.take(len(MAGIC), "magic")
     if (version := cursor.u8("version")) != VERSION:
-        raise FormatError(f"version {version} of patches is not known, only {VERSION}: a newer deepcompression may do")
-    end = len(data) - CHECKSUM_BYTES
-    if checksum(data[:end]) != int.from_bytes(data[end:], "little"):
-        raise FormatError("its checksum does not match: the patch is cut off or damaged")
+        raise FormatError(f"version {version} of patches is not known, only {VERSION}: a newer deepcompression may")
     return cursor
+
+
+def check(found: int, expected: int) -> None:
+    """Compares a patch's checksum with that of its bytes. Raises FormatError."""
+    if found != expected:
+        raise FormatError(f"its checksum is {found:08x}, expected {expected:08x}: the patch is cut off or damaged")
 
 
 class Change(NamedTuple):
@@ -63,7 +75,7 @@ class Change(NamedTuple):
 
     head     bytes of NEW before what it makes
     kind     DIFFERENCE or RECODE
-    count    elements, or bytes of the head
+    number   of elements, or of bytes of the head
     used     bytes of OLD, from `offset` on
     rest     of the operation, behind its offset
     entries  of tables in the memory of a reader
@@ -71,7 +83,7 @@ class Change(NamedTuple):
 
     head: bytes
     kind: int
-    count: int
+    number: int
     used: int
     rest: bytes
     entries: int
@@ -112,7 +124,7 @@ class Operations:
     def change(self, change: Change) -> None:
         self.literal(change.head)
         self._end()
-        self._begin(change.kind, change.count, change.offset)
+        self._begin(change.kind, change.number, change.offset)
         self._bytes += change.rest
         self._old = change.offset + change.used
         self.entries = max(self.entries, change.entries)
@@ -122,8 +134,8 @@ class Operations:
         """The offset in OLD where a copy takes the fewest bytes."""
         return (self._copy.stop if self._copy else self._old) + len(self._literal)
 
-    def _begin(self, kind: int, count: int, offset: int) -> None:
-        self._bytes += varint(count << _KIND_BITS | kind) + signed(offset - self._old)
+    def _begin(self, kind: int, number: int, offset: int) -> None:
+        self._bytes += varint(number << _KIND_BITS | kind) + signed(offset - self._old)
 
     def _end_copy(self) -> None:
         if self._copy:
@@ -138,7 +150,7 @@ class Operations:
             self._old += len(self._literal)
             self._literal = bytearray()
 
-    def patch(self, old: bytes | memoryview, new: bytes | memoryview) -> bytes:
+    def patch(self, old: bytes | bytearray, new: bytes | bytearray) -> bytes:
         """The whole patch."""
         self._end()
         fields = MAGIC + bytes([VERSION])

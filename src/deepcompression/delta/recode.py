@@ -79,8 +79,8 @@ def recode(dtype: str, old: Coded, new: Coded) -> Change | None:
     if old.columns != new.columns:
         return None
     edits = _Edits(old, new)
-    forms = [_form(dtype, old, new, edits, options) for options in range(4)]
-    rest, used = min(forms, key=lambda form: len(form[0]))
+    tried = [_write(dtype, old, new, edits, options) for options in range(4)]
+    rest, used = min(tried, key=lambda each: len(each[0]))
     return Change(new.head, RECODE, len(new.head), old.size_bytes, rest, used)
 
 
@@ -105,7 +105,7 @@ class _Edits:
         self.inserted = np.flatnonzero(other)
 
 
-def _form(dtype: str, old: Coded, new: Coded, edits: _Edits, options: int) -> tuple[bytes, int]:
+def _write(dtype: str, old: Coded, new: Coded, edits: _Edits, options: int) -> tuple[bytes, int]:
     """The operation behind its places, and the entries of its tables."""
     stream = Stream()
     rest = bytes([options | (0 if dtype in WEIGHT_DTYPES else _ONE_BYTE)])
