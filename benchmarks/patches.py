@@ -1,4 +1,4 @@
-"""Patches between a LeNet of `reproduce` and the same network trained on, in every profile: bytes beside the new file's.
+"""Patches between a LeNet of `reproduce` and the same network trained on, in every profile: bytes beside the new.
 
 The networks: centroids trained alone; weights retrained under the same masks and shared again; the last layer alone
 retrained; a further step of pruning. Each is trained for one epoch. Every patch is applied, and gives the new file.

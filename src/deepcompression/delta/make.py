@@ -12,7 +12,7 @@ from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.files import ByteFile, atomic_path
 from deepcompression.delta.apply import applied
 from deepcompression.delta.difference import difference
-from deepcompression.delta.match import add_matches
+from deepcompression.delta.match import Pieces, pieces_of
 from deepcompression.delta.operations import MAX_BYTES, Change, Fields, Operations
 from deepcompression.delta.plain import PLAIN_CODERS, Plain, Recoded, Recoding
 from deepcompression.delta.recode import Coded, recode
@@ -25,7 +25,7 @@ _TRIED = 4
 _GOOD = 0.6
 
 # a payload that no tensor gives is searched for pieces of OLD's up to this size
-_MATCHED_BYTES = 1 << 18
+_MATCHED_BYTES = 1 << 17
 
 # of flash memory, for which `PatchSizes` says what a patch needs
 PAGE_BYTES = 4096
@@ -139,7 +139,7 @@ class _Making:
         self._recoded: list[Recoded] = []
 
     def patch(self) -> bytes:
-        add_matches(self._operations, bytes(self._old.head), 0, bytes(self._new.head))
+        pieces_of(bytes(self._old.head), 0, bytes(self._new.head)).add_to(self._operations)
         for own in self._new.own.values():
             self._add(own)
         patch = self._operations.patch(self._source, self._target)
@@ -152,38 +152,39 @@ class _Making:
         if same is not None and same.payload == own.payload:
             self._operations.copy(same.entry.offset, same.size_bytes)
             self._target += own.payload
-        elif not self._changed(own):
-            before = self._old.own.get(self._old.names.get(own.entry.name, ""))
-            if before is not None and max(before.size_bytes, own.size_bytes) <= _MATCHED_BYTES:
-                add_matches(self._operations, bytes(before.payload), before.entry.offset, bytes(own.payload))
-            else:
-                self._operations.literal(own.payload)
+            return
+        pieces, change = self._pieces(own), self._change(own)
+        if change is None or pieces.size_bytes <= change.size_bytes:
+            pieces.add_to(self._operations)
             self._target += own.payload
-
-    def _changed(self, own: _Own) -> bool:
-        """Adds the change of a tensor of OLD that gives the tensor in the fewest bytes, if there is one."""
-        if not self._recoding and own.entry.coder not in PLAIN_CODERS:
-            return False
-        plain = Plain.of_new(own.entry, own.payload)
-        if plain is None:
-            return False
-        best: tuple[Change, _Own, Plain] | None = None
-        size = own.size_bytes
-        for before in self._candidates(own):
-            old_plain = Plain.of(before.entry, before.payload)
-            change = _change(before.entry, old_plain, own.entry, plain)
-            if change is not None and change.size_bytes < size:
-                best, size = (change, before, old_plain), change.size_bytes
-                if size <= _GOOD * own.size_bytes:
-                    break
-        if best is None:
-            return False
-        change, before, old_plain = best
-        self._operations.change(change.at(self._offset(before, old_plain)))
+            return
+        self._operations.change(change.operation.at(self._offset(change.before, change.old)))
         if own.entry.coder not in PLAIN_CODERS:
-            self._recoded.append(Recoded(own.number, plain.coder, plain.gap_bits, len(plain.payload)))
-        self._target += plain.payload
-        return True
+            self._recoded.append(Recoded(own.number, change.new.coder, change.new.gap_bits, len(change.new.payload)))
+        self._target += change.new.payload
+
+    def _pieces(self, own: _Own) -> Pieces:
+        """The payload in pieces, some of which the tensor of the same name has in OLD."""
+        before = self._old.own.get(self._old.names.get(own.entry.name, ""))
+        if before is None or max(before.size_bytes, own.size_bytes) > _MATCHED_BYTES:
+            return Pieces([bytes(own.payload)])
+        return pieces_of(bytes(before.payload), before.entry.offset, bytes(own.payload))
+
+    def _change(self, own: _Own) -> _TensorChange | None:
+        """The change of a tensor of OLD that takes the fewest bytes, if there is one."""
+        if not self._recoding and own.entry.coder not in PLAIN_CODERS:
+            return None
+        best: _TensorChange | None = None
+        new = Plain.of_new(own.entry, own.payload)
+        if new is None:
+            return None
+        for before in self._candidates(own):
+            found = _TensorChange.of(before, own, new)
+            if found is not None and (best is None or found.size_bytes < best.size_bytes):
+                best = found
+                if best.size_bytes <= _GOOD * own.size_bytes:
+                    break
+        return best
 
     def _candidates(self, own: _Own) -> Iterator[_Own]:
         """The tensor of the same name, then some of the same shape."""
@@ -205,13 +206,31 @@ class _Making:
         return self._decoded[own.number]
 
 
-def _change(before: Entry, old: Plain, after: Entry, new: Plain) -> Change | None:
-    """The operation that makes one plain payload of another at offset 0; None if none does."""
-    dtype, shape = row_of(after.dtype, after.shape)
-    if before.dtype != after.dtype or old.coder != new.coder:
-        return None
-    if old.coder == "raw":
-        return difference(dtype, old.payload, new.payload) if 0 < len(old.payload) == len(new.payload) else None
-    coded_old = Coded.read(old.payload, *row_of(before.dtype, before.shape))
-    coded_new = Coded.read(new.payload, dtype, shape)
-    return None if coded_old is None or coded_new is None else recode(dtype, coded_old, coded_new)
+class _TensorChange(NamedTuple):
+    """The operation that makes the plain payload `new` of `old`, that of the tensor `before`, at offset 0."""
+
+    before: _Own
+    old: Plain
+    new: Plain
+    operation: Change
+
+    @property
+    def size_bytes(self) -> int:
+        return self.operation.size_bytes
+
+    @classmethod
+    def of(cls, before: _Own, after: _Own, new: Plain) -> _TensorChange | None:
+        """None if no operation makes the one of the other."""
+        if before.entry.dtype != after.entry.dtype:
+            return None
+        old = Plain.of(before.entry, before.payload)
+        dtype, shape = row_of(after.entry.dtype, after.entry.shape)
+        operation: Change | None = None
+        if old.coder == new.coder == "raw" and 0 < len(old.payload) == len(new.payload):
+            operation = difference(dtype, old.payload, new.payload)
+        elif old.coder == new.coder == "device":
+            coded_old = Coded.read(old.payload, *row_of(before.entry.dtype, before.entry.shape))
+            coded_new = Coded.read(new.payload, dtype, shape)
+            if coded_old is not None and coded_new is not None:
+                operation = recode(dtype, coded_old, coded_new)
+        return None if operation is None else cls(before, old, new, operation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from deepcompression.delta.operations import Operations
 
 # A copy at the expected place takes three bytes with the literal behind it, elsewhere some more.
@@ -11,30 +13,55 @@ _SHORTEST = 8
 # places of OLD that are tried for the same bytes
 _TRIED = 8
 
+# about what a copy takes
+_COPY_BYTES = 4
 
-def add_matches(operations: Operations, old: bytes, first: int, new: bytes) -> None:
-    """Operations that make `new`, with copies of `old`, bytes of OLD from the offset `first` on."""
+
+class Pieces(NamedTuple):
+    """Bytes of NEW: each piece is some bytes, or a range of offsets in OLD."""
+
+    pieces: list[bytes | range]
+
+    @property
+    def size_bytes(self) -> int:
+        """About what they take."""
+        return sum(2 + len(piece) if isinstance(piece, bytes) else _COPY_BYTES for piece in self.pieces)
+
+    def add_to(self, operations: Operations) -> None:
+        for piece in self.pieces:
+            if isinstance(piece, bytes):
+                operations.literal(piece)
+            else:
+                operations.copy(piece.start, len(piece))
+
+
+def pieces_of(old: bytes, first: int, new: bytes) -> Pieces:
+    """Pieces that make `new`, some of them in `old`, bytes of OLD from the offset `first` on."""
     places: dict[bytes, list[int]] = {}
     for at in range(len(old) - _SHORTEST + 1):
         found = places.setdefault(old[at : at + _SHORTEST], [])
         if len(found) < _TRIED:
             found.append(at)
-    at = begin = 0
+    pieces: list[bytes | range] = []
+    at = begin = behind = 0
     while at < len(new):
-        expected = operations.behind - first + at - begin
-        length = _common(old, expected, new, at) if 0 <= expected < len(old) else 0
-        offset = expected
+        offset = behind + at - begin
+        length = _common(old, offset, new, at) if offset < len(old) else 0
         if length < _SHORTEST_EXPECTED:
             tried = places.get(new[at : at + _SHORTEST], ())
             length, offset = max(((_common(old, place, new, at), place) for place in tried), default=(0, 0))
-        if length:
-            operations.literal(new[begin:at])
-            operations.copy(first + offset, length)
-            at += length
-            begin = at
-        else:
+        if length == 0:
             at += 1
-    operations.literal(new[begin:])
+            continue
+        if begin < at:
+            pieces.append(new[begin:at])
+        pieces.append(range(first + offset, first + offset + length))
+        behind = offset + length
+        at += length
+        begin = at
+    if begin < at:
+        pieces.append(new[begin:])
+    return Pieces(pieces)
 
 
 def _common(old: bytes, offset: int, new: bytes, at: int) -> int:
