@@ -147,6 +147,7 @@ static void pass_text(dcz_cursor *cursor, uint32_t length, dcz_cursor *previous)
     if (above) continue;
     if (dcz_cursor_left(previous) > 0) {
       const uint8_t other = dcz_cursor_byte(previous);
+      if (cursor->error == DCZ_OK) cursor->error = previous->error;
       dcz_cursor_refuse(cursor, byte < other);
       above = byte > other;
     } else {
@@ -182,7 +183,6 @@ static void pass_metadata(const dcz_file *file, dcz_cursor *cursor) {
     const uint32_t at = end_of_index(file) - dcz_cursor_left(cursor);
     read_from(&previous, &file->source, begin, end);
     pass_text(cursor, length, begin > 0 ? &previous.cursor : NULL);
-    if (cursor->error == DCZ_OK) cursor->error = previous.cursor.error;
     begin = at;
     end = at + length;
     pass_text(cursor, length_of(cursor), NULL);
@@ -410,7 +410,8 @@ static dcz_error check_name(const dcz_file *file, const entries *all, const char
   if (all->length > DCZ_NAME) return DCZ_OK;
   if (text.left > 0) return DCZ_ERROR_INDEX;
   i = number_of(file, name, length, all->number - 1, &before, &tensor);
-  return i < all->number - 1 ? DCZ_ERROR_INDEX : before.from.cursor.error;
+  if (before.from.cursor.error != DCZ_OK) return before.from.cursor.error;
+  return i < all->number - 1 ? DCZ_ERROR_INDEX : DCZ_OK;
 }
 #endif
 
@@ -467,8 +468,9 @@ dcz_error dcz_open(dcz_file *file, const dcz_source *source) {
   }
   if (dcz_cursor_byte(cursor) != 1 && cursor->behind == 0) return DCZ_ERROR_VERSION;
   length = dcz_cursor_number(cursor);
-  if (cursor->behind > 0) return cursor->error != DCZ_OK ? cursor->error : DCZ_ERROR_TRUNCATED;
   dcz_cursor_refuse(cursor, length > MOST_INDEX_BYTES);
+  if (cursor->error != DCZ_OK && cursor->error != DCZ_ERROR_INDEX) return cursor->error;
+  if (cursor->behind > 0) return DCZ_ERROR_TRUNCATED;
   if (cursor->error != DCZ_OK) return cursor->error;
   if (dcz_cursor_left(cursor) < length + CHECKSUM_BYTES) return DCZ_ERROR_TRUNCATED;
   file->index = source->size - dcz_cursor_left(cursor);

@@ -192,18 +192,25 @@ static const dcz_code *read_code(dcz_cursor *cursor, uint32_t alphabet, uint32_t
   return code;
 }
 
+/* Whether entries take bits: one of the codes has two symbols or more. */
+static int takes_bits(const dcz_rows *rows) {
+  return rows->gaps != NULL && rows->codes != NULL &&
+         ((rows->gaps->quick[0] | rows->codes->quick[0]) & DCZ_LENGTH) != 0;
+}
+
 /* Reads a payload up to its groups. Their lengths are checked here, once for all. */
 static void read_head(dcz_rows *rows, uint32_t dtype, room *memory) {
   dcz_cursor *const cursor = &rows->bytes;
   const uint8_t kind = dcz_cursor_byte(cursor);
   uint32_t alphabet = 256, total = 0, row, escape;
+  const uint32_t bytes = rows->rows * rows->cols * rows->size;
+  dcz_cursor_refuse(cursor, bytes > MOST_BYTES);
   if (kind == 0) {
     dcz_cursor_refuse(cursor, dcz_cursor_left(cursor) > 0 || cursor->behind > 0);
     return;
   }
   rows->group = dcz_cursor_number(cursor);
-  dcz_cursor_refuse(cursor, kind != 1 || rows->group < 1 || rows->group > rows->rows ||
-                                rows->rows * rows->cols * rows->size - 1 >= MOST_BYTES);
+  dcz_cursor_refuse(cursor, kind != 1 || rows->group < 1 || rows->group > rows->rows || bytes == 0);
   if (rows->size > 1) {
     const uint32_t centroids = dcz_cursor_byte(cursor) + 1u;
     dcz_cursor_refuse(cursor, dtype > DCZ_BF16);
@@ -216,6 +223,10 @@ static void read_head(dcz_rows *rows, uint32_t dtype, room *memory) {
   rows->gaps = read_code(cursor, escape + 1, escape, memory);
   rows->codes = read_code(cursor, alphabet, 0, memory);
   rows->first_lengths = cursor->end - dcz_cursor_left(cursor);
+  /* A bit passes 255 elements at most, and the gap that takes none as many. So no elements are
+     claimed, and no time is spent, for bytes that are not there. */
+  dcz_cursor_refuse(cursor,
+                    takes_bits(rows) && rows->rows * rows->cols >> 11 > dcz_cursor_left(cursor));
   for (row = 0; row < rows->rows && cursor->error == DCZ_OK; row += rows->group) {
     const uint32_t length = dcz_cursor_number(cursor);
     dcz_cursor_refuse(cursor, cursor->behind > 0 || length > cursor->end - total);
@@ -297,7 +308,6 @@ static void start_group(dcz_rows *rows) {
   rows->begin += length;
   now = rows->bytes.now;
   if (rows->gaps != NULL) {
-    DCZ_REFILL(rows, bits, shift, now)
     DCZ_STEP(rows, rows->gaps, entry, bits, shift, now, column)
   }
   rows->bytes.now = now;

@@ -33,7 +33,7 @@ enum { DCZ_LONG = 0x40, DCZ_SLOW = 0x80, DCZ_LENGTH = 0x0f };
 typedef struct {
   dcz_cursor bytes; /* of the group at hand */
   uint32_t bits;    /* the bits that come next, the first one highest */
-  int32_t shift;    /* 24 - the number of valid ones; below 0 after DCZ_REFILL */
+  int32_t shift;    /* 24 - the number of valid ones */
   uint32_t column;  /* of the next survivor, counted from the start of the row at hand */
   uint32_t row;     /* the row that comes next */
   uint32_t rows, cols;
@@ -83,7 +83,7 @@ uint32_t dcz_long(const dcz_code *code, uint32_t bits);
 /* The parts of the loop. Arguments ending in _ are variables of the caller, but for rows_, a
    pointer.
 
-   A refill brings 25 bits or more to hand, and a code and a step take at most 24 of them. */
+   A refill brings 25 bits or more to hand, and a step and a code take at most 24 of them. */
 #define DCZ_REFILL(rows_, bits_, shift_, now_)              \
   while ((shift_) >= 0) {                                   \
     if ((now_) == (rows_)->bytes.stop) {                    \
@@ -98,8 +98,9 @@ uint32_t dcz_long(const dcz_code *code, uint32_t bits);
   (bits_) <<= ((entry_) & DCZ_LENGTH);  \
   (shift_) += (int32_t)((entry_) & DCZ_LENGTH);
 
-/* Adds the step to the next survivor; escapes before it are bounded by the group's elements. */
+/* Steps to the next survivor; escapes before it are bounded by the group's elements. */
 #define DCZ_STEP(rows_, gaps_, entry_, bits_, shift_, now_, column_)     \
+  DCZ_REFILL(rows_, bits_, shift_, now_)                                 \
   (entry_) = (gaps_)->quick[(bits_) >> (32 - DCZ_QUICK_BITS)];           \
   while ((entry_) & DCZ_SLOW) {                                          \
     if ((entry_) & DCZ_LONG) (entry_) = dcz_long((gaps_), (bits_));      \
@@ -121,9 +122,7 @@ uint32_t dcz_long(const dcz_code *code, uint32_t bits);
     uint32_t bits_ = walked_->bits, column = walked_->column;                    \
     int32_t shift_ = walked_->shift;                                             \
     while (column < cols_) {                                                     \
-      uint32_t entry_, symbol;                                                   \
-      DCZ_REFILL(walked_, bits_, shift_, now_)                                   \
-      entry_ = codes_->quick[bits_ >> (32 - DCZ_QUICK_BITS)];                    \
+      uint32_t entry_ = codes_->quick[bits_ >> (32 - DCZ_QUICK_BITS)], symbol;   \
       if (entry_ & DCZ_SLOW) entry_ = dcz_long(codes_, bits_);                   \
       DCZ_TAKE(entry_, bits_, shift_)                                            \
       symbol = entry_ >> 8;                                                      \

@@ -13,7 +13,9 @@ from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 
 def can_hold(coder, tensor):
-    if coder != "huffman":
+    if coder == "device" and row_of(tensor.dtype, tensor.shape)[0] not in WEIGHT_DTYPES:
+        return STORAGE[tensor.dtype].itemsize == 1
+    if coder not in ("huffman", "device"):
         return True
     return isinstance(tensor, CompressedTensor) or CompressedTensor.from_dense(tensor) is not None
 
@@ -41,13 +43,13 @@ def test_every_tensor_comes_back_from_every_coder_that_can_hold_it(name, coder):
         assert encode(tensor, coder)[0] == coder
         check(tensor, coder, encode(tensor, coder)[1])
     else:
-        with pytest.raises(ValueError, match=rf"the coder huffman cannot hold a {tensor.dtype} tensor of shape \["):
+        with pytest.raises(ValueError, match=rf"the coder {coder} cannot hold a {tensor.dtype} tensor of shape \["):
             encode(tensor, coder)
 
 
 def may_be_deflated(tensor, profile):
     """Tensors of other dtypes than weights; in the smallest files also dense weights."""
-    if profile == "paper":
+    if profile in ("paper", "device"):
         return False
     is_dense = isinstance(tensor, DenseTensor) and np.count_nonzero(tensor.elements) > tensor.elements.size / 2
     return tensor.dtype not in WEIGHT_DTYPES or (profile == "small" and is_dense)
@@ -55,7 +57,7 @@ def may_be_deflated(tensor, profile):
 
 def candidates(tensor, profile):
     """The coders that may be chosen, in the order that decides ties."""
-    small = np.prod(row_of(tensor.dtype, tensor.shape)[1]) <= 2**16
+    small = np.prod(row_of(tensor.dtype, tensor.shape)[1]) <= 2**16 and profile != "device"
     deflate = ("deflate",) if may_be_deflated(tensor, profile) else ()
     names = dict.fromkeys(("raw", *PROFILES[profile], *deflate, *(PROFILES["paper"] if small else ())))
     return [coder for coder in names if can_hold(coder, tensor)]
@@ -89,7 +91,9 @@ def test_the_gap_width_of_the_paper_s_layout_is_the_best(name, coder):
 @pytest.mark.parametrize("name", LARGE)
 def test_large_tensors_come_back_from_the_newer_coders(name):
     tensor = LARGE[name]
-    for coder in ("fast", "small", "deflate"):
+    for coder in ("fast", "small", "deflate", "device"):
+        if not can_hold(coder, tensor):
+            continue
         check(tensor, coder, encode(tensor, coder)[1])
 
 
@@ -176,13 +180,13 @@ def test_the_same_tensor_gives_the_same_bytes(name, coder):
         assert encode(CASES[name], coder) == encode(CASES[name], coder)
 
 
-@pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
+@pytest.mark.parametrize("coder", ["huffman", "fast", "small", "device"])
 def test_one_tensor_gives_the_same_bytes_whatever_form_and_order_its_codebook_has(coder):
     tensor = CASES["centroids unused, twice, unsorted"]
     assert encode(tensor, coder) == encode(tensor.canonical(), coder) == encode(tensor.dense(), coder)
 
 
-@pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
+@pytest.mark.parametrize("coder", ["huffman", "fast", "small", "device"])
 def test_parts_may_lie_in_memory_in_any_way(coder):
     positions, codes = np.arange(0, 80, 5), (np.arange(16) % 2).astype(np.uint8)
     codebook = np.array([-1, 0, 1, 0], "<f4")
@@ -208,7 +212,7 @@ def test_a_constant_tensor_takes_a_few_bytes_whatever_its_size():
         assert len(payload) < 20
 
 
-@pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
+@pytest.mark.parametrize("coder", ["huffman", "fast", "small", "device"])
 def test_a_centroid_that_is_zero_is_a_survivor_all_the_same(coder):
     positions, codes = np.arange(0, 60, 2), (np.arange(30) % 2).astype(np.uint8)
     tensor = CompressedTensor((60,), positions, np.array([0.0, 2.0], "<f4"), codes)
@@ -231,7 +235,7 @@ def test_a_codebook_is_stored_where_that_is_smaller_even_if_few_share_its_values
     assert account.survivors < 4 * account.centroids
 
 
-@pytest.mark.parametrize("coder", ["huffman", "fast", "small"])
+@pytest.mark.parametrize("coder", ["huffman", "fast", "small", "device"])
 def test_a_shared_tensor_comes_back_in_parts(coder):
     tensor = shared(500, list(range(0, 500, 7)), 4)
     found, _ = check(tensor, coder, encode(tensor, coder)[1])
@@ -240,7 +244,7 @@ def test_a_shared_tensor_comes_back_in_parts(coder):
         assert np.array_equal(getattr(found, part), getattr(tensor, part))
 
 
-@pytest.mark.parametrize("coder", ["raw", "huffman", "fast", "small"])
+@pytest.mark.parametrize("coder", ["raw", "huffman", "fast", "small", "device"])
 def test_decoded_elements_are_the_caller_s_own_to_write_to(coder):
     tensor = shared(500, list(range(0, 500, 7)), 4)
     payload = bytearray(encode(tensor, coder)[1])
@@ -299,5 +303,5 @@ def test_any_pruned_tensor_comes_back(dtype, steps, behind, gap_bits):
 def test_any_shared_tensor_comes_back(dtype, size, centroids, data):
     positions = sorted(data.draw(st.sets(st.integers(0, size - 1), max_size=100)))
     tensor = shared(size, positions, centroids, dtype)
-    for coder in ("huffman", "fast", "small", None):
+    for coder in ("huffman", "fast", "small", "device", None):
         check(tensor, *encode(tensor, coder))

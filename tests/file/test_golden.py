@@ -52,6 +52,7 @@ def test_both_readers_give_what_the_golden_file_was_made_from(name):
     path = golden("good", name)
     found_metadata, second = second_reader.read(path.read_bytes())
     with DczFile(path) as file:
+        assert file.work_bytes == int(found_metadata.pop("device.work", "0"))
         assert file.metadata == found_metadata == metadata
         assert list(file) == list(second) == list(tensors)
         for key, tensor in tensors.items():

@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import oracle
+from bad_device_files import DEVICE_PAYLOAD
 from handmade import (
     DEFLATE,
     FAST,
@@ -323,6 +324,7 @@ BAD = (
     | FAST_PAYLOAD
     | SMALL_PAYLOAD
     | DEFLATE_PAYLOAD
+    | DEVICE_PAYLOAD
     | {
         name: (sparse(varint(2) + b"\2" + bad + b"\0" + 8 * VALUE, 99), message)
         for name, (bad, message) in TABLES.items()

@@ -170,6 +170,29 @@ GOOD = {
             for content in ("dense", "pruned")
         },
     ),
+    "device-codes-of-every-dtype": by(
+        "device",
+        {d: shared(600, list(range(0, 600, 2)), 5, d, (20, 30)) for d in WEIGHT_DTYPES}
+        | {f"{d} one centroid": shared(90, list(range(3, 90, 7)), 1, d) for d in WEIGHT_DTYPES}
+        | {f"{d} 256 centroids": shared(1100, list(range(1100)), MAX_CENTROIDS, d) for d in WEIGHT_DTYPES}
+        | {f"{d} with fillers": shared(90, [i for i in range(90) if i % 3], 6, d, (9, 10)) for d in WEIGHT_DTYPES}
+        | {"nothing": shared(40, []), "none": dense("F32", (3, 0)), "a scalar": shared(1, [0], 1, shape=())},
+    ),
+    "device-bytes-of-every-dtype": by(
+        "device",
+        {f"{d} pruned": pruned(d, 300, [0, 5, 6, 99, 299]) for d in STORAGE if STORAGE[d].itemsize == 1}
+        | {f"{d} dense": dense(d, (5, 7)) for d in STORAGE if STORAGE[d].itemsize == 1},
+    ),
+    "device-groups": by(
+        "device",
+        {
+            "near": shared(36_000, np.flatnonzero(numbers(36_000, 12) % 10 == 0).tolist(), 16, shape=(120, 300)),
+            "far": shared(400_000, np.flatnonzero(numbers(400_000, 13) % 90 == 0).tolist(), 200, "F16", (500, 800)),
+        },
+    ),
+    "device-signs-and-nan": by(
+        "device", {name: CASES[name] for name in ("signs of zero", "not finite", "F32 all zero")}
+    ),
     "fast-masks": by("fast", {name: mask(survives) for name, survives in MASKS.items()}),
 }
 

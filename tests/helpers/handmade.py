@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from oracle import gamma, pack_bits, varint
 from second_reader import DTYPES
 
-ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL, DEFLATE = range(7)
+ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL, DEFLATE, DEVICE = range(8)
 
 
 def text(value: bytes) -> bytes:

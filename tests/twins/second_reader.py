@@ -13,6 +13,7 @@ import numpy as np
 import slow_adaptive
 from second_reader_bits import Bytes, RefusedError, demand, read_stream, read_table
 from second_reader_blocks import read_block, read_codebook, read_values, unordered
+from second_reader_device import read_device
 from second_reader_mask import read_mask
 
 __all__ = ["DTYPES", "Bytes", "Decoded", "RefusedError", "read", "read_payload"]
@@ -25,7 +26,7 @@ ITEM_BYTES = {
 }
 DTYPES = list(ITEM_BYTES)
 WEIGHT_DTYPES = ("F64", "F32", "F16", "BF16")
-ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL, DEFLATE = range(7)
+ALIAS, RAW, SPARSE, HUFFMAN, FAST, SMALL, DEFLATE, DEVICE = range(8)
 VALUES, CODES = range(2)
 
 
@@ -110,7 +111,7 @@ def utf8(text: bytes) -> str:
 
 def read_entry(index: Bytes, earlier: list[tuple[str, list]]) -> list:
     coder = index.u8()
-    demand(coder <= DEFLATE, "an unknown version, coder or dtype")
+    demand(coder <= DEVICE, "an unknown version, coder or dtype")
     if coder == ALIAS:
         target = index.varint()
         demand(target < len(earlier), "an earlier tensor")
@@ -138,6 +139,8 @@ def read_payload(payload: Bytes, coder: int, dtype: str, shape: tuple[int, ...])
         elements = read_small(payload, dtype, shape)
     elif coder == DEFLATE:
         elements = read_deflate(payload, dtype, size)
+    elif coder == DEVICE:
+        elements = read_device(payload, shape, item_bytes, dtype in WEIGHT_DTYPES)
     else:
         elements = read_paper(payload, coder, dtype, size)
     demand(payload.at == len(payload.data), "the payload ends here")

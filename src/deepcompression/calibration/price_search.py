@@ -13,8 +13,7 @@ import numpy as np
 from deepcompression.calibration.calibrate import Calibrated
 from deepcompression.calibration.plan_problem import Problem
 from deepcompression.common.messages import listed
-from deepcompression.file.index import write_head
-from deepcompression.file.writer import Encoded, encoded, entries_of
+from deepcompression.file.writer import Encoded, encoded, head_of
 from deepcompression.tensors.change import change_between
 from deepcompression.tensors.dtypes import STORAGE
 from deepcompression.tensors.entry import Tie
@@ -108,7 +107,7 @@ class Draft:
         """Bytes of the whole file."""
         file = self.file(replaced)
         payloads = sum(len(each.payload) for each in file.values() if isinstance(each, Encoded))
-        return len(write_head(entries_of(file), self.metadata)) + payloads
+        return len(head_of(file, self.metadata)) + payloads
 
 
 def _attempt(problem: Problem, price: float, draft: Draft) -> Attempt:

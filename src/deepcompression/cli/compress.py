@@ -70,7 +70,8 @@ def compress_command(
     profile: Annotated[
         str,
         typer.Option(
-            help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout.",
+            help="fast: decodes at full speed; small: the smallest file; paper: the paper's layout; device: decodes on "
+            "microcontrollers.",
             autocompletion=values_of(lambda: PROFILES),
         ),
     ] = DEFAULT_PROFILE,

@@ -45,7 +45,9 @@ ChangeOption = Annotated[
 ]
 ProfileOption = Annotated[
     str,
-    typer.Option(help="The profile of the file: fast, small or paper.", autocompletion=values_of(lambda: PROFILES)),
+    typer.Option(
+        help="The profile of the file: fast, small, paper or device.", autocompletion=values_of(lambda: PROFILES)
+    ),
 ]
 
 OPTIONS_OF_TARGETS = ("--target-size", "--target-ratio", "--max-change")

@@ -215,6 +215,7 @@ def decode_device(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tup
 
 def decode_device_dense(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> DenseTensor:
     """The dense tensor, decoded row by row in place."""
+    _read_head(cursor, dtype, shape)
     elements = np.zeros(math.prod(shape), STORAGE[dtype])
     _by_core(cursor, _core.decode_rows, dtype, shape, elements.view(np.uint8))
     cursor.rest()

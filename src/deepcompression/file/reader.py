@@ -16,6 +16,7 @@ from deepcompression.common.files import ByteFile
 from deepcompression.common.units import number
 from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header
 from deepcompression.file.names import not_dcz
+from deepcompression.file.work import take_work
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.tensor import DenseTensor, Tensor
 
@@ -29,6 +30,7 @@ class DczFile(Mapping[str, Array]):
     metadata    texts by name
     folder      name -> `Entry` of the bytes of each file of a Hugging Face folder; empty for a file without a folder
     weights     names in `folder` of files of weights, of which it has the heads
+    work_bytes  of the work buffer that a device needs for a tensor; 0 if the coder `device` has none
     size_bytes  of the file; `head_bytes` are those before the payloads, `index_bytes` those of the index
 
     Opening reads and checks the index alone, `read` the bytes of its tensor alone; threads may share a `DczFile`.
@@ -55,6 +57,7 @@ class DczFile(Mapping[str, Array]):
         start, self.index_bytes = read_header(self._bytes(0, min(self.size_bytes, HEADER_BYTES), "header"))
         self.head_bytes = start + self.index_bytes + CHECKSUM_BYTES
         self.all_entries, self.metadata = read_head(self._bytes(0, self.head_bytes, "index"), start)
+        self.work_bytes = take_work(self.metadata)
         self.weights = _names(self.metadata.pop(KEY, None))
         beside = {name for name in self.all_entries if self.weights and name.startswith(PREFIX)}
         self.folder = {name.removeprefix(PREFIX): self.all_entries[name] for name in beside}

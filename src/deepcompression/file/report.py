@@ -134,6 +134,7 @@ class Row:
 class Report:
     """A whole file: its rows, and its bytes by part, whose sum is `file_bytes`.
 
+    `work_bytes` are those of the work buffer that a device needs for a tensor, 0 without the coder `device`.
     `before` and `after` are the measurements of `compress`. `outputs` is the change of the network's outputs, if inputs
     measured it when the file was made.
     """
@@ -145,6 +146,7 @@ class Report:
     before: float | None = None
     after: float | None = None
     outputs: OutputsChange | None = None
+    work_bytes: int = 0
 
     @classmethod
     def of(
@@ -175,7 +177,7 @@ class Report:
                 # elements of a raw tensor and values of a pruned one count together
                 parts.update({("dense tensors" if name == "values" else name): n for name, n in row.parts.items()})
             dense_bytes, outputs = sum(row.dense_bytes for row in rows), OutputsChange.of(file.metadata)
-            return cls(file.size_bytes, dense_bytes, rows, dict(parts), before, after, outputs)
+            return cls(file.size_bytes, dense_bytes, rows, dict(parts), before, after, outputs, file.work_bytes)
 
     @property
     def ratio(self) -> float:
@@ -218,6 +220,8 @@ class Report:
         caption = "no tensors"
         if self.dense_bytes:
             caption = f"{times_smaller(self.dense_bytes, self.file_bytes)} than {self.dense_bytes:,} bytes"
+        if self.work_bytes:
+            caption += f"; a device needs a work buffer of {self.work_bytes:,} bytes"
         bytes_table = _table(("part", "bytes", "share"), caption)
         for part, count in sorted(self.parts.items(), key=lambda item: -item[1]):
             bytes_table.add_row(part, f"{count:,}", _percent(count, self.file_bytes))

@@ -19,6 +19,7 @@ from deepcompression.file.effect import WeightChange
 from deepcompression.file.index import Entry, write_head
 from deepcompression.file.journal import Finished, Journal
 from deepcompression.file.names import check_name
+from deepcompression.file.work import with_work
 from deepcompression.file.writer import encode_named
 from deepcompression.tensors.tensor import Tensor
 
@@ -112,6 +113,8 @@ class FileWriter:
         """Writes the file: the tensors in this order, each finished, or tied to the finished one named."""
         finished, folder = self.finished, self._journal.folder
         entries = [replace(finished[tied or name].entry, name=name, tied_to=tied) for name, tied in order.items()]
+        own = (finished[entry.name] for entry in entries if entry.tied_to is None and entry.coder == "device")
+        metadata = with_work(metadata, ((each.entry, (folder / each.file).read_bytes()) for each in own))
         # within the folder: if this process is killed, the next job removes it
         with atomic_path(self.path, folder / "whole") as whole, whole.open("wb") as file:
             file.write(write_head(entries, metadata))

@@ -13,6 +13,7 @@ from deepcompression.common.files import atomic_path
 from deepcompression.common.messages import counted
 from deepcompression.file.index import Entry, write_head
 from deepcompression.file.names import check_name
+from deepcompression.file.work import with_work
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
@@ -28,9 +29,9 @@ def save_tensors(
 
     The file appears under its name only when it is complete: a crash or a full disk leaves the old file, or none.
     `profile` chooses the coders: `fast` those that decode at full speed, `small` those of the smallest file, `paper`
-    those of the paper's layout. `how` fixes coder or gap width of tensors by name. Raises TypeError for an object that
-    is no tensor; ValueError for a tensor that cannot be stored so, and for a path with the name of another format;
-    OSError if writing fails.
+    those of the paper's layout, `device` those that a microcontroller decodes row by row. `how` fixes coder or gap
+    width of tensors by name. Raises TypeError for an object that is no tensor; ValueError for a tensor that cannot be
+    stored so, and for a path with the name of another format; OSError if writing fails.
     """
     check_name(path)
     if unknown := set(how or {}) - set(tensors):
@@ -74,13 +75,19 @@ def entries_of(tensors: Mapping[str, Encoded | Tie]) -> list[Entry]:
     return list(entries.values())
 
 
+def head_of(tensors: Mapping[str, Encoded | Tie], metadata: Mapping[str, str]) -> bytes:
+    """Everything before the payloads of a file."""
+    own = (tensor for tensor in tensors.values() if isinstance(tensor, Encoded))
+    return write_head(entries_of(tensors), with_work(metadata, own))
+
+
 def write_encoded(
     path: str | os.PathLike[str], tensors: Mapping[str, Encoded | Tie], metadata: Mapping[str, str]
 ) -> None:
     """Writes a file of encoded tensors, as `save_tensors` does."""
     check_name(path)
     with atomic_path(path) as partial, partial.open("wb") as file:
-        file.write(write_head(entries_of(tensors), metadata))
+        file.write(head_of(tensors, metadata))
         file.writelines(tensor.payload for tensor in tensors.values() if isinstance(tensor, Encoded))
 
 

@@ -40,10 +40,11 @@ def save(
     """Writes the whole model, in any stage, exactly, to one `.dcz` file: shared, pruned and plain tensors, biases and
     buffers.
 
-    `profile` is `fast`, for files that decode at full speed, `small`, for the smallest, or `paper`, for the paper's
-    own layout. Of `recipe`, only the `encode` parts of rules are used. The file appears only when it is complete. With
-    several ranks call it on one of them, as `torch.save`; but for a sharded model (`fully_shard`) on all: the first
-    writes, and the others wait. Raises ValueError for a tensor that cannot be stored, OSError if writing fails.
+    `profile` is `fast`, for files that decode at full speed, `small`, for the smallest, `paper`, for the paper's own
+    layout, or `device`, for microcontrollers. Of `recipe`, only the `encode` parts of rules are used. The file appears
+    only when it is complete. With several ranks call it on one of them, as `torch.save`; but for a sharded model
+    (`fully_shard`) on all: the first writes, and the others wait. Raises ValueError for a tensor that cannot be stored,
+    OSError if writing fails.
     """
     from deepcompression.training.sharded import is_sharded, settle
 
