@@ -7,6 +7,9 @@
 /* "The elements take fewer than 2^31 bytes." */
 static const uint32_t MOST_BYTES = 0x7fffffff;
 
+/* A column that no end of a row or group reaches: the group is refused. */
+static const uint32_t BEHIND = 0x80000000;
+
 /* Bit streams of a payload's head: "filled from the least significant bit of each byte". */
 typedef struct {
   dcz_cursor *cursor;
@@ -32,14 +35,23 @@ static void end_bits(head_bits *from) {
 
 /* "A token is a number v >= 0 in the Elias gamma code of v + 1." Up to 511 here. */
 static uint32_t token(head_bits *from) {
-  uint32_t digits = 0, value = 1;
-  while (take(from, 1) == 0) {
-    if (++digits > 8) {
+  uint32_t held = from->held, count = from->count, value = 0, zeros = 0;
+  do {
+    if (count == 0) {
+      held = dcz_cursor_byte(from->cursor);
+      count = 8;
+    }
+    value = value << 1 | (held & 1);
+    held >>= 1;
+    --count;
+    zeros += value == 0;
+    if (zeros > 8) {
       dcz_cursor_refuse(from->cursor, 1);
       return 0;
     }
-  }
-  for (; digits > 0; --digits) value = value << 1 | take(from, 1);
+  } while (value >> zeros == 0);
+  from->held = held;
+  from->count = count;
   return value - 1;
 }
 
@@ -103,9 +115,9 @@ static uint8_t *read_codebook(dcz_cursor *cursor, uint32_t centroids, uint32_t s
 
 /* The entry of a code: a gap's value is its step, and the escape steps over E elements. */
 static uint32_t entry_of(const dcz_code *code, uint32_t symbol, uint32_t length) {
-  if (code->escape == 0) return symbol << 8 | length;
-  if (symbol == code->escape) return symbol << 8 | DCZ_SLOW | length;
-  return (symbol + 1) << 8 | length;
+  const uint32_t entry = length << 8 | symbol;
+  if (code->escape == 0) return entry;
+  return symbol == code->escape ? entry | DCZ_ESCAPE : entry + 1;
 }
 
 uint32_t dcz_long(const dcz_code *code, uint32_t bits) {
@@ -117,13 +129,33 @@ uint32_t dcz_long(const dcz_code *code, uint32_t bits) {
   return entry_of(code, symbols[at & 0xff], DCZ_QUICK_BITS + 1 + i);
 }
 
+uint32_t dcz_slow_step(dcz_rows *rows, uint32_t column) {
+  const uint8_t *now = rows->bytes.now;
+  uint32_t bits = rows->bits, entry;
+  int32_t shift = rows->shift, escape;
+  do {
+    DCZ_REFILL(rows, bits, shift, now)
+    entry = DCZ_ENTRY(rows->gaps, bits);
+    if (entry & DCZ_LONG) entry = dcz_long(rows->gaps, bits);
+    escape = entry >= DCZ_ESCAPE;
+    entry &= 0xfff;
+    DCZ_TAKE(entry >> 8, bits, shift)
+    column += entry & 0xff;
+  } while (escape && column + 1 <= rows->limit);
+  if (escape) column = BEHIND;
+  rows->bytes.now = now;
+  rows->bits = bits;
+  rows->shift = shift;
+  return column;
+}
+
 /* Puts a symbol with its code into the tables. */
 static void put_code(dcz_code *code, uint32_t symbol, uint32_t length, uint32_t bits) {
   if (length > DCZ_QUICK_BITS) {
     uint8_t *const symbols = (uint8_t *)(code + 1);
     const uint32_t at = bits + code->start[length - DCZ_QUICK_BITS - 1];
     symbols[at & 0xff] = (uint8_t)symbol;
-    code->quick[bits >> (length - DCZ_QUICK_BITS)] = DCZ_LONG | DCZ_SLOW;
+    code->quick[bits >> (length - DCZ_QUICK_BITS)] = DCZ_LONG;
   } else {
     const uint16_t entry = (uint16_t)entry_of(code, symbol, length);
     uint32_t at = bits << (DCZ_QUICK_BITS - length);
@@ -195,7 +227,7 @@ static const dcz_code *read_code(dcz_cursor *cursor, uint32_t alphabet, uint32_t
 /* Whether entries take bits: one of the codes has two symbols or more. */
 static int takes_bits(const dcz_rows *rows) {
   return rows->gaps != NULL && rows->codes != NULL &&
-         ((rows->gaps->quick[0] | rows->codes->quick[0]) & DCZ_LENGTH) != 0;
+         (rows->gaps->quick[0] | rows->codes->quick[0]) >> 8 != 0;
 }
 
 /* Reads a payload up to its groups. Their lengths are checked here, once for all. */
@@ -261,9 +293,9 @@ static dcz_error prepare(dcz_rows *rows, const dcz_file *file, const dcz_tensor 
   return cursor->error;
 }
 
-/* Only a callback needs a buffer, and not for elements as they are. */
-static uint32_t buffer_bytes(const dcz_file *file, const dcz_tensor *tensor) {
-  return file->source.memory == NULL && tensor->coder != DCZ_RAW ? DCZ_BUFFER : 0;
+/* Only a callback needs a buffer. */
+static uint32_t buffer_bytes(const dcz_file *file) {
+  return file->source.memory == NULL ? DCZ_BUFFER : 0;
 }
 
 dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t *bytes) {
@@ -271,8 +303,14 @@ dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t
   dcz_rows rows;
   room memory = {NULL, 0, 0};
   const dcz_error error = prepare(&rows, file, tensor, buffer, &memory);
-  *bytes = memory.used + buffer_bytes(file, tensor);
+  *bytes = memory.used + buffer_bytes(file);
   return error;
+}
+
+static void to_start(dcz_rows *rows) {
+  rows->row = rows->behind = 0;
+  rows->lengths = rows->first_lengths;
+  rows->begin = rows->first;
 }
 
 dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *tensor, void *work,
@@ -280,11 +318,13 @@ dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *
   room memory = {NULL, 0, 0};
   memory.work = (uint8_t *)work;
   memory.size = size;
-  memory.used = buffer_bytes(file, tensor);
+  memory.used = buffer_bytes(file);
   if (memory.used > size || ((uintptr_t)work & 3) != 0) return DCZ_ERROR_WORK;
   prepare(rows, file, tensor, memory.work, &memory);
   if (memory.used > size) rows->bytes.error = DCZ_ERROR_WORK;
-  return rows->bytes.error != DCZ_OK ? rows->bytes.error : dcz_rows_seek(rows, 0);
+  rows->taken = memory.used;
+  to_start(rows);
+  return rows->bytes.error;
 }
 
 /* Reads the length at `rows->lengths`, the next one. */
@@ -299,52 +339,40 @@ static uint32_t next_length(dcz_rows *rows) {
 
 static void start_group(dcz_rows *rows) {
   const uint32_t left = rows->rows - rows->row, length = rows->gaps == NULL ? 0 : next_length(rows);
-  const uint8_t *now;
-  uint32_t entry, bits = 0, column = (uint32_t)-1;
-  int32_t shift = 24;
   rows->behind = rows->row + (rows->group < left ? rows->group : left);
   rows->limit = (rows->behind - rows->row) * rows->cols;
   dcz_cursor_set(&rows->bytes, rows->begin, rows->begin + length);
   rows->begin += length;
-  now = rows->bytes.now;
-  if (rows->gaps != NULL) {
-    DCZ_STEP(rows, rows->gaps, entry, bits, shift, now, column)
-  }
-  rows->bytes.now = now;
-  rows->bits = bits;
-  rows->shift = shift;
-  rows->column = column;
+  rows->bits = 0;
+  rows->shift = 24;
+  rows->column = (uint32_t)-1;
+  if (rows->gaps != NULL) rows->column = dcz_slow_step(rows, rows->column);
 }
 
-dcz_error dcz_row_begin(dcz_rows *rows) {
+dcz_error dcz_group_begin(dcz_rows *rows) {
   if (rows->bytes.error != DCZ_OK) return rows->bytes.error;
   if (rows->coder != DCZ_DEVICE) return DCZ_ERROR_CODER;
   if (rows->row >= rows->rows) return DCZ_ERROR_RANGE;
-  if (rows->row == rows->behind) start_group(rows);
-  if (rows->gaps == NULL) rows->column = rows->cols;
+  start_group(rows);
   return rows->bytes.error;
 }
 
-dcz_error dcz_row_end(dcz_rows *rows) {
-  rows->column -= rows->cols;
-  if (++rows->row == rows->behind) {
-    /* "Each group has exactly its bytes": behind the last code, padding bits alone are left. */
-    const uint8_t *now = rows->bytes.now;
-    uint32_t left;
-    DCZ_REFILL(rows, rows->bits, rows->shift, now)
-    rows->bytes.now = now;
-    left = (uint32_t)(24 - rows->shift) + 8 * (dcz_cursor_left(&rows->bytes) - rows->bytes.behind);
-    dcz_cursor_refuse(&rows->bytes, rows->column != 0 || rows->bits != 0 || left > 7 ||
-                                        dcz_cursor_left(&rows->bytes) > 16);
-  }
+dcz_error dcz_group_end(dcz_rows *rows) {
+  /* "Each group has exactly its bytes": behind the last code, padding bits alone are left. */
+  const uint8_t *now = rows->bytes.now;
+  uint32_t left;
+  if (rows->gaps == NULL) return rows->bytes.error;
+  DCZ_REFILL(rows, rows->bits, rows->shift, now)
+  rows->bytes.now = now;
+  left = (uint32_t)(24 - rows->shift) + 8 * (dcz_cursor_left(&rows->bytes) - rows->bytes.behind);
+  dcz_cursor_refuse(&rows->bytes, rows->column != 0 || rows->bits != 0 || left > 7 ||
+                                      dcz_cursor_left(&rows->bytes) > 16);
   return rows->bytes.error;
 }
 
 dcz_error dcz_rows_seek(dcz_rows *rows, uint32_t row) {
   if (row > rows->rows) return DCZ_ERROR_RANGE;
-  rows->row = rows->behind = 0;
-  rows->lengths = rows->first_lengths;
-  rows->begin = rows->first;
+  to_start(rows);
   if (rows->gaps == NULL) { /* `raw`, or no element survives */
     rows->row = rows->behind = row;
     return rows->bytes.error;

@@ -25,10 +25,11 @@ typedef struct {
   uint16_t escape;                           /* E of a code of gaps; 0 for a code of codes */
 } dcz_code;
 
-/* An entry is (value << 8 | length of the code), the length 0 for a lone symbol. The value is the
+/* An entry is (length of the code << 8 | value), the length 0 for a lone symbol. The value is the
    symbol; for a gap g it is the step g + 1, and for the escape E it is E.
-   DCZ_LONG: the code has more than 6 bits, dcz_long gives its entry. DCZ_SLOW: it is long, or E. */
-enum { DCZ_LONG = 0x40, DCZ_SLOW = 0x80, DCZ_LENGTH = 0x0f };
+   DCZ_LONG: the code has more than 6 bits, dcz_long gives its entry. DCZ_ESCAPE: of E. With one of
+   these marks, the length reads as more than DCZ_SLOW. */
+enum { DCZ_SLOW = 15, DCZ_LONG = 0x4000, DCZ_ESCAPE = 0x8000 };
 
 typedef struct {
   dcz_cursor bytes; /* of the group at hand */
@@ -47,6 +48,7 @@ typedef struct {
   const uint8_t
       *codebook; /* elements of the centroids, then of a filler; NULL for one-byte dtypes */
   uint32_t centroids;
+  uint32_t taken; /* bytes of the work buffer */
   uint8_t coder, size;
 } dcz_rows;
 
@@ -74,11 +76,23 @@ dcz_error dcz_rows_next(dcz_rows *rows, void *row);
    The statement runs for each survivor, columns ascending and below `cols`. `column` and `symbol`
    are uint32_t. The element is codebook[symbol], or the byte `symbol` itself for one-byte dtypes.
    Among survivors there may be fillers: elements that are zero. */
-dcz_error dcz_row_begin(dcz_rows *rows);
-dcz_error dcz_row_end(dcz_rows *rows);
+dcz_error dcz_group_begin(dcz_rows *rows);
+dcz_error dcz_group_end(dcz_rows *rows);
+
+static inline dcz_error dcz_row_begin(dcz_rows *rows) {
+  return rows->row < rows->behind ? rows->bytes.error : dcz_group_begin(rows);
+}
+
+static inline dcz_error dcz_row_end(dcz_rows *rows) {
+  rows->column -= rows->cols;
+  return ++rows->row < rows->behind ? rows->bytes.error : dcz_group_end(rows);
+}
 
 /* The entry of the code of more than 6 bits that `bits` begin with. */
 uint32_t dcz_long(const dcz_code *code, uint32_t bits);
+
+/* The next survivor's column for the one at `column`: a step whose entry is slow. */
+uint32_t dcz_slow_step(dcz_rows *rows, uint32_t column);
 
 /* The parts of the loop. Arguments ending in _ are variables of the caller, but for rows_, a
    pointer.
@@ -94,24 +108,11 @@ uint32_t dcz_long(const dcz_code *code, uint32_t bits);
     (shift_) -= 8;                                          \
   }
 
-#define DCZ_TAKE(entry_, bits_, shift_) \
-  (bits_) <<= ((entry_) & DCZ_LENGTH);  \
-  (shift_) += (int32_t)((entry_) & DCZ_LENGTH);
+#define DCZ_ENTRY(code_, bits_) ((uint32_t)(code_)->quick[(bits_) >> (32 - DCZ_QUICK_BITS)])
 
-/* Steps to the next survivor; escapes before it are bounded by the group's elements. */
-#define DCZ_STEP(rows_, gaps_, entry_, bits_, shift_, now_, column_)     \
-  DCZ_REFILL(rows_, bits_, shift_, now_)                                 \
-  (entry_) = (gaps_)->quick[(bits_) >> (32 - DCZ_QUICK_BITS)];           \
-  while ((entry_) & DCZ_SLOW) {                                          \
-    if ((entry_) & DCZ_LONG) (entry_) = dcz_long((gaps_), (bits_));      \
-    if (!((entry_) & DCZ_SLOW) || (column_) + 1 > (rows_)->limit) break; \
-    DCZ_TAKE(entry_, bits_, shift_)                                      \
-    (column_) += (entry_) >> 8;                                          \
-    DCZ_REFILL(rows_, bits_, shift_, now_)                               \
-    (entry_) = (gaps_)->quick[(bits_) >> (32 - DCZ_QUICK_BITS)];         \
-  }                                                                      \
-  DCZ_TAKE(entry_, bits_, shift_)                                        \
-  (column_) += (entry_) >> 8;
+#define DCZ_TAKE(length_, bits_, shift_) \
+  (bits_) <<= (length_);                 \
+  (shift_) += (int32_t)(length_);
 
 #define DCZ_WALK(rows_, column, symbol, ...)                                     \
   {                                                                              \
@@ -122,12 +123,35 @@ uint32_t dcz_long(const dcz_code *code, uint32_t bits);
     uint32_t bits_ = walked_->bits, column = walked_->column;                    \
     int32_t shift_ = walked_->shift;                                             \
     while (column < cols_) {                                                     \
-      uint32_t entry_ = codes_->quick[bits_ >> (32 - DCZ_QUICK_BITS)], symbol;   \
-      if (entry_ & DCZ_SLOW) entry_ = dcz_long(codes_, bits_);                   \
-      DCZ_TAKE(entry_, bits_, shift_)                                            \
-      symbol = entry_ >> 8;                                                      \
+      uint32_t entry_, length_, symbol;                                          \
+      DCZ_REFILL(walked_, bits_, shift_, now_)                                   \
+      entry_ = DCZ_ENTRY(codes_, bits_);                                         \
+      length_ = entry_ >> 8;                                                     \
+      if (length_ > DCZ_SLOW) {                                                  \
+        entry_ = dcz_long(codes_, bits_);                                        \
+        length_ = entry_ >> 8;                                                   \
+      }                                                                          \
+      DCZ_TAKE(length_, bits_, shift_)                                           \
+      symbol = entry_ & 0xff;                                                    \
       __VA_ARGS__                                                                \
-      DCZ_STEP(walked_, gaps_, entry_, bits_, shift_, now_, column)              \
+      entry_ = DCZ_ENTRY(gaps_, bits_);                                          \
+      length_ = entry_ >> 8;                                                     \
+      if (length_ > DCZ_SLOW && length_ & DCZ_LONG >> 8) {                       \
+        entry_ = dcz_long(gaps_, bits_);                                         \
+        length_ = entry_ >> 8;                                                   \
+      }                                                                          \
+      if (length_ > DCZ_SLOW) {                                                  \
+        walked_->bytes.now = now_;                                               \
+        walked_->bits = bits_;                                                   \
+        walked_->shift = shift_;                                                 \
+        column = dcz_slow_step(walked_, column);                                 \
+        now_ = walked_->bytes.now;                                               \
+        bits_ = walked_->bits;                                                   \
+        shift_ = walked_->shift;                                                 \
+      } else {                                                                   \
+        DCZ_TAKE(length_, bits_, shift_)                                         \
+        column += entry_ & 0xff;                                                 \
+      }                                                                          \
     }                                                                            \
     walked_->bytes.now = now_;                                                   \
     walked_->bits = bits_;                                                       \

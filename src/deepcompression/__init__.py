@@ -18,6 +18,8 @@ from deepcompression.convert.tensors import compress_tensors
 from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.delta.apply import apply_patch
 from deepcompression.delta.make import PatchSizes, make_patch
+from deepcompression.embedded.export import export
+from deepcompression.embedded.result import Exported
 from deepcompression.file.effect import Effect
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.report import Report
@@ -48,6 +50,7 @@ __all__ = [
     "Effect",
     "Encode",
     "Explanation",
+    "Exported",
     "FormatError",
     "Gradual",
     "OneShot",
@@ -68,6 +71,7 @@ __all__ = [
     "compress_tensors",
     "dead_neurons",
     "explain",
+    "export",
     "finalize",
     "freeze",
     "load",

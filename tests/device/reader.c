@@ -92,6 +92,16 @@ static dcz_error read_rows(const dcz_file *file, const dcz_tensor *tensor, uint8
   return error;
 }
 
+static dcz_error read_head(const dcz_file *file, const dcz_tensor *tensor) {
+  dcz_rows rows;
+  uint32_t size;
+  dcz_error error = dcz_work_size(file, tensor, &size);
+  uint8_t *const work = (uint8_t *)malloc(size > 0 ? size : 1);
+  if (error == DCZ_OK) error = dcz_rows_open(&rows, file, tensor, work, size);
+  free(work);
+  return error;
+}
+
 /* One tensor: the errors of finding it, of its checksum, and of its rows. */
 typedef struct {
   dcz_error found, checked, read;
@@ -105,8 +115,8 @@ static outcome read_tensor(const dcz_file *file, uint32_t number, dcz_tensor *te
   if (errors.found != DCZ_OK) return errors;
   errors.checked = dcz_check(file, tensor);
   bytes = tensor->rows * tensor->cols * tensor->size;
-  if (bytes > MOST_BYTES) {
-    errors.read = DCZ_ERROR_SIZE;
+  if (bytes > MOST_BYTES) { /* no room for it here, but for its head */
+    errors.read = read_head(file, tensor);
     return errors;
   }
   *elements = (uint8_t *)calloc(bytes > 0 ? bytes : 1, 1);
@@ -188,21 +198,21 @@ static void read_file(const uint8_t *bytes, uint32_t size, int failures) {
   for (number = 0; error == DCZ_OK && number < file.tensors; ++number) {
     dcz_tensor tensor, again;
     uint8_t *elements;
-    uint32_t work = 0;
+    uint32_t work = 0, length;
     outcome errors;
     memset(&tensor, 0, sizeof tensor);
     errors = read_tensor(&file, number, &tensor, &elements);
     memset(text, 0, sizeof text);
     memset(&again, 0, sizeof again);
-    /* a name with a zero in it is none of C */
-    if (name_of(&file, number, text, sizeof text) == strlen(text) && strlen(text) > 0) {
+    length = name_of(&file, number, text, sizeof text);
+    if (length == strlen(text)) { /* a name with a zero in it is none of C */
       const dcz_error found = dcz_find(&file, text, &again);
-      PROMISE(found == errors.found || found == DCZ_ERROR_NOT_FOUND)
+      PROMISE(found == errors.found || length + 1 == sizeof text)
       if (found == DCZ_OK) PROMISE(memcmp(&tensor, &again, sizeof tensor) == 0)
     }
     if (errors.found == DCZ_OK) dcz_work_size(&file, &tensor, &work);
     printf("tensor %d ", (int)errors.found);
-    print_hex((const uint8_t *)text, (uint32_t)strlen(text));
+    print_hex((const uint8_t *)text, length);
     printf(" %u %u %u %u %u %u %u %d %d ", tensor.coder, tensor.dtype, tensor.ndim, tensor.rows, tensor.cols,
            tensor.size, work, (int)errors.checked, (int)errors.read);
     print_hex(elements, errors.read == DCZ_OK && elements != NULL ? tensor.rows * tensor.cols * tensor.size : 0);

@@ -14,6 +14,7 @@ import deepcompression as dc
 from deepcompression.cli.bench import bench_command
 from deepcompression.cli.common import BAD_FILE, BROKEN_PIPE, INTERRUPTED, MISMATCH, MISTAKE, SYSTEM, complain
 from deepcompression.cli.compress import compress_command, decompress_command
+from deepcompression.cli.export import export_command
 from deepcompression.cli.inspect import inspect_command, verify_command
 from deepcompression.cli.patch import diff_command, patch_command
 from deepcompression.cli.plan import plan_command, sensitivity_command
@@ -38,6 +39,7 @@ app.command("verify")(verify_command)
 app.command("diff")(diff_command)
 app.command("patch")(patch_command)
 app.command("bench")(bench_command)
+app.command("export")(export_command)
 app.command("plan")(plan_command)
 app.command("sensitivity")(sensitivity_command)
 

@@ -78,8 +78,8 @@ class TorchWithInputs(Whole):
         return effect
 
 
-def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> tuple[torch.nn.Module, list[str]]:
-    """Calls a factory and fills its model from a checkpoint; with notes. Raises ValueError if either fails."""
+def make_model(factory: str) -> torch.nn.Module:
+    """The model that `package.module:factory` makes. Raises ValueError if it makes none."""
     module, colon, function = factory.partition(":")
     what = f"--model is package.module:factory, which {factory} is not"
     if not (module and colon and function):
@@ -100,6 +100,12 @@ def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> tu
         raise ValueError(f"--model {factory} failed when it was called without arguments: {_located(error)}") from error
     if not isinstance(made, torch.nn.Module):
         raise ValueError(f"--model {factory} gave a {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def _filled(factory: str, tensors: Mapping[str, Tensor | Tie], where: str) -> tuple[torch.nn.Module, list[str]]:
+    """Calls a factory and fills its model from a checkpoint; with notes. Raises ValueError if either fails."""
+    made = make_model(factory)
     own = {name: each for name, each in tensors.items() if not isinstance(each, Tie)}
     entries = {name: TensorEntry(name, each.dtype, tuple(each.shape)) for name, each in own.items()}
     ties = {

@@ -1,0 +1,1 @@
+"""Layers and networks of device/ on emulated boards: instructions, flash, RAM."""

@@ -1,0 +1,143 @@
+"""The price of each decoder and layer: bytes of code, of stack, and of the work buffer, by board."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.device.boards import BOARDS_OF, BUILT, DEVICE, Board, compiled, link_size
+
+CONTAINER = ("dcz_open", "dcz_find", "dcz_check", "dcz_rows_open", "dcz_rows_next")
+INDIRECT = "__indirect_call"
+
+
+@dataclass(frozen=True)
+class Price:
+    """Something that a program may use: functions that it calls, and switches of the build.
+
+    `beside` are functions that are there without it: their code does not count. `called` are functions that it calls
+    through pointers. `sources` are folders of device/ beside the first.
+    """
+
+    name: str
+    uses: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
+    called: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    work: str = ""
+
+
+def _layer(name: str, function: str, packed: bool = True, called: tuple[str, ...] = (), work: str = "") -> Price:
+    return Price(name, (function, *called), () if packed else CONTAINER, called=called, work=work)
+
+
+def _unary(kind: str, *names: str) -> Iterator[Price]:
+    for name in names:
+        yield _layer(f"{name.replace('_', ' ')}, {kind}", f"dcz_{name}_{'i8' if kind == 'int8' else 'f32'}")
+
+
+def _products(kind: str, short: str) -> Iterator[Price]:
+    per_row = "8 B a survivor of a row"
+    yield _layer(f"Linear, packed, {kind}", f"dcz_linear_{short}_packed")
+    yield _layer(f"Linear, coded, {kind}", f"dcz_linear_{short}_coded", packed=False, work="the decoder's")
+    for way, work in (("packed", per_row), ("coded", f"the decoder's, {per_row}")):
+        called = (f"dcz_unpack_{way}", f"dcz_compute_{short}")
+        yield Price(
+            f"Conv, {way}, {kind}",
+            (f"dcz_conv_{short}", called[0]),
+            () if way == "packed" else CONTAINER,
+            called=called,
+            work=work,
+        )
+    wide = "i16" if short == "i8" else "f32"
+    gates = {"gru": "14 B", "lstm": "18 B"} if short == "i8" else {"gru": "24 B", "lstm": "36 B"}
+    for layer, size in gates.items():
+        called = (f"dcz_linear_{wide}_packed", f"dcz_{layer}_step_{short}")
+        yield Price(
+            f"{layer.upper()}, packed, {kind}",
+            (f"dcz_{layer}_{short}", called[0]),
+            called=called,
+            work=f"{size} a unit",
+        )
+
+
+DECODERS = (Price("the container, coders `raw` and `device`", CONTAINER, work="see below"),)
+
+LAYERS = (
+    *_products("int8", "i8"),
+    *_unary("int8", "max_pool", "average_pool", "add", "multiply", "scale", "rescale", "table", "softmax"),
+    *_products("float32", "f32"),
+    *_unary("float32", "max_pool", "average_pool", "add", "multiply", "scale", "clip", "softmax"),
+    *_unary("float32", "leaky", "sigmoid", "tanh", "hard_sigmoid", "hard_swish", "elu", "gelu", "gelu_tanh", "silu"),
+)
+
+# What must take less than 8 KB on the smallest board; and the same in float32.
+SMALL = {
+    "int8": Price("", ("dcz_open", "dcz_at", "dcz_linear_i8_coded", "dcz_conv_i8", "dcz_unpack_coded")),
+    "float32": Price("", ("dcz_open", "dcz_at", "dcz_linear_f32_coded", "dcz_conv_f32", "dcz_unpack_coded")),
+}
+
+
+def stack_of(board: Board, price: Price) -> int:
+    """The most stack that a call of one of the used functions takes, by the compiler's graph of calls; without
+    functions of its library.
+    """
+    sizes: dict[str, int] = {}
+    calls: dict[str, set[str]] = {}
+    for graph in compiled(board, sources_of(price), price.switches, BUILT / "objects", ("-fcallgraph-info=su",)):
+        text = graph.with_suffix(".ci").read_text()
+        for title, label in re.findall(r'node: \{ title: "([^"]+)" label: "([^"]*)"', text):
+            if found := re.search(r"(\d+) bytes", label):
+                sizes[title] = int(found[1])
+        for source, target in re.findall(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', text):
+            calls.setdefault(source, set()).add(target)
+    plain = {title.rsplit(":", 1)[-1]: title for title in sizes}
+
+    def deepest(title: str, above: tuple[str, ...] = ()) -> int:
+        if title in above:
+            raise ValueError(f"{title} calls itself")
+        if title == INDIRECT:
+            return max((deepest(plain[name], above) for name in price.called if plain[name] not in above), default=0)
+        below = (deepest(called, (*above, title)) for called in calls.get(title, ()))
+        return sizes.get(title, 0) + max(below, default=0)
+
+    return max(deepest(plain[name]) for name in price.uses)
+
+
+def sources_of(price: Price) -> list[Path]:
+    folders = (DEVICE, *(DEVICE / folder for folder in price.folders))
+    return sorted(source for folder in folders for source in folder.glob("*.c"))
+
+
+def text_of(board: Board, price: Price) -> int:
+    """Bytes of code and constants, with what they use of the compiler's library, beside those that are there anyway."""
+    sources = sources_of(price)
+    whole = link_size(board, sources, (*price.beside, *price.uses), price.switches)
+    return whole - (link_size(board, sources, price.beside) if price.beside else 0)
+
+
+def measure_prices(boards: Sequence[str] = ("M0+", "RV32IMC")) -> dict[str, object]:
+    """Bytes of code and stack of each decoder and layer by board, and of what must be small."""
+    rows = [
+        {
+            "name": price.name,
+            "added": bool(price.beside),
+            "work": price.work,
+            **{
+                name: {"text": text_of(board, price), "stack": stack_of(board, price)} for name, board in chosen.items()
+            },
+        }
+        for chosen in ({name: BOARDS_OF[name] for name in boards},)
+        for price in (*DECODERS, *LAYERS)
+    ]
+    small = {kind: text_of(BOARDS_OF["M0+"], price) for kind, price in SMALL.items()}
+    return {"prices": rows, "small": small}
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(measure_prices(), indent=1))

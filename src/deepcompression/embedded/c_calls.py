@@ -1,0 +1,324 @@
+"""The graph as C: for each operator its constants, and the call of the device's library."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from deepcompression.embedded.c_text import WIDTH, array, comment, lines, number
+from deepcompression.embedded.graph import (
+    Add,
+    Affine,
+    AveragePool,
+    Clip,
+    Clipped,
+    Concat,
+    Conv,
+    Linear,
+    MaxPool,
+    Multiply,
+    Operator,
+    Pairwise,
+    Recurrent,
+    Scale,
+    Softmax,
+    Unary,
+    Window,
+)
+from deepcompression.embedded.hold import Held
+from deepcompression.embedded.network import Network, shown
+from deepcompression.embedded.requantize import Requantize
+
+_WORK = "state->work, sizeof state->work"
+
+
+class Calls:
+    """The C text of all operators.
+
+    definitions  of constants, for the top of the file
+    body         of the function that runs the network
+    table_bytes  of the constants' arrays
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.definitions: list[str] = []
+        self.body: list[str] = []
+        self.table_bytes = 0
+        self._roots = network.graph.roots()
+        self._number = 0
+        for self._number, each in enumerate(network.graph.calls):
+            head = comment(f"{each.name}: {_title(each)}")
+            before = len(self.definitions)
+            calls = _RULES[type(each)](self, each)
+            if network.integers is None and isinstance(each, Clipped) and not isinstance(each, Clip):
+                calls += self._limits(each)
+            if len(self.definitions) > before:
+                self.definitions.insert(before, head)
+            self.body += [comment(f"{each.name}: {_title(each)}", "  "), *calls]
+        result = self._roots[network.graph.output]
+        if result.value not in network.arena.output:
+            size = network.graph.size(network.graph.output) * network.element_bytes
+            self.body.append(f"  memcpy(output, {self.place(network.graph.output)}, {size});")
+
+    # names and places
+
+    def _called(self, what: str) -> str:
+        return f"{what}_{self._number}"
+
+    def place(self, value: str) -> str:
+        """A value as a C expression."""
+        root, offset = self._roots[value]
+        if root == self.network.graph.input:
+            base = "input"
+        elif root in self.network.arena.output:
+            base = "output"
+        else:
+            base = "state->arena"
+            offset += self.network.arena.offsets[root] // self.network.element_bytes
+        return f"{base} + {offset}" if offset else base
+
+    def _xy(self, each: Operator) -> str:
+        return ", ".join(self.place(name) for name in (*each.inputs, each.output))
+
+    # constants
+
+    def _array(self, what: str, values: np.ndarray) -> str:
+        name = self._called(what)
+        self.definitions.append(array(name, values))
+        self.table_bytes += max(1, values.size) * values.itemsize
+        return name
+
+    def _struct(self, kind: str, what: str, *fields: str) -> str:
+        """A pointer to a constant structure."""
+        name = self._called(what)
+        head = f"static const {kind} {name} = {{"
+        short = f"{head}{', '.join(fields)}}};"
+        self.definitions.append(short if len(short) <= 100 else f"{head}\n{lines(fields)}\n}};")
+        return f"&{name}"
+
+    def _requantize(self, to: Requantize, what: str = "multiplier") -> str:
+        """The fields of a dcz_requantize in braces."""
+        name = self._array(what, to.multiplier)
+        step = int(len(to.multiplier) > 1)
+        return f"{{{name}, {step}, {to.pre}, {to.post}, {to.low}, {to.high}}}"
+
+    def _to(self, to: Requantize, what: str = "to") -> str:
+        return self._struct("dcz_requantize", what, self._requantize(to, f"{what}_multiplier")[1:-1])
+
+    def _window(self, window: Window, groups: int) -> str:
+        channels, height, width = window.source
+        filters, *out = window.target
+        fields = (height, width, *out, channels // groups, filters // groups)
+        fields += (*window.kernel, *window.stride, *window.padding, *window.dilation)
+        return self._struct("dcz_window", "window", *map(str, fields))
+
+    def _matrix(self, each: Affine, held: Held) -> str:
+        rows, columns = held.matrix.shape
+        sizes = str(rows), str(columns)
+        if self.network.integers is None:
+            scaled = _is_scaled(each)
+            bias = "NULL" if scaled or not each.bias.any() else self._array("bias", each.bias)
+            low, high = (-np.inf, np.inf) if scaled else (each.low, each.high)
+            return self._struct("dcz_matrix_f32", "matrix", *sizes, bias, number(float(low)), number(float(high)))
+        parts = self.network.parts(each)
+        return self._integer_matrix("matrix", sizes, parts.biases[0], parts.to[0])
+
+    def _integer_matrix(self, what: str, sizes: tuple[str, str], biases: np.ndarray, to: Requantize) -> str:
+        bias = self._array(f"{what}_bias", biases) if biases.any() else "NULL"
+        return self._struct("dcz_matrix_i8", what, *sizes, bias, self._requantize(to, f"{what}_multiplier"))
+
+    def _weights(self, held: Held, at: int = 0) -> tuple[str, list[str]]:
+        """A pointer to the weights, and the statements before its use."""
+        name = f"{self.network.name}_{{}}_{self._number}_{at}"
+        if held.packed is not None:
+            codebook = "NULL" if held.packed.codebook is None else name.format("codebook")
+            fields = name.format("pairs"), name.format("counts"), codebook, "NULL", "0"
+            return self._struct("dcz_weights", f"weights_{at}", *fields), []
+        return f"&coded_{at}", [f"  coded_{at}.number = {held.number};"]
+
+    # statements
+
+    def _limits(self, each: Clipped) -> list[str]:
+        """ReLU and its kin behind a function of float32 that has none of its own."""
+        done = isinstance(each, Affine) and not _is_scaled(each)
+        if done or (each.low == -np.inf and each.high == np.inf):
+            return []
+        return [self._clip_f32(each, self.place(each.output))]
+
+    def _clip_f32(self, each: Clipped, x: str) -> str:
+        y, size = self.place(each.output), self.network.graph.size(each.output)
+        return f"  dcz_clip_f32({number(each.low)}, {number(each.high)}, {x}, {y}, {size});"
+
+    def linear(self, each: Linear) -> list[str]:
+        held = self.network.held[each.output][0]
+        matrix = self._matrix(each, held)
+        weights, before = self._weights(held)
+        x, y = self.place(each.inputs[0]), self.place(each.output)
+        function = f"dcz_linear_{self.network.kind}_{held.way}"
+        if each.vectors > 1:
+            rows, columns = held.matrix.shape
+            call = _checked(
+                f"{function}({matrix}, {weights}, {x} + at * {columns}, {y} + at * {rows}, {_WORK})", "    "
+            )
+            made = [*before, f"  for (uint32_t at = 0; at < {each.vectors}; ++at) {{", *call, "  }"]
+        else:
+            made = [*before, *_checked(f"{function}({matrix}, {weights}, {x}, {y}, {_WORK})")]
+        return made + self._scaled(each, each.vectors, 1)
+
+    def conv(self, each: Conv) -> list[str]:
+        held = self.network.held[each.output][0]
+        window, matrix = self._window(each.window, each.groups), self._matrix(each, held)
+        weights, before = self._weights(held)
+        arguments = f"{window}, {matrix}, {weights}, dcz_unpack_{held.way}, {self._xy(each)}, {_WORK}"
+        call = f"dcz_conv_{self.network.kind}({arguments})"
+        plane = each.window.target[1] * each.window.target[2]
+        return [*before, *_checked(call), *self._scaled(each, 1, plane)]
+
+    def _scaled(self, each: Affine, vectors: int, plane: int) -> list[str]:
+        """A folded BatchNorm: in float32 a call of its own, in int8 a part of the multipliers."""
+        if self.network.integers is not None or not _is_scaled(each):
+            return []
+        factor, offset = self._array("factor", each.scale), self._array("offset", each.bias)
+        y, rows = self.place(each.output), len(each.bias)
+        if vectors == 1:
+            return [f"  dcz_scale_f32({factor}, {offset}, {y}, {y}, {rows}, {plane});"]
+        return [
+            f"  for (uint32_t at = 0; at < {vectors}; ++at)",
+            f"    dcz_scale_f32({factor}, {offset}, {y} + at * {rows}, {y} + at * {rows}, {rows}, 1);",
+        ]
+
+    def pool(self, each: MaxPool | AveragePool) -> list[str]:
+        window = each.window
+        fields = (*window.source, *window.target[1:], *window.kernel, *window.stride, *window.padding)
+        padding = int(isinstance(each, AveragePool) and each.whole)
+        pool = self._struct("dcz_pool", "pool", *map(str, (*fields, padding)))
+        if isinstance(each, MaxPool):
+            return [f"  dcz_max_pool_{self.network.kind}({pool}, {self._xy(each)});"]
+        to = "" if self.network.integers is None else f"{self._to(self.network.parts(each).to[0])}, "
+        return [f"  dcz_average_pool_{self.network.kind}({pool}, {to}{self._xy(each)});"]
+
+    def unary(self, each: Unary) -> list[str]:
+        if self.network.integers is not None:
+            table = self.network.parts(each).table
+            assert table is not None
+            return [f"  dcz_table_i8({self._array('table', table)}, {self._xy(each)}, {each.size});"]
+        given = "".join(f"{number(float(each_one))}, " for each_one in each.parameters)
+        return [f"  dcz_{each.function}_f32({given}{self._xy(each)}, {each.size});"]
+
+    def clip(self, each: Clip) -> list[str]:
+        if self.network.integers is None:
+            return [self._clip_f32(each, self.place(each.inputs[0]))]
+        return [f"  dcz_rescale_i8({self._to(self.network.parts(each).to[0])}, {self._xy(each)}, {each.size});"]
+
+    def scale(self, each: Scale) -> list[str]:
+        sizes = f"{len(each.scale)}, {each.each}"
+        if self.network.integers is None:
+            factor, offset = self._array("factor", each.scale), self._array("offset", each.offset)
+            return [f"  dcz_scale_f32({factor}, {offset}, {self._xy(each)}, {sizes});"]
+        parts = self.network.parts(each)
+        to, offset = self._to(parts.to[0]), self._array("offset", parts.biases[0])
+        return [f"  dcz_scale_i8({to}, {offset}, {self._xy(each)}, {sizes});"]
+
+    def pairwise(self, each: Pairwise) -> list[str]:
+        name = "add" if isinstance(each, Add) else "multiply"
+        to = "" if self.network.integers is None else f"{self._to(self.network.parts(each).to[0])}, "
+        sizes = f"1, {each.size}, 1" if each.each == 1 else f"{each.size // each.each}, {each.each}, 0"
+        return [f"  dcz_{name}_{self.network.kind}({to}{self._xy(each)}, {sizes});"]
+
+    def concat(self, each: Concat) -> list[str]:
+        made, at = [], 0
+        for part, (name, size) in enumerate(zip(each.inputs, each.sizes, strict=True)):
+            y = f"{self.place(each.output)} + {at}" if at else self.place(each.output)
+            integers = self.network.integers
+            if integers is None or integers.scales[name] == integers.scales[each.output]:
+                made.append(f"  memcpy({y}, {self.place(name)}, {size * self.network.element_bytes});")
+            else:
+                to = self._to(self.network.parts(each).to[part], f"to_{part}")
+                made.append(f"  dcz_rescale_i8({to}, {self.place(name)}, {y}, {size});")
+            at += size
+        return made
+
+    def softmax(self, each: Softmax) -> list[str]:
+        table = ""
+        if self.network.integers is not None:
+            powers = self.network.parts(each).table
+            assert powers is not None
+            table = f"{self._array('table', powers)}, "
+        return [f"  dcz_softmax_{self.network.kind}({table}{self._xy(each)}, {each.rows}, {each.size});"]
+
+    def recurrent(self, each: Recurrent) -> list[str]:
+        both = self.network.held[each.output]
+        fields = each.steps, each.by_input.columns, each.hidden, 0 if each.last else each.hidden, int(each.backward)
+        recurrence = self._struct("dcz_recurrence", "recurrence", *map(str, fields))
+        arguments, before = [recurrence], []
+        for at, (word, held) in enumerate(zip(("input", "state"), both, strict=True)):
+            sizes = str(held.matrix.shape[0]), str(held.matrix.shape[1])
+            if self.network.integers is None:
+                bias = self._array(f"{word}_bias", each.bias[at])
+                limits = number(-np.inf), number(np.inf)
+                matrix = self._struct("dcz_matrix_f32", word, *sizes, bias, *limits)
+            else:
+                parts = self.network.parts(each)
+                matrix = self._integer_matrix(word, sizes, parts.biases[at], parts.to[at])
+            weights, more = self._weights(held, at)
+            arguments += [matrix, weights]
+            before += more
+        linear = f"dcz_linear_{'f32' if self.network.integers is None else 'i16'}_{both[0].way}"
+        name = f"dcz_{each.kind}_{self.network.kind}"
+        return [*before, *_checked(f"{name}({', '.join(arguments)}, {linear}, {self._xy(each)}, {_WORK})")]
+
+
+def _is_scaled(each: Affine) -> bool:
+    return bool((each.scale != 1).any())
+
+
+def _checked(call: str, indent: str = "  ") -> list[str]:
+    return [*_wrapped(f"error = {call};", indent), f"{indent}if (error != DCZ_OK) return error;"]
+
+
+def _wrapped(statement: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(
+        statement,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _title(each: Operator) -> str:
+    """What an operator does, for a comment."""
+    kind = type(each).__name__
+    if isinstance(each, Conv | MaxPool | AveragePool):
+        window = each.window
+        kind += f" {shown(window.source)} -> {shown(window.target)}, kernel {shown(window.kernel)}"
+    elif isinstance(each, Linear):
+        kind += f" {each.weight.columns} -> {each.weight.rows}" + f", {each.vectors} times" * (each.vectors > 1)
+    elif isinstance(each, Recurrent):
+        kind = f"{each.kind.upper()} {each.by_input.columns} -> {each.hidden}, {each.steps} steps"
+    elif isinstance(each, Unary):
+        kind = each.function
+    if isinstance(each, Clipped) and (each.low > -np.inf or each.high < np.inf):
+        limits = [f"at least {each.low:g}"] * (each.low > -np.inf) + [f"at most {each.high:g}"] * (each.high < np.inf)
+        kind += f", {', '.join(limits)}"
+    return kind
+
+
+_RULES: Mapping[type[Operator], Callable[..., list[str]]] = {
+    Linear: Calls.linear,
+    Conv: Calls.conv,
+    MaxPool: Calls.pool,
+    AveragePool: Calls.pool,
+    Unary: Calls.unary,
+    Clip: Calls.clip,
+    Scale: Calls.scale,
+    Add: Calls.pairwise,
+    Multiply: Calls.pairwise,
+    Concat: Calls.concat,
+    Softmax: Calls.softmax,
+    Recurrent: Calls.recurrent,
+}

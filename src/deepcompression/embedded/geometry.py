@@ -1,0 +1,64 @@
+"""Shapes of values: windows of kernels, and values of channels beside whole ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from deepcompression.embedded.graph import Pair, Picture, Shape, Window
+
+
+class MissingError(Exception):
+    """An operator, or a use of one, that no board can run: the reason."""
+
+
+def window_of(
+    shape: Shape,
+    rows: int | None,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    ceil: bool,
+) -> tuple[Window, Shape]:
+    """How a kernel moves over a value of this shape, and the shape of what it makes; `rows` None: the same channels.
+
+    pads  at the start of each axis, then at the end of each
+    """
+    count = len(kernel)
+    if count > 2 or len(shape) != count + 2 or shape[0] != 1:
+        raise MissingError(
+            f"its input is {list(shape)}, its kernel {list(kernel)}; expected one picture of 1 or 2 axes"
+        )
+    if min(pads, default=0) < 0:
+        raise MissingError(f"its padding {list(pads)} is negative")
+    axes = []
+    for at, size in enumerate(shape[2:]):
+        room = size + pads[at] + pads[at + count] - dilations[at] * (kernel[at] - 1) - 1
+        steps = -(-room // strides[at]) if ceil else room // strides[at]
+        # no window begins behind the last element
+        if ceil and steps * strides[at] >= size + pads[at]:
+            steps -= 1
+        if room < 0:
+            raise MissingError(f"its kernel {list(kernel)} is larger than its input {list(shape)}")
+        axes.append(steps + 1)
+
+    def pair(values: Sequence[int], missing: int) -> Pair:
+        return (int(values[0]), int(values[1])) if count == 2 else (missing, int(values[0]))
+
+    channels = shape[1] if rows is None else rows
+    source: Picture = (shape[1], *pair(shape[2:], 1))
+    target: Picture = (channels, *pair(axes, 1))
+    window = Window(source, target, pair(kernel, 1), pair(strides, 1), pair(pads, 0), pair(dilations, 1))
+    return window, (1, channels, *axes)
+
+
+def spread(small: Shape, large: Shape) -> int:
+    """How many elements of the large shape, one behind the other, meet one of the small shape."""
+    own = (1,) * (len(large) - len(small)) + small
+    at = len(own)
+    while at and own[at - 1] == 1:
+        at -= 1
+    if own[:at] != large[:at]:
+        raise MissingError(f"its inputs are {list(large)} and {list(small)}; expected one shape, or a number a channel")
+    return math.prod(large[at:])
