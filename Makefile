@@ -47,6 +47,7 @@ aarch64:
 # Decoders, encoders and kernels under ASan and UBSan, and mutated files; `make fuzz SECONDS=3600` for a night.
 fuzz: .venv/installed
 	core/fuzz/run $(SECONDS)
+	device/fuzz/run $(SECONDS)
 
 # Rewrites the golden files: only when the format changes on purpose.
 golden: .venv/installed
