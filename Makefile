@@ -51,7 +51,7 @@ fuzz: .venv/installed
 
 # Rewrites the golden files: only when the format changes on purpose.
 golden: .venv/installed
-	$(BIN)/python -m pytest tests/file/test_golden.py --write-golden
+	$(BIN)/python -m pytest tests/file/test_golden.py tests/delta/test_golden_patches.py --write-golden
 
 # Sizes beside other coders, speeds beside other libraries, and the pages of results. Downloads packages, and takes an
 # hour and a half the first time.

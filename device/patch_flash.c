@@ -22,7 +22,7 @@ typedef struct {
   dcz_patch *p;
   const dcz_flash *flash;
   uint32_t old_pages, shift;
-  uint32_t place_pages;  /* of a place in the log */
+  uint32_t place_pages;   /* of a place in the log */
   uint32_t places, place; /* their number, and that of the next record's */
   record_head newest;
 } update;
@@ -56,9 +56,7 @@ static dcz_error checksum_of_region(const update *u, uint32_t length, uint32_t *
 
 /* --- the log -------------------------------------------------------------------------------- */
 
-static uint32_t bytes_of_state(const dcz_patch *p) {
-  return (uint32_t)sizeof p->at + 2 * p->room;
-}
+static uint32_t bytes_of_state(const dcz_patch *p) { return (uint32_t)sizeof p->at + 2 * p->room; }
 
 uint32_t dcz_patch_log_bytes(const dcz_patch *p) {
   uint32_t bytes = (uint32_t)sizeof(record_head) + bytes_of_state(p) + 4;

@@ -4,7 +4,7 @@
 
 #include "patch.h"
 
-/* patch.c. Each step gives out at most one chunk. */
+/* patch_operations.c. Each step gives out at most one chunk. */
 void dcz_patch_begin(dcz_patch *p);
 void dcz_patch_step(dcz_patch *p, dcz_write write, void *user);
 int dcz_patch_done(const dcz_patch *p);

@@ -133,6 +133,16 @@ def test_every_kind_of_element_may_change_a_little(tmp_path, dtype):
     assert sizes.patch_bytes < 0.3 * sizes.new_bytes
 
 
+def test_new_files_of_any_length_end_with_a_change(tmp_path):
+    """Boards write chunks of 64 bytes, of which the last may hold any number."""
+    before, after = dense("F32", (100,)), dense("F32", (100,))
+    after.elements.view("<u4")[:] += 1 + np.arange(100, dtype=np.uint32) % 7
+    for count in range(30, 47):
+        for text in ("", "x"):
+            pair = [{"w": DenseTensor("F32", each.elements[:count].copy())} for each in (before, after)]
+            patched(tmp_path, *pair, metadata={"is": "old" + text})
+
+
 def test_sparse_bytes_may_change(tmp_path):
     generator = np.random.default_rng(0)
     weights = (generator.integers(-9, 10, (50, 80)) * (generator.random((50, 80)) < 0.2)).astype(np.int8)

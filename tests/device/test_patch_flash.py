@@ -11,7 +11,7 @@ from updates import network, other_head, other_masks, pruned_and_shared, retrain
 import deepcompression as dc
 from deepcompression.tensors.tensor import DenseTensor
 
-SOURCES = ("patch", "patch_huffman", "patch_recode", "patch_flash", "dcz")
+SOURCES = ("patch", "patch_huffman", "patch_operations", "patch_recode", "patch_flash", "dcz")
 
 
 @pytest.fixture(scope="module")

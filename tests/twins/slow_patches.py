@@ -21,8 +21,8 @@ def signed(value: int) -> int:
     return value // 2 if value % 2 == 0 else -(value + 1) // 2
 
 
-def read(patch: bytes, old: bytes) -> bytes:
-    """NEW. Raises RefusedError."""
+def read(patch: bytes, old: bytes, kinds: list[int] | None = None) -> bytes:
+    """NEW. Raises RefusedError. `kinds` gets the kind of each operation."""
     fields = Bytes(patch)
     demand(fields.take(4) == b"\x89DCP", "magic")
     demand(fields.u8() == 1, "version")
@@ -35,6 +35,8 @@ def read(patch: bytes, old: bytes) -> bytes:
         begin = fields.at
         n, kind = divmod(fields.varint(), 4)
         demand(n >= 1, "n at least 1")
+        if kinds is not None:
+            kinds.append(kind)
         if kind == LITERAL:
             new += fields.take(n)
             place += n
