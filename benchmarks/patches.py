@@ -122,7 +122,7 @@ def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
 
 OPTIONS = {
     "--network": {"choices": list(NETWORKS), "default": "lenet-300-100"},
-    "--rate": {"type": float, "default": 3e-4},
+    "--rate": {"type": float, "default": 2e-3},
     "--seed": 0,
 }
 
