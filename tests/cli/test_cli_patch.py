@@ -3,10 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx_models
 import pytest
 from commands import files, refused, run
+from safetensors.numpy import save_file
 from updates import network, retrained
 
+from deepcompression.coding.coders import PROFILES
 from deepcompression.file.writer import save_tensors
 
 
@@ -67,3 +72,36 @@ def test_another_patch_is_replaced_and_a_file_of_others_is_not():
     before = files()
     refused("diff --binary old.dcz new.dcz -o change.dcp", 2, "change.dcp exists")
     assert files() == before
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_files_of_onnx_models_are_patched(profile):
+    for name, scale in (("a", 1.0), ("b", 1.001)):
+        model = onnx_models.large()
+        for tensor in model.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor)
+            if values.dtype == np.float32:
+                changed = (values * np.float32(scale)).astype(np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(changed, tensor.name))
+        onnx.save(model, f"{name}.onnx")
+        run(f"compress {name}.onnx -o {name}.dcz --density 0.2 --bits 5 --profile {profile}")
+    assert run("diff --binary a.dcz b.dcz -o change.dcp")[0] == 0
+    assert Path("change.dcp").stat().st_size < 0.3 * Path("b.dcz").stat().st_size
+    assert run("patch a.dcz change.dcp -o back.dcz")[0] == 0
+    assert Path("back.dcz").read_bytes() == Path("b.dcz").read_bytes()
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_files_of_folders_are_patched(profile):
+    weights = np.random.default_rng(0).standard_normal((40, 60)).astype("f4")
+    for folder, scale, text in (("a", 1, "x"), ("b", np.float32(1.001), "y")):
+        Path(folder).mkdir()
+        Path(folder, "config.json").write_text('{"model_type": "bert", "note": "' + text + '"}' + 900 * " ")
+        save_file({"weight": weights * scale}, f"{folder}/model.safetensors")
+        run(f"compress {folder} -o {folder}.dcz --density 0.2 --bits 5 --profile {profile}")
+    assert run("diff --binary a.dcz b.dcz -o change.dcp")[0] == 0
+    assert Path("change.dcp").stat().st_size < 0.4 * Path("b.dcz").stat().st_size
+    assert run("patch a.dcz change.dcp -o back.dcz")[0] == 0
+    assert run("decompress back.dcz -o back")[0] == 0
+    assert Path("back/config.json").read_bytes() == Path("b/config.json").read_bytes()
+    assert Path("back.dcz").read_bytes() == Path("b.dcz").read_bytes()
