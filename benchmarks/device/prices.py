@@ -64,7 +64,26 @@ def _products(kind: str, short: str) -> Iterator[Price]:
         )
 
 
-DECODERS = (Price("the container, coders `raw` and `device`", CONTAINER, work="see below"),)
+# What the other coders take of the work buffer, n elements of b bytes. A block is 3.2 KB, an inflater 3.5 KB.
+FULL = {
+    "sparse": "1.4 KB, 2 B a gap that occurs",
+    "huffman": "3 KB, 2 B a gap that occurs, a codebook",
+    "fast": "n / 8 B; a block and a codebook, or b blocks; masks with classes or wide patterns up to 12 KB and 5 B a row",
+    "small": "19 KB, 12 B a column; for codes 19 KB, or up to 46 KB for kernels; for values b blocks",
+    "deflate": "b inflaters, each with a window of the tensor's bytes, at most 32 KB",
+}
+
+
+def _full(name: str, coders: Sequence[str], work: str = "") -> Price:
+    switches = tuple(f"-DDCZ_WITH_{coder.upper()}" for coder in coders)
+    return Price(name, CONTAINER, CONTAINER, switches=switches, folders=("full",), work=work)
+
+
+DECODERS = (
+    Price("the container, coders `raw` and `device`", CONTAINER, work="see below"),
+    *(_full(f"coder `{coder}`", (coder,), work) for coder, work in FULL.items()),
+    _full("all coders", ("all",)),
+)
 
 LAYERS = (
     *_products("int8", "i8"),

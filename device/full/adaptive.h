@@ -1,10 +1,19 @@
 /* Codebook, mask and codes of the coder `small`, one element after the other. docs/format.md,
- * "Adaptive". */
+   "Adaptive". */
 #ifndef DCZ_ADAPTIVE_H
 #define DCZ_ADAPTIVE_H
 
 #include "elements.h"
 #include "mixer.h"
+
+enum {
+  DCZ_LEVELS = 14,
+  DCZ_SIGNED_LEVELS = 2 * DCZ_LEVELS - 1,
+  DCZ_TREE = 32,
+  DCZ_DEEP = 256,
+  DCZ_TREE_BITS = 5,
+  DCZ_LAST_LEVEL = 192
+};
 
 /* What an element of a row learns from the same place in all rows. */
 typedef struct {
@@ -46,6 +55,9 @@ typedef struct {
 dcz_error dcz_adaptive_open(dcz_adaptive *adaptive, dcz_work *work, dcz_elements *elements,
                             const dcz_source *source, uint32_t at, uint32_t end,
                             const dcz_tensor *tensor, uint32_t survivors, uint32_t centroids);
+
+/* "First come the centroids, in ascending order": reads them into the elements. */
+dcz_error dcz_adaptive_centroids(dcz_adaptive *adaptive, uint32_t centroids);
 
 /* 0 if the next element does not survive; otherwise its code + 1, or 1 without centroids. */
 uint32_t dcz_adaptive_next(dcz_adaptive *adaptive);

@@ -1,5 +1,5 @@
 /* Blocks: symbols of one byte, from first to last, a few hundred at a time. docs/format.md,
- * "Block". */
+   "Block". */
 #ifndef DCZ_BLOCK_H
 #define DCZ_BLOCK_H
 

@@ -1,5 +1,5 @@
 /* The coder `deflate`: byte planes of one DEFLATE stream, each inflated side by side with a window
- * of its own. */
+   of its own. */
 #ifndef DCZ_DEFLATE_H
 #define DCZ_DEFLATE_H
 
@@ -12,7 +12,7 @@ typedef struct {
 } dcz_deflate;
 
 /* Takes memory and, if `work` has it, inflates all planes but the last once, to find where each
- * begins. */
+   begins. */
 dcz_error dcz_deflate_open(dcz_deflate *deflate, dcz_work *work, const dcz_source *source,
                            const dcz_tensor *tensor);
 

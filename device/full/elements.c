@@ -1,9 +1,8 @@
 /* Codebooks, and the blocks of values and codes. docs/format.md, "Codebook" and "Values". */
 #include "elements.h"
 
-void dcz_elements_plan(dcz_elements *elements, dcz_work *work, const dcz_tensor *tensor,
-                       int codes) {
-  const uint32_t blocks = codes ? 1 : tensor->size;
+void dcz_elements_plan(dcz_elements *elements, dcz_work *work, const dcz_tensor *tensor, int codes,
+                       uint32_t blocks) {
   uint32_t i;
   memset(elements, 0, sizeof *elements);
   elements->size = tensor->size;

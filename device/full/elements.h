@@ -1,5 +1,5 @@
 /* The elements of survivors, one after the other: values in byte planes, or codes of a codebook.
- * docs/format.md, "Values" and "Codebook". */
+   docs/format.md, "Values" and "Codebook". */
 #ifndef DCZ_ELEMENTS_H
 #define DCZ_ELEMENTS_H
 
@@ -17,8 +17,9 @@ typedef struct {
   dcz_block *blocks[8]; /* of values, the most significant bytes first; or of codes */
 } dcz_elements;
 
-/* Takes the blocks; a codebook too, if there are codes. */
-void dcz_elements_plan(dcz_elements *elements, dcz_work *work, const dcz_tensor *tensor, int codes);
+/* Takes a codebook if there are codes, and so many blocks. */
+void dcz_elements_plan(dcz_elements *elements, dcz_work *work, const dcz_tensor *tensor, int codes,
+                       uint32_t blocks);
 
 /* The centroid that is the integer `ordered`. */
 void dcz_elements_centroid(dcz_elements *elements, uint32_t number, uint64_t ordered);

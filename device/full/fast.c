@@ -19,7 +19,7 @@ dcz_error dcz_fast_open(dcz_fast *fast, dcz_work *work, const dcz_source *source
   if (input.error != DCZ_OK) return input.error;
   fast->bitmap.size = size;
   fast->bitmap.words = dcz_work_take(work, (size / 32 + 1) * (uint64_t)4);
-  dcz_elements_plan(&fast->elements, work, tensor, kind == CODES);
+  dcz_elements_plan(&fast->elements, work, tensor, kind == CODES, kind == CODES ? 1 : tensor->size);
   error = dcz_mask_plan(&room, work, source, tensor->offset + 1, end, tensor);
   if (error != DCZ_OK || work->next == NULL) return error;
   room.block = fast->elements.blocks[0];

@@ -13,7 +13,7 @@ typedef struct {
 } dcz_fast;
 
 /* Takes memory and, if `work` has it, reads the mask. Everything but the symbols of values or codes
- * is checked. */
+   is checked. */
 dcz_error dcz_fast_open(dcz_fast *fast, dcz_work *work, const dcz_source *source,
                         const dcz_tensor *tensor);
 

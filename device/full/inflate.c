@@ -132,7 +132,7 @@ static void begin_block(dcz_inflater *inflater) {
 }
 
 /* The base of a length or distance: from the `first` symbol on, 2^step symbols each have one bit
- * more. */
+   more. */
 static uint32_t take_base(dcz_bits *bits, uint32_t number, uint32_t step) {
   const uint32_t more = number < 2u << step ? 0 : (number >> step) - 1;
   const uint32_t base = more == 0 ? number : ((1u << step) | (number & ((1u << step) - 1))) << more;

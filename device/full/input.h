@@ -1,9 +1,8 @@
 /* Bytes of a source from front to back, and bits of them. Every length is checked before it is
- * believed.
- *
- * The first error of an input stays. From then on it gives zeros, so that its user may ask once, at
- * the end of a part.
- */
+   believed.
+
+   The first error of an input stays. From then on it gives zeros, so that its user may ask once, at
+   the end of a part. */
 #ifndef DCZ_INPUT_H
 #define DCZ_INPUT_H
 
@@ -128,7 +127,7 @@ uint64_t dcz_bits_long(dcz_bits *bits, uint32_t count);
 uint32_t dcz_bits_token(dcz_bits *bits);
 
 /* Checks that the bits taken were there and that those up to the next whole byte are zero. The
- * input goes there. */
+   input goes there. */
 void dcz_bits_end(dcz_bits *bits);
 
 #endif

@@ -25,8 +25,8 @@ static void begin_narrow(dcz_block *block, dcz_input *input) {
 }
 
 /* "In wide lanes a code has at most 14 bits. All codes that begin with the same 8 bits have the
- * same length": so these bits give the length, and further ones the symbol among those of the
- * prefix. */
+   same length": so these bits give the length, and further ones the symbol among those of the
+   prefix. */
 static void begin_wide(dcz_block *block, dcz_input *input) {
   const dcz_table *const table = &block->table;
   uint32_t length, i, j, at;
@@ -55,7 +55,7 @@ static void begin_wide(dcz_block *block, dcz_input *input) {
 }
 
 /* The number of symbols before the next exception, which is `*rare_index` among the rare ones.
- * Without a division of 64 bits, which small machines lack. */
+   Without a division of 64 bits, which small machines lack. */
 static uint64_t take_exception(dcz_input *input, uint32_t rare, uint32_t *rare_index) {
   const uint64_t value = dcz_input_long_varint(input);
   uint64_t quotient = 0;
@@ -178,7 +178,7 @@ static void begin_segment(dcz_block *block) {
 }
 
 /* "The first floor(c / 8) bytes leave the window, and as many new ones enter behind." c is at
- * most 63. */
+   most 63. */
 static inline uint64_t slide(dcz_input *input, uint64_t unused, uint32_t used) {
   if (input->limit - input->next >= 8) {
     const uint64_t fresh = dcz_load64(input->next) & ~(~UINT64_C(0) << (used & 56));

@@ -23,7 +23,7 @@ typedef struct {
 } dcz_mask_room;
 
 /* Reads the head and takes what the mask at `at` needs. Where the work only counts, the pieces are
- * NULL. */
+   NULL. */
 dcz_error dcz_mask_plan(dcz_mask_room *room, dcz_work *work, const dcz_source *source, uint32_t at,
                         uint32_t end, const dcz_tensor *tensor);
 

@@ -1,5 +1,5 @@
 /* The arithmetic decoder, counters and mixers. Tables are computed: in a program they would take 18
- * KB. */
+   KB. */
 #include "mixer.h"
 
 uint32_t dcz_ratio(uint64_t numerator, uint64_t denominator) {

@@ -1,6 +1,6 @@
 /* Bits by an arithmetic coder whose probabilities adapt: counters, and mixers of them.
- * docs/format.md, "Arithmetic coder" and "Probabilities". Right shifts of negative numbers round
- * down, as every known compiler has it. */
+   docs/format.md, "Arithmetic coder" and "Probabilities". Right shifts of negative numbers round
+   down, as every known compiler has it. */
 #ifndef DCZ_MIXER_H
 #define DCZ_MIXER_H
 
@@ -67,7 +67,7 @@ static inline uint32_t dcz_mixing_alone(dcz_mixing *mixing, dcz_counter *counter
 }
 
 /* By `count` counters, with their limits. `set` has their weights and then the number of bits so
- * far. */
+   far. */
 static inline uint32_t dcz_mixing_bit_of(dcz_mixing *mixing, uint32_t *set, int32_t haste,
                                          uint32_t count, dcz_counter *const *counters,
                                          const uint16_t *limits) {

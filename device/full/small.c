@@ -34,7 +34,8 @@ dcz_error dcz_small_open(dcz_small *small, dcz_work *work, const dcz_source *sou
   at = dcz_input_at(&input);
   if (length > dcz_input_left(&input) || (small->known && length > 0)) dcz_input_refuse(&input);
   if (input.error != DCZ_OK) return input.error;
-  dcz_elements_plan(&small->elements, work, tensor, kind == CODES);
+  dcz_elements_plan(&small->elements, work, tensor, kind == CODES,
+                    kind == CODES ? 0 : tensor->size);
   if (!small->known) {
     error = dcz_adaptive_open(&small->adaptive, work, &small->elements, source, at, at + length,
                               tensor, survivors, centroids);

@@ -1,11 +1,11 @@
 /* Tables of canonical Huffman codes, read without an array of lengths; long codes; the ends of
- * streams. */
+   streams. */
 #include "table.h"
 
 #include <stddef.h>
 
 /* Reads the lengths of a table. Each symbol of length l counts in place[l]; where there are
- * `symbols`, it is put there, not at or behind limit[l]. */
+   `symbols`, it is put there, not at or behind limit[l]. */
 static void walk(dcz_input *input, uint32_t alphabet, uint32_t *place, uint16_t *symbols,
                  const uint32_t *limit) {
   const uint32_t size = dcz_input_varint(input);

@@ -1,12 +1,12 @@
 /* Canonical Huffman codes: read from a table, and symbols by them. docs/format.md, "Table" and
- * "Stream". */
+   "Stream". */
 #ifndef DCZ_TABLE_H
 #define DCZ_TABLE_H
 
 #include "input.h"
 
 /* Codes of at most so many bits are found by one look into a table of 4 bytes for each of their
- * combinations. */
+   combinations. */
 #ifndef DCZ_TABLE_BITS
 #define DCZ_TABLE_BITS 8
 #endif
@@ -30,7 +30,7 @@ uint32_t dcz_table_scan(dcz_input *input, uint32_t alphabet);
 void dcz_table_read(dcz_table *table, dcz_input *input, uint32_t alphabet, uint32_t room);
 
 /* Sets `start` and `first` from the number of codes of each length. Gives what fills the code
- * space, in 65536ths. */
+   space, in 65536ths. */
 uint32_t dcz_table_begin(dcz_table *table, const uint32_t counts[DCZ_LONGEST_CODE + 1]);
 void dcz_table_quicken(dcz_table *table);
 

@@ -1,5 +1,5 @@
 /* Integers that were turned left by one bit, "so that a float's exponent begins a byte"
- * (docs/format.md, "Values"). */
+   (docs/format.md, "Values"). */
 #ifndef DCZ_TURN_H
 #define DCZ_TURN_H
 

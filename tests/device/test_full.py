@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import device_c
+import handmade
 import mutations
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ WAYS = ("memory", "callback")
 LIMIT_BYTES = 1 << 21
 
 # of dcz.h
-READ, CODER, SIZE = 1, 8, 11
+READ, CODER, PAYLOAD, SIZE = 1, 8, 9, 11
 
 
 class Found(NamedTuple):
@@ -91,6 +92,27 @@ def test_every_bad_golden_file_is_refused(way):
         if not found.refused
     ]
     assert accepted == []
+
+
+# payloads by `fast` of U8: all would be zero if nobody looked behind the last survivor
+ZEROS = {
+    "the last gap is an escape": ((10,), "00 00 02 02 01 01 02"),
+    "a pattern has a bit behind the end": ((3,), "00 00 04 04 01 08"),
+    "an escape steps behind the end": ((3,), "00 00 03 02 02 01 02 02"),
+    "a class is none of two": ((2, 2), "00 02 01 00 01 02 00 02 02 00 00 00 00"),
+    "a group is none of two": ((2, 2), "00 02 01 00 01 02 01 00 01 02 00 02 00 00"),
+}
+
+
+@pytest.mark.parametrize("flaw", ZEROS)
+def test_a_mask_with_a_flaw_is_refused_even_if_no_element_survives(flaw, tmp_path):
+    shape, payload = ZEROS[flaw]
+    data = handmade.file([handmade.entry(bytes.fromhex(payload), 4, "U8", shape)], bytes.fromhex(payload))
+    (tmp_path / "zeros.dcz").write_bytes(data)
+    with pytest.raises(FormatError):
+        dense_bytes(tmp_path / "zeros.dcz")
+    for way in WAYS:
+        assert decoded([data], way) == [Found(0, [PAYLOAD])]
 
 
 def files_of(tensors: Mapping[str, Tensor], folder: Path, coders: Iterable[str] = CODERS) -> list[Path]:

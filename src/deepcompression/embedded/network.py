@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepcompression.embedded.arena import Arena
-from deepcompression.embedded.graph import Affine, AveragePool, Conv, Graph, MaxPool, Operator, Recurrent, Window, weights_of
+from deepcompression.embedded.graph import (
+    Affine,
+    AveragePool,
+    Conv,
+    Graph,
+    MaxPool,
+    Operator,
+    Recurrent,
+    Window,
+    weights_of,
+)
 from deepcompression.embedded.hold import Held
 from deepcompression.embedded.integer import IntegerGraph, IntegerParts
 

@@ -21,6 +21,7 @@ from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
+
 class Coded(NamedTuple):
     """The `.dcz` file of the coded weights; no bytes without any.
 
