@@ -22,16 +22,12 @@ def folder(tmp_path, monkeypatch):
     save_tensors("new.dcz", retrained(network()), profile="device")
 
 
-def test_a_patch_makes_the_new_file(tmp_path):
+def test_a_patch_makes_the_new_file():
     code, printed, _ = run("diff --binary old.dcz new.dcz -o change.dcp")
     assert code == 0
-    size = Path("change.dcp").stat().st_size
-    assert printed.startswith(f"change.dcp: {size:,} bytes, {size / Path('new.dcz').stat().st_size:.1%} of the new file")
-    assert run("patch old.dcz change.dcp -o back.dcz") == (
-        0,
-        f"back.dcz: {Path('new.dcz').stat().st_size:,} bytes\n",
-        "",
-    )
+    patch, new = (Path(name).stat().st_size for name in ("change.dcp", "new.dcz"))
+    assert printed == f"change.dcp: {patch:,} bytes, {patch / new:.1%} of the new file; boards can apply it\n"
+    assert run("patch old.dcz change.dcp -o back.dcz") == (0, f"back.dcz: {new:,} bytes\n", "")
     assert Path("back.dcz").read_bytes() == Path("new.dcz").read_bytes()
 
 
