@@ -104,6 +104,13 @@ def test_the_limit_counts_decoded_and_recoded_tensors(kind):
 
 
 @pytest.mark.parametrize("kind", ["plain"], indirect=True)
+def test_the_limit_counts_the_new_file(kind):
+    refused(
+        dc.FormatError, "the new file has .* bytes, the limit is 500", Path("patch.dcp").read_bytes(), limit_bytes=500
+    )
+
+
+@pytest.mark.parametrize("kind", ["plain"], indirect=True)
 def test_a_patch_that_gives_another_file_is_refused(kind):
     """Every checksum but that of NEW is right."""
     patch, right = Path("patch.dcp").read_bytes(), checksum(Path("new.dcz").read_bytes()).to_bytes(4, "little")

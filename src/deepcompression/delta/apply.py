@@ -47,7 +47,7 @@ def applied(
         if patch.startswith(MAGIC):
             fields = Fields.read(patch)
             _check_old(old, fields.old_size, fields.old_checksum, old_name, patch_name)
-            return _core.apply_patch(patch, old, 1)[0].data
+            return _made(patch, old, limit_bytes)
         if patch.startswith(RECODING_MAGIC):
             recoding, inner = Recoding.read(patch)
             _check_old(old, recoding.old_size, recoding.old_checksum, old_name, patch_name)
@@ -71,15 +71,23 @@ def _check_old(old: bytes | memoryview, size: int, expected: int, old_name: str,
 def _recoded(old: bytes | memoryview, recoding: Recoding, patch: bytes, limit_bytes: int) -> bytes:
     """OLD and plain payloads of some tensors -> NEW with plain payloads of some -> NEW."""
     before, _ = _index(old)
-    source = bytearray(old)
+    source, left = bytearray(old), limit_bytes
     for number in recoding.decoded:
         if number >= len(before) or before[number].tied_to is not None:
             raise FormatError(f"tensor number {number} of the old file is none of its own")
         entry = before[number]
-        limit_bytes = _within(limit_bytes, entry)
+        left = _within(left, entry)
         source += Plain.of(entry, memoryview(old)[entry.offset : entry.offset + entry.length]).payload
-    target = _core.apply_patch(patch, source, 1)[0].data
-    return _assembled(target, {each.number: each for each in recoding.recoded}, limit_bytes)
+    target = _made(patch, source, limit_bytes)
+    return _assembled(target, {each.number: each for each in recoding.recoded}, left)
+
+
+def _made(patch: bytes, old: bytes | bytearray | memoryview, limit_bytes: int) -> memoryview:
+    """What a plain patch makes of OLD. Raises FormatError for more than the limit, before any memory is taken."""
+    if (size := Fields.read(patch).new_size) > limit_bytes:
+        raise FormatError(f"the new file has {size} bytes, the limit is {limit_bytes}")
+    made: memoryview = _core.apply_patch(patch, old, 1)[0].data
+    return made
 
 
 def _within(limit_bytes: int, entry: Entry) -> int:
