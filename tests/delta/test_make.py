@@ -159,3 +159,14 @@ def test_a_patch_states_what_a_board_needs(tmp_path):
     assert 0 < sizes.work_bytes < 2000
     assert sizes.in_place_bytes % 4096 == 0
     assert sizes.new_bytes < sizes.in_place_bytes < 3 * sizes.new_bytes + 3 * 4096
+
+
+@pytest.mark.parametrize("work_bytes", [0, 100, 300, 600])
+def test_a_board_of_little_memory_gets_a_patch_that_it_can_apply(tmp_path, work_bytes):
+    old, new = network(), retrained(network())
+    free = patched(tmp_path, old, new)
+    tight = dc.make_patch(tmp_path / "old.dcz", tmp_path / "new.dcz", tmp_path / "tight.dcp", work_bytes=work_bytes)
+    assert tight.work_bytes <= work_bytes < free.work_bytes
+    assert free.patch_bytes < tight.patch_bytes <= tight.new_bytes
+    dc.apply_patch(tmp_path / "old.dcz", tmp_path / "tight.dcp", tmp_path / "made.dcz")
+    assert (tmp_path / "made.dcz").read_bytes() == (tmp_path / "new.dcz").read_bytes()

@@ -23,6 +23,7 @@ from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
 from deepcompression.delta.apply import apply_patch
 from deepcompression.delta.make import PatchSizes, make_patch
+from deepcompression.delta.operations import MAX_WORK_BYTES
 
 OldArgument = Annotated[Path, typer.Argument(metavar="OLD", help="A .dcz file.", show_default=False)]
 NewArgument = Annotated[Path, typer.Argument(metavar="NEW", help="The .dcz file to make of it.", show_default=False)]
@@ -43,6 +44,9 @@ def diff_command(
     new: NewArgument,
     output: OutOption,
     binary: Annotated[bool, typer.Option("--binary", help="Write a patch. There is no other kind yet.")] = False,
+    work_bytes: Annotated[
+        int, typer.Option(help="The most memory that a board has for the patch's tables.")
+    ] = MAX_WORK_BYTES,
     force: ForceOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -54,7 +58,7 @@ def diff_command(
             raise ValueError("dcz diff makes patches alone: add --binary")
         notes: list[str] = []
         with output_file(output, (PATCH_SUFFIX,), source=new, force=force, as_json=as_json, notes=notes) as target:
-            sizes = make_patch(old, new, target, limit_bytes)
+            sizes = make_patch(old, new, target, limit_bytes, work_bytes)
         _say(notes, as_json)
         if as_json:
             print_json({"file": str(output), "old": str(old), "new": str(new)} | asdict(sizes) | {"notes": notes})

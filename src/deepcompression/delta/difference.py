@@ -13,8 +13,8 @@ from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, ordere
 _ORDERED, _ZEROS, _RUNS = 16, 32, 64
 
 
-def difference(dtype: str, old: bytes | memoryview, new: bytes | memoryview) -> Change:
-    """The operation that makes the elements `new` of as many elements `old`; `dtype` is that of a row."""
+def differences(dtype: str, old: bytes | memoryview, new: bytes | memoryview) -> list[Change]:
+    """Operations, each of which makes the elements `new` of as many elements `old`; `dtype` is that of a row."""
     storage = STORAGE[dtype]
     befores, afters = (np.frombuffer(data, storage) for data in (old, new))
     steps = _steps(befores, afters, dtype)
@@ -24,9 +24,8 @@ def difference(dtype: str, old: bytes | memoryview, new: bytes | memoryview) -> 
     if zero.any() and not steps[zero].any():
         options |= _ZEROS
         coded = steps[~zero]
-    tried = [_write(coded, storage.itemsize, options | runs) for runs in (0, _RUNS)]
-    rest, used = min(tried, key=lambda each: len(each[0]))
-    return Change(b"", DIFFERENCE, len(befores), befores.nbytes, rest, used)
+    tried = (_write(coded, storage.itemsize, options | runs) for runs in (0, _RUNS))
+    return [Change(b"", DIFFERENCE, len(befores), befores.nbytes, rest, used) for rest, used in tried]
 
 
 def _steps(old: Array, new: Array, dtype: str) -> NDArray[np.uint64]:

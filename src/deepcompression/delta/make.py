@@ -10,12 +10,13 @@ from typing import NamedTuple
 from deepcompression import _core
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.files import ByteFile, atomic_path
+from deepcompression.common.units import number
 from deepcompression.delta.apply import applied
-from deepcompression.delta.difference import difference
+from deepcompression.delta.difference import differences
 from deepcompression.delta.match import Pieces, pieces_of
-from deepcompression.delta.operations import MAX_BYTES, Change, Fields, Operations
+from deepcompression.delta.operations import MAX_BYTES, MAX_WORK_BYTES, Change, Fields, Operations
 from deepcompression.delta.plain import PLAIN_CODERS, Plain, Recoded, Recoding
-from deepcompression.delta.recode import Coded, recode
+from deepcompression.delta.recode import Coded, recodings
 from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.dtypes import row_of
@@ -57,18 +58,21 @@ def make_patch(
     new: str | os.PathLike[str],
     path: str | os.PathLike[str],
     limit_bytes: int = LIMIT_BYTES,
+    work_bytes: int = MAX_WORK_BYTES,
 ) -> PatchSizes:
     """Writes the patch that makes the `.dcz` file `new` of the `.dcz` file `old`, bit for bit.
 
-    Both files are held in memory, their tensors decoded one by one. The patch is tried before it is written. Raises
+    A board needs at most `work_bytes` of memory for the tables of a plain patch; little memory can cost bytes. Both
+    files are held in memory, their tensors decoded one by one. The patch is tried before it is written. Raises
     FormatError for a damaged file, OSError if writing fails.
     """
+    number("work_bytes", work_bytes)
     before, after = _File.read(old, limit_bytes), _File.read(new, limit_bytes)
     patches = [("whole", bytes(after.data))]
     if max(len(before.data), len(after.data)) <= MAX_BYTES:
         if not (before.is_plain and after.is_plain):
-            patches.append(("recoding", _Making(before, after, recoding=True).patch()))
-        patches.append(("plain", _Making(before, after, recoding=False).patch()))
+            patches.append(("recoding", _Making(before, after, recoding=True, work_bytes=MAX_WORK_BYTES).patch()))
+        patches.append(("plain", _Making(before, after, recoding=False, work_bytes=work_bytes).patch()))
     # of equal ones the last: most readers can apply it
     kind, patch = min(reversed(patches), key=lambda each: len(each[1]))
     assert applied(before.data, patch, "OLD", "PATCH") == after.data
@@ -115,11 +119,11 @@ class _File(NamedTuple):
             finally:
                 source.close()
             own, names = {}, {}
-            for number, (name, entry) in enumerate(file.all_entries.items()):
+            for place, (name, entry) in enumerate(file.all_entries.items()):
                 names[name] = entry.tied_to or name
                 if entry.tied_to is None:
                     file.check(name)
-                    own[name] = _Own(number, entry, data[entry.offset : entry.offset + entry.length])
+                    own[name] = _Own(place, entry, data[entry.offset : entry.offset + entry.length])
             return cls(data, data[: file.head_bytes], own, names)
 
     @property
@@ -130,8 +134,8 @@ class _File(NamedTuple):
 class _Making:
     """A patch in the making. Only a recoding one changes payloads that are not plain."""
 
-    def __init__(self, old: _File, new: _File, recoding: bool) -> None:
-        self._old, self._new, self._recoding = old, new, recoding
+    def __init__(self, old: _File, new: _File, recoding: bool, work_bytes: float) -> None:
+        self._old, self._new, self._recoding, self._work_bytes = old, new, recoding, work_bytes
         self._same = {(own.entry.checksum, own.size_bytes): own for own in reversed(old.own.values())}
         self._operations = Operations()
         self._source, self._target = bytearray(old.data), bytearray(new.head)
@@ -179,7 +183,7 @@ class _Making:
         if new is None:
             return None
         for before in self._candidates(own):
-            found = _TensorChange.of(before, own, new)
+            found = _TensorChange.of(before, own, new, self._work_bytes)
             if found is not None and (best is None or found.size_bytes < best.size_bytes):
                 best = found
                 if best.size_bytes <= _GOOD * own.size_bytes:
@@ -219,18 +223,19 @@ class _TensorChange(NamedTuple):
         return self.operation.size_bytes
 
     @classmethod
-    def of(cls, before: _Own, after: _Own, new: Plain) -> _TensorChange | None:
-        """None if no operation makes the one of the other."""
+    def of(cls, before: _Own, after: _Own, new: Plain, work_bytes: float) -> _TensorChange | None:
+        """The smallest one whose tables take at most `work_bytes`; None without any."""
         if before.entry.dtype != after.entry.dtype:
             return None
         old = Plain.of(before.entry, before.payload)
         dtype, shape = row_of(after.entry.dtype, after.entry.shape)
-        operation: Change | None = None
+        found: list[Change] = []
         if old.coder == new.coder == "raw" and 0 < len(old.payload) == len(new.payload):
-            operation = difference(dtype, old.payload, new.payload)
+            found = differences(dtype, old.payload, new.payload)
         elif old.coder == new.coder == "device":
             coded_old = Coded.read(old.payload, *row_of(before.entry.dtype, before.entry.shape))
             coded_new = Coded.read(new.payload, dtype, shape)
             if coded_old is not None and coded_new is not None:
-                operation = recode(dtype, coded_old, coded_new)
-        return None if operation is None else cls(before, old, new, operation)
+                found = recodings(dtype, coded_old, coded_new)
+        fitting = [each for each in found if each.work_bytes <= work_bytes]
+        return cls(before, old, new, min(fitting, key=lambda each: each.size_bytes)) if fitting else None

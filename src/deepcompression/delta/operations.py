@@ -21,6 +21,9 @@ CHECKSUM_BYTES = 4
 # sizes are of 32 bits, so that small readers can count them
 MAX_BYTES = (1 << 32) - 1
 
+# of the tables of an operation, whose entries take two bytes: a reader counts them in 16 bits
+MAX_WORK_BYTES = 2 * ((1 << 16) - 1)
+
 LITERAL, COPY, DIFFERENCE, RECODE = range(4)
 
 _KIND_BITS = 2
@@ -88,6 +91,10 @@ class Change(NamedTuple):
     rest: bytes
     entries: int
     offset: int = 0
+
+    @property
+    def work_bytes(self) -> int:
+        return 2 * self.entries
 
     def at(self, offset: int) -> Change:
         """The same for bytes of OLD at another offset."""

@@ -74,14 +74,13 @@ class Coded(NamedTuple):
         return cls(rows, columns, len(payload), head, end - start, alphabet, used, positions, codes.astype(np.int64))
 
 
-def recode(dtype: str, old: Coded, new: Coded) -> Change | None:
-    """The operation that makes the payload `new` of `old`; None if their rows differ in length."""
+def recodings(dtype: str, old: Coded, new: Coded) -> list[Change]:
+    """Operations, each of which makes the payload `new` of `old`; none if their rows differ in length."""
     if old.columns != new.columns:
-        return None
+        return []
     edits = _Edits(old, new)
-    tried = [_write(dtype, old, new, edits, options) for options in range(4)]
-    rest, used = min(tried, key=lambda each: len(each[0]))
-    return Change(new.head, RECODE, len(new.head), old.size_bytes, rest, used)
+    tried = (_write(dtype, old, new, edits, options) for options in range(4))
+    return [Change(new.head, RECODE, len(new.head), old.size_bytes, rest, used) for rest, used in tried]
 
 
 class _Edits:
