@@ -17,10 +17,25 @@ static dcz_inside dcz_find_inside(uint32_t outs, uint32_t stride, uint32_t pad, 
   return inside;
 }
 
+/* A convolution of single pixels, as one long row: its runs are longer. */
+static int dcz_flatten(const dcz_window *window, dcz_window *flat) {
+  const uint32_t pixels = (uint32_t)window->height * window->width;
+  if (window->kernel_height != 1 || window->kernel_width != 1 || window->stride_y != 1 ||
+      window->stride_x != 1 || window->pad_top != 0 || window->pad_left != 0 ||
+      window->out_height != window->height || window->out_width != window->width || pixels > 0xffff)
+    return 0;
+  *flat = *window;
+  flat->height = flat->out_height = 1;
+  flat->width = flat->out_width = (uint16_t)pixels;
+  return 1;
+}
+
 dcz_error dcz_walk(const dcz_window *window, uint8_t dtype, uint32_t filters, uint32_t cols,
                    const dcz_weights *weights, dcz_unpack unpack, dcz_compute compute,
                    const void *job, void *work, uint32_t size) {
   dcz_filter filter;
+  dcz_window flat;
+  if (dcz_flatten(window, &flat)) window = &flat;
   filter.work = (uint8_t *)work;
   filter.size = size;
   filter.dtype = dtype;

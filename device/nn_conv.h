@@ -5,6 +5,13 @@
 
 #include "nn.h"
 
+/* For loops that need all registers: the compiler must not move them into others. */
+#ifdef __GNUC__
+#define DCZ_APART __attribute__((noinline))
+#else
+#define DCZ_APART
+#endif
+
 /* A column of the matrix, as channel and place in the kernel. */
 typedef struct {
   uint32_t channel, ky, kx;

@@ -11,32 +11,56 @@ static float dcz_limited(const dcz_matrix_f32 *matrix, float sum) {
   return sum < matrix->low ? matrix->low : sum > matrix->high ? matrix->high : sum;
 }
 
+DCZ_APART static float dcz_sum_inside(const dcz_run *run, const float *x, float sum) {
+  for (const dcz_entry *entry = run->entries; entry != run->end; ++entry)
+    sum += run->values[entry->code] * x[entry->offset];
+  return sum;
+}
+
+DCZ_APART static float dcz_sum_border(const dcz_run *run, const float *x, uint32_t in, uint32_t ix,
+                                      float sum) {
+  for (const dcz_entry *entry = run->entries; entry != run->end; ++entry)
+    if (dcz_within(run->window, entry, run->iy, ix))
+      sum += run->values[entry->code] * x[in + entry->offset];
+  return sum;
+}
+
+/* Four pixels at neighbouring windows share the loads of an entry. */
+DCZ_APART static void dcz_sum_four(const dcz_run *run, const float *x, float bias, float sums[4]) {
+  const float *values = run->values;
+  float sum0 = bias, sum1 = bias, sum2 = bias, sum3 = bias;
+  for (const dcz_entry *entry = run->entries, *end = run->end; entry != end; ++entry) {
+    const float *at = x + entry->offset;
+    const float weight = values[entry->code];
+    sum0 += weight * at[0];
+    sum1 += weight * at[1];
+    sum2 += weight * at[2];
+    sum3 += weight * at[3];
+  }
+  sums[0] = sum0;
+  sums[1] = sum1;
+  sums[2] = sum2;
+  sums[3] = sum3;
+}
+
 static void dcz_compute_f32(const void *given, const dcz_run *run) {
   const dcz_job_f32 *job = (const dcz_job_f32 *)given;
-  const dcz_window *window = run->window;
-  const uint32_t stride = window->stride_x;
+  const uint32_t stride = run->window->stride_x;
   const float bias = job->matrix->bias ? job->matrix->bias[run->filter] : 0.0f;
-  float *y = job->y + run->out;
-  uint32_t in = run->in, ix = run->ix, left = run->pixels;
-  for (; run->inside && left >= 2; left -= 2) {
-    const float *first = job->x + in;
-    float sum0 = bias, sum1 = bias;
-    for (const dcz_entry *entry = run->entries; entry != run->end; ++entry) {
-      const float *at = first + entry->offset;
-      const float weight = run->values[entry->code];
-      sum0 += weight * at[0];
-      sum1 += weight * at[stride];
+  float *y = job->y + run->out, *end = y + run->pixels;
+  uint32_t in = run->in, ix = run->ix;
+  for (uint32_t count = 1; y != end; in += count * stride, ix += count * stride) {
+    float sums[4];
+    count = 1;
+    if (!run->inside) {
+      sums[0] = dcz_sum_border(run, job->x, in, ix, bias);
+    } else if (stride != 1 || end - y < 4) {
+      sums[0] = dcz_sum_inside(run, job->x + in, bias);
+    } else {
+      dcz_sum_four(run, job->x + in, bias, sums);
+      count = 4;
     }
-    *y++ = dcz_limited(job->matrix, sum0);
-    *y++ = dcz_limited(job->matrix, sum1);
-    in += 2 * stride;
-  }
-  for (; left != 0; --left, in += stride, ix += stride) {
-    float sum = bias;
-    for (const dcz_entry *entry = run->entries; entry != run->end; ++entry)
-      if (run->inside || dcz_within(window, entry, run->iy, ix))
-        sum += run->values[entry->code] * job->x[in + entry->offset];
-    *y++ = dcz_limited(job->matrix, sum);
+    for (uint32_t i = 0; i < count; ++i) *y++ = dcz_limited(job->matrix, sums[i]);
   }
 }
 

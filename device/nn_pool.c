@@ -21,12 +21,23 @@ typedef struct {
   dcz_span rows, columns;
 } dcz_windows;
 
-static void dcz_place(dcz_windows *at) {
+static void dcz_place_rows(dcz_windows *at) {
   const dcz_pool *pool = at->pool;
   at->rows =
       dcz_within(at->out_y, pool->stride_y, pool->pad_top, pool->kernel_height, pool->height);
+}
+
+static void dcz_place_columns(dcz_windows *at) {
+  const dcz_pool *pool = at->pool;
   at->columns =
       dcz_within(at->out_x, pool->stride_x, pool->pad_left, pool->kernel_width, pool->width);
+}
+
+static void dcz_place_first(dcz_windows *at, const dcz_pool *pool) {
+  at->pool = pool;
+  at->channel = at->out_y = at->out_x = 0;
+  dcz_place_rows(at);
+  dcz_place_columns(at);
 }
 
 /* Moves to the next output; 0 behind the last one. */
@@ -38,8 +49,9 @@ static int dcz_next(dcz_windows *at) {
       at->out_y = 0;
       if (++at->channel == pool->channels) return 0;
     }
+    dcz_place_rows(at);
   }
-  dcz_place(at);
+  dcz_place_columns(at);
   return 1;
 }
 
@@ -53,8 +65,8 @@ static uint32_t dcz_count(const dcz_windows *at) {
 }
 
 void dcz_max_pool_i8(const dcz_pool *pool, const int8_t *x, int8_t *y) {
-  dcz_windows at = {pool, 0, 0, 0, {0, 0}, {0, 0}};
-  dcz_place(&at);
+  dcz_windows at;
+  dcz_place_first(&at, pool);
   do {
     int32_t most = -128;
     for (uint32_t row = at.rows.from; row < at.rows.to; ++row) {
@@ -67,8 +79,8 @@ void dcz_max_pool_i8(const dcz_pool *pool, const int8_t *x, int8_t *y) {
 }
 
 void dcz_max_pool_f32(const dcz_pool *pool, const float *x, float *y) {
-  dcz_windows at = {pool, 0, 0, 0, {0, 0}, {0, 0}};
-  dcz_place(&at);
+  dcz_windows at;
+  dcz_place_first(&at, pool);
   do {
     float most = x[dcz_index(&at, at.rows.from) + at.columns.from];
     for (uint32_t row = at.rows.from; row < at.rows.to; ++row) {
@@ -82,8 +94,8 @@ void dcz_max_pool_f32(const dcz_pool *pool, const float *x, float *y) {
 
 void dcz_average_pool_i8(const dcz_pool *pool, const dcz_requantize *to, const int8_t *x,
                          int8_t *y) {
-  dcz_windows at = {pool, 0, 0, 0, {0, 0}, {0, 0}};
-  dcz_place(&at);
+  dcz_windows at;
+  dcz_place_first(&at, pool);
   do {
     int32_t sum = 0;
     for (uint32_t row = at.rows.from; row < at.rows.to; ++row) {
@@ -95,8 +107,8 @@ void dcz_average_pool_i8(const dcz_pool *pool, const dcz_requantize *to, const i
 }
 
 void dcz_average_pool_f32(const dcz_pool *pool, const float *x, float *y) {
-  dcz_windows at = {pool, 0, 0, 0, {0, 0}, {0, 0}};
-  dcz_place(&at);
+  dcz_windows at;
+  dcz_place_first(&at, pool);
   do {
     float sum = 0.0f;
     for (uint32_t row = at.rows.from; row < at.rows.to; ++row) {

@@ -449,7 +449,7 @@ dcz_error dcz_rows_next(dcz_rows *rows, void *row) {
     return DCZ_OK;
   }
   if (error != DCZ_OK) return error;
-  memset(to, 0, bytes);
+  if (bytes > 0) memset(to, 0, bytes); /* a row without elements may have no memory */
   DCZ_WALK(rows, column, symbol, {
     if (size == 1) {
       to[column] = (uint8_t)symbol;

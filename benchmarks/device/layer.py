@@ -94,14 +94,3 @@ def measure_layer(boards: tuple[Board, ...] = tuple(BOARDS_OF.values())) -> dict
         program = build(board, "layer", [BOARDS / "layer.c", *LAYER, *CONTAINER], (f"-I{BUILT}",))
         instructions[board.name] = dict(zip(MARKED, run(board, program).counts, strict=True))
     return {"bytes": held, "instructions": instructions}
-
-
-if __name__ == "__main__":
-    import json
-    import sys
-
-    print(
-        json.dumps(
-            measure_layer(tuple(BOARDS_OF[name] for name in sys.argv[1:]) or tuple(BOARDS_OF.values())), indent=1
-        )
-    )

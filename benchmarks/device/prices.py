@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.device.boards import BOARDS_OF, BUILT, DEVICE, Board, compiled, link_size
 
@@ -100,30 +102,44 @@ SMALL = {
 }
 
 
-def stack_of(board: Board, price: Price) -> int:
-    """The most stack that a call of one of the used functions takes, by the compiler's graph of calls; without
-    functions of its library.
-    """
+class CallGraph(NamedTuple):
+    """Bytes of stack of each function, and what it calls, by the compiler's titles; titles by plain names."""
+
+    sizes: dict[str, int]
+    calls: dict[str, set[str]]
+    titles: dict[str, str]
+
+
+@cache
+def _call_graph(board: Board, sources: tuple[Path, ...], switches: tuple[str, ...]) -> CallGraph:
     sizes: dict[str, int] = {}
     calls: dict[str, set[str]] = {}
-    for graph in compiled(board, sources_of(price), price.switches, BUILT / "objects", ("-fcallgraph-info=su",)):
-        text = graph.with_suffix(".ci").read_text()
+    for made in compiled(board, sources, switches, BUILT / "objects", ("-fcallgraph-info=su",)):
+        text = made.with_suffix(".ci").read_text()
         for title, label in re.findall(r'node: \{ title: "([^"]+)" label: "([^"]*)"', text):
             if found := re.search(r"(\d+) bytes", label):
                 sizes[title] = int(found[1])
         for source, target in re.findall(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', text):
             calls.setdefault(source, set()).add(target)
-    plain = {title.rsplit(":", 1)[-1]: title for title in sizes}
+    return CallGraph(sizes, calls, {title.rsplit(":", 1)[-1]: title for title in sizes})
+
+
+def stack_of(board: Board, price: Price) -> int:
+    """The most stack that a call of one of the used functions takes, by the compiler's graph of calls; without
+    functions of its library.
+    """
+    graph = _call_graph(board, tuple(sources_of(price)), price.switches)
 
     def deepest(title: str, above: tuple[str, ...] = ()) -> int:
         if title in above:
             raise ValueError(f"{title} calls itself")
         if title == INDIRECT:
-            return max((deepest(plain[name], above) for name in price.called if plain[name] not in above), default=0)
-        below = (deepest(called, (*above, title)) for called in calls.get(title, ()))
-        return sizes.get(title, 0) + max(below, default=0)
+            titles = (graph.titles[name] for name in price.called)
+            return max((deepest(each, above) for each in titles if each not in above), default=0)
+        below = (deepest(called, (*above, title)) for called in graph.calls.get(title, ()))
+        return graph.sizes.get(title, 0) + max(below, default=0)
 
-    return max(deepest(plain[name]) for name in price.uses)
+    return max(deepest(graph.titles[name]) for name in price.uses)
 
 
 def sources_of(price: Price) -> list[Path]:
@@ -154,9 +170,3 @@ def measure_prices(boards: Sequence[str] = ("M0+", "RV32IMC")) -> dict[str, obje
     ]
     small = {kind: text_of(BOARDS_OF["M0+"], price) for kind, price in SMALL.items()}
     return {"prices": rows, "small": small}
-
-
-if __name__ == "__main__":
-    import json
-
-    print(json.dumps(measure_prices(), indent=1))

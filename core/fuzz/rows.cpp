@@ -11,9 +11,10 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   // numbers of docs/format.md: F64, F32, F16, I32, U8
   constexpr std::array<std::pair<unsigned, unsigned>, 5> kDtypes{{{0, 8}, {1, 4}, {2, 2}, {7, 4}, {13, 1}}};
   Input input(data, size);
-  const auto [dtype, item_bytes] = kDtypes[input.number(0, kDtypes.size() - 1)];
+  const auto dtype = kDtypes[input.number(0, kDtypes.size() - 1)];
+  const unsigned item_bytes = dtype.second;
   const auto rows = input.number(0, 1000), columns = input.number(0, 1000), filler = input.number(0, 256);
-  const dcz::DevicePayload payload{input.rest(), dtype, item_bytes, rows, columns};
+  const dcz::DevicePayload payload{input.rest(), dtype.first, item_bytes, rows, columns};
   std::vector<std::uint8_t> dense(rows * columns * item_bytes);
   dcz::Entries entries;
   const bool entries_refused = refused([&] { entries = dcz::decode_entries(payload, static_cast<unsigned>(filler)); });

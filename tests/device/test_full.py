@@ -99,6 +99,7 @@ ZEROS = {
     "the last gap is an escape": ((10,), "00 00 02 02 01 01 02"),
     "a pattern has a bit behind the end": ((3,), "00 00 04 04 01 08"),
     "an escape steps behind the end": ((3,), "00 00 03 02 02 01 02 02"),
+    "a number is longer than needed": ((10,), "00 00 02 02 80 00"),
     "a class is none of two": ((2, 2), "00 02 01 00 01 02 00 02 02 00 00 00 00"),
     "a group is none of two": ((2, 2), "00 02 01 00 01 02 01 00 01 02 00 02 00 00"),
 }

@@ -74,7 +74,7 @@ class Branches(nn.Module):
     def forward(self, x):
         x = self.norm(x)
         y = F.hardswish(self.left(x)) + x
-        first, second = torch.split(y, 2, 1)
+        first, _ = torch.split(y, 2, 1)
         z = torch.cat([F.gelu(self.right(first)), F.leaky_relu(y, 0.1)], 1)
         z = z * torch.sigmoid(self.gate(z.mean((2, 3))))[:, :, None, None]
         return self.last(torch.clamp(self.mix(z) + y, -2, 2).flatten(1)) * 0.5
@@ -111,7 +111,19 @@ class Lstm(nn.Module):
         return self.conv(F.elu(self.each(states)))
 
 
-NETWORKS = {each.__name__: each for each in (Cnn, DsCnn, Branches, Gru, Lstm)}
+class Functions(nn.Module):
+    """The other functions, a sum with a number for each channel, and means that count their padding."""
+
+    shape = (3, 5, 4)
+
+    def forward(self, x):
+        y = F.hardsigmoid(F.silu(x)) + F.gelu(x, approximate="tanh")
+        y = F.adaptive_max_pool2d(y, 1) - F.elu(y)
+        y = F.avg_pool2d(y, 3, stride=(2, 1), padding=1, count_include_pad=True)
+        return torch.cat([F.softmax(y, 3), 2 - y], 1)[:, 1:5]
+
+
+NETWORKS = {each.__name__: each for each in (Cnn, DsCnn, Branches, Gru, Lstm, Functions)}
 
 
 def network(name, density=0.3, centroids=32):

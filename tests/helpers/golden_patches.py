@@ -12,10 +12,10 @@ _PLACES = sorted({*range(0, 3600, 7), *range(90, 700, 3)})
 WEIGHT = shared(3600, _PLACES, 8, shape=(60, 60))
 OTHER_MASK = shared(3600, sorted({*_PLACES[::9], *range(63, 900, 40), *_PLACES} - {*_PLACES[4::11]}), 8, shape=(60, 60))
 MORE_ROWS = shared(3840, [*_PLACES, *range(3600, 3840, 5)], 8, shape=(64, 60))
-BYTES = DenseTensor("U8", ((numbers(900) % 5) * (numbers(900, 2) % 4 == 0)).astype("u1").reshape(30, 30))
-OTHER_BYTES = DenseTensor(
-    "U8", (BYTES.elements + (BYTES.elements > 0) * (numbers(900, 5).reshape(30, 30) % 3 == 0)).astype("u1")
-)
+
+_BYTES = ((numbers(3600) % 50) * (numbers(3600, 2) % 4 == 0)).astype("u1").reshape(60, 60)
+_RAISED = (_BYTES > 0) & (numbers(3600, 5).reshape(60, 60) % 3 == 0)
+BYTES, OTHER_BYTES = DenseTensor("U8", _BYTES), DenseTensor("U8", _BYTES + _RAISED)
 
 BEFORE: Tensors = {"w": WEIGHT, "b": dense("F32", (20,))}
 

@@ -45,7 +45,8 @@ def export_command(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of files and functions; by default the model's.")] = None,
     input_shape: Annotated[
-        str | None, typer.Option(help="Shape of one input with its batch axis: 1,3,32,32, where the model leaves it open.")
+        str | None,
+        typer.Option(help="Shape of one input with its batch axis: 1,3,32,32, where the model leaves it open."),
     ] = None,
     vectors: Annotated[int, typer.Option(help="Inputs of the generated test, at most.")] = 4,
     model_factory: FactoryOption = None,
@@ -85,7 +86,9 @@ def _shape(text: str) -> list[int]:
     try:
         return [int(size) for size in text.split(",")]
     except ValueError:
-        raise ValueError(f"--input-shape is numbers with commas between them, such as 1,3,32,32; found {text}") from None
+        raise ValueError(
+            f"--input-shape is numbers with commas between them, such as 1,3,32,32; found {text}"
+        ) from None
 
 
 def _filled(factory: str, path: Path) -> Module:

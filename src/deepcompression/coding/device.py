@@ -193,6 +193,9 @@ def decode_device(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tup
 def decode_device_dense(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> DenseTensor:
     """The dense tensor, decoded row by row in place."""
     head = _read_head(cursor, dtype, shape)
+    if head.has_groups:
+        # refuses elements without bytes before they take memory
+        _by_core(cursor, _core.device_sizes, dtype, shape)
     elements = np.zeros(math.prod(shape), STORAGE[dtype])
     if head.has_groups:
         _by_core(cursor, _core.decode_rows, dtype, shape, elements.view(np.uint8))

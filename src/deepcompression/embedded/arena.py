@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from deepcompression.embedded.graph import Add, Clip, Graph, Multiply, Operator, Pairwise, Root, Scale, Softmax, Unary
@@ -21,11 +22,14 @@ class Arena:
     offsets  of each root value in the arena, in bytes; those of the input and the output are not in it
     output   the root values that lie in the caller's output
     size     of the arena in bytes
+    free     for each call the parts of the arena where no value lies while it runs: begin and end in bytes; the last
+             part has no end
     """
 
     offsets: Mapping[str, int]
     output: frozenset[str]
     size: int
+    free: tuple[tuple[tuple[int, float], ...], ...]
 
 
 @dataclass
@@ -59,8 +63,13 @@ def plan_arena(graph: Graph, element_bytes: int) -> Arena:
     whole = result == Root(result.value, 0) and graph.size(graph.output) == graph.size(result.value)
     outside = holders.get(result.value) if whole else None
     buffers = [buffer for buffer in {id(each): each for each in holders.values()}.values() if buffer is not outside]
-    offsets, size = _place(buffers)
-    return Arena(offsets, frozenset(outside.values if outside else ()), size)
+    offsets = _place(buffers)
+    spans = {id(each): (offsets[each.values[0]], offsets[each.values[0]] + _aligned(each.size)) for each in buffers}
+    free = tuple(
+        tuple(_gaps(spans[id(each)] for each in buffers if each.first <= at <= each.last)) for at in range(len(calls))
+    )
+    size = max((end for _, end in spans.values()), default=0)
+    return Arena(offsets, frozenset(outside.values if outside else ()), size, free)
 
 
 def _written_over(
@@ -77,22 +86,34 @@ def _written_over(
     return None
 
 
-def _place(buffers: list[_Buffer]) -> tuple[dict[str, int], int]:
+def best_gap(gaps: Iterable[tuple[int, float]], size: int) -> int:
+    """The begin of the smallest gap that has so many bytes."""
+    return min((end - begin, begin) for begin, end in gaps if end - begin >= size)[1]
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _gaps(taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, float]]:
+    """Begin and end of what lies between and behind spans."""
+    free = 0
+    for start, end in sorted(taken):
+        if start > free:
+            yield free, start
+        free = max(free, end)
+    yield free, math.inf
+
+
+def _place(buffers: list[_Buffer]) -> dict[str, int]:
     placed: list[tuple[int, int, _Buffer]] = []
     offsets: dict[str, int] = {}
-    size = 0
     for buffer in sorted(buffers, key=lambda each: (-each.size, each.first)):
-        needed = -(-buffer.size // ALIGNMENT) * ALIGNMENT
-        taken = sorted(
+        needed = _aligned(buffer.size)
+        gaps = _gaps(
             (start, end) for start, end, each in placed if each.first <= buffer.last and buffer.first <= each.last
         )
-        gaps, free = [], 0
-        for start, end in taken:
-            if start - free >= needed:
-                gaps.append((start - free, free))
-            free = max(free, end)
-        offset = min(gaps)[1] if gaps else free
+        offset = best_gap(gaps, needed)
         placed.append((offset, offset + needed, buffer))
         offsets |= dict.fromkeys(buffer.values, offset)
-        size = max(size, offset + needed)
-    return offsets, size
+    return offsets

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from deepcompression.embedded.arena import ALIGNMENT
 from deepcompression.embedded.c_text import WIDTH, array, comment, lines, number
 from deepcompression.embedded.graph import (
     Add,
@@ -30,8 +31,6 @@ from deepcompression.embedded.graph import (
 from deepcompression.embedded.hold import Held
 from deepcompression.embedded.network import Network, shown
 from deepcompression.embedded.requantize import Requantize
-
-_WORK = "state->work, sizeof state->work"
 
 
 class Calls:
@@ -76,9 +75,14 @@ class Calls:
         elif root in self.network.arena.output:
             base = "output"
         else:
-            base = "state->arena"
+            base = "arena"
             offset += self.network.arena.offsets[root] // self.network.element_bytes
         return f"{base} + {offset}" if offset else base
+
+    def _work(self) -> str:
+        """The part of the arena that the operator works in, and its size."""
+        offset, size = self.network.work_of(self._number)
+        return f"state->arena + {offset // ALIGNMENT}, {size}" if size else "NULL, 0"
 
     def _xy(self, each: Operator) -> str:
         return ", ".join(self.place(name) for name in (*each.inputs, each.output))
@@ -161,18 +165,18 @@ class Calls:
         if each.vectors > 1:
             rows, columns = held.matrix.shape
             call = _checked(
-                f"{function}({matrix}, {weights}, {x} + at * {columns}, {y} + at * {rows}, {_WORK})", "    "
+                f"{function}({matrix}, {weights}, {x} + at * {columns}, {y} + at * {rows}, {self._work()})", "    "
             )
             made = [*before, f"  for (uint32_t at = 0; at < {each.vectors}; ++at) {{", *call, "  }"]
         else:
-            made = [*before, *_checked(f"{function}({matrix}, {weights}, {x}, {y}, {_WORK})")]
+            made = [*before, *_checked(f"{function}({matrix}, {weights}, {x}, {y}, {self._work()})")]
         return made + self._scaled(each, each.vectors, 1)
 
     def conv(self, each: Conv) -> list[str]:
         held = self.network.held[each.output][0]
         window, matrix = self._window(each.window, each.groups), self._matrix(each, held)
         weights, before = self._weights(held)
-        arguments = f"{window}, {matrix}, {weights}, dcz_unpack_{held.way}, {self._xy(each)}, {_WORK}"
+        arguments = f"{window}, {matrix}, {weights}, dcz_unpack_{held.way}, {self._xy(each)}, {self._work()}"
         call = f"dcz_conv_{self.network.kind}({arguments})"
         plane = each.window.target[1] * each.window.target[2]
         return [*before, *_checked(call), *self._scaled(each, 1, plane)]
@@ -268,7 +272,7 @@ class Calls:
             before += more
         linear = f"dcz_linear_{'f32' if self.network.integers is None else 'i16'}_{both[0].way}"
         name = f"dcz_{each.kind}_{self.network.kind}"
-        return [*before, *_checked(f"{name}({', '.join(arguments)}, {linear}, {self._xy(each)}, {_WORK})")]
+        return [*before, *_checked(f"{name}({', '.join(arguments)}, {linear}, {self._xy(each)}, {self._work()})")]
 
 
 def _is_scaled(each: Affine) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from deepcompression.embedded.network import Network, shown
 
 # of the largest output: sums run in another order than NumPy's
 TOLERANCE = 1e-5
+
+# the arena as activations
+_ARENA = re.compile(r"(?<!->)\barena\b")
 
 METADATA = "deepcompression.network"
 
@@ -35,12 +39,16 @@ class Written(NamedTuple):
 
 
 def identity_of(calls: Calls) -> str:
-    """The identity of a network without its weights: its `.dcz` file has it in the metadata, the C files expect it."""
+    """The identity of a network before its weights are coded: its `.dcz` file has it in the metadata, the C files
+    expect it.
+    """
     text = "\n".join([*calls.definitions, *calls.body])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def c_files(network: Network, calls: Calls, weights: bytes, vectors: Vectors, notes: Iterable[str]) -> Written:
+def c_files(
+    network: Network, calls: Calls, identity: str, weights: bytes, vectors: Vectors, notes: Iterable[str]
+) -> Written:
     """All files of a network but the library's own.
 
     weights  the `.dcz` file of the coded weights; no bytes without any
@@ -51,7 +59,7 @@ def c_files(network: Network, calls: Calls, weights: bytes, vectors: Vectors, no
     constant_bytes = calls.table_bytes + packed_bytes
     files = {
         f"{name}.h": _header(network, len(weights), constant_bytes, notes),
-        f"{name}.c": _source(network, calls),
+        f"{name}.c": _source(network, calls, identity),
         f"{name}_weights.h": _weights_header(network, len(weights), packed),
         f"{name}_weights.c": _weights(network, weights, packed),
         f"{name}_test.c": _test(network, vectors),
@@ -114,15 +122,17 @@ def _header(network: Network, weight_bytes: int, constant_bytes: int, notes: Ite
         f"#define {upper}_WEIGHTS_BYTES {weight_bytes}",
         f"#define {upper}_FLASH_BYTES {weight_bytes + constant_bytes}",
         "",
-        comment("Bytes of memory: activations, and a buffer for one layer at work. The stack comes on top."),
+        comment(
+            "Bytes of memory: activations, and one layer at work, which takes what they leave free; the whole. The "
+            "stack comes on top."
+        ),
         f"#define {upper}_ARENA_BYTES {network.arena.size}",
         f"#define {upper}_WORK_BYTES {network.work}",
         f"#define {upper}_RAM_BYTES sizeof({name}_state)",
         "",
         "typedef struct {",
         *file,
-        f"  uint32_t work[{max(1, network.work // 4)}];",
-        f"  {network.element} arena[{max(1, network.arena.size // network.element_bytes)}];",
+        f"  {'uint32_t' if network.integers is not None else 'float'} arena[{network.memory // 4}];",
         f"}} {name}_state;",
         "",
         *opens,
@@ -139,14 +149,15 @@ def _of_one(shape: Shape) -> Shape:
     return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
 
 
-def _source(network: Network, calls: Calls) -> str:
+def _source(network: Network, calls: Calls, identity: str) -> str:
     name = network.name
     body = "\n".join(calls.body)
     error = ["  dcz_error error;"] if "error = " in body else []
     coded = [
         f"  dcz_weights coded_{at} = {{NULL, NULL, NULL, &state->file, 0}};" for at in (0, 1) if f"&coded_{at}" in body
     ]
-    unused = [] if "state->" in body or "&state" in body or coded else ["  (void)state;"]
+    arena = [f"  {network.element} *const arena = ({network.element} *)state->arena;"] if _ARENA.search(body) else []
+    unused = [] if arena or "state->" in body or "&state" in body or coded else ["  (void)state;"]
     return _text(
         comment(f"The network {name}: one call for each operator. Written by dcz export; do not edit."),
         f'#include "{name}.h"',
@@ -158,9 +169,10 @@ def _source(network: Network, calls: Calls) -> str:
         "",
         *calls.definitions,
         "",
-        *_opens(network, identity_of(calls)),
+        *_opens(network, identity),
         f"dcz_error {name}_run({name}_state *state, const {network.element} *input, {network.element} *output) {{",
         *error,
+        *arena,
         *coded,
         *unused,
         body,

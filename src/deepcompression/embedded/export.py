@@ -86,18 +86,18 @@ def export(
             f"{len(given.arrays) if given.own else 'none'}: give typical inputs (--calibration INPUTS.npz)"
         )
     held = held_back(len(given.arrays))
-    integers = integer_graph(graph, np.delete(given.arrays, held, 0)) if int8 else None
-    patterns = _checked_patterns(graph, ["*"] if weights == PACKED else packed)
-    ways, more = hold(
-        graph, _matrices(graph, integers), lambda each: any(fnmatchcase(each, pattern) for pattern in patterns)
-    )
+    seen = np.delete(given.arrays, held, 0)
+    integers = integer_graph(graph, seen) if int8 else None
+    chosen = _names_like(graph, packed)
+    ways, more = hold(graph, _matrices(graph, integers), lambda each: weights == PACKED or each in chosen)
     notes = [*graph.notes, *given.notes, *more]
     draft = Network(called, graph, integers, ways, plan_arena(graph, 4 if integers is None else 1), {})
-    calls = Calls(draft)
-    coded = code(ways, identity_of(calls))
+    identity = identity_of(Calls(draft))
+    coded = code(ways, identity)
     network = replace(draft, coded_work=coded.work)
-    some_inputs = given.arrays[held if len(held) else slice(None)][:vectors]
-    written = c_files(network, calls, coded.data, _vectors(network, some_inputs), notes)
+    calls = Calls(network)
+    some_inputs = np.concatenate([given.arrays[held], seen])[:vectors]
+    written = c_files(network, calls, identity, coded.data, _vectors(network, some_inputs), notes)
     files = {name: text.encode() for name, text in (written.files | needed_sources(written.files.values())).items()}
     if coded.data:
         files[f"{called}_weights.dcz"] = coded.data
@@ -109,6 +109,7 @@ def export(
         "float32" if integers is None else "int8",
         network.arena.size,
         network.work,
+        network.memory,
         len(coded.data) + written.constant_bytes,
         len(coded.data),
         tuple(_layers(graph, ways, coded)),
@@ -127,17 +128,20 @@ def _graph(model: Module | str | os.PathLike[str], inputs: Any, input_shape: Seq
     return graph_of_torch(model, one_array(inputs)[1][:1])
 
 
-def _checked_patterns(graph: Graph, patterns: Sequence[str]) -> Sequence[str]:
-    names = [weight.name for each in graph.calls for weight in weights_of(each)]
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"no weight has a name like {pattern!r}; the names are {some(names)}")
-    return patterns
+def _names_like(graph: Graph, patterns: Sequence[str]) -> set[str]:
+    """The names of weights that a pattern matches. Raises ValueError for a pattern that matches none."""
+    names = {weight.name for each in graph.calls for weight in weights_of(each)}
+    found = {pattern: {name for name in names if fnmatchcase(name, pattern)} for pattern in patterns}
+    for pattern, each in found.items():
+        if not each:
+            raise ValueError(f"no weight has a name like {pattern!r}; the names are {some(names) or 'none'}")
+    return set[str]().union(*found.values())
 
 
 def _matrices(graph: Graph, integers: IntegerGraph | None) -> dict[str, Sequence[NDArray[Any]]]:
+    # a negative zero would survive: the sum makes it a zero
     return {
-        each.output: [weight.matrix for weight in weights_of(each)]
+        each.output: [weight.matrix + np.float32(0) for weight in weights_of(each)]
         if integers is None
         else integers.parts[each.output].weights
         for each in graph.calls

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepcompression.embedded.arena import Arena
+from deepcompression.embedded.arena import Arena, best_gap
 from deepcompression.embedded.graph import (
     Affine,
     AveragePool,
@@ -36,7 +36,7 @@ class Network:
     """name     in C
     integers     None: it computes in float32
     held         the weights of each operator, by its output
-    coded_work   bytes that decoding each tensor takes
+    coded_work   bytes that decoding each tensor takes, once the tensors are coded
     """
 
     name: str
@@ -71,12 +71,22 @@ class Network:
 
     @property
     def work(self) -> int:
-        """Bytes of the work buffer, a multiple of 4."""
+        """Bytes that one layer at work takes at most, a multiple of 4."""
         return max((self._work(each) for each in self.graph.calls), default=0)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the arena, in which a layer at work takes what its values leave free; a multiple of 4."""
+        return max(self.arena.size, *(sum(self.work_of(number)) for number in range(len(self.graph.calls))), 4)
+
+    def work_of(self, number: int) -> tuple[int, int]:
+        """Offset in the arena and bytes of what a call takes at work."""
+        size = self._work(self.graph.calls[number])
+        return best_gap(self.arena.free[number], size), size
 
     def _work(self, each: Operator) -> int:
         held = self.held.get(each.output, ())
-        coded = max((_round_up(self.coded_work[one.tensor]) for one in held if one.packed is None), default=0)
+        coded = max((_round_up(self.coded_work.get(one.tensor, 0)) for one in held if one.packed is None), default=0)
         if isinstance(each, Conv):
             # a row of the coder `raw`, in float32
             row = each.weight.columns * 4 if held[0].packed is None and not coded and self.integers is None else 0

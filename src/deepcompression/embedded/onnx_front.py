@@ -51,8 +51,8 @@ def read_model(path: Path) -> ModelProto:
         if not holds_graph(file.entries, file.metadata):
             raise ValueError(
                 f"{path}: holds tensors without a graph, so nothing says how to run them: make the file of an ONNX "
-                "model (dcz compress MODEL.onnx), or name the torch model (--model package.module:factory; in Python give it, "
-                "filled by dc.load, to dc.export)"
+                "model (dcz compress MODEL.onnx), or name the torch model (--model package.module:factory; in "
+                "Python give it, filled by dc.load, to dc.export)"
             )
         return _filled(bytes(raw_bytes(file.read_dense(GRAPH))), lambda name: bytes(raw_bytes(file.read_dense(name))))
 

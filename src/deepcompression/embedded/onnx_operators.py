@@ -239,6 +239,7 @@ OPERATORS: dict[str, Callable[[Node], None]] = {
     "Swish": _function("silu"),
     "Add": _add,
     "Sub": _subtract,
+    "Neg": lambda node: node.to.scale(node.x(), node.output, np.float32(-1), np.float32(0)),
     "Mul": _multiply,
     "Div": _divide,
     "BatchNormalization": _batch_norm,

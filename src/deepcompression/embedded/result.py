@@ -43,7 +43,8 @@ class Exported:
     """An exported network.
 
     files          names in the directory
-    arena_bytes    of activations; `work_bytes` of one layer at work: together the memory, beside a few pointers
+    arena_bytes    of activations; `work_bytes` of one layer at work, which takes what they leave free. Together they
+                   are `memory_bytes`, beside a few pointers
     flash_bytes    of weights and constants; of those `weights_bytes` are the `.dcz` file
     outputs        None in float32
     notes          what was folded, dropped, inferred, or held otherwise than asked
@@ -55,6 +56,7 @@ class Exported:
     arithmetic: str
     arena_bytes: int
     work_bytes: int
+    memory_bytes: int
     flash_bytes: int
     weights_bytes: int
     layers: tuple[LayerOfExport, ...]
@@ -75,7 +77,8 @@ class Exported:
             aligned(rows),
             f"flash: {self.flash_bytes:,} bytes of weights and constants, {self.weights_bytes:,} of them coded; code "
             "comes on top",
-            f"memory: {self.arena_bytes:,} bytes of activations + {self.work_bytes:,} of a layer at work",
+            f"memory: {self.memory_bytes:,} bytes for {self.arena_bytes:,} of activations and up to "
+            f"{self.work_bytes:,} of a layer at work; the stack comes on top",
         ]
         if self.outputs is not None:
             lines.append(

@@ -155,6 +155,16 @@ def _subtract(node: Node) -> None:
         node.to.scale(two[0], node.output, np.float32(1), -two[1])
 
 
+def _subtract_from(node: Node) -> None:
+    if node.get("alpha", 1) != 1 or (first := node.number_or_constant(node[1])) is None:
+        raise MissingError("it has alpha, or takes two computed values")
+    node.to.scale(node.x(node[0]), node.output, np.float32(-1), first)
+
+
+def _negative(node: Node) -> None:
+    node.to.scale(node.x(node[0]), node.output, np.float32(-1), np.float32(0))
+
+
 def _multiply(node: Node) -> None:
     if (two := _two(node)) is None:
         node.to.multiply(node.x(node[0]), node.x(node[1]), node.output)
@@ -246,6 +256,8 @@ OPERATORS: dict[str, Callable[[Node], None]] = {
     **dict.fromkeys(("silu", "silu_"), _function("silu")),
     **dict.fromkeys(("add", "add_"), _add),
     **dict.fromkeys(("sub", "sub_"), _subtract),
+    "rsub": _subtract_from,
+    **dict.fromkeys(("neg", "neg_"), _negative),
     **dict.fromkeys(("mul", "mul_"), _multiply),
     **dict.fromkeys(("div", "div_"), _divide),
     "batch_norm": _batch_norm,
