@@ -66,12 +66,13 @@ def _products(kind: str, short: str) -> Iterator[Price]:
         )
 
 
-# What the other coders take of the work buffer, n elements of b bytes. A block is 3.2 KB, an inflater 3.5 KB.
+# What the other coders take of the work buffer, for n elements of b bytes: more exactly in docs/format.md, "All coders
+# on a device". A block is 3.4 KB, an inflater 3.2 KB.
 FULL = {
-    "sparse": "1.4 KB, 2 B a gap that occurs",
-    "huffman": "3 KB, 2 B a gap that occurs, a codebook",
-    "fast": "n / 8 B; a block and a codebook, or b blocks; masks with classes or wide patterns up to 12 KB and 5 B a row",
-    "small": "19 KB, 12 B a column; for codes 19 KB, or up to 46 KB for kernels; for values b blocks",
+    "sparse": "1.8 KB, 2 B a gap that occurs",
+    "huffman": "3.4 KB, 2 B a gap that occurs, a codebook",
+    "fast": "n / 8 B; a block and a codebook, or b blocks; classes 12 KB, wide patterns 8 KB",
+    "small": "26 KB, 16 B a column; for codes 19 KB, for values b blocks; for kernels up to 45 KB",
     "deflate": "b inflaters, each with a window of the tensor's bytes, at most 32 KB",
 }
 

@@ -2,7 +2,7 @@
    `device`.
 
    -DDCZ_WITH_FAST and so on compile a coder in, -DDCZ_WITH_ALL all of them. Every C file needs the
-   same switches. These coders take more memory than `device`, which docs/boards.md states, and give
+   same switches. These coders take more memory than `device`, which docs/format.md states, and give
    rows from first to last: to seek an earlier row, they start again. What of a payload is wrong is
    found with its last row at the latest. */
 #ifndef DCZ_FULL_H
