@@ -211,8 +211,8 @@ static const dcz_code *read_code(dcz_cursor *cursor, uint32_t alphabet, uint32_t
       if (i > DCZ_QUICK_BITS) longs += count[i];
     }
     /* "If only one symbol occurs, its length is 1", otherwise the lengths fill the code space. */
-    dcz_cursor_refuse(cursor, used == 1 ? count[1] != 1 || (escape > 0 && symbols > escape)
-                                        : symbol + count[DCZ_CODE_BITS] != 1u << DCZ_CODE_BITS);
+    dcz_cursor_refuse(
+        cursor, used == 1 ? count[1] != 1 : symbol + count[DCZ_CODE_BITS] != 1u << DCZ_CODE_BITS);
     code = (dcz_code *)(void *)take_room(memory, (uint32_t)sizeof *code + longs, cursor);
     if (code == NULL) return NULL;
     code->escape = (uint16_t)escape;

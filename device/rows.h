@@ -62,7 +62,7 @@ typedef struct {
   const uint8_t
       *codebook; /* elements of the centroids, then of a filler; NULL for one-byte dtypes */
   uint32_t centroids;
-  uint32_t taken; /* bytes of the work buffer */
+  uint32_t taken;        /* bytes of the work buffer */
   struct dcz_full *full; /* a tensor of another coder, in the work buffer */
   uint8_t coder, size;
 } dcz_rows;

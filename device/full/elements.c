@@ -62,6 +62,31 @@ dcz_error dcz_elements_open(dcz_elements *elements, const dcz_source *source, ui
   return at == end ? DCZ_OK : DCZ_ERROR_PAYLOAD;
 }
 
+int dcz_elements_words(dcz_elements *elements, uint8_t *to, uint32_t word) {
+  const uint32_t turned = elements->turned;
+  const uint8_t *planes[4];
+  uint32_t i;
+  for (i = 0; i < 4; ++i) {
+    planes[i] = elements->blocks[i]->next;
+    if (elements->blocks[i]->limit - planes[i] < 32) return 0;
+  }
+  for (i = 0; word != 0; word &= word - 1, ++i) {
+    const uint32_t value = (uint32_t)planes[0][i] << 24 | (uint32_t)planes[1][i] << 16 |
+                           (uint32_t)planes[2][i] << 8 | planes[3][i];
+    const uint32_t element = value >> turned | value << 1 << (31 - turned);
+    uint8_t *const at = to + 4 * dcz_lowest_bit(word);
+    at[0] = (uint8_t)element;
+    at[1] = (uint8_t)(element >> 8);
+    at[2] = (uint8_t)(element >> 16);
+    at[3] = (uint8_t)(element >> 24);
+  }
+  elements->blocks[0]->next = planes[0] + i;
+  elements->blocks[1]->next = planes[1] + i;
+  elements->blocks[2]->next = planes[2] + i;
+  elements->blocks[3]->next = planes[3] + i;
+  return 1;
+}
+
 dcz_error dcz_elements_error(const dcz_elements *elements) {
   uint32_t i;
   for (i = 0; i < blocks_of(elements); ++i) {

@@ -9,6 +9,16 @@
 #include "turn.h"
 #include "work.h"
 
+static inline uint32_t dcz_lowest_bit(uint32_t word) {
+#ifdef __GNUC__
+  return (uint32_t)__builtin_ctz(word);
+#else
+  uint32_t bit = 0;
+  for (; (word & 1) == 0; word >>= 1) ++bit;
+  return bit;
+#endif
+}
+
 typedef struct {
   uint8_t size, turned; /* bytes of an element; whether its integer was turned by one bit */
   uint8_t planes;       /* 0: there are codes */
@@ -37,6 +47,10 @@ static inline void dcz_elements_value(dcz_elements *elements, uint8_t *to, uint3
   for (plane = size; plane-- > 0;) to[plane] = dcz_block_next(elements->blocks[size - 1 - plane]);
   if (elements->turned) dcz_turn_back(to, size);
 }
+
+/* Puts the next value for each bit of `word`, of four bytes, the lowest bit's at `to`. Gives 0 and
+   puts none if a plane has fewer than 32 symbols at hand. */
+int dcz_elements_words(dcz_elements *elements, uint8_t *to, uint32_t word);
 
 /* The first error so far. */
 dcz_error dcz_elements_error(const dcz_elements *elements);

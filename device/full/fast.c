@@ -39,57 +39,21 @@ dcz_error dcz_fast_open(dcz_fast *fast, dcz_work *work, const dcz_source *source
   return error != DCZ_OK || size > 0 ? error : dcz_elements_end(&fast->elements);
 }
 
-static inline uint32_t lowest_bit(uint32_t word) {
-#ifdef __GNUC__
-  return (uint32_t)__builtin_ctz(word);
-#else
-  uint32_t bit = 0;
-  for (; (word & 1) == 0; word >>= 1) ++bit;
-  return bit;
-#endif
-}
-
 /* Elements of `size` bytes: a constant, where this is inlined. */
 static inline void put_codes(dcz_fast *fast, uint8_t *to, uint32_t word, uint32_t size) {
   dcz_block *const block = fast->elements.blocks[0];
   const uint8_t *const codebook = fast->elements.codebook;
   for (; word != 0; word &= word - 1) {
-    memcpy(to + lowest_bit(word) * size, codebook + dcz_block_next(block) * size, size);
+    memcpy(to + dcz_lowest_bit(word) * size, codebook + dcz_block_next(block) * size, size);
   }
-}
-
-/* Values of four bytes, where each plane has 32 symbols at hand. Gives whether it has. */
-static int put_words(dcz_elements *elements, uint8_t *to, uint32_t word) {
-  const uint32_t turned = elements->turned;
-  const uint8_t *planes[4];
-  uint32_t i;
-  for (i = 0; i < 4; ++i) {
-    planes[i] = elements->blocks[i]->next;
-    if (elements->blocks[i]->limit - planes[i] < 32) return 0;
-  }
-  for (i = 0; word != 0; word &= word - 1, ++i) {
-    const uint32_t value = (uint32_t)planes[0][i] << 24 | (uint32_t)planes[1][i] << 16 |
-                           (uint32_t)planes[2][i] << 8 | planes[3][i];
-    const uint32_t element = value >> turned | value << 1 << (31 - turned);
-    uint8_t *const at = to + 4 * lowest_bit(word);
-    at[0] = (uint8_t)element;
-    at[1] = (uint8_t)(element >> 8);
-    at[2] = (uint8_t)(element >> 16);
-    at[3] = (uint8_t)(element >> 24);
-  }
-  elements->blocks[0]->next = planes[0] + i;
-  elements->blocks[1]->next = planes[1] + i;
-  elements->blocks[2]->next = planes[2] + i;
-  elements->blocks[3]->next = planes[3] + i;
-  return 1;
 }
 
 static void put(dcz_fast *fast, uint8_t *to, uint32_t word) {
   const uint32_t size = fast->elements.size;
   if (fast->elements.planes > 0) {
-    if (size == 4 && put_words(&fast->elements, to, word)) return;
+    if (size == 4 && dcz_elements_words(&fast->elements, to, word)) return;
     for (; word != 0; word &= word - 1)
-      dcz_elements_value(&fast->elements, to + lowest_bit(word) * size, size);
+      dcz_elements_value(&fast->elements, to + dcz_lowest_bit(word) * size, size);
   } else if (size == 4) {
     put_codes(fast, to, word, 4);
   } else if (size == 2) {

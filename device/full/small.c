@@ -49,9 +49,15 @@ dcz_error dcz_small_open(dcz_small *small, dcz_work *work, const dcz_source *sou
 dcz_error dcz_small_next(dcz_small *small, uint8_t *to, uint32_t count) {
   dcz_elements *const elements = &small->elements;
   const uint32_t size = elements->size;
+  const int words = small->known && small->all && size == 4;
   uint32_t i;
   memset(to, 0, count * size);
   for (i = 0; i < count; ++i, to += size) {
+    while (words && count - i >= 32 && dcz_elements_words(elements, to, UINT32_MAX)) {
+      i += 32;
+      to += 32 * size;
+    }
+    if (i == count) break;
     const uint32_t found = small->known ? small->all : dcz_adaptive_next(&small->adaptive);
     if (found == 0) continue;
     if (small->codes) {

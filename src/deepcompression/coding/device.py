@@ -38,16 +38,20 @@ class _Entries(NamedTuple):
     pruned: int
 
     def counts(self) -> NDArray[np.uint64]:
-        counts = np.zeros(self.alphabet, np.uint64)
-        for span in spans(len(self.symbols)):
-            counts += np.bincount(self.symbols[span], minlength=self.alphabet).astype(np.uint64)
-        return counts
+        return _counts(self.symbols, self.alphabet)
 
     def filled(self, size: int) -> _Entries:
         """The same with an entry for each element."""
         symbols = np.full(size, self.pruned, np.uint8)
         symbols[np.unpackbits(self.bits, count=size, bitorder="little").view(np.bool_)] = self.symbols
         return self._replace(bits=_ALL, symbols=symbols)
+
+
+def _counts(symbols: NDArray[np.uint8], alphabet: int) -> NDArray[np.uint64]:
+    counts = np.zeros(alphabet, np.uint64)
+    for span in spans(len(symbols)):
+        counts += _core.symbol_counts(symbols[span].astype(np.uint16), alphabet)
+    return counts
 
 
 def _rows(shape: Shape) -> tuple[int, int]:
@@ -178,7 +182,7 @@ def decode_device(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tup
     groups = len(cursor.rest())
     parts = dict(head.parts)
     if head.has_groups:
-        counts = np.bincount(symbols, minlength=len(head.code_lengths)).astype(np.uint64)
+        counts = _counts(symbols, len(head.code_lengths))
         counts[pruned % len(counts)] += np.uint64(fillers)
         parts["codes"] = (bits_of(counts, head.code_lengths) + 7) // 8
         parts["mask"] = groups - parts["codes"]
