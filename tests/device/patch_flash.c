@@ -15,7 +15,7 @@
 #include <string.h>
 
 typedef struct {
-  uint8_t* bytes;
+  uint8_t *bytes;
   uint32_t size;
 } content;
 
@@ -30,14 +30,14 @@ static uint32_t next_random(void) {
   return random_state ^= random_state << 5;
 }
 
-static void stop(const char* why) {
+static void stop(const char *why) {
   fprintf(stderr, "%s\n", why);
   exit(1);
 }
 
-static content load(const char* path) {
+static content load(const char *path) {
   content found = {NULL, 0};
-  FILE* file = fopen(path, "rb");
+  FILE *file = fopen(path, "rb");
   if (!file || fseek(file, 0, SEEK_END)) stop(path);
   found.size = (uint32_t)ftell(file);
   found.bytes = malloc(found.size);
@@ -49,7 +49,7 @@ static content load(const char* path) {
 
 /* The region lies at 0, the log behind it and another page. */
 typedef struct {
-  uint8_t* bytes;
+  uint8_t *bytes;
   uint32_t size;
   uint64_t left;    /* bytes until power fails */
   uint64_t written; /* an erased page counts as its bytes */
@@ -59,13 +59,13 @@ typedef struct {
 
 static memory flash_memory;
 
-static dcz_error called(memory* m) {
+static dcz_error called(memory *m) {
   if (m->failing > 0 && ++m->calls == m->failing) return (dcz_error)99;
   return m->dead ? DCZ_ERROR_READ : DCZ_OK;
 }
 
-static dcz_error read_flash(void* user, uint32_t offset, void* to, uint32_t length) {
-  memory* m = user;
+static dcz_error read_flash(void *user, uint32_t offset, void *to, uint32_t length) {
+  memory *m = user;
   dcz_error error = called(m);
   if (error) return error;
   if (offset > m->size || length > m->size - offset) stop("a read outside of the flash");
@@ -74,7 +74,7 @@ static dcz_error read_flash(void* user, uint32_t offset, void* to, uint32_t leng
 }
 
 /* Power fails within these bytes: their page may hold anything. */
-static int fails(memory* m, uint32_t offset, uint32_t length) {
+static int fails(memory *m, uint32_t offset, uint32_t length) {
   uint32_t i;
   if (m->left >= length) {
     m->left -= length;
@@ -86,14 +86,15 @@ static int fails(memory* m, uint32_t offset, uint32_t length) {
   return 1;
 }
 
-static void check_place(const memory* m, uint32_t offset, uint32_t length) {
+static void check_place(const memory *m, uint32_t offset, uint32_t length) {
   uint32_t log = (region_pages + 1) * page;
   int in_region = offset + length <= region_pages * page;
-  if (!in_region && (offset < log || offset + length > m->size)) stop("a write outside of region and log");
+  if (!in_region && (offset < log || offset + length > m->size))
+    stop("a write outside of region and log");
 }
 
-static dcz_error erase_flash(void* user, uint32_t offset) {
-  memory* m = user;
+static dcz_error erase_flash(void *user, uint32_t offset) {
+  memory *m = user;
   dcz_error error = called(m);
   if (error) return error;
   if (offset % page) stop("an erased page is not a page");
@@ -103,8 +104,8 @@ static dcz_error erase_flash(void* user, uint32_t offset) {
   return DCZ_OK;
 }
 
-static dcz_error program_flash(void* user, uint32_t offset, const uint8_t* from) {
-  memory* m = user;
+static dcz_error program_flash(void *user, uint32_t offset, const uint8_t *from) {
+  memory *m = user;
   uint32_t i;
   dcz_error error = called(m);
   if (error) return error;
@@ -118,8 +119,8 @@ static dcz_error program_flash(void* user, uint32_t offset, const uint8_t* from)
   return DCZ_OK;
 }
 
-static dcz_error read_patch(void* user, uint32_t offset, void* to, uint32_t length) {
-  const content* bytes = user;
+static dcz_error read_patch(void *user, uint32_t offset, void *to, uint32_t length) {
+  const content *bytes = user;
   dcz_error error = called(&flash_memory);
   if (error) return error;
   if (offset > bytes->size || length > bytes->size - offset) stop("a read outside of the patch");
@@ -128,7 +129,7 @@ static dcz_error read_patch(void* user, uint32_t offset, void* to, uint32_t leng
 }
 
 static void fresh_flash(void) {
-  memory* m = &flash_memory;
+  memory *m = &flash_memory;
   uint32_t i;
   m->size = (region_pages + 1 + log_pages) * page;
   if (!m->bytes) m->bytes = malloc(m->size);
@@ -142,10 +143,10 @@ static void fresh_flash(void) {
 
 static dcz_patch state;
 
-static dcz_error update(content* bytes) {
+static dcz_error update(content *bytes) {
   dcz_flash flash = {&flash_memory, read_flash, erase_flash, program_flash, 0, 0, 0, 0, 0};
   dcz_source source = {NULL, read_patch, NULL, 0};
-  uint32_t* work = malloc(work_bytes ? work_bytes : 1);
+  uint32_t *work = malloc(work_bytes ? work_bytes : 1);
   dcz_error error;
   source.user = bytes;
   source.size = bytes->size;
@@ -159,7 +160,9 @@ static dcz_error update(content* bytes) {
   return error;
 }
 
-static int holds(const content* file) { return !memcmp(flash_memory.bytes, file->bytes, file->size); }
+static int holds(const content *file) {
+  return !memcmp(flash_memory.bytes, file->bytes, file->size);
+}
 
 static void run_update(void) {
   dcz_error error;
@@ -171,8 +174,8 @@ static void run_update(void) {
     return;
   }
   if (!holds(&new)) stop("another file than NEW");
-  printf("written %lu state %lu log %lu\n", (unsigned long)flash_memory.written, (unsigned long)sizeof state,
-         (unsigned long)dcz_patch_log_bytes(&state));
+  printf("written %lu state %lu log %lu\n", (unsigned long)flash_memory.written,
+         (unsigned long)sizeof state, (unsigned long)dcz_patch_log_bytes(&state));
   if (update(&patch) || !holds(&new)) stop("the update cannot be called again");
 }
 
@@ -204,7 +207,7 @@ static void run_cuts(uint64_t step, uint32_t seed) {
 }
 
 /* Either an error, and OLD is there, or NEW. */
-static int tried(content* bytes) {
+static int tried(content *bytes) {
   dcz_error error;
   memcpy(flash_memory.bytes, old.bytes, old.size);
   error = update(bytes);
@@ -212,7 +215,7 @@ static int tried(content* bytes) {
   return error == DCZ_OK;
 }
 
-static void set_checksum(content* bytes) {
+static void set_checksum(content *bytes) {
   uint32_t checksum = dcz_crc(0, bytes->bytes, bytes->size - 4), i;
   for (i = 0; i < 4; ++i) bytes->bytes[bytes->size - 4 + i] = (uint8_t)(checksum >> (8 * i));
 }
@@ -256,8 +259,8 @@ static void run_unread(uint64_t step) {
   printf("failures %lu\n", failures);
 }
 
-int main(int count, char** words) {
-  const char* what = count > 8 ? words[1] : "";
+int main(int count, char **words) {
+  const char *what = count > 8 ? words[1] : "";
   if (count < 9) stop("see the comment at the top");
   old = load(words[2]);
   patch = load(words[3]);
@@ -267,7 +270,8 @@ int main(int count, char** words) {
   log_pages = (uint32_t)atol(words[7]);
   work_bytes = (uint32_t)atol(words[8]);
   if (!strcmp(what, "update")) run_update();
-  if (!strcmp(what, "cuts") && count == 11) run_cuts((uint64_t)atol(words[9]), (uint32_t)atol(words[10]));
+  if (!strcmp(what, "cuts") && count == 11)
+    run_cuts((uint64_t)atol(words[9]), (uint32_t)atol(words[10]));
   if (!strcmp(what, "damaged")) run_damaged();
   if (!strcmp(what, "unread") && count == 10) run_unread((uint64_t)atol(words[9]));
   free(old.bytes);
