@@ -1,12 +1,13 @@
 """`dcz export`: from a file to C files, and every mistake in one line."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
 from commands import run
-from device_c import compile
+from device_c import BUILT, compile
 from device_c import run as run_program
 from onnx_boards import floats, model, node
 
@@ -26,14 +27,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_compressed_onnx_model_is_exported_and_runs(folder):
-    code, printed, _ = run("export m.dcz -o out --int8 --calibration inputs.npz --name net")
+def test_a_compressed_onnx_model_is_exported_and_runs():
+    # in the same place each time: the same files are compiled once
+    out = BUILT / "exports" / "cli"
+    shutil.rmtree(out, ignore_errors=True)
+    code, printed, _ = run(f"export m.dcz -o {out} --int8 --calibration inputs.npz --name net")
     assert code == 0
     for words in ("net in int8: ", "w       Linear    40x8   coded", " for 0 of activations", "note: 1 limit folded"):
         assert words in printed
     assert "inputs that chose no scale" in printed
     assert "flash: " in printed
-    run_program(compile(sorted((folder / "out").glob("*.c")), [f"-I{folder / 'out'}"], "cli-export"))
+    run_program(compile(sorted(out.glob("*.c")), [f"-I{out}"], "cli-export"))
 
 
 def test_json_has_the_sizes_and_the_options_are_taken(folder):

@@ -71,7 +71,7 @@ def test_random_graphs_read_what_was_written(steps):
         elif kind == 2 and shapes[a] == shapes[b]:
             made, size = Add(y, (a, b), y, length, 1), length
         elif kind == 3:
-            made, size = Concat(y, (a, b), y, (length, shapes[b][1])), length + shapes[b][1]
+            made, size = Concat(y, (a, b), y, 1, (length, shapes[b][1])), length + shapes[b][1]
         else:
             size = min(size, length)
             made = View(y, (a,), y, length - size, size)

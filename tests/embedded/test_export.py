@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -17,12 +18,16 @@ from deepcompression.embedded.torch_front import graph_of_torch
 from tests.embedded.test_onnx_front import CASES
 
 
-def exported(name, **options):
-    """The directory and the result of an export; always in the same place, so that it is compiled once."""
-    words = "-".join(f"{key}-{value}" for key, value in sorted(options.items()))
-    directory = BUILT / "exports" / f"{name}-{words}"
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    return directory, dc.export(network(name), inputs_of(name), directory, **options)
+@pytest.fixture
+def out(request):
+    """A directory to export to, in the same place each time: the same files are compiled once."""
+    directory = BUILT / "exports" / re.sub(r"\W+", "-", request.node.name)
+    shutil.rmtree(directory, ignore_errors=True)
+    return directory
+
+
+def exported(name, directory, **options):
+    return dc.export(network(name), inputs_of(name), directory, **options)
 
 
 def build(directory):
@@ -33,19 +38,19 @@ def build(directory):
 @pytest.mark.parametrize("weights", ["coded", "packed"])
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_c_computes_what_python_computes(name, int8, weights):
-    directory, result = exported(name, int8=int8, weights=weights)
+def test_c_computes_what_python_computes(name, int8, weights, out):
+    result = exported(name, out, int8=int8, weights=weights)
     assert {each.way for each in result.layers} <= {weights}
-    run(build(directory))
+    run(build(out))
 
 
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("name", ["GRU backward", "LSTM backward, last state"])
-def test_c_runs_sequences_backward(name, int8, tmp_path):
+def test_c_runs_sequences_backward(name, int8, out, tmp_path):
     path = tmp_path / "m.onnx"
     path.write_bytes(CASES[name].SerializeToString())
-    dc.export(path, floats(8, 7, 1, 3), tmp_path / "out", int8=int8, weights="packed")
-    run(build(tmp_path / "out"))
+    dc.export(path, floats(8, 7, 1, 3), out, int8=int8, weights="packed")
+    run(build(out))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -56,20 +61,20 @@ def test_python_in_float32_computes_what_torch_computes(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_int8_changes_the_outputs_little(name):
-    _, result = exported(name, int8=True, weights="coded")
+def test_int8_changes_the_outputs_little(name, out):
+    result = exported(name, out, int8=True)
     assert result.outputs is not None
     assert 0 < result.outputs.change < 0.08
     assert result.outputs.inputs == 5
 
 
-def test_the_generated_test_finds_a_difference(tmp_path):
-    dc.export(network("Gru"), inputs_of("Gru"), tmp_path / "out", int8=True)
-    source = tmp_path / "out" / "gru_test.c"
+def test_the_generated_test_finds_a_difference(out):
+    exported("Gru", out, int8=True, weights="packed")
+    source = out / "gru_test.c"
     before, outputs, after = source.read_text().partition("outputs[4][GRU_OUTPUT_SIZE] = {\n    {\n")
     source.write_text(before + outputs + re.sub(r"-?\d+", lambda found: str(int(found[0]) ^ 1), after, count=1))
     with pytest.raises(AssertionError, match="ends with 1"):
-        run(build(tmp_path / "out"))
+        run(build(out))
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path):
@@ -79,15 +84,15 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
     assert first == second
 
 
-def test_weights_are_packed_by_name(tmp_path):
-    result = dc.export(network("Cnn"), inputs_of("Cnn"), tmp_path / "out", packed=["fc*"])
+def test_weights_are_packed_by_name(out):
+    result = exported("Cnn", out, packed=["fc*"])
     assert {each.name: each.way for each in result.layers} == {
         **dict.fromkeys(("conv1.weight", "conv2.weight"), "coded"),
         **dict.fromkeys(("fc1.weight", "fc2.weight"), "packed"),
     }
-    with dc.DczFile(tmp_path / "out" / "cnn_weights.dcz") as file:
+    with dc.DczFile(out / "cnn_weights.dcz") as file:
         assert list(file) == ["conv1.weight", "conv2.weight"]
-    run(build(tmp_path / "out"))
+    run(build(out))
 
 
 def test_the_array_is_the_file_and_codebooks_stay(tmp_path):
@@ -124,18 +129,16 @@ def test_flash_is_the_sum_of_the_constant_arrays(tmp_path):
         assert sum(sizes[kind] * int(count) for kind, count in arrays if kind in sizes) == result.flash_bytes
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_a_work_buffer_of_four_bytes_less_is_refused(int8, tmp_path):
+@pytest.mark.parametrize(("name", "int8", "weights"), [("Cnn", True, "coded"), ("Gru", False, "packed")])
+def test_a_work_buffer_of_four_bytes_less_is_refused(name, int8, weights, out):
     """The stated size is exact: the layer that needs most fails with less."""
-    for name in ("Cnn", "Gru"):
-        out = tmp_path / name
-        result = dc.export(network(name), inputs_of(name), out, int8=int8)
-        source = out / f"{name.lower()}.c"
-        text, changed = re.subn(rf"\b{result.work_bytes}\)", f"{result.work_bytes - 4})", source.read_text())
-        assert changed
-        source.write_text(text)
-        with pytest.raises(AssertionError, match="ends with 2"):
-            run(build(out))
+    result = exported(name, out, int8=int8, weights=weights)
+    source = out / f"{name.lower()}.c"
+    text, changed = re.subn(rf"\b{result.work_bytes}\)", f"{result.work_bytes - 4})", source.read_text())
+    assert changed
+    source.write_text(text)
+    with pytest.raises(AssertionError, match="ends with 2"):
+        run(build(out))
 
 
 def test_a_shared_model_and_a_loaded_one_give_the_same_files(tmp_path):

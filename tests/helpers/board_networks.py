@@ -123,7 +123,23 @@ class Functions(nn.Module):
         return torch.cat([F.softmax(y, 3), 2 - y], 1)[:, 1:5]
 
 
-NETWORKS = {each.__name__: each for each in (Cnn, DsCnn, Branches, Gru, Lstm, Functions)}
+class Speech(nn.Module):
+    """A convolution over features and time, a GRU in both directions, and the mean of its states."""
+
+    shape = (1, 8, 9)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3, stride=(2, 1), padding=1)
+        self.gru = nn.GRU(12, 5, batch_first=True, bidirectional=True)
+        self.last = nn.Linear(10, 4)
+
+    def forward(self, x):
+        x = F.relu(self.conv(x)).permute(0, 3, 1, 2).flatten(2)
+        return self.last(self.gru(x)[0].mean(1))
+
+
+NETWORKS = {each.__name__: each for each in (Cnn, DsCnn, Branches, Gru, Lstm, Functions, Speech)}
 
 
 def network(name, density=0.3, centroids=32):

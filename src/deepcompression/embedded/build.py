@@ -1,4 +1,4 @@
-"""Graphs, operator by operator: what both front ends call."""
+"""Graphs, operator by operator: the layers and functions that both front ends call."""
 
 from __future__ import annotations
 
@@ -9,28 +9,24 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepcompression.common.messages import listed
+from deepcompression.embedded.build_shapes import ShapeBuilder
 from deepcompression.embedded.functions import FUNCTIONS
 from deepcompression.embedded.geometry import MissingError, spread, window_of
 from deepcompression.embedded.graph import (
     Add,
     AveragePool,
     Clip,
-    Concat,
     Conv,
     Floats,
-    Graph,
     Linear,
     MaxPool,
     Multiply,
-    Operator,
     Pairwise,
     Recurrent,
     Scale,
     Shape,
     Softmax,
     Unary,
-    View,
     Weight,
     as_floats,
 )
@@ -48,31 +44,8 @@ class Named(NamedTuple):
         return as_floats(self.values)
 
 
-class Builder:
-    """The graph so far. Methods add an operator that makes the value `output`; MissingError: no operator does.
-
-    shapes  of the values so far
-    """
-
-    def __init__(self, name: str, shape: Shape) -> None:
-        self.input = name
-        self.shapes: dict[str, Shape] = {name: shape}
-        self.operators: list[Operator] = []
-        self.notes: list[str] = []
-        # a view -> what it is a view of, and its offset there
-        self._views: dict[str, tuple[str, int]] = {}
-        # of the node at work
-        self.name = ""
-
-    def graph(self, output: str) -> Graph:
-        return Graph(self.input, output, tuple(self.operators), self.shapes, tuple(self.notes))
-
-    def size(self, value: str) -> int:
-        return math.prod(self.shapes[value])
-
-    def _add(self, operator: Operator, shape: Shape) -> None:
-        self.operators.append(operator)
-        self.shapes[operator.output] = shape
+class Builder(ShapeBuilder):
+    """The graph so far, with its layers and functions."""
 
     # layers
 
@@ -138,7 +111,7 @@ class Builder:
             raise MissingError("it counts its padding, and rounds its size up")
         self._add(AveragePool(self.name, (x,), output, window, whole and any(pads)), shape)
 
-    def global_pool(self, x: str, output: str, kind: str, keep: bool = True) -> None:
+    def global_pool(self, x: str, output: str, kind: str) -> None:
         """Over all axes behind the channels."""
         axes = self.shapes[x][2:]
         if not 1 <= len(axes) <= 2:
@@ -147,8 +120,18 @@ class Builder:
             self.max_pool(x, output, axes, axes, [0] * 2 * len(axes), [1] * len(axes), False)
         else:
             self.average_pool(x, output, axes, axes, [0] * 2 * len(axes), False, False)
-        if not keep:
-            self.shapes[output] = self.shapes[output][:2]
+
+    def mean(self, x: str, output: str, axes: Sequence[int], keep: bool) -> None:
+        """Over some axes, which a pool does once they come last."""
+        shape = self.shapes[x]
+        axes = sorted(axis % len(shape) for axis in axes)
+        others = [axis for axis in range(len(shape)) if axis not in axes]
+        rows, count = (math.prod(shape[axis] for axis in each) for each in (others, axes))
+        self.transpose(x, f"{output}.turned", [*others, *axes])
+        self.view(f"{output}.turned", f"{output}.rows", (1, rows, count))
+        self.average_pool(f"{output}.rows", f"{output}.means", [count], [count], [0, 0], False, False)
+        kept = [1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes]
+        self.view(f"{output}.means", output, kept)
 
     # element by element
 
@@ -204,18 +187,7 @@ class Builder:
         behind = (1,) * (len(self.shapes[x]) - 2)
         self.scale(x, output, scale.reshape(-1, *behind), offset.reshape(-1, *behind))
 
-    # several values, and whole ones
-
-    def concat(self, values: Sequence[str], output: str, axis: int) -> None:
-        shapes = [self.shapes[value] for value in values]
-        axis %= len(shapes[0])
-        if math.prod(shapes[0][:axis]) != 1:
-            raise MissingError(
-                f"it joins {listed(map(list, shapes))} along axis {axis}; expected the first of length > 1"
-            )
-        shape = (*shapes[0][:axis], sum(each[axis] for each in shapes), *shapes[0][axis + 1 :])
-        sizes = tuple(math.prod(each) for each in shapes)
-        self._add(Concat(self.name, tuple(values), output, sizes), shape)
+    # over whole axes
 
     def softmax(self, x: str, output: str, axis: int) -> None:
         shape = self.shapes[x]
@@ -243,39 +215,6 @@ class Builder:
             )
         shape = (steps, by_hidden.columns)
         self._add(Recurrent(self.name, (x,), output, kind, by_input, by_hidden, bias, steps, backward), shape)
-
-    def view(self, x: str, output: str, shape: Sequence[int], offset: int = 0) -> None:
-        """The elements from `offset` on in another shape; one axis may be -1."""
-        shape = tuple(int(size) for size in shape)
-        if -1 in shape:
-            rest = math.prod(size for size in shape if size != -1)
-            shape = tuple(self.size(x) // rest if size == -1 and rest else size for size in shape)
-        if min(shape, default=1) < 1 or math.prod(shape) + offset > self.size(x):
-            raise MissingError(f"it makes {list(shape)} of {list(self.shapes[x])}")
-        before, start = self._views.get(x, (x, 0))
-        self._views[output] = before, start + offset
-        self._add(View(self.name, (before,), output, start + offset, math.prod(shape)), shape)
-
-    def transpose(self, x: str, output: str, order: Sequence[int]) -> None:
-        """An exchange of axes that moves no element: at most those of length 1 change places."""
-        shape = self.shapes[x]
-        order = [axis % len(shape) for axis in order]
-        long = [axis for axis in order if shape[axis] > 1]
-        if long != sorted(long):
-            raise MissingError(f"it moves the elements of {list(shape)} into the order {list(order)}")
-        self.view(x, output, [shape[axis] for axis in order])
-
-    def part(self, x: str, output: str, axis: int, start: int, stop: int, keep: bool = True) -> None:
-        """Elements start to stop - 1 along an axis before which all are of length 1."""
-        shape = self.shapes[x]
-        axis %= len(shape)
-        if math.prod(shape[:axis]) != 1 and (start, stop) != (0, shape[axis]):
-            raise MissingError(
-                f"it takes {start}:{stop} of axis {axis} of {list(shape)}; expected the first of length > 1"
-            )
-        length = [stop - start] if keep else []
-        offset = start * math.prod(shape[axis + 1 :])
-        self.view(x, output, [*shape[:axis], *length, *shape[axis + 1 :]], offset)
 
 
 def _affine(rows: int, bias: Floats | None) -> tuple[Floats, Floats]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping
 
@@ -17,6 +18,7 @@ from deepcompression.embedded.graph import (
     Clipped,
     Concat,
     Conv,
+    Copy,
     Linear,
     MaxPool,
     Multiply,
@@ -31,6 +33,8 @@ from deepcompression.embedded.graph import (
 from deepcompression.embedded.hold import Held
 from deepcompression.embedded.network import Network, shown
 from deepcompression.embedded.requantize import Requantize
+
+_AXES = "ijklmnpq"
 
 
 class Calls:
@@ -78,6 +82,9 @@ class Calls:
             base = "arena"
             offset += self.network.arena.offsets[root] // self.network.element_bytes
         return f"{base} + {offset}" if offset else base
+
+    def _at(self, value: str, offset: int) -> str:
+        return f"{self.place(value)} + {offset}" if offset else self.place(value)
 
     def _work(self) -> str:
         """The part of the arena that the operator works in, and its size."""
@@ -233,17 +240,34 @@ class Calls:
         return [f"  dcz_{name}_{self.network.kind}({to}{self._xy(each)}, {sizes});"]
 
     def concat(self, each: Concat) -> list[str]:
-        made, at = [], 0
+        made, at, whole = [], 0, sum(each.sizes)
         for part, (name, size) in enumerate(zip(each.inputs, each.sizes, strict=True)):
-            y = f"{self.place(each.output)} + {at}" if at else self.place(each.output)
+            y, x = self._at(each.output, at), self.place(name)
+            if each.rows > 1:
+                y, x = f"{y} + at * {whole}", f"{x} + at * {size}"
             integers = self.network.integers
             if integers is None or integers.scales[name] == integers.scales[each.output]:
-                made.append(f"  memcpy({y}, {self.place(name)}, {size * self.network.element_bytes});")
+                made.append(f"  memcpy({y}, {x}, {size * self.network.element_bytes});")
             else:
                 to = self._to(self.network.parts(each).to[part], f"to_{part}")
-                made.append(f"  dcz_rescale_i8({to}, {self.place(name)}, {y}, {size});")
+                made.append(f"  dcz_rescale_i8({to}, {x}, {y}, {size});")
             at += size
-        return made
+        if each.rows == 1:
+            return made
+        return [f"  for (uint32_t at = 0; at < {each.rows}; ++at) {{", *(f"  {line}" for line in made), "  }"]
+
+    def copy(self, each: Copy) -> list[str]:
+        """Loops over the axes, the last one innermost."""
+        made = []
+        for axis, size in enumerate(each.sizes):
+            made.append(f"{'  ' * (axis + 1)}for (uint32_t {_AXES[axis]} = 0; {_AXES[axis]} < {size}; ++{_AXES[axis]})")
+        steps = [math.prod(each.sizes[axis + 1 :]) for axis in range(len(each.sizes))]
+        y, x = (
+            " + ".join(f"{_AXES[axis]} * {step}" if step != 1 else _AXES[axis] for axis, step in enumerate(each_axis))
+            for each_axis in (steps, each.strides)
+        )
+        given = self._at(each.inputs[0], each.offset)
+        return [*made, f"{'  ' * (len(each.sizes) + 1)}({self.place(each.output)})[{y}] = ({given})[{x}];"]
 
     def softmax(self, each: Softmax) -> list[str]:
         table = ""
@@ -323,6 +347,7 @@ _RULES: Mapping[type[Operator], Callable[..., list[str]]] = {
     Add: Calls.pairwise,
     Multiply: Calls.pairwise,
     Concat: Calls.concat,
+    Copy: Calls.copy,
     Softmax: Calls.softmax,
     Recurrent: Calls.recurrent,
 }

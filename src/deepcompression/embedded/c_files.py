@@ -42,7 +42,8 @@ def identity_of(calls: Calls) -> str:
     """The identity of a network before its weights are coded: its `.dcz` file has it in the metadata, the C files
     expect it.
     """
-    text = "\n".join([*calls.definitions, *calls.body])
+    # names of layers are comments alone
+    text = re.sub(r"/\*.*?\*/", "", "\n".join([*calls.definitions, *calls.body]), flags=re.DOTALL)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -48,7 +48,9 @@ def _without_dead(graph: Graph) -> Graph:
             kept.append(each)
         elif not isinstance(each, View):
             dropped.append(each.name)
-    notes = [f"dropped, since nothing takes their values: {', '.join(reversed(dropped))}"] if dropped else []
+    # a node may have given several operators
+    names = [name for name in reversed(dropped) if name not in {each.name for each in kept}]
+    notes = [f"dropped, since nothing takes their values: {', '.join(names)}"] if names else []
     return graph.with_operators(reversed(kept), notes)
 
 

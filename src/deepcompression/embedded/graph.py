@@ -148,8 +148,9 @@ class Multiply(Pairwise):
 
 @dataclass(frozen=True, eq=False)
 class Concat(Operator):
-    """The inputs one behind the other."""
+    """`rows` times: so many elements of each input, one behind the other."""
 
+    rows: int
     sizes: tuple[int, ...]
 
 
@@ -190,6 +191,22 @@ class View(Operator):
 
     offset: int
     size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Copy(Operator):
+    """Element i, j, ... of these sizes is the input's at offset + i * strides[0] + j * strides[1] + ..."""
+
+    offset: int
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """The place of each element in the input."""
+        axes = np.meshgrid(*map(np.arange, self.sizes), indexing="ij")
+        moved = sum(axis * stride for axis, stride in zip(axes, self.strides, strict=True))
+        return np.asarray(self.offset + moved).reshape(-1)
 
 
 class Root(NamedTuple):

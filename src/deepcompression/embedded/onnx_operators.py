@@ -80,9 +80,9 @@ def _average_pool(node: Node) -> None:
 
 def _mean(node: Node) -> None:
     shape, axes = node.shape, node.numbers("axes", 1)
-    if axes is None or sorted(axis % len(shape) for axis in axes) != list(range(2, len(shape))):
-        raise MissingError(f"it is over the axes {axes} of {list(shape)}; expected all behind the channels")
-    node.to.global_pool(node.x(), node.output, "average", bool(node.get("keepdims", 1)))
+    if axes is None and node.get("noop_with_empty_axes", 0):
+        raise MissingError("it is over no axes")
+    node.to.mean(node.x(), node.output, axes or range(len(shape)), bool(node.get("keepdims", 1)))
 
 
 def _clip(node: Node) -> None:
@@ -184,24 +184,47 @@ def _recurrent(kind: str) -> Callable[[Node], None]:
             parts = np.split(np.asarray(values), len(order))
             return np.concatenate([parts[at] for at in order])
 
-        weights = [Named(each.name, gates(each.values[0])) for each in (node.named(1), node.named(2))]
         bias = node.floats(3)
-        both = np.zeros(2 * len(order) * hidden, np.float32) if bias is None else bias.reshape(-1)
-        first, second = (as_floats(gates(half)) for half in np.split(both, 2))
-        states, backward = f"{node.output or node.outputs[1]}.states", node.get("direction", "forward") == "reverse"
-        node.to.recurrent(node.x(), states, kind, (weights[0], weights[1]), (first, second), backward)
-        steps = node.to.shapes[states][0]
-        if node.outputs[0]:
-            node.to.view(states, node.outputs[0], [steps, 1, 1, hidden])
-        if len(node.outputs) > 1 and node.outputs[1]:
-            node.to.view(states, node.outputs[1], [1, 1, hidden], 0 if backward else (steps - 1) * hidden)
+        direction = node.get("direction", "forward")
+        count = 2 if direction == "bidirectional" else 1
+        both = np.zeros((count, 2 * len(order) * hidden), np.float32) if bias is None else bias
+        made: list[str] = []
+        for at in range(count):
+            weights = [Named(_name(each.name, at), gates(each.values[at])) for each in (node.named(1), node.named(2))]
+            first, second = (as_floats(gates(half)) for half in np.split(both[at], 2))
+            backward = direction == "reverse" or at == 1
+            made.append(f"{node.output or node.outputs[1]}.states{at}")
+            node.to.recurrent(node.x(), made[-1], kind, (weights[0], weights[1]), (first, second), backward)
+            steps = node.to.shapes[made[-1]][0]
+            node.to.part(made[-1], f"{made[-1]}.last", 0, 0 if backward else steps - 1, 1 if backward else steps)
+        _join(node, made, node.outputs[0], 1, [steps, count, 1, hidden])
+        _join(
+            node,
+            [f"{each}.last" for each in made],
+            node.outputs[1] if len(node.outputs) > 1 else "",
+            0,
+            [count, 1, hidden],
+        )
 
     return add
 
 
+def _name(name: str, direction: int) -> str:
+    return f"{name}.backward" if direction else name
+
+
+def _join(node: Node, parts: list[str], output: str, axis: int, shape: list[int]) -> None:
+    """The values of both directions as one output, if that is taken."""
+    if not output:
+        return
+    whole = parts[0]
+    if len(parts) > 1:
+        whole = f"{output}.joined"
+        node.to.concat(parts, whole, axis)
+    node.to.view(whole, output, shape)
+
+
 def _check_recurrent(node: Node, kind: str) -> None:
-    if node.get("direction", "forward") == "bidirectional":
-        raise MissingError("it is bidirectional")
     if node.get("layout", 0) or node.get("clip") is not None or node.get("input_forget", 0):
         raise MissingError("it has layout, clip or input_forget")
     if node.get("activations") not in (None, [each.encode() for each in _ACTIVATIONS[kind]]):

@@ -53,11 +53,14 @@ def _slice(node: Node) -> None:
     shape = node.shape
     starts, stops = node.numbers("starts", 1), node.numbers("ends", 2)
     axes, steps = node.numbers("axes", 3), node.numbers("steps", 4)
-    if starts is None or stops is None or len(starts) != 1 or (steps or [1]) != [1]:
-        raise MissingError("it takes parts of several axes, or steps over elements")
-    axis = (axes or [0])[0] % len(shape)
-    start, stop, _ = slice(starts[0], stops[0]).indices(shape[axis])
-    node.to.part(node.x(), node.output, axis, start, max(start, stop))
+    if starts is None or stops is None:
+        raise MissingError("its places are no constants")
+    slices = [slice(None)] * len(shape)
+    axes = list(range(len(starts))) if axes is None else axes
+    for axis, start, stop, step in zip(axes, starts, stops, steps or [1] * len(axes), strict=True):
+        # an end far below zero is before the first element
+        slices[axis] = slice(start, None if step < 0 and stop < -shape[axis] else stop, step)
+    node.to.parts(node.x(), node.output, slices)
 
 
 def _gather(node: Node) -> None:

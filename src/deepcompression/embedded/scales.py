@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from deepcompression.embedded.graph import Floats, Graph, MaxPool, Recurrent, Softmax, View
+from deepcompression.embedded.graph import Concat, Copy, Floats, Graph, MaxPool, Recurrent, Softmax, View
 from deepcompression.embedded.simulate_float import simulate_float
 from deepcompression.tensors.grid import digits_on_grid
 
@@ -45,8 +45,9 @@ def _fixed(graph: Graph, chosen: Mapping[str, float]) -> dict[str, float]:
     """The scales of values that no calibration chooses."""
     found = dict(chosen)
     for each in graph.operators:
-        if isinstance(each, MaxPool | View):
-            found[each.output] = found[each.inputs[0]]
+        taken = {found[name] for name in each.inputs}
+        if isinstance(each, MaxPool | Copy | View | Concat) and len(taken) == 1:
+            found[each.output] = taken.pop()
         elif isinstance(each, Softmax):
             found[each.output] = 1 / MOST
         elif isinstance(each, Recurrent):

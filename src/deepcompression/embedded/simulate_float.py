@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from deepcompression.embedded.graph import (
     Clipped,
     Concat,
     Conv,
+    Copy,
     Floats,
     Graph,
     Linear,
@@ -117,6 +118,10 @@ def _scale(each: Scale, x: Values) -> Values:
     return x.reshape(len(x), -1, each.each) * each.scale[:, None] + each.offset[:, None]
 
 
+def joined(each: Concat, parts: Sequence[Values]) -> Values:
+    return np.concatenate([part.reshape(len(part), each.rows, -1) for part in parts], 2)
+
+
 def _softmax(each: Softmax, x: Values) -> Values:
     rows = x.reshape(len(x), each.rows, each.size)
     powers = np.exp(rows - rows.max(2, keepdims=True))
@@ -154,7 +159,8 @@ _RULES: Mapping[type[Operator], Callable[..., Values]] = {
     Scale: _scale,
     Add: lambda each, a, b: a + np.repeat(b, each.each, 1),
     Multiply: lambda each, a, b: a * np.repeat(b, each.each, 1),
-    Concat: lambda each, *parts: np.concatenate(parts, 1),
+    Concat: lambda each, *parts: joined(each, parts),
+    Copy: lambda each, x: x[:, each.places],
     Softmax: _softmax,
     Recurrent: _recurrent,
     View: lambda each, x: x[:, each.offset : each.offset + each.size],

@@ -14,6 +14,7 @@ from deepcompression.embedded.graph import (
     Clip,
     Concat,
     Conv,
+    Copy,
     Linear,
     MaxPool,
     Multiply,
@@ -27,7 +28,7 @@ from deepcompression.embedded.graph import (
 from deepcompression.embedded.integer import IntegerGraph, IntegerParts
 from deepcompression.embedded.requantize import Integers
 from deepcompression.embedded.scales import MOST
-from deepcompression.embedded.simulate_float import convolved, elements_under, windows
+from deepcompression.embedded.simulate_float import convolved, elements_under, joined, windows
 
 
 def simulate_int8(integers: IntegerGraph, inputs: NDArray[np.int8]) -> dict[str, NDArray[np.int8]]:
@@ -88,7 +89,7 @@ def _clip(each: Clip, parts: IntegerParts, x: Integers) -> Integers:
 
 
 def _concat(each: Concat, parts: IntegerParts, *given: Integers) -> Integers:
-    return np.concatenate([to(x[:, None])[:, 0] for to, x in zip(parts.to, given, strict=True)], 1)
+    return joined(each, [to(x[:, None])[:, 0] for to, x in zip(parts.to, given, strict=True)])
 
 
 def _scale(each: Scale, parts: IntegerParts, x: Integers) -> Integers:
@@ -179,5 +180,6 @@ _RULES: Mapping[type[Operator], Callable[..., Any]] = {
     Multiply: _multiply,
     Softmax: _softmax,
     Recurrent: _recurrent,
+    Copy: lambda each, parts, x: x[:, each.places],
     View: lambda each, parts, x: x[:, each.offset : each.offset + each.size],
 }

@@ -87,9 +87,7 @@ def _adaptive_pool(kind: str) -> Callable[[Node], None]:
 
 def _mean(node: Node) -> None:
     shape, axes = node.shape, node.get("dim")
-    if not axes or sorted(axis % len(shape) for axis in axes) != list(range(2, len(shape))):
-        raise MissingError(f"it is over the axes {axes} of {list(shape)}; expected all behind the channels")
-    node.to.global_pool(node.x(node[0]), node.output, "average", bool(node.get("keepdim")))
+    node.to.mean(node.x(node[0]), node.output, axes or range(len(shape)), bool(node.get("keepdim")))
 
 
 def _clip(low: float | None = None, high: float | None = None) -> Callable[[Node], None]:
@@ -201,31 +199,42 @@ def _concat(node: Node) -> None:
     node.to.concat([node.x(each) for each in node[0]], node.output, node.get("dim", 0))
 
 
+def _joined(node: Node, values: list[str], axis: int) -> str:
+    """One value of several, or the one."""
+    if len(values) == 1:
+        return values[0]
+    node.to.concat(values, f"{values[0]}.joined", axis)
+    return f"{values[0]}.joined"
+
+
 def _recurrent(kind: str) -> Callable[[Node], None]:
     def add(node: Node) -> None:
-        if node.get("bidirectional"):
-            raise MissingError("it is bidirectional")
         begin = node[1] if isinstance(node[1], list | tuple) else [node[1]]
         if any(np.any(node.named(each).values) for each in begin):
             raise MissingError("it begins with a state")
         each, layers = (4 if node.get("has_biases") else 2), node.get("num_layers")
-        if len(node.get("params")) != each * layers:
+        directions = 2 if node.get("bidirectional") else 1
+        if len(node.get("params")) != each * layers * directions:
             raise MissingError("it has projections")
-        x, shape = node.x(node[0]), node.shape
+        x, shape, last = node.x(node[0]), node.shape, []
+        params = list(node.get("params"))
         for layer in range(layers):
-            first, second, *bias = (node.named(one) for one in node.get("params")[layer * each : (layer + 1) * each])
-            zeros = np.zeros(len(first.values), np.float32)
-            both = (bias[0].floats, bias[1].floats) if bias else (zeros, zeros)
-            states = f"{node.output}.states{layer}"
-            node.to.recurrent(x, states, kind, (first, second), both)
-            x = states
-        steps, hidden = node.to.shapes[x]
-        node.to.view(x, f"{node.output}.0", [*shape[:-1], hidden])
-        last: str | None = None
-        if layers == 1:
-            last = f"{node.output}.1"
-            node.to.view(x, last, [1, *([1] * (len(shape) - 2)), hidden], (steps - 1) * hidden)
-        node.value = (f"{node.output}.0", last, None)
+            made = []
+            for backward in (False, True)[:directions]:
+                first, second, *bias = (node.named(one) for one in params[:each])
+                del params[:each]
+                zeros = np.zeros(len(first.values), np.float32)
+                both = (bias[0].floats, bias[1].floats) if bias else (zeros, zeros)
+                made.append(f"{node.output}.states{layer}{'b' * backward}")
+                node.to.recurrent(x, made[-1], kind, (first, second), both, backward)
+                steps, hidden = node.to.shapes[made[-1]]
+                last.append(f"{made[-1]}.last")
+                node.to.part(made[-1], last[-1], 0, 0 if backward else steps - 1, 1 if backward else steps)
+            x = _joined(node, made, 1)
+        node.to.view(x, f"{node.output}.0", [*shape[:-1], directions * hidden])
+        whole = _joined(node, last, 0)
+        node.to.view(whole, f"{node.output}.1", [len(last), *([1] * (len(shape) - 2)), hidden])
+        node.value = (f"{node.output}.0", f"{node.output}.1", None)
 
     return add
 

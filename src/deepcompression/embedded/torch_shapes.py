@@ -53,10 +53,9 @@ def _select(node: Node) -> None:
 
 def _slice(node: Node) -> None:
     axis = node.get("dim", 0) % len(node.shape)
-    if node.get("step", 1) != 1:
-        raise MissingError("it steps over elements")
-    start, stop, _ = slice(node.get("start"), node.get("end")).indices(node.shape[axis])
-    node.to.part(node.x(node[0]), node.output, axis, start, max(start, stop))
+    slices = [slice(None)] * len(node.shape)
+    slices[axis] = slice(node.get("start"), node.get("end"), node.get("step", 1))
+    node.to.parts(node.x(node[0]), node.output, slices)
 
 
 def _split(node: Node) -> None:
