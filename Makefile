@@ -59,7 +59,7 @@ fuzz: .venv/installed
 
 # Rewrites the golden files: only when the format changes on purpose.
 golden: .venv/installed
-	$(BIN)/python -m pytest tests/file/test_golden.py --write-golden
+	$(BIN)/python -m pytest tests/file/test_golden.py tests/delta/test_golden_patches.py --write-golden
 
 # Sizes beside other coders, speeds beside other libraries, and the pages of results. Downloads packages, and takes an
 # hour and a half the first time.
@@ -68,9 +68,9 @@ benchmarks: .venv/installed
 	missed=0; for each in file_size speed.decode speed.read speed.small layers layers.convolutions layers.models speed.big_checkpoint real_models; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
 	  $(BIN)/python -m benchmarks.page && exit $$missed
 
-# Layers and networks of device/ on emulated boards: instructions, flash, memory, and the page of results.
+# Layers, networks and updates on emulated boards: instructions, flash, memory, and the page of results.
 device: .venv/installed
-	missed=0; $(BIN)/python -m benchmarks.device || missed=1; $(BIN)/python -m benchmarks.page && exit $$missed
+	missed=0; $(BIN)/python -m benchmarks.device || missed=1; $(BIN)/python -m benchmarks.device.updates || missed=1; $(BIN)/python -m benchmarks.page && exit $$missed
 
 # The compilers and emulators that `make device` needs, from Debian or Ubuntu, if one is missing.
 BOARD_TOOLS := arm-none-eabi-gcc qemu-system-arm riscv64-unknown-elf-gcc qemu-system-riscv32

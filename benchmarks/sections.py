@@ -43,6 +43,25 @@ def kmeans(result: Result) -> list[str]:
     return [text, table(["centroids chosen by", "seconds", "squared error"], rows)]
 
 
+def patches(result: Result) -> list[str]:
+    text = (
+        f"Patches from {result['network']}.dcz of `reproduce` to the same network, trained on for an epoch at the rate "
+        f"{result['rate']}. Bytes, and the part of the new file that the patch takes. A plain patch can be applied by "
+        "boards, a recoding one by the Python package alone. Work is the memory for tables that a board needs."
+    )
+    rows = [
+        [
+            f"{each['change']}, `{each['profile']}`",
+            *(f"{each[key]:,}" for key in ("old_bytes", "new_bytes", "patch_bytes")),
+            f"{each['patch_bytes'] / each['new_bytes']:.1%}",
+            each["kind"],
+            f"{each['work_bytes']:,}" if each["kind"] == "plain" else "",
+        ]
+        for each in result["pairs"]
+    ]
+    return [text, table(["change", "old", "new", "patch", "part", "kind", "work"], rows)]
+
+
 def neon_instructions(result: Result) -> list[str]:
     text = (
         f"{result['unit'].capitalize()} on 64-bit ARM, under emulation: the geometric mean over the layers. The fewest "
@@ -294,6 +313,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "convolutions": ("Speed of compressed convolutions", convolutions),
     "models": ("Whole networks", models),
     "real_models": ("Networks that others trained, without training", real_models),
+    "patches": ("Size of updates", patches),
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),

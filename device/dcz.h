@@ -41,7 +41,8 @@ typedef enum {
   DCZ_ERROR_PAYLOAD,   /* a payload is not as docs/format.md says */
   DCZ_ERROR_WORK,      /* the work buffer is too small, or not aligned to 4 bytes */
   DCZ_ERROR_SIZE,      /* too large for this library, or for the room that the caller gave */
-  DCZ_ERROR_RANGE      /* no such row */
+  DCZ_ERROR_RANGE,     /* no such row, or bytes outside of a file */
+  DCZ_ERROR_OLD        /* the patch is for another file */
 } dcz_error;
 
 /* What went wrong, as a sentence without its full stop (error_text.c). */

@@ -15,7 +15,8 @@ const char *dcz_error_text(dcz_error error) {
       "the payload is malformed",
       "the work buffer is too small, or not aligned to 4 bytes",
       "too large for this library or for the room given",
-      "no such row",
+      "no such row, or bytes outside of a file",
+      "the patch is for another file",
   };
   return (uint32_t)error < sizeof texts / sizeof *texts ? texts[error] : "an error of the callback";
 }

@@ -11,6 +11,7 @@ namespace nb = nanobind;
 
 namespace dcz::python {
 void bind_coding(nb::module_& m);
+void bind_delta(nb::module_& m);
 void bind_packed(nb::module_& m);
 void bind_sharing(nb::module_& m);
 }  // namespace dcz::python
@@ -33,4 +34,5 @@ NB_MODULE(_core, m) {
   dcz::python::bind_coding(m);
   dcz::python::bind_sharing(m);
   dcz::python::bind_packed(m);
+  dcz::python::bind_delta(m);
 }

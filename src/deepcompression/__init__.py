@@ -16,6 +16,8 @@ from deepcompression.coding.coders import Encode
 from deepcompression.common.binary import FormatError
 from deepcompression.convert.tensors import compress_tensors
 from deepcompression.convert.to_dcz import compress_checkpoint
+from deepcompression.delta.apply import apply_patch
+from deepcompression.delta.make import PatchSizes, make_patch
 from deepcompression.embedded.export import export
 from deepcompression.embedded.result import Exported
 from deepcompression.file.effect import Effect
@@ -52,6 +54,7 @@ __all__ = [
     "FormatError",
     "Gradual",
     "OneShot",
+    "PatchSizes",
     "Plan",
     "Prune",
     "Pruner",
@@ -61,6 +64,7 @@ __all__ = [
     "Rule",
     "Share",
     "Tie",
+    "apply_patch",
     "calibrate",
     "compress",
     "compress_checkpoint",
@@ -72,6 +76,7 @@ __all__ = [
     "freeze",
     "load",
     "load_tensors",
+    "make_patch",
     "plan",
     "prune",
     "resume",

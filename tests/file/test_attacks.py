@@ -28,7 +28,9 @@ from deepcompression.tensors.tensor import DenseTensor
 
 TESTS = Path(__file__).parents[1]
 PAGE = (TESTS.parent / "docs" / "format.md").read_text()
-ATTACKS = PAGE.partition("\n## Attacks\n")[2].partition("\n## ")[0]
+ATTACKS = "".join(
+    PAGE.partition(f"\n{title}\n")[2].partition("\n## ")[0] for title in ("## Attacks", "### Readers of patches")
+)
 NAMED = sorted(set(re.findall(r"`(test_\w+)::(test_\w+)`", ATTACKS)))
 
 

@@ -16,6 +16,7 @@ from deepcompression.cli.common import BAD_FILE, BROKEN_PIPE, INTERRUPTED, MISMA
 from deepcompression.cli.compress import compress_command, decompress_command
 from deepcompression.cli.export import export_command
 from deepcompression.cli.inspect import inspect_command, verify_command
+from deepcompression.cli.patch import diff_command, patch_command
 from deepcompression.cli.plan import plan_command, sensitivity_command
 from deepcompression.cli.streams import OutputError, abandon_output, prepare
 
@@ -35,6 +36,8 @@ app.command("compress")(compress_command)
 app.command("decompress")(decompress_command)
 app.command("inspect")(inspect_command)
 app.command("verify")(verify_command)
+app.command("diff")(diff_command)
+app.command("patch")(patch_command)
 app.command("bench")(bench_command)
 app.command("export")(export_command)
 app.command("plan")(plan_command)

@@ -15,9 +15,15 @@ import typer
 from deepcompression.checkpoint.kinds import START_BYTES, SUFFIXES, kind_by_bytes
 from deepcompression.cli.streams import OutputError
 from deepcompression.common.messages import printable
+from deepcompression.delta.operations import PATCH_MAGICS
 from deepcompression.file.index import MAGIC
 
 STANDARD = Path("-")
+
+PATCH_SUFFIX = ".dcp"
+
+# how files of this project begin, by suffix
+_OWN = {".dcz": (MAGIC,), PATCH_SUFFIX: PATCH_MAGICS}
 
 
 @contextmanager
@@ -94,7 +100,7 @@ def _check_replaceable(path: Path, source: Path, notes: list[str]) -> None:
         start = file.read(START_BYTES)
     if not start:
         return
-    own = start.startswith(MAGIC) if path.suffix == ".dcz" else _is_checkpoint(start, path)
+    own = start.startswith(_OWN[path.suffix]) if path.suffix in _OWN else _is_checkpoint(start, path)
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         if typer.confirm(f"dcz: {printable(str(path))} exists. Replace it?", err=True):
             return
