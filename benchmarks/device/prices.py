@@ -129,7 +129,7 @@ def stack_of(board: Board, price: Price) -> int:
     """The most stack that a call of one of the used functions takes, by the compiler's graph of calls; without
     functions of its library.
     """
-    graph = _call_graph(board, tuple(sources_of(price)), price.switches)
+    graph = _call_graph(board, sources_of(price), price.switches)
 
     def deepest(title: str, above: tuple[str, ...] = ()) -> int:
         if title in above:
@@ -143,16 +143,15 @@ def stack_of(board: Board, price: Price) -> int:
     return max(deepest(graph.titles[name]) for name in price.uses)
 
 
-def sources_of(price: Price) -> list[Path]:
+def sources_of(price: Price) -> tuple[Path, ...]:
     folders = (DEVICE, *(DEVICE / folder for folder in price.folders))
-    return sorted(source for folder in folders for source in folder.glob("*.c"))
+    return tuple(sorted(source for folder in folders for source in folder.glob("*.c")))
 
 
 def text_of(board: Board, price: Price) -> int:
     """Bytes of code and constants, with what they use of the compiler's library, beside those that are there anyway."""
-    sources = sources_of(price)
-    whole = link_size(board, sources, (*price.beside, *price.uses), price.switches)
-    return whole - (link_size(board, sources, price.beside) if price.beside else 0)
+    whole = link_size(board, sources_of(price), (*price.beside, *price.uses), price.switches)
+    return whole - (link_size(board, tuple(sorted(DEVICE.glob("*.c"))), price.beside) if price.beside else 0)
 
 
 def measure_prices(boards: Sequence[str] = ("M0+", "RV32IMC")) -> dict[str, object]:
