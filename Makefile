@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
-CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp'))
+CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp')) $(wildcard device/*.h device/*.c)
 
 # how long `make fuzz` runs each target
 SECONDS ?= 60
@@ -17,7 +17,7 @@ if sys.version_info < (3, 11):
 endef
 export NEW_ENOUGH
 
-.PHONY: demo test check format fuzz aarch64 golden benchmarks clean
+.PHONY: demo test check format fuzz aarch64 golden benchmarks device device-tools clean
 
 demo: .venv/installed
 	@echo "Trains and compresses LeNet-300-100 on the CPU, in about 5 minutes on two cores."
@@ -47,6 +47,7 @@ aarch64:
 # Decoders, encoders and kernels under ASan and UBSan, and mutated files; `make fuzz SECONDS=3600` for a night.
 fuzz: .venv/installed
 	core/fuzz/run $(SECONDS)
+	device/fuzz/run $(SECONDS)
 
 # Rewrites the golden files: only when the format changes on purpose.
 golden: .venv/installed
@@ -58,6 +59,18 @@ benchmarks: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	missed=0; for each in file_size speed.decode speed.read speed.small layers layers.convolutions layers.models speed.big_checkpoint real_models; do env -u OPENBLAS_CORETYPE $(BIN)/python -m benchmarks.$$each || missed=1; done; \
 	  $(BIN)/python -m benchmarks.page && exit $$missed
+
+# Layers and networks of device/ on emulated boards: instructions, flash, memory, and the page of results.
+device: .venv/installed
+	missed=0; $(BIN)/python -m benchmarks.device || missed=1; $(BIN)/python -m benchmarks.page && exit $$missed
+
+# The compilers and emulators that `make device` needs, from Debian or Ubuntu, if one is missing.
+BOARD_TOOLS := arm-none-eabi-gcc qemu-system-arm riscv64-unknown-elf-gcc qemu-system-riscv32
+BOARD_PACKAGES := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm \
+  gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf qemu-system-misc
+device-tools:
+	for each in $(BOARD_TOOLS); do command -v $$each > /dev/null || missing=1; done; \
+	  test -z "$$missing" || (apt-get update && apt-get install -y --no-install-recommends $(BOARD_PACKAGES))
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)
 	@$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) -c "$$NEW_ENOUGH"

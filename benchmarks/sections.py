@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable
 
+from benchmarks.device.page import device
 from benchmarks.file_size.__main__ import COLUMNS, percent
 from benchmarks.file_size.__main__ import NOTES as SIZE_NOTES
 from benchmarks.real_models.__main__ import NOTES as MODEL_NOTES
@@ -296,6 +297,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "hostile": ("Safety", hostile),
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),
+    "device": ("Boards", device),
     "neon_instructions": ("Instructions on ARM", neon_instructions),
     "big_checkpoint": ("Checkpoints of any size", big_checkpoint),
     "versions": ("Speed beside an older version", versions),

@@ -306,6 +306,13 @@ static void end_entry(entries *all, dcz_tensor *tensor) {
   all->payload += tensor->length;
 }
 
+/* The length of a text that ends with a zero. */
+static const uint32_t TO_ZERO = 0xffffffff;
+
+static int ends(const char *text, uint32_t at, uint32_t length) {
+  return length == TO_ZERO ? text[at] == 0 : at == length;
+}
+
 /* Looks among the first `below` tensors for a name. Its number; `below` if there is none. */
 static uint32_t number_of(const dcz_file *file, const char *name, uint32_t length, uint32_t below,
                           entries *all, dcz_tensor *tensor) {
@@ -316,7 +323,7 @@ static uint32_t number_of(const dcz_file *file, const char *name, uint32_t lengt
     begin_entry(all);
     if (all->shared <= same) {
       uint32_t left = all->rest;
-      for (same = all->shared; left > 0 && same < length; --left, ++same) {
+      for (same = all->shared; left > 0 && !ends(name, same, length); --left, ++same) {
         if (dcz_cursor_byte(cursor) != (uint8_t)name[same]) {
           --left;
           break;
@@ -327,7 +334,7 @@ static uint32_t number_of(const dcz_file *file, const char *name, uint32_t lengt
       skip(cursor, all->rest);
     }
     end_entry(all, tensor);
-    if (same == length && all->length == length) return all->number - 1;
+    if (same == all->length && ends(name, same, length)) return all->number - 1;
   }
   return below;
 }
@@ -350,16 +357,10 @@ static dcz_error resolve(const dcz_file *file, entries *all, dcz_tensor *tensor)
   return error != DCZ_OK ? error : tensor->size == 0 ? DCZ_ERROR_SIZE : DCZ_OK;
 }
 
-static uint32_t length_of_text(const char *text) {
-  uint32_t length = 0;
-  while (text[length] != 0) ++length;
-  return length;
-}
-
 dcz_error dcz_find(const dcz_file *file, const char *name, dcz_tensor *tensor) {
   entries all;
   const uint32_t count = file->tensors;
-  const uint32_t number = number_of(file, name, length_of_text(name), count, &all, tensor);
+  const uint32_t number = number_of(file, name, TO_ZERO, count, &all, tensor);
   if (number == count && all.from.cursor.error == DCZ_OK) return DCZ_ERROR_NOT_FOUND;
   return resolve(file, &all, tensor);
 }

@@ -4,6 +4,10 @@
 #include <stddef.h>
 #include <string.h>
 
+#ifdef DCZ_FULL
+#include "full/full.h"
+#endif
+
 /* "The elements take fewer than 2^31 bytes." */
 static const uint32_t MOST_BYTES = 0x7fffffff;
 
@@ -207,8 +211,8 @@ static const dcz_code *read_code(dcz_cursor *cursor, uint32_t alphabet, uint32_t
       if (i > DCZ_QUICK_BITS) longs += count[i];
     }
     /* "If only one symbol occurs, its length is 1", otherwise the lengths fill the code space. */
-    dcz_cursor_refuse(cursor, used == 1 ? count[1] != 1 || (escape > 0 && symbols > escape)
-                                        : symbol + count[DCZ_CODE_BITS] != 1u << DCZ_CODE_BITS);
+    dcz_cursor_refuse(
+        cursor, used == 1 ? count[1] != 1 : symbol + count[DCZ_CODE_BITS] != 1u << DCZ_CODE_BITS);
     code = (dcz_code *)(void *)take_room(memory, (uint32_t)sizeof *code + longs, cursor);
     if (code == NULL) return NULL;
     code->escape = (uint16_t)escape;
@@ -298,11 +302,37 @@ static uint32_t buffer_bytes(const dcz_file *file) {
   return file->source.memory == NULL ? DCZ_BUFFER : 0;
 }
 
+#ifdef DCZ_FULL
+static int is_full(uint8_t coder) { return coder != DCZ_RAW && coder != DCZ_DEVICE; }
+
+static dcz_error open_full(dcz_rows *rows, const dcz_file *file, const dcz_tensor *tensor,
+                           void *work, uint32_t size) {
+  memset(rows, 0, sizeof *rows);
+  rows->rows = tensor->rows;
+  rows->cols = tensor->cols;
+  rows->coder = tensor->coder;
+  rows->size = tensor->size;
+  rows->taken = size;
+  return rows->bytes.error = dcz_full_open(&rows->full, file, tensor, work, size);
+}
+
+static dcz_error next_full(dcz_rows *rows, void *row) {
+  if (rows->bytes.error != DCZ_OK) return rows->bytes.error;
+  if (rows->row >= rows->rows) return DCZ_ERROR_RANGE;
+  ++rows->row;
+  return rows->bytes.error = dcz_full_next(rows->full, row, rows->cols);
+}
+#endif
+
 dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t *bytes) {
   uint8_t buffer[DCZ_BUFFER];
   dcz_rows rows;
   room memory = {NULL, 0, 0};
-  const dcz_error error = prepare(&rows, file, tensor, buffer, &memory);
+  dcz_error error;
+#ifdef DCZ_FULL
+  if (is_full(tensor->coder)) return dcz_full_size(file, tensor, bytes);
+#endif
+  error = prepare(&rows, file, tensor, buffer, &memory);
   *bytes = memory.used + buffer_bytes(file);
   return error;
 }
@@ -318,6 +348,9 @@ dcz_error dcz_rows_open(dcz_rows *rows, const dcz_file *file, const dcz_tensor *
   room memory = {NULL, 0, 0};
   memory.work = (uint8_t *)work;
   memory.size = size;
+#ifdef DCZ_FULL
+  if (is_full(tensor->coder)) return open_full(rows, file, tensor, work, size);
+#endif
   memory.used = buffer_bytes(file);
   if (memory.used > size || ((uintptr_t)work & 3) != 0) return DCZ_ERROR_WORK;
   prepare(rows, file, tensor, memory.work, &memory);
@@ -372,6 +405,13 @@ dcz_error dcz_group_end(dcz_rows *rows) {
 
 dcz_error dcz_rows_seek(dcz_rows *rows, uint32_t row) {
   if (row > rows->rows) return DCZ_ERROR_RANGE;
+#ifdef DCZ_FULL
+  if (is_full(rows->coder)) {
+    rows->row = row;
+    if (rows->bytes.error != DCZ_OK) return rows->bytes.error;
+    return rows->bytes.error = dcz_full_seek(rows->full, row * rows->cols);
+  }
+#endif
   to_start(rows);
   if (rows->gaps == NULL) { /* `raw`, or no element survives */
     rows->row = rows->behind = row;
@@ -391,7 +431,11 @@ dcz_error dcz_rows_seek(dcz_rows *rows, uint32_t row) {
 dcz_error dcz_rows_next(dcz_rows *rows, void *row) {
   uint8_t *const to = (uint8_t *)row;
   const uint32_t size = rows->size, bytes = rows->cols * size;
-  dcz_error error = dcz_row_begin(rows);
+  dcz_error error;
+#ifdef DCZ_FULL
+  if (is_full(rows->coder)) return next_full(rows, row);
+#endif
+  error = dcz_row_begin(rows);
   if (rows->coder == DCZ_RAW && rows->bytes.error == DCZ_OK) {
     const dcz_source *const source = rows->bytes.source;
     const uint32_t begin = rows->first + rows->row * bytes;
@@ -405,7 +449,7 @@ dcz_error dcz_rows_next(dcz_rows *rows, void *row) {
     return DCZ_OK;
   }
   if (error != DCZ_OK) return error;
-  memset(to, 0, bytes);
+  if (bytes > 0) memset(to, 0, bytes); /* a row without elements may have no memory */
   DCZ_WALK(rows, column, symbol, {
     if (size == 1) {
       to[column] = (uint8_t)symbol;

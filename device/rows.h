@@ -11,6 +11,20 @@
 extern "C" {
 #endif
 
+/* Switches of the other coders, which need the files of full/: -DDCZ_WITH_ALL, or some of them. */
+#ifdef DCZ_WITH_ALL
+#define DCZ_WITH_SPARSE
+#define DCZ_WITH_HUFFMAN
+#define DCZ_WITH_FAST
+#define DCZ_WITH_SMALL
+#define DCZ_WITH_DEFLATE
+#endif
+
+#if defined(DCZ_WITH_SPARSE) || defined(DCZ_WITH_HUFFMAN) || defined(DCZ_WITH_FAST) || \
+    defined(DCZ_WITH_SMALL) || defined(DCZ_WITH_DEFLATE)
+#define DCZ_FULL
+#endif
+
 /* A canonical Huffman code of at most 256 symbols and 12 bits, ready to decode. The symbols of
    codes longer than DCZ_QUICK_BITS follow it in memory, in the order of their codes. */
 enum { DCZ_QUICK_BITS = 6, DCZ_CODE_BITS = 12 };
@@ -48,7 +62,8 @@ typedef struct {
   const uint8_t
       *codebook; /* elements of the centroids, then of a filler; NULL for one-byte dtypes */
   uint32_t centroids;
-  uint32_t taken; /* bytes of the work buffer */
+  uint32_t taken;        /* bytes of the work buffer */
+  struct dcz_full *full; /* a tensor of another coder, in the work buffer */
   uint8_t coder, size;
 } dcz_rows;
 

@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 from benchmarks.device.boards import BOARDS_OF, TOOLS, need_tools
-from benchmarks.device.layer import CMSIS_NN, measure_layer
+from benchmarks.device.layer import measure_layer
 from benchmarks.device.networks import SUBJECTS, TOLERANCE, measure_network
 from benchmarks.device.prices import measure_prices
 from benchmarks.environment import demand, main
@@ -23,7 +23,7 @@ SMALL_TEXT = 8 << 10
 LENET_FLASH = 20 << 10
 BESIDE_ACTIVATIONS = 1536
 
-# Boards with code of their own: the M3, M7 and M33 run what the M4 runs, with one exception each.
+# The code of an M3 is that of an M4 without floating point.
 NETWORK_BOARDS = tuple(name for name in BOARDS_OF if name != "M3")
 
 
@@ -46,11 +46,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 print(f"{name}, {kind}, {way}", file=sys.stderr)
                 found = measure_network(name, kind == "int8", way, NETWORK_BOARDS)
                 result["networks"][f"{name}, {kind}, {way}"] = found
-    result["demands"] = list(_demands(result))
+    result["demands"] = demands(result)
     return result
 
 
-def _demands(result: dict[str, Any]) -> list[dict[str, Any]]:
+def demands(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the result must show."""
     made = []
     instructions = result["layer"]["instructions"]
     for way, limits in MOST_INSTRUCTIONS.items():

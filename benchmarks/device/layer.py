@@ -17,9 +17,6 @@ PRE, POST, MULTIPLIER = 0, 13, 16
 
 MARKED = ("dense int8", "int8, packed", "int8, coded", "float32, packed", "float32, coded")
 
-# Instructions of CMSIS-NN's arm_fully_connected_s8 for the same layer, dense.
-CMSIS_NN = {"M0+": 102_498, "M4F": 33_967}
-
 CONTAINER = tuple(DEVICE / name for name in ("dcz.c", "rows.c"))
 LAYER = tuple(DEVICE / f"nn_{name}.c" for name in ("linear_i8", "linear_f32", "linear_coded", "coded"))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.device.boards import BOARDS_OF, BUILT, DEVICE, Board, compiled, link_size
 
@@ -64,7 +66,27 @@ def _products(kind: str, short: str) -> Iterator[Price]:
         )
 
 
-DECODERS = (Price("the container, coders `raw` and `device`", CONTAINER, work="see below"),)
+# What the other coders take of the work buffer, for n elements of b bytes: more exactly in docs/format.md, "All coders
+# on a device". A block is 3.4 KB, an inflater 3.2 KB.
+FULL = {
+    "sparse": "1.8 KB, 2 B a gap that occurs",
+    "huffman": "3.4 KB, 2 B a gap that occurs, a codebook",
+    "fast": "n / 8 B; a block and a codebook, or b blocks; classes 12 KB, wide patterns 8 KB",
+    "small": "26 KB, 16 B a column; for codes 19 KB, for values b blocks; for kernels up to 45 KB",
+    "deflate": "b inflaters, each with a window of the tensor's bytes, at most 32 KB",
+}
+
+
+def _full(name: str, coders: Sequence[str], work: str = "") -> Price:
+    switches = tuple(f"-DDCZ_WITH_{coder.upper()}" for coder in coders)
+    return Price(name, CONTAINER, CONTAINER, switches=switches, folders=("full",), work=work)
+
+
+DECODERS = (
+    Price("the container, coders `raw` and `device`", CONTAINER, work="see below"),
+    *(_full(f"coder `{coder}`", (coder,), work) for coder, work in FULL.items()),
+    _full("all coders", ("all",)),
+)
 
 LAYERS = (
     *_products("int8", "i8"),
@@ -81,42 +103,55 @@ SMALL = {
 }
 
 
-def stack_of(board: Board, price: Price) -> int:
-    """The most stack that a call of one of the used functions takes, by the compiler's graph of calls; without
-    functions of its library.
-    """
+class CallGraph(NamedTuple):
+    """Bytes of stack of each function, and what it calls, by the compiler's titles; titles by plain names."""
+
+    sizes: dict[str, int]
+    calls: dict[str, set[str]]
+    titles: dict[str, str]
+
+
+@cache
+def _call_graph(board: Board, sources: tuple[Path, ...], switches: tuple[str, ...]) -> CallGraph:
     sizes: dict[str, int] = {}
     calls: dict[str, set[str]] = {}
-    for graph in compiled(board, sources_of(price), price.switches, BUILT / "objects", ("-fcallgraph-info=su",)):
-        text = graph.with_suffix(".ci").read_text()
+    for made in compiled(board, sources, switches, BUILT / "objects", ("-fcallgraph-info=su",)):
+        text = made.with_suffix(".ci").read_text()
         for title, label in re.findall(r'node: \{ title: "([^"]+)" label: "([^"]*)"', text):
             if found := re.search(r"(\d+) bytes", label):
                 sizes[title] = int(found[1])
         for source, target in re.findall(r'edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', text):
             calls.setdefault(source, set()).add(target)
-    plain = {title.rsplit(":", 1)[-1]: title for title in sizes}
+    return CallGraph(sizes, calls, {title.rsplit(":", 1)[-1]: title for title in sizes})
+
+
+def stack_of(board: Board, price: Price) -> int:
+    """The most stack that a call of one of the used functions takes, by the compiler's graph of calls; without
+    functions of its library.
+    """
+    graph = _call_graph(board, sources_of(price), price.switches)
 
     def deepest(title: str, above: tuple[str, ...] = ()) -> int:
         if title in above:
             raise ValueError(f"{title} calls itself")
         if title == INDIRECT:
-            return max((deepest(plain[name], above) for name in price.called if plain[name] not in above), default=0)
-        below = (deepest(called, (*above, title)) for called in calls.get(title, ()))
-        return sizes.get(title, 0) + max(below, default=0)
+            titles = (graph.titles[name] for name in price.called)
+            return max((deepest(each, above) for each in titles if each not in above), default=0)
+        below = (deepest(called, (*above, title)) for called in graph.calls.get(title, ()))
+        return graph.sizes.get(title, 0) + max(below, default=0)
 
-    return max(deepest(plain[name]) for name in price.uses)
+    return max(deepest(graph.titles[name]) for name in price.uses)
 
 
-def sources_of(price: Price) -> list[Path]:
+def sources_of(price: Price) -> tuple[Path, ...]:
     folders = (DEVICE, *(DEVICE / folder for folder in price.folders))
-    return sorted(source for folder in folders for source in folder.glob("*.c"))
+    return tuple(sorted(source for folder in folders for source in folder.glob("*.c")))
 
 
 def text_of(board: Board, price: Price) -> int:
     """Bytes of code and constants, with what they use of the compiler's library, beside those that are there anyway."""
-    sources = sources_of(price)
-    whole = link_size(board, sources, (*price.beside, *price.uses), price.switches)
-    return whole - (link_size(board, sources, price.beside) if price.beside else 0)
+    whole = link_size(board, sources_of(price), (*price.beside, *price.uses), price.switches)
+    return whole - (link_size(board, tuple(sorted(DEVICE.glob("*.c"))), price.beside) if price.beside else 0)
 
 
 def measure_prices(boards: Sequence[str] = ("M0+", "RV32IMC")) -> dict[str, object]:

@@ -215,9 +215,16 @@ std::tuple<Out<std::uint64_t>, Out<std::uint8_t>, Out<std::uint8_t>> decode_adap
   return {codebook.release(), bitmap.release(), codes.release()};
 }
 
-Out<std::uint64_t> gap_counts(const In<std::uint8_t>& bitmap, std::uint64_t size, std::uint64_t group,
-                              unsigned escape) {
-  return own(unlocked([&] { return dcz::gap_counts({view(bitmap), size, group}, escape); }));
+std::pair<Out<std::uint64_t>, Out<std::uint64_t>> gap_counts(const In<std::uint8_t>& bitmap, std::uint64_t size,
+                                                             std::uint64_t group) {
+  std::vector<std::uint64_t> gaps, counts;
+  unlocked([&] {
+    for (const auto& [gap, count] : dcz::gap_counts({view(bitmap), size, group})) {
+      gaps.push_back(gap);
+      counts.push_back(count);
+    }
+  });
+  return {own(std::move(gaps)), own(std::move(counts))};
 }
 
 std::pair<nb::bytes, Out<std::uint64_t>> encode_groups(const In<std::uint8_t>& bitmap, std::uint64_t size,
@@ -317,9 +324,9 @@ void bind_coding(nb::module_& m) {
       "and codes it has the survivors alone.");
   m.def("decode_adaptive", &decode_adaptive, "data"_a.noconvert(), "shape"_a, "survivors"_a, "centroids"_a, "width"_a,
         "The codebook, the bitmap and the codes of the string that is all of `data`.");
-  m.def("gap_counts", &gap_counts, "bitmap"_a.noconvert(), "size"_a, "group"_a, "escape"_a,
-        "Counts of the gaps 0 to `escape` of the coder device, for groups of `group` elements. An empty bitmap stands "
-        "for all elements.");
+  m.def("gap_counts", &gap_counts, "bitmap"_a.noconvert(), "size"_a, "group"_a,
+        "The gaps of the coder device that occur in groups of `group` elements, ascending, and how often each does. An "
+        "empty bitmap stands for all elements.");
   m.def("encode_groups", &encode_groups, "bitmap"_a.noconvert(), "size"_a, "group"_a, "symbols"_a.noconvert(),
         "gap_lengths"_a.noconvert(), "symbol_lengths"_a.noconvert(),
         "The groups of the coder device, and the bytes of each; one symbol for each bit of the bitmap.");

@@ -6,7 +6,8 @@ done
 
 # compile COMPILER FOLDER FILE
 compile() {
-  local flags=(-O2 -std=c++20 -ffp-contract=off -Wall -Wextra -Wconversion -Werror -Icore -pthread)
+  local flags=(-O2 -ffp-contract=off -Wall -Wextra -Wconversion -Werror -Icore -I. -pthread)
+  [[ $3 == *.c ]] && flags+=(-x c -std=c99) || flags+=(-std=c++20)
   [[ $1 == aarch64* ]] && flags+=(-DDCZ_NEON)
   [[ $3 == *portable.cpp || $3 == *factored?multiply.cpp || $3 == *neon*.cpp ]] && flags+=(-O3)
   [[ $3 == *neon*.cpp ]] && flags+=(-fno-schedule-insns)
@@ -22,7 +23,10 @@ build() {
   [[ $compiler == aarch64* ]] && neon=(-false)
   rm -rf "$folder"
   mkdir -p "$folder"
-  find core -name '*.cpp' ! -path 'core/bindings*' ! -path 'core/fuzz/*' ! -path 'core/cross/*' ! -name '*avx*' ! '(' "${neon[@]}" ')' |
+  {
+    find core -name '*.cpp' ! -path 'core/bindings*' ! -path 'core/fuzz/*' ! -path 'core/cross/*' ! -name '*avx*' ! '(' "${neon[@]}" ')'
+    printf '%s\n' device/{dcz,rows,error_text}.c
+  } |
     xargs -P "$(nproc)" -I{} bash -ec "compile $compiler $folder {}"
   mapfile -t objects < <(printf '%s\n' "$folder"/*.o)
   for program; do

@@ -8,6 +8,7 @@
 #include "adaptive/model.hpp"
 #include "block/block.hpp"
 #include "common/fields.hpp"
+#include "fuzz/groups.hpp"
 #include "fuzz/planes.hpp"
 #include "huffman/huffman.hpp"
 #include "lanes/code.hpp"
@@ -207,6 +208,21 @@ void adaptive() {
   }
 }
 
+void rows() {
+  for (const std::uint64_t rows : {1, 3, 50}) {
+    for (const std::uint64_t columns : {1, 9, 70}) {
+      for (const unsigned density : {3u, 40u, 200u, 256u}) {
+        const auto bitmap = bitmap_by(rows * columns, [&](auto i) { return scattered(i) % 256 < density; });
+        const Vector symbols = symbols_of(bitmap.count(), 20, 5);
+        if (symbols.empty()) continue;
+        const auto group = std::min<std::uint64_t>(rows, 20);
+        write("rows", {4, rows, columns, 256}, write_groups(bitmap.bytes(), rows, columns, group, 63, symbols));
+        write("rows_round_trip", {rows, columns, group, 7, density}, symbols);
+      }
+    }
+  }
+}
+
 void packed() {
   for (const auto& [rows, columns] : {std::pair<std::uint64_t, std::uint64_t>{0, 5}, {3, 0}, {1, 1}, {20, 130}}) {
     for (const unsigned centroids : {3u, 20u, 200u}) {
@@ -247,5 +263,6 @@ int main(int count, char** arguments) {
   values();
   papers();
   adaptive();
+  rows();
   packed();
 }

@@ -74,14 +74,14 @@ class HighBitWriter {
 
 }  // namespace
 
-std::vector<std::uint64_t> gap_counts(const GroupedEntries& entries, unsigned escape) {
-  if (escape < 1 || escape > 255) throw std::invalid_argument("an escape is from 1 to 255");
-  std::vector<std::uint64_t> counts(escape + 1);
-  const auto count = [&](std::uint64_t gap) {
-    counts[escape] += gap / escape;
-    ++counts[gap % escape];
-  };
+std::map<std::uint64_t, std::uint64_t> gap_counts(const GroupedEntries& entries) {
+  std::vector<std::uint64_t> small(4096);
+  std::map<std::uint64_t, std::uint64_t> counts;
+  const auto count = [&](std::uint64_t gap) { ++(gap < small.size() ? small[gap] : counts[gap]); };
   each_gap(entries, count, count);
+  for (std::uint64_t gap = 0; gap < small.size(); ++gap) {
+    if (small[gap] > 0) counts[gap] = small[gap];
+  }
   return counts;
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -15,8 +16,8 @@ struct GroupedEntries {
   std::uint64_t size, group;
 };
 
-// How often each gap from 0 to `escape` occurs, the escape last.
-std::vector<std::uint64_t> gap_counts(const GroupedEntries& entries, unsigned escape);
+// How often each gap occurs, by gap.
+std::map<std::uint64_t, std::uint64_t> gap_counts(const GroupedEntries& entries);
 
 struct Groups {
   std::vector<std::uint8_t> bytes;

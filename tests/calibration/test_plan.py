@@ -28,7 +28,7 @@ def size_of(model, recipe, batches, folder, profile="fast"):
     return (folder / "m.dcz").stat().st_size
 
 
-@pytest.mark.parametrize("profile", ["fast", "small"])
+@pytest.mark.parametrize("profile", ["fast", "small", "device"])
 @pytest.mark.parametrize("ratio", [3, 5, 8])
 def test_a_file_meets_its_target_with_exactly_the_planned_bytes(ratio, profile, tmp_path):
     model, batches, _ = trained_like()

@@ -62,6 +62,7 @@ static dcz_error read_rows(const dcz_file *file, const dcz_tensor *tensor, uint8
       return error;
     }
     PROMISE(dcz_rows_open(&rows, file, tensor, work + 1, size) == DCZ_ERROR_WORK)
+    PROMISE(dcz_rows_open(&rows, file, tensor, NULL, 0) != DCZ_OK)
   }
   work = (uint8_t *)realloc(work, size > 0 ? size : 1);
   error = dcz_rows_open(&rows, file, tensor, work, size);

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from device_layers import WAYS, Calls, held, outputs, sparse, work
+from device_layers import ERROR_SIZE, ERROR_WORK, OK, WAYS, Calls, held, outputs, sparse, work
 from layers_twin import Requantize
+
+from deepcompression.file.reader import DczFile
 
 LIMITS = np.array([-3e38, 3e38], np.float32)
 
@@ -79,3 +83,34 @@ def test_float_products_are_right_to_rounding(rows: int, cols: int, density: flo
     sums = dense.astype(np.float64) @ x
     for found, right in zip(outputs(calls), (sums + bias, sums, np.clip(sums + bias, 0, 0.5)), strict=True):
         assert np.abs(found - right).max() <= 1e-5 * max(1, np.abs(right).max())
+
+
+def test_tensors_of_another_shape_or_dtype_are_refused() -> None:
+    rng = np.random.default_rng(7)
+    dense, real = sparse(rng, (4, 6), 0.7), sparse(rng, (4, 6), 0.7, np.float32)
+    to, x, x_real = Requantize(np.array([1], np.int16), 0, 1, -127, 127), np.ones(7, np.int8), np.ones(7, np.float32)
+    calls = Calls()
+    for way in ("raw", "device"):
+        for rows, cols in ((4, 7), (5, 6), (4, 5), (3, 6)):
+            calls.add("linear_i8_coded", rows, rows, cols, None, to, held(dense, way), x, work(more=4096))
+            calls.add("linear_f32_coded", rows, rows, cols, None, LIMITS, held(real, way), x_real, work(more=4096))
+        calls.add("linear_i8_coded", 4, 4, 6, None, to, held(real, way), x, work(more=4096))
+        calls.add("linear_f32_coded", 4, 4, 6, None, LIMITS, held(dense, way), x_real, work(more=4096))
+    assert {error for error, _ in calls.run()} == {ERROR_SIZE}
+
+
+def test_a_work_buffer_of_exactly_what_the_file_states_is_enough(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    to, x = Requantize(np.array([1], np.int16), 0, 1, -127, 127), rng.integers(-127, 128, 300).astype(np.int8)
+    dense = sparse(rng, (20, 300), 0.1)
+    file, number, _ = held(dense, "device")
+    (tmp_path / "weights.dcz").write_bytes(file)
+    with DczFile(tmp_path / "weights.dcz") as opened:
+        stated = opened.work_bytes
+    assert stated
+    calls = Calls()
+    for size in (stated, stated - 1):
+        calls.add("linear_i8_coded", 20, 20, 300, None, to, file, number, None, x, work(more=size))
+    (enough, found), (short, _) = calls.run()
+    assert (enough, short) == (OK, ERROR_WORK)
+    assert np.array_equal(found, to(dense.astype(np.int64) @ x))

@@ -13,6 +13,7 @@ from bad_device_files import DEVICE_PAYLOAD
 from cases import CASES, content, dense, numbers, pruned, shared
 from device_reader import Error, read_files
 
+from deepcompression.coding import device
 from deepcompression.coding.coders import encode
 
 
@@ -48,9 +49,16 @@ def in_groups(rows=60, columns=170, of_256=30, centroids=40, dtype="F32"):
     return tensor
 
 
+@pytest.fixture
+def small_groups(monkeypatch):
+    """Groups of some 300 bytes."""
+    monkeypatch.setattr(device, "_GROUP_BYTES", 300)
+
+
 @pytest.mark.parametrize("of_256", [1, 8, 30, 120, 200, 256])
-def test_large_tensors_come_back_whatever_their_density(of_256):
+def test_large_tensors_come_back_whatever_their_density(of_256, small_groups):
     tensor = in_groups(of_256=of_256)
+    assert (encode(tensor, "device")[1][1] < 60) == (of_256 >= 8)
     (only,) = read_files([file_of(tensor)])[0].tensors
     assert (only.first_error, only.elements) == (Error.OK, content(tensor)[2])
 
@@ -117,7 +125,7 @@ def test_a_bad_payload_has_the_error_of_payloads(name):
     assert only.read == Error.PAYLOAD
 
 
-def test_an_error_of_the_callback_is_handed_on_from_each_of_its_calls():
+def test_an_error_of_the_callback_is_handed_on_from_each_of_its_calls(small_groups):
     tensors = [in_groups(12, 170, centroids=9), in_groups(12, 170, 200), dense("I8", (7, 20)), shared(40, [])]
     for found, tensor in zip(read_files(map(file_of, tensors), failures=True), tensors, strict=True):
         assert found.tensors[0].elements == content(tensor)[2]

@@ -79,8 +79,11 @@ def test_the_limit_counts_what_the_index_claims_whatever_the_coder(coder, dtype,
 
 
 # payloads without elements: fast has a mask without a layout and without a bit set; small no survivors and no mask;
-# deflate an empty stream
-EMPTY = {"raw": b"", "sparse": b"\0", "huffman": b"\0", "fast": b"\0\0\0", "small": b"\0\0\0", "deflate": b"\3\0"}
+# deflate an empty stream; device no survivors
+EMPTY = {
+    **{"raw": b"", "sparse": b"\0", "huffman": b"\0", "fast": b"\0\0\0", "small": b"\0\0\0", "deflate": b"\3\0"},
+    "device": b"\0",
+}
 
 
 @pytest.mark.parametrize("coder", CODERS)

@@ -82,6 +82,9 @@ SAMPLES = {
     "small F32": (shared(40, [0, 3, 9, 30], 2, shape=(5, 8)), "small", None),
     "small F16 of codes": (shared(72, list(range(0, 72, 2)), 9, "F16", (2, 4, 3, 3)), "small", None),
     "small I16 of values": (pruned("I16", 40, list(range(5, 40, 9))), "small", None),
+    "device F32": (shared(40, [0, 3, 9, 30], 2, shape=(5, 8)), "device", None),
+    "device F16 of codes": (shared(120, list(range(0, 120, 2)), 9, "F16", (10, 12)), "device", None),
+    "device I8": (pruned("I8", 200, [0, 1, 2, 150, 199]), "device", None),
     "zero": (shared(40, []), "huffman", None),
 }
 

@@ -224,7 +224,7 @@ def test_tensors_that_are_not_shared_have_no_shared_form(coder, tmp_path):
         "many": DenseTensor.from_numpy(rng.standard_normal((300, 400)).astype(np.float32)),
         "integers": DenseTensor.from_numpy(np.arange(5)),
     }
-    how = {name: Encode(coder=coder) for name in tensors if coder != "huffman"}
+    how = {name: Encode(coder=coder) for name in tensors if coder not in ("huffman", "device")}
     save_tensors(tmp_path / "m.dcz", tensors, how=how)
     with DczFile(tmp_path / "m.dcz") as file:
         for name in tensors:
@@ -235,7 +235,7 @@ def test_no_positions_and_no_dense_form_are_made_of_a_shared_tensor(tmp_path, mo
     rng = np.random.default_rng(3)
     positions = np.flatnonzero(rng.random(300 * 400) < 0.1).astype(np.int64)
     tensor = CompressedTensor((300, 400), positions, np.ones(1, np.float32), np.zeros(len(positions), np.uint8))
-    for profile in ("fast", "small"):
+    for profile in ("fast", "small", "device"):
         save_tensors(tmp_path / "m.dcz", {"w": tensor}, profile=profile)
         tracemalloc.start()
         with DczFile(tmp_path / "m.dcz") as file:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.coding.coder import Account, Part
+from deepcompression.coding.device_codes import CODE_BITS, NO_GAPS, Code, Gaps, bits_of
 from deepcompression.common.binary import Cursor, FormatError, varint
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, Shape, ordered_bits, row_of, unordered_bits
 from deepcompression.tensors.slices import Bits, spans, stored_bits
@@ -18,12 +19,10 @@ from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor, Dens
 
 _NOTHING, _GROUPS = range(2)
 
-_CODE_BITS = 12
-_ESCAPES = tuple((1 << bits) - 1 for bits in range(1, 9))
 _MOST_BYTES = (1 << 31) - 1
 
-# A group costs its length, the padding and the way to its end: some 3.5 bytes, 0.25 % of so many.
-_GROUP_BYTES = 1400
+# A group costs its length, the padding and the way to its end: some 3.5 bytes, some 0.05 % of so many.
+_GROUP_BYTES = 8000
 
 _ALL = np.zeros(0, np.uint8)
 
@@ -39,10 +38,7 @@ class _Entries(NamedTuple):
     pruned: int
 
     def counts(self) -> NDArray[np.uint64]:
-        counts = np.zeros(self.alphabet, np.uint64)
-        for span in spans(len(self.symbols)):
-            counts += np.bincount(self.symbols[span], minlength=self.alphabet).astype(np.uint64)
-        return counts
+        return _counts(self.symbols, self.alphabet)
 
     def filled(self, size: int) -> _Entries:
         """The same with an entry for each element."""
@@ -51,26 +47,11 @@ class _Entries(NamedTuple):
         return self._replace(bits=_ALL, symbols=symbols)
 
 
-class _Code(NamedTuple):
-    """A Huffman code, its table, and the bits of all symbols."""
-
-    lengths: NDArray[np.uint8]
-    table: bytes
-    bits: int
-
-    @classmethod
-    def of(cls, counts: NDArray[np.uint64]) -> _Code:
-        lengths = _core.code_lengths(counts, _CODE_BITS)
-        return cls(lengths, _core.pack_table(lengths), _bits_of(counts, lengths))
-
-    @property
-    def stored_bytes(self) -> float:
-        return len(self.table) + self.bits / 8
-
-
-def _bits_of(counts: NDArray[np.uint64], lengths: NDArray[np.uint8]) -> int:
-    # a lone symbol takes no bits
-    return int(counts @ lengths.astype(np.uint64)) if np.count_nonzero(lengths) > 1 else 0
+def _counts(symbols: NDArray[np.uint8], alphabet: int) -> NDArray[np.uint64]:
+    counts = np.zeros(alphabet, np.uint64)
+    for span in spans(len(symbols)):
+        counts += _core.symbol_counts(symbols[span].astype(np.uint16), alphabet)
+    return counts
 
 
 def _rows(shape: Shape) -> tuple[int, int]:
@@ -108,29 +89,18 @@ def _encode(shape: Shape, codebook: bytes, entries: _Entries) -> Iterator[Part]:
         return
     size, (rows, columns) = math.prod(shape), _rows(shape)
     counts = entries.counts()
-    codes = _Code.of(counts)
-
-    def code_of_gaps(group: int, escape: int) -> tuple[_Code, float]:
-        """The code, and its bytes with what an escape costs a decoder: an eighth of a bit."""
-        counts = _core.gap_counts(entries.bits, size, group * columns, escape)
-        code = _Code.of(counts)
-        return code, code.stored_bytes + int(counts[escape]) / 64
-
-    escape, (gaps, _) = min(((e, code_of_gaps(rows, e)) for e in _ESCAPES), key=lambda each: each[1][1])
-    filled = False
+    codes, gaps = Code.of(counts), Gaps.of(entries.bits, size, size).best_code()
     if entries.pruned < entries.alphabet and len(entries.symbols) < size:
         counts[entries.pruned] += np.uint64(size - len(entries.symbols))
-        every = _Code.of(counts)
-        filled = every.stored_bytes < gaps.stored_bytes + codes.stored_bytes
-    if filled:
-        entries, escape, codes = entries.filled(size), 1, every
-    bits = codes.bits + (0 if filled else gaps.bits)
-    group = min(rows, -(-8 * _GROUP_BYTES * rows // max(bits, 1)))
-    gaps, _ = code_of_gaps(group, escape)
+        if (every := Code.of(counts)).stored_bytes < codes.stored_bytes + gaps.stored_bytes:
+            entries, codes, gaps = entries.filled(size), every, NO_GAPS
+    group = min(rows, -(-8 * _GROUP_BYTES * rows // max(codes.bits + gaps.bits, 1)))
+    # gaps begin anew in each group
+    gaps = Gaps.of(entries.bits, size, group * columns).code(gaps.last)
     coded, lengths = _core.encode_groups(
         entries.bits, size, group * columns, entries.symbols, gaps.lengths, codes.lengths
     )
-    head = bytes([_GROUPS]) + varint(group) + codebook + bytes([escape]) + gaps.table + codes.table
+    head = bytes([_GROUPS]) + varint(group) + codebook + bytes([gaps.last]) + gaps.table + codes.table
     yield head + b"".join(varint(length) for length in lengths.tolist())
     yield coded
 
@@ -142,9 +112,15 @@ class _Head(NamedTuple):
     code_lengths: NDArray[np.uint8]
     parts: dict[str, int]
 
+    @property
+    def has_groups(self) -> bool:
+        return len(self.code_lengths) > 0
+
 
 def _read_head(cursor: Cursor, dtype: str, shape: Shape) -> _Head:
     codebook = np.zeros(0, STORAGE[dtype])
+    if (size := math.prod(shape) * codebook.itemsize) > _MOST_BYTES:
+        raise FormatError(f"the coder device holds elements of fewer than 2^31 bytes; found {size}")
     kind = cursor.u8("kind of content")
     if kind == _NOTHING:
         cursor.end("a tensor without survivors")
@@ -182,8 +158,8 @@ def _read_head(cursor: Cursor, dtype: str, shape: Shape) -> _Head:
 def _read_code(cursor: Cursor, alphabet: int) -> NDArray[np.uint8]:
     start = cursor.offset
     lengths: NDArray[np.uint8] = cursor.core(_core.unpack_table, alphabet)
-    if (longest := int(lengths.max())) > _CODE_BITS:
-        raise FormatError(f"the code table at offset {start} has a code of {longest} bits, at most {_CODE_BITS} fit")
+    if (longest := int(lengths.max())) > CODE_BITS:
+        raise FormatError(f"the code table at offset {start} has a code of {longest} bits, at most {CODE_BITS} fit")
     return lengths
 
 
@@ -200,13 +176,15 @@ def decode_device(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tup
     """The shared tensor; a dense one of a dtype without codebooks."""
     head, size = _read_head(cursor, dtype, shape), math.prod(shape)
     pruned = len(head.codebook)
-    bits, symbols, fillers = _by_core(cursor, _core.decode_entries, dtype, shape, pruned)
+    bits, symbols, fillers = np.zeros(-(-size // 8), np.uint8), _ALL, 0
+    if head.has_groups:
+        bits, symbols, fillers = _by_core(cursor, _core.decode_entries, dtype, shape, pruned)
     groups = len(cursor.rest())
     parts = dict(head.parts)
-    if groups or len(symbols):
-        counts = np.bincount(symbols, minlength=len(head.code_lengths)).astype(np.uint64)
+    if head.has_groups:
+        counts = _counts(symbols, len(head.code_lengths))
         counts[pruned % len(counts)] += np.uint64(fillers)
-        parts["codes"] = (_bits_of(counts, head.code_lengths) + 7) // 8
+        parts["codes"] = (bits_of(counts, head.code_lengths) + 7) // 8
         parts["mask"] = groups - parts["codes"]
     account = Account(parts, len(symbols), len(symbols), len(head.codebook))
     if dtype in WEIGHT_DTYPES:
@@ -218,14 +196,20 @@ def decode_device(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tup
 
 def decode_device_dense(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> DenseTensor:
     """The dense tensor, decoded row by row in place."""
-    _read_head(cursor, dtype, shape)
+    head = _read_head(cursor, dtype, shape)
+    if head.has_groups:
+        # refuses elements without bytes before they take memory
+        _by_core(cursor, _core.device_sizes, dtype, shape)
     elements = np.zeros(math.prod(shape), STORAGE[dtype])
-    _by_core(cursor, _core.decode_rows, dtype, shape, elements.view(np.uint8))
+    if head.has_groups:
+        _by_core(cursor, _core.decode_rows, dtype, shape, elements.view(np.uint8))
     cursor.rest()
     return DenseTensor(dtype, elements.reshape(shape))
 
 
 def work_bytes(payload: bytes | memoryview, dtype: str, shape: Shape) -> int:
     """The bytes of the work buffer that a device needs for a payload of the coder `device`."""
+    if len(payload) == 1:  # no element survives
+        return 0
     dtype, shape = row_of(dtype, shape)
     return int(_by_core(Cursor(payload), _core.device_sizes, dtype, shape)[1])

@@ -13,7 +13,8 @@ _FOLDERS = (Path(__file__).parent / "device", Path(__file__).parents[3] / "devic
 _DEFINITION = re.compile(r"^(?!static)[a-z][\w *]*?\b(dcz_\w+)\s*\([^;{]*\)\s*\{", re.MULTILINE)
 _CONSTANT = re.compile(r"^const [\w *]*?\b(dcz_\w+)\s*(?:\[[^\]]*\])*\s*=", re.MULTILINE)
 _NAME = re.compile(r"\bdcz_\w+")
-_INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+# those of folders are behind switches that no export sets
+_INCLUDE = re.compile(r'^#include "([^"/]+)"', re.MULTILINE)
 
 
 def device_folder() -> Path:

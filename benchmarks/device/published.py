@@ -1,0 +1,21 @@
+"""Figures of other runtimes for boards, as published or measured once: they cannot be built from packages here."""
+
+from __future__ import annotations
+
+# Instructions of CMSIS-NN's arm_fully_connected_s8 for the dense layer: measured once with the same counter.
+CMSIS_NN = {"M0+": 102_498, "M4F": 33_967}
+
+OTHERS = (
+    "TFLite Micro and CMSIS-NN are in no package registry as something that builds for a board: the package "
+    "`tflite-micro` of PyPI has an interpreter for the host alone, and neither Debian nor npm has one of them; "
+    "`emlearn` has no convolutions. So their networks are not measured here. What others publish for digits of MNIST "
+    "stands beside, as published:"
+)
+
+# runtime, network, memory, time
+PUBLISHED = (
+    ("BitNetMCU, CH32V002 at 48 MHz", "3.2 KB, 98.92 %", "of 4 KB RAM", "14.3 ms"),
+    ("BitNetMCU, CH32V002 at 48 MHz", "9.3 KB, 99.44 %", "of 4 KB RAM", ""),
+    ("BitNetMCU, CH32V002 at 48 MHz", "11.0 KB, 99.55 %", "of 4 KB RAM", "57 ms"),
+    ("TinyMaix, code below 3 KB", "2.4 KB flash", "1.4 KB RAM", ""),
+)
