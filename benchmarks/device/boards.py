@@ -16,6 +16,8 @@ DEVICE = ROOT / "device"
 BOARDS = DEVICE / "boards"
 BUILT = ROOT / "build" / "device"
 
+Sources = tuple[Path, ...]
+
 COMMON = (
     *("-Os", "-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-ffunction-sections", "-fdata-sections"),
     *(f"-I{DEVICE}", f"-I{BOARDS}"),
@@ -118,23 +120,27 @@ def compiled(
 
 
 @cache
-def _linkable(board: Board, sources: tuple[Path, ...], switches: tuple[str, ...]) -> tuple[Path, ...]:
+def _linkable(board: Board, sources: Sources, switches: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(compiled(board, sources, switches, BUILT / "sizes" / "".join(switches)))
 
 
-def link_size(board: Board, sources: Iterable[Path], functions: Sequence[str], switches: Iterable[str] = ()) -> int:
+@cache
+def link_size(
+    board: Board, sources: tuple[Path, ...], functions: tuple[str, ...], switches: tuple[str, ...] = ()
+) -> int:
     """Bytes of code and constants of these functions and all that they use, without a start or a main."""
     program = BUILT / "size.elf"
-    objects = _linkable(board, tuple(sources), tuple(switches))
     wanted = (f"-Wl,-u,{function}" for function in functions)
     linked = ("-nostartfiles", "-Wl,--gc-sections,-e,0,--no-warn-rwx-segments", *wanted)
+    objects = _linkable(board, sources, switches)
     done = _run((f"{board.prefix}gcc", *board.flags, *objects, *linked, "-o", program), ROOT)
     if done.returncode:
         raise RuntimeError(done.stderr)
     found = symbols(board, program)
     if missing := [name for name in functions if name not in found]:
         raise RuntimeError(f"no function is named {', '.join(missing)}")
-    return sizes(board, program)["text"]
+    printed = _run((f"{board.prefix}size", program), ROOT).stdout
+    return int(printed.splitlines()[1].split()[0])
 
 
 def symbols(board: Board, program: Path) -> dict[str, tuple[int, int]]:
@@ -142,13 +148,6 @@ def symbols(board: Board, program: Path) -> dict[str, tuple[int, int]]:
     done = _run((f"{board.prefix}nm", "-S", program), ROOT)
     rows = re.findall(r"^([0-9a-f]+) (?:([0-9a-f]+) )?\S (\S+)$", done.stdout, re.MULTILINE)
     return {name: (int(address, 16), int(size or "0", 16)) for address, size, name in rows}
-
-
-def sizes(board: Board, program: Path) -> dict[str, int]:
-    """Bytes of the sections `text` (code and constants), `data` and `bss`."""
-    done = _run((f"{board.prefix}size", program), ROOT)
-    text, data, bss = map(int, done.stdout.splitlines()[1].split()[:3])
-    return {"text": text, "data": data, "bss": bss}
 
 
 def plugin() -> Path:

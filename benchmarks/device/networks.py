@@ -200,7 +200,7 @@ def measure_network(name: str, int8: bool, way: str, boards: Sequence[str], soft
             "same class as in Python": int((outputs.argmax(1) == right.argmax(1)).sum()),
             "same class as torch": int((outputs.argmax(1) == given.classes[:count]).sum()),
             "instructions": int(np.mean(counted.counts)),
-            "flash": link_size(board, _sources(folder), ("net_open", "net_run")),
+            "flash": link_size(board, tuple(_sources(folder)), ("net_open", "net_run")),
             "state": numbers["state"],
             "stack": stack,
             "ram": numbers["state"] + stack,

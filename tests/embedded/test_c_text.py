@@ -50,6 +50,11 @@ def test_a_float_reads_back_to_its_bits(value):
     assert "." in text or "e" in text
 
 
+def test_random_floats_read_back_to_their_bits():
+    values = np.random.default_rng(0).integers(0, 0x7F800000, 2000, np.uint32).view(np.float32)
+    assert all(np.float32(number(each).removesuffix("f")) == each for each in values)
+
+
 def test_arrays_hold_the_least_int32_and_are_never_empty():
     assert "-2147483647 - 1," in array("a", np.array([-(2**31)], np.int32))
     assert array("a", np.zeros(0, np.uint8), static=False) == "const uint8_t a[1] = {\n    0,\n};"

@@ -70,7 +70,7 @@ def test_a_scale_of_each_vector_alike_goes_into_a_matrix():
     nodes = [node("MatMul", ["x", "m2"], "a"), node("Mul", ["a", "s"], "c"), node("Add", ["c", "b2"], "y")]
     graph = folded(nodes, (1, 5, 4), {"m2": floats(4, 3), "b2": floats(3, seed=8)})
     assert kinds(graph) == [Linear]
-    graph = folded([*nodes[:2], node("Tanh", ["c"], "y")], (1, 3, 4), {"m2": floats(4, 3), "s": floats(3, 1)})
+    graph = folded([*nodes[:2], node("Tanh", ["c"], "y")], (1, 3, 4), {"m2": floats(4, 3), "s": floats(3, 3)})
     assert Scale in kinds(graph), "a factor for each vector is no factor of a row"
 
 

@@ -26,6 +26,11 @@ def test_no_sum_within_the_bound_leaves_int32(real, bound, high):
             assert -INT32 <= scaled + (1 << (to.post - 1)) < INT32
 
 
+def test_the_rounding_counts_where_a_product_nearly_fills_int32():
+    to = requantize("layer", 32767 / 2**20, 65535, -127, 127)
+    assert (65535 >> to.pre) * int(to.multiplier[0]) + (1 << (to.post - 1)) < INT32
+
+
 @given(st.floats(1e-6, 0.5), st.integers(1000, 1 << 24))
 def test_results_are_within_two_steps_of_the_real_product(real, bound):
     real = min(real, 127 / bound)

@@ -201,7 +201,7 @@ def test_pruned_and_shared_weights_and_those_of_parametrizations_are_constants()
 
 
 def test_a_model_in_training_mode_is_exported_as_for_inference():
-    model = nn.Sequential(nn.Dropout(0.9), nn.Linear(8, 2))
+    model = nn.Sequential(nn.Dropout(0.9), nn.Linear(8, 2), nn.BatchNorm1d(2))
     graph = graph_of_torch(model.train(), floats(1, 8))
-    assert [type(each).__name__ for each in graph.calls] == ["Linear"]
+    assert [type(each).__name__ for each in graph.calls] == ["Linear", "Scale"]
     assert model.training
