@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
-CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp')) $(wildcard device/*.h device/*.c)
+CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp')) $(shell find device -name '*.[ch]')
 
 # how long `make fuzz` runs each target
 SECONDS ?= 60

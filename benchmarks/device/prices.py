@@ -20,7 +20,7 @@ class Price:
     """Something that a program may use: functions that it calls, and switches of the build.
 
     `beside` are functions that are there without it: their code does not count. `called` are functions that it calls
-    through pointers. `sources` are folders of device/ beside the first.
+    through pointers. `folders` of device/ have sources beside its own.
     """
 
     name: str
@@ -32,19 +32,15 @@ class Price:
     work: str = ""
 
 
-def _layer(name: str, function: str, packed: bool = True, called: tuple[str, ...] = (), work: str = "") -> Price:
-    return Price(name, (function, *called), () if packed else CONTAINER, called=called, work=work)
-
-
 def _unary(kind: str, *names: str) -> Iterator[Price]:
     for name in names:
-        yield _layer(f"{name.replace('_', ' ')}, {kind}", f"dcz_{name}_{'i8' if kind == 'int8' else 'f32'}")
+        yield Price(f"{name.replace('_', ' ')}, {kind}", (f"dcz_{name}_{'i8' if kind == 'int8' else 'f32'}",))
 
 
 def _products(kind: str, short: str) -> Iterator[Price]:
     per_row = "8 B a survivor of a row"
-    yield _layer(f"Linear, packed, {kind}", f"dcz_linear_{short}_packed")
-    yield _layer(f"Linear, coded, {kind}", f"dcz_linear_{short}_coded", packed=False, work="the decoder's")
+    yield Price(f"Linear, packed, {kind}", (f"dcz_linear_{short}_packed",))
+    yield Price(f"Linear, coded, {kind}", (f"dcz_linear_{short}_coded",), CONTAINER, work="the decoder's")
     for way, work in (("packed", per_row), ("coded", f"the decoder's, {per_row}")):
         called = (f"dcz_unpack_{way}", f"dcz_compute_{short}")
         yield Price(

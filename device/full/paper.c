@@ -63,7 +63,7 @@ static dcz_error end(dcz_paper *paper) {
   dcz_error error = error_of(paper);
   if (paper->gap_table.symbols == NULL) return DCZ_OK; /* no entries */
   if (error == DCZ_OK) error = dcz_stream_end(&paper->gaps);
-  if (error == DCZ_OK && paper->elements.codebook != NULL) error = dcz_stream_end(&paper->codes);
+  if (error == DCZ_OK && DCZ_PAPER_CODES(paper->coder)) error = dcz_stream_end(&paper->codes);
   return error;
 }
 
@@ -76,10 +76,11 @@ dcz_error dcz_paper_open(dcz_paper *paper, dcz_work *work, const dcz_source *sou
   dcz_input_open(&input, source, tensor->offset, tensor->offset + tensor->length);
   memset(paper, 0, sizeof *paper);
   paper->size = tensor->size;
+  paper->coder = tensor->coder;
   paper->elements_left = size;
   entries = dcz_input_varint(&input);
   if (entries > size) dcz_input_refuse(&input);
-  if (tensor->coder == DCZ_HUFFMAN && tensor->dtype > DCZ_BF16) dcz_input_refuse(&input);
+  if (DCZ_PAPER_CODES(tensor->coder) && tensor->dtype > DCZ_BF16) dcz_input_refuse(&input);
   if (entries == 0 && dcz_input_left(&input) != 0) dcz_input_refuse(&input);
   if (input.error != DCZ_OK || entries == 0) return input.error;
   gap_bits = dcz_input_byte(&input);
@@ -104,8 +105,8 @@ dcz_error dcz_paper_open(dcz_paper *paper, dcz_work *work, const dcz_source *sou
     dcz_input_skip(&input, length);
   }
   if (input.error != DCZ_OK) return input.error;
-  error = tensor->coder == DCZ_HUFFMAN ? open_codes(paper, work, &input, tensor, entries)
-                                       : open_values(paper, &input, entries);
+  error = DCZ_PAPER_CODES(tensor->coder) ? open_codes(paper, work, &input, tensor, entries)
+                                         : open_values(paper, &input, entries);
   if (error != DCZ_OK || work->next == NULL) return error;
   paper->left = entries;
   step(paper, 0);
@@ -113,7 +114,7 @@ dcz_error dcz_paper_open(dcz_paper *paper, dcz_work *work, const dcz_source *sou
 }
 
 static void put(dcz_paper *paper, uint8_t *to) {
-  if (paper->elements.codebook == NULL) {
+  if (!DCZ_PAPER_CODES(paper->coder)) {
     dcz_input_take(&paper->values, to, paper->size);
   } else {
     const uint32_t code = dcz_stream_next(&paper->codes);
