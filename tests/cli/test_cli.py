@@ -170,7 +170,7 @@ def test_every_command_speaks_json(line, keys):
 @pytest.mark.parametrize(
     ("words", "values"),
     [
-        ("compress m.safetensors --profile ", ["fast", "small", "paper"]),
+        ("compress m.safetensors --profile ", ["fast", "small", "paper", "device"]),
         ("compress m.safetensors --recipe sh", ["share-8bit", "share-smaller"]),
         ("compress m.safetensors --codebook-grid ", ["int8", "int16"]),
         ("plan m.safetensors --profile s", ["small"]),

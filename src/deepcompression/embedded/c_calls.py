@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from deepcompression.embedded.arena import ALIGNMENT
-from deepcompression.embedded.c_text import WIDTH, array, comment, lines, number
+from deepcompression.embedded.c_constants import Constants
+from deepcompression.embedded.c_text import WIDTH, comment, number
 from deepcompression.embedded.graph import (
     Add,
     Affine,
@@ -28,30 +29,22 @@ from deepcompression.embedded.graph import (
     Scale,
     Softmax,
     Unary,
-    Window,
 )
-from deepcompression.embedded.hold import Held
 from deepcompression.embedded.network import Network, shown
-from deepcompression.embedded.requantize import Requantize
 
 _AXES = "ijklmnpq"
 
 
-class Calls:
+class Calls(Constants):
     """The C text of all operators.
 
-    definitions  of constants, for the top of the file
-    body         of the function that runs the network
-    table_bytes  of the constants' arrays
+    body  of the function that runs the network
     """
 
     def __init__(self, network: Network) -> None:
-        self.network = network
-        self.definitions: list[str] = []
+        super().__init__(network)
         self.body: list[str] = []
-        self.table_bytes = 0
         self._roots = network.graph.roots()
-        self._number = 0
         for self._number, each in enumerate(network.graph.calls):
             head = comment(f"{each.name}: {_title(each)}")
             before = len(self.definitions)
@@ -67,9 +60,6 @@ class Calls:
             self.body.append(f"  memcpy(output, {self.place(network.graph.output)}, {size});")
 
     # names and places
-
-    def _called(self, what: str) -> str:
-        return f"{what}_{self._number}"
 
     def place(self, value: str) -> str:
         """A value as a C expression."""
@@ -94,67 +84,11 @@ class Calls:
     def _xy(self, each: Operator) -> str:
         return ", ".join(self.place(name) for name in (*each.inputs, each.output))
 
-    # constants
-
-    def _array(self, what: str, values: np.ndarray) -> str:
-        name = self._called(what)
-        self.definitions.append(array(name, values))
-        self.table_bytes += max(1, values.size) * values.itemsize
-        return name
-
-    def _struct(self, kind: str, what: str, *fields: str) -> str:
-        """A pointer to a constant structure."""
-        name = self._called(what)
-        head = f"static const {kind} {name} = {{"
-        short = f"{head}{', '.join(fields)}}};"
-        self.definitions.append(short if len(short) <= 100 else f"{head}\n{lines(fields)}\n}};")
-        return f"&{name}"
-
-    def _requantize(self, to: Requantize, what: str = "multiplier") -> str:
-        """The fields of a dcz_requantize in braces."""
-        name = self._array(what, to.multiplier)
-        step = int(len(to.multiplier) > 1)
-        return f"{{{name}, {step}, {to.pre}, {to.post}, {to.low}, {to.high}}}"
-
-    def _to(self, to: Requantize, what: str = "to") -> str:
-        return self._struct("dcz_requantize", what, self._requantize(to, f"{what}_multiplier")[1:-1])
-
-    def _window(self, window: Window, groups: int) -> str:
-        channels, height, width = window.source
-        filters, *out = window.target
-        fields = (height, width, *out, channels // groups, filters // groups)
-        fields += (*window.kernel, *window.stride, *window.padding, *window.dilation)
-        return self._struct("dcz_window", "window", *map(str, fields))
-
-    def _matrix(self, each: Affine, held: Held) -> str:
-        rows, columns = held.matrix.shape
-        sizes = str(rows), str(columns)
-        if self.network.integers is None:
-            scaled = _is_scaled(each)
-            bias = "NULL" if scaled or not each.bias.any() else self._array("bias", each.bias)
-            low, high = (-np.inf, np.inf) if scaled else (each.low, each.high)
-            return self._struct("dcz_matrix_f32", "matrix", *sizes, bias, number(float(low)), number(float(high)))
-        parts = self.network.parts(each)
-        return self._integer_matrix("matrix", sizes, parts.biases[0], parts.to[0])
-
-    def _integer_matrix(self, what: str, sizes: tuple[str, str], biases: np.ndarray, to: Requantize) -> str:
-        bias = self._array(f"{what}_bias", biases) if biases.any() else "NULL"
-        return self._struct("dcz_matrix_i8", what, *sizes, bias, self._requantize(to, f"{what}_multiplier"))
-
-    def _weights(self, held: Held, at: int = 0) -> tuple[str, list[str]]:
-        """A pointer to the weights, and the statements before its use."""
-        name = f"{self.network.name}_{{}}_{self._number}_{at}"
-        if held.packed is not None:
-            codebook = "NULL" if held.packed.codebook is None else name.format("codebook")
-            fields = name.format("pairs"), name.format("counts"), codebook, "NULL", "0"
-            return self._struct("dcz_weights", f"weights_{at}", *fields), []
-        return f"&coded_{at}", [f"  coded_{at}.number = {held.number};"]
-
     # statements
 
     def _limits(self, each: Clipped) -> list[str]:
         """ReLU and its kin behind a function of float32 that has none of its own."""
-        done = isinstance(each, Affine) and not _is_scaled(each)
+        done = isinstance(each, Affine) and not each.scaled
         if done or (each.low == -np.inf and each.high == np.inf):
             return []
         return [self._clip_f32(each, self.place(each.output))]
@@ -190,7 +124,7 @@ class Calls:
 
     def _scaled(self, each: Affine, vectors: int, plane: int) -> list[str]:
         """A folded BatchNorm: in float32 a call of its own, in int8 a part of the multipliers."""
-        if self.network.integers is not None or not _is_scaled(each):
+        if self.network.integers is not None or not each.scaled:
             return []
         factor, offset = self._array("factor", each.scale), self._array("offset", each.bias)
         y, rows = self.place(each.output), len(each.bias)
@@ -297,10 +231,6 @@ class Calls:
         linear = f"dcz_linear_{'f32' if self.network.integers is None else 'i16'}_{both[0].way}"
         name = f"dcz_{each.kind}_{self.network.kind}"
         return [*before, *_checked(f"{name}({', '.join(arguments)}, {linear}, {self._xy(each)}, {self._work()})")]
-
-
-def _is_scaled(each: Affine) -> bool:
-    return bool((each.scale != 1).any())
 
 
 def _checked(call: str, indent: str = "  ") -> list[str]:

@@ -78,6 +78,10 @@ class Affine(Clipped):
     bias: Floats
     scale: Floats
 
+    @property
+    def scaled(self) -> bool:
+        return bool((self.scale != 1).any())
+
 
 @dataclass(frozen=True, eq=False)
 class Linear(Affine):
