@@ -208,6 +208,7 @@ def test_all_missing_operators_are_named_at_once():
         (one("Softmax", PICTURE, axis=1), "expected the last"),
         (one("PRelu", PICTURE, {"slope": floats(4, 1, 1)}), "a slope for each channel"),
         (one("Add", (1, 1, 4), {"c": floats(3, 4)}), "larger"),
+        (one("ReduceMean", VECTOR, {"axes": np.zeros(0, INTS)}, noop_with_empty_axes=1), "it is over no axes"),
     ],
 )
 def test_a_use_that_is_missing_is_named_with_its_reason(made, words):
