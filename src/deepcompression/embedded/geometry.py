@@ -53,6 +53,14 @@ def window_of(
     return window, (1, channels, *axes)
 
 
+def check_filled(window: Window) -> None:
+    """Raises MissingError if the kernel lies over padding alone at its first or its last place."""
+    for at, size in enumerate(window.source[1:]):
+        last = (window.target[1 + at] - 1) * window.stride[at] - window.padding[at]
+        if window.kernel[at] <= window.padding[at] or last >= size:
+            raise MissingError("a window of it holds padding alone")
+
+
 def spread(small: Shape, large: Shape) -> int:
     """How many elements of the large shape, one behind the other, meet one of the small shape."""
     own = (1,) * (len(large) - len(small)) + small
