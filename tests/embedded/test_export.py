@@ -53,6 +53,13 @@ def test_c_runs_sequences_backward(name, int8, out, tmp_path):
     run(build(out))
 
 
+def test_c_pools_a_whole_axis_longer_than_a_stride(out, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(CASES["GlobalAveragePool of a long axis"].SerializeToString())
+    dc.export(path, floats(8, 1, 2, 1000), out, int8=True)
+    run(build(out))
+
+
 @pytest.mark.parametrize("int8", [False, True])
 def test_c_copies_axes_backward(int8, out, tmp_path):
     path = tmp_path / "m.onnx"

@@ -146,8 +146,10 @@ def test_a_directory_with_other_files_is_left_alone_unless_forced(tmp_path):
 def test_an_earlier_export_of_the_name_is_replaced_with_all_its_files(tmp_path):
     out = tmp_path / "out"
     dc.export(network("Cnn"), inputs_of("Cnn"), out, name="net")
+    for built in ("a.out", "net.o"):
+        (out / built).touch()
     result = dc.export(network("Gru"), inputs_of("Gru"), out, name="net", int8=True, weights="packed")
-    assert {path.name for path in out.iterdir()} == set(result.files)
+    assert {path.name for path in out.iterdir()} == {*result.files, "a.out", "net.o"}
     assert not (out / "net_weights.dcz").exists()
     refused("holds other files, net.c", SMALL, MANY, out, name="other")
 

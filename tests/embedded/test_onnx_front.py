@@ -44,6 +44,7 @@ CASES = {
     "AveragePool of one axis": one("AveragePool", (1, 4, 9), kernel_shape=[2], strides=[2]),
     "GlobalMaxPool": one("GlobalMaxPool", PICTURE),
     "GlobalAveragePool": one("GlobalAveragePool", PICTURE),
+    "GlobalAveragePool of a long axis": one("GlobalAveragePool", (1, 2, 1000)),
     "ReduceMean": one("ReduceMean", PICTURE, {"axes": np.array([2, -1], INTS)}, keepdims=0),
     "ReduceMean of channels": one("ReduceMean", PICTURE, {"axes": np.array([1], INTS)}),
     "ReduceMean of all": one("ReduceMean", PICTURE, keepdims=0),
