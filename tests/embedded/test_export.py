@@ -53,6 +53,21 @@ def test_c_runs_sequences_backward(name, int8, out, tmp_path):
     run(build(out))
 
 
+def test_c_pools_a_whole_axis_longer_than_a_stride(out, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(CASES["GlobalAveragePool of a long axis"].SerializeToString())
+    dc.export(path, floats(8, 1, 2, 1000), out, int8=True)
+    run(build(out))
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_c_copies_axes_backward(int8, out, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(CASES["Slice of several axes"].SerializeToString())
+    dc.export(path, floats(8, 1, 4, 6, 5), out, int8=int8)
+    run(build(out))
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_python_in_float32_computes_what_torch_computes(name):
     model, inputs = network(name), inputs_of(name)

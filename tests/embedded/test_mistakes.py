@@ -92,6 +92,27 @@ def test_weights_that_are_not_finite_are_refused_with_the_layer(tmp_path):
     refused("linear: the weights weight are not all finite", bad, MANY, tmp_path / "out")
 
 
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_other_constants_that_are_not_finite_are_refused_with_the_layer(bad, int8, tmp_path):
+    layer, norm = nn.Linear(8, 2), nn.BatchNorm1d(8).eval()
+    layer.bias.data[0] = norm.running_mean[3] = bad
+    refused("linear: the biases are not all finite", layer, MANY, tmp_path / "out", int8=int8)
+    refused("batch_norm: the offsets are not all finite", norm, MANY, tmp_path / "out", int8=int8)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_outputs_that_are_not_finite_are_refused(int8, tmp_path):
+    layers = [nn.Linear(8, 8, bias=False), nn.Linear(8, 2, bias=False)]
+    for each in layers:
+        each.weight.data *= 1e30
+    refused("infinite or no number", nn.Sequential(*layers).eval(), MANY, tmp_path / "out", int8=int8)
+
+
+def test_a_softmax_beyond_its_sum_is_refused_in_int8(tmp_path):
+    refused("softmax: a softmax of 40000 numbers", nn.Softmax(1), floats(5, 40000), tmp_path / "out", int8=True)
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "words"),
     [
@@ -125,8 +146,10 @@ def test_a_directory_with_other_files_is_left_alone_unless_forced(tmp_path):
 def test_an_earlier_export_of_the_name_is_replaced_with_all_its_files(tmp_path):
     out = tmp_path / "out"
     dc.export(network("Cnn"), inputs_of("Cnn"), out, name="net")
+    for built in ("a.out", "net.o"):
+        (out / built).touch()
     result = dc.export(network("Gru"), inputs_of("Gru"), out, name="net", int8=True, weights="packed")
-    assert {path.name for path in out.iterdir()} == set(result.files)
+    assert {path.name for path in out.iterdir()} == {*result.files, "a.out", "net.o"}
     assert not (out / "net_weights.dcz").exists()
     refused("holds other files, net.c", SMALL, MANY, out, name="other")
 

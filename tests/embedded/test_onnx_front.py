@@ -44,6 +44,7 @@ CASES = {
     "AveragePool of one axis": one("AveragePool", (1, 4, 9), kernel_shape=[2], strides=[2]),
     "GlobalMaxPool": one("GlobalMaxPool", PICTURE),
     "GlobalAveragePool": one("GlobalAveragePool", PICTURE),
+    "GlobalAveragePool of a long axis": one("GlobalAveragePool", (1, 2, 1000)),
     "ReduceMean": one("ReduceMean", PICTURE, {"axes": np.array([2, -1], INTS)}, keepdims=0),
     "ReduceMean of channels": one("ReduceMean", PICTURE, {"axes": np.array([1], INTS)}),
     "ReduceMean of all": one("ReduceMean", PICTURE, keepdims=0),
@@ -208,6 +209,9 @@ def test_all_missing_operators_are_named_at_once():
         (one("Softmax", PICTURE, axis=1), "expected the last"),
         (one("PRelu", PICTURE, {"slope": floats(4, 1, 1)}), "a slope for each channel"),
         (one("Add", (1, 1, 4), {"c": floats(3, 4)}), "larger"),
+        (one("ReduceMean", VECTOR, {"axes": np.zeros(0, INTS)}, noop_with_empty_axes=1), "it is over no axes"),
+        (one("MaxPool", PICTURE, kernel_shape=[2, 2], pads=[2, 0, 0, 0]), "a window of it holds padding alone"),
+        (one("AveragePool", PICTURE, kernel_shape=[2, 2], pads=[0, 0, 0, 2]), "a window of it holds padding alone"),
     ],
 )
 def test_a_use_that_is_missing_is_named_with_its_reason(made, words):

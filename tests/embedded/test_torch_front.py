@@ -160,6 +160,49 @@ def test_all_missing_operators_are_named_at_once():
     assert "relu," not in message.partition("; known are")[0]
 
 
+class Kept(nn.Module):
+    """A module that remembers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("sum", torch.zeros(1, 8))
+
+    def forward(self, x):
+        self.sum.add_(x)
+        return self.sum * 2
+
+
+def _part_in_place(x, layer):
+    y = layer(x)
+    y[:, 2:4].mul_(3)
+    return y + x
+
+
+def _row_in_place(x, layer):
+    y = layer(x)
+    y[0] = 0
+    return y + x
+
+
+def _before_in_place(x, layer):
+    y = layer(x)
+    rows = y.view(1, 2, 4)
+    y += 1
+    return rows.relu()
+
+
+def test_a_change_in_place_is_followed_where_the_value_itself_is_read_again():
+    def forward(x, first, second):
+        y = first(x).flatten(1)
+        return second(torch.relu_(y)).sigmoid_() + y
+
+    model = Of(forward, nn.Linear(8, 8), nn.Linear(8, 8)).eval()
+    inputs = floats(3, 8, seed=9)
+    graph = graph_of_torch(model, inputs[:1])
+    expected = model(torch.from_numpy(inputs)).detach().numpy()
+    np.testing.assert_allclose(simulate_float(graph, inputs)[graph.output], expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "words"),
     [
@@ -170,6 +213,22 @@ def test_all_missing_operators_are_named_at_once():
         (nn.BatchNorm2d(4, track_running_stats=False), PICTURE, "no running mean"),
         (nn.SELU(), VECTOR, "selu"),
         (nn.Identity(), VECTOR, "does not depend on a layer"),
+        (
+            Of(_part_in_place, nn.Linear(8, 8)),
+            VECTOR,
+            "(mul_: it changes its input in place, which is read again as linear",
+        ),
+        (
+            Of(_row_in_place, nn.Linear(8, 8)),
+            VECTOR,
+            "(fill_: it changes its input in place, which is read again as linear",
+        ),
+        (
+            Of(_before_in_place, nn.Linear(8, 8)),
+            VECTOR,
+            "(add_: it changes its input in place, which is read again as view",
+        ),
+        (Kept(), VECTOR, "(add_: it changes the model's state"),
         (Of(lambda x: x if x.sum() > 0 else -x), VECTOR, "torch.export cannot trace the model"),
     ],
 )

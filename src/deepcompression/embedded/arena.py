@@ -78,7 +78,10 @@ def _written_over(
     """The root value in whose place an operator may write: a whole one that nobody reads later."""
     if not isinstance(each, _IN_PLACE):
         return None
-    possible = each.inputs if isinstance(each, Pairwise) and each.each == 1 else each.inputs[:1]
+    possible = each.inputs
+    if isinstance(each, Pairwise) and each.each > 1:
+        # an element of the second is read again after the first has been written over
+        possible = each.inputs[:1] if roots[each.inputs[0]].value != roots[each.inputs[1]].value else ()
     for name in possible:
         value, _ = roots[name]
         if value != graph.input and last[value] == at and graph.size(value) == graph.size(each.output):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from deepcompression.embedded.build_shapes import ShapeBuilder
 from deepcompression.embedded.functions import FUNCTIONS
-from deepcompression.embedded.geometry import MissingError, spread, window_of
+from deepcompression.embedded.geometry import MissingError, check_filled, spread, window_of
 from deepcompression.embedded.graph import (
     Add,
     AveragePool,
@@ -94,6 +94,7 @@ class Builder(ShapeBuilder):
         if any(each != 1 for each in dilations):
             raise MissingError("it is dilated")
         window, shape = window_of(self.shapes[x], None, kernel, strides, pads, dilations, ceil)
+        check_filled(window)
         self._add(MaxPool(self.name, (x,), output, window), shape)
 
     def average_pool(
@@ -109,6 +110,7 @@ class Builder(ShapeBuilder):
         window, shape = window_of(self.shapes[x], None, kernel, strides, pads, [1] * len(kernel), ceil)
         if whole and ceil and any(pads):
             raise MissingError("it counts its padding, and rounds its size up")
+        check_filled(window)
         self._add(AveragePool(self.name, (x,), output, window, whole and any(pads)), shape)
 
     def global_pool(self, x: str, output: str, kind: str) -> None:

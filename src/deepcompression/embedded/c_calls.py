@@ -191,16 +191,24 @@ class Calls(Constants):
         return [f"  for (uint32_t at = 0; at < {each.rows}; ++at) {{", *(f"  {line}" for line in made), "  }"]
 
     def copy(self, each: Copy) -> list[str]:
-        """Loops over the axes, the last one innermost."""
+        """Loops over the axes, the last one innermost. An axis that is walked backward counts from its end: the indices
+        are unsigned.
+        """
         made = []
         for axis, size in enumerate(each.sizes):
             made.append(f"{'  ' * (axis + 1)}for (uint32_t {_AXES[axis]} = 0; {_AXES[axis]} < {size}; ++{_AXES[axis]})")
         steps = [math.prod(each.sizes[axis + 1 :]) for axis in range(len(each.sizes))]
         y, x = (
-            " + ".join(f"{_AXES[axis]} * {step}" if step != 1 else _AXES[axis] for axis, step in enumerate(each_axis))
+            " + ".join(
+                _index(_AXES[axis], size, step)
+                for axis, (size, step) in enumerate(zip(each.sizes, each_axis, strict=True))
+            )
             for each_axis in (steps, each.strides)
         )
-        given = self._at(each.inputs[0], each.offset)
+        first = each.offset + sum(
+            (size - 1) * step for size, step in zip(each.sizes, each.strides, strict=True) if step < 0
+        )
+        given = self._at(each.inputs[0], first)
         return [*made, f"{'  ' * (len(each.sizes) + 1)}({self.place(each.output)})[{y}] = ({given})[{x}];"]
 
     def softmax(self, each: Softmax) -> list[str]:
@@ -231,6 +239,12 @@ class Calls(Constants):
         linear = f"dcz_linear_{'f32' if self.network.integers is None else 'i16'}_{both[0].way}"
         name = f"dcz_{each.kind}_{self.network.kind}"
         return [*before, *_checked(f"{name}({', '.join(arguments)}, {linear}, {self._xy(each)}, {self._work()})")]
+
+
+def _index(axis: str, size: int, step: int) -> str:
+    """What an axis adds to an index."""
+    place = axis if step > 0 else f"({size - 1} - {axis})"
+    return place if abs(step) == 1 else f"{place} * {abs(step)}"
 
 
 def _checked(call: str, indent: str = "  ") -> list[str]:

@@ -149,10 +149,13 @@ def _matrices(graph: Graph, integers: IntegerGraph | None) -> dict[str, Sequence
 
 
 def _vectors(network: Network, inputs: Floats) -> Vectors:
-    """Inputs of the test and what Python computes for them."""
+    """Inputs of the test and what Python computes for them. Raises ValueError for outputs that are not finite."""
     output = network.graph.output
     if network.integers is None:
-        return Vectors(inputs, simulate_float(network.graph, inputs)[output])
+        found = simulate_float(network.graph, inputs)[output]
+        if not np.isfinite(found).all():
+            raise ValueError(f"the inputs make {output} infinite or no number: mend the weights or the inputs")
+        return Vectors(inputs, found)
     q = network.integers.quantize(inputs)
     return Vectors(q, simulate_int8(network.integers, q)[output])
 

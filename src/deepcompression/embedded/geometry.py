@@ -46,11 +46,21 @@ def window_of(
     def pair(values: Sequence[int], missing: int) -> Pair:
         return (int(values[0]), int(values[1])) if count == 2 else (missing, int(values[0]))
 
+    # a kernel that has one place never moves, and its stride may be too long for a board
+    moves = [stride if size > 1 else 1 for stride, size in zip(strides, axes, strict=True)]
     channels = shape[1] if rows is None else rows
     source: Picture = (shape[1], *pair(shape[2:], 1))
     target: Picture = (channels, *pair(axes, 1))
-    window = Window(source, target, pair(kernel, 1), pair(strides, 1), pair(pads, 0), pair(dilations, 1))
+    window = Window(source, target, pair(kernel, 1), pair(moves, 1), pair(pads, 0), pair(dilations, 1))
     return window, (1, channels, *axes)
+
+
+def check_filled(window: Window) -> None:
+    """Raises MissingError if the kernel lies over padding alone at its first or its last place."""
+    for at, size in enumerate(window.source[1:]):
+        last = (window.target[1 + at] - 1) * window.stride[at] - window.padding[at]
+        if window.kernel[at] <= window.padding[at] or last >= size:
+            raise MissingError("a window of it holds padding alone")
 
 
 def spread(small: Shape, large: Shape) -> int:

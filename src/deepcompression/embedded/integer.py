@@ -39,6 +39,9 @@ _MOST_BIAS = 2.0**30
 # of a row that is its bias alone: enough for a bias to 20 bits
 _CONSTANT_STEPS = 2.0**20
 
+# numbers of a softmax, whose sum is a uint32
+_MOST_SOFTMAX = 32767
+
 # pre-activations of recurrent layers: steps of 2^-11 in int16
 Q11, _MOST_Q11 = 2.0**11, 32767
 
@@ -190,6 +193,10 @@ def _multiply(each: Multiply, scales: Mapping[str, float]) -> IntegerParts:
 
 
 def _softmax(each: Softmax, scales: Mapping[str, float]) -> IntegerParts:
+    if each.size > _MOST_SOFTMAX:
+        raise ValueError(
+            f"{each.name}: a softmax of {each.size} numbers, and its sum ends at {_MOST_SOFTMAX}: export it in float32"
+        )
     table = np.rint(65535 * np.exp(-scales[each.inputs[0]] * np.arange(255)))
     return IntegerParts(table=table.astype(np.uint16))
 

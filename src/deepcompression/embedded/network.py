@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from deepcompression.embedded.graph import (
     Affine,
     AveragePool,
     Conv,
+    Floats,
     Graph,
     MaxPool,
     Operator,
@@ -101,7 +102,7 @@ def _round_up(size: int) -> int:
 
 
 def check_limits(each: Operator) -> None:
-    """Raises ValueError, naming the layer, for weights that are not finite, and for sizes that the fields of
+    """Raises ValueError, naming the layer, for constants that are not finite, and for sizes that the fields of
     device/nn.h cannot hold.
     """
     if isinstance(each, Conv | MaxPool | AveragePool):
@@ -118,11 +119,19 @@ def check_limits(each: Operator) -> None:
                 f"{each.name}: {_shown(window)}: boards take sizes up to {_U16}; strides, padding and kernels of "
                 f"convolutions up to {_U8}"
             )
-    for weight in weights_of(each):
-        if not np.isfinite(weight.values).all():
-            raise ValueError(f"{each.name}: the weights {weight.name} are not all finite")
+    for what, values in _constants_of(each):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{each.name}: the {what} are not all finite")
     if isinstance(each, Affine) and each.weight.rows * each.weight.columns >= 2**31:
         raise ValueError(f"{each.name}: {each.weight.rows} x {each.weight.columns} weights are too many for a board")
+
+
+def _constants_of(each: Operator) -> Iterator[tuple[str, Floats | tuple[Floats, ...]]]:
+    for weight in weights_of(each):
+        yield f"weights {weight.name}", weight.values
+    for field, word in (("bias", "biases"), ("scale", "scales"), ("offset", "offsets")):
+        if hasattr(each, field):
+            yield word, getattr(each, field)
 
 
 def _shown(window: Window) -> str:

@@ -80,7 +80,7 @@ def _average_pool(node: Node) -> None:
 
 def _mean(node: Node) -> None:
     shape, axes = node.shape, node.numbers("axes", 1)
-    if axes is None and node.get("noop_with_empty_axes", 0):
+    if not axes and node.get("noop_with_empty_axes", 0):
         raise MissingError("it is over no axes")
     node.to.mean(node.x(), node.output, axes or range(len(shape)), bool(node.get("keepdims", 1)))
 

@@ -27,12 +27,11 @@ def scales_of(graph: Graph, inputs: Floats) -> dict[str, float]:
     largest: dict[str, float] = {}
     for values in _runs(graph, inputs):
         for name, each in values.items():
+            if not np.isfinite(each).all():
+                raise ValueError(
+                    f"the calibration inputs make {name} infinite or no number: mend the weights or the inputs"
+                )
             largest[name] = max(largest.get(name, 0.0), float(np.abs(each).max()))
-    for name, most in largest.items():
-        if not np.isfinite(most):
-            raise ValueError(
-                f"the calibration inputs make {name} infinite or no number: mend the weights or the inputs"
-            )
     errors = {name: np.zeros(len(_RATIOS)) for name in largest}
     for values in _runs(graph, inputs):
         for name, each in values.items():

@@ -12,6 +12,7 @@ from deepcompression.embedded.build import Builder, Named
 from deepcompression.embedded.geometry import MissingError
 from deepcompression.embedded.graph import Floats, Graph
 from deepcompression.embedded.missing import Gaps
+from deepcompression.embedded.torch_in_place import lost_changes
 from deepcompression.embedded.torch_node import Node
 from deepcompression.embedded.torch_operators import OPERATORS
 from deepcompression.training.copy_model import copy_model
@@ -59,6 +60,9 @@ class _Front:
         self.values: dict[str, Any] = {str(inputs[0]): str(inputs[0])}
         self.unknown: set[str] = set()
         self.gaps = Gaps()
+        for node, reason in lost_changes(program.graph.nodes, self.constants):
+            self.gaps.add(_kind(node), _name(node), reason)
+            self.unknown.add(node.name)
         needed = {str(outputs[0])}
         for node in reversed(program.graph.nodes):
             if node.op == "call_function" and node.name in needed:

@@ -70,8 +70,10 @@ def write_files(directory: Path, files: Mapping[str, bytes], name: str, force: b
     """
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"{directory}: is no directory; an export writes several files: name another one")
+    # programs and objects of an earlier build harm none
+    built = {".out", ".o", ".elf", ".d"}
     own = {path.name for path in device_folder().glob("*.[ch]")} | {f"{name}_weights.dcz", *files}
-    present = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    present = {path.name for path in directory.iterdir() if path.suffix not in built} if directory.is_dir() else set()
     if (others := present - own) and not force:
         raise ValueError(
             f"{directory}: holds other files, {some(others)}, which a build of all its C files may take: name another "
