@@ -487,6 +487,7 @@ dcz_error dcz_open(dcz_file *file, const dcz_source *source) {
   file->tensors = dcz_cursor_number(cursor);
   dcz_cursor_refuse(cursor, cursor->behind > 0 || file->tensors > MOST_ENTRIES);
   if (cursor->error != DCZ_OK) return cursor->error;
+  if (file->tensors > DCZ_TENSORS) return DCZ_ERROR_SIZE;
   file->entries = end_of_index(file) - dcz_cursor_left(cursor);
   return check_entries(file);
 }

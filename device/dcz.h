@@ -19,10 +19,15 @@ extern "C" {
 #endif
 
 /* dcz_open checks that names are UTF-8 and unique as far as names of so many bytes go, with such a
-   buffer on the stack. The time grows with the square of the number of tensors. 0: it checks
-   neither, and trusts the checksum of the index in this. Longer names are not checked. */
+   buffer on the stack. 0: it checks neither, and trusts the checksum of the index in this. Longer
+   names are not checked. */
 #ifndef DCZ_NAME
 #define DCZ_NAME 128
+#endif
+
+/* The tensors of a file, at most: the time of dcz_open grows with their square. */
+#ifndef DCZ_TENSORS
+#define DCZ_TENSORS 4096
 #endif
 
 /* The axes of a shape that dcz_tensor keeps. */
@@ -132,7 +137,8 @@ typedef struct {
 
 /* Opens a file: checks magic, version, the checksum of the index and everything in the index, and
    that the file ends with the last payload. `source` is copied; the memory or callback that it
-   names must last. Payloads are checked by dcz_check, and as they are decoded. */
+   names must last. Payloads are checked by dcz_check, and as they are decoded. DCZ_ERROR_SIZE: more
+   than DCZ_TENSORS tensors. */
 dcz_error dcz_open(dcz_file *file, const dcz_source *source);
 
 /* The tensor of this name, UTF-8 with a zero at its end. An alias gives the tensor that it is tied

@@ -4,6 +4,11 @@
 
 #include "nn.h"
 
+/* Centroids are used as they lie in the file. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "layers with coded weights need a little-endian machine"
+#endif
+
 /* Opens the tensor of `weights`, if it has this dtype and shape. */
 dcz_error dcz_open_weights(dcz_rows *rows, const dcz_weights *weights, uint8_t dtype,
                            uint32_t count, uint32_t cols, void *work, uint32_t size);

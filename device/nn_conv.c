@@ -30,9 +30,9 @@ static int dcz_flatten(const dcz_window *window, dcz_window *flat) {
   return 1;
 }
 
-dcz_error dcz_walk(const dcz_window *window, uint8_t dtype, uint32_t filters, uint32_t cols,
-                   const dcz_weights *weights, dcz_unpack unpack, dcz_compute compute,
-                   const void *job, void *work, uint32_t size) {
+dcz_error dcz_walk_filters(const dcz_window *window, uint8_t dtype, uint32_t filters, uint32_t cols,
+                           const dcz_weights *weights, dcz_unpack unpack, dcz_compute compute,
+                           const void *job, void *work, uint32_t size) {
   dcz_filter filter;
   dcz_window flat;
   if (dcz_flatten(window, &flat)) window = &flat;

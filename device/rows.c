@@ -175,7 +175,7 @@ static const dcz_code *read_code(dcz_cursor *cursor, uint32_t alphabet, uint32_t
   const uint32_t symbols = dcz_cursor_number(cursor), begin = cursor->end - dcz_cursor_left(cursor);
   uint16_t count[DCZ_CODE_BITS + 1] = {0}, next[DCZ_CODE_BITS + 1] = {0};
   dcz_code *code = NULL;
-  uint32_t pass, used = 0, longs = 0;
+  uint32_t pass, used = 0, left = 0, longs = 0;
   dcz_cursor_refuse(cursor, symbols < 1 || symbols > alphabet);
   for (pass = 0; pass < 2; ++pass) {
     head_bits bits = {NULL, 0, 0};
@@ -195,14 +195,16 @@ static const dcz_code *read_code(dcz_cursor *cursor, uint32_t alphabet, uint32_t
       if (cursor->error != DCZ_OK) return NULL;
       if (pass == 0) {
         ++count[length];
-        ++used;
+        left = ++used;
       } else if (count[length]-- == 0) { /* a source that changed between the passes */
         cursor->error = cursor->flaw;
       } else {
         put_code(code, symbol, used == 1 ? 0 : (uint32_t)length, next[length]++);
+        --left;
       }
     }
     end_bits(&bits);
+    dcz_cursor_refuse(cursor, pass == 1 && left > 0);
     if (cursor->error != DCZ_OK || pass == 1) return code;
 
     for (i = 1, symbol = 0; i <= DCZ_CODE_BITS; ++i) {

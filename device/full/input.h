@@ -10,11 +10,6 @@
 
 #include "../dcz.h"
 
-/* The bytes that an input reads at once through a callback. */
-#ifndef DCZ_BUFFER
-#define DCZ_BUFFER 64
-#endif
-
 /* Little-endian integers anywhere. Where such loads are cheap, compilers do not all find them. */
 #if defined(__x86_64__) || defined(__aarch64__) || defined(__wasm__)
 #define DCZ_LOADS_ANYWHERE

@@ -8,6 +8,9 @@ from updates import network, retrained
 
 import deepcompression as dc
 from deepcompression.common.binary import checksum
+from deepcompression.delta.apply import applied
+from deepcompression.delta.huffman import Code
+from deepcompression.delta.operations import RECODE, Change, Operations
 from deepcompression.delta.plain import Recoding
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import DenseTensor
@@ -117,6 +120,31 @@ def test_a_patch_that_gives_another_file_is_refused(kind):
     assert patch.count(right) == 1
     wrong = patch[:-4].replace(right, bytes(4))
     refused(dc.FormatError, "a checksum does not match", wrong + checksum(wrong).to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize(("gap", "words"), [(10, None), (3, "payload is malformed")], ids=["at", "behind"])
+def test_a_survivor_behind_the_end_of_an_old_group_is_refused(gap, words):
+    """Ten elements in OLD, each gap and code without bits; NEW has no survivor."""
+
+    def head(gap):
+        return b"\1\1\xff" + table(gap) + table(7) + b"\0"
+
+    old, new = head(gap), head(10)
+    rest = b"\4\0\0\1\1\x0a\0" + table(256)
+    operations = Operations()
+    operations.change(Change(new, RECODE, len(new), len(old), rest, 10))
+    operations.literal(b"end")
+    patch = operations.patch(old, new + b"end")
+    if words is None:
+        assert applied(old, patch, "old", "patch") == new + b"end"
+    else:
+        with pytest.raises(dc.FormatError, match=words):
+            applied(old, patch, "old", "patch")
+
+
+def table(symbol):
+    """A table with one symbol."""
+    return Code.of(np.bincount([symbol])).table
 
 
 @pytest.mark.parametrize("kind", ["recoding"], indirect=True)

@@ -10,8 +10,8 @@
 
    The errors are of finding it, of its checksum, and of reading its rows; NAME and ELEMENTS are in hexadecimal, "-" if
    there are none. Rows are read again after seeking each of them, with a work buffer that is one byte too small or
-   not aligned, and with the argument `failures` with a callback that fails at each of its calls. Anything that is not as dcz.h and rows.h say ends
-   the program. */
+   not aligned, and with the argument `failures` with a callback that fails at each of its calls, or gives another byte
+   from there on. Anything that is not as dcz.h and rows.h say ends the program. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +26,11 @@
 
 enum { FAILED = 1000, MOST_BYTES = 1 << 24 };
 
-/* A file behind a callback that may fail at one of its calls. */
+/* A file behind a callback that may fail at one of its calls, or has another byte somewhere from one on. */
 typedef struct {
   const uint8_t *bytes;
-  uint32_t size, calls, fails_at;
+  uint32_t size, calls, fails_at, lies_from, lie;
+  uint8_t flipped;
 } remote;
 
 static dcz_error read_remote(void *user, uint32_t offset, void *to, uint32_t length) {
@@ -37,6 +38,7 @@ static dcz_error read_remote(void *user, uint32_t offset, void *to, uint32_t len
   PROMISE(offset <= from->size && length <= from->size - offset && length > 0)
   if (++from->calls == from->fails_at) return (dcz_error)FAILED;
   memcpy(to, from->bytes + offset, length);
+  if (from->calls >= from->lies_from && from->lie - offset < length) ((uint8_t *)to)[from->lie - offset] ^= from->flipped;
   return DCZ_OK;
 }
 
@@ -137,7 +139,7 @@ static void compare(outcome found, outcome expected, int failed) {
 
 /* The same through a callback; with `fails_at`, one that fails there. Returns the number of its calls. */
 static uint32_t read_through(const dcz_source *memory, dcz_error opened, uint32_t fails_at) {
-  remote from = {NULL, 0, 0, 0};
+  remote from = {NULL, 0, 0, 0, 0, 0, 0};
   dcz_source source = {NULL, read_remote, NULL, 0};
   dcz_file file, in_memory;
   uint32_t number;
@@ -172,6 +174,47 @@ static uint32_t read_through(const dcz_source *memory, dcz_error opened, uint32_
   return from.calls;
 }
 
+/* The rows of a tensor while the source changes: wrong bytes or an error, nothing else. Returns the calls. */
+static uint32_t read_lies(dcz_file file, const dcz_tensor *tensor, remote *from, uint32_t size) {
+  dcz_rows rows;
+  uint8_t *const work = (uint8_t *)malloc(size), *const to = (uint8_t *)malloc(tensor->cols * tensor->size + 1);
+  uint32_t i;
+  for (i = 0; i < size; ++i) work[i] = i & 1 ? 0x0f : 0xff; /* a table's entry that is none: symbol 255, 15 bits */
+  file.source.memory = NULL;
+  file.source.read = read_remote;
+  file.source.user = from;
+  from->calls = 0;
+  dcz_rows_open(&rows, &file, tensor, work, size);
+  for (i = 0; i < tensor->rows; ++i) dcz_rows_next(&rows, to);
+  free(work);
+  free(to);
+  return from->calls;
+}
+
+/* Each byte of each payload is another one from each call on: from the second reading of a table, too. */
+static void read_changing(const dcz_source *memory) {
+  dcz_file file;
+  dcz_tensor tensor;
+  uint32_t number, size, call, calls, flipped;
+  if (dcz_open(&file, memory) != DCZ_OK) return;
+  for (number = 0; number < file.tensors; ++number) {
+    remote from = {NULL, 0, 0, 0, 0, 0, 0};
+    if (dcz_at(&file, number, &tensor) != DCZ_OK || dcz_work_size(&file, &tensor, &size) != DCZ_OK) continue;
+    from.bytes = memory->memory;
+    from.size = memory->size;
+    calls = read_lies(file, &tensor, &from, size + DCZ_BUFFER);
+    for (call = 1; call <= calls; ++call) {
+      for (from.lie = tensor.offset; from.lie < tensor.offset + (tensor.length < 60 ? tensor.length : 60); ++from.lie) {
+        for (flipped = 1; flipped < 256; ++flipped) {
+          from.lies_from = call;
+          from.flipped = (uint8_t)flipped;
+          read_lies(file, &tensor, &from, size + DCZ_BUFFER);
+        }
+      }
+    }
+  }
+}
+
 /* The name, and its length: the first room that is not too small. */
 static uint32_t name_of(const dcz_file *file, uint32_t number, char *text, uint32_t room) {
   uint32_t length = 0;
@@ -190,6 +233,7 @@ static void read_file(const uint8_t *bytes, uint32_t size, int failures) {
   error = dcz_open(&file, &source);
   calls = read_through(&source, error, 0);
   for (call = 1; failures && call <= calls; ++call) read_through(&source, error, call);
+  if (failures) read_changing(&source);
   if (error == DCZ_OK) {
     const dcz_error found = dcz_metadata(&file, "device.work", text, sizeof text);
     PROMISE(found == DCZ_OK || found == DCZ_ERROR_NOT_FOUND || found == DCZ_ERROR_SIZE)

@@ -178,6 +178,12 @@ def test_a_build_that_does_not_check_names_opens_what_others_refuse():
     assert [each.error for each in found] == [Error.OK, Error.OK]
 
 
+def test_more_tensors_than_a_build_takes_are_too_large_for_it():
+    names = [b"%d" % number for number in range(8)]
+    found = read_files([of_names(*names[:7]), of_names(*names)], ["-DDCZ_TENSORS=7"])
+    assert [each.error for each in found] == [Error.OK, Error.SIZE]
+
+
 def test_a_name_that_shares_a_part_of_a_character_is_checked_as_a_whole():
     first = handmade.entry(b"", shape=(0,), name="ö".encode())
     for rest, error in ((b"\xa4", Error.OK), (b"x", Error.INDEX)):

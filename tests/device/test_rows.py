@@ -131,6 +131,10 @@ def test_an_error_of_the_callback_is_handed_on_from_each_of_its_calls(small_grou
         assert found.tensors[0].elements == content(tensor)[2]
 
 
+def test_bytes_that_change_between_readings_are_refused_or_give_wrong_rows_alone():
+    read_files([file_of(shared(60, [0, 3, 4, 5, 9, 30, 31, 32, 45, 50], 6, "F16", (6, 10)))], failures=True)
+
+
 def test_the_work_buffer_holds_tables_and_codebook_alone():
     # 16 codes of 4 bits, gaps 0 and 1 of 1 bit: two tables of 156 bytes, 17 floats
     tensor = shared(96, [3 * (i // 2) + i % 2 for i in range(64)], 16)

@@ -27,6 +27,7 @@ class Error(IntEnum):
     WORK = 10
     SIZE = 11
     RANGE = 12
+    OLD = 13
 
 
 class Found(NamedTuple):
