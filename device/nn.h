@@ -122,14 +122,14 @@ typedef struct {
   uint32_t offset; /* (channel * height + ky * dilation_y) * width + kx * dilation_x */
   uint8_t ky, kx;  /* times dilation */
   int16_t code;    /* the weight (int8), or an index of `values` (float32) */
-} dcz_entry;
+} dcz_survivor;
 
 /* The survivors of one filter, and the way to the next filter's. */
 typedef struct {
   uint8_t *work; /* the caller sets these three before row 0 */
   uint32_t size;
   uint8_t dtype; /* DCZ_I8 or DCZ_F32 */
-  dcz_entry *entries;
+  dcz_survivor *entries;
   uint32_t room, count;
   const float *values;  /* float32: of each code */
   const uint8_t *pairs; /* packed: the next row */

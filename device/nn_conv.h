@@ -31,7 +31,7 @@ static inline dcz_error dcz_add_entry(dcz_filter *filter, const dcz_window *wind
                                       const dcz_tap *tap, int16_t code) {
   if (tap->channel >= window->group_channels) return DCZ_ERROR_RANGE;
   if (filter->count == filter->room) return DCZ_ERROR_WORK;
-  dcz_entry *entry = &filter->entries[filter->count++];
+  dcz_survivor *entry = &filter->entries[filter->count++];
   const uint32_t down = tap->ky * window->dilation_y, across = tap->kx * window->dilation_x;
   entry->offset = (tap->channel * window->height + down) * window->width + across;
   entry->ky = (uint8_t)down;
@@ -43,7 +43,7 @@ static inline dcz_error dcz_add_entry(dcz_filter *filter, const dcz_window *wind
 /* Neighbouring output pixels of one filter. */
 typedef struct {
   const dcz_window *window;
-  const dcz_entry *entries, *end;
+  const dcz_survivor *entries, *end;
   const float *values;
   uint32_t filter;
   uint32_t in; /* index in x of the first pixel's window; modulo 2^32 if it begins outside of x */
@@ -60,7 +60,7 @@ dcz_error dcz_walk(const dcz_window *window, uint8_t dtype, uint32_t filters, ui
                    const void *job, void *work, uint32_t size);
 
 /* Whether a tap of an entry lies within x, for a window at (iy, ix). */
-static inline int dcz_within(const dcz_window *window, const dcz_entry *entry, uint32_t iy,
+static inline int dcz_within(const dcz_window *window, const dcz_survivor *entry, uint32_t iy,
                              uint32_t ix) {
   return (uint32_t)(iy + entry->ky) < window->height && (uint32_t)(ix + entry->kx) < window->width;
 }

@@ -12,14 +12,14 @@ static float dcz_limited(const dcz_matrix_f32 *matrix, float sum) {
 }
 
 DCZ_APART static float dcz_sum_inside(const dcz_run *run, const float *x, float sum) {
-  for (const dcz_entry *entry = run->entries; entry != run->end; ++entry)
+  for (const dcz_survivor *entry = run->entries; entry != run->end; ++entry)
     sum += run->values[entry->code] * x[entry->offset];
   return sum;
 }
 
 DCZ_APART static float dcz_sum_border(const dcz_run *run, const float *x, uint32_t in, uint32_t ix,
                                       float sum) {
-  for (const dcz_entry *entry = run->entries; entry != run->end; ++entry)
+  for (const dcz_survivor *entry = run->entries; entry != run->end; ++entry)
     if (dcz_within(run->window, entry, run->iy, ix))
       sum += run->values[entry->code] * x[in + entry->offset];
   return sum;
@@ -29,7 +29,7 @@ DCZ_APART static float dcz_sum_border(const dcz_run *run, const float *x, uint32
 DCZ_APART static void dcz_sum_four(const dcz_run *run, const float *x, float bias, float sums[4]) {
   const float *values = run->values;
   float sum0 = bias, sum1 = bias, sum2 = bias, sum3 = bias;
-  for (const dcz_entry *entry = run->entries, *end = run->end; entry != end; ++entry) {
+  for (const dcz_survivor *entry = run->entries, *end = run->end; entry != end; ++entry) {
     const float *at = x + entry->offset;
     const float weight = values[entry->code];
     sum0 += weight * at[0];

@@ -8,14 +8,14 @@ typedef struct {
 } dcz_job_i8;
 
 DCZ_APART static int32_t dcz_sum_inside(const dcz_run *run, const int8_t *x, int32_t sum) {
-  for (const dcz_entry *entry = run->entries; entry != run->end; ++entry)
+  for (const dcz_survivor *entry = run->entries; entry != run->end; ++entry)
     sum += entry->code * x[entry->offset];
   return sum;
 }
 
 DCZ_APART static int32_t dcz_sum_border(const dcz_run *run, const int8_t *x, uint32_t in,
                                         uint32_t ix, int32_t sum) {
-  for (const dcz_entry *entry = run->entries; entry != run->end; ++entry)
+  for (const dcz_survivor *entry = run->entries; entry != run->end; ++entry)
     if (dcz_within(run->window, entry, run->iy, ix)) sum += entry->code * x[in + entry->offset];
   return sum;
 }
@@ -24,7 +24,7 @@ DCZ_APART static int32_t dcz_sum_border(const dcz_run *run, const int8_t *x, uin
 DCZ_APART static void dcz_sum_four(const dcz_run *run, const int8_t *x, int32_t bias,
                                    int32_t sums[4]) {
   int32_t sum0 = bias, sum1 = bias, sum2 = bias, sum3 = bias;
-  for (const dcz_entry *entry = run->entries, *end = run->end; entry != end; ++entry) {
+  for (const dcz_survivor *entry = run->entries, *end = run->end; entry != end; ++entry) {
     const int8_t *at = x + entry->offset;
     const int32_t weight = entry->code;
     sum0 += weight * at[0];

@@ -16,8 +16,8 @@ dcz_error dcz_unpack_packed(const dcz_weights *weights, const dcz_window *window
   if (row == 0) {
     filter->pairs = weights->pairs;
     filter->values = weights->codebook;
-    filter->entries = (dcz_entry *)(void *)filter->work;
-    filter->room = filter->size / (uint32_t)sizeof(dcz_entry);
+    filter->entries = (dcz_survivor *)(void *)filter->work;
+    filter->room = filter->size / (uint32_t)sizeof(dcz_survivor);
   }
   filter->count = 0;
   dcz_tap tap = {0, 0, 0};

@@ -17,8 +17,8 @@ static dcz_error dcz_open_filters(const dcz_weights *weights, uint32_t rows, uin
     taken += cols * 4;
   }
   if (taken > filter->size) return DCZ_ERROR_WORK;
-  filter->entries = (dcz_entry *)(void *)(filter->work + taken);
-  filter->room = (filter->size - taken) / (uint32_t)sizeof(dcz_entry);
+  filter->entries = (dcz_survivor *)(void *)(filter->work + taken);
+  filter->room = (filter->size - taken) / (uint32_t)sizeof(dcz_survivor);
   return DCZ_OK;
 }
 

@@ -22,7 +22,7 @@ from deepcompression.embedded.graph import (
 from deepcompression.embedded.hold import Held
 from deepcompression.embedded.integer import IntegerGraph, IntegerParts
 
-# bytes of dcz_entry, a survivor of a filter at work
+# bytes of dcz_survivor, a survivor of a filter at work
 _ENTRY_BYTES = 8
 
 # bytes for each hidden element of a recurrent layer at work: (kind, in int8)
