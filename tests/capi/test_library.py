@@ -38,3 +38,11 @@ def test_the_header_stands_alone_in_c_and_in_c_plus_plus(language, tmp_path):
     flags = ("-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-fsyntax-only")
     (tmp_path / "alone").write_text('#include "deepcompression.h"\nint main(void) { return (int)DCZ_DONE; }\n')
     c.run(*language, *flags, f"-I{HEADER.parent}", tmp_path / "alone")
+
+
+def test_a_program_may_include_the_headers_of_boards_too(tmp_path):
+    """As one that holds an exported network does."""
+    device = c.ROOT / "device"
+    names = ["deepcompression.h", *sorted(path.name for path in device.glob("*.h"))]
+    (tmp_path / "both").write_text("".join(f'#include "{name}"\n' for name in names))
+    c.run("cc", "-std=c99", "-xc", "-Werror", "-fsyntax-only", f"-I{HEADER.parent}", f"-I{device}", tmp_path / "both")
