@@ -110,7 +110,7 @@ class Stream:
                 np.concatenate([part.words for part in some])[order],
                 np.concatenate([part.lengths for part in some])[order],
             )
-                begins = stops
+            begins = stops
 
 
 def in_symbols(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
