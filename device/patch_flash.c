@@ -161,6 +161,20 @@ static dcz_error find_newest(update *u) {
   return u->flash->read(u->flash->user, place, p->work, bytes_of_state(p) - (uint32_t)sizeof p->at);
 }
 
+/* Erases every record, also those of other patches: none may go on where its file is no more. */
+static dcz_error forget(const update *u) {
+  const dcz_flash *flash = u->flash;
+  record_head head;
+  uint32_t place;
+  dcz_error error = DCZ_OK;
+  for (place = 0; place < u->places && !error; ++place) {
+    error = flash->read(flash->user, place_offset(u, place), &head, sizeof head);
+    if (error || head.sequence == UINT32_MAX) continue; /* it is erased */
+    error = flash->erase(flash->user, place_offset(u, place));
+  }
+  return error;
+}
+
 /* --- the update ----------------------------------------------------------------------------- */
 
 static dcz_error move_page(const update *u, uint32_t page) {
@@ -239,7 +253,8 @@ dcz_error dcz_patch_flash(dcz_patch *p, const dcz_source *bytes, const dcz_flash
   p->old.size = p->old_size;
   if (!error) error = set_places(&u);
   if (!error) error = checksum_of_region(&u, p->new_size, &found);
-  if (error || found == p->new_checksum) return error;
+  if (error) return error;
+  if (found == p->new_checksum) return forget(&u);
   shift = u.shift;
   u.shift = 0; /* OLD may lie where it was, whatever the log says */
   error = dcz_patch_check(p, flash->page);
@@ -261,5 +276,6 @@ dcz_error dcz_patch_flash(dcz_patch *p, const dcz_source *bytes, const dcz_flash
   }
   if (!error) error = write_pages(&u);
   if (!error) error = checksum_of_region(&u, p->new_size, &found);
-  return !error && found != p->new_checksum ? DCZ_ERROR_CHECKSUM : error;
+  if (!error && found != p->new_checksum) error = DCZ_ERROR_CHECKSUM;
+  return error ? error : forget(&u);
 }

@@ -33,8 +33,9 @@ typedef struct {
    it was: DCZ_ERROR_OLD if the region holds another file. DCZ_ERROR_SIZE: the region has no room
    for NEW, or for OLD behind the place of NEW (`dcz_patch_check` tells how far), or the log has
    fewer than two places of dcz_patch_log_bytes each, in pages of their own. Each page of NEW takes
-   one such place, in turn: more pages of log wear out later. `work` as for dcz_patch_open. The
-   patch must stay readable until this returns DCZ_OK. */
+   one such place, in turn: more pages of log wear out later. At the end the log is erased; erase it
+   too when another file is written to the region by other means before an update ends. `work` as
+   for dcz_patch_open. The patch must stay readable until this returns DCZ_OK. */
 dcz_error dcz_patch_flash(dcz_patch *patch, const dcz_source *bytes, const dcz_flash *flash,
                           void *work, uint32_t size);
 

@@ -58,6 +58,8 @@ def test_mistakes_are_named_and_nothing_is_written():
     refused("patch new.dcz change.dcp -o back.dcz", 2, "new.dcz is not the file that change.dcp was made for")
     refused("patch old.dcz damaged.dcp -o back.dcz", 3, "damaged.dcp: its checksum is")
     refused("patch old.dcz new.dcz -o back.safetensors", 2, "the output of this command is a .dcz file")
+    refused("patch change.dcp old.dcz -o back.dcz", 2, "change.dcp is a patch itself: the old file comes first")
+    refused("diff --binary old.dcz new.dcz -o other.dcp --work-bytes -1", 2, "at least 0; found -1")
     refused("patch absent.dcz change.dcp -o back.dcz", 2, "absent.dcz: No such file")
 
 

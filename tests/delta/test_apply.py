@@ -155,3 +155,17 @@ def test_a_recoding_patch_that_names_no_tensor_is_refused(kind):
     for number in (5, 100):
         head.decoded[0] = number
         refused(dc.FormatError, f"tensor number {number} of the old file", head.write() + patch[inner:])
+    head, _ = Recoding.read(patch)
+    for number in (5, 100):
+        head.recoded[0] = head.recoded[0]._replace(number=number)
+        refused(dc.FormatError, f"tensor number {number} of the new file", head.write() + patch[inner:])
+
+
+@pytest.mark.parametrize("kind", ["recoding"], indirect=True)
+def test_a_recoding_patch_that_names_a_tensor_twice_is_refused(kind):
+    """Each name may cost a decoder's work, and takes one byte."""
+    patch = Path("patch.dcp").read_bytes()
+    inner = patch[patch.index(b"\x89DCP") :]
+    head, _ = Recoding.read(patch)
+    for twice in (head._replace(decoded=head.decoded * 2), head._replace(recoded=head.recoded * 2)):
+        refused(dc.FormatError, "it names a tensor twice", twice.write() + inner)

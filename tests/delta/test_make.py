@@ -8,6 +8,7 @@ from updates import network, other_head, other_masks, retrained
 
 import deepcompression as dc
 from deepcompression.coding.coders import PROFILES
+from deepcompression.delta import huffman
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import DenseTensor
 
@@ -170,3 +171,14 @@ def test_a_board_of_little_memory_gets_a_patch_that_it_can_apply(tmp_path, work_
     assert free.patch_bytes < tight.patch_bytes <= tight.new_bytes
     dc.apply_patch(tmp_path / "old.dcz", tmp_path / "tight.dcp", tmp_path / "made.dcz")
     assert (tmp_path / "made.dcz").read_bytes() == (tmp_path / "new.dcz").read_bytes()
+
+
+@pytest.mark.parametrize("symbols", [7, 1000])
+def test_streams_are_the_same_however_many_symbols_are_sorted_at_a_time(tmp_path, monkeypatch, symbols):
+    for pair in ((network(), retrained(other_masks(network()))), (network(), retrained(network(), part=0.01))):
+        patched(tmp_path, *pair)
+        wanted = (tmp_path / "patch.dcp").read_bytes()
+        monkeypatch.setattr(huffman, "_SLICE", symbols)
+        patched(tmp_path, *pair)
+        assert (tmp_path / "patch.dcp").read_bytes() == wanted
+        monkeypatch.undo()

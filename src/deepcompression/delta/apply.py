@@ -43,6 +43,8 @@ def applied(
     limit_bytes: int = LIMIT_BYTES,
 ) -> bytes | memoryview:
     """`apply_patch` in memory. Names are those of messages."""
+    if bytes(old[: len(MAGIC)]) in (MAGIC, RECODING_MAGIC):
+        raise ValueError(f"{old_name} is a patch itself: the old file comes first, then the patch")
     try:
         if patch.startswith(MAGIC):
             fields = Fields.read(patch)
@@ -111,6 +113,9 @@ def _index(data: bytes | memoryview) -> tuple[list[Entry], int]:
 def _assembled(data: bytes | memoryview, recoded: dict[int, Recoded], limit_bytes: int) -> bytes:
     """NEW, of which `data` has some payloads plain. Every checksum of NEW was compared."""
     entries, at = _index(data)
+    for number in recoded:
+        if number >= len(entries) or entries[number].tied_to is not None:
+            raise FormatError(f"tensor number {number} of the new file is none of its own")
     parts = [bytes(data[:at])]
     for number, entry in enumerate(entries):
         if entry.tied_to is not None:

@@ -53,10 +53,11 @@ def _write(steps: NDArray[np.uint64], width: int, options: int) -> tuple[bytes, 
         code, used = Code.of(counts), entries(counts)
         rest += varint(len(places)) + code.table
         stream.add_numbers(places * (width + 1), runs, code)
+    keys = places * (width + 1)
     for plane in range(width):
         symbols = (steps[places] >> np.uint64(8 * (width - 1 - plane))).astype(np.uint8)
         counts = np.bincount(symbols, minlength=1)
         code, used = Code.of(counts), used + entries(counts)
         rest += code.table
-        stream.add(places * (width + 1) + 1 + plane, code.words[symbols], code.lengths[symbols])
+        stream.add(keys, code.words[symbols], code.lengths[symbols], 1 + plane)
     return rest + stream.pack(), used

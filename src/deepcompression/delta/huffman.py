@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ MAX_LENGTH = 12
 # in a table of numbers: add this and read on
 ESCAPE = 255
 
-_SLICE = 1 << 20
+# symbols of one code that are sorted at a time
+_SLICE = 1 << 18
 
 
 class Code(NamedTuple):
@@ -45,21 +47,34 @@ def entries(counts: NDArray[np.int64]) -> int:
     return max(1, int(np.count_nonzero(counts)))
 
 
+class _Part(NamedTuple):
+    """Symbols of one code, whose keys ascend: `keys` plus `offset`."""
+
+    keys: NDArray[np.int64]
+    offset: int
+    words: NDArray[np.uint16]
+    lengths: NDArray[np.uint8]
+
+    def below(self, key: int) -> int:
+        """How many keys are smaller."""
+        return int(np.searchsorted(self.keys, key - self.offset))
+
+
 class Stream:
     """Symbols of several codes, to be sorted into the order in which they are read.
 
-    Each has a key; symbols of equal keys stay in the order in which they came.
+    Each has a key, and those of one call come in ascending order; symbols of equal keys stay in the order of the calls.
     """
 
     def __init__(self) -> None:
-        self._keys: list[NDArray[np.int64]] = []
-        self._words: list[NDArray[np.uint16]] = []
-        self._lengths: list[NDArray[np.uint8]] = []
+        self._parts: list[_Part] = []
 
-    def add(self, keys: NDArray[np.int64], words: NDArray[np.uint16], lengths: NDArray[np.uint8]) -> None:
-        self._keys.append(keys)
-        self._words.append(words)
-        self._lengths.append(lengths)
+    def add(
+        self, keys: NDArray[np.int64], words: NDArray[np.uint16], lengths: NDArray[np.uint8], offset: int = 0
+    ) -> None:
+        """`offset` is added to every key."""
+        if len(keys):
+            self._parts.append(_Part(keys, offset, words, lengths))
 
     def add_numbers(self, keys: NDArray[np.int64], numbers: NDArray[np.int64], code: Code) -> None:
         """Numbers of any size, in symbols up to ESCAPE."""
@@ -67,8 +82,35 @@ class Stream:
         self.add(keys[of], code.words[symbols], code.lengths[symbols])
 
     def pack(self) -> bytes:
-        order = np.argsort(np.concatenate(self._keys), kind="stable")
-        return pack_bits(np.concatenate(self._words)[order], np.concatenate(self._lengths)[order])
+        """The bits, padded with zero bits to whole bytes."""
+        packed, left = bytearray(), np.zeros(0, np.uint8)
+        for words, lengths in self._slices():
+            bits = np.concatenate([left, _bits(words, lengths)])
+            whole = len(bits) - len(bits) % 8
+            packed += np.packbits(bits[:whole]).tobytes()
+            left = bits[whole:]
+        return bytes(packed) + np.packbits(left).tobytes()
+
+    def _slices(self) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.uint8]]]:
+        """Some symbols after the others, in their order: sorting all at once takes many times their memory."""
+        if not self._parts:
+            return
+        longest = max(self._parts, key=lambda part: len(part.keys))
+        ends = [int(key) + longest.offset for key in longest.keys[_SLICE::_SLICE]]
+        ends.append(max(int(part.keys[-1]) + part.offset for part in self._parts) + 1)
+        begins = [0] * len(self._parts)
+        for end in ends:
+            stops = [part.below(end) for part in self._parts]
+            some = [
+                _Part(part.keys[begin:stop] + part.offset, 0, part.words[begin:stop], part.lengths[begin:stop])
+                for part, begin, stop in zip(self._parts, begins, stops, strict=True)
+            ]
+            order = np.argsort(np.concatenate([part.keys for part in some]), kind="stable")
+            yield (
+                np.concatenate([part.words for part in some])[order],
+                np.concatenate([part.lengths for part in some])[order],
+            )
+            begins = stops
 
 
 def in_symbols(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -80,12 +122,9 @@ def in_symbols(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
     return symbols, of
 
 
-def pack_bits(words: NDArray[np.uint16], lengths: NDArray[np.uint8]) -> bytes:
-    """Words of so many bits, the highest bit first, padded with zero bits."""
-    parts = []
-    for start in range(0, len(words), _SLICE):
-        some = lengths[start : start + _SLICE].astype(np.int64)
-        of = np.repeat(np.arange(len(some)), some)
-        left = np.repeat(np.cumsum(some), some) - np.arange(len(of)) - 1
-        parts.append((words[start : start + _SLICE][of] >> left.astype(np.uint16)).astype(np.uint8) & 1)
-    return np.packbits(np.concatenate(parts)).tobytes() if parts else b""
+def _bits(words: NDArray[np.uint16], lengths: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The bits of words of so many bits, the highest bit of each first."""
+    some = lengths.astype(np.int64)
+    of = np.repeat(np.arange(len(some)), some)
+    left = np.repeat(np.cumsum(some), some) - np.arange(len(of)) - 1
+    return (words[of] >> left.astype(np.uint16)).astype(np.uint8) & np.uint8(1)

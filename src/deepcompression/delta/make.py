@@ -64,9 +64,10 @@ def make_patch(
 
     A board needs at most `work_bytes` of memory for the tables of a plain patch; little memory can cost bytes. Both
     files are held in memory, their tensors decoded one by one. The patch is tried before it is written. Raises
-    FormatError for a damaged file, OSError if writing fails.
+    FormatError for a damaged file, ValueError for negative `work_bytes`, OSError if writing fails.
     """
-    number("work_bytes", work_bytes)
+    if not number("work_bytes", work_bytes) >= 0:
+        raise ValueError(f"work_bytes is a number of bytes, at least 0; found {work_bytes}")
     before, after = _File.read(old, limit_bytes), _File.read(new, limit_bytes)
     patches = [("whole", bytes(after.data))]
     if max(len(before.data), len(after.data)) <= MAX_BYTES:

@@ -93,6 +93,9 @@ class Recoding(NamedTuple):
         recoded = [_read_recoded(cursor) for _ in range(_count(cursor))]
         expected = checksum(patch[: cursor.at])
         check(cursor.u32("checksum"), expected)
+        for numbers in (decoded, [each.number for each in recoded]):
+            if len(set(numbers)) < len(numbers):
+                raise FormatError("it names a tensor twice")
         return cls(old_size, old_checksum, decoded, recoded), cursor.rest()
 
 
