@@ -15,14 +15,14 @@ extern "C" {
 /* Bytes that a callback is asked for at once. Functions that read through a callback have such a
    buffer on the stack, and dcz_rows_open takes one from the work buffer. */
 #ifndef DCZ_BUFFER
-#define DCZ_BUFFER 64
+#define DCZ_BUFFER 32
 #endif
 
 /* dcz_open checks that names are UTF-8 and unique as far as names of so many bytes go, with such a
    buffer on the stack. 0: it checks neither, and trusts the checksum of the index in this. Longer
    names are not checked. */
 #ifndef DCZ_NAME
-#define DCZ_NAME 128
+#define DCZ_NAME 80
 #endif
 
 /* The tensors of a file, at most: the time of dcz_open grows with their square. */
@@ -164,6 +164,13 @@ dcz_error dcz_work_size(const dcz_file *file, const dcz_tensor *tensor, uint32_t
 /* The CRC-32 of `length` bytes, continued from the checksum `start` of the bytes before; 0 at
    first. As zlib's. */
 uint32_t dcz_crc(uint32_t start, const uint8_t *bytes, uint32_t length);
+
+/* Inner interface: a function with a stack frame of its own, so that its caller's stays small. */
+#if defined(__GNUC__)
+#define DCZ_APART __attribute__((noinline))
+#else
+#define DCZ_APART
+#endif
 
 /* Inner interface: bytes from `begin` to `end` of a source, one after the other, in memory or
    through a buffer. Behind `end`, and after an error, there are zeros. */

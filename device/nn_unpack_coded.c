@@ -22,7 +22,7 @@ static dcz_error dcz_open_filters(const dcz_weights *weights, uint32_t rows, uin
   return DCZ_OK;
 }
 
-static dcz_error dcz_unpack_raw(const dcz_window *window, dcz_filter *filter) {
+DCZ_APART static dcz_error dcz_unpack_raw(const dcz_window *window, dcz_filter *filter) {
   dcz_rows *const rows = &filter->rows;
   dcz_tap tap = {0, 0, 0};
   dcz_error error = dcz_raw_row(rows);
@@ -42,13 +42,9 @@ static dcz_error dcz_unpack_raw(const dcz_window *window, dcz_filter *filter) {
   return error != DCZ_OK ? error : rows->bytes.error;
 }
 
-dcz_error dcz_unpack_coded(const dcz_weights *weights, const dcz_window *window, uint32_t rows,
-                           uint32_t cols, uint32_t row, dcz_filter *filter) {
-  dcz_error error = row == 0 ? dcz_open_filters(weights, rows, cols, filter) : DCZ_OK;
-  if (error != DCZ_OK) return error;
-  filter->count = 0;
-  if (filter->rows.coder == DCZ_RAW) return dcz_unpack_raw(window, filter);
-  error = dcz_row_begin(&filter->rows);
+/* Apart, as dcz_unpack_raw is, because opening needs the deepest stack. */
+DCZ_APART static dcz_error dcz_unpack_device(const dcz_window *window, dcz_filter *filter) {
+  dcz_error error = dcz_row_begin(&filter->rows);
   if (error != DCZ_OK) return error;
   dcz_tap tap = {0, 0, 0};
   uint32_t before = 0;
@@ -62,4 +58,13 @@ dcz_error dcz_unpack_coded(const dcz_weights *weights, const dcz_window *window,
                             filter->dtype == DCZ_I8 ? (int16_t)(int8_t)symbol : (int16_t)symbol);
   })
   return error != DCZ_OK ? error : dcz_row_end(&filter->rows);
+}
+
+dcz_error dcz_unpack_coded(const dcz_weights *weights, const dcz_window *window, uint32_t rows,
+                           uint32_t cols, uint32_t row, dcz_filter *filter) {
+  const dcz_error error = row == 0 ? dcz_open_filters(weights, rows, cols, filter) : DCZ_OK;
+  if (error != DCZ_OK) return error;
+  filter->count = 0;
+  return filter->rows.coder == DCZ_RAW ? dcz_unpack_raw(window, filter)
+                                       : dcz_unpack_device(window, filter);
 }

@@ -78,7 +78,8 @@ static uint8_t *take_room(room *from, uint32_t bytes, dcz_cursor *cursor) {
 }
 
 /* Reads a codebook: each integer is the previous one plus a difference, and then unordered. */
-static uint8_t *read_codebook(dcz_cursor *cursor, uint32_t centroids, uint32_t size, room *memory) {
+DCZ_APART static uint8_t *read_codebook(dcz_cursor *cursor, uint32_t centroids, uint32_t size,
+                                        room *memory) {
   head_bits bits = {NULL, 0, 0};
   uint8_t value[8] = {0};
   uint8_t *const book = take_room(memory, (centroids + 1) * size, cursor);
