@@ -65,6 +65,16 @@ CASES = {
     "Add a constant": one("Add", PICTURE, {"c": floats(4, 1, 1)}),
     "Add to a constant": model([node("Add", ["c", "x"], "y")], VECTOR, {"c": np.float32(3)}),
     "Add a number for each channel": model([node("GlobalMaxPool", ["x"], "g"), node("Add", ["g", "x"], "y")], PICTURE),
+    "Add to more axes": model(
+        [
+            node("Reshape", ["x", "s"], "one"),
+            node("GlobalMaxPool", ["one"], "g"),
+            node("Add", ["x", "g"], "z"),
+            node("Transpose", ["z"], "y", perm=[1, 0, 3, 2]),
+        ],
+        (5, 3),
+        {"s": np.array([1, 1, 5, 3], INTS)},
+    ),
     "Sub": model([node("Relu", ["x"], "r"), node("Sub", ["r", "x"], "y")], PICTURE),
     "Sub a constant": one("Sub", PICTURE, {"c": floats(5)}),
     "Sub from a constant": model([node("Sub", ["c", "x"], "y")], VECTOR, {"c": floats(8)}),
@@ -210,6 +220,12 @@ def test_all_missing_operators_are_named_at_once():
         (one("PRelu", PICTURE, {"slope": floats(4, 1, 1)}), "a slope for each channel"),
         (one("Add", (1, 1, 4), {"c": floats(3, 4)}), "larger"),
         (one("ReduceMean", VECTOR, {"axes": np.zeros(0, INTS)}, noop_with_empty_axes=1), "it is over no axes"),
+        (
+            model(
+                [node("Reshape", ["x", "s"], "c"), node("Add", ["x", "c"], "y")], (4,), {"s": np.array([4, 1], INTS)}
+            ),
+            "its inputs are [4] and [4, 1]",
+        ),
         (one("MaxPool", PICTURE, kernel_shape=[2, 2], pads=[2, 0, 0, 0]), "a window of it holds padding alone"),
         (one("AveragePool", PICTURE, kernel_shape=[2, 2], pads=[0, 0, 0, 2]), "a window of it holds padding alone"),
     ],

@@ -160,8 +160,8 @@ class Builder(ShapeBuilder):
     def _pairwise(self, kind: type[Pairwise], a: str, b: str, output: str) -> None:
         if self.size(a) < self.size(b):
             a, b = b, a
-        each = spread(self.shapes[b], self.shapes[a])
-        self._add(kind(self.name, (a, b), output, self.size(a), each), self.shapes[a])
+        large, each = spread(self.shapes[b], self.shapes[a])
+        self._add(kind(self.name, (a, b), output, self.size(a), each), large)
 
     def scale(self, x: str, output: str, scale: ArrayLike, offset: ArrayLike) -> None:
         """scale * x + offset, both constants that fit the value's shape or its channels."""

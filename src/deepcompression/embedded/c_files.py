@@ -119,7 +119,10 @@ def _header(network: Network, weight_bytes: int, constant_bytes: int, notes: Ite
         "",
         *constants,
         "",
-        comment("Bytes of flash: coded weights; packed weights and constants. Code comes on top."),
+        comment(
+            "Bytes of flash: coded weights; packed weights and constants. Code and the structures of its calls come on "
+            "top."
+        ),
         f"#define {upper}_WEIGHTS_BYTES {weight_bytes}",
         f"#define {upper}_FLASH_BYTES {weight_bytes + constant_bytes}",
         "",

@@ -63,12 +63,13 @@ def check_filled(window: Window) -> None:
             raise MissingError("a window of it holds padding alone")
 
 
-def spread(small: Shape, large: Shape) -> int:
-    """How many elements of the large shape, one behind the other, meet one of the small shape."""
-    own = (1,) * (len(large) - len(small)) + small
-    at = len(own)
+def spread(small: Shape, large: Shape) -> tuple[Shape, int]:
+    """The shape of both together; and how many neighbours of the large one meet one element of the small one."""
+    axes = max(len(small), len(large))
+    own, whole = ((1,) * (axes - len(each)) + each for each in (small, large))
+    at = axes
     while at and own[at - 1] == 1:
         at -= 1
-    if own[:at] != large[:at]:
+    if own[:at] != whole[:at]:
         raise MissingError(f"its inputs are {list(large)} and {list(small)}; expected one shape, or a number a channel")
-    return math.prod(large[at:])
+    return whole, math.prod(whole[at:])

@@ -44,9 +44,12 @@ def one_array(inputs: Any) -> tuple[str | None, Array]:
         raise TypeError(f"inputs are floats; found {array.dtype}: convert them as the model's training did")
     if array.ndim < 2 or not array.size:
         raise ValueError(f"inputs are an array whose first axis counts them; found the shape {list(array.shape)}")
+    # a number beyond float32 is none there
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if bad := int(np.count_nonzero(~np.isfinite(array))):
-        raise ValueError(f"the inputs have {bad} values that are not finite: mend them")
-    return None if name is None or re.fullmatch(r"arr_[0-9]+", name) else name, array.astype(np.float32)
+        raise ValueError(f"the inputs have {bad} values that are not finite in float32: mend them")
+    return None if name is None or re.fullmatch(r"arr_[0-9]+", name) else name, array
 
 
 def inputs_for(graph: Graph, inputs: Any) -> GivenInputs:
