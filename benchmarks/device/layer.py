@@ -18,7 +18,9 @@ PRE, POST, MULTIPLIER = 0, 13, 16
 MARKED = ("dense int8", "int8, packed", "int8, coded", "float32, packed", "float32, coded")
 
 CONTAINER = tuple(DEVICE / name for name in ("dcz.c", "rows.c"))
-LAYER = tuple(DEVICE / f"nn_{name}.c" for name in ("linear_i8", "linear_f32", "linear_coded", "coded"))
+LAYER = tuple(
+    DEVICE / f"nn_{name}.c" for name in ("linear_i8", "linear_f32", "linear_coded_i8", "linear_coded_f32", "coded")
+)
 
 Array = NDArray[Any]
 

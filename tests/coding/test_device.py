@@ -143,6 +143,15 @@ def test_other_dtypes_are_refused_by_the_coder_and_raw_in_the_profile(tensor):
     assert encode(tensor, profile="device")[0] == "raw"
 
 
+@pytest.mark.parametrize("dtype", ["I32", "C64", "I8", "F16"])
+def test_a_tensor_without_survivors_is_read_in_every_dtype(dtype):
+    """No writer makes one of a dtype without a codebook whose elements have more than a byte."""
+    dense_one = decode_dense("device", Cursor(b"\0"), dtype, (3, 3))
+    for tensor in (dense_one, decode("device", Cursor(b"\0"), dtype, (3, 3))[0]):
+        assert content(tensor)[:2] == (dtype, (3, 3))
+        assert not any(content(tensor)[2])
+
+
 def test_weights_that_are_not_shared_are_raw_in_the_profile():
     tensor = DenseTensor("F32", np.arange(1, 400, dtype="<f4"))
     assert encode(tensor, profile="device")[0] == "raw"

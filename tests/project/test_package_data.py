@@ -28,7 +28,7 @@ def test_an_installation_has_every_source(tmp_path, monkeypatch):
     assert installed == own
     monkeypatch.setattr(device_sources, "_FOLDERS", (package / "device", tmp_path / "nowhere"))
     assert device_sources.device_folder() == package / "device"
-    assert "nn_pool.c" in device_sources.needed_sources(["dcz_max_pool_i8(0);"])
+    assert "nn_pool_i8.c" in device_sources.needed_sources(["dcz_max_pool_i8(0);"])
 
 
 def test_a_broken_installation_is_said(tmp_path, monkeypatch):

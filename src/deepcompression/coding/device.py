@@ -190,7 +190,8 @@ def decode_device(cursor: Cursor, dtype: str, shape: Shape, threads: int) -> tup
     if dtype in WEIGHT_DTYPES:
         return CompressedTensor.from_bits(shape, bits, head.codebook, symbols, dtype), account
     elements = np.zeros(size, STORAGE[dtype])
-    elements.view(np.uint8)[np.unpackbits(bits, count=size, bitorder="little").view(np.bool_)] = symbols
+    if head.has_groups:  # elements of one byte
+        elements.view(np.uint8)[np.unpackbits(bits, count=size, bitorder="little").view(np.bool_)] = symbols
     return DenseTensor(dtype, elements.reshape(shape)), account
 
 
