@@ -198,6 +198,6 @@ def test_messages_are_a_thread_s_own_and_have_at_most_1023_bytes(reader):
 
 
 def test_a_long_message_is_not_cut_within_a_character():
-    with pytest.raises(c.CallError, match="^ä{511}$") as caught, c.opened(Path("ä" * 2000)):
+    with pytest.raises(c.CallError, match=r"^ä{511}$") as caught, c.opened(Path("ä" * 2000)):
         pass
     assert caught.value.status == c.SYSTEM
