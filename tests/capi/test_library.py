@@ -14,7 +14,7 @@ def exported():
 
 
 def test_the_library_exports_what_the_list_says_and_nothing_else():
-    library = c.built() / "capi" / "libdeepcompression.so"
+    library = c.built() / "libdeepcompression.so"
     lines = c.run("nm", "-D", "--defined-only", library).splitlines()
     found = {line.split()[2] for line in lines if line.split()[1] != "A"}
     assert found == {f"{name}@@DEEPCOMPRESSION_1" for name in exported()}
@@ -30,7 +30,7 @@ def test_the_versions_are_the_project_s_and_the_header_s():
     assert c.library().dcz_version().decode() == project["version"]
     abi = re.search(r"define DCZ_ABI_VERSION (\d+)", HEADER.read_text())
     assert c.library().dcz_abi_version() == int(abi[1])
-    assert (c.built() / "capi" / f"libdeepcompression.so.{abi[1]}").exists()
+    assert (c.built() / f"libdeepcompression.so.{abi[1]}").exists()
 
 
 @pytest.mark.parametrize("language", [("cc", "-std=c99", "-xc"), ("c++", "-std=c++11", "-xc++")])

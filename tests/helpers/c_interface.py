@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parents[2]
-# `make check` builds the same there, so that its objects serve both
-BUILD = ROOT / "build" / "strict"
-OPTIONS = ("-DDCZ_STRICT=ON", "-DDCZ_C_INTERFACE=ON", "-DCMAKE_BUILD_TYPE=None")
+BUILD = ROOT / "build"
 
 DONE, BAD_CALL, BAD_FILE, SYSTEM = 0, 2, 3, 4
 FLOAT32, INT8 = 0, 1
@@ -90,22 +89,32 @@ def run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
+def folder() -> Path:
+    """Of the package's own build, whose objects the library shares; else one of its own."""
+    for cache in sorted(BUILD.glob("cp3*/CMakeCache.txt")):
+        tools = re.findall("^CMAKE_(?:MAKE_PROGRAM|COMMAND):.+?=(.+)$", cache.read_text(), re.MULTILINE)
+        # those of an isolated build are gone
+        if all(Path(tool).exists() for tool in tools) and (cache.parent / "capi").exists():
+            return cache.parent
+    ninja = ("-G", "Ninja") if shutil.which("ninja", path=PATH) else ()
+    if not (BUILD / "c" / "CMakeCache.txt").exists():
+        run("cmake", "-S", ROOT, "-B", BUILD / "c", *ninja, "-DDCZ_C_INTERFACE=ON")
+    return BUILD / "c"
+
+
 @functools.cache
-def built(target: str = "deepcompression") -> Path:
-    """The folder of the build, with this target up to date."""
-    BUILD.mkdir(parents=True, exist_ok=True)
+def built() -> Path:
+    """The folder in which the library has been built."""
+    BUILD.mkdir(exist_ok=True)
     with FileLock(BUILD / "c-interface.lock"):
-        cached = BUILD / "CMakeCache.txt"
-        if not cached.exists() or "DCZ_C_INTERFACE:BOOL=ON" not in cached.read_text():
-            ninja = ("-G", "Ninja") if shutil.which("ninja", path=PATH) and not cached.exists() else ()
-            run("cmake", "-S", ROOT, "-B", BUILD, *ninja, *OPTIONS)
-        run("cmake", "--build", BUILD, "--target", target, "--parallel", str(os.cpu_count()))
-    return BUILD
+        found = folder()
+        run("cmake", "--build", found, "--target", "deepcompression", "--parallel", str(os.cpu_count()))
+    return found / "capi"
 
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    found = ctypes.CDLL(str(built() / "capi" / "libdeepcompression.so"))
+    found = ctypes.CDLL(str(built() / "libdeepcompression.so"))
     for name in ("dcz_version", "dcz_message", "dcz_instruction_sets"):
         getattr(found, name).restype = c_char_p
     found.dcz_abi_version.restype = c_uint32
