@@ -67,7 +67,7 @@ dcz_error dcz_patch_open(dcz_patch *p, const dcz_source *bytes, const dcz_source
   if (magic == MAGIC) error = open_fields(p);
   if (magic == MAGIC_OF_RECODING) error = DCZ_ERROR_CODER;
   if (magic == MAGIC_OF_DCZ) error = open_whole(p);
-  if (!error && p->work_size / 2 > p->room) error = DCZ_ERROR_WORK;
+  if (!error && (p->work_size / 2 > p->room || ((uintptr_t)work & 3) != 0)) error = DCZ_ERROR_WORK;
   p->room = p->work_size / 2;
   dcz_patch_fail(p, error);
   return p->error;

@@ -86,12 +86,11 @@ typedef struct {
   dcz_patch_window patch_window, old_window;
 } dcz_patch;
 
-/* Opens a patch of the file `old`, and checks the patch's checksum. A patch may be NEW as a whole,
-   a
-   `.dcz` file: then it goes with any `old`. `work` is aligned to 4 bytes, has `size` bytes and must
-   last, as must what the sources name.
-   DCZ_ERROR_WORK: the patch needs `work_size` bytes. DCZ_ERROR_CODER: the patch needs encoders that
-   only the Python package has. */
+/* Opens a patch of the file `old`, and checks the patch's checksum. A patch may be NEW as a
+   whole, a `.dcz` file: then it goes with any `old`. `work` is aligned to 4 bytes, has `size` bytes
+   and must last, as must what the sources name. DCZ_ERROR_WORK: the patch needs `work_size` bytes,
+   or `work` is not aligned. DCZ_ERROR_CODER: the patch needs encoders that only the Python package
+   has. */
 dcz_error dcz_patch_open(dcz_patch *patch, const dcz_source *bytes, const dcz_source *old,
                          void *work, uint32_t size);
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import slow_patches
 from cases import all_cases, dense
-from updates import network, other_head, other_masks, retrained
+from updates import network, other_head, other_masks, pruned_and_shared, retrained
 
 import deepcompression as dc
 from deepcompression.coding.coders import PROFILES
 from deepcompression.delta import huffman
+from deepcompression.tensors.dtypes import STORAGE
 from deepcompression.tensors.entry import Tie
-from deepcompression.tensors.tensor import DenseTensor
+from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 
 def patched(folder, old, new, profile="device", new_profile=None, metadata=None):
@@ -79,6 +80,32 @@ def test_a_renamed_tensor_that_changed_is_found_by_its_shape(tmp_path):
     old = network()
     new = {name.replace("fc0", "first"): tensor for name, tensor in retrained(old).items()}
     sizes = patched(tmp_path, old, new)
+    assert sizes.patch_bytes < 0.36 * sizes.new_bytes
+
+
+@pytest.mark.parametrize("profile", ["device", "fast"])
+@pytest.mark.parametrize(
+    "number",
+    [lambda i: i + 20, lambda i: i - 1, lambda i: i - (i > 4), lambda i: i // 2 if i % 2 == 0 else -1],
+    ids=["renamed", "first removed", "one in the middle removed", "every other removed"],
+)
+def test_layers_of_one_shape_are_found_under_other_names(tmp_path, profile, number):
+    old = {f"layer.{i:02}": pruned_and_shared((60, 100), 0.2, 32, i) for i in range(12)}
+    changed = retrained(old)
+    # of two with one number the later one stays
+    new = {f"layer.{number(i):02}": changed[f"layer.{i:02}"] for i in range(12) if number(i) >= 0}
+    sizes = patched(tmp_path, old, new, profile)
+    assert sizes.patch_bytes < 0.36 * sizes.new_bytes
+
+
+@pytest.mark.parametrize("dtype", ["F16", "F64"])
+def test_retrained_weights_may_get_another_dtype(tmp_path, dtype):
+    old = {"w": pruned_and_shared((100, 200), 0.2, 16, 0)}
+    changed = retrained(old)["w"]
+    codebook = changed.codebook.astype(STORAGE[dtype])
+    new = {"w": CompressedTensor(changed.shape, changed.positions, codebook, changed.codes, dtype)}
+    sizes = patched(tmp_path, old, new)
+    assert sizes.kind == "plain"
     assert sizes.patch_bytes < 0.36 * sizes.new_bytes
 
 

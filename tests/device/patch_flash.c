@@ -142,11 +142,12 @@ static void fresh_flash(void) {
 }
 
 static dcz_patch state;
+static uint32_t askew; /* bytes by which the work buffer misses its alignment */
 
 static dcz_error update(content *bytes) {
   dcz_flash flash = {&flash_memory, read_flash, erase_flash, program_flash, 0, 0, 0, 0, 0};
   dcz_source source = {NULL, read_patch, NULL, 0};
-  uint32_t *work = malloc(work_bytes ? work_bytes : 1);
+  uint8_t *work = malloc(work_bytes + askew + (work_bytes == 0));
   dcz_error error;
   source.user = bytes;
   source.size = bytes->size;
@@ -155,7 +156,7 @@ static dcz_error update(content *bytes) {
   flash.log = (region_pages + 1) * page;
   flash.log_pages = log_pages;
   memset(&state, 0xa5, sizeof state); /* nothing lasts in RAM */
-  error = dcz_patch_flash(&state, &source, &flash, work, work_bytes);
+  error = dcz_patch_flash(&state, &source, &flash, work + askew, work_bytes);
   free(work);
   return error;
 }
@@ -178,6 +179,9 @@ static void check_end(void) {
 static void run_update(void) {
   dcz_error error;
   fresh_flash();
+  askew = 1;
+  if (update(&patch) == DCZ_OK) stop("a work buffer at an odd address is used");
+  askew = 0;
   error = update(&patch);
   if (error) {
     if (!holds(&old)) stop("a refused patch changed the region");

@@ -69,7 +69,7 @@ def large(program, tmp_path):
     return job(program, tmp_path, network(), retrained(other_masks(network())), page=1024, spare=3, log=6)
 
 
-ERRORS = {"work": 10, "size": 11, "old": 13}
+ERRORS = {"coder": 8, "work": 10, "size": 11, "old": 13}
 
 
 def test_a_file_replaces_itself(large):
@@ -123,6 +123,12 @@ def test_a_damaged_patch_leaves_the_old_file_as_it_was(small):
 
 def test_a_callback_may_fail_at_any_call(small):
     assert small.run("unread", 1)["failures"] > 100
+
+
+def test_a_patch_that_needs_encoders_is_refused(program, tmp_path):
+    update = job(program, tmp_path, network(), retrained(network()), page=1024, log=8, profile="fast")
+    assert update.sizes.kind == "recoding"
+    assert update.run("update", work=4096) == {"error": ERRORS["coder"]}
 
 
 def test_a_work_buffer_one_byte_too_small_is_refused(small):

@@ -19,7 +19,7 @@ from deepcompression.delta.plain import PLAIN_CODERS, Plain, Recoded, Recoding
 from deepcompression.delta.recode import Coded, recodings
 from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
-from deepcompression.tensors.dtypes import row_of
+from deepcompression.tensors.dtypes import WEIGHT_DTYPES, row_of
 
 # tensors of OLD that are tried for one of NEW, and the part of a payload that is good enough to try no more
 _TRIED = 4
@@ -142,6 +142,7 @@ class _Making:
         self._source, self._target = bytearray(old.data), bytearray(new.head)
         self._decoded: dict[int, int] = {}
         self._recoded: list[Recoded] = []
+        self._ahead = 0
 
     def patch(self) -> bytes:
         pieces_of(bytes(self._old.head), 0, bytes(self._new.head)).add_to(self._operations)
@@ -188,15 +189,20 @@ class _Making:
             if found is not None and (best is None or found.size_bytes < best.size_bytes):
                 best = found
                 if best.size_bytes <= _GOOD * own.size_bytes:
+                    self._ahead = before.number - own.number
                     break
         return best
 
     def _candidates(self, own: _Own) -> Iterator[_Own]:
-        """The tensor of the same name, then some of the same shape."""
+        """The tensor of the same name, then some of the same shape: layers may be renamed, added or removed.
+
+        Layers keep their order, so those come first that lie as far ahead as the last one that served.
+        """
         name = self._old.names.get(own.entry.name)
         shape = own.entry.dtype, own.entry.shape
         found = [] if name is None else [self._old.own[name]]
-        found += [each for each in self._old.own.values() if (each.entry.dtype, each.entry.shape) == shape]
+        alike = [each for each in self._old.own.values() if (each.entry.dtype, each.entry.shape) == shape]
+        found += sorted(alike, key=lambda each: abs(each.number - own.number - self._ahead))
         for each in {each.number: each for each in found[: 1 + _TRIED]}.values():
             if self._recoding or each.entry.coder in PLAIN_CODERS:
                 yield each
@@ -226,12 +232,14 @@ class _TensorChange(NamedTuple):
     @classmethod
     def of(cls, before: _Own, after: _Own, new: Plain, work_bytes: float) -> _TensorChange | None:
         """The smallest one whose tables take at most `work_bytes`; None without any."""
-        if before.entry.dtype != after.entry.dtype:
+        dtypes = {before.entry.dtype, after.entry.dtype}
+        # codes and positions may stay what they are while centroids get another dtype
+        if len(dtypes) > 1 and not dtypes <= set(WEIGHT_DTYPES):
             return None
         old = Plain.of(before.entry, before.payload)
         dtype, shape = row_of(after.entry.dtype, after.entry.shape)
         found: list[Change] = []
-        if old.coder == new.coder == "raw" and 0 < len(old.payload) == len(new.payload):
+        if len(dtypes) == 1 and old.coder == new.coder == "raw" and 0 < len(old.payload) == len(new.payload):
             found = differences(dtype, old.payload, new.payload)
         elif old.coder == new.coder == "device":
             coded_old = Coded.read(old.payload, *row_of(before.entry.dtype, before.entry.shape))
