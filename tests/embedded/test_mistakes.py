@@ -144,6 +144,14 @@ def test_a_directory_with_other_files_is_left_alone_unless_forced(tmp_path):
     refused("is no directory", SMALL, MANY, tmp_path / "mine.c")
 
 
+def test_a_user_s_file_with_a_name_of_the_library_is_no_earlier_export(tmp_path):
+    for name in ("patch.c", "net.c"):
+        (tmp_path / name).write_text("int mine;\n")
+    refused("holds other files, net.c, patch.c", SMALL, MANY, tmp_path, name="net")
+    dc.export(SMALL, MANY, tmp_path, name="net", force=True)
+    assert (tmp_path / "patch.c").read_text() == "int mine;\n"
+
+
 def test_an_earlier_export_of_the_name_is_replaced_with_all_its_files(tmp_path):
     out = tmp_path / "out"
     dc.export(network("Cnn"), inputs_of("Cnn"), out, name="net")

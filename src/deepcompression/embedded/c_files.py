@@ -23,6 +23,9 @@ _ARENA = re.compile(r"(?<!->)\barena\b")
 
 METADATA = "deepcompression.network"
 
+# in the first comment of each file: an export may be replaced by a later one
+WRITTEN = "Written by dcz export; do not edit."
+
 
 class Vectors(NamedTuple):
     """Inputs and outputs (count, elements) of a network, in its element type."""
@@ -108,7 +111,7 @@ def _header(network: Network, weight_bytes: int, constant_bytes: int, notes: Ite
         ]
     made = "int8" if network.integers is not None else "float32"
     return _text(
-        comment(f"{name}: a network in {made}, {shapes}. Written by dcz export; do not edit."),
+        comment(f"{name}: a network in {made}, {shapes}. {WRITTEN}"),
         *(comment(note) for note in notes),
         f"#ifndef {upper}_H",
         f"#define {upper}_H",
@@ -163,7 +166,7 @@ def _source(network: Network, calls: Calls, identity: str) -> str:
     arena = [f"  {network.element} *const arena = ({network.element} *)state->arena;"] if _ARENA.search(body) else []
     unused = [] if arena or "state->" in body or "&state" in body or coded else ["  (void)state;"]
     return _text(
-        comment(f"The network {name}: one call for each operator. Written by dcz export; do not edit."),
+        comment(f"The network {name}: one call for each operator. {WRITTEN}"),
         f'#include "{name}.h"',
         "",
         "#include <string.h>",
@@ -219,7 +222,7 @@ def _weights_header(network: Network, weight_bytes: int, packed: list[tuple[str,
     upper = f"{network.name}_weights_h".upper()
     coded = [f"extern const uint8_t {network.name}_weights[{weight_bytes}];"] if network.coded else []
     return _text(
-        comment(f"The weights of {network.name}. Written by dcz export; do not edit."),
+        comment(f"The weights of {network.name}. {WRITTEN}"),
         f"#ifndef {upper}",
         f"#define {upper}",
         "",
@@ -248,7 +251,7 @@ def _weights(network: Network, weights: bytes, packed: list[tuple[str, NDArray[A
             f"DCZ_WEIGHTS {array(f'{name}_weights', np.frombuffer(weights, np.uint8), static=False)}",
         ]
     return _text(
-        comment(f"The weights of {name}. Written by dcz export; do not edit."),
+        comment(f"The weights of {name}. {WRITTEN}"),
         f'#include "{name}_weights.h"',
         *coded,
         *(f"\n{array(each, values, static=False)}" for each, values in packed),
@@ -272,7 +275,7 @@ def _test(network: Network, vectors: Vectors) -> str:
         comment(
             f"Runs {name} on {count} inputs and compares its outputs, {exact}, with those that Python computed. Ends "
             "with 0 if all are the same, 1 if not, 2 for an error. To build and run it here: "
-            "cc -std=c99 -O2 *.c && ./a.out"
+            f"cc -std=c99 -O2 *.c && ./a.out {WRITTEN}"
         ),
         f'#include "{name}.h"',
         "",

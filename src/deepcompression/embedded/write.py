@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from deepcompression.coding.device import work_bytes
 from deepcompression.common.files import atomic_path
 from deepcompression.common.messages import some
-from deepcompression.embedded.c_files import METADATA
+from deepcompression.embedded.c_files import METADATA, WRITTEN
 from deepcompression.embedded.device_sources import device_folder
 from deepcompression.embedded.hold import Held
 from deepcompression.file.index import Entry
@@ -72,9 +72,9 @@ def write_files(directory: Path, files: Mapping[str, bytes], name: str, force: b
         raise ValueError(f"{directory}: is no directory; an export writes several files: name another one")
     # programs and objects of an earlier build harm none
     built = {".out", ".o", ".elf", ".d"}
-    own = {path.name for path in device_folder().glob("*.[ch]")} | {f"{name}_weights.dcz", *files}
-    present = {path.name for path in directory.iterdir() if path.suffix not in built} if directory.is_dir() else set()
-    if (others := present - own) and not force:
+    present = [path for path in directory.iterdir() if path.suffix not in built] if directory.is_dir() else []
+    earlier = {path.name for path in present if _is_exported(path, name)}
+    if (others := {path.name for path in present} - earlier) and not force:
         raise ValueError(
             f"{directory}: holds other files, {some(others)}, which a build of all its C files may take: name another "
             "directory, or give --force (force=True in Python)"
@@ -83,5 +83,18 @@ def write_files(directory: Path, files: Mapping[str, bytes], name: str, force: b
     for each in sorted(files):
         with atomic_path(directory / each) as partial:
             partial.write_bytes(files[each])
-    for each in sorted((present & own) - files.keys()):
+    for each in sorted(earlier - files.keys()):
         (directory / each).unlink()
+
+
+def _is_exported(path: Path, name: str) -> bool:
+    """Whether an earlier export of the network wrote a file. A user's own may have the name of one."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(400)
+    source = device_folder() / path.name
+    if source.is_file():
+        return head.split(b"\n")[0] == source.read_bytes().split(b"\n")[0]
+    ours = path.stem in (name, f"{name}_weights", f"{name}_test")
+    return ours and (path.suffix == ".dcz" or WRITTEN.encode() in b" ".join(head.split()))
