@@ -48,7 +48,7 @@ std::vector<float> floats_of(const Dtype& dtype, std::span<const std::uint8_t> c
 
 PageBytes packed_from(const dcz_reader* reader, std::size_t number, const Way& way, unsigned threads) {
   const Entry& entry = entry_of(reader, number);
-  const std::string name = "tensor " + quoted(entry.name);
+  const std::string name = "tensor " + in_quotes(entry.name);
   if (entry.shape.size() < 2) {
     throw std::invalid_argument(name + " has the shape " + to_text(entry.shape) +
                                 ": packed weights have two or more dimensions");

@@ -70,7 +70,7 @@ dcz_status dcz_reader_find(const dcz_reader* reader, const char* name, size_t* n
     given(number, "number");
     const auto found = numbers.find(&given(name, "name"));
     if (found == numbers.end()) {
-      throw std::invalid_argument("no tensor of the file has the name " + dcz::quoted(name));
+      throw std::invalid_argument("no tensor of the file has the name " + dcz::in_quotes(name));
     }
     *number = found->second;
   });
@@ -93,7 +93,7 @@ dcz_status dcz_reader_metadata(const dcz_reader* reader, size_t number, dcz_text
 dcz_status dcz_reader_decode(const dcz_reader* reader, size_t number, void* elements, size_t size, uint32_t threads) {
   return guarded([&] {
     const dcz::Entry& entry = entry_of(reader, number);
-    const std::string what = "the buffer for tensor " + dcz::quoted(entry.name);
+    const std::string what = "the buffer for tensor " + dcz::in_quotes(entry.name);
     if (size > 0) given(static_cast<char*>(elements), what.c_str());
     if (size != entry.bytes) {
       throw std::invalid_argument(what + " has " + std::to_string(size) + " bytes, expected " +

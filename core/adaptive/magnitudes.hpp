@@ -45,7 +45,8 @@ inline std::vector<Counter> magnitude_trees(std::size_t contexts, unsigned level
   const std::size_t tree = std::size_t{1} << levels;
   std::vector<Counter> nodes(2 * tree * contexts);
   for (std::size_t node = 1; node < tree; ++node) {
-    for (const std::size_t kind : {0, 1}) nodes[kind * tree + node] = magnitude_start(node, sizes[kind]);
+    for (const std::size_t kind : {std::size_t{0}, std::size_t{1}})
+      nodes[kind * tree + node] = magnitude_start(node, sizes[kind]);
   }
   for (std::size_t i = 2 * tree; i < nodes.size(); ++i) nodes[i] = nodes[i - 2 * tree];
   return nodes;

@@ -125,12 +125,12 @@ void read_entries(Cursor& index, std::uint64_t offset, Index& found) {
     }
     std::string text = text_of(name, at);
     if (found.numbers.contains(text)) {
-      throw FormatError("tensor " + quoted(text) + " is in the index twice, again at offset " + std::to_string(at));
+      throw FormatError("tensor " + in_quotes(text) + " is in the index twice, again at offset " + std::to_string(at));
     }
     try {
       found.entries.push_back(read_entry(index, found, offset));
     } catch (const FormatError& error) {
-      throw FormatError("tensor " + quoted(text) + ": " + error.what());
+      throw FormatError("tensor " + in_quotes(text) + ": " + error.what());
     }
     Entry& entry = found.entries.back();
     entry.name = std::move(text);
@@ -153,7 +153,7 @@ std::string hex(std::uint32_t checksum) {
   return text;
 }
 
-std::string quoted(std::string_view name) {
+std::string in_quotes(std::string_view name) {
   std::string text = "'";
   for (const char each : name) {
     const auto byte = static_cast<std::uint8_t>(each);

@@ -55,6 +55,6 @@ std::uint32_t checksum_of(std::span<const std::uint8_t> bytes);
 std::string hex(std::uint32_t checksum);
 
 // A name for messages: in quotes, control characters as escapes, so that none steers a terminal.
-std::string quoted(std::string_view name);
+std::string in_quotes(std::string_view name);
 
 }  // namespace dcz

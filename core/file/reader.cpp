@@ -85,7 +85,7 @@ void Reader::with_payload(std::size_t number, const Use& use) const {
     Cursor payload(bytes.span, entry.offset);
     use(payload, stored_as(*entry.dtype, entry.shape, entry.bytes));
   } catch (const FormatError& error) {
-    throw FormatError(prefix_ + "tensor " + quoted(entry.name) + ": " + error.what());
+    throw FormatError(prefix_ + "tensor " + in_quotes(entry.name) + ": " + error.what());
   }
 }
 
