@@ -6,10 +6,9 @@ from __future__ import annotations
 CMSIS_NN = {"M0+": 102_498, "M4F": 33_967}
 
 OTHERS = (
-    "TFLite Micro and CMSIS-NN are in no package registry as something that builds for a board: the package "
-    "`tflite-micro` of PyPI has an interpreter for the host alone, and neither Debian nor npm has one of them; "
-    "`emlearn` has no convolutions. So their networks are not measured here. What others publish for digits of MNIST "
-    "stands beside, as published:"
+    "TFLite Micro and CMSIS-NN are not measured here, because no package builds them for a board. PyPI's "
+    "`tflite-micro` has an interpreter for the host alone, Debian and npm have neither, and `emlearn` has no "
+    "convolutions. What others publish for digits of MNIST stands beside, as published:"
 )
 
 # runtime, network, memory, time
