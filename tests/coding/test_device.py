@@ -9,7 +9,6 @@ import pytest
 from bad_device_files import NO_GAPS
 from cases import content, dense, numbers, pruned, shared
 
-from benchmarks.tensors import squeezenet
 from deepcompression import _core
 from deepcompression.coding.coder import Account
 from deepcompression.coding.coders import PROFILES, decode, decode_dense, encode, shared_form
@@ -47,12 +46,8 @@ def test_a_file_of_the_profile_device_is_at_most_2_percent_larger_than_fast(name
     assert_at_most_2_percent_larger(tensors, tmp_path)
 
 
-def test_squeezenet_is_at_most_2_percent_larger_than_fast(tmp_path):
-    try:
-        tensors = squeezenet()
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-    assert_at_most_2_percent_larger(tensors, tmp_path)
+def test_squeezenet_is_at_most_2_percent_larger_than_fast(released_squeezenet, tmp_path):
+    assert_at_most_2_percent_larger(released_squeezenet, tmp_path)
 
 
 def assert_at_most_2_percent_larger(tensors, folder):

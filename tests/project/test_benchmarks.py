@@ -65,12 +65,8 @@ def test_another_file_than_the_released_is_refused(change, message, tmp_path):
         tensors.squeezenet(path)
 
 
-def test_released_squeezenet_has_the_papers_counts():
-    if not tensors.SQUEEZENET.exists():
-        pytest.skip(
-            f"{tensors.SQUEEZENET.name} is its author's and not part of the project: put it at {tensors.SQUEEZENET}"
-        )
-    read = tensors.squeezenet()
+def test_released_squeezenet_has_the_papers_counts(released_squeezenet):
+    read = released_squeezenet
     weights = [tensor for tensor in read.values() if isinstance(tensor, CompressedTensor)]
     assert (len(weights), len(read)) == (26, 52)
     assert sum(weight.size for weight in weights) == 1_244_448

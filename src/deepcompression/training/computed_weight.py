@@ -124,7 +124,7 @@ def _memory(tensor: Tensor) -> int | None:
     """The address of a tensor's memory; None without one of its own, as within transforms and on the device meta."""
     try:
         return tensor.untyped_storage().data_ptr() or None
-    # torch's wrappers have no storage, and no function says so beforehand
+    # torch raises it for tensors of torch.func, of exporters and of sparse layouts, and has no function that asks
     except NotImplementedError:
         return None
 
@@ -137,8 +137,6 @@ def _guarded(result: Any, own: list[ComputedWeight]) -> Any:
         memory = _memory(result)
         shared = [each for each in own if memory is not None and memory == _memory(each)]
         return computed(result, shared[0].what) if shared else result
-    if isinstance(result, np.ndarray) and any(result.ctypes.data == each.data_ptr() for each in own):
-        result.flags.writeable = False
     if type(result) in (list, tuple):
         return type(result)(_guarded(each, own) for each in result)
     return result
