@@ -1,0 +1,31 @@
+// The one error class of this package, with a code that programs can test.
+
+/** What went wrong. */
+export type DczErrorCode =
+  | "magic" // not a .dcz file
+  | "version" // a format version, dtype or coder that this package does not know
+  | "truncated" // the file ends too early
+  | "checksum" // damaged bytes
+  | "index" // the index contradicts docs/format.md
+  | "payload" // a payload contradicts docs/format.md
+  | "size" // larger than this package or the machine can hold
+  | "memory" // the browser gave no memory
+  | "not-found" // no such tensor
+  | "network" // the server could not be reached, or the connection broke and did not resume
+  | "server" // the server lies about ranges or lengths, or the file changed on it
+  | "unsupported" // no WebAssembly, no WebGPU, or an operation that this file does not allow
+  | "device-lost" // the GPU went away
+  | "argument" // a wrong argument of the caller
+  | "aborted"; // the caller's signal
+
+/** Every error that this package throws by itself. `message` names what, where and how to go on. */
+export class DczError extends Error {
+  override readonly name = "DczError";
+  constructor(
+    readonly code: DczErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}

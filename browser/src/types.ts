@@ -1,0 +1,76 @@
+// The shapes of what this package gives: entries of an index, and tensors.
+
+/** The dtypes of docs/format.md, by their numbers. */
+export const DTYPES = [
+  "F64",
+  "F32",
+  "F16",
+  "BF16",
+  "F8_E4M3",
+  "F8_E5M2",
+  "I64",
+  "I32",
+  "I16",
+  "I8",
+  "U64",
+  "U32",
+  "U16",
+  "U8",
+  "BOOL",
+  "C64",
+  "C128",
+  "C32",
+  "F8_E8M0",
+  "F8_E4M3FNUZ",
+  "F8_E5M2FNUZ",
+  "F6_E2M3",
+  "F6_E3M2",
+  "F4",
+  "I4",
+  "U4",
+  "I2",
+  "U2",
+] as const;
+export type Dtype = (typeof DTYPES)[number];
+
+/** The coders of docs/format.md, by their numbers; an alias has the coder of the tensor that it is tied to. */
+export const CODERS = ["alias", "raw", "sparse", "huffman", "fast", "small", "deflate", "device"] as const;
+export type Coder = (typeof CODERS)[number];
+
+/** A tensor as the index describes it. */
+export interface Entry {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly coder: Coder;
+  /** Bytes of the payload; 0 for a tied tensor. */
+  readonly bytes: number;
+  /** Bytes of the decoded tensor. */
+  readonly denseBytes: number;
+  /** The name of the tensor that this one is tied to. */
+  readonly tiedTo?: string;
+}
+
+export type TypedArray =
+  | Float64Array
+  | Float32Array
+  | BigInt64Array
+  | Int32Array
+  | Int16Array
+  | Int8Array
+  | BigUint64Array
+  | Uint32Array
+  | Uint16Array
+  | Uint8Array;
+
+/**
+ * A decoded tensor, in C order. `data` is a Float32Array for F32, a Float64Array for F64, the array of integers for
+ * integers, interleaved floats for C64 and C128, Uint16Array (the bits) for F16, BF16 and C32, and Uint8Array (the
+ * bytes) for all others.
+ */
+export interface Tensor {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly data: TypedArray;
+}
