@@ -8,39 +8,12 @@ import pytest
 import torch
 from models import MODELS, assert_same, bits, dense, example, make, snapshot, train_step
 from safetensors.torch import load_file, save_file, save_model
+from stages_to_resume import RECIPES, STAGES
 
 import deepcompression as dc
-from deepcompression import Gradual, Prune, Recipe, Rounds, Rule, Share
+from deepcompression import Prune, Recipe, Rule, Share
 from deepcompression.recipe.targets import targets_of
 from deepcompression.training.attach import parametrization
-
-RULE = Rule(tensor="*", prune=Prune(density=0.3), share=Share(bits=2))
-RECIPES = {
-    "one-shot": Recipe(rules=[RULE]),
-    "rounds": Recipe(rules=[RULE], schedule=Rounds(rounds=4)),
-    "gradual": Recipe(rules=[RULE], schedule=Gradual(begin=1, end=7, every=2)),
-    "random": Recipe(rules=[Rule(tensor="*", prune=Prune(criterion="random", density=0.2))], schedule=Rounds(rounds=4)),
-}
-MATRICES = Recipe(rules=[Rule(where=lambda target: len(target.shape) != 1, share=Share(bits=2))])
-
-
-def share_after_pruning(model):
-    dc.prune(model, RECIPES["one-shot"])
-    dc.share(model, RECIPES["one-shot"])
-
-
-def share_some_after_pruning(model):
-    dc.prune(model, RECIPES["one-shot"])
-    dc.share(model, MATRICES)
-
-
-STAGES = {
-    "dense": lambda model: None,
-    "masked": lambda model: dc.prune(model, RECIPES["one-shot"]),
-    "shared": lambda model: dc.share(model, RECIPES["one-shot"]),
-    "pruned and shared": share_after_pruning,
-    "mixed": share_some_after_pruning,
-}
 
 
 def optimizer_of(model):
@@ -154,7 +127,7 @@ def test_a_resumed_model_goes_through_all_later_stages(kind, stage, tmp_path):
 
 def test_a_tied_state_may_have_any_one_of_its_names():
     model = make("tied")
-    share_after_pruning(model)
+    STAGES["pruned and shared"](model)
     for other in ("embedding.", "output.parametrizations.weight"):
         state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(other)}
         resumed = make("tied", seed=1)
@@ -177,7 +150,7 @@ def test_a_resumed_model_shares_no_memory_with_the_state(stage):
 
 def test_a_frozen_parameter_stays_frozen():
     model = make("own")
-    share_after_pruning(model)
+    STAGES["pruned and shared"](model)
     resumed = make("own", seed=1)
     dc.resume(resumed, model.state_dict())
     trained = {name: parameter.requires_grad for name, parameter in resumed.named_parameters()}
