@@ -5,39 +5,11 @@ import math
 import numpy as np
 import pytest
 from cases import numbers, shared
+from masks import encode, in_classes, independent, kernels, uniform
 
 from deepcompression import _core
 from deepcompression.coding.coders import encode as encode_tensor
 from deepcompression.coding.gaps import Code
-
-
-def packed(mask):
-    return np.packbits(np.asarray(mask, bool).reshape(-1), bitorder="little")
-
-
-def axes(shape):
-    return np.array(shape, np.uint64)
-
-
-def encode(mask):
-    return _core.encode_mask(packed(mask), axes(np.shape(mask)))
-
-
-def uniform(count, seed=1):
-    """Numbers from 0 to 1 that no library's version changes."""
-    return numbers(count, seed) / 2.0**32
-
-
-def independent(shape, density, seed=1):
-    return (uniform(math.prod(shape), seed) < density).reshape(shape)
-
-
-def in_classes(shape, seed=1):
-    """A convolution's or a matrix's mask whose outputs and inputs differ in density."""
-    rows, columns = shape[0], shape[1]
-    level = 3 * uniform(rows, seed + 1)[:, None] + 3 * uniform(columns, seed + 2)[None] - 4.5
-    density = 1 / (1 + np.exp(-2 * level))
-    return uniform(math.prod(shape), seed).reshape(shape) < density.reshape(rows, columns, *[1] * (len(shape) - 2))
 
 
 def bound_bytes(mask):
@@ -51,14 +23,6 @@ def in_blocks(rows, columns):
     density = np.array([[0.02, 0.30, 0.05, 0.10], [0.25, 0.02, 0.20, 0.01], [0.05, 0.01, 0.02, 0.50], [0.01] * 4])
     kinds = density[numbers(rows, 3) % 4][:, numbers(columns, 4) % 4]
     return uniform(rows * columns, 5).reshape(rows, columns) < kinds
-
-
-def kernels(shape, seed=1):
-    """A convolution whose kernels are pruned whole, or not at all."""
-    survives = uniform(shape[0] * shape[1], seed) < 0.3
-    mask = np.zeros(shape, bool)
-    mask.reshape(len(survives), -1)[survives] = True
-    return mask ^ independent(shape, 0.02, seed + 1)
 
 
 MASKS = {
