@@ -7,8 +7,6 @@
 
 #define DCZ_LANES 64
 
-/* -DDCZ_DIRECT: blocks take 32 KB more, and decode lanes faster where caches are large. */
-
 /* Segments of narrow or wide lanes. docs/format.md, "Lanes". */
 typedef struct {
   uint64_t unused[DCZ_LANES]; /* each lane's window, from its next bit on */
@@ -35,7 +33,7 @@ typedef struct {
   uint32_t quick[1u << DCZ_TABLE_BITS]; /* wide lanes: 8 bits -> length | first symbol << 8 | mask
                                            of further bits << 16 */
   uint16_t symbols[256];
-#ifdef DCZ_DIRECT
+#ifdef DCZ_ROOMY
   uint32_t mask;             /* of the longest code's bits */
   uint16_t direct[1u << 14]; /* of lanes: such bits -> length | symbol << 8 */
 #endif

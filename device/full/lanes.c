@@ -24,7 +24,7 @@ static void check_wide(const dcz_block *block, dcz_input *input) {
   }
 }
 
-#ifdef DCZ_DIRECT
+#ifdef DCZ_ROOMY
 /* One look gives any code. */
 static void begin_direct(dcz_block *block) {
   const dcz_table *const table = &block->table;
@@ -148,7 +148,7 @@ dcz_error dcz_lanes_open(dcz_block *block, dcz_input *input, uint32_t count) {
     check_wide(block, input);
   }
   if (input->error != DCZ_OK) return input->error;
-#ifdef DCZ_DIRECT
+#ifdef DCZ_ROOMY
   begin_direct(block);
 #else
   if (is_narrow(block)) {
@@ -225,7 +225,7 @@ static uint64_t slide_slowly(dcz_input *input, uint64_t unused, uint32_t used) {
 }
 
 /* The next symbol of a lane. Its length is added to the lowest byte of `lengths`. */
-#ifdef DCZ_DIRECT
+#ifdef DCZ_ROOMY
 #define NARROW_SYMBOL(i)                             \
   do {                                               \
     const uint64_t one = block->direct[bits & mask]; \
@@ -254,7 +254,7 @@ static uint64_t slide_slowly(dcz_input *input, uint64_t unused, uint32_t used) {
 /* A round of all its symbols, whose lanes take bytes that are at hand. `turn` is a constant. */
 static inline void quick_round(dcz_block *block, uint32_t turn) {
   dcz_lanes *const lanes = &block->lanes;
-#ifdef DCZ_DIRECT
+#ifdef DCZ_ROOMY
   const uint64_t mask = block->mask;
 #endif
   const uint8_t *next = block->stream.input.next;
@@ -287,7 +287,7 @@ static inline void quick_round(dcz_block *block, uint32_t turn) {
 /* Any round: of `count` symbols, or through a callback. */
 static void slow_round(dcz_block *block, uint32_t count) {
   dcz_lanes *const lanes = &block->lanes;
-#ifdef DCZ_DIRECT
+#ifdef DCZ_ROOMY
   const uint64_t mask = block->mask;
 #endif
   const int narrow = is_narrow(block);
