@@ -115,7 +115,9 @@ REFUSED_BY_WASM = """async (url) => {
     const dcz = await import("/dist/index.js");
     const grow = WebAssembly.Memory.prototype.grow;
     const file = await dcz.open(url);
-    WebAssembly.Memory.prototype.grow = () => { throw new RangeError("WebAssembly.Memory.grow(): Maximum memory size"); };
+    WebAssembly.Memory.prototype.grow = () => {
+        throw new RangeError("WebAssembly.Memory.grow(): Maximum memory size exceeded");
+    };
     const codes = [];
     for (const name of file.entries.keys())
         await file.tensor(name).then(() => codes.push("fine"), (error) => codes.push(error.code ?? String(error)));
