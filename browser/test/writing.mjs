@@ -27,17 +27,17 @@ function text(value) {
   return [...varint(bytes.length), ...bytes];
 }
 
-/** A file of tensors {name, dtype, shape, data: bytes} or {name, same: number of an earlier one}. */
+/** A file of tensors {name, dtype, shape, data: bytes, checksum} or {name, same: number of an earlier one}. */
 export function dcz(tensors, metadata = {}) {
   const index = [...varint(Object.keys(metadata).length)];
   for (const [key, value] of Object.entries(metadata)) index.push(...text(key), ...text(value));
   index.push(...varint(tensors.length));
-  for (const { name, dtype = "U8", data, shape = [data?.length], same } of tensors) {
+  for (const { name, dtype = "U8", data, shape = [data?.length], same, checksum } of tensors) {
     index.push(0, ...text(name));
     if (same !== undefined) index.push(0, ...varint(same));
     else {
       index.push(1, DTYPES[dtype], ...varint(shape.length), ...shape.flatMap(varint), ...varint(data.length));
-      index.push(...u32(crc32(data)));
+      index.push(...u32(checksum ?? crc32(data)));
     }
   }
   const head = [0x89, 0x44, 0x43, 0x5a, 1, ...varint(index.length), ...index];
