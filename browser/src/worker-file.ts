@@ -1,8 +1,9 @@
 // openInWorker(): the page's side of a file that is open in a worker.
 import { DczError } from "./errors.js";
 import type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
-import type { DczSource, OpenOptions, Progress } from "./open.js";
-import { abortable, checkAborted } from "./signals.js";
+import type { ToOnnxOptions } from "./onnx.js";
+import { type DczSource, type OpenOptions, type Progress, pageAddress } from "./open.js";
+import { abortable, abortError, checkAborted } from "./signals.js";
 import { startThread, type Thread } from "./thread.js";
 import type { Entry, Tensor } from "./types.js";
 import {
@@ -29,7 +30,7 @@ export async function openInWorker(source: DczSource, options: OpenOptions = {})
   if (fetch !== undefined) throw new DczError("argument", "A worker cannot call the page's fetch. Use open() with it.");
   const sendable = sent(source);
   const talk = new Talk(startThread(), onProgress);
-  const onAbort = (): void => talk.close(new DczError("aborted", "The caller's signal ended this."));
+  const onAbort = (): void => talk.close(abortError(signal));
   signal?.addEventListener("abort", onAbort);
   talk.onClose = () => signal?.removeEventListener("abort", onAbort);
   try {
@@ -46,7 +47,7 @@ export async function openInWorker(source: DczSource, options: OpenOptions = {})
 function sent(source: DczSource): Sendable {
   if (source instanceof URL) return source.href;
   if (typeof source === "string") {
-    const base = "document" in globalThis ? document.baseURI : "location" in globalThis ? location.href : undefined;
+    const base = pageAddress();
     return base === undefined ? source : new URL(source, base).href;
   }
   if (source instanceof Request) {
@@ -152,9 +153,19 @@ class InWorker implements DczFile {
     for await (const value of this.#pass(pass, signal)) if ("data" in value) yield value;
   }
 
-  async *slices(name: string, { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
-    const pass = await this.talk.ask("slices", { name }, signal);
+  async *slices(names: string | readonly string[], { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
+    const pass = await this.talk.ask("slices", { names }, signal);
     for await (const value of this.#pass(pass, signal)) if (value instanceof Uint8Array) yield value;
+  }
+
+  async toOnnx({ signal, onExternal }: ToOnnxOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    const { model, external } = await this.talk.ask("toOnnx", { external: onExternal !== undefined }, signal);
+    for (const location of external) onExternal?.(location);
+    return model;
+  }
+
+  toSafetensors({ signal }: TensorOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return this.talk.ask("toSafetensors", {}, signal);
   }
 
   close(): void {
