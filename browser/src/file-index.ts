@@ -22,6 +22,7 @@ export interface Index {
 
 /** A tensor as coders see it: rows of elements of 1, 2, 4 or 8 bytes. */
 export interface Rows {
+  readonly shape: readonly number[];
   readonly rows: number;
   readonly cols: number;
   /** Bytes of an element. */
@@ -48,9 +49,9 @@ export function rowsOf(entry: Entry): Rows {
   const whole = bits >= 8 && bits <= 64;
   const size = whole ? bits / 8 : bits < 8 ? 1 : 8;
   const elements = entry.denseBytes / size;
-  const [first = 1, second] = entry.shape;
-  const rows = whole && second !== undefined && elements > 0 ? first : 1;
-  return { rows, cols: elements / rows, size };
+  const shape = whole && elements > 0 ? entry.shape : [elements];
+  const rows = shape.length > 1 ? (shape[0] ?? 1) : 1;
+  return { shape, rows, cols: elements / rows, size };
 }
 
 /**

@@ -7,8 +7,8 @@ import type { Entry } from "./types.js";
  *
  *   entry   bits = skipBits + codeBits: code << skipBits | skip
  *           skip 0 .. 2^skipBits - 2: a survivor of weight codebook[code], behind so many zeros
- *           skip 2^skipBits - 1:      a filler: 2^skipBits zeros, no survivor; its code is 0
- *           So column += skip + 1 for every entry. A row begins at column -1.
+ *           skip 2^skipBits - 1:      a filler: 2^skipBits - 1 zeros, no survivor; its code is 0
+ *           So column += min(skip + 1, 2^skipBits - 1) for every entry. A row begins at column -1.
  *   word    u32 of perWord = floor(32 / bits) entries, the first in the lowest bits; the highest bits may be unused
  *   block   32 rows; words of the k-th column of words lie together: words[starts[block] + 32 * k + row % 32].
  *           Rows with fewer words are filled up with fillers, and so is the last block with rows of fillers.
