@@ -250,6 +250,12 @@ class TestServer(ThreadingHTTPServer):
         with self._lock:
             return list(self._of(url))
 
+    def arrived(self, url: str, timeout_s: float = 5) -> None:
+        """Waits for the first request."""
+        with self._lock:
+            if not self._lock.wait_for(lambda: bool(self._of(url)), timeout_s):
+                raise TimeoutError(f"nobody asked for {url} in {timeout_s} s")
+
     def ended(self, url: str, timeout_s: float = 5) -> list[Request]:
         """The same, when all of them have ended."""
         with self._lock:
@@ -277,6 +283,7 @@ class TestServer(ThreadingHTTPServer):
     def note(self, target: str, request: Request) -> None:
         with self._lock:
             self._requests[target].append(request)
+            self._lock.notify_all()
 
     def end(self, request: Request, how: str) -> None:
         with self._lock:

@@ -1,0 +1,28 @@
+// Builds the package: dist/*.wasm from C, src/shaders.ts from shaders/*.wgsl, then dist/*.js and *.d.ts by tsc.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { buildWasm } from "./wasm.mjs";
+
+const BROWSER = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Each shaders/NAME.wgsl becomes `export const NAME`. */
+function writeShaders() {
+  const folder = join(BROWSER, "shaders");
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith(".wgsl")) : [];
+  const lines = names.sort().map((name) => {
+    const text = readFileSync(join(folder, name), "utf8");
+    return `export const ${name.slice(0, -".wgsl".length)} = ${JSON.stringify(text)};\n`;
+  });
+  if (lines.length > 0)
+    writeFileSync(join(BROWSER, "src", "shaders.ts"), `// Made by scripts/build.mjs.\n${lines.join("")}`);
+}
+
+await buildWasm();
+writeShaders();
+execFileSync(process.execPath, [join(BROWSER, "node_modules", "typescript", "bin", "tsc")], {
+  cwd: BROWSER,
+  stdio: "inherit",
+});
