@@ -1,0 +1,128 @@
+// Digits: drawn by hand or picked, read by LeNet-5, shown as probabilities.
+
+import { open } from "./dist/index.js";
+import { conv2d, flatten, linear, maxPool2d, relu } from "./dist/layers.js";
+import { Sequence } from "./dist/sequence.js";
+import { normalised, softmax, toMnist } from "./ink.js";
+import { bytes, exactBytes, percent, time } from "./numbers.js";
+import { Pad } from "./pad.js";
+import { loadedBytes } from "./wire.js";
+
+const LAYERS = [
+  conv2d("conv1"),
+  maxPool2d(2),
+  conv2d("conv2"),
+  maxPool2d(2),
+  flatten(),
+  linear("fc1"),
+  relu(),
+  linear("fc2"),
+];
+const FIRST_EXAMPLE = 3;
+const SIDE = 28;
+
+const at = (id) => document.getElementById(id);
+
+/** Loads the network, reads a first example, and reads whatever is drawn from then on. */
+export async function startDigits() {
+  const bars = makeBars();
+  const pad = new Pad(at("pad"));
+  at("clear").onclick = () => pad.clear();
+  const [file, images] = await Promise.all([open("models/lenet-5.dcz"), loadExamples()]);
+  const net = await Sequence.load(file, LAYERS, { inputShape: [1, SIDE, SIDE], device: "wasm" });
+  at("network-bytes").textContent = exactBytes(file.bytes);
+
+  let newest = 0;
+  pad.onchange = async ({ spoken }) => {
+    const turn = ++newest;
+    const pixels = toMnist(pad.ink(), pad.width, pad.height);
+    showSeen(pixels);
+    if (!pixels) return show(bars, undefined, spoken);
+    const began = performance.now();
+    const probabilities = softmax(await net.run(normalised(pixels)));
+    const took = performance.now() - began;
+    if (turn !== newest) return;
+    show(bars, probabilities, spoken);
+    at("run-time").textContent = time(took);
+    at("memory").textContent = bytes(memoryOf(file, net));
+  };
+  showExamples(images, pad);
+  await pad.paint(images[FIRST_EXAMPLE], SIDE, false);
+  at("first-time").textContent = time(performance.now());
+  at("page-bytes").textContent = bytes(loadedBytes());
+}
+
+function memoryOf(file, net) {
+  return file.memoryBytes + net.explain().reduce((sum, { heldBytes }) => sum + heldBytes, 0);
+}
+
+function makeBars() {
+  return Array.from({ length: 10 }, (_, digit) => {
+    const bar = document.createElement("li");
+    bar.innerHTML = `<span class="track"><span class="fill"></span></span><span class="name">${digit}</span>`;
+    at("bars").append(bar);
+    return bar;
+  });
+}
+
+function show(bars, probabilities, spoken) {
+  const best = probabilities?.indexOf(Math.max(...probabilities));
+  bars.forEach((bar, digit) => {
+    const part = probabilities?.[digit] ?? 0;
+    bar.classList.toggle("best", digit === best);
+    bar.querySelector(".fill").style.transform = `scaleY(${part})`;
+    bar.title = percent(part);
+  });
+  const certainty = probabilities ? percent(probabilities[best]) : "";
+  at("digit").textContent = best ?? "\u00a0";
+  at("certainty").textContent = probabilities ? `with ${certainty}` : "Draw something.";
+  if (spoken) at("spoken").textContent = probabilities ? `LeNet-5 reads ${best}, ${certainty}.` : "Cleared.";
+}
+
+function showSeen(pixels) {
+  const image = new ImageData(SIDE, SIDE);
+  for (let index = 0; index < SIDE * SIDE; index++) {
+    image.data.fill(pixels?.[index] ?? 0, 4 * index, 4 * index + 3);
+    image.data[4 * index + 3] = 255;
+  }
+  at("seen").getContext("2d").putImageData(image, 0, 0);
+}
+
+// Ten digits of 28 x 28 bytes, 0 to 9.
+async function loadExamples() {
+  const response = await fetch("examples.bin");
+  if (!response.ok) throw new Error(`The example digits are missing on the server (${response.status}).`);
+  const all = new Uint8Array(await response.arrayBuffer());
+  return Array.from({ length: 10 }, (_, digit) => all.subarray(digit * SIDE * SIDE, (digit + 1) * SIDE * SIDE));
+}
+
+function showExamples(images, pad) {
+  images.forEach((image, digit) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "example";
+    button.setAttribute("aria-label", `Example of a ${digit}`);
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = SIDE;
+    button.append(canvas);
+    button.onclick = () => pad.paint(image, SIDE, true);
+    at("examples").append(button);
+    paintAlpha(canvas, image);
+  });
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", () => {
+    document.querySelectorAll(".example canvas").forEach((canvas, digit) => {
+      paintAlpha(canvas, images[digit]);
+    });
+  });
+}
+
+// The ink in the colour of the text, as transparent as the paper shows through.
+function paintAlpha(canvas, image) {
+  const [red, green, blue] = getComputedStyle(canvas).color.match(/\d+/g).map(Number);
+  const pixels = new ImageData(SIDE, SIDE);
+  image.forEach((ink, index) => {
+    pixels.data.set([red, green, blue, ink], 4 * index);
+  });
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+}
