@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statS
 import { dirname, join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
+import { bytes } from "../demo/numbers.js";
 import { Decoder } from "../dist/decoder.js";
 
 const BROWSER = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -51,11 +52,9 @@ function digits() {
 function sizesTable() {
   const rows = ["lenet-300-100", "lenet-5", "alexnet", "vgg-16"].map((network) => {
     const { report, ...result } = JSON.parse(read(NETWORKS, `${network}.json`));
-    const dense = `${(report.dense_bytes / 1e6).toFixed(report.dense_bytes < 1e8 ? 2 : 0)} MB`;
-    const small = number.format(report.file_bytes);
     const errors = `error ${result.dense_test_error_percent.toFixed(2)} % to ${result.test_error_percent.toFixed(2)} %`;
-    return `<tr><th scope="row">${network}<small>${errors}</small></th><td class="number">${dense}</td>
-      <td class="number compressed">${small} B</td><td class="number">${Math.round(report.ratio)}x</td></tr>`;
+    return `<tr><th scope="row">${network}<small>${errors}</small></th><td class="number">${bytes(report.dense_bytes)}</td>
+      <td class="number compressed">${bytes(report.file_bytes)}</td><td class="number">${Math.round(report.ratio)}x</td></tr>`;
   });
   return `<table><caption>Four networks of the paper, trained and compressed here</caption><thead><tr><td></td>
     <th scope="col" class="number">dense</th><th scope="col" class="number">file</th><th scope="col" class="number">smaller</th></tr></thead>
@@ -108,7 +107,7 @@ function allFiles(folder = "") {
 
 /** The modules that a module imports before it runs, and theirs. */
 function imported(module, found = new Set()) {
-  if (found.has(module)) return found;
+  if (found.has(module) || !existsSync(join(SITE, module))) return found;
   found.add(module);
   const text = read(SITE, module).toString();
   for (const [, path] of text.matchAll(/^(?:import|export)\b[^;]*?["'](\.[^"']+)["'];/gms)) {
