@@ -27,9 +27,10 @@ fn main(
     let weights = vec4f(matrix[local_row * sizes.quads + quad]);
     for (var v = 0u; v < VECTORS; v++) {
       let at = min(v, sizes.vectors - 1u) * sizes.cols + 4u * quad;
-      // the last columns' weights behind the matrix are 0
+      // behind the last column there are no elements of this vector
+      let left = sizes.cols - 4u * quad;
       let four = vec4f(f32(x[at]), f32(x[at + 1u]), f32(x[at + 2u]), f32(x[at + 3u]));
-      sums[v] += dot(weights, four);
+      sums[v] += dot(weights, select(vec4f(), four, vec4u(0u, 1u, 2u, 3u) < vec4u(left)));
     }
   }
   for (var v = 0u; v < VECTORS; v++) {

@@ -45,7 +45,7 @@ fn main(
     var length = 0u;
     var entry = word;
     for (var i = 0u; i < PER_WORD; i++) {
-      length += (entry & SKIP_MASK) + 1u;
+      length += length_of(entry);
       entry >>= ENTRY_BITS;
     }
     length = select(0u, length, here);
@@ -53,10 +53,9 @@ fn main(
     var column = reached - length;
     entry = word;
     for (var i = 0u; i < PER_WORD; i++) {
-      let skip = entry & SKIP_MASK;
-      column += skip + 1u;
+      column += length_of(entry);
       places[thread * PER_WORD + i] = offsets[min(column, sizes.cols - 1u)];
-      factors[thread * PER_WORD + i] = select(weight_of(entry), 0.0, skip == SKIP_MASK);
+      factors[thread * PER_WORD + i] = weight_of(entry);
       entry >>= ENTRY_BITS;
     }
     if (thread == WORKGROUP - 1u) { last = reached; }

@@ -44,9 +44,8 @@ fn main(
   for (var k = slice * slice_words; k < end; k++) {
     var entry = words[start + k * BLOCK_ROWS + local.x];
     for (var i = 0u; i < PER_WORD; i++) {
-      let skip = entry & SKIP_MASK;
-      column += skip + 1u;
-      let weight = select(weight_of(entry), 0.0, skip == SKIP_MASK);
+      column += length_of(entry);
+      let weight = weight_of(entry);
       let at = min(column, sizes.cols - 1u) * sizes.lanes + first_lane;
       for (var l = 0u; l < LANES; l++) { total[l] += weight * Lane(x[at + l]); }
       entry >>= ENTRY_BITS;

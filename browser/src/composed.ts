@@ -1,15 +1,12 @@
 // A file composed of given bytes and of tensors: its length, all of it at once, or piece after piece.
 
 import { DczError } from "./errors.js";
+import type { DczFile } from "./file.js";
+import { checkAborted } from "./signals.js";
 import type { Entry } from "./types.js";
 
-/** What is needed of an open `.dcz` file here; a DczFile has it. */
-export interface TensorFile {
-  readonly metadata: ReadonlyMap<string, string>;
-  readonly entries: ReadonlyMap<string, Entry>;
-  /** The bytes of a dense tensor, slice after slice; each is valid until the next one. */
-  slices(name: string): AsyncIterable<Uint8Array>;
-}
+/** What is needed of an open file here. */
+export type TensorFile = Pick<DczFile, "metadata" | "entries" | "slices">;
 
 /** Bytes as they are, or the elements of a tensor. */
 export type Part = Uint8Array | Entry;
@@ -17,13 +14,6 @@ export type Part = Uint8Array | Entry;
 /** The bytes of a part. */
 export function lengthOf(part: Part): number {
   return part instanceof Uint8Array ? part.length : part.denseBytes;
-}
-
-/** Throws DczError "aborted" once a signal says so. */
-export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) {
-    throw new DczError("aborted", "the caller's signal ended the work", { cause: signal.reason });
-  }
 }
 
 /** A buffer of this length. Throws DczError "memory", with the bytes that are needed, where it cannot be had. */
@@ -81,8 +71,7 @@ export class Composed {
         continue;
       }
       let at = first;
-      for await (const slice of exactly(this.file, entry)) {
-        checkSignal(signal);
+      for await (const slice of exactly(this.file, entry, signal)) {
         whole.set(slice, at);
         at += slice.length;
       }
@@ -94,7 +83,7 @@ export class Composed {
   }
 
   /** The bytes from one offset to another, piece after piece; each piece is the caller's own. Throws DczError. */
-  async *pieces(from = 0, to = this.bytes): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  async *pieces(from = 0, to = this.bytes, signal?: AbortSignal | null): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     let offset = 0;
     for (const part of this.parts) {
       if (offset >= to) {
@@ -105,7 +94,7 @@ export class Composed {
         yield part.slice(Math.max(from - offset, 0), to - offset);
       } else if (end > from && !(part instanceof Uint8Array)) {
         let at = offset;
-        for await (const slice of exactly(this.file, part)) {
+        for await (const slice of exactly(this.file, part, signal ?? undefined)) {
           if (at < to && at + slice.length > from) {
             yield slice.slice(Math.max(from - at, 0), to - at);
           }
@@ -121,9 +110,10 @@ export class Composed {
 }
 
 /** The slices of a tensor, which together have the length of its entry; else throws DczError. */
-async function* exactly(file: TensorFile, entry: Entry): AsyncGenerator<Uint8Array> {
+async function* exactly(file: TensorFile, entry: Entry, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
   let found = 0;
-  for await (const slice of file.slices(entry.tiedTo ?? entry.name)) {
+  for await (const slice of file.slices(entry.tiedTo ?? entry.name, { signal })) {
+    checkAborted(signal);
     found += slice.length;
     if (found > entry.denseBytes) {
       break;

@@ -3,3 +3,4 @@ export { DczError, type DczErrorCode } from "./errors.js";
 export type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
 export { type DczSource, type OpenOptions, open, type Progress } from "./open.js";
 export { CODERS, type Coder, DTYPES, type Dtype, type Entry, type Tensor, type TypedArray } from "./types.js";
+export { openInWorker, type WorkerFile } from "./worker-file.js";

@@ -114,3 +114,10 @@ def page(browser: Browser, server: TestServer, complaints: Complaints) -> Iterat
 def gpu_page(gpu_browser: Browser, server: TestServer, complaints: Complaints) -> Iterator[Page]:
     """The same where WebGPU works."""
     yield from opened(gpu_browser, server, complaints)
+
+
+@pytest.fixture
+def broken(complaints: Complaints) -> None:
+    """Chromium writes each broken connection to the console."""
+    complaints.allow("net::ERR_")
+    complaints.allow("the server responded with a status of")

@@ -7,6 +7,7 @@ digits.json, digits.bin   16 images of MNIST, and the logits of two networks for
 lenet-5.safetensors       what `dcz decompress` makes of LeNet-5
 onnx.dcz, onnx.onnx       a small ONNX model, and what `dcz decompress` makes of it
 alexnet.json, alexnet.bin with --long: an input of AlexNet's fully connected layers, and the output of each
+claim.dcz                 67 bytes that stand for 3.2 GB
 big.dcz                   with --long: 200 MB of tensors that nothing makes smaller
 """
 
@@ -23,10 +24,20 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from deepcompression import DczFile, DenseTensor, Encode, FormatError, compress_checkpoint, save_tensors
+from deepcompression import (
+    CompressedTensor,
+    DczFile,
+    DenseTensor,
+    Encode,
+    FormatError,
+    compress_checkpoint,
+    save_tensors,
+)
 from deepcompression.checkpoint import open_checkpoint
+from deepcompression.coding.coders import encode
+from deepcompression.common.binary import checksum
 from deepcompression.convert.from_dcz import decompress_file
-from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, read_head, read_header
+from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header, write_head
 from deepcompression.runtime import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequence
 from reproduce.data import DEVIATION, MEAN, read_pair
 
@@ -144,6 +155,17 @@ def converted() -> None:
     decompress_file(DATA / "onnx.dcz", DATA / "onnx.onnx")
 
 
+def claim() -> None:
+    """Of a few bytes: 800 million weights, of which one survives."""
+    few = CompressedTensor((8,), np.array([5]), np.array([1.5], "<f4"), np.zeros(1, np.uint8))
+    payload = encode(few, "sparse")[1]
+    entries = [
+        Entry(name, "F32", (size,), coder="sparse", length=len(payload), checksum=checksum(payload))
+        for name, size in (("first", 8), ("huge", 800_000_000))
+    ]
+    (DATA / "claim.dcz").write_bytes(write_head(entries, {}) + 2 * payload)
+
+
 def big() -> None:
     random = np.random.default_rng(17)
     names = [f"layer{number}" for number in range(BIG_TENSORS)]
@@ -161,6 +183,7 @@ def main() -> None:
     (DATA / "bad.json").write_text(json.dumps([refused(path) for path in sorted((GOLDEN / "bad").iterdir())]))
     digits()
     converted()
+    claim()
     if long:
         alexnet()
         big()

@@ -245,6 +245,9 @@ class TestServer(ThreadingHTTPServer):
     def serve(self, path: str, content: bytes) -> None:
         self._contents[path] = content
 
+    def mount(self, begin: str, folder: Path) -> None:
+        self._folders[begin] = folder
+
     def requests(self, url: str) -> list[Request]:
         """Those for an address so far, in the order of arrival."""
         with self._lock:

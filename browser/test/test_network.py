@@ -22,7 +22,8 @@ READ = """async ([url, worker, options]) => {
     const tensors = {};
     let file;
     try {
-        const all = {retryDelay: 10, ...options, onProgress: (seen) => progress.push([seen.loaded, seen.total ?? null])};
+        const onProgress = ({loaded, total}) => progress.push([loaded, total ?? null]);
+        const all = {retryDelay: 10, ...options, onProgress};
         file = await (worker ? dcz.openInWorker(url, all) : dcz.open(url, all));
         for await (const {name, data} of file.tensors()) {
             const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
@@ -53,13 +54,6 @@ def read(page: Page, url: str, worker: bool = False, **options: object) -> dict[
 
 def still_works(server: TestServer, page: Page) -> None:
     assert read(page, server.url(LENET))["tensors"] == digests()
-
-
-@pytest.fixture
-def broken(complaints: Complaints) -> None:
-    """Chromium writes each broken connection to the console."""
-    complaints.allow("net::ERR_")
-    complaints.allow("the server responded with a status of")
 
 
 @WORKER
