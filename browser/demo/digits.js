@@ -1,8 +1,6 @@
 // Digits: drawn by hand or picked, read by LeNet-5, shown as probabilities.
 
-import { open } from "./dist/index.js";
-import { conv2d, flatten, linear, maxPool2d, relu } from "./dist/layers.js";
-import { Sequence } from "./dist/sequence.js";
+import { conv2d, flatten, linear, maxPool2d, open, relu, Sequence } from "../dist/index.js";
 import { normalised, softmax, toMnist } from "./ink.js";
 import { bytes, exactBytes, percent, time } from "./numbers.js";
 import { Pad } from "./pad.js";
@@ -18,7 +16,21 @@ const LAYERS = [
   relu(),
   linear("fc2"),
 ];
-const FIRST_EXAMPLE = 3;
+// a first digit, as a visitor would draw it: points as parts of the drawing area
+const FIRST = [
+  [0.31, 0.27],
+  [0.42, 0.17],
+  [0.57, 0.16],
+  [0.66, 0.26],
+  [0.63, 0.38],
+  [0.47, 0.46],
+  [0.62, 0.5],
+  [0.7, 0.62],
+  [0.66, 0.76],
+  [0.52, 0.84],
+  [0.38, 0.82],
+  [0.29, 0.73],
+];
 const SIDE = 28;
 
 const at = (id) => document.getElementById(id);
@@ -28,7 +40,7 @@ export async function startDigits() {
   const bars = makeBars();
   const pad = new Pad(at("pad"));
   at("clear").onclick = () => pad.clear();
-  const [file, images] = await Promise.all([open("models/lenet-5.dcz"), loadExamples()]);
+  const file = await open("models/lenet-5.dcz");
   const net = await Sequence.load(file, LAYERS, { inputShape: [1, SIDE, SIDE], device: "wasm" });
   at("network-bytes").textContent = exactBytes(file.bytes);
 
@@ -46,10 +58,10 @@ export async function startDigits() {
     at("run-time").textContent = time(took);
     at("memory").textContent = bytes(memoryOf(file, net));
   };
-  showExamples(images, pad);
-  await pad.paint(images[FIRST_EXAMPLE], SIDE, false);
+  await pad.draw(FIRST);
   at("first-time").textContent = time(performance.now());
   at("page-bytes").textContent = bytes(loadedBytes());
+  showExamples(await loadExamples(), pad);
 }
 
 function memoryOf(file, net) {

@@ -1,9 +1,9 @@
 // One fully connected layer of AlexNet, dense and compressed, on each device of the visitor.
 
-import { createGpuBackend } from "./dist/gpu.js";
-import { open } from "./dist/index.js";
-import { pack } from "./dist/pack.js";
-import { createWasmBackend } from "./dist/wasm-backend.js";
+import { createWasmBackend } from "../dist/compute.js";
+import { createGpuBackend } from "../dist/gpu.js";
+import { open } from "../dist/index.js";
+import { pack } from "../dist/pack.js";
 import { median } from "./numbers.js";
 import { serve } from "./serve.js";
 import { rememberingFetch } from "./wire.js";

@@ -1,6 +1,6 @@
 // A visitor's own file, opened apart from the page, which stays quick.
 
-import { open } from "./dist/index.js";
+import { open } from "../dist/index.js";
 import { serve } from "./serve.js";
 
 let file;

@@ -57,6 +57,21 @@ export class Pad {
     return this.onchange({ spoken: true });
   }
 
+  /** Draws one smooth stroke; `points` are pairs of parts of the width and height. */
+  draw(points) {
+    const context = this.#context;
+    const [first, ...rest] = points.map(([x, y]) => [x * this.width, y * this.height]);
+    this.#takePen();
+    context.beginPath();
+    context.moveTo(...first);
+    rest.forEach(([x, y], index) => {
+      const [nextX, nextY] = rest[index + 1] ?? [x, y];
+      context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
+    });
+    context.stroke();
+    return this.onchange({ spoken: false });
+  }
+
   /** Paints an image of `side` x `side` inks over everything, each of them as a square. */
   paint(image, side, spoken) {
     this.#context.clearRect(0, 0, this.width, this.height);
@@ -104,14 +119,19 @@ export class Pad {
 
   #line(from, to) {
     const context = this.#context;
-    context.strokeStyle = this.#colour();
-    context.lineWidth = PEN * this.width;
-    context.lineCap = "round";
+    this.#takePen();
     context.beginPath();
     context.moveTo(from.x, from.y);
     context.lineTo(to.x, to.y + (from === to ? 0.01 : 0));
     context.stroke();
     this.#changedSoon();
+  }
+
+  #takePen() {
+    const context = this.#context;
+    context.strokeStyle = this.#colour();
+    context.lineWidth = PEN * this.width;
+    context.lineCap = context.lineJoin = "round";
   }
 
   // Reads at most once a frame while the pen moves.

@@ -1,6 +1,6 @@
 // ddddocr in ONNX Runtime Web, out of a .dcz file.
 
-import { open } from "./dist/index.js";
+import { open } from "../dist/index.js";
 import { env, InferenceSession, Tensor } from "./ort/ort.wasm.min.mjs";
 import { serve } from "./serve.js";
 

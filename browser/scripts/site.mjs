@@ -1,11 +1,11 @@
-// Assembles the demo page: demo/, dist/, networks, digits and ONNX Runtime Web in build/browser/site, ready for any server.
+// Assembles the demo page in build/browser/site, for any server: demo/ and dist/, networks, digits, ONNX Runtime Web.
 
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join, posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
+import { build } from "esbuild";
 import { bytes } from "../demo/numbers.js";
 import { Decoder } from "../dist/decoder.js";
 
@@ -24,9 +24,10 @@ const DOCS = {
   training: "compressing while you train",
   results: "sizes and speeds beside other tools",
 };
-// what the network of the first result needs, beside the modules that main.js imports
-const FIRST = ["index.html", "style.css", "icon.svg", "main.js", "models/lenet-5.dcz"];
-const FIRST_WASM = /^dist\/(decode|compute)\.wasm$/;
+/** What runs by itself: the page, and a worker for each section that computes. */
+const PROGRAMS = ["main.js", "layers-worker.js", "reader-worker.js", "opener-worker.js", "service-worker.js"];
+/** What the first result needs, beside main.js and the chunks that it imports. */
+const FIRST = ["index.html", "style.css", "icon.svg", "decode.wasm", "compute.wasm", "models/lenet-5.dcz"];
 /** What is fetched when a visitor asks for it, and kept from then on; all other files are kept from the first visit. */
 const LATER = /^(docs|ort)\/|^models\/(alexnet|ddddocr)/;
 
@@ -105,15 +106,32 @@ function allFiles(folder = "") {
   });
 }
 
-/** The modules that a module imports before it runs, and theirs. */
-function imported(module, found = new Set()) {
-  if (found.has(module) || !existsSync(join(SITE, module))) return found;
-  found.add(module);
-  const text = read(SITE, module).toString();
-  for (const [, path] of text.matchAll(/^(?:import|export)\b[^;]*?["'](\.[^"']+)["'];/gms)) {
-    imported(posix.join(posix.dirname(module), path), found);
-  }
-  return found;
+/** Modules and style, in few files and few bytes. Gives the files that main.js needs before it runs. */
+async function bundle() {
+  const { metafile } = await build({
+    entryPoints: [...PROGRAMS, "style.css"].map((name) => join(BROWSER, "demo", name)),
+    outdir: SITE,
+    absWorkingDir: SITE,
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    target: "es2022",
+    minify: true,
+    metafile: true,
+    chunkNames: "chunk-[hash]",
+    external: ["node:*", "./ort/*"],
+    logLevel: "warning",
+  });
+  const needed = new Set();
+  const need = (path) => {
+    if (needed.has(path)) return;
+    needed.add(path);
+    for (const { path: next, kind } of metafile.outputs[path]?.imports ?? []) {
+      if (kind === "import-statement") need(next);
+    }
+  };
+  need("main.js");
+  return [...needed];
 }
 
 /** The lists of service-worker.js: the hash of each file. */
@@ -128,10 +146,9 @@ function writeFiles() {
   writeFileSync(join(SITE, "files.js"), `// Made by scripts/site.mjs.\nself.FILES = ${JSON.stringify(lists)};\n`);
 }
 
-function printSizes() {
+function printSizes(modules) {
   const paths = allFiles();
-  const modules = imported("main.js");
-  const first = paths.filter((path) => FIRST.includes(path) || FIRST_WASM.test(path) || modules.has(path));
+  const first = paths.filter((path) => FIRST.includes(path) || modules.includes(path));
   const stages = {
     "first result": first,
     "rest of the page": paths.filter((path) => !first.includes(path) && !LATER.test(path)),
@@ -147,12 +164,9 @@ function printSizes() {
 }
 
 rmSync(SITE, { recursive: true, force: true });
-copy(join(BROWSER, "demo"), "", (name) => /\.(html|css|js|svg|webmanifest)$/.test(name));
-// the package as `npm run build` makes it, without comments
-const tsc = join(BROWSER, "node_modules", "typescript", "bin", "tsc");
-const options = ["--outDir", join(SITE, "dist"), "--declaration", "false", "--removeComments"];
-execFileSync(process.execPath, [tsc, ...options], { cwd: BROWSER, stdio: "inherit" });
-copy(join(BROWSER, "dist"), "dist", (name) => name.endsWith(".wasm"));
+copy(join(BROWSER, "demo"), "", (name) => /\.(html|svg|webmanifest)$/.test(name));
+copy(join(BROWSER, "dist"), "", (name) => name.endsWith(".wasm"));
+const modules = await bundle();
 copy(NETWORKS, "models", (name) => ["lenet-5.dcz", "alexnet.dcz"].includes(name));
 writeFileSync(join(SITE, "examples.bin"), digits());
 const reader =
@@ -165,6 +179,6 @@ for (const name of Object.keys(DOCS)) {
 }
 await fillPage({ reader });
 writeFiles();
-printSizes();
+printSizes(modules);
 if (!reader)
   console.log("without text: `python -m browser.demo.make_models` and `npm ci` in test/peers make its parts");
