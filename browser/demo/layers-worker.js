@@ -23,18 +23,16 @@ async function measure({ name }, tell) {
   const { packed, packMilliseconds, download } = await packTimed(file, weight, remembering);
   const [rows, cols] = packed.shape;
   const x = input(cols);
+  const makeDense = () => pack(file, weight, () => false);
+  tell({ stage: "running on the CPU", part: 0.4 });
+  const devices = [await on(await createWasmBackend(), packed, bias, x, makeDense)];
   const gpu = await findGpu();
-  const devices = [];
-  const backends = [createWasmBackend, ...(gpu.missing ? [] : [createGpuBackend])];
-  for (const [index, create] of backends.entries()) {
-    const label = index === 0 ? "CPU" : "GPU";
-    tell({ stage: `running on the ${label}`, part: 0.4 + 0.3 * index });
-    const backend = await create();
-    if (!backend) continue;
+  if (!gpu.missing) {
+    tell({ stage: "running on the GPU", part: 0.7 });
     try {
-      devices.push(await both(backend, packed, bias, x, () => pack(file, weight, () => false)));
-    } finally {
-      backend.close();
+      devices.push(await on(await createGpuBackend(), packed, bias, x, makeDense));
+    } catch (error) {
+      gpu.missing = `the GPU gave up (${error.message})`;
     }
   }
   const { bytes, denseBytes } = file.entries.get(weight);
@@ -51,6 +49,15 @@ async function packTimed(file, weight, remembering) {
     milliseconds: remembering.counted.milliseconds - before.milliseconds,
   };
   return { packed, download, packMilliseconds: performance.now() - began - download.milliseconds };
+}
+
+async function on(backend, packed, bias, x, makeDense) {
+  if (!backend) throw new Error("no adapter");
+  try {
+    return await both(backend, packed, bias, x, makeDense);
+  } finally {
+    backend.close();
+  }
 }
 
 // Dense and compressed on one device. A device that has no memory for the dense weights runs the compressed alone.
@@ -107,9 +114,9 @@ function largestChange(expected, found) {
 }
 
 async function findGpu() {
-  if (!navigator.gpu) return { missing: "this browser has no WebGPU." };
+  if (!navigator.gpu) return { missing: "this browser has no WebGPU" };
   const adapter = await navigator.gpu.requestAdapter().catch(() => null);
-  if (!adapter) return { missing: "WebGPU finds no graphics adapter here." };
+  if (!adapter) return { missing: "WebGPU finds no adapter here" };
   const { description, vendor, architecture } = adapter.info;
   return { name: description || [vendor, architecture].filter(Boolean).join(" ") || "the GPU" };
 }

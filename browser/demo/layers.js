@@ -70,7 +70,7 @@ function summary() {
   const change = Math.max(...results.flatMap(({ devices }) => devices.map((device) => device.change ?? 0)));
   const same = `Dense and compressed differ by at most ${change.toExponential(0)} of the largest output.`;
   return gpu.missing
-    ? `Done, on the CPU alone: ${gpu.missing} ${same}`
+    ? `Done, on the CPU alone: ${gpu.missing}. ${same}`
     : `Done, on the CPU and on ${gpu.name}. ${same}`;
 }
 
