@@ -1,11 +1,10 @@
 // The tensors of an open file as layers take them, by their names.
 
 import { DczError } from "./errors.js";
-import { pack } from "./pack.js";
+import { FLOAT_BYTES } from "./floats.js";
+import { type Packs, pack, readDense } from "./pack.js";
 import type { WeightSource, Weights } from "./packed.js";
 import type { Entry } from "./types.js";
-
-const WEIGHT_DTYPES = ["F64", "F32", "F16", "BF16"];
 
 /** Takes tensors out of a file, each one once; throws DczError "not-found" or "argument" for those that do not fit. */
 export class FileTensors {
@@ -15,8 +14,8 @@ export class FileTensors {
 
   constructor(
     readonly file: WeightSource,
-    /** Whether weights of a share of survivors are packed. */
-    readonly packs: (rows: number, cols: number, survivors: number, dimensions: number) => boolean,
+    /** Which weights are packed, out of those of a number of dimensions. */
+    readonly packs: (dimensions: number) => Packs,
   ) {}
 
   /** The matrix of a fully connected layer (two dimensions), or the weight of a convolution. */
@@ -25,7 +24,7 @@ export class FileTensors {
     const root = entry.tiedTo ?? name;
     let held = this.#held.get(root);
     if (held === undefined) {
-      held = pack(this.file, root, (rows, cols, survivors) => this.packs(rows, cols, survivors, dimensions));
+      held = pack(this.file, root, this.packs(dimensions));
       this.#held.set(root, held);
     }
     return held;
@@ -37,9 +36,7 @@ export class FileTensors {
     if (shape[0] !== length) {
       throw new DczError("argument", `${name} has shape [${shape.join(", ")}], expected [${length}]`);
     }
-    const weights = await pack(this.file, name, () => false);
-    if (weights.kind !== "dense") throw new DczError("payload", `${name} is no vector`);
-    return weights.data;
+    return (await readDense(this.file, name)).data;
   }
 
   /** As `vector`; undefined if the file has no such tensor. */
@@ -69,8 +66,11 @@ export class FileTensors {
       const some = names.slice(0, 10).join(", ") + (names.length > 10 ? ` and ${names.length - 10} more` : "");
       throw new DczError("not-found", `the file has no tensor ${name}; it has ${some || "none: it is empty"}`);
     }
-    if (!WEIGHT_DTYPES.includes(entry.dtype)) {
-      throw new DczError("argument", `${name} is of dtype ${entry.dtype}, expected ${WEIGHT_DTYPES.join(", ")}`);
+    if (!FLOAT_BYTES.has(entry.dtype)) {
+      throw new DczError(
+        "argument",
+        `${name} is of dtype ${entry.dtype}, expected ${[...FLOAT_BYTES.keys()].join(", ")}`,
+      );
     }
     if (entry.shape.length !== dimensions) {
       const found = `[${entry.shape.join(", ")}]`;

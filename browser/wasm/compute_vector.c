@@ -4,18 +4,18 @@
 #define DCZ_ROWS 8u /* rows at once: their sums and columns stay in registers */
 
 /* Rows of one block from `lane` on. x is followed by zeros as far as fillers reach. */
-static inline void dcz_lanes(const dcz_matrix *matrix, const uint32_t *word, const uint32_t *end,
-                             const float *x, float *sums, const uint32_t per_word) {
+DCZ_INLINE void dcz_lanes(const dcz_matrix *matrix, const uint32_t *word, const uint32_t *end,
+                          const float *x, float *sums, const uint32_t per_word) {
   const uint32_t bits = dcz_entry_bits(per_word), mask = (1u << bits) - 1u;
   const dcz_meaning *table = matrix->table;
   const float *at[DCZ_ROWS];
   float sum[DCZ_ROWS];
   for (uint32_t i = 0; i < DCZ_ROWS; ++i) sum[i] = 0.0f, at[i] = x - 1;
   for (; word < end; word += DCZ_BLOCK) {
-#pragma clang loop unroll(full)
+    DCZ_UNROLL
     for (uint32_t i = 0; i < DCZ_ROWS; ++i) {
       const uint32_t all = word[i];
-#pragma clang loop unroll(full)
+      DCZ_UNROLL
       for (uint32_t j = 0; j < per_word; ++j) {
         const uint32_t entry = all >> j * bits & mask;
         const dcz_meaning meaning = per_word == 2 ? dcz_mean(matrix, entry) : table[entry];
@@ -27,8 +27,8 @@ static inline void dcz_lanes(const dcz_matrix *matrix, const uint32_t *word, con
   for (uint32_t i = 0; i < DCZ_ROWS; ++i) sums[i] = sum[i];
 }
 
-static inline void dcz_packed(const dcz_matrix *matrix, const float *x, float *y,
-                              const uint32_t per_word) {
+DCZ_INLINE void dcz_packed(const dcz_matrix *matrix, const float *x, float *y,
+                           const uint32_t per_word) {
   for (uint32_t row = 0; row < matrix->rows; row += DCZ_ROWS) {
     const uint32_t block = row / DCZ_BLOCK;
     const uint32_t *word = matrix->words + matrix->starts[block] + row % DCZ_BLOCK;
@@ -88,18 +88,35 @@ void DCZ_EXPORT(vector)(const dcz_matrix *matrix, const float *x, float *y) {
     return;
   }
   switch (matrix->per_word) {
-    case 2: dcz_packed(matrix, x, y, 2); break;
-    case 3: dcz_packed(matrix, x, y, 3); break;
-    case 4: dcz_packed(matrix, x, y, 4); break;
-    case 5: dcz_packed(matrix, x, y, 5); break;
-    case 6: dcz_packed(matrix, x, y, 6); break;
-    case 8: dcz_packed(matrix, x, y, 8); break;
-    case 10: dcz_packed(matrix, x, y, 10); break;
-    default: dcz_packed(matrix, x, y, 16); break;
+    case 2:
+      dcz_packed(matrix, x, y, 2);
+      break;
+    case 3:
+      dcz_packed(matrix, x, y, 3);
+      break;
+    case 4:
+      dcz_packed(matrix, x, y, 4);
+      break;
+    case 5:
+      dcz_packed(matrix, x, y, 5);
+      break;
+    case 6:
+      dcz_packed(matrix, x, y, 6);
+      break;
+    case 8:
+      dcz_packed(matrix, x, y, 8);
+      break;
+    case 10:
+      dcz_packed(matrix, x, y, 10);
+      break;
+    default:
+      dcz_packed(matrix, x, y, 16);
+      break;
   }
 }
 
-/* The columns that entries reach, those of fillers at the ends of rows included: the length of x with its zeros. */
+/* The columns that entries reach, those of fillers at the ends of rows included: the length of x
+ * with its zeros. */
 uint32_t DCZ_EXPORT(reach)(const dcz_matrix *matrix) {
   uint32_t most = matrix->cols;
   if (matrix->dense) return most;
