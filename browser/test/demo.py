@@ -18,9 +18,10 @@ addEventListener("DOMContentLoaded", () => {
 
 
 def visit(page: Page, server: TestServer, path: str = "/demo/") -> None:
-    """Opens the page and waits for its first result."""
+    """Opens the page and waits for its first result, and for the other sections."""
     page.goto(f"http://127.0.0.1:{server.server_port}{path}")
     expect(page.locator("#page-bytes")).not_to_have_text("…")
+    expect(page.locator("#opener-file")).to_be_enabled()
 
 
 def ready_offline(page: Page) -> None:
