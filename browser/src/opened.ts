@@ -2,6 +2,8 @@
 import { Decoder, type Index, type Located } from "./decoder.js";
 import { DczError } from "./errors.js";
 import type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
+import { type ToOnnxOptions, toOnnx } from "./onnx.js";
+import { toSafetensors } from "./safetensors.js";
 import { abortable, checkAborted, sleep } from "./signals.js";
 import { allocate, type Source } from "./sources.js";
 import { typedArray } from "./typed.js";
@@ -60,30 +62,37 @@ export class Opened implements DczFile {
     checkAborted(this.#quit.signal, signal);
     const wanted = names === undefined ? undefined : new Set(names);
     for (const name of wanted ?? []) this.#entry(name);
-    const groups: { holder: Located; members: readonly Located[] }[] = [];
+    const groups = new Map<Located, readonly Located[]>();
     for (const [name, all] of this.#payloads) {
       const members = wanted === undefined ? all : all.filter((entry) => wanted.has(entry.name));
-      if (members.length > 0) groups.push({ holder: this.#entry(name), members });
+      if (members.length > 0) groups.set(this.#entry(name), members);
     }
-    const spans = groups.map(({ holder }) => ({ offset: holder.offset, length: holder.bytes }));
-    const pieces = this.source.pieces(spans, wanted === undefined ? this.bytes : undefined, signal);
-    try {
-      for (const { holder, members } of groups) {
-        const piece = await pieces.next();
-        if (piece.done) throw new DczError("truncated", `${this.source.name}: ends before ${quote(holder.name)}.`);
-        for (const entry of members) yield await this.#dense(entry, holder, piece.value, signal);
-      }
-      await pieces.next(); // whether the file ends here
-    } finally {
-      await pieces.return();
+    for await (const [holder, payload] of this.#pass([...groups.keys()], wanted === undefined, signal)) {
+      for (const entry of groups.get(holder) ?? []) yield await this.#dense(entry, holder, payload, signal);
     }
   }
 
-  async *slices(name: string, { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
+  async *slices(names: string | readonly string[], { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
     checkAborted(this.#quit.signal, signal);
-    const holder = this.#holder(this.#entry(name));
-    const payload = await this.#payload(holder, signal);
-    for await (const slice of this.#decoded(holder, payload, signal)) yield slice.slice();
+    if (typeof names === "string") {
+      const holder = this.#holder(this.#entry(names));
+      const payload = await this.#payload(holder, signal);
+      for await (const slice of this.#decoded(holder, payload, signal)) yield slice.slice();
+      return;
+    }
+    const holders = [...new Set(names.map((name) => this.#holder(this.#entry(name))))];
+    holders.sort((one, other) => one.offset - other.offset);
+    for await (const [holder, payload] of this.#pass(holders, false, signal)) {
+      for await (const slice of this.#decoded(holder, payload, signal)) yield slice.slice();
+    }
+  }
+
+  toOnnx(options: ToOnnxOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return toOnnx(this, options);
+  }
+
+  toSafetensors(options: TensorOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return toSafetensors(this, options);
   }
 
   close(): void {
@@ -110,6 +119,26 @@ export class Opened implements DczFile {
   /** The entry whose payload holds the tensor. */
   #holder(entry: Located): Located {
     return entry.tiedTo === undefined ? entry : this.#entry(entry.tiedTo);
+  }
+
+  /** The payloads of these entries, in one pass; of the whole file, it checks that the file ends there. */
+  async *#pass(
+    holders: readonly Located[],
+    whole: boolean,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<readonly [Located, Uint8Array], void> {
+    const spans = holders.map(({ offset, bytes }) => ({ offset, length: bytes }));
+    const pieces = this.source.pieces(spans, whole ? this.bytes : undefined, signal);
+    try {
+      for (const holder of holders) {
+        const piece = await pieces.next();
+        if (piece.done) throw new DczError("truncated", `${this.source.name}: ends before ${quote(holder.name)}.`);
+        yield [holder, piece.value];
+      }
+      await pieces.next(); // whether the file ends here
+    } finally {
+      await pieces.return();
+    }
   }
 
   #payload({ offset, bytes }: Located, signal?: AbortSignal): Promise<Uint8Array> {

@@ -1,6 +1,7 @@
 // openInWorker(): the page's side of a file that is open in a worker.
 import { DczError } from "./errors.js";
 import type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
+import type { ToOnnxOptions } from "./onnx.js";
 import type { DczSource, OpenOptions, Progress } from "./open.js";
 import { abortable, checkAborted } from "./signals.js";
 import { startThread, type Thread } from "./thread.js";
@@ -152,9 +153,19 @@ class InWorker implements DczFile {
     for await (const value of this.#pass(pass, signal)) if ("data" in value) yield value;
   }
 
-  async *slices(name: string, { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
-    const pass = await this.talk.ask("slices", { name }, signal);
+  async *slices(names: string | readonly string[], { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
+    const pass = await this.talk.ask("slices", { names }, signal);
     for await (const value of this.#pass(pass, signal)) if (value instanceof Uint8Array) yield value;
+  }
+
+  async toOnnx({ signal, onExternal }: ToOnnxOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    const { model, external } = await this.talk.ask("toOnnx", { external: onExternal !== undefined }, signal);
+    for (const location of external) onExternal?.(location);
+    return model;
+  }
+
+  toSafetensors({ signal }: TensorOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return this.talk.ask("toSafetensors", {}, signal);
   }
 
   close(): void {

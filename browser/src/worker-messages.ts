@@ -9,7 +9,10 @@ export interface Calls {
   tensor: { takes: { name: string }; gives: Tensor };
   /** Begins a pass, and gives its number. */
   tensors: { takes: { names: readonly string[] | undefined }; gives: number };
-  slices: { takes: { name: string }; gives: number };
+  slices: { takes: { names: string | readonly string[] }; gives: number };
+  /** The model, and the names of the files beside it that hold its data; with `external` false those are an error. */
+  toOnnx: { takes: { external: boolean }; gives: { model: Uint8Array<ArrayBuffer>; external: readonly string[] } };
+  toSafetensors: { takes: Record<never, never>; gives: Uint8Array<ArrayBuffer> };
   /** The next of a pass. */
   next: { takes: { pass: number }; gives: IteratorResult<Tensor | Uint8Array, void> };
 }

@@ -64,8 +64,15 @@ async function run(ask: Exclude<Ask, { end: number }>, signal: AbortSignal): Pro
       passes.set(ask.id, file.tensors({ names: ask.takes.names, signal })[Symbol.asyncIterator]());
       return ask.id;
     case "slices":
-      passes.set(ask.id, file.slices(ask.takes.name, { signal })[Symbol.asyncIterator]());
+      passes.set(ask.id, file.slices(ask.takes.names, { signal })[Symbol.asyncIterator]());
       return ask.id;
+    case "toOnnx": {
+      const external: string[] = [];
+      const onExternal = (location: string): void => void external.push(location);
+      return { model: await file.toOnnx({ signal, ...(ask.takes.external ? { onExternal } : {}) }), external };
+    }
+    case "toSafetensors":
+      return file.toSafetensors({ signal });
     case "next":
       return (await passes.get(ask.takes.pass)?.next()) ?? { done: true, value: undefined };
   }
@@ -74,6 +81,7 @@ async function run(ask: Exclude<Ask, { end: number }>, signal: AbortSignal): Pro
 /** The memory that moves to the page instead of being copied. */
 function buffers(gives: Gives): Transferable[] {
   if (typeof gives === "number") return [];
+  if ("model" in gives) return [gives.model.buffer];
   const value = "done" in gives ? gives.value : gives;
   if (value instanceof Uint8Array) return [value.buffer];
   return value !== undefined && "data" in value ? [value.data.buffer] : [];

@@ -7,6 +7,7 @@ digits.json, digits.bin   16 images of MNIST, and the logits of two networks for
 lenet-5.safetensors       what `dcz decompress` makes of LeNet-5
 onnx.dcz, onnx.onnx       a small ONNX model, and what `dcz decompress` makes of it
 alexnet.json, alexnet.bin with --long: an input of AlexNet's fully connected layers, and the output of each
+medium.dcz, .json, .bin   six tensors of 50 kB that nothing makes smaller
 claim.dcz                 67 bytes that stand for 3.2 GB
 big.dcz                   with --long: 200 MB of tensors that nothing makes smaller
 """
@@ -56,7 +57,6 @@ LENET_5 = [
 ]
 LENET_300_100 = [Flatten(), Linear("fc1"), ReLU(), Linear("fc2"), ReLU(), Linear("fc3")]
 IMAGES = 16
-BIG_TENSORS, BIG_TENSOR_BYTES = 25, 8_000_000
 
 
 def write(name: str, parts: Iterable[tuple[Mapping[str, Any], bytes]], **facts: Any) -> None:
@@ -166,11 +166,11 @@ def claim() -> None:
     (DATA / "claim.dcz").write_bytes(write_head(entries, {}) + 2 * payload)
 
 
-def big() -> None:
+def noise(name: str, count: int, size: int) -> None:
     random = np.random.default_rng(17)
-    names = [f"layer{number}" for number in range(BIG_TENSORS)]
-    tensors = {name: DenseTensor("U8", random.integers(0, 256, BIG_TENSOR_BYTES, np.uint8)) for name in names}
-    save_tensors(DATA / "big.dcz", tensors, {}, dict.fromkeys(names, Encode(coder="raw")))
+    names = [f"layer{number}" for number in range(count)]
+    tensors = {each: DenseTensor("U8", random.integers(0, 256, size, np.uint8)) for each in names}
+    save_tensors(DATA / f"{name}.dcz", tensors, {}, dict.fromkeys(names, Encode(coder="raw")))
 
 
 def main() -> None:
@@ -184,9 +184,11 @@ def main() -> None:
     digits()
     converted()
     claim()
+    noise("medium", 6, 50_000)
+    decoded(DATA / "medium.dcz")
     if long:
         alexnet()
-        big()
+        noise("big", 25, 8_000_000)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ stall=N          sends N bytes of a body, then nothing until the client goes
 rate=N           N bytes a second for each connection
 chunked=1        no length is given
 damage=N         the lowest bit of byte N of the file is wrong
-gzip=1           the body is packed
+gzip=1           a whole file is packed for clients that take it so
 etag=changes     another ETag for each response; etag=no: none
 status=N         answers with this status and a page of HTML
 cors=yes         other origins may read; cors=exposed: Content-Range and ETag, too
@@ -27,7 +27,7 @@ import socket
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,8 +54,8 @@ ANSWERS = {
 
 @dataclass
 class Request:
-    """One request for an address. `sent` counts bytes of the body; `end` is whole, cut, or gone (the client was);
-    empty before.
+    """One request for an address. `sent` counts bytes of the body; `end` is whole, cut, stalled, or gone (the client
+    was); empty before.
     """
 
     method: str
@@ -124,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
             headers["Content-Range"], first, last = ANSWERS[self.how.get("lie", "")](*asked, size)
         if self.how.get("ranges") != "no":
             headers["Accept-Ranges"] = "bytes"
-        if "gzip" in self.how and status == 200:
+        if "gzip" in self.how and status == 200 and "gzip" in self.headers.get("Accept-Encoding", ""):
             content = gzip.compress(path.read_bytes(), 1)
             headers |= {"Content-Encoding": "gzip", "Content-Length": str(len(content))}
             body = iter([content])
@@ -175,7 +175,11 @@ class Handler(BaseHTTPRequestHandler):
             request.sent += len(part)
             if request.sent >= stop:
                 if stop == stall:
+                    self.server.end(request, "stalled")
                     self.wait_until_gone()
+                else:
+                    # the client reads what has arrived: an error would throw it away
+                    time.sleep(0.05)
                 self.server.end(request, "gone" if stop == stall else "cut")
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
@@ -254,17 +258,18 @@ class TestServer(ThreadingHTTPServer):
         with self._lock:
             return list(self._of(url))
 
-    def arrived(self, url: str, timeout_s: float = 5) -> None:
-        """Waits for the first request."""
-        with self._lock:
-            if not self._lock.wait_for(lambda: bool(self._of(url)), timeout_s):
-                raise TimeoutError(f"nobody asked for {url} in {timeout_s} s")
-
-    def ended(self, url: str, timeout_s: float = 5) -> list[Request]:
+    def ended(self, url: str) -> list[Request]:
         """The same, when all of them have ended."""
+        return self._when(url, lambda all_: all(each.end not in ("", "stalled") for each in all_))
+
+    def stalled(self, url: str) -> None:
+        """Waits until a client waits for bytes that will not come."""
+        self._when(url, lambda all_: any(each.end == "stalled" for each in all_))
+
+    def _when(self, url: str, condition: Callable[[list[Request]], bool], timeout_s: float = 10) -> list[Request]:
         with self._lock:
-            if not self._lock.wait_for(lambda: all(each.end for each in self._of(url)), timeout_s):
-                raise TimeoutError(f"after {timeout_s} s some have not ended: {self._of(url)}")
+            if not self._lock.wait_for(lambda: condition(self._of(url)), timeout_s):
+                raise TimeoutError(f"after {timeout_s} s these have not come so far: {self._of(url)}")
             return list(self._of(url))
 
     def _of(self, url: str) -> list[Request]:

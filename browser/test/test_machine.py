@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 from server import TestServer
-from test_network import LENET, WORKER, digests, read, still_works
+from test_network import FILE, WORKER, digests, read, still_works
 
 STRICT = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; worker-src 'self'; img-src data:"
@@ -17,12 +17,12 @@ STRICT = (
 @WORKER
 def test_a_strict_policy_that_allows_wasm_is_enough(server: TestServer, page: Page, worker: bool) -> None:
     page.goto(server.url("/", csp=STRICT))
-    assert read(page, server.url(LENET), worker).get("tensors") == digests()
+    assert read(page, server.url(FILE), worker).get("tensors") == digests()
 
 
 def test_a_policy_that_forbids_wasm_is_named(server: TestServer, page: Page) -> None:
     page.goto(server.url("/", csp="script-src 'self'"))
-    found = read(page, server.url(LENET))
+    found = read(page, server.url(FILE))
     assert found["code"] == "unsupported"
     assert "wasm-unsafe-eval" in found["message"]
 
@@ -30,7 +30,7 @@ def test_a_policy_that_forbids_wasm_is_named(server: TestServer, page: Page) -> 
 def test_a_page_without_webassembly_gets_an_error(server: TestServer, page: Page) -> None:
     page.add_init_script("delete globalThis.WebAssembly")
     page.goto(server.url("/"))
-    found = read(page, server.url(LENET))
+    found = read(page, server.url(FILE))
     assert found["code"] == "unsupported"
     assert "WebAssembly" in found["message"]
 
@@ -38,13 +38,13 @@ def test_a_page_without_webassembly_gets_an_error(server: TestServer, page: Page
 def test_a_page_without_workers_gets_an_error_and_may_open_the_file_itself(server: TestServer, page: Page) -> None:
     page.add_init_script("delete globalThis.Worker")
     page.goto(server.url("/"))
-    assert read(page, server.url(LENET), True)["code"] == "unsupported"
+    assert read(page, server.url(FILE), True)["code"] == "unsupported"
     still_works(server, page)
 
 
 def test_a_decoder_that_is_not_there_is_named(server: TestServer, page: Page, broken: None) -> None:
     page.route("**/decode.wasm", lambda route: route.fulfill(status=404, body="not here"))
-    found = read(page, server.url(LENET))
+    found = read(page, server.url(FILE))
     assert found["code"] == "network"
     assert "decode.wasm" in found["message"]
 
