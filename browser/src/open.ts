@@ -132,6 +132,12 @@ function streamSource(
   return new StreamSource(link, undefined, { reader: stream.getReader(), start: 0, end: undefined });
 }
 
+/** What addresses are relative to; undefined in Node and Deno, where they are paths. */
+export function pageAddress(): string | undefined {
+  if (globalThis.document !== undefined) return document.baseURI;
+  return builtin("node:fs/promises") === undefined ? globalThis.location?.href : undefined;
+}
+
 /** The path of a file on the disk, or undefined for what fetch takes. */
 function pathOf(source: string | URL): string | URL | undefined {
   if (source instanceof URL) return source.protocol === "file:" ? source : undefined;
@@ -140,5 +146,5 @@ function pathOf(source: string | URL): string | URL | undefined {
   }
   if (/^file:/i.test(source)) return new URL(source);
   const scheme = /^[a-z][a-z0-9+.-]+:/i.test(source);
-  return scheme || "location" in globalThis || builtin("node:fs/promises") === undefined ? undefined : source;
+  return scheme || pageAddress() !== undefined ? undefined : source;
 }

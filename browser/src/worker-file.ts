@@ -2,7 +2,7 @@
 import { DczError } from "./errors.js";
 import type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
 import type { ToOnnxOptions } from "./onnx.js";
-import type { DczSource, OpenOptions, Progress } from "./open.js";
+import { type DczSource, type OpenOptions, type Progress, pageAddress } from "./open.js";
 import { abortable, checkAborted } from "./signals.js";
 import { startThread, type Thread } from "./thread.js";
 import type { Entry, Tensor } from "./types.js";
@@ -47,7 +47,7 @@ export async function openInWorker(source: DczSource, options: OpenOptions = {})
 function sent(source: DczSource): Sendable {
   if (source instanceof URL) return source.href;
   if (typeof source === "string") {
-    const base = "document" in globalThis ? document.baseURI : "location" in globalThis ? location.href : undefined;
+    const base = pageAddress();
     return base === undefined ? source : new URL(source, base).href;
   }
   if (source instanceof Request) {

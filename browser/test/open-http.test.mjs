@@ -100,6 +100,7 @@ test("headers and fetch of the caller serve every request", () =>
 
 test("a body without length, and a packed one, give every tensor", async () => {
   for (const headers of [{}, { "Content-Encoding": "gzip" }]) {
+    const ranges = !("Content-Encoding" in headers); // a request for a part does not allow packed bodies
     const body = "Content-Encoding" in headers ? gzipSync(FILE) : FILE;
     const answer = (_, response) => {
       response.writeHead(200, headers);
@@ -107,7 +108,9 @@ test("a body without length, and a packed one, give every tensor", async () => {
       response.end();
       return true;
     };
-    await serving(FILE, { answer }, async (url) => assert.deepEqual(await collect(await open(url)), EXPECTED));
+    await serving(FILE, { answer }, async (url) =>
+      assert.deepEqual(await collect(await open(url, { ranges })), EXPECTED),
+    );
   }
 });
 

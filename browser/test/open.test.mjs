@@ -67,7 +67,7 @@ for (const [kind, make] of Object.entries(KINDS)) {
   });
 }
 
-test("a path and a file: URL open in Node", () =>
+test("a path and a file: URL open in Node and Deno", () =>
   onDisk(async (path) => {
     for (const source of [path, pathToFileURL(path), pathToFileURL(path).href]) {
       const file = await open(source);
