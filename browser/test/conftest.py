@@ -18,7 +18,7 @@ FOLDERS = {
     "/golden/": ROOT / "tests" / "golden" / "good",
     "/bad/": ROOT / "tests" / "golden" / "bad",
     "/networks/": ROOT / "reproduce" / "results",
-    "/demo/": ROOT / "build" / "browser" / "demo",
+    "/demo/": ROOT / "build" / "browser" / "site",
     "/test/": ROOT / "browser" / "test",
 }
 OPTIONS = (

@@ -232,7 +232,8 @@ def pieces(path: Path, at: int, end: int, damage: int, piece_bytes: int) -> Iter
 
 
 class TestServer(ThreadingHTTPServer):
-    """Serves folders and single contents by the beginning of their path, and `/`, an empty page."""
+    """Serves folders and single contents by the beginning of their path, and `/`, an empty page. A path that ends
+    with `/` is that of index.html."""
 
     daemon_threads = True
     __test__ = False
@@ -278,8 +279,7 @@ class TestServer(ThreadingHTTPServer):
             return list(self._of(url))
 
     def _of(self, url: str) -> list[Request]:
-        parts = urlsplit(url)
-        return self._requests[f"{parts.path}?{parts.query}"]
+        return self._requests[urlsplit(url)._replace(scheme="", netloc="").geturl()]
 
     def start(self) -> TestServer:
         Thread(target=self.serve_forever, daemon=True).start()
@@ -288,6 +288,8 @@ class TestServer(ThreadingHTTPServer):
     def find(self, path: str) -> bytes | Path | None:
         if path in self._contents:
             return self._contents[path]
+        if path.endswith("/"):
+            path += "index.html"
         for begin, folder in self._folders.items():
             file = (folder / path.removeprefix(begin)).resolve()
             if path.startswith(begin) and file.is_relative_to(folder.resolve()) and file.is_file():
