@@ -90,7 +90,7 @@ def test_a_bundler_takes_the_decoder_and_the_worker_along(server: TestServer, pa
     (installed / "index.html").write_text(
         '<!doctype html><meta charset=utf-8><link rel=icon href="data:,"><script type=module src=page.ts></script>'
     )
-    run(installed, "node", TEST / "bundler" / "node_modules" / "vite" / "bin" / "vite.js", "build", "--base=./")
+    run(installed, "node", TEST / "programs" / "node_modules" / "vite" / "bin" / "vite.js", "build", "--base=./")
     server.mount("/bundled/", installed / "dist")
     page.goto(server.url("/bundled/index.html"))
     page.wait_for_function("() => globalThis.compare")
