@@ -1,11 +1,13 @@
-/* Packs a matrix, slice by slice: first its survivors as pairs of gap and code, then words of src/packed.ts. */
+/* Packs a matrix, slice by slice: first its survivors as pairs of gap and code, then words of
+ * src/packed.ts. */
 #include "compute.h"
 
 #define DCZ_MOST 256u
 #define DCZ_SLOTS 1024u
 #define DCZ_LONG 255u /* a gap of 0 stands for so many columns without a survivor */
 
-/* A pair: gap from the survivor before, or from column -1, in the low 8 bits; code in the high 8. */
+/* A pair: gap from the survivor before, or from column -1, in the low 8 bits; code in the high 8.
+ */
 static struct {
   uint32_t cols, column, last; /* `last` is the column behind the survivor before */
   uint32_t pairs, row, survivors, distinct;
@@ -31,8 +33,8 @@ static uint32_t dcz_code(uint32_t bits) {
   return state.distinct - 1;
 }
 
-/* Takes the next weights, as float32; `pairs` has room for 1 + count pairs, and `starts` for every row that begins.
- * Returns the number of pairs, or 2^32 - 1 at the 257th distinct survivor. */
+/* Takes the next weights, as float32; `pairs` has room for 1 + count pairs, and `starts` for every
+ * row that begins. Returns the number of pairs, or 2^32 - 1 at the 257th distinct survivor. */
 uint32_t DCZ_EXPORT(pack_slice)(const uint32_t *weights, uint32_t count, uint16_t *pairs,
                                 uint32_t *starts) {
   uint16_t *out = pairs;
@@ -59,7 +61,8 @@ uint32_t DCZ_EXPORT(pack_slice)(const uint32_t *weights, uint32_t count, uint16_
 uint32_t DCZ_EXPORT(pack_survivors)(void) { return state.survivors; }
 uint32_t DCZ_EXPORT(pack_distinct)(void) { return state.distinct; }
 
-/* Codes by the order of their values: numbers up, -0 before 0 and NaNs at the ends. Writes the codebook. */
+/* Codes by the order of their values: numbers up, -0 before 0 and NaNs at the ends. Writes the
+ * codebook. */
 void DCZ_EXPORT(pack_sort)(uint16_t *pairs, uint32_t *codebook) {
   uint8_t at[DCZ_MOST], code[DCZ_MOST];
   for (uint32_t i = 0; i < state.distinct; ++i) {
@@ -79,7 +82,8 @@ void DCZ_EXPORT(pack_sort)(uint16_t *pairs, uint32_t *codebook) {
     code[at[i]] = (uint8_t)i;
   }
   for (uint32_t i = 0; i < state.pairs; ++i)
-    if ((pairs[i] & 255u) != 0) pairs[i] = (uint16_t)((pairs[i] & 255u) | code[pairs[i] >> 8] << 8);
+    if ((pairs[i] & 255u) != 0)
+      pairs[i] = (uint16_t)((pairs[i] & 255u) | (uint32_t)code[pairs[i] >> 8] << 8);
 }
 
 /* The words that each row needs. */

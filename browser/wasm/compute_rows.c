@@ -14,18 +14,17 @@ static dcz_words dcz_words_of(const dcz_matrix *matrix, uint32_t row) {
 }
 
 uint32_t dcz_row_survivors(const dcz_matrix *matrix, uint32_t row, const uint32_t *offsets,
-                           dcz_survivor *out) {
+                           dcz_term *out) {
   const uint32_t bits = dcz_entry_bits(matrix->per_word), mask = (1u << bits) - 1u;
   const uint32_t skips = (1u << matrix->skip_bits) - 1u, last = matrix->cols - 1u;
-  const dcz_survivor *const begin = out;
+  const dcz_term *const begin = out;
   uint32_t column = 0u - 1u;
   for (dcz_words at = dcz_words_of(matrix, row); at.word < at.end; at.word += DCZ_BLOCK) {
     uint32_t word = *at.word;
     for (uint32_t i = 0; i < matrix->per_word; ++i, word >>= bits) {
       const uint32_t entry = word & mask;
-      const dcz_meaning meaning =
-          matrix->table ? matrix->table[entry] : dcz_mean(matrix, entry);
-      column += meaning.columns;
+      const dcz_meaning meaning = matrix->table ? matrix->table[entry] : dcz_mean(matrix, entry);
+      column += meaning.bytes / 4;
       /* written in any case, kept if it is a survivor: no branch to predict */
       out->offset = offsets[column < last ? column : last];
       out->weight = meaning.weight;
@@ -43,7 +42,7 @@ static void dcz_spread(const dcz_matrix *matrix, uint32_t row, float *out) {
     uint32_t word = *at.word;
     for (uint32_t i = 0; i < matrix->per_word; ++i, word >>= bits) {
       const dcz_meaning meaning = dcz_mean(matrix, word & mask);
-      out += 4 * meaning.columns;
+      out += meaning.bytes;
       if ((word & skips) != skips) *out = meaning.weight;
     }
   }

@@ -1,4 +1,5 @@
-/* Products of a matrix with many columns of numbers that lie side by side: vectors, or the pixels of an image. */
+/* Products of a matrix with many columns of numbers that lie side by side: vectors, or the pixels
+ * of an image. */
 #include "compute.h"
 
 static inline dcz_four dcz_at(const uint8_t *x, uint32_t offset) {
@@ -8,14 +9,14 @@ static inline dcz_four dcz_at(const uint8_t *x, uint32_t offset) {
 }
 
 /* Places of one row, `fours` times four: sums of weight * x[offset + place]. */
-static inline void dcz_sum_survivors(const dcz_survivor *entry, const dcz_survivor *end,
-                                     const uint8_t *x, float bias, float *y, const uint32_t fours) {
+DCZ_INLINE void dcz_sum_survivors(const dcz_term *entry, const dcz_term *end, const uint8_t *x,
+                                  float bias, float *y, const uint32_t fours) {
   dcz_four sum[4];
   for (uint32_t i = 0; i < fours; ++i) sum[i] = dcz_all(bias);
   for (; entry != end; ++entry) {
     const dcz_four weight = dcz_all(entry->weight);
     const uint32_t offset = entry->offset;
-#pragma clang loop unroll(full)
+    DCZ_UNROLL
     for (uint32_t i = 0; i < fours; ++i) sum[i] += weight * dcz_at(x, offset + 16 * i);
   }
   for (uint32_t i = 0; i < fours; ++i) dcz_store(y + 4 * i, sum[i]);
@@ -40,8 +41,8 @@ static void dcz_sum_eight(const float *rows, uint32_t cols, const uint32_t *offs
   if (count > 3) dcz_store(y + 3 * pitch, d), dcz_store(y + 3 * pitch + 4, h);
 }
 
-static void dcz_sparse_row(const dcz_survivor *entry, const dcz_survivor *end, const uint8_t *x,
-                           float bias, float *y, uint32_t places) {
+static void dcz_sparse_row(const dcz_term *entry, const dcz_term *end, const uint8_t *x, float bias,
+                           float *y, uint32_t places) {
   uint32_t place = 0;
   for (; place + 16 <= places; place += 16)
     dcz_sum_survivors(entry, end, x + 4 * place, bias, y + place, 4);
@@ -53,15 +54,15 @@ static void dcz_sparse_row(const dcz_survivor *entry, const dcz_survivor *end, c
     dcz_sum_survivors(entry, end, x + 4 * place, bias, y + place, 1);
 }
 
-/* Rows `from` to `to` of y = W x + bias at `places` places: y[row - from][place], `pitch` apart, from the sums of
- * weight * x[offsets[column] + place] (offsets in bytes). With `dense`, zeros are multiplied too, four rows at a
- * time. x and the rows of y have room for places up to the next multiple of 8. `scratch` has 16 bytes a column,
- * and 16 bytes more. */
+/* Rows `from` to `to` of y = W x + bias at `places` places: y[row - from][place], `pitch` apart,
+ * from the sums of weight * x[offsets[column] + place] (offsets in bytes). With `dense`, zeros are
+ * multiplied too, four rows at a time. x and the rows of y have room for places up to the next
+ * multiple of 8. `scratch` has 16 bytes a column, and 16 bytes more. */
 void DCZ_EXPORT(tiles)(const dcz_matrix *matrix, uint32_t from, uint32_t to,
                        const uint32_t *offsets, const uint8_t *x, uint32_t places, float *y,
                        uint32_t pitch, int dense, void *scratch) {
   if (!dense) {
-    dcz_survivor *survivors = (dcz_survivor *)scratch;
+    dcz_term *survivors = (dcz_term *)scratch;
     for (uint32_t row = from; row < to; ++row, y += pitch) {
       const uint32_t count = dcz_row_survivors(matrix, row, offsets, survivors);
       const float bias = matrix->bias ? matrix->bias[row] : 0.0f;
