@@ -3,13 +3,18 @@
     python -m browser.demo.make_models [FOLDER]
 
 FOLDER is build/browser/models unless it is named; what lies there already is kept. The libraries are those of
-benchmarks/requirements.txt. The model is the one of `python -m benchmarks.real_models ddddocr`, byte for byte.
+benchmarks/requirements.txt. The model is compressed as by
+
+    dcz compress common.onnx -o ddddocr.dcz --target-ratio 8 --calibration inputs.npz --profile small
+
+with the calibration inputs of `python -m benchmarks.real_models ddddocr`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +27,9 @@ from benchmarks.environment import ROOT
 from benchmarks.real_models.baselines import change
 from benchmarks.real_models.network import Array
 from benchmarks.real_models.ocr import Ocr
-from benchmarks.real_models.ours import calibrated
+from benchmarks.real_models.ours import PROFILE
+from deepcompression.calibration.goal import Goal
+from deepcompression.convert.with_inputs import compress_whole
 
 FOLDER = ROOT / "build" / "browser" / "models"
 TIMES_SMALLER = 8
@@ -68,17 +75,16 @@ def make(folder: Path) -> Path:
     model, path, about = Ocr(), folder / "ddddocr.dcz", folder / "ddddocr.json"
     if about.exists():
         return about
-    onnx_bytes = model.path().stat().st_size
     if not path.exists():
-        partial = folder / "partial"
-        partial.mkdir(exist_ok=True)
-        calibrated(model, model.calibration(), onnx_bytes // TIMES_SMALLER, partial)
-        (partial / "calibrated.dcz").rename(path)
-        partial.rmdir()
+        batches = model.calibration().batches
+        with tempfile.TemporaryDirectory() as temporary:
+            inputs = Path(temporary) / "inputs.npz"
+            np.savez(inputs, **{name: np.concatenate([each[name] for each in batches]) for name in batches[0]})
+            compress_whole(model.path(), path, Goal.of(None, TIMES_SMALLER, None), PROFILE, inputs)
     found = {
         "package": f"{model.release.name}=={model.release.version}",
         "checkpoint": model.member,
-        "onnx_bytes": onnx_bytes,
+        "onnx_bytes": model.path().stat().st_size,
         "dcz_bytes": path.stat().st_size,
         "input": {"name": "input1", "shape": [1, 1, 64, 160], "values": "grey, 0 black to 1 white"},
         **write_pictures(model, path, folder),

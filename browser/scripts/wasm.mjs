@@ -22,6 +22,7 @@ export const MODULES = {
     fast: [
       "wasm/decode.c",
       "wasm/crc.c",
+      "wasm/words.c",
       ...["adaptive", "block", "elements", "fast", "lanes", "mixer", "sequence", "table"].map(full),
     ],
     small: [
@@ -31,7 +32,7 @@ export const MODULES = {
         full,
       ),
     ],
-    flags: ["-DDCZ_WITH_ALL", "-DDCZ_NAME=0", "-DDCZ_AXES=32"],
+    flags: ["-DDCZ_WITH_ALL", "-DDCZ_NAME=0", "-DDCZ_AXES=32", "-DDCZ_WORDS_ELSEWHERE"],
   },
   compute: {
     fast: [

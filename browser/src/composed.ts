@@ -53,74 +53,123 @@ export class Composed {
    */
   async toBytes(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
     const whole = allocate(this.bytes);
-    // the name of each decoded tensor -> where it and those that are tied to it begin
+    // the name of each tensor with a payload -> where it and those that are tied to it begin
     const places = new Map<string, number[]>();
     let offset = 0;
     for (const part of this.parts) {
       if (part instanceof Uint8Array) {
         whole.set(part, offset);
       } else {
-        const own = part.tiedTo ?? part.name;
+        const own = ownName(part);
         places.set(own, [...(places.get(own) ?? []), offset]);
       }
       offset += lengthOf(part);
     }
-    for (const entry of this.file.entries.values()) {
-      const [first, ...ties] = places.get(entry.name) ?? [];
-      if (first === undefined) {
-        continue;
+    const wanted = [...this.file.entries.values()].filter((each) => places.has(each.name));
+    const slices = new Slices(this.file, wanted, signal);
+    try {
+      for (const entry of wanted) {
+        const [first = 0, ...ties] = places.get(entry.name) ?? [];
+        let at = first;
+        for await (const slice of slices.next(entry)) {
+          whole.set(slice, at);
+          at += slice.length;
+        }
+        for (const tie of ties) {
+          whole.copyWithin(tie, first, at);
+        }
       }
-      let at = first;
-      for await (const slice of exactly(this.file, entry, signal)) {
-        whole.set(slice, at);
-        at += slice.length;
-      }
-      for (const tie of ties) {
-        whole.copyWithin(tie, first, at);
-      }
+    } finally {
+      await slices.end();
     }
     return whole;
   }
 
   /** The bytes from one offset to another, piece after piece; each piece is the caller's own. Throws DczError. */
-  async *pieces(from = 0, to = this.bytes, signal?: AbortSignal | null): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-    let offset = 0;
+  async *pieces(from = 0, to = this.bytes, signal?: AbortSignal): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const within: [Part, number][] = [];
+    let end = 0;
     for (const part of this.parts) {
-      if (offset >= to) {
-        return;
+      const start = end;
+      end += lengthOf(part);
+      if (end > from && start < to) {
+        within.push([part, start]);
       }
-      const end = offset + lengthOf(part);
-      if (end > from && part instanceof Uint8Array) {
-        yield part.slice(Math.max(from - offset, 0), to - offset);
-      } else if (end > from && !(part instanceof Uint8Array)) {
-        let at = offset;
-        for await (const slice of exactly(this.file, part, signal ?? undefined)) {
-          if (at < to && at + slice.length > from) {
-            yield slice.slice(Math.max(from - at, 0), to - at);
+    }
+    const entries = within.flatMap(([part]) => (part instanceof Uint8Array ? [] : [part]));
+    const slices = new Slices(this.file, entries, signal);
+    try {
+      for (const [part, start] of within) {
+        let at = start;
+        for await (const bytes of part instanceof Uint8Array ? [part] : slices.next(part)) {
+          const piece = bytes.slice(Math.max(from - at, 0), to - at);
+          at += bytes.length;
+          if (piece.length > 0) {
+            yield piece;
           }
-          at += slice.length;
           if (at >= to) {
-            break;
+            return;
           }
         }
       }
-      offset = end;
+    } finally {
+      await slices.end();
     }
   }
 }
 
-/** The slices of a tensor, which together have the length of its entry; else throws DczError. */
-async function* exactly(file: TensorFile, entry: Entry, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
-  let found = 0;
-  for await (const slice of file.slices(entry.tiedTo ?? entry.name, { signal })) {
-    checkAborted(signal);
-    found += slice.length;
-    if (found > entry.denseBytes) {
-      break;
+/** The slices of tensors in a given order, with one request for each run that is in the order of the file. */
+class Slices {
+  private readonly order: ReadonlyMap<string, number>;
+  private readonly waiting: string[];
+  private under: AsyncIterator<Uint8Array> | undefined;
+  // tensors of the pass under way that have not been read
+  private left = 0;
+
+  constructor(
+    private readonly file: TensorFile,
+    entries: readonly Entry[],
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.order = new Map([...file.entries.keys()].map((name, at) => [name, at]));
+    this.waiting = entries.filter((each) => each.denseBytes > 0).map(ownName);
+  }
+
+  /** The slices of the next tensor. Throws DczError unless they have the length of its entry. */
+  async *next(entry: Entry): AsyncGenerator<Uint8Array> {
+    let missing = entry.denseBytes;
+    if (missing > 0 && this.left === 0) {
+      await this.begin();
     }
-    yield slice;
+    while (missing > 0) {
+      checkAborted(this.signal);
+      const { done, value } = (await this.under?.next()) ?? { done: true, value: undefined };
+      if (done || value.length > missing) {
+        throw new DczError("payload", `${entry.name} does not give its ${entry.denseBytes} bytes`);
+      }
+      missing -= value.length;
+      this.left -= missing === 0 ? 1 : 0;
+      yield value;
+    }
   }
-  if (found !== entry.denseBytes) {
-    throw new DczError("payload", `${entry.name} gave ${found} bytes, expected ${entry.denseBytes}`);
+
+  /** Ends the pass under way. */
+  async end(): Promise<void> {
+    await this.under?.return?.();
   }
+
+  private async begin(): Promise<void> {
+    await this.end();
+    const placeOf = (at: number): number => this.order.get(this.waiting[at] ?? "") ?? -1;
+    let run = 1;
+    while (placeOf(run) > placeOf(run - 1)) {
+      run += 1;
+    }
+    this.left = run;
+    this.under = this.file.slices(this.waiting.splice(0, run), { signal: this.signal })[Symbol.asyncIterator]();
+  }
+}
+
+function ownName(entry: Entry): string {
+  return entry.tiedTo ?? entry.name;
 }

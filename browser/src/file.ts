@@ -1,4 +1,5 @@
 // An open .dcz file: its entries, and its tensors as they are asked for.
+import type { ToOnnxOptions } from "./onnx.js";
 import type { Entry, Tensor } from "./types.js";
 
 /** What a call about one tensor takes. */
@@ -35,8 +36,25 @@ export interface DczFile {
    * follows the one that it is tied to. One payload and one tensor are in memory at a time.
    */
   tensors(options?: TensorsOptions): AsyncIterable<Tensor>;
-  /** Gives the elements of one tensor, little-endian, piece by piece. The caller owns each piece. */
-  slices(name: string, options?: TensorOptions): AsyncIterable<Uint8Array>;
+  /**
+   * Gives the elements of one tensor, little-endian, piece by piece; of several, one tensor after the other in the
+   * order of the file, over one request. No piece has elements of two tensors. The caller owns each piece.
+   */
+  slices(names: string | readonly string[], options?: TensorOptions): AsyncIterable<Uint8Array>;
+  /**
+   * Gives the ONNX model that the file was made of, with its tensors decoded: what `dcz decompress` writes. The memory
+   * is that of the model, allocated once, and of one payload. Throws `unsupported` for a file of no ONNX model and for
+   * data in files beside the model, `size` beyond 2 GB, `payload` for a graph that does not fit the tensors, `memory`,
+   * and what `tensor` throws.
+   */
+  toOnnx(options?: ToOnnxOptions): Promise<Uint8Array<ArrayBuffer>>;
+  /**
+   * Gives all tensors as a safetensors file: what `dcz decompress` writes. Tied tensors are written in full, for
+   * safetensors has no ties; C128 and C32 as pairs of floats. The memory is that of the safetensors file, allocated
+   * once, and of one payload. Throws `unsupported` for dtypes that safetensors does not have and for ONNX models,
+   * `memory`, and what `tensor` throws.
+   */
+  toSafetensors(options?: TensorOptions): Promise<Uint8Array<ArrayBuffer>>;
   /** Ends all calls that are under way, and frees memory and connections. */
   close(): void;
 }

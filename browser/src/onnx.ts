@@ -54,8 +54,8 @@ export interface ToOnnxOptions {
    * Is called with the name of each file beside the model that the graph says holds data. The caller's runtime must
    * get these files too. Without it such a model is an error.
    */
-  readonly onExternal?: (location: string) => void;
-  readonly signal?: AbortSignal;
+  readonly onExternal?: ((location: string) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Whether a file holds an ONNX model. */
@@ -63,13 +63,7 @@ export function holdsGraph(file: TensorFile): boolean {
   return file.metadata.get("format") === "onnx" && file.entries.has(GRAPH);
 }
 
-/**
- * The bytes of the ONNX model in a file, with all its tensors decoded: those that `dcz decompress -o model.onnx` writes.
- *
- * The memory is that of the model, allocated once, and of one payload. Throws DczError: "unsupported" for a file of no
- * ONNX model and for data in files beside it, "size" beyond 2 GB, "payload" for a graph that does not fit the tensors,
- * "memory", and what reading the tensors throws.
- */
+/** `DczFile.toOnnx`. */
 export async function toOnnx(file: TensorFile, options: ToOnnxOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
   return (await composedOnnx(file, options)).toBytes(options.signal);
 }

@@ -2,6 +2,7 @@
 
 import { Composed, type TensorFile } from "./composed.js";
 import { DczError } from "./errors.js";
+import type { TensorOptions } from "./file.js";
 import { FOLDER_KEY, tensorsOf } from "./folder.js";
 import { holdsGraph } from "./onnx.js";
 import type { Dtype, Entry } from "./types.js";
@@ -27,21 +28,8 @@ const WIDTHS: Partial<Record<Dtype, number>> = {
   ...{ F16: 2, BF16: 2, I16: 2, U16: 2 },
 };
 
-export interface ToSafetensorsOptions {
-  readonly signal?: AbortSignal;
-}
-
-/**
- * The bytes of a safetensors file with all tensors of a file, those that `dcz decompress -o model.safetensors` writes.
- * Tied tensors are written in full, for safetensors has no ties; C128 and C32 as pairs of floats.
- *
- * The memory is that of the safetensors file, allocated once, and of one payload. Throws DczError: "unsupported" for
- * dtypes that safetensors does not have and for ONNX models, "memory", and what reading the tensors throws.
- */
-export async function toSafetensors(
-  file: TensorFile,
-  options: ToSafetensorsOptions = {},
-): Promise<Uint8Array<ArrayBuffer>> {
+/** `DczFile.toSafetensors`. */
+export async function toSafetensors(file: TensorFile, options: TensorOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
   return composedSafetensors(file).toBytes(options.signal);
 }
 

@@ -33,7 +33,8 @@ export interface Link {
 
 /**
  * A window of bytes that moves forward over a file: what has arrived and was not let go. It takes bytes only when
- * somebody waits for them, so that a slow caller slows the server down.
+ * somebody waits for them, so that a slow caller slows the server down. `head` is what the caller has of the file's
+ * start.
  */
 export class Forward {
   #chunks: Uint8Array[] = [];
@@ -49,9 +50,14 @@ export class Forward {
     private readonly link: Link,
     start: number,
     first?: Body,
+    head?: Uint8Array,
   ) {
     this.#start = this.#position = start;
     if (first !== undefined) this.#use(first);
+    if (head !== undefined && head.length > start) {
+      this.#chunks = [head.subarray(start)];
+      this.#position = head.length;
+    }
   }
 
   get heldBytes(): number {
@@ -76,6 +82,13 @@ export class Forward {
       await abortable(this.#pull(), this.#quit.signal, signal);
     }
     return undefined;
+  }
+
+  /** Waits for the end of the body, which must come before more than `most` bytes. Gives all that the window holds. */
+  async takeAll(most: number, signal?: AbortSignal): Promise<Uint8Array> {
+    while (!this.#ended && this.#position < most) await abortable(this.#pull(), this.#quit.signal, signal);
+    if (this.#position > most) throw this.#tooMany(most);
+    return this.#copy(this.#start, this.heldBytes);
   }
 
   /** Waits for the end of the file, which must be here. */
@@ -135,7 +148,8 @@ export class Forward {
   }
 
   async #connect(): Promise<Body> {
-    if (this.link.connect === undefined) throw new DczError("network", `${this.link.name} broke and comes only once.`);
+    if (this.link.connect === undefined)
+      throw new DczError("network", `${this.link.name}: broke, and comes only once.`);
     const body = await this.link.connect(this.#position, this.#quit.signal);
     if (this.#quit.signal.aborted) body.reader.cancel().catch(() => undefined);
     checkAborted(this.#quit.signal);
@@ -150,14 +164,17 @@ export class Forward {
     if (body.end === undefined) return chunk;
     const reached = this.#at + (chunk?.length ?? 0);
     const over = reached === body.end && chunk !== undefined && (await this.#read(body)) !== undefined;
-    if (reached > body.end || over) {
-      throw new DczError("server", `The server sends more of ${name} than it promised, which was up to ${body.end}.`);
-    }
+    if (reached > body.end || over) throw this.#tooMany(body.end);
     if (chunk === undefined && reached < body.end) {
-      const promised = `The server promised ${name} up to byte ${body.end} and stopped at byte ${reached}`;
-      throw new DczError("server", `${promised}. Its copy may be incomplete.`);
+      const stopped = `the server promised bytes up to ${body.end} and stopped at ${reached}`;
+      throw new DczError("server", `${name}: ${stopped}. Its copy may be incomplete.`);
     }
     return chunk;
+  }
+
+  #tooMany(end: number): DczError {
+    const message = `${this.link.name}: the server sends bytes behind ${end}, where it promised to end.`;
+    return new DczError("server", `${message} Open the file with {ranges: false}.`);
   }
 
   /** The next bytes of the body, not empty. */
@@ -167,12 +184,12 @@ export class Forward {
       try {
         result = await body.reader.read();
       } catch (cause) {
-        const message = `The connection to ${this.link.name} broke at byte ${this.#at}. Check the network and try again.`;
+        const message = `${this.link.name}: the connection broke at byte ${this.#at}. Check the network and try again.`;
         throw new Broken(message, { cause });
       }
       if (result.done) return undefined;
       if (!(result.value instanceof Uint8Array)) {
-        throw new DczError("argument", `${this.link.name} must give Uint8Array, and gave ${typeof result.value}.`);
+        throw new DczError("argument", `${this.link.name}: gave ${typeof result.value} instead of Uint8Array.`);
       }
       if (result.value.length > 0) return result.value;
     }

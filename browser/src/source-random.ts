@@ -2,7 +2,7 @@
 import { DczError } from "./errors.js";
 import { builtin } from "./node.js";
 import { abortable, checkAborted } from "./signals.js";
-import { type Arrived, leftOver, type Source, type Span, truncated } from "./sources.js";
+import { type Arrived, type Source, type Span, truncated } from "./sources.js";
 
 type Get = (span: Span) => Promise<Uint8Array>;
 
@@ -29,12 +29,8 @@ class RandomSource implements Source {
     return bytes;
   }
 
-  async *pieces(spans: readonly Span[], toEnd: boolean, signal?: AbortSignal): AsyncGenerator<Uint8Array, void> {
+  async *pieces(spans: readonly Span[], _?: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void> {
     for (const span of spans) yield await this.read(span, signal);
-    const last = spans.at(-1);
-    if (toEnd && last !== undefined && last.offset + last.length < this.size) {
-      throw leftOver(this.name, last.offset + last.length);
-    }
   }
 
   close(reason: DczError): void {
@@ -45,17 +41,17 @@ class RandomSource implements Source {
 /** A file in memory. The caller must not change the bytes while the file is open. */
 export function bytesSource(bytes: Uint8Array, arrived: Arrived): Source {
   const get: Get = async ({ offset, length }) => bytes.subarray(offset, offset + length);
-  return new RandomSource("The file in memory", bytes.length, bytes.length, get, arrived);
+  return new RandomSource("the file in memory", bytes.length, bytes.length, get, arrived);
 }
 
 /** A Blob or a File. */
 export function blobSource(blob: Blob, arrived: Arrived): Source {
-  const name = "name" in blob && typeof blob.name === "string" ? `File ${blob.name}` : "The Blob";
+  const name = "name" in blob && typeof blob.name === "string" ? blob.name : "the Blob";
   const get: Get = async ({ offset, length }) => {
     try {
       return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
     } catch (cause) {
-      const message = `${name} cannot be read: it has changed or is gone. Choose the file again.`;
+      const message = `${name}: cannot be read, as it has changed or is gone. Choose the file again.`;
       throw new DczError("network", message, { cause });
     }
   };
@@ -64,7 +60,7 @@ export function blobSource(blob: Blob, arrived: Arrived): Source {
 
 /** A file on the disk, in Node and Deno. No file stays open between reads. */
 export async function diskSource(path: string | URL, arrived: Arrived): Promise<Source> {
-  const name = `File ${path}`;
+  const name = `${path}`;
   const fs = builtin("node:fs/promises");
   if (fs === undefined) {
     throw new DczError("unsupported", `${name}: pages cannot read the disk. Give an http address or a File.`);
@@ -74,7 +70,7 @@ export async function diskSource(path: string | URL, arrived: Arrived): Promise<
       return await work();
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
-      throw new DczError("network", `${name} cannot be read: ${why}.`, { cause });
+      throw new DczError("network", `${name}: cannot be read: ${why}.`, { cause });
     }
   };
   const get: Get = ({ offset, length }) =>

@@ -21,9 +21,9 @@ export interface Source {
   read(span: Span, signal?: AbortSignal): Promise<Uint8Array>;
   /**
    * Gives the bytes of each span, in one pass. The spans ascend and do not overlap. Bytes come as the caller asks for
-   * them. `toEnd`: check that the file ends with the last span.
+   * them. A source that does not know its size then checks that the file ends at `end`.
    */
-  pieces(spans: readonly Span[], toEnd: boolean, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>;
+  pieces(spans: readonly Span[], end?: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>;
   /** Ends all reads that are under way, and every connection. Later reads throw `reason`. */
   close(reason: DczError): void;
 }
@@ -35,13 +35,13 @@ export type Arrived = (bytes: number) => void;
 export function truncated(name: string, size: number, end: number): DczError {
   return new DczError(
     "truncated",
-    `${name} ends after ${size} bytes, but ${end} are needed. The file is incomplete: copy or download it again.`,
+    `${name}: ends after ${size} bytes, but ${end} are needed. It is incomplete: copy or download it again.`,
   );
 }
 
 /** The error of bytes behind the last payload. */
 export function leftOver(name: string, size: number): DczError {
-  return new DczError("index", `${name} has more bytes than the ${size} that its index describes.`);
+  return new DczError("index", `${name}: has more bytes than the ${size} that its index describes.`);
 }
 
 /** Allocates, or says how many bytes the machine refused. */

@@ -48,7 +48,7 @@ test("marks are filled in initializers, attributes, subgraphs, functions and spa
   );
   const expected = graph(({ name, shape, data }) => filled(name, shape, data, { tail: [[16, "kept"]] }));
   assert.deepEqual(await toOnnx(file), expected);
-  assert.deepEqual(asked, ["onnx.graph", ...tensors.map(({ name }) => name)]);
+  assert.deepEqual(asked, [["onnx.graph"], tensors.map(({ name }) => name)]);
 });
 
 test("dims may be packed, and data that a mark replaces go", async () => {
@@ -90,7 +90,7 @@ for (const [story, graph, tensors, words] of [
   test(`a graph ${story} is refused`, async () => {
     const { file, asked } = onnxFile(graph, tensors);
     await assert.rejects(toOnnx(file), { ...payload, message: words });
-    assert.deepEqual(asked, ["onnx.graph"]);
+    assert.deepEqual(asked, [["onnx.graph"]]);
   });
 }
 
@@ -132,7 +132,7 @@ test("a model beyond 2 GB is refused before its tensors are decoded", async () =
   const { file, asked } = onnxFile(model([marked("w", [1024, 1024, 512])]), [w]);
   Object.assign(file.entries.get("w"), { shape: [1024, 1024, 512], denseBytes: 2 ** 31 });
   await assert.rejects(toOnnx(file), { code: "size", message: /no ONNX file can hold more than 2147483647/ });
-  assert.deepEqual(asked, ["onnx.graph"]);
+  assert.deepEqual(asked, [["onnx.graph"]]);
 });
 
 test("memory that cannot be had is an error with the bytes that are needed", async () => {
@@ -145,7 +145,7 @@ test("ties are decoded once and written in full", async () => {
   const tie = { ...w, name: "tie", tiedTo: "w" };
   const { file, asked } = handmade([w, v, tie]);
   const found = await toSafetensors(file);
-  assert.deepEqual(asked, ["w", "v"]);
+  assert.deepEqual(asked, [["w", "v"]]);
   assert.deepEqual(found.subarray(found.length - 68), Uint8Array.of(...w.data, ...v.data, ...w.data));
 });
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { DczError, folderFiles, open, toOnnx, toSafetensors } from "../dist/index.js";
+import { DczError, folderFiles, open, openInWorker } from "../dist/index.js";
 
 const DATA = fileURLToPath(new URL("../../build/browser/data/converted/", import.meta.url));
 const REFUSED = JSON.parse(readFileSync(`${DATA}refused.json`, "utf8"));
@@ -18,24 +18,34 @@ const bytes = (name) => open(read(name));
 for (const name of names(".onnx")) {
   test(`the ONNX model ${name} has the bytes that Python writes`, async () => {
     const file = await bytes(`${name}.dcz`);
-    assert.deepEqual(await toOnnx(file), read(`${name}.onnx`));
-    await assert.rejects(toSafetensors(file), { name: "DczError", code: "unsupported", message: /toOnnx/ });
+    assert.deepEqual(await file.toOnnx(), read(`${name}.onnx`));
+    await assert.rejects(file.toSafetensors(), { name: "DczError", code: "unsupported", message: /toOnnx/ });
   });
 }
 
 for (const name of names(".safetensors")) {
   test(`the tensors of ${name} have the bytes that Python writes`, async () => {
     const file = await bytes(`${name}.dcz`);
-    assert.deepEqual(await toSafetensors(file), read(`${name}.safetensors`));
-    await assert.rejects(toOnnx(file), { code: "unsupported", message: /toSafetensors/ });
+    assert.deepEqual(await file.toSafetensors(), read(`${name}.safetensors`));
+    await assert.rejects(file.toOnnx(), { code: "unsupported", message: /toSafetensors/ });
   });
 }
 
 for (const name of Object.keys(REFUSED)) {
   test(`the tensors of ${name} are refused, for safetensors has not all of their dtypes`, async () => {
-    await assert.rejects(toSafetensors(await bytes(`${name}.dcz`)), { code: "unsupported", message: /is of I4/ });
+    await assert.rejects((await bytes(`${name}.dcz`)).toSafetensors(), { code: "unsupported", message: /is of I4/ });
   });
 }
+
+test("a worker gives the same", async () => {
+  const model = await openInWorker(read("branches.dcz"));
+  assert.deepEqual(await model.toOnnx(), read("branches.onnx"));
+  await assert.rejects(model.toSafetensors(), { code: "unsupported" });
+  model.close();
+  const tensors = await openInWorker(read("mixed.dcz"));
+  assert.deepEqual(await tensors.toSafetensors(), read("mixed.safetensors"));
+  tensors.close();
+});
 
 test("a folder comes back bit for bit", async () => {
   const found = new Map();

@@ -2,7 +2,7 @@
 
 const encoder = new TextEncoder();
 
-/** A file as converters see it: metadata, and tensors {name, dtype, shape, data}; `asked` has the names read. */
+/** A file as converters see it: metadata, and tensors {name, dtype, shape, data}; `asked` has the names of each request. */
 export function handmade(tensors, metadata = {}) {
   const asked = [];
   const entries = new Map(
@@ -14,18 +14,11 @@ export function handmade(tensors, metadata = {}) {
   const file = {
     metadata: new Map(Object.entries(metadata)),
     entries,
-    async *slices(name) {
-      asked.push(name);
-      const { data } = tensors.find((each) => each.name === name);
-      // one buffer for all slices: a slice is valid until the next one
-      const buffer = new Uint8Array(7);
-      for (let at = 0; at < data.length; at += buffer.length) {
-        const part = data.subarray(at, at + buffer.length);
-        buffer.fill(0xee);
-        buffer.set(part);
-        yield buffer.subarray(0, part.length);
+    async *slices(names) {
+      asked.push(names);
+      for (const { data } of tensors.filter(({ name }) => [names].flat().includes(name))) {
+        for (let at = 0; at < data.length; at += 7) yield data.slice(at, at + 7);
       }
-      buffer.fill(0xee);
     },
   };
   return { file, asked };

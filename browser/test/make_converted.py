@@ -3,7 +3,7 @@
     python -m browser.test.make_converted
 
 NAME.dcz, NAME.onnx         ONNX models of every kind
-NAME.dcz, NAME.safetensors  good golden files, LeNet-5, and names, metadata and dtypes of every kind
+NAME.dcz, NAME.safetensors  good golden files, LeNet-5, names and metadata and dtypes of every kind, a megabyte
 refused.json                good golden files that safetensors cannot hold: the message of each
 folder.dcz, folder/         a Hugging Face folder with two shards
 """
@@ -63,8 +63,16 @@ def mixed() -> None:
     save_tensors(DATA / "mixed.dcz", tensors, metadata)
 
 
+def long() -> None:
+    """A megabyte in tensors that nothing makes smaller."""
+    random = np.random.default_rng(17)
+    parts = {f"part{at}": DenseTensor("U8", random.integers(0, 256, 1 << 18, np.uint8)) for at in range(4)}
+    save_tensors(DATA / "long.dcz", parts)
+
+
 def safetensors_files() -> None:
     mixed()
+    long()
     for path in (*GOLDEN.glob("*.dcz"), NETWORKS / "lenet-5.dcz"):
         shutil.copy(path, DATA)
     refused = {}

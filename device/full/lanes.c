@@ -178,13 +178,14 @@ static void begin_segment(dcz_block *block) {
 }
 
 /* "The first floor(c / 8) bytes leave the window, and as many new ones enter behind." c is at
-   most 63. */
-static inline uint64_t slide(dcz_input *input, uint64_t unused, uint32_t used) {
-  if (input->limit - input->next >= 8) {
-    const uint64_t fresh = dcz_load64(input->next) & ~(~UINT64_C(0) << (used & 56));
-    input->next += used >> 3;
-    return unused | fresh << ((0 - used) & 63);
-  }
+   most 63. Eight bytes can be read at `*next`. */
+static inline uint64_t slide(const uint8_t **next, uint64_t unused, uint32_t used) {
+  const uint64_t fresh = dcz_load64(*next) & ~(~UINT64_C(0) << (used & 56));
+  *next += used >> 3;
+  return unused | fresh << ((0 - used) & 63);
+}
+
+static uint64_t slide_slowly(dcz_input *input, uint64_t unused, uint32_t used) {
   for (; used >= 8; used -= 8) unused |= (uint64_t)dcz_input_byte(input) << (64 - used);
   return unused;
 }
@@ -205,71 +206,91 @@ static inline uint64_t slide(dcz_input *input, uint64_t unused, uint32_t used) {
     sum += one & 63;                                                                   \
   } while (0)
 
-static void narrow_round(dcz_block *block, uint32_t count) {
-  dcz_input *const input = &block->stream.input;
+/* A round of all its symbols, whose lanes take bytes that are at hand. */
+static void narrow_round(dcz_block *block) {
   dcz_lanes *const lanes = &block->lanes;
   const uint32_t *const quick = block->quick;
+  const uint8_t *next = block->stream.input.next;
   uint8_t *out = block->out;
   uint32_t lane;
-  for (lane = 0; lane < DCZ_LANES; ++lane) {
+  for (lane = 0; lane < DCZ_LANES; ++lane, out += 8) {
     const uint32_t used = lanes->used[lane];
-    uint64_t bits = slide(input, lanes->unused[lane], used);
-    uint32_t sum = used & 7, i;
-    if (count >= 8) {
-      NARROW_SYMBOL(0);
-      NARROW_SYMBOL(1);
-      NARROW_SYMBOL(2);
-      NARROW_SYMBOL(3);
-      NARROW_SYMBOL(4);
-      NARROW_SYMBOL(5);
-      NARROW_SYMBOL(6);
-      NARROW_SYMBOL(7);
-      out += 8;
-      count -= 8;
-    } else {
-      for (i = 0; i < count; ++i) NARROW_SYMBOL(i);
-      count = 0;
-    }
+    uint64_t bits = slide(&next, lanes->unused[lane], used);
+    uint32_t sum = used & 7;
+    NARROW_SYMBOL(0);
+    NARROW_SYMBOL(1);
+    NARROW_SYMBOL(2);
+    NARROW_SYMBOL(3);
+    NARROW_SYMBOL(4);
+    NARROW_SYMBOL(5);
+    NARROW_SYMBOL(6);
+    NARROW_SYMBOL(7);
     lanes->unused[lane] = bits;
     lanes->used[lane] = (uint8_t)sum;
   }
+  block->stream.input.next = next;
 }
 
-static void wide_round(dcz_block *block, uint32_t count) {
-  dcz_input *const input = &block->stream.input;
+static void wide_round(dcz_block *block) {
   dcz_lanes *const lanes = &block->lanes;
   const uint32_t *const quick = block->quick;
   const uint16_t *const symbols = block->symbols;
+  const uint8_t *next = block->stream.input.next;
+  uint8_t *out = block->out;
+  uint32_t lane;
+  for (lane = 0; lane < DCZ_LANES; ++lane, out += 4) {
+    const uint32_t used = lanes->used[lane];
+    uint64_t bits = slide(&next, lanes->unused[lane], used);
+    uint32_t sum = used & 7;
+    WIDE_SYMBOL(0);
+    WIDE_SYMBOL(1);
+    WIDE_SYMBOL(2);
+    WIDE_SYMBOL(3);
+    lanes->unused[lane] = bits;
+    lanes->used[lane] = (uint8_t)sum;
+  }
+  block->stream.input.next = next;
+}
+
+/* Any round: of `count` symbols, or through a callback. */
+static void slow_round(dcz_block *block, uint32_t count) {
+  dcz_lanes *const lanes = &block->lanes;
+  const uint32_t *const quick = block->quick;
+  const uint16_t *const symbols = block->symbols;
+  const int narrow = is_narrow(block);
+  const uint32_t turn = turn_of(block);
   uint8_t *out = block->out;
   uint32_t lane;
   for (lane = 0; lane < DCZ_LANES; ++lane) {
-    const uint32_t used = lanes->used[lane];
-    uint64_t bits = slide(input, lanes->unused[lane], used);
+    const uint32_t used = lanes->used[lane], part = count < turn ? count : turn;
+    uint64_t bits = slide_slowly(&block->stream.input, lanes->unused[lane], used);
     uint32_t sum = used & 7, i;
-    if (count >= 4) {
-      WIDE_SYMBOL(0);
-      WIDE_SYMBOL(1);
-      WIDE_SYMBOL(2);
-      WIDE_SYMBOL(3);
-      out += 4;
-      count -= 4;
-    } else {
-      for (i = 0; i < count; ++i) WIDE_SYMBOL(i);
-      count = 0;
+    for (i = 0; i < part; ++i) {
+      if (narrow) {
+        NARROW_SYMBOL(i);
+      } else {
+        WIDE_SYMBOL(i);
+      }
     }
     lanes->unused[lane] = bits;
     lanes->used[lane] = (uint8_t)sum;
+    out += part;
+    count -= part;
   }
 }
 
 void dcz_lanes_round(dcz_block *block, uint32_t count) {
   dcz_lanes *const lanes = &block->lanes;
+  const dcz_input *const input = &block->stream.input;
   if (lanes->rounds == 0) begin_segment(block);
   --lanes->rounds;
-  if (is_narrow(block)) {
-    narrow_round(block, count);
+  /* of a lane, at most 7 bytes leave, and 8 are read */
+  if (count < turn_of(block) * DCZ_LANES || input->limit - input->next < 8 * DCZ_LANES) {
+    slow_round(block, count);
+  } else if (is_narrow(block)) {
+    narrow_round(block);
   } else {
-    wide_round(block, count);
+    wide_round(block);
   }
   if (lanes->rounds == 0) end_segment(block);
   while (lanes->exceptions_left > 0 && lanes->distance < count) {
