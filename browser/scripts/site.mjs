@@ -14,6 +14,7 @@ const ROOT = dirname(BROWSER);
 const SITE = join(ROOT, "build", "browser", "site");
 const MODELS = join(ROOT, "build", "browser", "models");
 const ORT = join(BROWSER, "test", "peers", "node_modules", "onnxruntime-web", "dist");
+const SIZES = { "lenet-300-100": "LeNet-300-100", "lenet-5": "LeNet-5", alexnet: "AlexNet", "vgg-16": "VGG-16" };
 const NETWORKS = join(ROOT, "reproduce", "results");
 
 const LAYERS = ["fc6", "fc7", "fc8"];
@@ -51,10 +52,10 @@ function digits() {
 }
 
 function sizesTable() {
-  const rows = ["lenet-300-100", "lenet-5", "alexnet", "vgg-16"].map((network) => {
+  const rows = Object.entries(SIZES).map(([network, name]) => {
     const { report, ...result } = JSON.parse(read(NETWORKS, `${network}.json`));
     const errors = `error ${result.dense_test_error_percent.toFixed(2)} % to ${result.test_error_percent.toFixed(2)} %`;
-    return `<tr><th scope="row">${network}<small>${errors}</small></th><td class="number">${bytes(report.dense_bytes)}</td>
+    return `<tr><th scope="row">${name.replaceAll("-", "\u2011")}<small>${errors}</small></th><td class="number">${bytes(report.dense_bytes)}</td>
       <td class="number compressed">${bytes(report.file_bytes)}</td><td class="number">${Math.round(report.ratio)}x</td></tr>`;
   });
   return `<table><caption>Four networks of the paper, trained and compressed here</caption><thead><tr><td></td>

@@ -202,12 +202,12 @@ def check_layers(page: Page, devices: list[str]) -> None:
     tables = page.locator("#layers-tables table")
     expect(tables).to_have_count(3)
     for table in tables.all():
-        rows = table.locator("tbody tr")
-        expect(rows).to_have_count(1 + 3 * len(devices))
-        heads = [row.locator("th").inner_text().splitlines()[0] for row in rows.all()]
-        figures = ["First result", "One run", "Memory held"]
-        assert heads == ["Download", *(f"{figure}, {device}" for device in devices for figure in figures)]
-        for cell in rows.locator("td").all():
+        heads = [each.inner_text().splitlines()[0] for each in table.locator("tbody th").all()]
+        figures = ["First result", "One run", "Memory"]
+        assert heads == ["Download", *(each for device in devices for each in (f"on the {device}", *figures))]
+        cells = table.locator("tbody td")
+        expect(cells).to_have_count(2 + 6 * len(devices))
+        for cell in cells.all():
             assert re.match(r"[\d,.]+ (B|kB|MB|ms|s)", cell.inner_text()), cell.inner_text()
     change = re.search(r"at most (\S+) of", page.locator("#layers-status").inner_text())
     assert change is not None
