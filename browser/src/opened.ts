@@ -90,12 +90,8 @@ export class Opened implements DczFile {
     return toSafetensors(this, options);
   }
 
-  close(): void {
-    if (!this.#quit.signal.aborted) this.#end(new DczError("aborted", `${this.source.name}: the file was closed.`));
-  }
-
-  /** Ends all calls with `reason`. */
-  #end(reason: DczError): void {
+  close(reason = new DczError("aborted", `${this.source.name}: the file was closed.`)): void {
+    if (this.#quit.signal.aborted) return;
     this.#quit.abort(reason);
     this.source.close(reason);
     this.#idle.length = 0;

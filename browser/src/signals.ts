@@ -6,9 +6,10 @@ export function checkAborted(...signals: readonly (AbortSignal | undefined)[]): 
   for (const signal of signals) if (signal?.aborted) throw abortError(signal);
 }
 
-function abortError(signal: AbortSignal): DczError {
-  if (signal.reason instanceof DczError) return signal.reason;
-  return new DczError("aborted", "The caller's signal ended this.", { cause: signal.reason });
+/** The error of what a signal ends. */
+export function abortError(signal: AbortSignal | undefined): DczError {
+  if (signal?.reason instanceof DczError) return signal.reason;
+  return new DczError("aborted", "The caller's signal ended this.", { cause: signal?.reason });
 }
 
 /** Settles as `work` does, or with the error `aborted` as soon as a signal fires; `work` itself goes on. */

@@ -28,6 +28,8 @@ OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # performance.measureUserAgentSpecificMemory answers at once
+    "--enable-blink-features=ForceEagerMeasureMemory",
 )
 WEBGPU = "--enable-unsafe-webgpu"
 

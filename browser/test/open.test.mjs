@@ -256,6 +256,16 @@ test("progress counts up to the size of the file", async () => {
   }
 });
 
+test("the signal of open ends the open file, also while it decodes", async () => {
+  const stop = new AbortController();
+  const file = await open(FILE, { signal: stop.signal });
+  const pass = file.slices(["b", "c"])[Symbol.asyncIterator]();
+  assert.equal((await pass.next()).done, false);
+  stop.abort("enough");
+  await assert.rejects(pass.next(), (error) => code("aborted")(error) && error.cause === "enough");
+  await assert.rejects(file.tensor("a"), code("aborted"));
+});
+
 test("closing ends what is under way and what comes later, and cancels the stream", async () => {
   const seen = { cancelled: false };
   let served = 0;

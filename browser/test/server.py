@@ -12,6 +12,7 @@ etag=changes     another ETag for each response; etag=no: none
 status=N         answers with this status and a page of HTML
 cors=yes         other origins may read; cors=exposed: Content-Range and ETag, too
 csp=POLICY       the content security policy of a page
+isolated=1       no page of another origin shares its process, so that it may measure its memory
 key=TEXT         nothing: it makes an address of its own, with counts of its own
 
 `python browser/test/server.py PORT [PREFIX=FOLDER]...` serves until it is killed; `/requests?of=ADDRESS` gives in JSON
@@ -148,6 +149,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Access-Control-Allow-Origin", "*")
         if self.how.get("cors") == "exposed":
             self.send_header("Access-Control-Expose-Headers", "Content-Range, ETag")
+        if "isolated" in self.how:
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        if "isolated" in self.how or urlsplit(self.path).path.endswith(".js"):
+            # an isolated page starts only workers that are so, too
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         if "csp" in self.how:
             self.send_header("Content-Security-Policy", self.how["csp"])
         # tests count bytes on the wire
