@@ -190,20 +190,21 @@ static uint64_t slide_slowly(dcz_input *input, uint64_t unused, uint32_t used) {
   return unused;
 }
 
+/* The next symbol of a lane; its length is added to the lowest byte of `lengths`. */
 #define NARROW_SYMBOL(i)                    \
   do {                                      \
-    const uint32_t one = quick[bits & 127]; \
+    const uint64_t one = quick[bits & 127]; \
     out[i] = (uint8_t)(one >> 8);           \
     bits >>= one & 63;                      \
-    sum += one & 63;                        \
+    lengths += one;                         \
   } while (0)
 
-#define WIDE_SYMBOL(i)                                                                 \
-  do {                                                                                 \
-    const uint32_t one = quick[bits & 255];                                            \
-    out[i] = (uint8_t)symbols[(one >> 8 & 255) + ((uint32_t)(bits >> 8) & one >> 16)]; \
-    bits >>= one & 63;                                                                 \
-    sum += one & 63;                                                                   \
+#define WIDE_SYMBOL(i)                                                       \
+  do {                                                                       \
+    const uint64_t one = quick[bits & 255];                                  \
+    out[i] = (uint8_t)symbols[(one >> 8 & 255) + (bits >> 8 & (one >> 16))]; \
+    bits >>= one & 63;                                                       \
+    lengths += one;                                                          \
   } while (0)
 
 /* A round of all its symbols, whose lanes take bytes that are at hand. */
@@ -215,8 +216,7 @@ static void narrow_round(dcz_block *block) {
   uint32_t lane;
   for (lane = 0; lane < DCZ_LANES; ++lane, out += 8) {
     const uint32_t used = lanes->used[lane];
-    uint64_t bits = slide(&next, lanes->unused[lane], used);
-    uint32_t sum = used & 7;
+    uint64_t bits = slide(&next, lanes->unused[lane], used), lengths = used & 7;
     NARROW_SYMBOL(0);
     NARROW_SYMBOL(1);
     NARROW_SYMBOL(2);
@@ -226,7 +226,7 @@ static void narrow_round(dcz_block *block) {
     NARROW_SYMBOL(6);
     NARROW_SYMBOL(7);
     lanes->unused[lane] = bits;
-    lanes->used[lane] = (uint8_t)sum;
+    lanes->used[lane] = (uint8_t)lengths;
   }
   block->stream.input.next = next;
 }
@@ -240,14 +240,13 @@ static void wide_round(dcz_block *block) {
   uint32_t lane;
   for (lane = 0; lane < DCZ_LANES; ++lane, out += 4) {
     const uint32_t used = lanes->used[lane];
-    uint64_t bits = slide(&next, lanes->unused[lane], used);
-    uint32_t sum = used & 7;
+    uint64_t bits = slide(&next, lanes->unused[lane], used), lengths = used & 7;
     WIDE_SYMBOL(0);
     WIDE_SYMBOL(1);
     WIDE_SYMBOL(2);
     WIDE_SYMBOL(3);
     lanes->unused[lane] = bits;
-    lanes->used[lane] = (uint8_t)sum;
+    lanes->used[lane] = (uint8_t)lengths;
   }
   block->stream.input.next = next;
 }
@@ -264,7 +263,8 @@ static void slow_round(dcz_block *block, uint32_t count) {
   for (lane = 0; lane < DCZ_LANES; ++lane) {
     const uint32_t used = lanes->used[lane], part = count < turn ? count : turn;
     uint64_t bits = slide_slowly(&block->stream.input, lanes->unused[lane], used);
-    uint32_t sum = used & 7, i;
+    uint64_t lengths = used & 7;
+    uint32_t i;
     for (i = 0; i < part; ++i) {
       if (narrow) {
         NARROW_SYMBOL(i);
@@ -273,7 +273,7 @@ static void slow_round(dcz_block *block, uint32_t count) {
       }
     }
     lanes->unused[lane] = bits;
-    lanes->used[lane] = (uint8_t)sum;
+    lanes->used[lane] = (uint8_t)lengths;
     out += part;
     count -= part;
   }
