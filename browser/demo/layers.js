@@ -3,7 +3,8 @@
 import { bytes, time, times } from "./numbers.js";
 import { Task } from "./tasks.js";
 
-const NAMES = ["fc6", "fc7", "fc8"];
+// the smallest first: it shows first
+const NAMES = ["fc8", "fc7", "fc6"];
 const DEVICES = { wasm: "CPU", webgpu: "GPU" };
 const at = (id) => document.getElementById(id);
 
@@ -92,7 +93,7 @@ function showResults() {
   const megabits = Math.round((count * 8) / 1000 / milliseconds);
   at("link-measured").textContent = `yours: ${bytes(count)} in ${time(milliseconds)}, ${megabits} Mbit/s`;
   at("layers-result").hidden = false;
-  at("layers-tables").replaceChildren(...results.map(tableOf));
+  at("layers-tables").replaceChildren(...[...results].reverse().map(tableOf));
 }
 
 function tableOf(result) {
