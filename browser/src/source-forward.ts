@@ -117,6 +117,7 @@ export class Forward {
     const chunk = await this.#received();
     if (chunk === undefined) {
       this.#ended = true;
+      this.#leave();
       return;
     }
     this.#chunks.push(chunk);
@@ -205,8 +206,12 @@ export class Forward {
   }
 
   #leave(): void {
-    this.#body?.reader.cancel().catch(() => undefined);
+    const reader = this.#body?.reader;
     this.#body = undefined;
+    reader
+      ?.cancel()
+      .catch(() => undefined) // it broke before
+      .finally(() => reader.releaseLock());
   }
 
   #copy(offset: number, length: number): Uint8Array {
