@@ -3,7 +3,7 @@
 import type { Compute, Kernel } from "./compute.js";
 import { choosesDense } from "./compute-choice.js";
 import type { ComputeInstance } from "./compute-instance.js";
-import { hold } from "./compute-matrix.js";
+import type { Matrices } from "./compute-matrix.js";
 import { axesOf, type ConvOperation, type Window, windowCounts } from "./operations.js";
 
 /** Numbers of an image that are worked on at once, for all rows of the weights, stay in a cache. */
@@ -42,11 +42,11 @@ function layout(window: Window, channels: number, shape: readonly number[]): Lay
   return { fields: Uint32Array.from(fields), outputs, channelSize, places };
 }
 
-export function convKernel(instance: ComputeInstance, operation: ConvOperation): Kernel {
+export function convKernel(instance: ComputeInstance, matrices: Matrices, operation: ConvOperation): Kernel {
   const { functions } = instance;
   const { weights, bias, window, groups } = operation;
   const { rows, cols } = weights;
-  const matrix = hold(instance, weights, bias);
+  const matrix = matrices.hold(weights, bias);
   const dense = choosesDense(weights);
   const channels = (weights.shape[1] ?? 0) * groups;
 

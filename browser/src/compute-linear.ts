@@ -3,7 +3,7 @@
 import type { Compute, Kernel } from "./compute.js";
 import { choosesDense } from "./compute-choice.js";
 import type { Address, ComputeInstance } from "./compute-instance.js";
-import { hold } from "./compute-matrix.js";
+import type { Matrices } from "./compute-matrix.js";
 import { type LinearOperation, product } from "./operations.js";
 
 /** Vectors that are multiplied side by side. */
@@ -13,10 +13,14 @@ const FEW = 3;
 /** Places are computed in groups of so many. */
 const GROUP = 8;
 
-export function linearKernel(instance: ComputeInstance, { weights, bias }: LinearOperation): Kernel {
+export function linearKernel(
+  instance: ComputeInstance,
+  matrices: Matrices,
+  { weights, bias }: LinearOperation,
+): Kernel {
   const { functions } = instance;
   const { rows, cols } = weights;
-  const matrix = hold(instance, weights, bias);
+  const matrix = matrices.hold(weights, bias);
   const dense = choosesDense(weights);
 
   const one = (x: Address, y: Address, count: number): void => {

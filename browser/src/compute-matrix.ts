@@ -14,32 +14,55 @@ export interface HeldMatrix {
   readonly reach: number;
 }
 
-/** Copies weights into the memory of an instance. Throws a DczError "memory". */
-export function hold(instance: ComputeInstance, weights: Weights, bias: Float32Array | undefined): HeldMatrix {
-  const { functions } = instance;
-  const fields = new Uint32Array(12);
-  fields.set([weights.rows, weights.cols]);
-  if (bias !== undefined) fields[11] = instance.put(bias);
-  if (weights.kind === "dense") {
-    fields[10] = instance.put(weights.data);
-    return { address: instance.put(fields), weights, reach: weights.cols };
+/** Where the parts of dcz_matrix lie that follow from the weights, without the bias. */
+type Fields = Uint32Array<ArrayBuffer>;
+
+const TABLE = 9;
+const DENSE = 10;
+const BIAS = 11;
+
+/** The matrices of one instance; tied weights, and those of a layer that runs twice, are held once. */
+export class Matrices {
+  readonly #held = new WeakMap<Weights, Fields>();
+
+  constructor(private readonly instance: ComputeInstance) {}
+
+  /** Copies weights and bias. Throws a DczError "memory". */
+  hold(weights: Weights, bias: Float32Array | undefined): HeldMatrix {
+    const { instance } = this;
+    const known = this.#held.get(weights);
+    const fields = known?.slice() ?? this.#copy(weights);
+    if (known === undefined) this.#held.set(weights, fields.slice());
+    if (bias !== undefined) fields[BIAS] = instance.put(bias);
+    const address = instance.put(fields);
+    return { address, weights: weights.outline(), reach: instance.functions.reach(address) >>> 0 };
   }
-  const { perWord, skipBits, words, starts, order, codebook } = weights;
-  fields.set([perWord, skipBits, instance.put(words), instance.put(starts)], 2);
-  if (order !== undefined) {
-    const stored = new Uint32Array(order.length);
-    order.forEach((row, at) => {
-      stored[row] = at;
-    });
-    fields.set([instance.put(order), instance.put(stored)], 6);
+
+  #copy(weights: Weights): Fields {
+    const { instance } = this;
+    const fields = new Uint32Array(12);
+    fields.set([weights.rows, weights.cols]);
+    if (weights.kind === "dense") {
+      fields[DENSE] = instance.put(weights.data);
+      return fields;
+    }
+    const { perWord, skipBits, words, starts, order, codebook } = weights;
+    fields.set([perWord, skipBits, instance.put(words), instance.put(starts)], 2);
+    if (order !== undefined) {
+      const stored = new Uint32Array(order.length);
+      order.forEach((row, at) => {
+        stored[row] = at;
+      });
+      fields.set([instance.put(order), instance.put(stored)], 6);
+    }
+    // a filler's code is 0, also of a matrix without survivors
+    fields[8] = instance.put(codebook.length ? codebook : new Float32Array(1));
+    if (perWord === 2) return fields;
+    const table = instance.give(MEANING_BYTES * 2 ** Math.floor(32 / perWord));
+    const mark = instance.mark;
+    instance.functions.meanings(instance.put(fields), table, codebook.length);
+    instance.release(mark);
+    fields[TABLE] = table;
+    return fields;
   }
-  // a filler's code is 0, also of a matrix without survivors
-  fields[8] = instance.put(codebook.length ? codebook : new Float32Array(1));
-  const table = perWord === 2 ? 0 : instance.give(MEANING_BYTES * 2 ** Math.floor(32 / perWord));
-  const address = instance.put(fields);
-  if (table !== 0) {
-    functions.meanings(address, table, codebook.length);
-    instance.integers(address, fields.length)[9] = table;
-  }
-  return { address, weights, reach: functions.reach(address) >>> 0 };
 }

@@ -4,6 +4,8 @@ import { convKernel } from "./compute-conv.js";
 import { type Address, ComputeInstance } from "./compute-instance.js";
 import { activationCompute, adaptivePoolCompute, poolCompute, scaleCompute, softmaxCompute } from "./compute-layers.js";
 import { linearKernel } from "./compute-linear.js";
+import { Matrices } from "./compute-matrix.js";
+import { DczError } from "./errors.js";
 import { type Backend, type Operation, outputShape, product, type Step } from "./operations.js";
 
 /** Computes from numbers at `x` to numbers at `y`, for an input of a shape; memory that it gives is freed behind it. */
@@ -17,12 +19,12 @@ export interface Kernel {
 
 interface WasmStep extends Step, Kernel {}
 
-function kernelOf(instance: ComputeInstance, operation: Operation): Kernel {
+function kernelOf(instance: ComputeInstance, matrices: Matrices, operation: Operation): Kernel {
   switch (operation.kind) {
     case "linear":
-      return linearKernel(instance, operation);
+      return linearKernel(instance, matrices, operation);
     case "conv":
-      return convKernel(instance, operation);
+      return convKernel(instance, matrices, operation);
     case "pool":
       return { kernel: "", compute: poolCompute(instance, operation) };
     case "adaptivePool":
@@ -38,24 +40,41 @@ function kernelOf(instance: ComputeInstance, operation: Operation): Kernel {
   }
 }
 
+/** The same operation without the arrays of its weights: for its shapes. */
+function outline(operation: Operation): Operation {
+  return "weights" in operation ? { ...operation, weights: operation.weights.outline() } : operation;
+}
+
 /** The backend of WebAssembly, on one thread. Throws DczError "unsupported" or "network" if it cannot be had. */
 export async function createWasmBackend(): Promise<Backend> {
-  const instance = await ComputeInstance.create();
+  let instance: ComputeInstance | undefined = await ComputeInstance.create();
+  let matrices: Matrices | undefined = new Matrices(instance);
   return {
     name: "wasm",
+    get memoryBytes() {
+      return instance?.memoryBytes ?? 0;
+    },
     async prepare(operation) {
+      if (instance === undefined || matrices === undefined) throw closed();
       const before = instance.mark;
-      const { kernel, ...how } = kernelOf(instance, operation);
+      const { kernel, ...how } = kernelOf(instance, matrices, operation);
       const name = kernel ? `wasm, ${kernel}` : "wasm";
-      const step: WasmStep = { operation, heldBytes: instance.mark - before, kernel: name, ...how };
+      const step: WasmStep = { operation: outline(operation), heldBytes: instance.mark - before, kernel: name, ...how };
       return step;
     },
     async run(steps, x, shape) {
+      if (instance === undefined) throw closed();
       return runSteps(instance, steps as readonly WasmStep[], x, shape);
     },
-    close() {},
+    close() {
+      // the memory goes with the last that knows it
+      instance = undefined;
+      matrices = undefined;
+    },
   };
 }
+
+const closed = () => new DczError("argument", "the backend is closed");
 
 /** Each step reads one half of the memory for activations, and writes the other. */
 function runSteps(

@@ -29,12 +29,15 @@ const STORAGE = 0x80;
 // Sizes of dispatches lie in one buffer, each at a multiple of minUniformBufferOffsetAlignment's largest value.
 const UNIFORM_BYTES = 256;
 
+// Of each device, by their shaders: several holders of a device compile a shader once.
+const PIPELINES = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
+
 /** Owns what it puts on a device, and the device itself if `own`. */
 export class GpuHolder {
   /** Resolves with the reason when the device goes away by itself. */
   readonly lost: Promise<string>;
   readonly #buffers = new Map<Memory, GPUBuffer>();
-  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  readonly #pipelines: Map<string, Promise<GPUComputePipeline>>;
   readonly #waiting = new Set<(error: DczError) => void>();
   #gone: DczError | undefined;
 
@@ -42,6 +45,8 @@ export class GpuHolder {
     readonly device: GPUDevice,
     readonly own: boolean,
   ) {
+    this.#pipelines = PIPELINES.get(device) ?? new Map();
+    PIPELINES.set(device, this.#pipelines);
     this.lost = new Promise((resolve) => {
       device.lost.then(({ message, reason }) => {
         const why = message || reason;
@@ -56,7 +61,6 @@ export class GpuHolder {
     this.#end(new DczError("aborted", "the backend was closed"));
     for (const buffer of this.#buffers.values()) buffer.destroy();
     this.#buffers.clear();
-    this.#pipelines.clear();
     if (this.own) this.device.destroy();
   }
 

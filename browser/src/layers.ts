@@ -4,12 +4,15 @@ import { DczError } from "./errors.js";
 import type { FileTensors } from "./file-tensors.js";
 import type { Axes, Operation, Window } from "./operations.js";
 
-/** A layer by the name of its tensors; `bind` gives the operation with the weights of a file. */
+/** A layer by the name of its tensors. */
 export interface Layer {
   /** Its kind and name, for messages and `explain`. */
   readonly label: string;
-  /** Throws DczError "not-found" or "argument" for tensors that are missing or do not fit. */
-  bind(tensors: FileTensors): Promise<Operation>;
+  /**
+   * Asks for its tensors; what it returns gives the operation when they have been read. Throws DczError "not-found" or
+   * "argument" for tensors that are missing or do not fit.
+   */
+  bind(tensors: FileTensors): () => Operation;
 }
 
 /** One number for all axes, or one an axis in the order depth, height, width. */
@@ -52,20 +55,16 @@ function conv(kind: string, dimensions: number, name: string, options: ConvOptio
   const dilation = each(`${label}: dilation`, options.dilation ?? 1, dimensions, 1, 1);
   const groups = options.groups ?? 1;
   if (!Number.isInteger(groups) || groups < 1) refuse(`${label}: groups is an integer from 1 on; found ${groups}`);
-  const bind = async (tensors: FileTensors): Promise<Operation> => {
-    const weights = await tensors.weight(`${name}.weight`, dimensions + 2);
-    if (weights.rows % groups !== 0) {
-      refuse(`${name}.weight has ${weights.rows} outputs, which groups=${groups} does not divide`);
+  const bind = (tensors: FileTensors): (() => Operation) => {
+    const weights = tensors.weight(`${name}.weight`, dimensions + 2);
+    const [outputs = 0, , ...lengths] = weights.shape;
+    if (outputs % groups !== 0) {
+      refuse(`${name}.weight has ${outputs} outputs, which groups=${groups} does not divide`);
     }
-    const bias = await tensors.vectorIfAny(`${name}.bias`, weights.rows);
-    const kernel = each(`${label}: kernel`, weights.shape.slice(2), dimensions, 1, 1);
-    return {
-      kind: "conv",
-      weights,
-      bias,
-      window: { kernel, stride, padding, dilation, ceil: false, dimensions },
-      groups,
-    };
+    const kernel = each(`${name}.weight: the length of a kernel`, lengths, dimensions, 1, 1);
+    const window = { kernel, stride, padding, dilation, ceil: false, dimensions };
+    const bias = tensors.vectorIfAny(`${name}.bias`, outputs);
+    return () => ({ kind: "conv", weights: weights.value(), bias: bias?.value(), window, groups });
   };
   return { label, bind };
 }
@@ -79,9 +78,10 @@ export const conv3d = (name: string, options: ConvOptions = {}): Layer => conv("
 
 /** A fully connected layer. Takes NAME.weight (rows, columns) and, if the file has it, NAME.bias (rows,). */
 export function linear(name: string): Layer {
-  const bind = async (tensors: FileTensors): Promise<Operation> => {
-    const weights = await tensors.weight(`${name}.weight`, 2);
-    return { kind: "linear", weights, bias: await tensors.vectorIfAny(`${name}.bias`, weights.rows) };
+  const bind = (tensors: FileTensors): (() => Operation) => {
+    const weights = tensors.weight(`${name}.weight`, 2);
+    const bias = tensors.vectorIfAny(`${name}.bias`, weights.shape[0] ?? 0);
+    return () => ({ kind: "linear", weights: weights.value(), bias: bias?.value() });
   };
   return { label: `linear ${name}`, bind };
 }
@@ -91,21 +91,24 @@ export function linear(name: string): Layer {
  * Takes NAME.running_mean, NAME.running_var and, if the file has them, NAME.weight and NAME.bias, all (channels,).
  */
 export function batchNorm(name: string, { eps = 1e-5 }: { readonly eps?: number } = {}): Layer {
-  const bind = async (tensors: FileTensors): Promise<Operation> => {
+  const bind = (tensors: FileTensors): (() => Operation) => {
     const channels = tensors.length(`${name}.running_mean`);
-    const mean = await tensors.vector(`${name}.running_mean`, channels);
-    const variance = await tensors.vector(`${name}.running_var`, channels);
-    const weight = await tensors.vectorIfAny(`${name}.weight`, channels);
-    const bias = await tensors.vectorIfAny(`${name}.bias`, channels);
+    const mean = tensors.vector(`${name}.running_mean`, channels);
+    const variance = tensors.vector(`${name}.running_var`, channels);
+    const weight = tensors.vectorIfAny(`${name}.weight`, channels);
+    const bias = tensors.vectorIfAny(`${name}.bias`, channels);
     tensors.take(`${name}.num_batches_tracked`);
-    const factor = Float64Array.from(variance, (value, i) => (weight?.[i] ?? 1) / Math.sqrt(value + eps));
-    const term = Float32Array.from(mean, (value, i) => (bias?.[i] ?? 0) - value * (factor[i] ?? 0));
-    return { kind: "scale", factor: Float32Array.from(factor), term };
+    return () => {
+      const [gains, shifts] = [weight?.value(), bias?.value()];
+      const factor = Float64Array.from(variance.value(), (value, i) => (gains?.[i] ?? 1) / Math.sqrt(value + eps));
+      const term = Float32Array.from(mean.value(), (value, i) => (shifts?.[i] ?? 0) - value * (factor[i] ?? 0));
+      return { kind: "scale", factor: Float32Array.from(factor), term };
+    };
   };
   return { label: `batchNorm ${name}`, bind };
 }
 
-const plain = (label: string, operation: Operation): Layer => ({ label, bind: async () => operation });
+const plain = (label: string, operation: Operation): Layer => ({ label, bind: () => () => operation });
 
 function poolWindow(label: string, kernelSize: Numbers, options: PoolOptions): Window {
   const kernel = each(`${label}: kernelSize`, kernelSize, 2, 1, 1);

@@ -22,63 +22,69 @@ const WORTH_SORTING = 0.03;
 /** Whether a matrix with so many survivors is packed, or dense. */
 export type Packs = (rows: number, cols: number, survivors: number) => boolean;
 
-function entryOf(file: WeightSource, name: string): Entry {
+/** The weights of one tensor, out of its pieces in order. */
+export class WeightReader {
+  readonly #entry: Entry;
+  readonly #packs: Packs | undefined;
+  readonly #packer: Packer | undefined;
+  #dense: Float32Array<ArrayBuffer> | undefined;
+  #at = 0;
+
+  private constructor(entry: Entry, packs: Packs | undefined, packer: Packer | undefined) {
+    this.#entry = entry;
+    this.#packs = packs;
+    this.#packer = packer;
+    if (packer === undefined) this.#makeDense();
+  }
+
+  /**
+   * For a tensor of F64, F32, F16 or BF16. Its weights are dense without `packs`, or if that says so, or if they have
+   * more than 256 distinct survivors. Throws DczError "memory", and what loading compute.wasm throws.
+   */
+  static async create(entry: Entry, packs: Packs | undefined): Promise<WeightReader> {
+    return new WeightReader(entry, packs, packs && (await Packer.create(entry.shape)));
+  }
+
+  /** Takes the next dense bytes. Throws DczError "argument" for another dtype, and "memory". */
+  take(bytes: Uint8Array): void {
+    const weights = toFloat32(this.#entry.dtype, bytes);
+    const taken = this.#dense === undefined ? (this.#packer?.take(weights) ?? 0) : 0;
+    if (taken < weights.length) this.#makeDense().set(weights.subarray(taken), this.#at + taken);
+    this.#at += weights.length;
+  }
+
+  /** The weights, behind the last piece. Throws a DczError "memory". */
+  weights(): Weights {
+    const packer = this.#packer;
+    if (this.#dense === undefined && packer !== undefined) {
+      if (this.#packs?.(packer.rows, packer.cols, packer.survivors)) return packer.packed();
+    }
+    return new Dense(this.#entry.shape, this.#makeDense());
+  }
+
+  /** The dense array, with the weights that were packed so far. */
+  #makeDense(): Float32Array<ArrayBuffer> {
+    if (this.#dense === undefined) {
+      const [rows, cols] = matrixOf(this.#entry.shape);
+      try {
+        this.#dense = new Float32Array(rows * cols);
+      } catch (cause) {
+        const what = `no memory for the ${4 * rows * cols} bytes of ${this.#entry.name}`;
+        throw new DczError("memory", `${what}. Close files that are no longer needed.`, { cause });
+      }
+      this.#packer?.expand(this.#dense);
+    }
+    return this.#dense;
+  }
+}
+
+/** The weights of one tensor, packed if `WeightReader` can. Throws DczError "not-found", and what reading throws. */
+export async function pack(file: WeightSource, name: string, packs: Packs = () => true): Promise<Weights> {
   const entry = file.entries.get(name);
   if (entry === undefined) throw new DczError("not-found", `the file has no tensor ${name}`);
-  return entry;
-}
-
-/** A dense array. Throws a DczError "memory" if the browser gives none. */
-function floats(name: string, count: number): Float32Array<ArrayBuffer> {
-  try {
-    return new Float32Array(count);
-  } catch (cause) {
-    throw new DczError("memory", `no memory for the ${4 * count} bytes of ${name}`, { cause });
-  }
-}
-
-/** The tensor as dense float32. Throws DczError "not-found", "argument", "memory", and what reading throws. */
-export async function readDense(file: WeightSource, name: string): Promise<Dense> {
-  const { shape, dtype } = entryOf(file, name);
-  const [rows, cols] = matrixOf(shape);
-  const data = floats(name, rows * cols);
-  let at = 0;
-  for await (const bytes of file.slices(name)) {
-    const slice = toFloat32(dtype, bytes);
-    data.set(slice, at);
-    at += slice.length;
-  }
-  return new Dense(shape, data);
-}
-
-/**
- * The weights of a tensor of F64, F32, F16 or BF16, as float32. Dense if it has more than 256 distinct survivors, or
- * if `packs` says so. Throws DczError "not-found", "argument", "memory", and what reading throws.
- */
-export async function pack(file: WeightSource, name: string, packs: Packs = () => true): Promise<Weights> {
-  const { shape, dtype } = entryOf(file, name);
-  const packer = await Packer.create(shape);
-  let dense: Float32Array<ArrayBuffer> | undefined;
-  let at = 0;
-  for await (const bytes of file.slices(name)) {
-    const slice = toFloat32(dtype, bytes);
-    let taken = 0;
-    if (dense === undefined) {
-      taken = packer.take(slice);
-      if (taken < slice.length) {
-        dense = floats(name, packer.rows * packer.cols);
-        packer.expand(dense);
-      }
-    }
-    dense?.set(slice.subarray(taken), at + taken);
-    at += slice.length;
-  }
-  if (dense === undefined && packs(packer.rows, packer.cols, packer.survivors)) return packer.packed();
-  if (dense === undefined) {
-    dense = floats(name, packer.rows * packer.cols);
-    packer.expand(dense);
-  }
-  return new Dense(shape, dense);
+  const reader = await WeightReader.create(entry, packs);
+  for await (const bytes of file.slices(name)) reader.take(bytes);
+  return reader.weights();
 }
 
 /** A choice of entries, and the words that it takes. */

@@ -24,8 +24,11 @@ export const BLOCK_ROWS = 32;
 /** What a matrix is packed from: the part of an open file that packing needs. */
 export interface WeightSource {
   readonly entries: ReadonlyMap<string, Entry>;
-  /** The dense bytes of a tensor, little-endian, piece by piece in C order; pieces hold whole elements. */
-  slices(name: string): AsyncIterable<Uint8Array>;
+  /**
+   * The dense bytes of tensors, little-endian, piece by piece in C order, in the order of the file. A piece holds whole
+   * elements, of one tensor.
+   */
+  slices(names: string | readonly string[], options?: { readonly signal?: AbortSignal }): AsyncIterable<Uint8Array>;
 }
 
 /** The parts of `Packed`. */
@@ -69,6 +72,12 @@ export class Packed implements PackedParts {
     this.survivors = parts.survivors;
   }
 
+  /** The same without its arrays, for what asks shapes alone. */
+  outline(): Packed {
+    const none = { words: new Uint32Array(0), starts: new Uint32Array(0), order: undefined };
+    return new Packed({ ...this, ...none, codebook: new Float32Array(0) });
+  }
+
   /** Bytes of all its arrays. */
   get bytes(): number {
     const order = this.order?.byteLength ?? 0;
@@ -86,6 +95,11 @@ export class Dense {
     readonly data: Float32Array<ArrayBuffer>,
   ) {
     [this.rows, this.cols] = matrixOf(shape);
+  }
+
+  /** The same without its array, for what asks shapes alone. */
+  outline(): Dense {
+    return new Dense(this.shape, new Float32Array(0));
   }
 
   get survivors(): number {

@@ -41,7 +41,7 @@ static inline float dcz_sum(dcz_four four) { return (four[0] + four[2]) + (four[
 /* What an entry means. Its weight is 0 if it is a filler. */
 typedef struct dcz_meaning {
   float weight;
-  uint32_t columns; /* that it moves on */
+  uint32_t bytes; /* of float32 columns that it moves on */
 } dcz_meaning;
 
 /* Weights, packed as src/packed.ts describes, or dense: then `words` is null. JavaScript writes it,
@@ -50,9 +50,9 @@ typedef struct {
   uint32_t rows, cols;
   uint32_t per_word, skip_bits;
   const uint32_t *words, *starts;
-  const uint32_t *order;    /* the row of the matrix that is stored as the r-th; null if that is r */
-  const uint32_t *stored;   /* its inverse, or null */
-  const float *codebook;    /* of one weight at least */
+  const uint32_t *order;  /* the row of the matrix that is stored as the r-th; null if that is r */
+  const uint32_t *stored; /* its inverse, or null */
+  const float *codebook;  /* of one weight at least */
   const dcz_meaning *table; /* by entry; null with two entries a word */
   const float *dense;       /* rows x cols, or null */
   const float *bias;        /* rows, or null */
@@ -63,10 +63,10 @@ static inline uint32_t dcz_entry_bits(uint32_t per_word) { return 32u / per_word
 
 static inline dcz_meaning dcz_mean(const dcz_matrix *matrix, uint32_t entry) {
   const uint32_t skips = (1u << matrix->skip_bits) - 1u, skip = entry & skips;
-  dcz_meaning meaning = {0.0f, skips};
+  dcz_meaning meaning = {0.0f, 4u * skips};
   if (skip != skips) {
     meaning.weight = matrix->codebook[entry >> matrix->skip_bits];
-    meaning.columns = skip + 1u;
+    meaning.bytes = 4u * (skip + 1u);
   }
   return meaning;
 }

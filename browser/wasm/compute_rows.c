@@ -24,7 +24,7 @@ uint32_t dcz_row_survivors(const dcz_matrix *matrix, uint32_t row, const uint32_
     for (uint32_t i = 0; i < matrix->per_word; ++i, word >>= bits) {
       const uint32_t entry = word & mask;
       const dcz_meaning meaning = matrix->table ? matrix->table[entry] : dcz_mean(matrix, entry);
-      column += meaning.columns;
+      column += meaning.bytes / 4;
       /* written in any case, kept if it is a survivor: no branch to predict */
       out->offset = offsets[column < last ? column : last];
       out->weight = meaning.weight;
@@ -42,7 +42,7 @@ static void dcz_spread(const dcz_matrix *matrix, uint32_t row, float *out) {
     uint32_t word = *at.word;
     for (uint32_t i = 0; i < matrix->per_word; ++i, word >>= bits) {
       const dcz_meaning meaning = dcz_mean(matrix, word & mask);
-      out += 4 * meaning.columns;
+      out += meaning.bytes;
       if ((word & skips) != skips) *out = meaning.weight;
     }
   }

@@ -3,37 +3,81 @@
 
 #define DCZ_ROWS 8u /* rows at once: their sums and columns stay in registers */
 
-/* Rows of one block from `lane` on. x is followed by zeros as far as fillers reach. */
-DCZ_INLINE void dcz_lanes(const dcz_matrix *matrix, const uint32_t *word, const uint32_t *end,
-                          const float *x, float *sums, const uint32_t per_word) {
+/* Meanings of the matrix at hand: a fixed address spares an addition for each entry. */
+static dcz_meaning dcz_table[1024];
+
+/* Computes the sums of DCZ_ROWS rows of a block. Behind x stand zeros as far as fillers reach. */
+typedef void dcz_lanes(const dcz_matrix *matrix, const uint32_t *word, const uint32_t *end,
+                       const float *x, float *sums);
+
+static float dcz_read(const uint8_t *at) {
+  float number;
+  memcpy(&number, at, sizeof number);
+  return number;
+}
+
+/* `per_word` is a constant: all entries of a turn are written out. */
+DCZ_INLINE void dcz_unrolled(const uint32_t *word, const uint32_t *end, const float *x, float *sums,
+                             const uint32_t per_word) {
   const uint32_t bits = dcz_entry_bits(per_word), mask = (1u << bits) - 1u;
-  const dcz_meaning *table = matrix->table;
-  const float *at[DCZ_ROWS];
+  const uint8_t *at[DCZ_ROWS];
   float sum[DCZ_ROWS];
-  for (uint32_t i = 0; i < DCZ_ROWS; ++i) sum[i] = 0.0f, at[i] = x - 1;
+  for (uint32_t i = 0; i < DCZ_ROWS; ++i) sum[i] = 0.0f, at[i] = (const uint8_t *)(x - 1);
   for (; word < end; word += DCZ_BLOCK) {
     DCZ_UNROLL
     for (uint32_t i = 0; i < DCZ_ROWS; ++i) {
       const uint32_t all = word[i];
       DCZ_UNROLL
       for (uint32_t j = 0; j < per_word; ++j) {
-        const uint32_t entry = all >> j * bits & mask;
-        const dcz_meaning meaning = per_word == 2 ? dcz_mean(matrix, entry) : table[entry];
-        at[i] += meaning.columns;
-        sum[i] += meaning.weight * *at[i];
+        const dcz_meaning *meaning = &dcz_table[all >> j * bits & mask];
+        at[i] += meaning->bytes;
+        sum[i] += meaning->weight * dcz_read(at[i]);
       }
     }
   }
   for (uint32_t i = 0; i < DCZ_ROWS; ++i) sums[i] = sum[i];
 }
 
-DCZ_INLINE void dcz_packed(const dcz_matrix *matrix, const float *x, float *y,
-                           const uint32_t per_word) {
+static void dcz_lanes_of_three(const dcz_matrix *matrix, const uint32_t *word, const uint32_t *end,
+                               const float *x, float *sums) {
+  (void)matrix;
+  dcz_unrolled(word, end, x, sums, 3);
+}
+
+static void dcz_lanes_of_four(const dcz_matrix *matrix, const uint32_t *word, const uint32_t *end,
+                              const float *x, float *sums) {
+  (void)matrix;
+  dcz_unrolled(word, end, x, sums, 4);
+}
+
+static void dcz_lanes_of_any(const dcz_matrix *matrix, const uint32_t *word, const uint32_t *end,
+                             const float *x, float *sums) {
+  const uint32_t per_word = matrix->per_word, bits = dcz_entry_bits(per_word);
+  const uint32_t mask = (1u << bits) - 1u;
+  for (uint32_t i = 0; i < DCZ_ROWS; ++i) {
+    const uint8_t *at = (const uint8_t *)(x - 1);
+    float sum = 0.0f;
+    for (const uint32_t *next = word + i; next < end; next += DCZ_BLOCK) {
+      uint32_t all = *next;
+      for (uint32_t j = 0; j < per_word; ++j, all >>= bits) {
+        const uint32_t entry = all & mask;
+        const dcz_meaning meaning = matrix->table ? dcz_table[entry] : dcz_mean(matrix, entry);
+        at += meaning.bytes;
+        sum += meaning.weight * dcz_read(at);
+      }
+    }
+    sums[i] = sum;
+  }
+}
+
+static void dcz_packed(const dcz_matrix *matrix, const float *x, float *y, dcz_lanes *lanes) {
+  if (matrix->table)
+    memcpy(dcz_table, matrix->table, sizeof(dcz_meaning) << dcz_entry_bits(matrix->per_word));
   for (uint32_t row = 0; row < matrix->rows; row += DCZ_ROWS) {
     const uint32_t block = row / DCZ_BLOCK;
     const uint32_t *word = matrix->words + matrix->starts[block] + row % DCZ_BLOCK;
     float sums[DCZ_ROWS];
-    dcz_lanes(matrix, word, matrix->words + matrix->starts[block + 1], x, sums, per_word);
+    lanes(matrix, word, matrix->words + matrix->starts[block + 1], x, sums);
     for (uint32_t i = 0; i < DCZ_ROWS && row + i < matrix->rows; ++i) {
       const uint32_t out = matrix->order ? matrix->order[row + i] : row + i;
       y[out] = sums[i] + (matrix->bias ? matrix->bias[out] : 0.0f);
@@ -88,29 +132,14 @@ void DCZ_EXPORT(vector)(const dcz_matrix *matrix, const float *x, float *y) {
     return;
   }
   switch (matrix->per_word) {
-    case 2:
-      dcz_packed(matrix, x, y, 2);
-      break;
     case 3:
-      dcz_packed(matrix, x, y, 3);
+      dcz_packed(matrix, x, y, dcz_lanes_of_three);
       break;
     case 4:
-      dcz_packed(matrix, x, y, 4);
-      break;
-    case 5:
-      dcz_packed(matrix, x, y, 5);
-      break;
-    case 6:
-      dcz_packed(matrix, x, y, 6);
-      break;
-    case 8:
-      dcz_packed(matrix, x, y, 8);
-      break;
-    case 10:
-      dcz_packed(matrix, x, y, 10);
+      dcz_packed(matrix, x, y, dcz_lanes_of_four);
       break;
     default:
-      dcz_packed(matrix, x, y, 16);
+      dcz_packed(matrix, x, y, dcz_lanes_of_any);
       break;
   }
 }
@@ -128,7 +157,7 @@ uint32_t DCZ_EXPORT(reach)(const dcz_matrix *matrix) {
     uint32_t reach = 0;
     for (; word < end; word += DCZ_BLOCK)
       for (uint32_t j = 0; j < matrix->per_word; ++j)
-        reach += dcz_mean(matrix, *word >> j * bits & mask).columns;
+        reach += dcz_mean(matrix, *word >> j * bits & mask).bytes / 4;
     if (reach > most) most = reach;
   }
   return most;
