@@ -2,6 +2,7 @@
 export { DczError, type DczErrorCode } from "./errors.js";
 export { type DczRule, dczFetch } from "./fetch.js";
 export type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
+export { type FolderFile, folderFiles } from "./folder.js";
 export {
   adaptiveAvgPool2d,
   avgPool2d,
@@ -22,7 +23,6 @@ export {
   softmax,
   tanh,
 } from "./layers.js";
-export { type FolderFile, folderFiles } from "./folder.js";
 export type { ToOnnxOptions } from "./onnx.js";
 export { type DczSource, type OpenOptions, open, type Progress } from "./open.js";
 export { type Device, type LayerFacts, Sequence, type SequenceOptions } from "./sequence.js";
