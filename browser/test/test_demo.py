@@ -276,17 +276,17 @@ def test_layers_come_from_a_server_without_ranges(visitor: Visitor, server: Test
     check_layers(page, ["CPU"])
 
 
-@pytest.mark.long
-def test_used_layers_run_again_without_a_network(visitor: Visitor, server: TestServer) -> None:
+def test_a_used_layer_runs_again_without_a_network(visitor: Visitor, server: TestServer) -> None:
     page = visitor()
     visit(page, server)
     ready_offline(page)
     page.locator("#layers-start").click()
-    check_layers(page, ["CPU"])
+    check_layers(page, ["CPU"], layers=1)
+    page.locator("#layers-cancel").click()
     page.context.set_offline(True)
     visit(page, server)
     page.locator("#layers-start").click()
-    check_layers(page, ["CPU"])
+    check_layers(page, ["CPU"], layers=1)
 
 
 @pytest.fixture
