@@ -51,6 +51,9 @@ export async function createWasmBackend(): Promise<Backend> {
   let matrices: Matrices | undefined = new Matrices(instance);
   return {
     name: "wasm",
+    get memoryBytes() {
+      return instance?.memoryBytes ?? 0;
+    },
     async prepare(operation) {
       if (instance === undefined || matrices === undefined) throw closed();
       const before = instance.mark;

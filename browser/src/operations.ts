@@ -98,6 +98,8 @@ export interface Step {
 /** Computes operations: WebAssembly or WebGPU. */
 export interface Backend {
   readonly name: "wasm" | "webgpu";
+  /** Bytes of its memory now, for weights and activations; a backend without it holds what its steps say. */
+  readonly memoryBytes?: number;
   /** Resolves when the device is gone, with the reason. */
   readonly lost?: Promise<string>;
   /** Takes an operation and copies its weights; undefined if this backend has no kernel for it. */

@@ -138,6 +138,11 @@ export class Sequence {
     return this.#backend?.name ?? "wasm";
   }
 
+  /** Bytes held now: in WebAssembly all memory, of weights and activations; on a GPU weights and the like. */
+  get memoryBytes(): number {
+    return this.#backend?.memoryBytes ?? this.#steps.reduce((sum, { heldBytes }) => sum + heldBytes, 0);
+  }
+
   /**
    * The shape of the output for an input of a shape, count included; computes nothing. Throws a DczError "argument",
    * which names the layer, for a shape that does not fit.
@@ -157,6 +162,7 @@ export class Sequence {
    */
   async run(x: Float32Array): Promise<Float32Array> {
     const { inputShape } = this.options;
+    if (this.#closed) throw new DczError("argument", "the sequence is closed");
     if (!(x instanceof Float32Array)) throw new DczError("argument", "an input is a Float32Array");
     const size = product(inputShape);
     if (x.length % size !== 0) {
@@ -216,7 +222,7 @@ export class Sequence {
   }
 
   async #run(x: Float32Array, shape: readonly number[]): Promise<Float32Array> {
-    if (this.#closed || this.#backend === undefined) throw new DczError("argument", "the sequence is closed");
+    if (this.#backend === undefined) throw new DczError("argument", "the sequence is closed");
     try {
       return await this.#backend.run(this.#steps, x, shape);
     } catch (error) {

@@ -161,6 +161,22 @@ for (const [name, lie] of Object.entries(LIES)) {
     }));
 }
 
+test("bytes that come late, behind those that were promised, are found", async () => {
+  const late = async (_, { headers }) => {
+    const [start, end] = headers.get("Range").slice(6).split("-").map(Number);
+    const last = Math.min(end, FILE.length - 1);
+    const chunks = [FILE.slice(start, last + 1), new Uint8Array(1)];
+    const body = new ReadableStream({
+      pull: (controller) => (chunks.length > 0 ? controller.enqueue(chunks.shift()) : controller.close()),
+    });
+    const range = `bytes ${start}-${last}/${FILE.length}`;
+    if (start > 0) return new Response(body, { status: 206, headers: { "Content-Range": range } });
+    return new Response(chunks[0], { status: 206, headers: { "Content-Range": range } });
+  };
+  const file = await open("http://localhost/model.dcz", { fetch: late });
+  await assert.rejects(file.tensor("c"), code("server"));
+});
+
 test("a total that the index contradicts is the server's fault", async () => {
   for (const total of [FILE.length - 1, FILE.length + 1]) {
     const answer = (_, response, part) => {

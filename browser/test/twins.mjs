@@ -25,23 +25,28 @@ export function inputsOf(count, seed = 7) {
   return Float32Array.from({ length: count }, () => 2 * next() - 1);
 }
 
-const BYTES = { F64: Float64Array, F32: Float32Array };
+const ARRAYS = { F64: Float64Array, F32: Float32Array, F16: Uint16Array, BF16: Uint16Array, I32: Int32Array };
 
-/** What an open file gives: tensors by name as { shape, data }, in pieces of `piece` bytes. */
-export function fileOf(tensors, { piece = 4000, dtype = "F32", bytes = undefined } = {}) {
+/** What an open file gives: tensors by name as { shape, data, dtype?, tiedTo? }, in pieces of `piece` bytes. */
+export function fileOf(tensors, { piece = 4000 } = {}) {
   const entries = new Map();
-  for (const [name, { shape, tiedTo, dtype: own = dtype }] of Object.entries(tensors)) {
-    entries.set(name, { name, shape, dtype: own, coder: "raw", bytes: 0, denseBytes: 0, ...(tiedTo && { tiedTo }) });
+  const bytes = new Map();
+  for (const [name, { shape, data, dtype = "F32", tiedTo }] of Object.entries(tensors)) {
+    if (data) bytes.set(name, new Uint8Array(new ARRAYS[dtype](data).buffer));
+    const denseBytes = bytes.get(name)?.length ?? 0;
+    entries.set(name, { name, shape, dtype, coder: "raw", bytes: 0, denseBytes, ...(tiedTo && { tiedTo }) });
   }
+  const passes = [];
   return {
     entries,
-    async *slices(name) {
-      const { data, tiedTo } = tensors[name];
-      if (tiedTo) throw new Error("a tied tensor is read by its root");
-      const array = bytes
-        ? bytes(data)
-        : new Uint8Array(new (BYTES[entries.get(name).dtype] ?? Uint8Array)(data).buffer);
-      for (let at = 0; at < array.length; at += piece) yield array.subarray(at, at + piece);
+    passes,
+    async *slices(names) {
+      const wanted = typeof names === "string" ? [names] : names;
+      passes.push(wanted);
+      for (const name of entries.keys()) {
+        const array = wanted.includes(name) && bytes.get(name);
+        for (let at = 0; array && at < array.length; at += piece) yield array.slice(at, at + piece);
+      }
     },
   };
 }
