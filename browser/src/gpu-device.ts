@@ -74,6 +74,8 @@ export class GpuHolder {
       this.free(fresh);
       throw error;
     });
+    // from now on it is on the GPU only
+    for (const memory of fresh) delete memory.data;
   }
 
   free(memories: readonly Memory[]): void {
@@ -88,30 +90,9 @@ export class GpuHolder {
     const { dispatches, scratch } = run.plan;
     const pipelines = await this.#orLost(Promise.all(dispatches.map((dispatch) => this.#pipeline(dispatch))));
     await this.place(scratch);
-    return this.#checked("a run's parameters", () => {
-      const { device } = this;
-      const results = device.createBuffer({
-        size: run.output.bytes,
-        usage: MAP_READ | COPY_DST,
-      });
-      const sizes = new Uint32Array((Math.max(1, dispatches.length) * UNIFORM_BYTES) / 4);
-      dispatches.forEach((dispatch, i) => {
-        sizes.set(dispatch.sizes, (i * UNIFORM_BYTES) / 4);
-      });
-      const uniform = device.createBuffer({
-        size: sizes.byteLength,
-        usage: UNIFORM | COPY_DST,
-      });
-      device.queue.writeBuffer(uniform, 0, sizes);
-      const passes = dispatches.map(({ bindings, grid }, i) => {
-        const pipeline = pipelines[i] as GPUComputePipeline;
-        const resources: GPUBindingResource[] = bindings.map((memory) => ({ buffer: this.#buffer(memory) }));
-        resources.push({ buffer: uniform, offset: i * UNIFORM_BYTES, size: UNIFORM_BYTES });
-        const entries = resources.map((resource, binding) => ({ binding, resource }));
-        const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-        return { pipeline, group, grid };
-      });
-      return { run, passes, buffers: [results, uniform], results };
+    return this.#checked("a run's parameters", () => this.#bind(run, pipelines)).catch((error: unknown) => {
+      this.free(scratch);
+      throw error;
     });
   }
 
@@ -149,6 +130,33 @@ export class GpuHolder {
     pass.end();
   }
 
+  #bind(run: Run, pipelines: readonly GPUComputePipeline[]): Ready {
+    const { device } = this;
+    const { dispatches } = run.plan;
+    const results = device.createBuffer({
+      size: run.output.bytes,
+      usage: MAP_READ | COPY_DST,
+    });
+    const sizes = new Uint32Array((Math.max(1, dispatches.length) * UNIFORM_BYTES) / 4);
+    dispatches.forEach((dispatch, i) => {
+      sizes.set(dispatch.sizes, (i * UNIFORM_BYTES) / 4);
+    });
+    const uniform = device.createBuffer({
+      size: sizes.byteLength,
+      usage: UNIFORM | COPY_DST,
+    });
+    device.queue.writeBuffer(uniform, 0, sizes);
+    const passes = dispatches.map(({ bindings, grid }, i) => {
+      const pipeline = pipelines[i] as GPUComputePipeline;
+      const resources: GPUBindingResource[] = bindings.map((memory) => ({ buffer: this.#buffer(memory) }));
+      resources.push({ buffer: uniform, offset: i * UNIFORM_BYTES, size: UNIFORM_BYTES });
+      const entries = resources.map((resource, binding) => ({ binding, resource }));
+      const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+      return { pipeline, group, grid };
+    });
+    return { run, passes, buffers: [results, uniform], results };
+  }
+
   #buffer(memory: Memory): GPUBuffer {
     let buffer = this.#buffers.get(memory);
     if (buffer === undefined) {
@@ -156,8 +164,6 @@ export class GpuHolder {
       buffer = this.device.createBuffer({ size: memory.bytes, usage });
       this.#buffers.set(memory, buffer);
       if (memory.data !== undefined) this.#write(buffer, memory.data);
-      // from now on it is on the GPU only
-      delete memory.data;
     }
     return buffer;
   }
