@@ -32,7 +32,7 @@ export const MODULES = {
         full,
       ),
     ],
-    flags: ["-DDCZ_WITH_ALL", "-DDCZ_NAME=0", "-DDCZ_AXES=32", "-DDCZ_WORDS_ELSEWHERE"],
+    flags: ["-DDCZ_WITH_ALL", "-DDCZ_NAME=0", "-DDCZ_AXES=32", "-DDCZ_WORDS_ELSEWHERE", "-DDCZ_ROOMY"],
   },
   compute: {
     fast: [
