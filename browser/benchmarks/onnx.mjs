@@ -42,14 +42,29 @@ const tensor = (name, shape, data) => [
 
 const value = (name, shape) => [
   [1, name],
-  [2, [[1, [[1, FLOAT], [2, shape.map((length) => [1, [[1, length]]])]]]]],
+  [
+    2,
+    [
+      [
+        1,
+        [
+          [1, FLOAT],
+          [2, shape.map((length) => [1, [[1, length]]])],
+        ],
+      ],
+    ],
+  ],
 ];
 
 const attribute = ([name, number]) => [
   5,
   Array.isArray(number)
     ? [[1, name], ...number.map((each) => [8, each]), [20, INTS_ATTRIBUTE]]
-    : [[1, name], [3, number], [20, INT_ATTRIBUTE]],
+    : [
+        [1, name],
+        [3, number],
+        [20, INT_ATTRIBUTE],
+      ],
 ];
 
 /** A model y = operator(x, w), with integers or lists of integers as attributes. */
@@ -65,6 +80,12 @@ export function oneLayer(operator, attributes, weights, inputShape, outputShape)
   return message([
     [1, 8],
     [7, graph],
-    [8, [[1, ""], [2, 13]]],
+    [
+      8,
+      [
+        [1, ""],
+        [2, 13],
+      ],
+    ],
   ]);
 }
