@@ -33,12 +33,12 @@ function sizesOf(parts) {
   return [sum(parts.map((part) => part.length)), sum(parts.map((part) => gzipSync(part, { level: 9 }).length))];
 }
 
-test("the module with every coder takes at most 60 kB, 25 kB gzipped; with its scripts 70 and 30", () => {
+test("the module with every coder takes at most 60 kB, 25 kB gzipped; with its scripts 75 and 30", () => {
   const scripts = [...withImports("decoder.js").values()].map((text) => Buffer.from(text));
   assert.ok(scripts.length >= 5);
   for (const [parts, most, mostGzipped] of [
     [[WASM], 60_000, 25_000],
-    [[WASM, ...scripts], 70_000, 30_000],
+    [[WASM, ...scripts], 75_000, 30_000],
   ]) {
     const [bytes, gzipped] = sizesOf(parts);
     assert.ok(bytes <= most && gzipped <= mostGzipped, `${bytes} bytes, ${gzipped} gzipped`);
