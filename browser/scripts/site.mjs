@@ -76,7 +76,7 @@ async function layersBytes() {
 }
 
 /** The page with what only the assembly knows. */
-async function fillPage({ reader }) {
+async function fillPage({ reader, modules }) {
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
   const docs = Object.entries(DOCS).filter(([name]) => existsSync(join(SITE, "docs", `${name}.txt`)));
   const links = docs.map(([name, text]) => `<a href="docs/${name}.txt">${text}</a>`).join(", ");
@@ -87,7 +87,13 @@ async function fillPage({ reader }) {
       dcz_bytes + readdirSync(join(SITE, "ort")).reduce((sum, name) => sum + size(`ort/${name}`), 0),
     );
   }
+  // so that nothing waits for main.js to name it
+  const preloads = [
+    ...modules.map((path) => `<link rel="modulepreload" href="${path}">`),
+    ...["decode.wasm", "compute.wasm"].map((path) => `<link rel="preload" as="fetch" crossorigin href="${path}">`),
+  ];
   const filled = {
+    "<!-- preloads -->": preloads.join("\n"),
     "<!-- sizes -->": sizesTable(),
     "<!-- links -->": `${links}.`,
     '<span id="layers-size">the layers</span>': megabytes(await layersBytes()),
@@ -182,7 +188,7 @@ for (const name of Object.keys(DOCS)) {
   const page = join(ROOT, "docs", `${name}.md`);
   if (existsSync(page)) cpSync(page, join(SITE, "docs", `${name}.txt`));
 }
-await fillPage({ reader });
+await fillPage({ reader, modules });
 writeFiles();
 printSizes(modules);
 if (!reader)

@@ -3,6 +3,7 @@
 import { DczError } from "./errors.js";
 import type { Dispatch, Memory } from "./gpu-plan.js";
 import type { Run } from "./gpu-steps.js";
+import { type GpuTime, timeRounds } from "./gpu-timing.js";
 
 /** A run whose pipelines are compiled and whose memories are on the device. */
 interface Ready {
@@ -74,6 +75,8 @@ export class GpuHolder {
       this.free(fresh);
       throw error;
     });
+    // from now on it is on the GPU only
+    for (const memory of fresh) delete memory.data;
   }
 
   free(memories: readonly Memory[]): void {
@@ -88,30 +91,9 @@ export class GpuHolder {
     const { dispatches, scratch } = run.plan;
     const pipelines = await this.#orLost(Promise.all(dispatches.map((dispatch) => this.#pipeline(dispatch))));
     await this.place(scratch);
-    return this.#checked("a run's parameters", () => {
-      const { device } = this;
-      const results = device.createBuffer({
-        size: run.output.bytes,
-        usage: MAP_READ | COPY_DST,
-      });
-      const sizes = new Uint32Array((Math.max(1, dispatches.length) * UNIFORM_BYTES) / 4);
-      dispatches.forEach((dispatch, i) => {
-        sizes.set(dispatch.sizes, (i * UNIFORM_BYTES) / 4);
-      });
-      const uniform = device.createBuffer({
-        size: sizes.byteLength,
-        usage: UNIFORM | COPY_DST,
-      });
-      device.queue.writeBuffer(uniform, 0, sizes);
-      const passes = dispatches.map(({ bindings, grid }, i) => {
-        const pipeline = pipelines[i] as GPUComputePipeline;
-        const resources: GPUBindingResource[] = bindings.map((memory) => ({ buffer: this.#buffer(memory) }));
-        resources.push({ buffer: uniform, offset: i * UNIFORM_BYTES, size: UNIFORM_BYTES });
-        const entries = resources.map((resource, binding) => ({ binding, resource }));
-        const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-        return { pipeline, group, grid };
-      });
-      return { run, passes, buffers: [results, uniform], results };
+    return this.#checked("a run's parameters", () => this.#bind(run, pipelines)).catch((error: unknown) => {
+      this.free(scratch);
+      throw error;
     });
   }
 
@@ -129,7 +111,9 @@ export class GpuHolder {
       // a view of shared memory is none that a GPU takes
       device.queue.writeBuffer(this.#buffer(run.input), 0, Float32Array.from(x));
       const encoder = device.createCommandEncoder();
-      this.encode(ready, encoder.beginComputePass());
+      const pass = encoder.beginComputePass();
+      this.encode(ready, pass);
+      pass.end();
       encoder.copyBufferToBuffer(this.#buffer(run.output), 0, results, 0, run.output.bytes);
       device.queue.submit([encoder.finish()]);
     });
@@ -139,14 +123,45 @@ export class GpuHolder {
     return y;
   }
 
-  /** Writes the dispatches of a run into a pass and ends it. */
+  /** Writes the dispatches of a run into a pass. */
   encode({ passes }: Ready, pass: GPUComputePassEncoder): void {
     for (const { pipeline, group, grid } of passes) {
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, group);
       pass.dispatchWorkgroups(...grid);
     }
-    pass.end();
+  }
+
+  /** Times the kernels of a run, on whatever its input is now. */
+  time(ready: Ready, rounds: number): Promise<GpuTime> {
+    return this.#orLost(timeRounds(this.device, (pass) => this.encode(ready, pass), rounds));
+  }
+
+  #bind(run: Run, pipelines: readonly GPUComputePipeline[]): Ready {
+    const { device } = this;
+    const { dispatches } = run.plan;
+    const results = device.createBuffer({
+      size: run.output.bytes,
+      usage: MAP_READ | COPY_DST,
+    });
+    const sizes = new Uint32Array((Math.max(1, dispatches.length) * UNIFORM_BYTES) / 4);
+    dispatches.forEach((dispatch, i) => {
+      sizes.set(dispatch.sizes, (i * UNIFORM_BYTES) / 4);
+    });
+    const uniform = device.createBuffer({
+      size: sizes.byteLength,
+      usage: UNIFORM | COPY_DST,
+    });
+    device.queue.writeBuffer(uniform, 0, sizes);
+    const passes = dispatches.map(({ bindings, grid }, i) => {
+      const pipeline = pipelines[i] as GPUComputePipeline;
+      const resources: GPUBindingResource[] = bindings.map((memory) => ({ buffer: this.#buffer(memory) }));
+      resources.push({ buffer: uniform, offset: i * UNIFORM_BYTES, size: UNIFORM_BYTES });
+      const entries = resources.map((resource, binding) => ({ binding, resource }));
+      const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+      return { pipeline, group, grid };
+    });
+    return { run, passes, buffers: [results, uniform], results };
   }
 
   #buffer(memory: Memory): GPUBuffer {
@@ -156,8 +171,6 @@ export class GpuHolder {
       buffer = this.device.createBuffer({ size: memory.bytes, usage });
       this.#buffers.set(memory, buffer);
       if (memory.data !== undefined) this.#write(buffer, memory.data);
-      // from now on it is on the GPU only
-      delete memory.data;
     }
     return buffer;
   }

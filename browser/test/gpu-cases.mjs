@@ -67,7 +67,7 @@ function pool(of, kernel, more, countPadding = true) {
 }
 
 /**
- * All cases: {name, operations, shape, x, expected (float64), scale: of each output, the sum of the products' sizes}.
+ * All cases: {name, operations, shape, x, expected (float64), scale: of each output, the sum of its terms' sizes}.
  * Each matrix comes packed and dense.
  */
 export function cases() {
@@ -76,16 +76,16 @@ export function cases() {
   const found = [];
   const add = (name, operations, shape, denses = []) => {
     const x = numbers(product(shape));
-    let [expected, sizes, current] = [Float64Array.from(x), Float64Array.from(x, Math.abs), shape];
+    let [expected, scale, current] = [Float64Array.from(x), Float64Array.from(x, Math.abs), shape];
     operations.forEach((operation, i) => {
       expected = compute(operation, expected, current, denses[i]);
-      const weighs = denses[i] !== undefined;
-      sizes = weighs
-        ? compute({ ...operation, bias: operation.bias?.map(Math.abs) }, sizes, current, denses[i].map(Math.abs))
-        : expected.map((one) => Math.abs(one) + 1);
+      if (denses[i] !== undefined) {
+        const positive = { ...operation, bias: operation.bias?.map(Math.abs) };
+        scale = compute(positive, scale, current, denses[i].map(Math.abs));
+      } else if (i === 0) scale = expected.map((one) => Math.abs(one) + 1);
       current = outputShape(operation, current);
     });
-    found.push({ name, operations, shape, x, expected, scale: sizes });
+    found.push({ name, operations, shape, x, expected, scale });
   };
   const both = (name, shared, skipBits, sorted, make, shape) => {
     for (const weights of [packSlowly(shared, skipBits, sorted), new Dense(shared.shape, shared.dense)]) {

@@ -168,12 +168,26 @@ test("what exceeds the GPU is an error that names the limit, and later runs work
 
 test("memory that the GPU refuses is an error with a code", async () => {
   const backend = await createGpuBackend();
-  const createBuffer = backend.device.createBuffer.bind(backend.device);
-  // larger than any buffer may be
-  backend.device.createBuffer = (descriptor) => createBuffer({ ...descriptor, size: 2 ** 40 });
-  await assert.rejects(backend.prepare(packed()), coded("memory", /bytes/));
-  backend.device.createBuffer = createBuffer;
+  const { device } = backend;
+  const scopes = [];
+  device.pushErrorScope = (filter) => scopes.push(filter);
+  device.popErrorScope = async () =>
+    scopes.pop() === "out-of-memory" ? new globalThis.GPUOutOfMemoryError("full") : null;
+  await assert.rejects(backend.prepare(packed()), coded("memory", /[0-9]+ bytes.*full/));
+  delete device.pushErrorScope;
+  delete device.popErrorScope;
   const step = await backend.prepare(packed());
+  assert.equal((await backend.run([step], new Float32Array(100), [1, 100])).length, 64);
+  backend.close();
+});
+
+test("what the driver refuses is an error with a code", async () => {
+  const backend = await createGpuBackend();
+  const step = await backend.prepare(packed());
+  const createBuffer = backend.device.createBuffer.bind(backend.device);
+  backend.device.createBuffer = (descriptor) => createBuffer({ ...descriptor, size: 2 ** 40 });
+  await assert.rejects(backend.run([step], new Float32Array(100), [1, 100]), coded("unsupported", /max buffer size/));
+  backend.device.createBuffer = createBuffer;
   assert.equal((await backend.run([step], new Float32Array(100), [1, 100])).length, 64);
   backend.close();
 });

@@ -41,7 +41,7 @@ for (const [name, traits] of Object.entries(VARIANTS)) {
     for (const each of CASES) {
       const { bindingBytes = Number.POSITIVE_INFINITY } = traits;
       if (4 * Math.max(each.x.length, each.expected.length) > bindingBytes) continue;
-      await t.test(each.name, async () => close(await run(on, each), each, 5e-6));
+      await t.test(each.name, async () => close(await run(on, each), each, 1e-6));
     }
     on.close();
   });

@@ -172,6 +172,21 @@ def test_a_bad_file_meets_clear_words_and_the_next_one_opens(visitor: Visitor, s
     expect(page.locator("#opener-status")).to_contain_text("8 tensors in 11,173 bytes")
 
 
+# what a browser does when a file is let go over the page
+DROP = """(name) => {
+    const files = new DataTransfer();
+    files.items.add(new File(["no network at all"], name));
+    dispatchEvent(new DragEvent("drop", {dataTransfer: files, cancelable: true, bubbles: true}));
+}"""
+
+
+def test_a_file_may_be_dropped_anywhere(visitor: Visitor, server: TestServer) -> None:
+    page = visitor()
+    visit(page, server)
+    page.evaluate(DROP, "song.mp3")
+    expect(page.locator("#opener-status")).to_contain_text("song.mp3 cannot be opened")
+
+
 def test_a_damaged_tensor_is_found_when_it_is_saved(visitor: Visitor, server: TestServer) -> None:
     content = bytearray((ROOT / "reproduce/results/lenet-5.dcz").read_bytes())
     content[-100] ^= 1
@@ -276,17 +291,17 @@ def test_layers_come_from_a_server_without_ranges(visitor: Visitor, server: Test
     check_layers(page, ["CPU"])
 
 
-@pytest.mark.long
-def test_used_layers_run_again_without_a_network(visitor: Visitor, server: TestServer) -> None:
+def test_a_used_layer_runs_again_without_a_network(visitor: Visitor, server: TestServer) -> None:
     page = visitor()
     visit(page, server)
     ready_offline(page)
     page.locator("#layers-start").click()
-    check_layers(page, ["CPU"])
+    check_layers(page, ["CPU"], layers=1)
+    page.locator("#layers-cancel").click()
     page.context.set_offline(True)
     visit(page, server)
     page.locator("#layers-start").click()
-    check_layers(page, ["CPU"])
+    check_layers(page, ["CPU"], layers=1)
 
 
 @pytest.fixture
