@@ -8,7 +8,7 @@ import { Sequence } from "../dist/sequence.js";
 import { conv, error, fileOf, inputsOf, linear, weightsOf } from "./twins.mjs";
 
 const TENSORS = {
-  "c.weight": { shape: [4, 2, 3, 3], data: weightsOf(72, 0.5, 16) },
+  "c.weight": { shape: [4, 2, 3, 3], data: weightsOf(72, 0.4, 16) },
   "c.bias": { shape: [4], data: inputsOf(4, 2) },
   "f.weight": { shape: [5, 16], data: weightsOf(80, 0.3, 8) },
 };
