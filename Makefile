@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
 CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp')) $(shell find device -name '*.[ch]')
-FOR_C := $(wildcard include/*.h capi/*.hpp capi/*.cpp tests/capi/*.c examples/c/*.c)
+FOR_C := $(wildcard include/*.h capi/*.hpp capi/*.cpp tests/capi/*.c examples/c/*.c browser/wasm/*.[ch])
 
 # how long `make fuzz` runs each target
 SECONDS ?= 60
@@ -85,7 +85,7 @@ browser: .venv/installed
 	SHORT=$(SHORT) browser/run
 
 browser-tools: .venv/installed
-	browser/run tools
+	SHORT=$(SHORT) browser/run tools
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)
 	@$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) -c "$$NEW_ENOUGH"

@@ -8,6 +8,9 @@ struct Sizes {
   blocks: u32, // of this piece
   vectors: u32,
   lanes: u32, // a column of x
+  ordered: u32, // whether `order` is there
+  activation: u32, // and its slope: see activate.wgsl
+  slope: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<RealLane>; // [column][lane]
 @group(0) @binding(1) var<storage, read> words: array<u32>;
@@ -52,7 +55,7 @@ fn main(
     }
   }
   let stored = sizes.first_row + block * BLOCK_ROWS + local.x;
-  let row = select(stored, order[min(stored, arrayLength(&order) - 1u)], ORDERED);
+  let row = select(stored, order[min(stored, arrayLength(&order) - 1u)], sizes.ordered != 0u);
   let writes = slice == 0u && stored < sizes.end_row;
   for (var l = 0u; l < LANES; l++) {
     sums[thread] = total[l];

@@ -10,8 +10,8 @@ export interface GpuFeatures {
   readonly subgroups: boolean;
 }
 
-/** Constants of a shader: numbers become u32, and a string is WGSL already. */
-export type Constants = Readonly<Record<string, number | boolean | string>>;
+/** Constants of a shader, of type u32. */
+export type Constants = Readonly<Record<string, number>>;
 
 /** A shader and the names of its parameters, the members of its `struct Sizes`, in order. */
 export interface Kernel {
@@ -40,8 +40,6 @@ export type KernelName = keyof typeof KERNELS;
 /** Threads of a workgroup, in kernels whose workgroups have one axis. */
 export const WORKGROUP = 64;
 
-const literal = (value: number | boolean | string) => (typeof value === "number" ? `${value}u` : String(value));
-
 /** The variant of a kernel for features and constants. `types` are aliases: f32, or f16. */
 export function kernel(
   name: KernelName,
@@ -55,7 +53,7 @@ export function kernel(
     ...(Object.values(types).includes("f16") ? ["enable f16;"] : []),
     ...(subgroups ? ["enable subgroups;"] : []),
     ...Object.entries(types).map(([alias, type]) => `alias ${alias} = ${type};`),
-    ...Object.entries({ WORKGROUP, ...constants }).map(([key, value]) => `const ${key} = ${literal(value)};`),
+    ...Object.entries({ WORKGROUP, ...constants }).map(([key, value]) => `const ${key} = ${value}u;`),
   ];
   const helpers = threads === undefined ? [] : [subgroups ? threads.subgroups : threads.plain];
   const code = `${[...head, ...helpers, ...body].join("\n")}`;
