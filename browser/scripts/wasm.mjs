@@ -36,7 +36,9 @@ export const MODULES = {
   },
   compute: {
     fast: [
-      ...["heap", "pack", "vector", "rows", "tiles", "images", "layers"].map((name) => `wasm/compute_${name}.c`),
+      ...["heap", "pack", "vector", "vectors", "dense", "rows", "tiles", "images", "layers"].map(
+        (name) => `wasm/compute_${name}.c`,
+      ),
       "../device/nn_elementwise_f32.c",
       "../device/nn_exp.c",
     ],

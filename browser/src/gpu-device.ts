@@ -3,6 +3,7 @@
 import { DczError } from "./errors.js";
 import type { Dispatch, Memory } from "./gpu-plan.js";
 import type { Run } from "./gpu-steps.js";
+import { type GpuTime, timeRounds } from "./gpu-timing.js";
 
 /** A run whose pipelines are compiled and whose memories are on the device. */
 interface Ready {
@@ -110,7 +111,9 @@ export class GpuHolder {
       // a view of shared memory is none that a GPU takes
       device.queue.writeBuffer(this.#buffer(run.input), 0, Float32Array.from(x));
       const encoder = device.createCommandEncoder();
-      this.encode(ready, encoder.beginComputePass());
+      const pass = encoder.beginComputePass();
+      this.encode(ready, pass);
+      pass.end();
       encoder.copyBufferToBuffer(this.#buffer(run.output), 0, results, 0, run.output.bytes);
       device.queue.submit([encoder.finish()]);
     });
@@ -120,14 +123,18 @@ export class GpuHolder {
     return y;
   }
 
-  /** Writes the dispatches of a run into a pass and ends it. */
+  /** Writes the dispatches of a run into a pass. */
   encode({ passes }: Ready, pass: GPUComputePassEncoder): void {
     for (const { pipeline, group, grid } of passes) {
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, group);
       pass.dispatchWorkgroups(...grid);
     }
-    pass.end();
+  }
+
+  /** Times the kernels of a run, on whatever its input is now. */
+  time(ready: Ready, rounds: number): Promise<GpuTime> {
+    return this.#orLost(timeRounds(this.device, (pass) => this.encode(ready, pass), rounds));
   }
 
   #bind(run: Run, pipelines: readonly GPUComputePipeline[]): Ready {
