@@ -28,7 +28,7 @@ const MATRICES = [
   [1, 1, 1, NIBBLES, false, [1]],
   [33, 70, 0.1, HALVES, true, [1, 5, 20]], // a block that is not full
   [96, 301, 0.02, HALVES, true, [1]], // long gaps; columns that four does not divide
-  [64, 2048, 0.12, THIRDS, false, [1, 3, 7, 16, 17, 130]], // several slices a row
+  [64, 2048, 0.12, THIRDS, false, [1, 3, 7, 16, 17, 130]], // several parts a row
   [40, 64, 0, THIRDS, false, [1, 17]], // no survivor at all
   [130, 33, 1, NIBBLES, false, [1, 5]], // nothing pruned
 ];
