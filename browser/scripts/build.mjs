@@ -1,7 +1,7 @@
 // Builds the package: dist/*.wasm from C, src/shaders.ts from shaders/*.wgsl, then dist/*.js and *.d.ts by tsc.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildWasm } from "./wasm.mjs";
@@ -28,6 +28,9 @@ function compile() {
   }
 }
 
+// what earlier builds left there would be published, too
+rmSync(join(BROWSER, "dist"), { recursive: true, force: true });
 await buildWasm();
 writeShaders();
 compile();
+copyFileSync(join(BROWSER, "..", "LICENSE"), join(BROWSER, "LICENSE"));

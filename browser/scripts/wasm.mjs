@@ -34,6 +34,17 @@ export const MODULES = {
     ],
     flags: ["-DDCZ_WITH_ALL", "-DDCZ_NAME=0", "-DDCZ_AXES=32", "-DDCZ_WORDS_ELSEWHERE", "-DDCZ_ROOMY"],
   },
+  compute: {
+    fast: [
+      ...["heap", "pack", "vector", "vectors", "dense", "rows", "tiles", "images", "layers"].map(
+        (name) => `wasm/compute_${name}.c`,
+      ),
+      "../device/nn_elementwise_f32.c",
+      "../device/nn_exp.c",
+    ],
+    small: [],
+    flags: [],
+  },
 };
 
 function full(name) {

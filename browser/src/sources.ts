@@ -7,38 +7,41 @@ export interface Span {
   readonly length: number;
 }
 
-/** A file that can be read. `truncated` is thrown where the file ends before the wanted bytes do. */
+/** A file that can be read. A source throws `truncated` where the file ends before the wanted bytes do. */
 export interface Source {
   /** Where the bytes come from, for messages. */
   readonly name: string;
   /** Bytes of the file, where the source knows them before it has read them all. */
   readonly size: number | undefined;
-  /** Who says `size`: a wrong one is the fault of the file, or of a server. */
+  /** Who says `size`. A wrong size is a fault of the file, or of what a server says. */
   readonly sizeFrom: "file" | "server";
-  /** Gives the bytes of one span. They may be asked for again. */
-  read(span: Span, signal?: AbortSignal): Promise<Uint8Array>;
-  /**
-   * Gives the bytes of each span, in one pass. The spans ascend and do not overlap. Bytes are fetched as the caller
-   * asks for them. `toEnd` checks that the file ends with the last span.
-   */
-  pieces(spans: readonly Span[], toEnd: boolean, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>;
   /** Bytes of the file that are held in memory now. */
   readonly heldBytes: number;
-  /** Ends all reads that are under way, and every connection. */
-  close(): void;
+  /** Gives the bytes of one span. The same span can be read again. */
+  read(span: Span, signal?: AbortSignal): Promise<Uint8Array>;
+  /**
+   * Gives the bytes of each span, in one pass. The spans ascend and do not overlap. Bytes come as the caller asks for
+   * them. A source that does not know its size then checks that the file ends at `end`.
+   */
+  pieces(spans: readonly Span[], end?: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined>;
+  /** Ends all reads that are under way, and every connection. Later reads throw `reason`. */
+  close(reason: DczError): void;
 }
+
+/** Is told how many bytes have arrived, each time some do. */
+export type Arrived = (bytes: number) => void;
 
 /** The error of a file that ends before `end`. */
 export function truncated(name: string, size: number, end: number): DczError {
   return new DczError(
     "truncated",
-    `${name} ends after ${size} bytes, where ${end} are needed. The file is incomplete: copy or download it again.`,
+    `${name}: ends after ${size} bytes, but ${end} are needed. It is incomplete: copy or download it again.`,
   );
 }
 
 /** The error of bytes behind the last payload. */
 export function leftOver(name: string, size: number): DczError {
-  return new DczError("index", `${name} has bytes behind its last payload, which ends at byte ${size}.`);
+  return new DczError("index", `${name}: has more bytes than the ${size} that its index describes.`);
 }
 
 /** Allocates, or says how many bytes the machine refused. */
@@ -46,8 +49,7 @@ export function allocate(bytes: number): ArrayBuffer {
   try {
     return new ArrayBuffer(bytes);
   } catch (cause) {
-    throw new DczError("memory", `There is no memory for ${bytes} bytes. Close other tensors, files or pages.`, {
-      cause,
-    });
+    const message = `There is no memory for ${bytes} bytes. Free some memory, or take the tensor by slices().`;
+    throw new DczError("memory", message, { cause });
   }
 }

@@ -15,10 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {
     "/dist/": ROOT / "browser" / "dist",
     "/data/": ROOT / "build" / "browser" / "data",
+    "/models/": ROOT / "build" / "browser" / "models",
     "/golden/": ROOT / "tests" / "golden" / "good",
     "/bad/": ROOT / "tests" / "golden" / "bad",
     "/networks/": ROOT / "reproduce" / "results",
-    "/demo/": ROOT / "build" / "browser" / "demo",
+    "/demo/": ROOT / "build" / "browser" / "site",
     "/test/": ROOT / "browser" / "test",
 }
 OPTIONS = (
@@ -28,6 +29,8 @@ OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # performance.measureUserAgentSpecificMemory answers at once
+    "--enable-blink-features=ForceEagerMeasureMemory",
 )
 WEBGPU = "--enable-unsafe-webgpu"
 
@@ -114,3 +117,10 @@ def page(browser: Browser, server: TestServer, complaints: Complaints) -> Iterat
 def gpu_page(gpu_browser: Browser, server: TestServer, complaints: Complaints) -> Iterator[Page]:
     """The same where WebGPU works."""
     yield from opened(gpu_browser, server, complaints)
+
+
+@pytest.fixture
+def broken(complaints: Complaints) -> None:
+    """Chromium writes each broken connection to the console."""
+    complaints.allow("net::ERR_")
+    complaints.allow("the server responded with a status of")

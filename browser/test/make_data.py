@@ -9,6 +9,8 @@ digits.json, digits.bin   16 images of MNIST, and the logits of two networks for
 lenet-5.safetensors       what `dcz decompress` makes of LeNet-5
 onnx.dcz, onnx.onnx       a small ONNX model, and what `dcz decompress` makes of it
 alexnet.json, alexnet.bin with --long: an input of AlexNet's fully connected layers, and the output of each
+medium.dcz, .json, .bin   six tensors of 50 kB that nothing makes smaller
+claim.dcz                 67 bytes that stand for 3.2 GB
 big.dcz                   with --long: 200 MB of tensors that nothing makes smaller
 """
 
@@ -26,10 +28,20 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from browser.test.mutants import mutants
-from deepcompression import DczFile, DenseTensor, Encode, FormatError, compress_checkpoint, save_tensors
+from deepcompression import (
+    CompressedTensor,
+    DczFile,
+    DenseTensor,
+    Encode,
+    FormatError,
+    compress_checkpoint,
+    save_tensors,
+)
 from deepcompression.checkpoint import open_checkpoint
+from deepcompression.coding.coders import encode
+from deepcompression.common.binary import checksum
 from deepcompression.convert.from_dcz import decompress_file
-from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, read_head, read_header
+from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header, write_head
 from deepcompression.runtime import Conv2d, Flatten, Linear, MaxPool2d, ReLU, Sequence
 from reproduce.data import DEVIATION, MEAN, read_pair
 
@@ -48,7 +60,6 @@ LENET_5 = [
 ]
 LENET_300_100 = [Flatten(), Linear("fc1"), ReLU(), Linear("fc2"), ReLU(), Linear("fc3")]
 IMAGES = 16
-BIG_TENSORS, BIG_TENSOR_BYTES = 25, 8_000_000
 
 
 def write(name: str, parts: Iterable[tuple[Mapping[str, Any], bytes]], **facts: Any) -> None:
@@ -147,11 +158,22 @@ def converted() -> None:
     decompress_file(DATA / "onnx.dcz", DATA / "onnx.onnx")
 
 
-def big() -> None:
+def claim() -> None:
+    """Of a few bytes: 800 million weights, of which one survives."""
+    few = CompressedTensor((8,), np.array([5]), np.array([1.5], "<f4"), np.zeros(1, np.uint8))
+    payload = encode(few, "sparse")[1]
+    entries = [
+        Entry(name, "F32", (size,), coder="sparse", length=len(payload), checksum=checksum(payload))
+        for name, size in (("first", 8), ("huge", 800_000_000))
+    ]
+    (DATA / "claim.dcz").write_bytes(write_head(entries, {}) + 2 * payload)
+
+
+def noise(name: str, count: int, size: int) -> None:
     random = np.random.default_rng(17)
-    names = [f"layer{number}" for number in range(BIG_TENSORS)]
-    tensors = {name: DenseTensor("U8", random.integers(0, 256, BIG_TENSOR_BYTES, np.uint8)) for name in names}
-    save_tensors(DATA / "big.dcz", tensors, {}, dict.fromkeys(names, Encode(coder="raw")))
+    names = [f"layer{number}" for number in range(count)]
+    tensors = {each: DenseTensor("U8", random.integers(0, 256, size, np.uint8)) for each in names}
+    save_tensors(DATA / f"{name}.dcz", tensors, {}, dict.fromkeys(names, Encode(coder="raw")))
 
 
 def axes() -> None:
@@ -183,9 +205,12 @@ def main() -> None:
     axes()
     digits()
     converted()
+    claim()
+    noise("medium", 6, 50_000)
+    decoded(DATA / "medium.dcz")
     if long:
         alexnet()
-        big()
+        noise("big", 25, 8_000_000)
 
 
 if __name__ == "__main__":

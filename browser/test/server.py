@@ -7,11 +7,12 @@ stall=N          sends N bytes of a body, then nothing until the client goes
 rate=N           N bytes a second for each connection
 chunked=1        no length is given
 damage=N         the lowest bit of byte N of the file is wrong
-gzip=1           the body is packed
+gzip=1           a whole file is packed for clients that take it so
 etag=changes     another ETag for each response; etag=no: none
 status=N         answers with this status and a page of HTML
 cors=yes         other origins may read; cors=exposed: Content-Range and ETag, too
 csp=POLICY       the content security policy of a page
+isolated=1       no page of another origin shares its process, so that it may measure its memory
 key=TEXT         nothing: it makes an address of its own, with counts of its own
 
 `python browser/test/server.py PORT [PREFIX=FOLDER]...` serves until it is killed; `/requests?of=ADDRESS` gives in JSON
@@ -27,7 +28,7 @@ import socket
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,8 +55,8 @@ ANSWERS = {
 
 @dataclass
 class Request:
-    """One request for an address. `sent` counts bytes of the body; `end` is whole, cut, or gone (the client was);
-    empty before.
+    """One request for an address. `sent` counts bytes of the body; `end` is whole, cut, stalled, or gone (the client
+    was); empty before.
     """
 
     method: str
@@ -124,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
             headers["Content-Range"], first, last = ANSWERS[self.how.get("lie", "")](*asked, size)
         if self.how.get("ranges") != "no":
             headers["Accept-Ranges"] = "bytes"
-        if "gzip" in self.how and status == 200:
+        if "gzip" in self.how and status == 200 and "gzip" in self.headers.get("Accept-Encoding", ""):
             content = gzip.compress(path.read_bytes(), 1)
             headers |= {"Content-Encoding": "gzip", "Content-Length": str(len(content))}
             body = iter([content])
@@ -148,6 +149,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Access-Control-Allow-Origin", "*")
         if self.how.get("cors") == "exposed":
             self.send_header("Access-Control-Expose-Headers", "Content-Range, ETag")
+        if "isolated" in self.how:
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        if "isolated" in self.how or urlsplit(self.path).path.endswith(".js"):
+            # an isolated page starts only workers that are so, too
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         if "csp" in self.how:
             self.send_header("Content-Security-Policy", self.how["csp"])
         # tests count bytes on the wire
@@ -175,7 +181,11 @@ class Handler(BaseHTTPRequestHandler):
             request.sent += len(part)
             if request.sent >= stop:
                 if stop == stall:
+                    self.server.end(request, "stalled")
                     self.wait_until_gone()
+                else:
+                    # the client reads what has arrived: an error would throw it away
+                    time.sleep(0.05)
                 self.server.end(request, "gone" if stop == stall else "cut")
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
@@ -222,7 +232,8 @@ def pieces(path: Path, at: int, end: int, damage: int, piece_bytes: int) -> Iter
 
 
 class TestServer(ThreadingHTTPServer):
-    """Serves folders and single contents by the beginning of their path, and `/`, an empty page."""
+    """Serves folders and single contents by the beginning of their path, and `/`, an empty page. A path that ends
+    with `/` is that of index.html."""
 
     daemon_threads = True
     __test__ = False
@@ -245,27 +256,30 @@ class TestServer(ThreadingHTTPServer):
     def serve(self, path: str, content: bytes) -> None:
         self._contents[path] = content
 
+    def mount(self, begin: str, folder: Path) -> None:
+        self._folders[begin] = folder
+
     def requests(self, url: str) -> list[Request]:
         """Those for an address so far, in the order of arrival."""
         with self._lock:
             return list(self._of(url))
 
-    def arrived(self, url: str, timeout_s: float = 5) -> None:
-        """Waits for the first request."""
-        with self._lock:
-            if not self._lock.wait_for(lambda: bool(self._of(url)), timeout_s):
-                raise TimeoutError(f"nobody asked for {url} in {timeout_s} s")
-
-    def ended(self, url: str, timeout_s: float = 5) -> list[Request]:
+    def ended(self, url: str) -> list[Request]:
         """The same, when all of them have ended."""
+        return self._when(url, lambda all_: all(each.end not in ("", "stalled") for each in all_))
+
+    def stalled(self, url: str) -> None:
+        """Waits until a client waits for bytes that will not come."""
+        self._when(url, lambda all_: any(each.end == "stalled" for each in all_))
+
+    def _when(self, url: str, condition: Callable[[list[Request]], bool], timeout_s: float = 10) -> list[Request]:
         with self._lock:
-            if not self._lock.wait_for(lambda: all(each.end for each in self._of(url)), timeout_s):
-                raise TimeoutError(f"after {timeout_s} s some have not ended: {self._of(url)}")
+            if not self._lock.wait_for(lambda: condition(self._of(url)), timeout_s):
+                raise TimeoutError(f"after {timeout_s} s these have not come so far: {self._of(url)}")
             return list(self._of(url))
 
     def _of(self, url: str) -> list[Request]:
-        parts = urlsplit(url)
-        return self._requests[f"{parts.path}?{parts.query}"]
+        return self._requests[urlsplit(url)._replace(scheme="", netloc="").geturl()]
 
     def start(self) -> TestServer:
         Thread(target=self.serve_forever, daemon=True).start()
@@ -274,6 +288,8 @@ class TestServer(ThreadingHTTPServer):
     def find(self, path: str) -> bytes | Path | None:
         if path in self._contents:
             return self._contents[path]
+        if path.endswith("/"):
+            path += "index.html"
         for begin, folder in self._folders.items():
             file = (folder / path.removeprefix(begin)).resolve()
             if path.startswith(begin) and file.is_relative_to(folder.resolve()) and file.is_file():
