@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
 CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp')) $(shell find device -name '*.[ch]')
-FOR_C := $(wildcard include/*.h capi/*.hpp capi/*.cpp tests/capi/*.c examples/c/*.c)
+FOR_C := $(wildcard include/*.h capi/*.hpp capi/*.cpp tests/capi/*.c examples/c/*.c browser/wasm/*.[ch])
 
 # how long `make fuzz` runs each target
 SECONDS ?= 60
@@ -18,7 +18,7 @@ if sys.version_info < (3, 11):
 endef
 export NEW_ENOUGH
 
-.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools clean
+.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools browser browser-benchmarks browser-tools clean
 
 demo: .venv/installed
 	@echo "Trains and compresses LeNet-300-100 on the CPU, in about 5 minutes on two cores."
@@ -80,6 +80,18 @@ device-tools:
 	for each in $(BOARD_TOOLS); do command -v $$each > /dev/null || missing=1; done; \
 	  test -z "$$missing" || (apt-get update && apt-get install -y --no-install-recommends $(BOARD_PACKAGES))
 
+# The npm package (docs/browser.md), built, and tested in Node, Deno and Chromium; `make browser SHORT=1` takes a minute.
+browser: .venv/installed
+	SHORT=$(SHORT) browser/run
+
+# Speeds and bytes of the npm package, after `make browser-tools browser`, and the pages of results.
+browser-benchmarks: .venv/installed
+	missed=0; for each in decode compute gpu; do $(BIN)/python -m benchmarks.browser.$$each || missed=1; done; \
+	  node browser/benchmarks/bytes.mjs || missed=1; $(BIN)/python -m benchmarks.page && exit $$missed
+
+browser-tools: .venv/installed
+	SHORT=$(SHORT) browser/run tools
+
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)
 	@$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) -c "$$NEW_ENOUGH"
 	@echo "Installs the packages of requirements.lock into .venv and builds the core: some minutes, the first time alone."
@@ -90,4 +102,5 @@ device-tools:
 	touch $@
 
 clean:
-	rm -rf .venv build dist src/deepcompression/_core.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist browser/dist browser/LICENSE browser/src/shaders.ts src/deepcompression/_core.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find browser -name node_modules -prune -exec rm -rf {} +

@@ -31,7 +31,9 @@ extern "C" {
 #endif
 
 /* The axes of a shape that dcz_tensor keeps. */
+#ifndef DCZ_AXES
 #define DCZ_AXES 8
+#endif
 
 typedef enum {
   DCZ_OK,

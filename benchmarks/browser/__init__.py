@@ -1,0 +1,1 @@
+"""Measurements of the npm package beside the Python package."""

@@ -1,0 +1,44 @@
+// Loads modules of WebAssembly: each is fetched and compiled once, however many instances it has.
+
+import { DczError } from "./errors.js";
+
+const modules = new Map<string, Promise<WebAssembly.Module>>();
+
+/** The module at `url`. Throws a DczError: "unsupported" without WebAssembly, "network" if the file cannot be had. */
+export function compiled(url: URL): Promise<WebAssembly.Module> {
+  const known = modules.get(url.href);
+  if (known !== undefined) return known;
+  const made = compile(url);
+  modules.set(url.href, made);
+  made.catch(() => modules.delete(url.href)); // so that a later call tries again
+  return made;
+}
+
+async function compile(url: URL): Promise<WebAssembly.Module> {
+  if (typeof WebAssembly !== "object") {
+    throw new DczError("unsupported", "This browser has no WebAssembly. Some have a setting that switches it off.");
+  }
+  const bytes = await bytesOf(url);
+  try {
+    return await WebAssembly.compile(bytes);
+  } catch (cause) {
+    const remedy = "It needs SIMD, and a content security policy with script-src 'wasm-unsafe-eval'";
+    throw new DczError("unsupported", `The browser refuses ${url.href}: ${String(cause)}. ${remedy}.`, { cause });
+  }
+}
+
+async function bytesOf(url: URL): Promise<BufferSource> {
+  try {
+    if (url.protocol === "file:" && "process" in globalThis) {
+      const name = "node:fs/promises"; // a variable, so that bundlers for browsers do not look for it
+      const fs: { readFile(url: URL): Promise<Uint8Array<ArrayBuffer>> } = await import(/* @vite-ignore */ name);
+      return await fs.readFile(url);
+    }
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`HTTP status ${response.status}`);
+    return await response.arrayBuffer();
+  } catch (cause) {
+    const remedy = "Serve the package's .wasm files beside its modules";
+    throw new DczError("network", `Cannot read ${url.href}: ${String(cause)}. ${remedy}.`, { cause });
+  }
+}
