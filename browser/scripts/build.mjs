@@ -20,12 +20,17 @@ function writeShaders() {
     writeFileSync(join(BROWSER, "src", "shaders.ts"), `// Made by scripts/build.mjs.\n${lines.join("")}`);
 }
 
+/** Pages load modules without comments; editors show those of the declarations. */
+function compile() {
+  const tsc = join(BROWSER, "node_modules", "typescript", "bin", "tsc");
+  for (const options of [["--declaration", "false", "--removeComments"], ["--emitDeclarationOnly"]]) {
+    execFileSync(process.execPath, [tsc, ...options], { cwd: BROWSER, stdio: "inherit" });
+  }
+}
+
 // what earlier builds left there would be published, too
 rmSync(join(BROWSER, "dist"), { recursive: true, force: true });
 await buildWasm();
 writeShaders();
-execFileSync(process.execPath, [join(BROWSER, "node_modules", "typescript", "bin", "tsc")], {
-  cwd: BROWSER,
-  stdio: "inherit",
-});
+compile();
 copyFileSync(join(BROWSER, "..", "LICENSE"), join(BROWSER, "LICENSE"));

@@ -6,6 +6,8 @@ struct Sizes {
   first_row: u32, // of this piece of the matrix
   end_row: u32,
   vectors: u32,
+  activation: u32, // and its slope: see activate.wgsl
+  slope: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<Real>; // [vector][column]
 @group(0) @binding(1) var<storage, read> matrix: array<vec4<Real>>;

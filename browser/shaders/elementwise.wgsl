@@ -1,8 +1,11 @@
-// Batch normalisation (if SCALES) and an activation, of every element, in place.
+// Batch normalisation (if `scales`) and an activation, of every element, in place.
 struct Sizes {
   count: u32,
+  scales: u32,
   channels: u32,
   channel: u32, // elements of a channel of one image
+  activation: u32, // and its slope: see activate.wgsl
+  slope: u32,
 }
 @group(0) @binding(0) var<storage, read_write> y: array<Real>;
 @group(0) @binding(1) var<storage, read> factor_term: array<vec2f>; // of each channel
@@ -18,5 +21,5 @@ fn main(
   if (at >= sizes.count) { return; }
   let scale = factor_term[at / sizes.channel % sizes.channels];
   let value = f32(y[at]);
-  y[at] = Real(activate(select(value, value * scale.x + scale.y, SCALES)));
+  y[at] = Real(activate(select(value, value * scale.x + scale.y, sizes.scales != 0u)));
 }

@@ -26,7 +26,7 @@ fn main(
   let tile = number % sizes.tiles;
   let local_row = number / sizes.tiles;
   let stored = sizes.first_row + local_row;
-  let row = select(stored, order[min(stored, arrayLength(&order) - 1u)], ORDERED);
+  let row = select(stored, order[min(stored, arrayLength(&order) - 1u)], sizes.ordered != 0u);
   let of_group = (row / sizes.group_rows) * sizes.x_group;
   var windows: array<u32, PIXELS>;
   var sums: array<f32, PIXELS>;

@@ -17,6 +17,9 @@ struct Sizes {
   y_image: u32, // elements of y from one image, row of the matrix or pixel to the next
   y_row: u32,
   y_pixel: u32,
+  ordered: u32, // whether `order` is there
+  activation: u32, // and its slope: see activate.wgsl
+  slope: u32,
 }
 
 fn window_at(pixel: u32) -> u32 {

@@ -22,8 +22,9 @@ export interface DczFile {
   /** The tensors by their names, in the order of the file. */
   readonly entries: ReadonlyMap<string, Entry>;
   /**
-   * Bytes that this file holds now: the decoder's WebAssembly memory, and bytes of the file that a stream has given.
-   * Tensors that were given out are the caller's, and are not in it.
+   * Bytes that this file holds now: WebAssembly memory, and bytes of the file that have arrived. WebAssembly takes one
+   * payload, the work buffer of its coder and less than 400 kB. Tensors that were given out are the caller's, and are
+   * not in it. A file in a worker says what it held after the last call.
    */
   readonly memoryBytes: number;
   /**

@@ -3,6 +3,7 @@
 import { DczError } from "./errors.js";
 import type { Dispatch, Memory } from "./gpu-plan.js";
 import type { Run } from "./gpu-steps.js";
+import { type GpuTime, timeRounds } from "./gpu-timing.js";
 
 /** A run whose pipelines are compiled and whose memories are on the device. */
 interface Ready {
@@ -29,12 +30,15 @@ const STORAGE = 0x80;
 // Sizes of dispatches lie in one buffer, each at a multiple of minUniformBufferOffsetAlignment's largest value.
 const UNIFORM_BYTES = 256;
 
+// Of each device, by their shaders: several holders of a device compile a shader once.
+const PIPELINES = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>();
+
 /** Owns what it puts on a device, and the device itself if `own`. */
 export class GpuHolder {
   /** Resolves with the reason when the device goes away by itself. */
   readonly lost: Promise<string>;
   readonly #buffers = new Map<Memory, GPUBuffer>();
-  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  readonly #pipelines: Map<string, Promise<GPUComputePipeline>>;
   readonly #waiting = new Set<(error: DczError) => void>();
   #gone: DczError | undefined;
 
@@ -42,6 +46,8 @@ export class GpuHolder {
     readonly device: GPUDevice,
     readonly own: boolean,
   ) {
+    this.#pipelines = PIPELINES.get(device) ?? new Map();
+    PIPELINES.set(device, this.#pipelines);
     this.lost = new Promise((resolve) => {
       device.lost.then(({ message, reason }) => {
         const why = message || reason;
@@ -56,7 +62,6 @@ export class GpuHolder {
     this.#end(new DczError("aborted", "the backend was closed"));
     for (const buffer of this.#buffers.values()) buffer.destroy();
     this.#buffers.clear();
-    this.#pipelines.clear();
     if (this.own) this.device.destroy();
   }
 
@@ -70,6 +75,8 @@ export class GpuHolder {
       this.free(fresh);
       throw error;
     });
+    // from now on it is on the GPU only
+    for (const memory of fresh) delete memory.data;
   }
 
   free(memories: readonly Memory[]): void {
@@ -84,30 +91,9 @@ export class GpuHolder {
     const { dispatches, scratch } = run.plan;
     const pipelines = await this.#orLost(Promise.all(dispatches.map((dispatch) => this.#pipeline(dispatch))));
     await this.place(scratch);
-    return this.#checked("a run's parameters", () => {
-      const { device } = this;
-      const results = device.createBuffer({
-        size: run.output.bytes,
-        usage: MAP_READ | COPY_DST,
-      });
-      const sizes = new Uint32Array((Math.max(1, dispatches.length) * UNIFORM_BYTES) / 4);
-      dispatches.forEach((dispatch, i) => {
-        sizes.set(dispatch.sizes, (i * UNIFORM_BYTES) / 4);
-      });
-      const uniform = device.createBuffer({
-        size: sizes.byteLength,
-        usage: UNIFORM | COPY_DST,
-      });
-      device.queue.writeBuffer(uniform, 0, sizes);
-      const passes = dispatches.map(({ bindings, grid }, i) => {
-        const pipeline = pipelines[i] as GPUComputePipeline;
-        const resources: GPUBindingResource[] = bindings.map((memory) => ({ buffer: this.#buffer(memory) }));
-        resources.push({ buffer: uniform, offset: i * UNIFORM_BYTES, size: UNIFORM_BYTES });
-        const entries = resources.map((resource, binding) => ({ binding, resource }));
-        const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
-        return { pipeline, group, grid };
-      });
-      return { run, passes, buffers: [results, uniform], results };
+    return this.#checked("a run's parameters", () => this.#bind(run, pipelines)).catch((error: unknown) => {
+      this.free(scratch);
+      throw error;
     });
   }
 
@@ -125,7 +111,9 @@ export class GpuHolder {
       // a view of shared memory is none that a GPU takes
       device.queue.writeBuffer(this.#buffer(run.input), 0, Float32Array.from(x));
       const encoder = device.createCommandEncoder();
-      this.encode(ready, encoder.beginComputePass());
+      const pass = encoder.beginComputePass();
+      this.encode(ready, pass);
+      pass.end();
       encoder.copyBufferToBuffer(this.#buffer(run.output), 0, results, 0, run.output.bytes);
       device.queue.submit([encoder.finish()]);
     });
@@ -135,14 +123,45 @@ export class GpuHolder {
     return y;
   }
 
-  /** Writes the dispatches of a run into a pass and ends it. */
+  /** Writes the dispatches of a run into a pass. */
   encode({ passes }: Ready, pass: GPUComputePassEncoder): void {
     for (const { pipeline, group, grid } of passes) {
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, group);
       pass.dispatchWorkgroups(...grid);
     }
-    pass.end();
+  }
+
+  /** Times the kernels of a run, on whatever its input is now. */
+  time(ready: Ready, rounds: number): Promise<GpuTime> {
+    return this.#orLost(timeRounds(this.device, (pass) => this.encode(ready, pass), rounds));
+  }
+
+  #bind(run: Run, pipelines: readonly GPUComputePipeline[]): Ready {
+    const { device } = this;
+    const { dispatches } = run.plan;
+    const results = device.createBuffer({
+      size: run.output.bytes,
+      usage: MAP_READ | COPY_DST,
+    });
+    const sizes = new Uint32Array((Math.max(1, dispatches.length) * UNIFORM_BYTES) / 4);
+    dispatches.forEach((dispatch, i) => {
+      sizes.set(dispatch.sizes, (i * UNIFORM_BYTES) / 4);
+    });
+    const uniform = device.createBuffer({
+      size: sizes.byteLength,
+      usage: UNIFORM | COPY_DST,
+    });
+    device.queue.writeBuffer(uniform, 0, sizes);
+    const passes = dispatches.map(({ bindings, grid }, i) => {
+      const pipeline = pipelines[i] as GPUComputePipeline;
+      const resources: GPUBindingResource[] = bindings.map((memory) => ({ buffer: this.#buffer(memory) }));
+      resources.push({ buffer: uniform, offset: i * UNIFORM_BYTES, size: UNIFORM_BYTES });
+      const entries = resources.map((resource, binding) => ({ binding, resource }));
+      const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries });
+      return { pipeline, group, grid };
+    });
+    return { run, passes, buffers: [results, uniform], results };
   }
 
   #buffer(memory: Memory): GPUBuffer {
@@ -152,8 +171,6 @@ export class GpuHolder {
       buffer = this.device.createBuffer({ size: memory.bytes, usage });
       this.#buffers.set(memory, buffer);
       if (memory.data !== undefined) this.#write(buffer, memory.data);
-      // from now on it is on the GPU only
-      delete memory.data;
     }
     return buffer;
   }

@@ -81,7 +81,7 @@ export class Plan {
     this.#released.push(memory);
   }
 
-  kernel(name: KernelName, constants: Constants, types?: Readonly<Record<string, "f32" | "f16">>): Kernel {
+  kernel(name: KernelName, constants: Constants = {}, types?: Readonly<Record<string, "f32" | "f16">>): Kernel {
     const key = JSON.stringify([name, constants, types]);
     const found = this.#kernels.get(key) ?? kernel(name, this.traits, constants, types);
     this.#kernels.set(key, found);

@@ -3,7 +3,7 @@
 import type { Memory, Plan } from "./gpu-plan.js";
 import { type Constants, type KernelName, WORKGROUP } from "./gpu-shaders.js";
 import type { DenseMatrix, PackedMatrix } from "./gpu-weights.js";
-import { type Axes, axesOf, type ConvOperation, product, windowCounts } from "./operations.js";
+import { type Axes, axesOf, type ConvOperation, product, type Window, windowCounts } from "./operations.js";
 
 /** Weights and bias of a layer on the GPU. */
 export interface GpuWeights {
@@ -11,66 +11,108 @@ export interface GpuWeights {
   readonly bias: Memory;
 }
 
+/** What activate.wgsl reads. */
+export interface Activation {
+  readonly activation: number;
+  readonly slope: number;
+}
+
 /** Up to so many vectors, threads are rows; from there on they are vectors. */
 const FEW_VECTORS = 16;
 // Workgroups that fill a GPU.
 const MANY_GROUPS = 512;
+const MANY_TILES = 128;
 
-const packed = (matrix: PackedMatrix | DenseMatrix): matrix is PackedMatrix => "slices" in matrix;
+const packed = (matrix: PackedMatrix | DenseMatrix): matrix is PackedMatrix => "parts" in matrix;
+
+const ordered = ({ weights }: PackedMatrix) => Number(weights.order !== undefined);
 
 const entryConstants = ({ weights }: PackedMatrix): Constants => ({
   SKIP_BITS: weights.skipBits,
   CODE_BITS: weights.codeBits,
   PER_WORD: weights.perWord,
-  ORDERED: weights.order !== undefined,
 });
 
-/** x (vectors, cols) times a matrix; the result is (vectors, rows). `activation` are its constants. */
-export function planLinear(plan: Plan, given: GpuWeights, x: Memory, vectors: number, activation: Constants): Memory {
-  const { rows, cols } = given.matrix.weights;
-  const y = plan.activations(vectors * rows);
-  if (vectors > FEW_VECTORS) {
-    const turned = turn(plan, x, cols, vectors, vectors);
-    const offsets = plan.numbers(Uint32Array.from({ length: cols }, (_, col) => col * vectors));
-    const image = { volume: vectors, plane: vectors, width: vectors, x_image: 0, x_plane: 0, x_line: 0, x_pixel: 1 };
-    const places = { ...image, group_rows: rows, x_group: 0, y_image: 0, y_row: 1, y_pixel: rows };
-    planPixels(plan, given, turned, offsets, y, { ...places, cols, pixels: vectors }, 1, activation);
-    plan.release(turned);
-    return y;
-  }
-  if (!packed(given.matrix)) {
-    const count = [1, 4, 8].find((most) => vectors <= most) ?? FEW_VECTORS;
-    const kernel = plan.kernel("dense_rows", { VECTORS: count, ...activation });
-    for (const { matrix, firstRow, endRow } of given.matrix.pieces) {
-      const sizes = { cols, quads: Math.ceil(cols / 4), rows, first_row: firstRow, end_row: endRow, vectors };
-      plan.dispatch(kernel, [x, matrix, given.bias, y], sizes, endRow - firstRow);
-    }
-    return y;
-  }
-  const lanes = vectors === 1 ? 1 : ([1, 2].find((most) => vectors <= 4 * most) ?? 4);
-  const name: KernelName = vectors === 1 ? "packed_rows_one" : "packed_rows_four";
-  const turned = vectors === 1 ? x : turn(plan, x, cols, vectors, 4 * lanes);
-  const { pieces, slices, order, codebook } = given.matrix;
-  const kernel = plan.kernel(name, { ...entryConstants(given.matrix), SLICES: slices, LANES: lanes, ...activation });
-  for (const { words, starts, columns, firstRow, endRow, blocks } of pieces) {
-    const sizes = { cols, rows, first_row: firstRow, end_row: endRow, blocks, vectors, lanes };
-    plan.dispatch(kernel, [turned, words, starts, columns, order, codebook, given.bias, y], sizes, blocks);
-  }
-  if (turned !== x) plan.release(turned);
+/** x (vectors, cols) times a matrix; the result is (vectors, rows). */
+export function planLinear(plan: Plan, given: GpuWeights, x: Memory, vectors: number, activation: Activation): Memory {
+  const { matrix } = given;
+  const y = plan.activations(vectors * matrix.weights.rows);
+  if (vectors > FEW_VECTORS) planManyVectors(plan, given, x, y, vectors, activation);
+  else if (packed(matrix)) planPackedRows(plan, matrix, given.bias, x, y, vectors, activation);
+  else planDenseRows(plan, matrix, given.bias, x, y, vectors, activation);
   return y;
 }
 
+function planPackedRows(
+  plan: Plan,
+  matrix: PackedMatrix,
+  bias: Memory,
+  x: Memory,
+  y: Memory,
+  vectors: number,
+  activation: Activation,
+): void {
+  const { rows, cols } = matrix.weights;
+  const bundles = vectors === 1 ? 1 : ([1, 2].find((most) => vectors <= 4 * most) ?? 4);
+  const transposed = vectors === 1 ? x : transpose(plan, x, cols, vectors, 4 * bundles);
+  const name: KernelName = vectors === 1 ? "packed_rows_one" : "packed_rows_four";
+  const kernel = plan.kernel(name, { ...entryConstants(matrix), PARTS: matrix.parts, BUNDLES: bundles });
+  for (const { words, starts, columns, firstRow, endRow, blocks } of matrix.pieces) {
+    const bindings = [transposed, words, starts, columns, matrix.order, matrix.codebook, bias, y];
+    const part = { first_row: firstRow, end_row: endRow, blocks };
+    const sizes = { ...part, cols, rows, vectors, bundles, ordered: ordered(matrix), ...activation };
+    plan.dispatch(kernel, bindings, sizes, blocks);
+  }
+  if (transposed !== x) plan.release(transposed);
+}
+
+function planDenseRows(
+  plan: Plan,
+  { weights, pieces }: DenseMatrix,
+  bias: Memory,
+  x: Memory,
+  y: Memory,
+  vectors: number,
+  activation: Activation,
+): void {
+  const { rows, cols } = weights;
+  const kernel = plan.kernel("dense_rows", { VECTORS: [1, 4, 8].find((most) => vectors <= most) ?? FEW_VECTORS });
+  for (const { matrix, firstRow, endRow } of pieces) {
+    const part = { first_row: firstRow, end_row: endRow };
+    const sizes = { ...part, cols, quads: Math.ceil(cols / 4), rows, vectors, ...activation };
+    plan.dispatch(kernel, [x, matrix, bias, y], sizes, endRow - firstRow);
+  }
+}
+
+/** Vectors are the pixels of one image, whose channels are the columns. */
+function planManyVectors(
+  plan: Plan,
+  given: GpuWeights,
+  x: Memory,
+  y: Memory,
+  vectors: number,
+  activation: Activation,
+): void {
+  const { rows, cols } = given.matrix.weights;
+  const transposed = transpose(plan, x, cols, vectors, vectors);
+  const offsets = plan.numbers(Uint32Array.from({ length: cols }, (_, col) => col * vectors));
+  const image = { volume: vectors, plane: vectors, width: vectors, x_image: 0, x_plane: 0, x_line: 0, x_pixel: 1 };
+  const output = { y_image: 0, y_row: 1, y_pixel: rows, group_rows: rows, x_group: 0 };
+  planPixels(plan, given, transposed, offsets, y, { ...image, ...output, cols, pixels: vectors, ...activation }, 1);
+  plan.release(transposed);
+}
+
 /** (vectors, cols) -> (cols, wanted), with zeros for the vectors that are wanted and not there. */
-function turn(plan: Plan, x: Memory, cols: number, vectors: number, wanted: number): Memory {
+function transpose(plan: Plan, x: Memory, cols: number, vectors: number, wanted: number): Memory {
   const count = cols * wanted;
-  const turned = plan.activations(count);
-  planCopy(plan, x, turned, {
+  const transposed = plan.activations(count);
+  planCopy(plan, x, transposed, {
     y: [1, 1, cols, wanted],
     x: [1, 1, cols, vectors],
     steps: [0, 0, 1, cols],
     before: [0, 0, 0],
   });
-  return turned;
+  return transposed;
 }
 
 type Four = readonly [number, number, number, number];
@@ -109,34 +151,19 @@ export function planConv(
   operation: ConvOperation,
   x: Memory,
   shape: readonly number[],
-  activation: Constants,
+  activation: Activation,
 ): Memory {
   const { window, groups } = operation;
   const { rows, cols } = given.matrix.weights;
   const [images, channels] = [shape[0] ?? 0, shape[1] ?? 0];
   const extents = axesOf(shape);
   const [depths, heights, widths] = windowCounts(window, extents);
-  const padded: Axes = [0, 1, 2].map(
-    (axis) => (extents[axis] ?? 1) + 2 * (window.padding[axis] ?? 0),
-  ) as unknown as Axes;
-  const [depth, height, width] = padded;
-  const images_ = window.padding.some((zeros) => zeros > 0)
-    ? pad(plan, x, images * channels, extents, window.padding, padded)
-    : x;
+  const padded = window.padding.some((zeros) => zeros > 0);
+  const [depth, height, width] = padded ? paddedExtents(extents, window.padding) : extents;
+  const source = padded ? pad(plan, x, images * channels, extents, window.padding) : x;
   const channel = depth * height * width;
-  const [stride, spread] = [window.stride, window.dilation];
   const volume = depths * heights * widths;
   const y = plan.activations(images * rows * volume);
-  const offsets = new Uint32Array(cols);
-  const [, kernelHeight, kernelWidth] = window.kernel;
-  const taps = product(window.kernel);
-  for (let col = 0; col < cols; col += 1) {
-    const tap = col % taps;
-    const at = Math.floor(tap / kernelWidth);
-    const plane = Math.floor(at / kernelHeight) * spread[0] * height * width;
-    const line = (at % kernelHeight) * spread[1] * width;
-    offsets[col] = Math.floor(col / taps) * channel + plane + line + (tap % kernelWidth) * spread[2];
-  }
   const sizes = {
     cols,
     group_rows: rows / groups,
@@ -146,19 +173,39 @@ export function planConv(
     plane: heights * widths,
     width: widths,
     x_image: channels * channel,
-    x_plane: stride[0] * height * width,
-    x_line: stride[1] * width,
-    x_pixel: stride[2],
+    x_plane: window.stride[0] * height * width,
+    x_line: window.stride[1] * width,
+    x_pixel: window.stride[2],
     y_image: rows * volume,
     y_row: volume,
     y_pixel: 1,
+    ...activation,
   };
-  planPixels(plan, given, images_, plan.numbers(offsets), y, sizes, groups, activation);
-  if (images_ !== x) plan.release(images_);
+  planPixels(plan, given, source, plan.numbers(offsetsOf(window, cols, [depth, height, width])), y, sizes, groups);
+  if (padded) plan.release(source);
   return y;
 }
 
-function pad(plan: Plan, x: Memory, planes: number, extents: Axes, before: Axes, padded: Axes): Memory {
+/** How far each column's element of an image lies behind the first element of its window. */
+function offsetsOf({ kernel, dilation }: Window, cols: number, [depth, height, width]: Axes): Uint32Array<ArrayBuffer> {
+  const taps = product(kernel);
+  return Uint32Array.from({ length: cols }, (_, col) => {
+    const tap = col % taps;
+    const line = Math.floor(tap / kernel[2]);
+    const plane = Math.floor(line / kernel[1]) * dilation[0];
+    const of = (plane * height + (line % kernel[1]) * dilation[1]) * width + (tap % kernel[2]) * dilation[2];
+    return Math.floor(col / taps) * depth * height * width + of;
+  });
+}
+
+const paddedExtents = ([depth, height, width]: Axes, padding: Axes): Axes => [
+  depth + 2 * padding[0],
+  height + 2 * padding[1],
+  width + 2 * padding[2],
+];
+
+function pad(plan: Plan, x: Memory, planes: number, extents: Axes, before: Axes): Memory {
+  const padded = paddedExtents(extents, before);
   const y = plan.activations(planes * product(padded));
   const [depth, height, width] = extents;
   const steps: Four = [depth * height * width, height * width, width, 1];
@@ -175,37 +222,28 @@ function planPixels(
   y: Memory,
   sizes: Readonly<Record<string, number>> & { readonly pixels: number; readonly group_rows: number },
   groups: number,
-  activation: Constants,
 ): void {
   const { matrix, bias } = given;
   const { pixels, group_rows: groupRows } = sizes;
   if (packed(matrix)) {
     const each = pixelsAThread(matrix.weights.rows, pixels);
-    const kernel = plan.kernel("packed_pixels", { ...entryConstants(matrix), PIXELS: each, ...activation });
+    const kernel = plan.kernel("packed_pixels", { ...entryConstants(matrix), PIXELS: each });
     const tiles = Math.ceil(pixels / (WORKGROUP * each));
     for (const { words, starts, firstRow, endRow } of matrix.pieces) {
       const bindings = [x, words, starts, offsets, matrix.order, matrix.codebook, bias, y];
-      plan.dispatch(
-        kernel,
-        bindings,
-        { ...sizes, tiles, first_row: firstRow, end_row: endRow },
-        tiles * (endRow - firstRow),
-      );
+      const part = { tiles, first_row: firstRow, end_row: endRow, ordered: ordered(matrix) };
+      plan.dispatch(kernel, bindings, { ...sizes, ...part }, tiles * (endRow - firstRow));
     }
     return;
   }
-  const side = (groups * Math.ceil(groupRows / 64) * pixels) / 64 >= MANY_GROUPS ? 64 : 32;
-  const kernel = plan.kernel("dense_tiles", { TILE: side, ...activation });
+  const side = (groups * Math.ceil(groupRows / 64) * pixels) / 64 >= MANY_TILES ? 64 : 32;
+  const kernel = plan.kernel("dense_tiles", { TILE: side });
   const tiles = Math.ceil(pixels / side);
-  for (const { matrix: part, firstRow, endRow } of matrix.pieces) {
+  for (const { matrix: rowsOfPiece, firstRow, endRow } of matrix.pieces) {
     const rows = Math.min(groupRows, endRow - firstRow);
     const rowTiles = ((endRow - firstRow) / rows) * Math.ceil(rows / side);
-    plan.dispatch(
-      kernel,
-      [x, part, offsets, bias, y],
-      { ...sizes, tiles, first_row: firstRow, end_row: endRow },
-      tiles * rowTiles,
-    );
+    const part = { tiles, first_row: firstRow, end_row: endRow, ordered: 0 };
+    plan.dispatch(kernel, [x, rowsOfPiece, offsets, bias, y], { ...sizes, ...part }, tiles * rowTiles);
   }
 }
 

@@ -10,8 +10,8 @@ export interface GpuFeatures {
   readonly subgroups: boolean;
 }
 
-/** Constants of a shader: numbers become u32, and a string is WGSL already. */
-export type Constants = Readonly<Record<string, number | boolean | string>>;
+/** Constants of a shader, of type u32. */
+export type Constants = Readonly<Record<string, number>>;
 
 /** A shader and the names of its parameters, the members of its `struct Sizes`, in order. */
 export interface Kernel {
@@ -25,8 +25,8 @@ const SCAN = { plain: parts.scan, subgroups: parts.scan_subgroups };
 const REDUCE = { plain: parts.reduce, subgroups: parts.reduce_subgroups };
 const { common, activate, entries, pixels } = parts;
 const KERNELS = {
-  packed_rows_one: { body: [common, activate, entries, parts.lane_one, parts.packed_rows] },
-  packed_rows_four: { body: [common, activate, entries, parts.lane_four, parts.packed_rows] },
+  packed_rows_one: { body: [common, activate, entries, parts.bundle_one, parts.packed_rows] },
+  packed_rows_four: { body: [common, activate, entries, parts.bundle_four, parts.packed_rows] },
   packed_pixels: { body: [common, activate, entries, pixels, parts.packed_pixels], threads: SCAN },
   dense_rows: { body: [common, activate, parts.dense_rows], threads: REDUCE },
   dense_tiles: { body: [common, activate, pixels, parts.dense_tiles] },
@@ -39,8 +39,6 @@ export type KernelName = keyof typeof KERNELS;
 
 /** Threads of a workgroup, in kernels whose workgroups have one axis. */
 export const WORKGROUP = 64;
-
-const literal = (value: number | boolean | string) => (typeof value === "number" ? `${value}u` : String(value));
 
 /** The variant of a kernel for features and constants. `types` are aliases: f32, or f16. */
 export function kernel(
@@ -55,7 +53,7 @@ export function kernel(
     ...(Object.values(types).includes("f16") ? ["enable f16;"] : []),
     ...(subgroups ? ["enable subgroups;"] : []),
     ...Object.entries(types).map(([alias, type]) => `alias ${alias} = ${type};`),
-    ...Object.entries({ WORKGROUP, ...constants }).map(([key, value]) => `const ${key} = ${literal(value)};`),
+    ...Object.entries({ WORKGROUP, ...constants }).map(([key, value]) => `const ${key} = ${value}u;`),
   ];
   const helpers = threads === undefined ? [] : [subgroups ? threads.subgroups : threads.plain];
   const code = `${[...head, ...helpers, ...body].join("\n")}`;

@@ -1,8 +1,7 @@
 // Plans of whole runs: what each step does on a GPU, and where its output lies.
 
 import { type GpuTraits, type Memory, Plan } from "./gpu-plan.js";
-import { type GpuWeights, planConv, planCopy, planLinear } from "./gpu-products.js";
-import type { Constants } from "./gpu-shaders.js";
+import { type Activation, type GpuWeights, planConv, planCopy, planLinear } from "./gpu-products.js";
 import { WORKGROUP } from "./gpu-shaders.js";
 import {
   type ActivationOperation,
@@ -33,9 +32,9 @@ export interface Run {
 
 const ACTIVATIONS = ["none", "relu", "leakyRelu", "sigmoid", "tanh"];
 
-function activationConstants(operation: ActivationOperation | undefined): Constants {
-  const of = ACTIVATIONS.indexOf(operation?.of ?? "none");
-  return { ACTIVATION: of, SLOPE: `f32(${Math.fround(operation?.slope ?? 0)})` };
+function activationSizes(operation: ActivationOperation | undefined): Activation {
+  const [slope = 0] = new Uint32Array(Float32Array.of(operation?.slope ?? 0).buffer);
+  return { activation: ACTIVATIONS.indexOf(operation?.of ?? "none"), slope };
 }
 
 /** The plan of a run of steps on an input of `shape`. An activation right behind a layer is part of its kernel. */
@@ -51,7 +50,7 @@ export function planRun(steps: readonly GpuStep[], shape: readonly number[], tra
     const given = x;
     const from = current;
     current = outputShape(step.operation, current);
-    if (product(current) > 0) x = planStep(plan, step, x, from, current, activationConstants(fused));
+    if (product(current) > 0) x = planStep(plan, step, x, from, current, activationSizes(fused));
     if (x !== given && given !== input) plan.release(given);
     if (fused !== undefined) i += 1;
   }
@@ -75,7 +74,7 @@ function planStep(
   x: Memory,
   shape: readonly number[],
   after: readonly number[],
-  activation: Constants,
+  activation: Activation,
 ): Memory {
   const { operation } = step;
   switch (operation.kind) {
@@ -91,7 +90,7 @@ function planStep(
     case "scale":
       return planElementwise(plan, x, shape, step.scale, activation);
     case "activation":
-      return planElementwise(plan, x, shape, undefined, activationConstants(operation));
+      return planElementwise(plan, x, shape, undefined, activationSizes(operation));
     case "softmax":
       return planSoftmax(plan, x, shape, operation.dim);
     case "flatten":
@@ -104,10 +103,11 @@ function planElementwise(
   x: Memory,
   shape: readonly number[],
   scale: Memory | undefined,
-  activation: Constants,
+  activation: Activation,
 ) {
-  const kernel = plan.kernel("elementwise", { SCALES: scale !== undefined, ...activation });
-  const sizes = { count: product(shape), channels: shape[1] ?? 1, channel: product(shape.slice(2)) };
+  const kernel = plan.kernel("elementwise");
+  const channels = { channels: shape[1] ?? 1, channel: product(shape.slice(2)) };
+  const sizes = { count: product(shape), scales: Number(scale !== undefined), ...channels, ...activation };
   plan.dispatch(kernel, [x, scale ?? plan.numbers(new Uint32Array(2))], sizes, Math.ceil(sizes.count / WORKGROUP));
   return x;
 }
@@ -147,6 +147,6 @@ function planSoftmax(plan: Plan, x: Memory, shape: readonly number[], dim: numbe
   const axis = dim < 0 ? shape.length + dim : dim;
   const length = shape[axis] ?? 1;
   const sizes = { lines: product(shape) / length, length, step: product(shape.slice(axis + 1)) };
-  plan.dispatch(plan.kernel("softmax", {}), [x], sizes, sizes.lines);
+  plan.dispatch(plan.kernel("softmax"), [x], sizes, sizes.lines);
   return x;
 }

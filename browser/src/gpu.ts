@@ -5,6 +5,7 @@ import { GpuHolder } from "./gpu-device.js";
 import { type GpuTraits, Memory } from "./gpu-plan.js";
 import type { GpuWeights } from "./gpu-products.js";
 import { type GpuStep, planRun } from "./gpu-steps.js";
+import type { GpuTime } from "./gpu-timing.js";
 import { type DenseMatrix, type PackedMatrix, placeDense, placePacked } from "./gpu-weights.js";
 import { type Backend, type Operation, outputShape, product, type Step } from "./operations.js";
 import type { Weights } from "./packed.js";
@@ -105,6 +106,11 @@ export class GpuBackend implements Backend {
     const after = steps.reduce<readonly number[]>((given, { operation }) => outputShape(operation, given), shape);
     if (product(after) === 0) return new Float32Array(0);
     return this.#holder.run(await this.#ready(steps, shape), x, product(after));
+  }
+
+  /** Times the kernels of a run on an input of zeros, `rounds` times in a row, without sending and fetching. */
+  async time(steps: readonly GpuStep[], shape: readonly number[], rounds: number): Promise<GpuTime> {
+    return this.#holder.time(await this.#ready(steps, shape), rounds);
   }
 
   async #ready(steps: readonly GpuStep[], shape: readonly number[]) {

@@ -4,7 +4,7 @@ import { DczError } from "./errors.js";
 import type { DczFile } from "./file.js";
 import { builtin } from "./node.js";
 import { Opened } from "./opened.js";
-import { abortable, checkAborted } from "./signals.js";
+import { abortable, abortError, checkAborted } from "./signals.js";
 import { type HttpOptions, httpSource, patience } from "./source-http.js";
 import { blobSource, bytesSource, diskSource } from "./source-random.js";
 import { StreamSource } from "./source-stream.js";
@@ -55,8 +55,9 @@ export type DczSource =
  * on. In Node and Deno a string without scheme is a path. Throws a DczError: `magic`, `version`, `truncated`,
  * `checksum`, `index`, `size`, `network`, `server`, `unsupported`, `argument`, `aborted`.
  */
-export async function open(source: DczSource, options: OpenOptions = {}): Promise<DczFile> {
-  const { signal, onProgress } = options;
+export async function open(from: DczSource, options: OpenOptions = {}): Promise<DczFile> {
+  const { onProgress } = options;
+  const signal = options.signal ?? (from instanceof Request ? from.signal : undefined);
   checkAborted(signal);
   let loaded = 0;
   let total: number | undefined;
@@ -66,22 +67,23 @@ export async function open(source: DczSource, options: OpenOptions = {}): Promis
   };
   const decoding = Decoder.create();
   decoding.catch(() => undefined); // it is awaited below
-  const opened = await sourceOf(source, options, arrived);
-  const end = (reason: DczError): void => opened.close(reason);
-  const onAbort = (): void =>
-    end(new DczError("aborted", "The caller's signal ended this.", { cause: signal?.reason }));
-  signal?.addEventListener("abort", onAbort);
+  const source = await sourceOf(from, { ...options, signal }, arrived);
+  let target: { close(reason: DczError): void } = source;
+  const onAbort = (): void => target.close(abortError(signal));
   const onClose = (): void => signal?.removeEventListener("abort", onAbort);
+  signal?.addEventListener("abort", onAbort);
   try {
     checkAborted(signal);
     const decoder = await abortable(decoding, signal);
-    const index = await readIndex(opened, decoder, signal);
+    const index = await readIndex(source, decoder, signal);
     total = index.size;
     onProgress?.({ loaded: Math.min(loaded, total), total });
-    return new Opened(opened, index, decoder, onClose);
+    const file = new Opened(source, index, decoder, onClose);
+    target = file;
+    return file;
   } catch (error) {
     onClose();
-    end(new DczError("aborted", `${opened.name}: could not be opened.`));
+    source.close(new DczError("aborted", `${source.name}: could not be opened.`));
     throw error;
   }
 }
@@ -132,6 +134,12 @@ function streamSource(
   return new StreamSource(link, undefined, { reader: stream.getReader(), start: 0, end: undefined });
 }
 
+/** What addresses are relative to; undefined in Node and Deno, where they are paths. */
+export function pageAddress(): string | undefined {
+  if (globalThis.document !== undefined) return document.baseURI;
+  return builtin("node:fs/promises") === undefined ? globalThis.location?.href : undefined;
+}
+
 /** The path of a file on the disk, or undefined for what fetch takes. */
 function pathOf(source: string | URL): string | URL | undefined {
   if (source instanceof URL) return source.protocol === "file:" ? source : undefined;
@@ -140,5 +148,5 @@ function pathOf(source: string | URL): string | URL | undefined {
   }
   if (/^file:/i.test(source)) return new URL(source);
   const scheme = /^[a-z][a-z0-9+.-]+:/i.test(source);
-  return scheme || "location" in globalThis || builtin("node:fs/promises") === undefined ? undefined : source;
+  return scheme || pageAddress() !== undefined ? undefined : source;
 }

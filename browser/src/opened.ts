@@ -85,12 +85,8 @@ export class Opened implements DczFile {
     return toSafetensors(this.#lending, options);
   }
 
-  close(): void {
-    if (!this.#quit.signal.aborted) this.#end(new DczError("aborted", `${this.source.name}: the file was closed.`));
-  }
-
-  /** Ends all calls with `reason`. */
-  #end(reason: DczError): void {
+  close(reason = new DczError("aborted", `${this.source.name}: the file was closed.`)): void {
+    if (this.#quit.signal.aborted) return;
     this.#quit.abort(reason);
     this.source.close(reason);
     this.#idle.length = 0;
@@ -105,14 +101,10 @@ export class Opened implements DczFile {
 
   async *#lent(names: string | readonly string[], { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
     checkAborted(this.#quit.signal, signal);
-    if (typeof names === "string") {
-      const holder = this.#holder(this.#entry(names));
-      yield* this.#decoded(holder, await this.#payload(holder, signal), signal);
-      return;
-    }
-    const holders = [...new Set(names.map((name) => this.#holder(this.#entry(name))))];
+    const wanted = typeof names === "string" ? [names] : names;
+    const holders = [...new Set(wanted.map((name) => this.#holder(this.#entry(name))))];
     holders.sort((one, other) => one.offset - other.offset);
-    for await (const [holder, payload] of this.#pass(holders, false, signal)) {
+    for await (const [holder, payload] of this.#payloadsOf(holders, signal)) {
       yield* this.#decoded(holder, payload, signal);
     }
   }
@@ -129,6 +121,16 @@ export class Opened implements DczFile {
   /** The entry whose payload holds the tensor. */
   #holder(entry: Located): Located {
     return entry.tiedTo === undefined ? entry : this.#entry(entry.tiedTo);
+  }
+
+  /** The payloads of these entries; that of one alone stays in a stream's memory, as it does for `tensor`. */
+  async *#payloadsOf(
+    holders: readonly Located[],
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<readonly [Located, Uint8Array], void> {
+    const [only] = holders;
+    if (only !== undefined && holders.length === 1) yield [only, await this.#payload(only, signal)];
+    else yield* this.#pass(holders, false, signal);
   }
 
   /** The payloads of these entries, in one pass; of the whole file, it checks that the file ends there. */

@@ -2,8 +2,8 @@
 import { DczError } from "./errors.js";
 import type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
 import type { ToOnnxOptions } from "./onnx.js";
-import type { DczSource, OpenOptions, Progress } from "./open.js";
-import { abortable, checkAborted } from "./signals.js";
+import { type DczSource, type OpenOptions, type Progress, pageAddress } from "./open.js";
+import { abortable, abortError, checkAborted } from "./signals.js";
 import { startThread, type Thread } from "./thread.js";
 import type { Entry, Tensor } from "./types.js";
 import {
@@ -30,7 +30,7 @@ export async function openInWorker(source: DczSource, options: OpenOptions = {})
   if (fetch !== undefined) throw new DczError("argument", "A worker cannot call the page's fetch. Use open() with it.");
   const sendable = sent(source);
   const talk = new Talk(startThread(), onProgress);
-  const onAbort = (): void => talk.close(new DczError("aborted", "The caller's signal ended this."));
+  const onAbort = (): void => talk.close(abortError(signal));
   signal?.addEventListener("abort", onAbort);
   talk.onClose = () => signal?.removeEventListener("abort", onAbort);
   try {
@@ -47,7 +47,7 @@ export async function openInWorker(source: DczSource, options: OpenOptions = {})
 function sent(source: DczSource): Sendable {
   if (source instanceof URL) return source.href;
   if (typeof source === "string") {
-    const base = "document" in globalThis ? document.baseURI : "location" in globalThis ? location.href : undefined;
+    const base = pageAddress();
     return base === undefined ? source : new URL(source, base).href;
   }
   if (source instanceof Request) {

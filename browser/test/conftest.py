@@ -19,7 +19,7 @@ FOLDERS = {
     "/golden/": ROOT / "tests" / "golden" / "good",
     "/bad/": ROOT / "tests" / "golden" / "bad",
     "/networks/": ROOT / "reproduce" / "results",
-    "/demo/": ROOT / "build" / "browser" / "demo",
+    "/demo/": ROOT / "build" / "browser" / "site",
     "/test/": ROOT / "browser" / "test",
 }
 OPTIONS = (
@@ -29,6 +29,8 @@ OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # performance.measureUserAgentSpecificMemory answers at once
+    "--enable-blink-features=ForceEagerMeasureMemory",
 )
 WEBGPU = "--enable-unsafe-webgpu"
 

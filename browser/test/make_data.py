@@ -2,6 +2,8 @@
 
 NAME.json, NAME.bin       of each good golden file and of LeNet-5: metadata, and for each tensor name, dtype, shape,
                           coder, `tiedTo`, offset and length of its bytes in NAME.bin
+axes.json, axes.bin       the same of tensors of many axes, by every coder, in axes.dcz
+mutants.json              payloads of good golden files, changed, and what Python makes of them
 bad.json                  of each bad golden file: whether opening it or reading a tensor is refused, and why
 digits.json, digits.bin   16 images of MNIST, and the logits of two networks for them
 lenet-5.safetensors       what `dcz decompress` makes of LeNet-5
@@ -25,6 +27,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from browser.test.mutants import mutants
 from deepcompression import (
     CompressedTensor,
     DczFile,
@@ -173,6 +176,23 @@ def noise(name: str, count: int, size: int) -> None:
     save_tensors(DATA / f"{name}.dcz", tensors, {}, dict.fromkeys(names, Encode(coder="raw")))
 
 
+def axes() -> None:
+    """More axes than boards keep, with kernels for `small` and classes for masks."""
+    random = np.random.default_rng(17)
+    shapes = [(2,) * 12, (16, 4, *(1,) * 20, 3, 3), (1,) * 32]
+    tensors, encodings = {}, {}
+    for shape in shapes:
+        for coder in ("raw", "sparse", "huffman", "fast", "small", "deflate", "device"):
+            values = random.integers(-3, 4, shape).astype("<f4") * (
+                random.random(shape[0])[(...,) + (None,) * (len(shape) - 1)] < 0.5
+            )
+            name = f"{coder} {len(shape)}"
+            tensors[name] = DenseTensor("F32", values.astype("<f4"))
+            encodings[name] = Encode(coder=coder)
+    save_tensors(DATA / "axes.dcz", tensors, {}, encodings)
+    decoded(DATA / "axes.dcz")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--long", action="store_true", help="AlexNet and 200 MB, too")
@@ -181,6 +201,8 @@ def main() -> None:
     for path in sorted([*(GOLDEN / "good").iterdir(), NETWORKS / "lenet-5.dcz"]):
         decoded(path)
     (DATA / "bad.json").write_text(json.dumps([refused(path) for path in sorted((GOLDEN / "bad").iterdir())]))
+    (DATA / "mutants.json").write_text(json.dumps(mutants(GOLDEN / "good")))
+    axes()
     digits()
     converted()
     claim()

@@ -189,9 +189,24 @@ test("a signal of one call ends that call alone", () =>
     await assert.rejects(file.tensor("a", { signal }), code("aborted"));
   }));
 
+test("a call that waits for its turn can be ended, too", () =>
+  serving(FILE, { answer: stalling(30_000, 1) }, async (url, requests) => {
+    const file = await open(url);
+    const stop = new AbortController();
+    const first = assert.rejects(file.tensor("c"), code("aborted"));
+    const second = assert.rejects(file.tensor("b", { signal: stop.signal }), code("aborted"));
+    await arrived(requests, 2);
+    stop.abort();
+    await second;
+    file.close();
+    await first;
+    assert.equal(requests.length, 2);
+  }));
+
 test("a signal that fired before is an error at once, without a request", () =>
   serving(FILE, {}, async (url, requests) => {
     await assert.rejects(open(url, { signal: AbortSignal.abort() }), code("aborted"));
+    await assert.rejects(open(new Request(url, { signal: AbortSignal.abort() })), code("aborted"));
     assert.equal(requests.length, 0);
   }));
 
@@ -205,6 +220,15 @@ test("leaving a pass, or closing the file, ends the connection", () =>
     file.close();
     await waiting;
     await Promise.all(requests.map(({ closed }) => closed));
+  }));
+
+test("closing a file from a server without ranges ends the connection", () =>
+  serving(FILE, { answer: stalling(100_000) }, async (url, requests) => {
+    const file = await open(url, { ranges: false });
+    const waiting = assert.rejects(file.tensor("b"), code("aborted"));
+    file.close();
+    await waiting;
+    await requests[0].closed;
   }));
 
 test("a slow caller slows the server down", async () => {

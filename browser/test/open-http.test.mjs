@@ -41,6 +41,16 @@ test("files of each size around the first request open", async () => {
   }
 });
 
+test("an index that is larger than the first request comes with a second one", () => {
+  const data = noise(1000);
+  const bytes = dcz([{ name: "x", data }], { long: "a".repeat(90_000) });
+  return serving(bytes, {}, async (url, requests) => {
+    assert.deepEqual((await collect(await open(url))).get("x"), data);
+    assert.deepEqual(ranges(requests)[1], `bytes=65536-${bytes.length - 1001}`);
+    assert.equal(requests.length, 3);
+  });
+});
+
 test("one tensor takes one request for its bytes, and not for its neighbours'", () =>
   serving(FILE, {}, async (url, requests) => {
     const file = await open(new Request(url));
@@ -100,6 +110,7 @@ test("headers and fetch of the caller serve every request", () =>
 
 test("a body without length, and a packed one, give every tensor", async () => {
   for (const headers of [{}, { "Content-Encoding": "gzip" }]) {
+    const ranges = !("Content-Encoding" in headers); // a request for a part does not allow packed bodies
     const body = "Content-Encoding" in headers ? gzipSync(FILE) : FILE;
     const answer = (_, response) => {
       response.writeHead(200, headers);
@@ -107,7 +118,9 @@ test("a body without length, and a packed one, give every tensor", async () => {
       response.end();
       return true;
     };
-    await serving(FILE, { answer }, async (url) => assert.deepEqual(await collect(await open(url)), EXPECTED));
+    await serving(FILE, { answer }, async (url) =>
+      assert.deepEqual(await collect(await open(url, { ranges })), EXPECTED),
+    );
   }
 });
 
@@ -157,6 +170,22 @@ for (const [name, lie] of Object.entries(LIES)) {
       await Promise.all(requests.map(({ closed }) => closed));
     }));
 }
+
+test("bytes that come late, behind those that were promised, are found", async () => {
+  const late = async (_, { headers }) => {
+    const [start, end] = headers.get("Range").slice(6).split("-").map(Number);
+    const last = Math.min(end, FILE.length - 1);
+    const chunks = [FILE.slice(start, last + 1), new Uint8Array(1)];
+    const body = new ReadableStream({
+      pull: (controller) => (chunks.length > 0 ? controller.enqueue(chunks.shift()) : controller.close()),
+    });
+    const range = `bytes ${start}-${last}/${FILE.length}`;
+    if (start > 0) return new Response(body, { status: 206, headers: { "Content-Range": range } });
+    return new Response(chunks[0], { status: 206, headers: { "Content-Range": range } });
+  };
+  const file = await open("http://localhost/model.dcz", { fetch: late });
+  await assert.rejects(file.tensor("c"), code("server"));
+});
 
 test("a total that the index contradicts is the server's fault", async () => {
   for (const total of [FILE.length - 1, FILE.length + 1]) {

@@ -12,6 +12,7 @@ etag=changes     another ETag for each response; etag=no: none
 status=N         answers with this status and a page of HTML
 cors=yes         other origins may read; cors=exposed: Content-Range and ETag, too
 csp=POLICY       the content security policy of a page
+isolated=1       no page of another origin shares its process, so that it may measure its memory
 key=TEXT         nothing: it makes an address of its own, with counts of its own
 
 `python browser/test/server.py PORT [PREFIX=FOLDER]...` serves until it is killed; `/requests?of=ADDRESS` gives in JSON
@@ -148,6 +149,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Access-Control-Allow-Origin", "*")
         if self.how.get("cors") == "exposed":
             self.send_header("Access-Control-Expose-Headers", "Content-Range, ETag")
+        if "isolated" in self.how:
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        if "isolated" in self.how or urlsplit(self.path).path.endswith(".js"):
+            # an isolated page starts only workers that are so, too
+            self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
         if "csp" in self.how:
             self.send_header("Content-Security-Policy", self.how["csp"])
         # tests count bytes on the wire
@@ -226,7 +232,8 @@ def pieces(path: Path, at: int, end: int, damage: int, piece_bytes: int) -> Iter
 
 
 class TestServer(ThreadingHTTPServer):
-    """Serves folders and single contents by the beginning of their path, and `/`, an empty page."""
+    """Serves folders and single contents by the beginning of their path, and `/`, an empty page. A path that ends
+    with `/` is that of index.html."""
 
     daemon_threads = True
     __test__ = False
@@ -272,8 +279,7 @@ class TestServer(ThreadingHTTPServer):
             return list(self._of(url))
 
     def _of(self, url: str) -> list[Request]:
-        parts = urlsplit(url)
-        return self._requests[f"{parts.path}?{parts.query}"]
+        return self._requests[urlsplit(url)._replace(scheme="", netloc="").geturl()]
 
     def start(self) -> TestServer:
         Thread(target=self.serve_forever, daemon=True).start()
@@ -282,6 +288,8 @@ class TestServer(ThreadingHTTPServer):
     def find(self, path: str) -> bytes | Path | None:
         if path in self._contents:
             return self._contents[path]
+        if path.endswith("/"):
+            path += "index.html"
         for begin, folder in self._folders.items():
             file = (folder / path.removeprefix(begin)).resolve()
             if path.startswith(begin) and file.is_relative_to(folder.resolve()) and file.is_file():

@@ -62,14 +62,13 @@ dcz_error dcz_elements_open(dcz_elements *elements, const dcz_source *source, ui
   return at == end ? DCZ_OK : DCZ_ERROR_PAYLOAD;
 }
 
-int dcz_elements_words(dcz_elements *elements, uint8_t *to, uint32_t word) {
+#ifndef DCZ_WORDS_ELSEWHERE
+/* Values of four bytes. */
+static void put_values(dcz_elements *elements, uint8_t *to, uint32_t word) {
   const uint32_t turned = elements->turned;
   const uint8_t *planes[4];
   uint32_t i;
-  for (i = 0; i < 4; ++i) {
-    planes[i] = elements->blocks[i]->next;
-    if (elements->blocks[i]->limit - planes[i] < 32) return 0;
-  }
+  for (i = 0; i < 4; ++i) planes[i] = elements->blocks[i]->next;
   for (i = 0; word != 0; word &= word - 1, ++i) {
     const uint32_t value = (uint32_t)planes[0][i] << 24 | (uint32_t)planes[1][i] << 16 |
                            (uint32_t)planes[2][i] << 8 | planes[3][i];
@@ -84,8 +83,36 @@ int dcz_elements_words(dcz_elements *elements, uint8_t *to, uint32_t word) {
   elements->blocks[1]->next = planes[1] + i;
   elements->blocks[2]->next = planes[2] + i;
   elements->blocks[3]->next = planes[3] + i;
-  return 1;
 }
+
+/* Centroids of `size` bytes: a constant, where this is inlined. */
+static inline void put_codes(dcz_elements *elements, uint8_t *to, uint32_t word, uint32_t size) {
+  const uint8_t *const codebook = elements->codebook, *next = elements->blocks[0]->next;
+  for (; word != 0; word &= word - 1)
+    memcpy(to + dcz_lowest_bit(word) * size, codebook + *next++ * size, size);
+  elements->blocks[0]->next = next;
+}
+
+uint32_t dcz_elements_words(dcz_elements *elements, uint8_t *to, const uint32_t *words,
+                            uint32_t count) {
+  const uint32_t size = elements->size;
+  uint32_t done = 0;
+  if (elements->planes > 0 && size != 4) return 0;
+  for (; done < count && dcz_elements_at_hand(elements, 32); ++done, to += 32 * size) {
+    memset(to, 0, 32 * size);
+    if (elements->planes > 0) {
+      put_values(elements, to, words[done]);
+    } else if (size == 4) {
+      put_codes(elements, to, words[done], 4);
+    } else if (size == 2) {
+      put_codes(elements, to, words[done], 2);
+    } else {
+      put_codes(elements, to, words[done], 8);
+    }
+  }
+  return done;
+}
+#endif
 
 dcz_error dcz_elements_error(const dcz_elements *elements) {
   uint32_t i;

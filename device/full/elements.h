@@ -48,9 +48,21 @@ static inline void dcz_elements_value(dcz_elements *elements, uint8_t *to, uint3
   if (elements->turned) dcz_turn_back(to, size);
 }
 
-/* Puts the next value for each bit of `word`, of four bytes, the lowest bit's at `to`. Gives 0 and
-   puts none if a plane has fewer than 32 symbols at hand. */
-int dcz_elements_words(dcz_elements *elements, uint8_t *to, uint32_t word);
+/* Puts the elements of whole words of a bitmap, 32 each: the next one for a bit, else zero. It ends
+   where a block has fewer than 32 symbols at hand, and gives how many words these were. With
+   -DDCZ_WORDS_ELSEWHERE a build brings its own function. */
+uint32_t dcz_elements_words(dcz_elements *elements, uint8_t *to, const uint32_t *words,
+                            uint32_t count);
+
+/* Whether so many symbols are at hand in every block. */
+static inline int dcz_elements_at_hand(const dcz_elements *elements, uint32_t symbols) {
+  uint32_t i = 0;
+  do {
+    const dcz_block *const block = elements->blocks[i];
+    if ((uint32_t)(block->limit - block->next) < symbols) return 0;
+  } while (++i < elements->planes);
+  return 1;
+}
 
 /* The first error so far. */
 dcz_error dcz_elements_error(const dcz_elements *elements);

@@ -39,39 +39,37 @@ dcz_error dcz_fast_open(dcz_fast *fast, dcz_work *work, const dcz_source *source
   return error != DCZ_OK || size > 0 ? error : dcz_elements_end(&fast->elements);
 }
 
-/* Elements of `size` bytes: a constant, where this is inlined. */
-static inline void put_codes(dcz_fast *fast, uint8_t *to, uint32_t word, uint32_t size) {
-  dcz_block *const block = fast->elements.blocks[0];
-  const uint8_t *const codebook = fast->elements.codebook;
-  for (; word != 0; word &= word - 1) {
-    memcpy(to + dcz_lowest_bit(word) * size, codebook + dcz_block_next(block) * size, size);
-  }
-}
-
+/* Puts an element for each bit of a word, wherever their symbols are. */
 static void put(dcz_fast *fast, uint8_t *to, uint32_t word) {
-  const uint32_t size = fast->elements.size;
-  if (fast->elements.planes > 0) {
-    if (size == 4 && dcz_elements_words(&fast->elements, to, word)) return;
-    for (; word != 0; word &= word - 1)
-      dcz_elements_value(&fast->elements, to + dcz_lowest_bit(word) * size, size);
-  } else if (size == 4) {
-    put_codes(fast, to, word, 4);
-  } else if (size == 2) {
-    put_codes(fast, to, word, 2);
-  } else {
-    put_codes(fast, to, word, 8);
+  dcz_elements *const elements = &fast->elements;
+  const uint32_t size = elements->size;
+  for (; word != 0; word &= word - 1) {
+    uint8_t *const at = to + dcz_lowest_bit(word) * size;
+    if (elements->planes > 0) {
+      dcz_elements_value(elements, at, size);
+    } else {
+      memcpy(at, elements->codebook + dcz_block_next(elements->blocks[0]) * size, size);
+    }
   }
 }
 
 dcz_error dcz_fast_next(dcz_fast *fast, uint8_t *to, uint32_t count) {
   const uint32_t size = fast->elements.size;
   const int ends = count > 0 && count == fast->bitmap.size - fast->at;
-  memset(to, 0, count * size);
   while (count > 0) {
-    const uint32_t first = fast->at & 31, part = count < 32 - first ? count : 32 - first;
-    uint32_t word = fast->bitmap.words[fast->at >> 5] >> first;
-    if (part < 32) word &= (UINT32_C(1) << part) - 1;
-    put(fast, to, word);
+    const uint32_t *const words = fast->bitmap.words + (fast->at >> 5);
+    const uint32_t first = fast->at & 31;
+    uint32_t part = count < 32 - first ? count : 32 - first;
+    const uint32_t whole =
+        part == 32 ? dcz_elements_words(&fast->elements, to, words, count >> 5) : 0;
+    if (whole > 0) {
+      part = 32 * whole;
+    } else {
+      uint32_t word = *words >> first;
+      if (part < 32) word &= (UINT32_C(1) << part) - 1;
+      memset(to, 0, part * size);
+      put(fast, to, word);
+    }
     to += part * size;
     fast->at += part;
     count -= part;

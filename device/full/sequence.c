@@ -68,10 +68,36 @@ static void fill(dcz_walk *w, uint32_t count) {
   }
 }
 
+/* The gaps of one line of `left` elements, the most common mask by far: turns the bits between
+   them. Gives whether the gaps are right. */
+static int take_line(dcz_block *block, uint32_t *words, uint32_t left, uint32_t symbols,
+                     uint32_t escape) {
+  const uint32_t size = left;
+  uint32_t symbol = 0;
+  while (symbols > 0) {
+    const uint8_t *next, *stop;
+    if (block->next == block->limit) dcz_block_fill(block);
+    next = block->next;
+    stop = (uint32_t)(block->limit - next) < symbols ? block->limit : next + symbols;
+    symbols -= (uint32_t)(stop - next);
+    block->next = stop;
+    while (next < stop) {
+      symbol = *next++;
+      if (symbol >= left && (symbol > left || symbol != escape)) return 0;
+      left -= symbol;
+      if (symbol == escape) continue;
+      dcz_bitmap_turn(words, size - left);
+      --left;
+    }
+  }
+  return symbol != escape;
+}
+
 static void take_gaps(dcz_input *input, dcz_walk *w, dcz_block *block, uint32_t size,
                       uint32_t *after, int others) {
   uint32_t *const words = w->bitmap->words;
   const uint32_t escape = dcz_input_byte(input);
+  const int line = w->room == NULL && w->width == size;
   uint32_t symbols = dcz_input_varint(input);
   uint32_t at = 0, symbol = 0, i;
   if (escape == 0 || symbols > size) dcz_input_refuse(input);
@@ -81,20 +107,14 @@ static void take_gaps(dcz_input *input, dcz_walk *w, dcz_block *block, uint32_t 
     input->error = block->error;
     return;
   }
-  if (!others && w->room == NULL && w->width == size) {
-    /* the most common mask by far: one line */
-    for (i = 0; i < symbols; ++i) {
-      symbol = dcz_block_next(block);
-      if (symbol > size - at || (symbol == size - at && symbol != escape)) {
-        dcz_input_refuse(input);
-        return;
-      }
-      at += symbol;
-      if (symbol == escape) continue;
-      words[at >> 5] |= UINT32_C(1) << (at & 31);
-      ++at;
+  if (line && others) fill(w, size);
+  if (line) {
+    if (!take_line(block, words, size, symbols, escape)) {
+      dcz_input_refuse(input);
+      return;
     }
     symbols = 0;
+    at = size;
   }
   for (i = 0; i < symbols; ++i) {
     symbol = dcz_block_next(block);

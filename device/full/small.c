@@ -46,19 +46,31 @@ dcz_error dcz_small_open(dcz_small *small, dcz_work *work, const dcz_source *sou
   return error != DCZ_OK || size > 0 ? error : end(small);
 }
 
-dcz_error dcz_small_next(dcz_small *small, uint8_t *to, uint32_t count) {
+/* The next elements, of which all survive or none. */
+static void put_known(dcz_small *small, uint8_t *to, uint32_t count) {
+  static const uint32_t all[8] = {~UINT32_C(0), ~UINT32_C(0), ~UINT32_C(0), ~UINT32_C(0),
+                                  ~UINT32_C(0), ~UINT32_C(0), ~UINT32_C(0), ~UINT32_C(0)};
+  const uint32_t size = small->elements.size;
+  if (!small->all) {
+    memset(to, 0, count * size);
+    return;
+  }
+  while (count > 0) {
+    const uint32_t whole =
+        count < 256 ? 0 : dcz_elements_words(&small->elements, to, all, sizeof all / sizeof *all);
+    const uint32_t part = whole > 0 ? 32 * whole : 1;
+    if (whole == 0) dcz_elements_value(&small->elements, to, size);
+    to += part * size;
+    count -= part;
+  }
+}
+
+static void put_found(dcz_small *small, uint8_t *to, uint32_t count) {
   dcz_elements *const elements = &small->elements;
   const uint32_t size = elements->size;
-  const int words = small->known && small->all && size == 4;
-  uint32_t i;
   memset(to, 0, count * size);
-  for (i = 0; i < count; ++i, to += size) {
-    while (words && count - i >= 32 && dcz_elements_words(elements, to, UINT32_MAX)) {
-      i += 32;
-      to += 32 * size;
-    }
-    if (i == count) break;
-    const uint32_t found = small->known ? small->all : dcz_adaptive_next(&small->adaptive);
+  for (; count > 0; --count, to += size) {
+    const uint32_t found = dcz_adaptive_next(&small->adaptive);
     if (found == 0) continue;
     if (small->codes) {
       memcpy(to, elements->codebook + (found - 1) * size, size);
@@ -66,10 +78,18 @@ dcz_error dcz_small_next(dcz_small *small, uint8_t *to, uint32_t count) {
       dcz_elements_value(elements, to, size);
     }
   }
+}
+
+dcz_error dcz_small_next(dcz_small *small, uint8_t *to, uint32_t count) {
+  if (small->known) {
+    put_known(small, to, count);
+  } else {
+    put_found(small, to, count);
+  }
   small->left -= count;
   if (count > 0 && small->left == 0) return end(small);
   if (!small->known && small->adaptive.error != DCZ_OK) return small->adaptive.error;
   if (!small->known && small->adaptive.mixing.input.error != DCZ_OK)
     return small->adaptive.mixing.input.error;
-  return small->codes ? DCZ_OK : dcz_elements_error(elements);
+  return small->codes ? DCZ_OK : dcz_elements_error(&small->elements);
 }

@@ -1,0 +1,115 @@
+// One fully connected layer of AlexNet, dense and compressed, on each device of the visitor.
+
+import { createWasmBackend } from "../dist/compute.js";
+import { createGpuBackend } from "../dist/gpu.js";
+import { open } from "../dist/index.js";
+import { pack } from "../dist/pack.js";
+import { median } from "./numbers.js";
+import { serve } from "./serve.js";
+import { rememberingFetch } from "./wire.js";
+
+const FILE = "models/alexnet.dcz";
+const ROUNDS = 21;
+const LIMIT_MS = 2000;
+
+serve({ measure });
+
+/** Fetches the layer `name`, runs it everywhere in both ways; the figures as layers.js shows them. */
+async function measure({ name }, tell) {
+  const weight = `${name}.weight`;
+  const told = (count) => tell({ stage: `${(count / 1e6).toFixed(1)} MB fetched`, part: 0.2 });
+  const remembering = rememberingFetch(told);
+  const began = performance.now();
+  const file = await open(new URL(FILE, location.href), { fetch: remembering.fetch });
+  const { data: bias } = await file.tensor(`${name}.bias`);
+  const packed = await pack(file, weight, () => true);
+  const download = { ...remembering.counted };
+  const packMilliseconds = performance.now() - began - download.milliseconds;
+  const [rows, cols] = packed.shape;
+  const x = input(cols);
+  const makeDense = () => pack(file, weight, () => false);
+  tell({ stage: "running on the CPU", part: 0.4 });
+  const devices = [await on(await createWasmBackend(), packed, bias, x, makeDense)];
+  const gpu = await findGpu();
+  if (!gpu.missing) {
+    tell({ stage: "running on the GPU", part: 0.7 });
+    try {
+      devices.push(await on(await createGpuBackend(), packed, bias, x, makeDense));
+    } catch (error) {
+      gpu.missing = `the GPU gave up (${error.message})`;
+    }
+  }
+  const { bytes, denseBytes } = file.entries.get(weight);
+  file.close();
+  return { name, rows, cols, bytes, denseBytes, download, packMilliseconds, devices, gpu };
+}
+
+async function on(backend, packed, bias, x, makeDense) {
+  if (!backend) throw new Error("no adapter");
+  try {
+    return await both(backend, packed, bias, x, makeDense);
+  } finally {
+    backend.close();
+  }
+}
+
+// Dense and compressed on one device. A device that has no memory for the dense weights runs the compressed alone.
+async function both(backend, packed, bias, x, makeDense) {
+  const compressed = await load(backend, packed, bias, x);
+  let dense;
+  let refused;
+  try {
+    dense = await load(backend, await makeDense(), bias, x);
+  } catch (error) {
+    if (error.code !== "memory" && !(error instanceof RangeError)) throw error;
+    refused = "no memory for it";
+  }
+  await takeTurns(backend, dense ? [dense, compressed] : [compressed], x);
+  return {
+    device: backend.name,
+    compressed: figures(compressed),
+    dense: dense && figures(dense),
+    refused,
+    change: dense && largestChange(dense.y, compressed.y),
+  };
+}
+
+async function load(backend, weights, bias, x) {
+  const began = performance.now();
+  const step = await backend.prepare({ kind: "linear", weights, bias });
+  const y = await backend.run([step], x, [1, x.length]);
+  return { step, y, firstMilliseconds: performance.now() - began, all: [] };
+}
+
+async function takeTurns(backend, contenders, x) {
+  const end = performance.now() + LIMIT_MS;
+  for (let round = 0; round < ROUNDS && (round < 3 || performance.now() < end); round++) {
+    for (const { step, all } of contenders) {
+      const began = performance.now();
+      await backend.run([step], x, [1, x.length]);
+      all.push(performance.now() - began);
+    }
+  }
+}
+
+function figures({ step, firstMilliseconds, all }) {
+  return { firstMilliseconds, milliseconds: median(all), heldBytes: step.heldBytes };
+}
+
+// As activations behind a ReLU are: half of them zero.
+function input(length) {
+  return Float32Array.from({ length }, (_, index) => Math.max(Math.sin(index * index), 0));
+}
+
+function largestChange(expected, found) {
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  return expected.reduce((most, value, index) => Math.max(most, Math.abs(value - found[index])), 0) / largest;
+}
+
+async function findGpu() {
+  if (!navigator.gpu) return { missing: "this browser has no WebGPU" };
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  if (!adapter) return { missing: "WebGPU finds no adapter here" };
+  const { description, vendor, architecture } = adapter.info;
+  return { name: description || [vendor, architecture].filter(Boolean).join(" ") || "the GPU" };
+}
