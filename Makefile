@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FUZZ := $(wildcard core/fuzz/*.hpp core/fuzz/*.cpp core/cross/*.c core/cross/*.cpp)
 CORE := $(filter-out $(FUZZ),$(shell find core -name '*.hpp' -o -name '*.cpp')) $(shell find device -name '*.[ch]')
-FOR_C := $(wildcard include/*.h capi/*.hpp capi/*.cpp tests/capi/*.c examples/c/*.c)
+FOR_C := $(wildcard include/*.h capi/*.hpp capi/*.cpp tests/capi/*.c examples/c/*.c browser/wasm/*.[ch])
 
 # how long `make fuzz` runs each target
 SECONDS ?= 60
@@ -18,7 +18,7 @@ if sys.version_info < (3, 11):
 endef
 export NEW_ENOUGH
 
-.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools browser browser-tools clean
+.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools browser browser-benchmarks browser-tools clean
 
 demo: .venv/installed
 	@echo "Trains and compresses LeNet-300-100 on the CPU, in about 5 minutes on two cores."
@@ -84,8 +84,13 @@ device-tools:
 browser: .venv/installed
 	SHORT=$(SHORT) browser/run
 
+# Speeds and bytes of the npm package, after `make browser-tools browser`, and the pages of results.
+browser-benchmarks: .venv/installed
+	missed=0; for each in decode compute gpu; do $(BIN)/python -m benchmarks.browser.$$each || missed=1; done; \
+	  node browser/benchmarks/bytes.mjs || missed=1; $(BIN)/python -m benchmarks.page && exit $$missed
+
 browser-tools: .venv/installed
-	browser/run tools
+	SHORT=$(SHORT) browser/run tools
 
 .venv/installed: requirements.lock pyproject.toml CMakeLists.txt $(CORE)
 	@$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)) -c "$$NEW_ENOUGH"

@@ -71,7 +71,8 @@ export async function startDigits() {
 function makeBars() {
   return Array.from({ length: 10 }, (_, digit) => {
     const bar = document.createElement("li");
-    bar.innerHTML = `<span class="track"><span class="fill"></span></span><span class="name">${digit}</span>`;
+    bar.innerHTML = `<span class="track"><span class="fill"></span></span>
+      <span class="name">${digit}</span><span class="unseen"></span>`;
     at("bars").append(bar);
     return bar;
   });
@@ -83,12 +84,13 @@ function show(bars, probabilities, spoken) {
     const part = probabilities?.[digit] ?? 0;
     bar.classList.toggle("best", digit === best);
     bar.querySelector(".fill").style.transform = `scaleY(${part})`;
+    bar.querySelector(".unseen").textContent = `: ${percent(part)}`;
     bar.title = percent(part);
   });
   const certainty = probabilities ? percent(probabilities[best]) : "";
   at("digit").textContent = best ?? "\u00a0";
-  at("certainty").textContent = probabilities ? `with ${certainty}` : "Draw something.";
-  if (spoken) at("spoken").textContent = probabilities ? `LeNet-5 reads ${best}, ${certainty}.` : "Cleared.";
+  at("certainty").textContent = probabilities ? `${certainty} sure` : "Draw something.";
+  if (spoken) at("spoken").textContent = probabilities ? `LeNet-5 reads ${best}, ${certainty} sure.` : "Cleared.";
 }
 
 function showSeen(pixels) {

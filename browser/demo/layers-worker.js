@@ -17,10 +17,14 @@ serve({ measure });
 /** Fetches the layer `name`, runs it everywhere in both ways; the figures as layers.js shows them. */
 async function measure({ name }, tell) {
   const weight = `${name}.weight`;
-  const remembering = rememberingFetch((count) => tell({ stage: `${(count / 1e6).toFixed(1)} MB fetched`, part: 0.2 }));
+  const told = (count) => tell({ stage: `${(count / 1e6).toFixed(1)} MB fetched`, part: 0.2 });
+  const remembering = rememberingFetch(told);
+  const began = performance.now();
   const file = await open(new URL(FILE, location.href), { fetch: remembering.fetch });
   const { data: bias } = await file.tensor(`${name}.bias`);
-  const { packed, packMilliseconds, download } = await packTimed(file, weight, remembering);
+  const packed = await pack(file, weight, () => true);
+  const download = { ...remembering.counted };
+  const packMilliseconds = performance.now() - began - download.milliseconds;
   const [rows, cols] = packed.shape;
   const x = input(cols);
   const makeDense = () => pack(file, weight, () => false);
@@ -38,17 +42,6 @@ async function measure({ name }, tell) {
   const { bytes, denseBytes } = file.entries.get(weight);
   file.close();
   return { name, rows, cols, bytes, denseBytes, download, packMilliseconds, devices, gpu };
-}
-
-async function packTimed(file, weight, remembering) {
-  const before = { ...remembering.counted };
-  const began = performance.now();
-  const packed = await pack(file, weight, () => true);
-  const download = {
-    bytes: remembering.counted.bytes - before.bytes,
-    milliseconds: remembering.counted.milliseconds - before.milliseconds,
-  };
-  return { packed, download, packMilliseconds: performance.now() - began - download.milliseconds };
 }
 
 async function on(backend, packed, bias, x, makeDense) {

@@ -3,7 +3,8 @@
 import { bytes, time, times } from "./numbers.js";
 import { Task } from "./tasks.js";
 
-const NAMES = ["fc6", "fc7", "fc8"];
+// the smallest first: it shows first
+const NAMES = ["fc8", "fc7", "fc6"];
 const DEVICES = { wasm: "CPU", webgpu: "GPU" };
 const at = (id) => document.getElementById(id);
 
@@ -71,7 +72,7 @@ function summary() {
   const same = `Dense and compressed differ by at most ${change.toExponential(0)} of the largest output.`;
   return gpu.missing
     ? `Done, on the CPU alone: ${gpu.missing}. ${same}`
-    : `Done, on the CPU and on ${gpu.name}. ${same}`;
+    : `Done, on the CPU and on the GPU (${gpu.name}). ${same}`;
 }
 
 // Bytes a millisecond.
@@ -92,7 +93,7 @@ function showResults() {
   const megabits = Math.round((count * 8) / 1000 / milliseconds);
   at("link-measured").textContent = `yours: ${bytes(count)} in ${time(milliseconds)}, ${megabits} Mbit/s`;
   at("layers-result").hidden = false;
-  at("layers-tables").replaceChildren(...results.map(tableOf));
+  at("layers-tables").replaceChildren(...[...results].reverse().map(tableOf));
 }
 
 function tableOf(result) {
@@ -101,19 +102,19 @@ function tableOf(result) {
   const millions = ((rows * cols) / 1e6).toFixed(1);
   table.innerHTML = `<caption><h3>${name}</h3> <small>${cols} to ${rows}, ${millions} million weights</small></caption>
     <thead><tr><td></td><th scope="col" class="number">dense</th><th scope="col" class="number">compressed</th></tr></thead>`;
-  const body = table.createTBody();
-  row(body, "Download", [denseBytes, small], bytes, ["not downloaded", ""]);
+  row(table.createTBody(), "Download", [denseBytes, small], bytes, ["not downloaded", ""]);
   const own = document.querySelector("input[name=link]:checked").value === "measured";
   for (const { device, dense, compressed, refused } of result.devices) {
-    const where = DEVICES[device];
+    const body = table.createTBody();
+    body.innerHTML = `<tr><th scope="rowgroup" colspan="3">on the ${DEVICES[device]}</th></tr>`;
     const arrived = own ? download.milliseconds : small / speed();
     const first = [
       dense && denseBytes / speed() + dense.firstMilliseconds,
       arrived + packMilliseconds + compressed.firstMilliseconds,
     ];
-    row(body, `First result, ${where}`, first, time, ["computed", own ? "measured" : "computed"], refused);
-    row(body, `One run, ${where}`, [dense?.milliseconds, compressed.milliseconds], time, [], refused);
-    row(body, `Memory held, ${where}`, [dense?.heldBytes, compressed.heldBytes], bytes, [], refused);
+    row(body, "First result", first, time, ["computed", own ? "measured" : "computed"], refused);
+    row(body, "One run", [dense?.milliseconds, compressed.milliseconds], time, [], refused);
+    row(body, "Memory", [dense?.heldBytes, compressed.heldBytes], bytes, [], refused);
   }
   return table;
 }
@@ -145,6 +146,7 @@ function row(body, name, values, spell, notes, refused) {
 }
 
 function comparison(ratio) {
+  if (ratio > 0.95 && ratio < 1.05) return "the same";
   return ratio >= 1 ? `${times(ratio)} less` : `${times(1 / ratio)} more`;
 }
 

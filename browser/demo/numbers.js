@@ -26,10 +26,10 @@ export function times(ratio) {
   return `${ratio < 10 ? ratio.toFixed(1) : whole.format(Math.round(ratio))}x`;
 }
 
-/** 99.9 %, never rounded up to all. */
+/** 84 %, 3.2 % or 99.9 %, which no softmax exceeds: certain it never is. */
 export function percent(part) {
-  const tenths = Math.floor(part * 1000) / 10;
-  return `${tenths.toFixed(tenths < 10 && tenths > 0 ? 1 : 0)} %`;
+  const tenths = Math.min(Math.round(part * 1000), 999) / 10;
+  return `${tenths.toFixed(tenths < 10 || tenths > 99 ? 1 : 0)} %`;
 }
 
 /** The middle one, or the mean of the middle two. */

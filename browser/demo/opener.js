@@ -16,18 +16,25 @@ export function start() {
   at("opener-example").onclick = openExample;
   at("to-safetensors").onclick = () => save("toSafetensors", "safetensors");
   at("to-onnx").onclick = () => save("toOnnx", "onnx");
-  const zone = at("drop");
-  zone.ondragover = (event) => {
+  listenToDrops();
+}
+
+// A file may be dropped anywhere: beside the zone, browsers would leave the page for it.
+function listenToDrops() {
+  const over = (is) => at("drop").classList.toggle("over", is);
+  addEventListener("dragover", (event) => {
     event.preventDefault();
-    zone.classList.add("over");
-  };
-  zone.ondragleave = () => zone.classList.remove("over");
-  zone.ondrop = (event) => {
+    over(true);
+  });
+  addEventListener("dragleave", () => over(false));
+  addEventListener("drop", (event) => {
     event.preventDefault();
-    zone.classList.remove("over");
+    over(false);
     const [file] = event.dataTransfer.files;
-    if (file) show(file, file.name);
-  };
+    if (!file) return;
+    at("opener").scrollIntoView();
+    show(file, file.name);
+  });
 }
 
 async function openExample() {

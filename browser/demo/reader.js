@@ -35,6 +35,7 @@ async function load() {
     showPictures();
     showFigures(loaded);
     await readPicture(about.pictures[0]);
+    at("reader-pictures").firstElementChild.focus();
   } catch (error) {
     task.close();
     if (error.code === "aborted") say("Cancelled. Nothing is left running.");

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
@@ -32,11 +32,13 @@ export const MODULES = {
         full,
       ),
     ],
-    flags: ["-DDCZ_WITH_ALL", "-DDCZ_NAME=0", "-DDCZ_AXES=32", "-DDCZ_WORDS_ELSEWHERE"],
+    flags: ["-DDCZ_WITH_ALL", "-DDCZ_NAME=0", "-DDCZ_AXES=32", "-DDCZ_WORDS_ELSEWHERE", "-DDCZ_ROOMY"],
   },
   compute: {
     fast: [
-      ...["heap", "pack", "vector", "rows", "tiles", "images", "layers"].map((name) => `wasm/compute_${name}.c`),
+      ...["heap", "pack", "vector", "vectors", "dense", "rows", "tiles", "images", "layers"].map(
+        (name) => `wasm/compute_${name}.c`,
+      ),
       "../device/nn_elementwise_f32.c",
       "../device/nn_exp.c",
     ],
@@ -69,8 +71,13 @@ function python() {
 }
 
 async function compilerHeaders() {
-  const { stdout } = await run(python(), ["-c", "import ziglang; print(ziglang.__path__[0])"]);
-  return join(stdout.trim(), "lib", "include");
+  try {
+    const { stdout } = await run(python(), ["-c", "import ziglang; print(ziglang.__path__[0])"]);
+    return join(stdout.trim(), "lib", "include");
+  } catch (cause) {
+    const remedy = "Install browser/requirements.txt there, or name another Python by DCZ_PYTHON";
+    throw new Error(`${python()} has no compiler for WebAssembly, the package ziglang. ${remedy}.`, { cause });
+  }
 }
 
 /** Runs tasks, as many at a time as there are processors. */
@@ -87,42 +94,24 @@ export async function buildModule(name, root = BROWSER) {
   const { fast, small, flags } = MODULES[name];
   const folder = await mkdtemp(join(tmpdir(), "dcz-wasm-"));
   try {
-    const include = ["-isystem", join(root, "wasm", "include"), "-isystem", await compilerHeaders()];
-    const include_device = [`-I${join(root, "..", "device")}`];
+    const headers = ["-isystem", join(root, "wasm", "include"), "-isystem", await compilerHeaders()];
+    const options = [...TARGET, ...STRICT, ...PLAIN, ...flags, ...headers, `-I${join(root, "..", "device")}`];
     const zig = (...args) => run(python(), ["-m", "ziglang", ...args]);
+    const object = (source) => join(folder, source.replaceAll("/", "_").replace(".c", ".o"));
     const compile = (level) => (source) => () =>
-      zig(
-        "cc",
-        ...TARGET,
-        ...STRICT,
-        ...PLAIN,
-        level,
-        ...flags,
-        ...include,
-        ...include_device,
-        "-c",
-        join(root, source),
-        "-o",
-        object(source),
-      );
-    const object = (source) => join(folder, `${basename(source, ".c")}.o`);
+      zig("cc", ...options, level, "-c", join(root, source), "-o", object(source));
     await each([...fast.map(compile("-O2")), ...small.map(compile("-Oz"))]);
     const linked = join(folder, "linked.wasm");
     const shrunk = join(folder, "shrunk.wasm");
     await zig("wasm-ld", ...LINK, ...[...fast, ...small].map(object), "-o", linked);
-    await run(process.execPath, [
-      join(BROWSER, "node_modules", "binaryen", "bin", "wasm-opt"),
-      ...SHRINK,
-      linked,
-      "-o",
-      shrunk,
-    ]);
+    await run("node", [join(BROWSER, "node_modules", "binaryen", "bin", "wasm-opt"), ...SHRINK, linked, "-o", shrunk]);
     return await readFile(shrunk);
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
+/** Builds all modules into a folder, and prints bytes and hash of each. */
 export async function buildWasm(to = join(BROWSER, "dist")) {
   await mkdir(to, { recursive: true });
   for (const name of Object.keys(MODULES)) {

@@ -5,7 +5,7 @@ import type { DczFile } from "./file.js";
 import { checkAborted } from "./signals.js";
 import type { Entry } from "./types.js";
 
-/** What is needed of an open file here. */
+/** What is needed of an open file here. Its slices need to be valid until the next step alone. */
 export type TensorFile = Pick<DczFile, "metadata" | "entries" | "slices">;
 
 /** Bytes as they are, or the elements of a tensor. */

@@ -23,7 +23,7 @@ export interface ComputeFunctions {
   pack_row(pairs: Address, end: Address, perWord: number, skipBits: number, out: Address, words: number): void;
   meanings(matrix: Address, table: Address, codes: number): void;
   reach(matrix: Address): number;
-  vector(matrix: Address, x: Address, y: Address): void;
+  products(matrix: Address, x: Address, count: number, pitch: number, y: Address): void;
   tiles(
     matrix: Address,
     from: number,
@@ -48,9 +48,8 @@ export interface ComputeFunctions {
     channels: number,
     y: Address,
   ): void;
-  interleave(x: Address, count: number, cols: number, pitch: number, out: Address): void;
-  vectors(places: Address, count: number, rows: number, pitch: number, stride: number, y: Address): void;
-  even_offsets(cols: number, pitch: number, offsets: Address): void;
+  side_by_side(matrix: Address, x: Address, width: number, count: number, y: Address): void;
+  interleave(x: Address, count: number, cols: number, width: number, reach: number, out: Address): void;
   pool(pools: Address, average: number, x: Address, y: Address): void;
   adaptive_pool(
     channels: number,

@@ -1,17 +1,15 @@
 // Fully connected layers in WebAssembly.
 
 import type { Compute, Kernel } from "./compute.js";
-import { choosesDense } from "./compute-choice.js";
 import type { Address, ComputeInstance } from "./compute-instance.js";
 import type { Matrices } from "./compute-matrix.js";
 import { type LinearOperation, product } from "./operations.js";
 
-/** Vectors that are multiplied side by side. */
-const SIDE_BY_SIDE = 32;
-/** Fewer vectors are multiplied one after another. */
-const FEW = 3;
-/** Places are computed in groups of so many. */
-const GROUP = 8;
+/** Products with vectors at `x`, to `y`. */
+type Product = (x: Address, y: Address, count: number) => void;
+
+/** Numbers of vectors that are multiplied side by side. */
+const WIDTHS = [4, 8, 16] as const;
 
 export function linearKernel(
   instance: ComputeInstance,
@@ -19,37 +17,35 @@ export function linearKernel(
   { weights, bias }: LinearOperation,
 ): Kernel {
   const { functions } = instance;
-  const { rows, cols } = weights;
-  const matrix = matrices.hold(weights, bias);
-  const dense = choosesDense(weights);
+  const { rows, cols, kind } = weights;
+  const { address, reach } = matrices.hold(weights, bias);
 
-  const one = (x: Address, y: Address, count: number): void => {
-    const vector = instance.give(4 * matrix.reach);
-    instance.floats(vector, matrix.reach).fill(0);
+  /** Vectors with the zeros behind them that fillers reach. */
+  const oneByOne: Product = (x, y, count) => {
+    const vectors = instance.give(4 * reach * count);
     for (let i = 0; i < count; i++) {
-      instance.floats(vector, cols).set(instance.floats(x + 4 * i * cols, cols));
-      functions.vector(matrix.address, vector, y + 4 * i * rows);
+      const vector = instance.floats(vectors + 4 * i * reach, reach);
+      vector.set(instance.floats(x + 4 * i * cols, cols));
+      vector.fill(0, cols);
     }
+    functions.products(address, vectors, count, reach, y);
   };
 
-  const many = (x: Address, y: Address, count: number): void => {
-    const pitch = Math.min(SIDE_BY_SIDE, Math.ceil(count / GROUP) * GROUP);
-    const offsets = instance.give(4 * cols);
-    const columns = instance.give(4 * cols * pitch);
-    const places = instance.give(4 * rows * pitch);
-    const scratch = instance.give(16 * (cols + 1));
-    functions.even_offsets(cols, pitch, offsets);
-    for (let i = 0; i < count; i += pitch) {
-      const some = Math.min(pitch, count - i);
-      functions.interleave(x + 4 * i * cols, some, cols, pitch, columns);
-      functions.tiles(matrix.address, 0, rows, offsets, columns, some, places, pitch, dense ? 1 : 0, scratch);
-      functions.vectors(places, some, rows, pitch, rows, y + 4 * i * rows);
+  const sideBySide: Product = (x, y, count) => {
+    const most = WIDTHS[2];
+    const columns = instance.give(4 * reach * most);
+    for (let i = 0; i < count; i += most) {
+      const some = Math.min(most, count - i);
+      const width = WIDTHS.find((number) => number >= some) ?? most;
+      functions.interleave(x + 4 * i * cols, some, cols, width, reach, columns);
+      functions.side_by_side(address, columns, width, some, y + 4 * i * rows);
     }
   };
 
   const compute: Compute = (x, y, shape) => {
     const count = product(shape.slice(0, -1));
-    (count <= FEW ? one : many)(x, y, count);
+    if (kind === "dense") functions.products(address, x, count, cols, y);
+    else (count < 2 ? oneByOne : sideBySide)(x, y, count);
   };
-  return { kernel: weights.kind, compute };
+  return { kernel: kind, compute };
 }

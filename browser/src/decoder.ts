@@ -17,7 +17,7 @@ const CODES: Readonly<Record<number, DczErrorCode>> = { 3: "version", 8: "versio
 /**
  * A decoder with memory of its own: in it lie one payload, the work buffer of its coder, and a slice of dense bytes,
  * never a whole tensor. It takes the payload's bytes, what docs/format.md says under "All coders on a device", and
- * less than 400 kB. It does one thing at a time: `index` and `decode` end the decoding that was under way.
+ * less than 500 kB. It does one thing at a time: `index` and `decode` end the decoding that was under way.
  */
 export class Decoder {
   private instance: DecodeInstance;

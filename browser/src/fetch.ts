@@ -6,14 +6,74 @@ import type { DczFile } from "./file.js";
 import { composedOnnx, holdsGraph } from "./onnx.js";
 import { type OpenOptions, open } from "./open.js";
 import { composedSafetensors } from "./safetensors.js";
+import { abortable } from "./signals.js";
 
 /** Address of a model -> address of its `.dcz` file; undefined for what is to be fetched as it is. */
 export type DczRule = (url: string) => string | URL | undefined;
 
 /** A model that is open for the requests that a library makes of it. */
-interface Model {
-  readonly file: DczFile;
-  readonly composed: Composed;
+class Model {
+  private users = 0;
+  private last = false;
+
+  private constructor(
+    private readonly file: DczFile,
+    readonly composed: Composed,
+  ) {}
+
+  static async at(source: string | URL, options: OpenOptions): Promise<Model> {
+    const file = await open(source, options);
+    try {
+      return new Model(file, holdsGraph(file) ? await composedOnnx(file) : composedSafetensors(file));
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /** The bytes from one offset to another as a stream, each piece made when it is asked for. */
+  stream(from: number, to: number, signal: AbortSignal | undefined): ReadableStream<Uint8Array<ArrayBuffer>> {
+    const pieces = this.composed.pieces(from, to, signal);
+    this.users += 1;
+    return new ReadableStream(
+      {
+        pull: async (controller) => {
+          try {
+            const { value, done } = await pieces.next();
+            if (done) {
+              this.leave();
+              controller.close();
+            } else {
+              controller.enqueue(value);
+            }
+          } catch (error) {
+            this.leave();
+            controller.error(error);
+          }
+        },
+        cancel: async () => {
+          await pieces.return(undefined);
+          this.leave();
+        },
+      },
+      { highWaterMark: 0 },
+    );
+  }
+
+  /** Closes the file once nobody reads it. */
+  end(): void {
+    this.last = true;
+    if (this.users === 0) {
+      this.file.close();
+    }
+  }
+
+  private leave(): void {
+    this.users -= 1;
+    if (this.last) {
+      this.end();
+    }
+  }
 }
 
 /**
@@ -36,85 +96,47 @@ export function dczFetch(rule: DczRule, options: OpenOptions = {}): typeof fetch
       return (options.fetch ?? fetch)(input, init);
     }
     const key = String(source);
-    const model = held.get(key) ?? modelAt(source, options);
-    held.set(key, model);
-    try {
-      const { file, composed } = await model;
-      const range = rangeOf(input, init, composed.bytes);
-      const whole = method === "GET" && range === undefined;
-      if (whole) {
+    const opened = held.get(key) ?? Model.at(source, options);
+    held.set(key, opened);
+    const release = (): void => {
+      if (held.get(key) === opened) {
         held.delete(key);
       }
-      const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
-      const [from, to] = range ?? [0, composed.bytes];
-      const body = method === "HEAD" ? null : streamOf(composed.pieces(from, to, signal), whole ? file : undefined);
-      return new Response(body, {
-        status: range === undefined ? 200 : 206,
-        headers: {
-          "Content-Type": "application/octet-stream",
-          "Content-Length": String(to - from),
-          "Accept-Ranges": "bytes",
-          ...(range === undefined ? {} : { "Content-Range": `bytes ${from}-${to - 1}/${composed.bytes}` }),
-        },
-      });
-    } catch (error) {
-      held.delete(key);
-      throw error;
+    };
+    opened.catch(release);
+    const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
+    const model = await abortable(opened, signal);
+    const { bytes } = model.composed;
+    const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
+    const range = rangeOf(headers.get("range"), bytes);
+    const [from, to] = range ?? [0, bytes];
+    const body = method === "HEAD" ? null : model.stream(from, to, signal);
+    if (method === "GET" && range === undefined) {
+      release();
+      model.end();
     }
+    return new Response(body, {
+      status: range === undefined ? 200 : 206,
+      headers: {
+        "Content-Type": "application/octet-stream",
+        "Content-Length": String(to - from),
+        "Accept-Ranges": "bytes",
+        ...(range === undefined ? {} : { "Content-Range": `bytes ${from}-${to - 1}/${bytes}` }),
+      },
+    });
   };
 }
 
-async function modelAt(source: string | URL, options: OpenOptions): Promise<Model> {
-  const file = await open(source, options);
-  try {
-    return { file, composed: holdsGraph(file) ? await composedOnnx(file) : composedSafetensors(file) };
-  } catch (error) {
-    file.close();
-    throw error;
-  }
-}
-
-/** The first byte that a request asks for, and the end; undefined if it asks for all. Throws DczError "argument". */
-function rangeOf(input: RequestInfo | URL, init: RequestInit | undefined, bytes: number): [number, number] | undefined {
-  const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
-  const found = /^bytes=(\d+)-(\d*)$/.exec(headers.get("range") ?? "");
+/** The first byte that a header asks for, and the end; undefined if it asks for all. Throws DczError "argument". */
+function rangeOf(header: string | null, bytes: number): [number, number] | undefined {
+  const found = /^bytes=(\d+)-(\d*)$/.exec(header ?? "");
   if (found === null) {
     return undefined;
   }
   const from = Number(found[1]);
   const to = Math.min(found[2] === "" ? bytes : Number(found[2]) + 1, bytes);
   if (from >= to) {
-    throw new DczError("argument", `the range ${headers.get("range")} is not in the model, which takes ${bytes} bytes`);
+    throw new DczError("argument", `the range ${header} is not in the model, which takes ${bytes} bytes`);
   }
   return [from, to];
-}
-
-/** The pieces as a stream, each made when it is asked for; `file` is closed behind the last one. */
-function streamOf(
-  pieces: AsyncGenerator<Uint8Array<ArrayBuffer>>,
-  file?: DczFile,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return new ReadableStream(
-    {
-      async pull(controller) {
-        try {
-          const { value, done } = await pieces.next();
-          if (done) {
-            file?.close();
-            controller.close();
-          } else {
-            controller.enqueue(value);
-          }
-        } catch (error) {
-          file?.close();
-          controller.error(error);
-        }
-      },
-      async cancel() {
-        await pieces.return(undefined);
-        file?.close();
-      },
-    },
-    { highWaterMark: 0 },
-  );
 }

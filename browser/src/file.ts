@@ -22,8 +22,9 @@ export interface DczFile {
   /** The tensors by their names, in the order of the file. */
   readonly entries: ReadonlyMap<string, Entry>;
   /**
-   * Bytes that this file holds now: the decoder's WebAssembly memory, and bytes of the file that a stream has given.
-   * Tensors that were given out are the caller's, and are not in it.
+   * Bytes that this file holds now: WebAssembly memory, and bytes of the file that have arrived. WebAssembly takes one
+   * payload, the work buffer of its coder and less than 400 kB. Tensors that were given out are the caller's, and are
+   * not in it. A file in a worker says what it held after the last call.
    */
   readonly memoryBytes: number;
   /**
@@ -43,16 +44,16 @@ export interface DczFile {
   slices(names: string | readonly string[], options?: TensorOptions): AsyncIterable<Uint8Array>;
   /**
    * Gives the ONNX model that the file was made of, with its tensors decoded: what `dcz decompress` writes. The memory
-   * is that of the model, allocated once, and of one payload. Throws `unsupported` for a file of no ONNX model and for
-   * data in files beside the model, `size` beyond 2 GB, `payload` for a graph that does not fit the tensors, `memory`,
-   * and what `tensor` throws.
+   * is that of the model, allocated once, and twice that of one payload. Throws `unsupported` for a file of no ONNX
+   * model and for data in files beside the model, `size` beyond 2 GB, `payload` for a graph that does not fit the
+   * tensors, `memory`, and what `tensor` throws.
    */
   toOnnx(options?: ToOnnxOptions): Promise<Uint8Array<ArrayBuffer>>;
   /**
    * Gives all tensors as a safetensors file: what `dcz decompress` writes. Tied tensors are written in full, for
    * safetensors has no ties; C128 and C32 as pairs of floats. The memory is that of the safetensors file, allocated
-   * once, and of one payload. Throws `unsupported` for dtypes that safetensors does not have and for ONNX models,
-   * `memory`, and what `tensor` throws.
+   * once, and twice that of one payload. Throws `unsupported` for dtypes that safetensors does not have and for ONNX
+   * models, `memory`, and what `tensor` throws.
    */
   toSafetensors(options?: TensorOptions): Promise<Uint8Array<ArrayBuffer>>;
   /** Ends all calls that are under way, and frees memory and connections. */

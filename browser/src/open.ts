@@ -56,7 +56,8 @@ export type DczSource =
  * `checksum`, `index`, `size`, `network`, `server`, `unsupported`, `argument`, `aborted`.
  */
 export async function open(from: DczSource, options: OpenOptions = {}): Promise<DczFile> {
-  const { signal, onProgress } = options;
+  const { onProgress } = options;
+  const signal = options.signal ?? (from instanceof Request ? from.signal : undefined);
   checkAborted(signal);
   let loaded = 0;
   let total: number | undefined;
@@ -66,7 +67,7 @@ export async function open(from: DczSource, options: OpenOptions = {}): Promise<
   };
   const decoding = Decoder.create();
   decoding.catch(() => undefined); // it is awaited below
-  const source = await sourceOf(from, options, arrived);
+  const source = await sourceOf(from, { ...options, signal }, arrived);
   let target: { close(reason: DczError): void } = source;
   const onAbort = (): void => target.close(abortError(signal));
   const onClose = (): void => signal?.removeEventListener("abort", onAbort);

@@ -1,4 +1,5 @@
 // An open file in this thread: payloads from a source through decoders into typed arrays.
+import type { TensorFile } from "./composed.js";
 import { Decoder, type Index, type Located } from "./decoder.js";
 import { DczError } from "./errors.js";
 import type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
@@ -72,22 +73,16 @@ export class Opened implements DczFile {
     }
   }
 
-  async *slices(names: string | readonly string[], { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
-    checkAborted(this.#quit.signal, signal);
-    const wanted = typeof names === "string" ? [names] : names;
-    const holders = [...new Set(wanted.map((name) => this.#holder(this.#entry(name))))];
-    holders.sort((one, other) => one.offset - other.offset);
-    for await (const [holder, payload] of this.#payloadsOf(holders, signal)) {
-      for await (const slice of this.#decoded(holder, payload, signal)) yield slice.slice();
-    }
+  async *slices(names: string | readonly string[], options: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
+    for await (const slice of this.#lent(names, options)) yield slice.slice();
   }
 
   toOnnx(options: ToOnnxOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return toOnnx(this, options);
+    return toOnnx(this.#lending, options);
   }
 
   toSafetensors(options: TensorOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return toSafetensors(this, options);
+    return toSafetensors(this.#lending, options);
   }
 
   close(reason = new DczError("aborted", `${this.source.name}: the file was closed.`)): void {
@@ -96,6 +91,22 @@ export class Opened implements DczFile {
     this.source.close(reason);
     this.#idle.length = 0;
     this.onClose();
+  }
+
+  /** This file with slices that are valid until the next step: nothing is copied but into its place. */
+  get #lending(): TensorFile {
+    const slices = (names: string | readonly string[], options?: TensorOptions) => this.#lent(names, options);
+    return { metadata: this.metadata, entries: this.entries, slices };
+  }
+
+  async *#lent(names: string | readonly string[], { signal }: TensorOptions = {}): AsyncGenerator<Uint8Array, void> {
+    checkAborted(this.#quit.signal, signal);
+    const wanted = typeof names === "string" ? [names] : names;
+    const holders = [...new Set(wanted.map((name) => this.#holder(this.#entry(name))))];
+    holders.sort((one, other) => one.offset - other.offset);
+    for await (const [holder, payload] of this.#payloadsOf(holders, signal)) {
+      yield* this.#decoded(holder, payload, signal);
+    }
   }
 
   #entry(name: string): Located {

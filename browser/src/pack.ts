@@ -19,8 +19,8 @@ const LONG_GAP = 255;
 /** Rows are sorted by their words if that saves such a part of them. */
 const WORTH_SORTING = 0.03;
 
-/** Whether a matrix with so many survivors is packed, or dense. */
-export type Packs = (rows: number, cols: number, survivors: number) => boolean;
+/** Whether a matrix with so many survivors and centroids is packed, or dense. */
+export type Packs = (rows: number, cols: number, survivors: number, centroids: number) => boolean;
 
 /** The weights of one tensor, out of its pieces in order. */
 export class WeightReader {
@@ -57,7 +57,8 @@ export class WeightReader {
   weights(): Weights {
     const packer = this.#packer;
     if (this.#dense === undefined && packer !== undefined) {
-      if (this.#packs?.(packer.rows, packer.cols, packer.survivors)) return packer.packed();
+      const { rows, cols, survivors, centroids } = packer;
+      if (this.#packs?.(rows, cols, survivors, centroids)) return packer.packed();
     }
     return new Dense(this.#entry.shape, this.#makeDense());
   }
@@ -132,6 +133,10 @@ class Packer {
 
   get survivors(): number {
     return this.instance.functions.pack_survivors() >>> 0;
+  }
+
+  get centroids(): number {
+    return this.instance.functions.pack_distinct();
   }
 
   /** Takes weights, until the distinct survivors are too many. Returns the number taken, in whole slices. */
@@ -216,10 +221,9 @@ class Packer {
   /** Sorts the codes, and gives the values of them. */
   #codebook(): Float32Array<ArrayBuffer> {
     const { functions } = this.instance;
-    const count = functions.pack_distinct();
     const at = this.instance.give(4 * 256);
     functions.pack_sort(this.#pairs, at);
-    return this.instance.floats(at, count).slice();
+    return this.instance.floats(at, this.centroids).slice();
   }
 
   #pairsTaken(): Uint16Array {

@@ -17,6 +17,8 @@ export interface SequenceOptions {
   readonly device?: Device;
   /** Refuse a file with tensors that no layer takes; true by default. */
   readonly strict?: boolean;
+  /** Makes the GPU's backend in place of `createGpuBackend()`, whose options it may give; undefined: no adapter. */
+  readonly gpu?: () => Promise<Backend | undefined>;
   /** Is told why a sequence on "auto" goes on in WebAssembly. */
   readonly onFallback?: (reason: string) => void;
   readonly signal?: AbortSignal;
@@ -67,18 +69,20 @@ function bindAll(layers: readonly Layer[], tensors: FileTensors): (() => Bound)[
   });
 }
 
-async function gpuBackend(device: Device): Promise<Backend | undefined> {
+/** The GPU, loaded only where it is asked for; undefined if WebAssembly computes. */
+async function gpuBackend({ device = "auto", gpu, onFallback }: SequenceOptions): Promise<Backend | undefined> {
   if (device === "wasm") return undefined;
-  const { createGpuBackend } = await import("./gpu.js");
   try {
-    const backend = await createGpuBackend();
-    if (backend !== undefined) return backend;
+    const create = gpu ?? (await import("./gpu.js")).createGpuBackend;
+    const backend = await create();
+    if (backend === undefined)
+      throw new DczError("unsupported", 'there is no WebGPU adapter; device: "auto" needs none');
+    return backend;
   } catch (error) {
-    if (device === "webgpu") throw error;
+    if (device === "webgpu" || !(error instanceof DczError)) throw error;
+    onFallback?.(error.message);
     return undefined;
   }
-  if (device === "auto") return undefined;
-  throw new DczError("unsupported", 'there is no WebGPU adapter; device: "auto" runs in WebAssembly then');
 }
 
 /** Steps of all layers, or the first layer that the backend cannot compute. */
@@ -109,11 +113,11 @@ export class Sequence {
    * Throws DczError: "not-found" and "argument", which name the layer, "unsupported", "memory", and what reading throws.
    */
   static async load(file: WeightSource, layers: readonly Layer[], options: SequenceOptions): Promise<Sequence> {
-    const { device = "auto", strict = true, inputShape, signal } = options;
+    const { strict = true, inputShape, signal } = options;
     if (!Array.isArray(inputShape) || !inputShape.every((length) => Number.isInteger(length) && length > 0)) {
       throw new DczError("argument", `inputShape is a list of integers from 1 on; found ${JSON.stringify(inputShape)}`);
     }
-    const gpu = await gpuBackend(device);
+    const gpu = await gpuBackend(options);
     try {
       const tensors = new FileTensors(file, gpu === undefined ? packsOf : () => () => true);
       const made = bindAll(layers, tensors);

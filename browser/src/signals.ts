@@ -12,22 +12,33 @@ export function abortError(signal: AbortSignal | undefined): DczError {
   return new DczError("aborted", "The caller's signal ended this.", { cause: signal?.reason });
 }
 
-/** Settles as `work` does, or with the error `aborted` as soon as a signal fires; `work` itself goes on. */
-export async function abortable<T>(work: Promise<T>, ...signals: readonly (AbortSignal | undefined)[]): Promise<T> {
-  const given = signals.filter((signal) => signal !== undefined);
-  const quit = new AbortController();
-  const fired = new Promise<never>((_, reject) => {
-    for (const signal of given) {
-      if (signal.aborted) reject(abortError(signal));
-      signal.addEventListener("abort", () => reject(abortError(signal)), { signal: quit.signal });
-    }
-  });
-  try {
-    return await Promise.race([work, fired]);
-  } finally {
-    quit.abort();
-    work.catch(() => undefined); // nobody waits for it any more
+/** What is to be called when a signal fires. One listener serves all, for Node warns of many. */
+const watched = new WeakMap<AbortSignal, Set<() => void>>();
+
+/** Calls `then` once the signal fires. Gives a function that calls this off. */
+function onAbort(signal: AbortSignal, then: () => void): () => void {
+  const calls = watched.get(signal) ?? new Set();
+  if (!watched.has(signal)) {
+    watched.set(signal, calls);
+    signal.addEventListener("abort", () => {
+      for (const call of calls) call();
+    });
   }
+  calls.add(then);
+  return () => calls.delete(then);
+}
+
+/** Settles as `work` does, or with the error `aborted` as soon as a signal fires; `work` itself goes on. */
+export function abortable<T>(work: Promise<T>, ...signals: readonly (AbortSignal | undefined)[]): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const ends = signals.map((signal) => {
+      if (signal?.aborted) reject(abortError(signal));
+      return signal && onAbort(signal, () => reject(abortError(signal)));
+    });
+    work.then(resolve, reject).finally(() => {
+      for (const end of ends) end?.();
+    });
+  });
 }
 
 /** Waits so many milliseconds. */

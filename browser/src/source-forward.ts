@@ -114,18 +114,23 @@ export class Forward {
   }
 
   async #next(): Promise<void> {
-    const { connect, retries, retryDelay, arrived } = this.link;
+    const chunk = await this.#received();
+    if (chunk === undefined) {
+      this.#ended = true;
+      this.#leave();
+      return;
+    }
+    this.#chunks.push(chunk);
+    this.#position += chunk.length;
+    this.link.arrived(chunk.length);
+  }
+
+  /** The next bytes behind the window, if need be by another connection; undefined at the end of the body. */
+  async #received(): Promise<Uint8Array | undefined> {
+    const { connect, retries, retryDelay } = this.link;
     for (let attempt = 0; ; attempt++) {
       try {
-        const chunk = await this.#receive();
-        if (chunk === undefined) {
-          this.#ended = true;
-          return;
-        }
-        this.#chunks.push(chunk);
-        this.#position += chunk.length;
-        arrived(chunk.length);
-        return;
+        return await this.#receive();
       } catch (error) {
         this.#leave();
         checkAborted(this.#quit.signal);
@@ -135,7 +140,7 @@ export class Forward {
     }
   }
 
-  /** The next bytes behind the window, or undefined at the end of the body. */
+  /** The same by the connection that is there, or a first one. */
   async #receive(): Promise<Uint8Array | undefined> {
     const body = this.#body ?? (await this.#connect());
     for (;;) {
@@ -201,8 +206,12 @@ export class Forward {
   }
 
   #leave(): void {
-    this.#body?.reader.cancel().catch(() => undefined);
+    const reader = this.#body?.reader;
     this.#body = undefined;
+    reader
+      ?.cancel()
+      .catch(() => undefined) // it broke before
+      .finally(() => reader.releaseLock());
   }
 
   #copy(offset: number, length: number): Uint8Array {

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {
     "/dist/": ROOT / "browser" / "dist",
     "/data/": ROOT / "build" / "browser" / "data",
+    "/models/": ROOT / "build" / "browser" / "models",
     "/golden/": ROOT / "tests" / "golden" / "good",
     "/bad/": ROOT / "tests" / "golden" / "bad",
     "/networks/": ROOT / "reproduce" / "results",

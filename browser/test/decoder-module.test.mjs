@@ -33,12 +33,12 @@ function sizesOf(parts) {
   return [sum(parts.map((part) => part.length)), sum(parts.map((part) => gzipSync(part, { level: 9 }).length))];
 }
 
-test("the module with every coder takes at most 60 kB, 25 kB gzipped; with its scripts 70 and 30", () => {
+test("the module with every coder takes at most 60 kB, 25 kB gzipped; with its scripts 75 and 30", () => {
   const scripts = [...withImports("decoder.js").values()].map((text) => Buffer.from(text));
   assert.ok(scripts.length >= 5);
   for (const [parts, most, mostGzipped] of [
     [[WASM], 60_000, 25_000],
-    [[WASM, ...scripts], 70_000, 30_000],
+    [[WASM, ...scripts], 75_000, 30_000],
   ]) {
     const [bytes, gzipped] = sizesOf(parts);
     assert.ok(bytes <= most && gzipped <= mostGzipped, `${bytes} bytes, ${gzipped} gzipped`);
@@ -61,7 +61,7 @@ test("a build in another folder gives the same bytes", async () => {
   }
 });
 
-test("a large layer takes its payload, the work buffer of its coder, and less than a megabyte", async () => {
+test("a large layer takes its payload, the work buffer of its coder, and less than 300 kB", async () => {
   const decoder = await Decoder.create();
   const { file, entries } = fileAndIndex(decoder, "alexnet");
   const entry = entries.get("fc6.weight");
@@ -71,7 +71,7 @@ test("a large layer takes its payload, the work buffer of its coder, and less th
   for (let i = 0; i < 20; ++i) bytes += slices.next().value.length;
   assert.equal(bytes, 20 * 36_864);
   const work = 26_000 + 16 * 9216 + 18_500; // docs/format.md, "All coders on a device"
-  assert.ok(decoder.memoryBytes < entry.bytes + work + 1_000_000, `${decoder.memoryBytes} bytes`);
+  assert.ok(decoder.memoryBytes < entry.bytes + work + 300_000, `${decoder.memoryBytes} bytes`);
 });
 
 test("memory of a large tensor goes back with the next small one", async () => {

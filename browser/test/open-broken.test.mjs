@@ -206,6 +206,7 @@ test("a call that waits for its turn can be ended, too", () =>
 test("a signal that fired before is an error at once, without a request", () =>
   serving(FILE, {}, async (url, requests) => {
     await assert.rejects(open(url, { signal: AbortSignal.abort() }), code("aborted"));
+    await assert.rejects(open(new Request(url, { signal: AbortSignal.abort() })), code("aborted"));
     assert.equal(requests.length, 0);
   }));
 

@@ -41,6 +41,16 @@ test("files of each size around the first request open", async () => {
   }
 });
 
+test("an index that is larger than the first request comes with a second one", () => {
+  const data = noise(1000);
+  const bytes = dcz([{ name: "x", data }], { long: "a".repeat(90_000) });
+  return serving(bytes, {}, async (url, requests) => {
+    assert.deepEqual((await collect(await open(url))).get("x"), data);
+    assert.deepEqual(ranges(requests)[1], `bytes=65536-${bytes.length - 1001}`);
+    assert.equal(requests.length, 3);
+  });
+});
+
 test("one tensor takes one request for its bytes, and not for its neighbours'", () =>
   serving(FILE, {}, async (url, requests) => {
     const file = await open(new Request(url));

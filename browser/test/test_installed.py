@@ -79,10 +79,22 @@ def test_a_program_in_node_opens_files_and_addresses(server: TestServer, install
 
 @pytest.mark.parametrize(("module", "resolution"), [("es2022", "bundler"), ("nodenext", "nodenext")])
 def test_the_types_are_whole_for_each_way_to_find_modules(installed: Path, module: str, resolution: str) -> None:
+    compiled(installed, "page.ts", module, resolution)
+
+
+def test_the_examples_of_the_documentation_are_right(installed: Path) -> None:
+    examples = re.findall(r"^```ts\n(.*?)^```", (ROOT / "docs" / "browser.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    for number, example in enumerate(examples):
+        (installed / f"example{number}.ts").write_text(example)
+        compiled(installed, f"example{number}.ts", "es2022", "bundler")
+
+
+def compiled(folder: Path, name: str, module: str, resolution: str) -> None:
     options = ["--noEmit", "--strict", "--exactOptionalPropertyTypes", "--target", "es2022", "--types", ""]
     options += ["--lib", "es2023,dom,dom.iterable,dom.asynciterable", "--skipLibCheck", "false"]
     compiler = BROWSER / "node_modules" / "typescript" / "bin" / "tsc"
-    run(installed, "node", compiler, *options, "--module", module, "--moduleResolution", resolution, "page.ts")
+    run(folder, "node", compiler, *options, "--module", module, "--moduleResolution", resolution, name)
 
 
 @pytest.mark.long
@@ -90,7 +102,7 @@ def test_a_bundler_takes_the_decoder_and_the_worker_along(server: TestServer, pa
     (installed / "index.html").write_text(
         '<!doctype html><meta charset=utf-8><link rel=icon href="data:,"><script type=module src=page.ts></script>'
     )
-    run(installed, "node", TEST / "bundler" / "node_modules" / "vite" / "bin" / "vite.js", "build", "--base=./")
+    run(installed, "node", TEST / "programs" / "node_modules" / "vite" / "bin" / "vite.js", "build", "--base=./")
     server.mount("/bundled/", installed / "dist")
     page.goto(server.url("/bundled/index.html"))
     page.wait_for_function("() => globalThis.compare")

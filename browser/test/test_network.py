@@ -15,6 +15,10 @@ from server import TestServer
 FILE = "/data/medium.dcz"
 SIZE = (FOLDERS["/data/"] / "medium.dcz").stat().st_size
 WORKER = pytest.mark.parametrize("worker", [False, True], ids=["page", "worker"])
+# for what a worker does by the same code, and takes seconds to repeat
+LATER_WORKER = pytest.mark.parametrize(
+    "worker", [False, pytest.param(True, marks=pytest.mark.long)], ids=["page", "worker"]
+)
 
 # opens an address and reads all of its tensors: their digests and what was seen on the way, or the error
 READ = """async ([url, worker, options]) => {
@@ -57,7 +61,7 @@ def still_works(server: TestServer, page: Page) -> None:
     assert read(page, server.url(FILE))["tensors"] == digests()
 
 
-@WORKER
+@LATER_WORKER
 @pytest.mark.parametrize(
     "how",
     [
@@ -95,7 +99,7 @@ def test_a_length_of_packed_bytes_is_not_taken_for_that_of_the_file(
     assert server.ended(url)[0].sent != SIZE
 
 
-@WORKER
+@LATER_WORKER
 @pytest.mark.parametrize(
     "how",
     [
@@ -141,7 +145,7 @@ def test_a_connection_that_never_comes_back_is_an_error(
 
 
 @pytest.mark.parametrize("lie", ["total", "few", "many", "later", "silent", "none", "nonsense"])
-@WORKER
+@LATER_WORKER
 def test_no_lie_of_a_server_is_believed(server: TestServer, page: Page, broken: None, lie: str, worker: bool) -> None:
     found = read(page, server.url(FILE, lie=lie), worker, retries=1)
     right = digests()

@@ -74,7 +74,7 @@ def test_every_golden_file_is_what_python_makes_of_it(server: TestServer, page: 
     assert wrong == {}
 
 
-@pytest.mark.parametrize(("worker", "names"), [(False, [*BAD]), (True, [*BAD][::10])], ids=["page", "worker"])
+@pytest.mark.parametrize(("worker", "names"), [(False, [*BAD]), (True, [*BAD][::25])], ids=["page", "worker"])
 def test_every_bad_golden_file_is_refused_where_python_refuses_it(
     server: TestServer, page: Page, complaints: Complaints, worker: bool, names: list[str]
 ) -> None:

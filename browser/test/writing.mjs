@@ -88,3 +88,39 @@ export async function collect(file, options) {
   }
   return found;
 }
+
+/** A stream of a file in chunks of so many bytes; `pulled` counts the bytes that somebody asked for. */
+export function streamOf(file, chunkBytes, seen = { pulled: 0, cancelled: false }) {
+  let at = 0;
+  const stream = new ReadableStream(
+    {
+      pull(controller) {
+        if (at >= file.length) return controller.close();
+        controller.enqueue(file.slice(at, at + chunkBytes));
+        at += chunkBytes;
+        seen.pulled = Math.min(at, file.length);
+      },
+      cancel() {
+        seen.cancelled = true;
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  return stream;
+}
+
+/** The file as each kind of source. */
+export const KINDS = {
+  "an ArrayBuffer": () => FILE.slice().buffer,
+  bytes: () => FILE,
+  "bytes within others": () => {
+    const wide = new Uint8Array(FILE.length + 3);
+    wide.set(FILE, 3);
+    return wide.subarray(3);
+  },
+  "a Blob": () => new Blob([FILE]),
+  "a File": () => new File([FILE], "model.dcz"),
+  "a Response": () => new Response(FILE),
+  "a stream": () => streamOf(FILE, 1000),
+  "a stream of one chunk": () => streamOf(FILE, FILE.length),
+};

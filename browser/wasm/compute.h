@@ -82,6 +82,10 @@ typedef struct {
 uint32_t dcz_row_survivors(const dcz_matrix *matrix, uint32_t row, const uint32_t *offsets,
                            dcz_term *out);
 
+/* y = W x + bias for dense weights, as dcz_web_products. */
+void dcz_dense_products(const dcz_matrix *matrix, const float *x, uint32_t count, uint32_t pitch,
+                        float *y);
+
 /* Writes output rows from `row` on, four side by side: out[4 * column + i]. Rows behind the last
  * are 0. */
 void dcz_four_rows(const dcz_matrix *matrix, uint32_t row, uint32_t count, float *out);

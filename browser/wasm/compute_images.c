@@ -96,25 +96,3 @@ void DCZ_EXPORT(gather)(const dcz_images *images, const float *places, uint32_t 
       for (uint32_t row = 0; row < height; ++row, y += width)
         memcpy(y, places + (z * lines + row) * line, 4u * width);
 }
-
-/* Vectors (count, cols) side by side: out[column * pitch + vector]; 0 for those from `count` to
- * `pitch`. */
-void DCZ_EXPORT(interleave)(const float *x, uint32_t count, uint32_t cols, uint32_t pitch,
-                            float *out) {
-  for (uint32_t column = 0; column < cols; ++column, out += pitch) {
-    for (uint32_t i = 0; i < count; ++i) out[i] = x[i * cols + column];
-    for (uint32_t i = count; i < pitch; ++i) out[i] = 0.0f;
-  }
-}
-
-/* The way back: y[vector * stride + row] of `rows` rows. */
-void DCZ_EXPORT(vectors)(const float *places, uint32_t count, uint32_t rows, uint32_t pitch,
-                         uint32_t stride, float *y) {
-  for (uint32_t row = 0; row < rows; ++row, places += pitch)
-    for (uint32_t i = 0; i < count; ++i) y[i * stride + row] = places[i];
-}
-
-/* Byte offsets of columns that are `pitch` floats apart. */
-void DCZ_EXPORT(even_offsets)(uint32_t cols, uint32_t pitch, uint32_t *offsets) {
-  for (uint32_t column = 0; column < cols; ++column) offsets[column] = 4u * column * pitch;
-}

@@ -1,4 +1,4 @@
-/* Products of a matrix with one vector. */
+/* Products of packed weights with vectors, one after another. */
 #include "compute.h"
 
 #define DCZ_ROWS 8u /* rows at once: their sums and columns stay in registers */
@@ -85,63 +85,22 @@ static void dcz_packed(const dcz_matrix *matrix, const float *x, float *y, dcz_l
   }
 }
 
-/* Four rows share the loads of x. */
-static void dcz_dense_rows(const float *rows, uint32_t cols, uint32_t pitch, const float *x,
-                           float *sums) {
-  const float *a = rows, *b = a + pitch, *c = b + pitch, *d = c + pitch;
-  dcz_four sum_a = dcz_all(0), sum_b = sum_a, sum_c = sum_a, sum_d = sum_a;
-  dcz_four more_a = sum_a, more_b = sum_a, more_c = sum_a, more_d = sum_a;
-  uint32_t i = 0;
-  for (; i + 8 <= cols; i += 8) {
-    const dcz_four first = dcz_load(x + i), second = dcz_load(x + i + 4);
-    sum_a += dcz_load(a + i) * first, more_a += dcz_load(a + i + 4) * second;
-    sum_b += dcz_load(b + i) * first, more_b += dcz_load(b + i + 4) * second;
-    sum_c += dcz_load(c + i) * first, more_c += dcz_load(c + i + 4) * second;
-    sum_d += dcz_load(d + i) * first, more_d += dcz_load(d + i + 4) * second;
-  }
-  sums[0] = dcz_sum(sum_a + more_a), sums[1] = dcz_sum(sum_b + more_b);
-  sums[2] = dcz_sum(sum_c + more_c), sums[3] = dcz_sum(sum_d + more_d);
-  for (; i < cols; ++i) {
-    sums[0] += a[i] * x[i], sums[1] += b[i] * x[i];
-    sums[2] += c[i] * x[i], sums[3] += d[i] * x[i];
-  }
+static void dcz_packed_products(const dcz_matrix *matrix, const float *x, uint32_t count,
+                                uint32_t pitch, float *y) {
+  dcz_lanes *lanes = dcz_lanes_of_any;
+  if (matrix->per_word == 3) lanes = dcz_lanes_of_three;
+  if (matrix->per_word == 4) lanes = dcz_lanes_of_four;
+  for (; count != 0; --count, x += pitch, y += matrix->rows) dcz_packed(matrix, x, y, lanes);
 }
 
-static void dcz_dense(const dcz_matrix *matrix, const float *x, float *y) {
-  const uint32_t cols = matrix->cols;
-  for (uint32_t row = 0; row < matrix->rows; row += 4) {
-    const uint32_t left = matrix->rows - row, count = left < 4 ? left : 4;
-    float sums[4];
-    if (count == 4)
-      dcz_dense_rows(matrix->dense + row * cols, cols, cols, x, sums);
-    else
-      for (uint32_t i = 0; i < count; ++i) {
-        float four[4];
-        dcz_dense_rows(matrix->dense + (row + i) * cols, cols, 0, x, four);
-        sums[i] = four[0];
-      }
-    for (uint32_t i = 0; i < count; ++i)
-      y[row + i] = sums[i] + (matrix->bias ? matrix->bias[row + i] : 0.0f);
-  }
-}
-
-/* y = W x + bias. Behind x stand zeros as far as the matrix's fillers reach (see dcz_reach). */
-void DCZ_EXPORT(vector)(const dcz_matrix *matrix, const float *x, float *y) {
-  if (matrix->dense) {
-    dcz_dense(matrix, x, y);
-    return;
-  }
-  switch (matrix->per_word) {
-    case 3:
-      dcz_packed(matrix, x, y, dcz_lanes_of_three);
-      break;
-    case 4:
-      dcz_packed(matrix, x, y, dcz_lanes_of_four);
-      break;
-    default:
-      dcz_packed(matrix, x, y, dcz_lanes_of_any);
-      break;
-  }
+/* y = W x + bias for `count` vectors x[i], `pitch` numbers apart; y[i] follow each other. Behind
+ * each x stand zeros as far as fillers reach (see dcz_web_reach). */
+void DCZ_EXPORT(products)(const dcz_matrix *matrix, const float *x, uint32_t count, uint32_t pitch,
+                          float *y) {
+  if (matrix->dense)
+    dcz_dense_products(matrix, x, count, pitch, y);
+  else
+    dcz_packed_products(matrix, x, count, pitch, y);
 }
 
 /* The columns that entries reach, those of fillers at the ends of rows included: the length of x

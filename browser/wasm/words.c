@@ -31,15 +31,16 @@ static void put_values(dcz_elements* elements, uint8_t* to, uint32_t word) {
   const uint8_t *a = elements->blocks[0]->next, *b = elements->blocks[1]->next, *c = elements->blocks[2]->next,
                 *d = elements->blocks[3]->next;
   const uint32_t survivors = (uint32_t)__builtin_popcount(word);
-  uint32_t i = 0;
+  uint32_t i = 0, quarter;
   if (survivors < FEW) {
+    memset(to, 0, 128);
     for (; word != 0; word &= word - 1, ++i) {
       const uint32_t value = (uint32_t)a[i] << 24 | (uint32_t)b[i] << 16 | (uint32_t)c[i] << 8 | d[i];
       const uint32_t element = value >> turned | value << 1 << (31 - turned);
       memcpy(to + 4 * dcz_lowest_bit(word), &element, 4);
     }
   } else {
-    for (; word != 0; word >>= 8, to += 32) {
+    for (quarter = 0; quarter < 4; ++quarter, word >>= 8, to += 32) {
       const v128_t place = places_of(word & 255);
       const v128_t high = LOW_BYTES(wasm_i8x16_swizzle(wasm_v128_load64_zero(b + i), place),
                                     wasm_i8x16_swizzle(wasm_v128_load64_zero(a + i), place));
@@ -66,6 +67,7 @@ static inline const uint8_t* put_codes(const uint8_t* next, const uint8_t* codeb
     for (i = 0; i < 32; ++i) memcpy(to + i * size, codebook + next[i] * size, size);
     return next + 32;
   }
+  memset(to, 0, 32 * size);
   for (; word != 0; word &= word - 1) memcpy(to + dcz_lowest_bit(word) * size, codebook + *next++ * size, size);
   return next;
 }

@@ -33,6 +33,10 @@ typedef struct {
   uint32_t quick[1u << DCZ_TABLE_BITS]; /* wide lanes: 8 bits -> length | first symbol << 8 | mask
                                            of further bits << 16 */
   uint16_t symbols[256];
+#ifdef DCZ_ROOMY
+  uint32_t mask;             /* of the longest code's bits */
+  uint16_t direct[1u << 14]; /* of lanes: such bits -> length | symbol << 8 */
+#endif
   dcz_lanes lanes;
   uint8_t out[8 * DCZ_LANES];
 } dcz_block;

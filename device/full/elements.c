@@ -99,6 +99,7 @@ uint32_t dcz_elements_words(dcz_elements *elements, uint8_t *to, const uint32_t 
   uint32_t done = 0;
   if (elements->planes > 0 && size != 4) return 0;
   for (; done < count && dcz_elements_at_hand(elements, 32); ++done, to += 32 * size) {
+    memset(to, 0, 32 * size);
     if (elements->planes > 0) {
       put_values(elements, to, words[done]);
     } else if (size == 4) {

@@ -48,9 +48,9 @@ static inline void dcz_elements_value(dcz_elements *elements, uint8_t *to, uint3
   if (elements->turned) dcz_turn_back(to, size);
 }
 
-/* Puts the next elements among zeros: one for each bit of whole words of a bitmap, as long as all
-   blocks have 32 symbols at hand. Gives how many words these were. With -DDCZ_WORDS_ELSEWHERE a
-   build brings its own function. */
+/* Puts the elements of whole words of a bitmap, 32 each: the next one for a bit, else zero. It ends
+   where a block has fewer than 32 symbols at hand, and gives how many words these were. With
+   -DDCZ_WORDS_ELSEWHERE a build brings its own function. */
 uint32_t dcz_elements_words(dcz_elements *elements, uint8_t *to, const uint32_t *words,
                             uint32_t count);
 

@@ -56,7 +56,6 @@ static void put(dcz_fast *fast, uint8_t *to, uint32_t word) {
 dcz_error dcz_fast_next(dcz_fast *fast, uint8_t *to, uint32_t count) {
   const uint32_t size = fast->elements.size;
   const int ends = count > 0 && count == fast->bitmap.size - fast->at;
-  memset(to, 0, count * size);
   while (count > 0) {
     const uint32_t *const words = fast->bitmap.words + (fast->at >> 5);
     const uint32_t first = fast->at & 31;
@@ -68,6 +67,7 @@ dcz_error dcz_fast_next(dcz_fast *fast, uint8_t *to, uint32_t count) {
     } else {
       uint32_t word = *words >> first;
       if (part < 32) word &= (UINT32_C(1) << part) - 1;
+      memset(to, 0, part * size);
       put(fast, to, word);
     }
     to += part * size;

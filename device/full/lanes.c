@@ -7,14 +7,43 @@ static int is_narrow(const dcz_block *block) { return block->layout == 3; }
 
 static uint32_t turn_of(const dcz_block *block) { return is_narrow(block) ? 8 : 4; }
 
-/* "In narrow lanes a code has at most 7 bits." The table then has all of them. */
-static void begin_narrow(dcz_block *block, dcz_input *input) {
+/* "In narrow lanes a code has at most 7 bits." */
+static void check_narrow(const dcz_block *block, dcz_input *input) {
+  if (block->table.start[8] != dcz_table_size(&block->table)) dcz_input_refuse(input);
+}
+
+/* "In wide lanes a code has at most 14 bits. All codes that begin with the same 8 bits have the
+   same length." */
+static void check_wide(const dcz_block *block, dcz_input *input) {
+  const dcz_table *const table = &block->table;
+  uint32_t length;
+  if (table->start[15] != dcz_table_size(table)) dcz_input_refuse(input);
+  for (length = 9; length <= 14; ++length) {
+    const uint32_t count = table->start[length + 1] - table->start[length];
+    if ((count & ((UINT32_C(1) << (length - 8)) - 1)) != 0) dcz_input_refuse(input);
+  }
+}
+
+#ifdef DCZ_ROOMY
+/* One look gives any code. */
+static void begin_direct(dcz_block *block) {
+  const dcz_table *const table = &block->table;
+  uint32_t longest = 14, length, i, at;
+  while (table->start[longest] == dcz_table_size(table)) --longest;
+  block->mask = (UINT32_C(1) << longest) - 1;
+  for (length = 1; length <= longest; ++length) {
+    for (i = table->start[length]; i < table->start[length + 1]; ++i) {
+      at = dcz_reversed(table->first[length] + i - table->start[length], length);
+      for (; at <= block->mask; at += UINT32_C(1) << length)
+        block->direct[at] = (uint16_t)((uint32_t)block->symbols[i] << 8 | length);
+    }
+  }
+}
+#else
+/* The table has all codes of at most 7 bits. */
+static void begin_narrow(dcz_block *block) {
   const dcz_table *const table = &block->table;
   uint32_t length, i, at;
-  if (table->start[8] != dcz_table_size(table)) {
-    dcz_input_refuse(input);
-    return;
-  }
   for (length = 1; length <= 7; ++length) {
     for (i = table->start[length]; i < table->start[length + 1]; ++i) {
       at = dcz_reversed(table->first[length] + i - table->start[length], length);
@@ -24,18 +53,11 @@ static void begin_narrow(dcz_block *block, dcz_input *input) {
   }
 }
 
-/* "In wide lanes a code has at most 14 bits. All codes that begin with the same 8 bits have the
-   same length": so these bits give the length, and further ones the symbol among those of the
+/* The first 8 bits of a code give its length, and further ones the symbol among those of the
    prefix. */
-static void begin_wide(dcz_block *block, dcz_input *input) {
+static void begin_wide(dcz_block *block) {
   const dcz_table *const table = &block->table;
   uint32_t length, i, j, at;
-  if (table->start[15] != dcz_table_size(table)) dcz_input_refuse(input);
-  for (length = 9; length <= 14; ++length) {
-    const uint32_t count = table->start[length + 1] - table->start[length];
-    if ((count & ((UINT32_C(1) << (length - 8)) - 1)) != 0) dcz_input_refuse(input);
-  }
-  if (input->error != DCZ_OK) return;
   for (length = 1; length <= 14; ++length) {
     const uint32_t more = length > 8 ? length - 8 : 0, prefix = length - more;
     for (i = table->start[length]; i < table->start[length + 1]; i += UINT32_C(1) << more) {
@@ -53,6 +75,8 @@ static void begin_wide(dcz_block *block, dcz_input *input) {
     }
   }
 }
+
+#endif
 
 /* The number of symbols before the next exception, which is `*rare_index` among the rare ones.
    Without a division of 64 bits, which small machines lack. */
@@ -119,11 +143,21 @@ dcz_error dcz_lanes_open(dcz_block *block, dcz_input *input, uint32_t count) {
   lanes->exceptions_left = lanes->distance = 0;
   dcz_input_open(&lanes->exceptions, input->source, 0, 0);
   if (is_narrow(block)) {
-    begin_narrow(block, input);
-    if (input->error == DCZ_OK) open_exceptions(block, input, count);
+    check_narrow(block, input);
   } else {
-    begin_wide(block, input);
+    check_wide(block, input);
   }
+  if (input->error != DCZ_OK) return input->error;
+#ifdef DCZ_ROOMY
+  begin_direct(block);
+#else
+  if (is_narrow(block)) {
+    begin_narrow(block);
+  } else {
+    begin_wide(block);
+  }
+#endif
+  if (is_narrow(block)) open_exceptions(block, input, count);
   segments = dcz_input_varint(input);
   if (input->error != DCZ_OK) return input->error;
   if (segments < 1 || segments > rounds || segments > dcz_input_left(input))
@@ -190,64 +224,62 @@ static uint64_t slide_slowly(dcz_input *input, uint64_t unused, uint32_t used) {
   return unused;
 }
 
-#define NARROW_SYMBOL(i)                    \
-  do {                                      \
-    const uint32_t one = quick[bits & 127]; \
-    out[i] = (uint8_t)(one >> 8);           \
-    bits >>= one & 63;                      \
-    sum += one & 63;                        \
+/* The next symbol of a lane. Its length is added to the lowest byte of `lengths`. */
+#ifdef DCZ_ROOMY
+#define NARROW_SYMBOL(i)                             \
+  do {                                               \
+    const uint64_t one = block->direct[bits & mask]; \
+    out[i] = (uint8_t)(one >> 8);                    \
+    bits >>= one & 63;                               \
+    lengths += one;                                  \
   } while (0)
-
-#define WIDE_SYMBOL(i)                                                                 \
-  do {                                                                                 \
-    const uint32_t one = quick[bits & 255];                                            \
-    out[i] = (uint8_t)symbols[(one >> 8 & 255) + ((uint32_t)(bits >> 8) & one >> 16)]; \
-    bits >>= one & 63;                                                                 \
-    sum += one & 63;                                                                   \
+#define WIDE_SYMBOL(i) NARROW_SYMBOL(i)
+#else
+#define NARROW_SYMBOL(i)                           \
+  do {                                             \
+    const uint64_t one = block->quick[bits & 127]; \
+    out[i] = (uint8_t)(one >> 8);                  \
+    bits >>= one & 63;                             \
+    lengths += one;                                \
   } while (0)
+#define WIDE_SYMBOL(i)                                                              \
+  do {                                                                              \
+    const uint64_t one = block->quick[bits & 255];                                  \
+    out[i] = (uint8_t)block->symbols[(one >> 8 & 255) + (bits >> 8 & (one >> 16))]; \
+    bits >>= one & 63;                                                              \
+    lengths += one;                                                                 \
+  } while (0)
+#endif
 
-/* A round of all its symbols, whose lanes take bytes that are at hand. */
-static void narrow_round(dcz_block *block) {
+/* A round of all its symbols, whose lanes take bytes that are at hand. `turn` is a constant. */
+static inline void quick_round(dcz_block *block, uint32_t turn) {
   dcz_lanes *const lanes = &block->lanes;
-  const uint32_t *const quick = block->quick;
+#ifdef DCZ_ROOMY
+  const uint64_t mask = block->mask;
+#endif
   const uint8_t *next = block->stream.input.next;
   uint8_t *out = block->out;
   uint32_t lane;
-  for (lane = 0; lane < DCZ_LANES; ++lane, out += 8) {
+  for (lane = 0; lane < DCZ_LANES; ++lane, out += turn) {
     const uint32_t used = lanes->used[lane];
-    uint64_t bits = slide(&next, lanes->unused[lane], used);
-    uint32_t sum = used & 7;
-    NARROW_SYMBOL(0);
-    NARROW_SYMBOL(1);
-    NARROW_SYMBOL(2);
-    NARROW_SYMBOL(3);
-    NARROW_SYMBOL(4);
-    NARROW_SYMBOL(5);
-    NARROW_SYMBOL(6);
-    NARROW_SYMBOL(7);
+    uint64_t bits = slide(&next, lanes->unused[lane], used), lengths = used & 7;
+    if (turn == 8) {
+      NARROW_SYMBOL(0);
+      NARROW_SYMBOL(1);
+      NARROW_SYMBOL(2);
+      NARROW_SYMBOL(3);
+      NARROW_SYMBOL(4);
+      NARROW_SYMBOL(5);
+      NARROW_SYMBOL(6);
+      NARROW_SYMBOL(7);
+    } else {
+      WIDE_SYMBOL(0);
+      WIDE_SYMBOL(1);
+      WIDE_SYMBOL(2);
+      WIDE_SYMBOL(3);
+    }
     lanes->unused[lane] = bits;
-    lanes->used[lane] = (uint8_t)sum;
-  }
-  block->stream.input.next = next;
-}
-
-static void wide_round(dcz_block *block) {
-  dcz_lanes *const lanes = &block->lanes;
-  const uint32_t *const quick = block->quick;
-  const uint16_t *const symbols = block->symbols;
-  const uint8_t *next = block->stream.input.next;
-  uint8_t *out = block->out;
-  uint32_t lane;
-  for (lane = 0; lane < DCZ_LANES; ++lane, out += 4) {
-    const uint32_t used = lanes->used[lane];
-    uint64_t bits = slide(&next, lanes->unused[lane], used);
-    uint32_t sum = used & 7;
-    WIDE_SYMBOL(0);
-    WIDE_SYMBOL(1);
-    WIDE_SYMBOL(2);
-    WIDE_SYMBOL(3);
-    lanes->unused[lane] = bits;
-    lanes->used[lane] = (uint8_t)sum;
+    lanes->used[lane] = (uint8_t)lengths;
   }
   block->stream.input.next = next;
 }
@@ -255,8 +287,9 @@ static void wide_round(dcz_block *block) {
 /* Any round: of `count` symbols, or through a callback. */
 static void slow_round(dcz_block *block, uint32_t count) {
   dcz_lanes *const lanes = &block->lanes;
-  const uint32_t *const quick = block->quick;
-  const uint16_t *const symbols = block->symbols;
+#ifdef DCZ_ROOMY
+  const uint64_t mask = block->mask;
+#endif
   const int narrow = is_narrow(block);
   const uint32_t turn = turn_of(block);
   uint8_t *out = block->out;
@@ -264,7 +297,8 @@ static void slow_round(dcz_block *block, uint32_t count) {
   for (lane = 0; lane < DCZ_LANES; ++lane) {
     const uint32_t used = lanes->used[lane], part = count < turn ? count : turn;
     uint64_t bits = slide_slowly(&block->stream.input, lanes->unused[lane], used);
-    uint32_t sum = used & 7, i;
+    uint64_t lengths = used & 7;
+    uint32_t i;
     for (i = 0; i < part; ++i) {
       if (narrow) {
         NARROW_SYMBOL(i);
@@ -273,7 +307,7 @@ static void slow_round(dcz_block *block, uint32_t count) {
       }
     }
     lanes->unused[lane] = bits;
-    lanes->used[lane] = (uint8_t)sum;
+    lanes->used[lane] = (uint8_t)lengths;
     out += part;
     count -= part;
   }
@@ -288,9 +322,9 @@ void dcz_lanes_round(dcz_block *block, uint32_t count) {
   if (count < turn_of(block) * DCZ_LANES || input->limit - input->next < 8 * DCZ_LANES) {
     slow_round(block, count);
   } else if (is_narrow(block)) {
-    narrow_round(block);
+    quick_round(block, 8);
   } else {
-    wide_round(block);
+    quick_round(block, 4);
   }
   if (lanes->rounds == 0) end_segment(block);
   while (lanes->exceptions_left > 0 && lanes->distance < count) {

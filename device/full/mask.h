@@ -11,6 +11,17 @@ typedef struct {
   uint32_t size;
 } dcz_bitmap;
 
+/* Turns the bit of an element. Where bytes of words are in order, one of them: the next bit is
+   often in the same word, and has to wait for it. */
+static inline void dcz_bitmap_turn(uint32_t *words, uint32_t element) {
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  uint8_t *const byte = (uint8_t *)words + (element >> 3);
+  *byte = (uint8_t)(*byte ^ 1u << (element & 7));
+#else
+  words[element >> 5] ^= UINT32_C(1) << (element & 31);
+#endif
+}
+
 /* The head of a mask, and the memory that reading it takes beside the bitmap. */
 typedef struct {
   uint8_t layout, split;

@@ -7,6 +7,15 @@
 #include "input.h"
 #include "work.h"
 
+/* A mixer of a constant number of counters is written out wherever it is used. */
+#if defined(DCZ_ROOMY) && defined(__clang__)
+#define DCZ_UNROLLED __attribute__((always_inline))
+#define DCZ_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define DCZ_UNROLLED
+#define DCZ_UNROLL
+#endif
+
 #define DCZ_COUNT_LIMIT 1023u
 #define DCZ_STRETCH_LIMIT 3072
 #define DCZ_MIXER_INPUTS 6
@@ -68,12 +77,14 @@ static inline uint32_t dcz_mixing_alone(dcz_mixing *mixing, dcz_counter *counter
 
 /* By `count` counters, with their limits. `set` has their weights and then the number of bits so
    far. */
-static inline uint32_t dcz_mixing_bit_of(dcz_mixing *mixing, uint32_t *set, int32_t haste,
-                                         uint32_t count, dcz_counter *const *counters,
-                                         const uint16_t *limits) {
+DCZ_UNROLLED static inline uint32_t dcz_mixing_bit_of(dcz_mixing *mixing, uint32_t *set,
+                                                      int32_t haste, uint32_t count,
+                                                      dcz_counter *const *counters,
+                                                      const uint16_t *limits) {
   int32_t stretched[DCZ_MIXER_INPUTS], p;
   int64_t sum = 0, error;
   uint32_t bit, i;
+  DCZ_UNROLL
   for (i = 0; i < count; ++i) {
     stretched[i] = mixing->stretch[*counters[i] >> 20];
     sum += (int64_t)(int32_t)set[i] * stretched[i];
@@ -85,6 +96,7 @@ static inline uint32_t dcz_mixing_bit_of(dcz_mixing *mixing, uint32_t *set, int3
   bit = dcz_mixing_bit(mixing, (uint32_t)p);
   error = (int64_t)((int32_t)(bit << 16) - p) * (mixing->mixer_rate[set[count]] + haste) >> 4;
   set[count] += set[count] < DCZ_COUNT_LIMIT;
+  DCZ_UNROLL
   for (i = 0; i < count; ++i) {
     set[i] += (uint32_t)((error * stretched[i] + (1 << 17)) >> 18);
     dcz_learn(mixing, counters[i], bit, limits[i]);

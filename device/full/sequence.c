@@ -86,7 +86,7 @@ static int take_line(dcz_block *block, uint32_t *words, uint32_t left, uint32_t 
       if (symbol >= left && (symbol > left || symbol != escape)) return 0;
       left -= symbol;
       if (symbol == escape) continue;
-      words[(size - left) >> 5] ^= UINT32_C(1) << ((size - left) & 31);
+      dcz_bitmap_turn(words, size - left);
       --left;
     }
   }

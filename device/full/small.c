@@ -51,7 +51,10 @@ static void put_known(dcz_small *small, uint8_t *to, uint32_t count) {
   static const uint32_t all[8] = {~UINT32_C(0), ~UINT32_C(0), ~UINT32_C(0), ~UINT32_C(0),
                                   ~UINT32_C(0), ~UINT32_C(0), ~UINT32_C(0), ~UINT32_C(0)};
   const uint32_t size = small->elements.size;
-  if (!small->all) return;
+  if (!small->all) {
+    memset(to, 0, count * size);
+    return;
+  }
   while (count > 0) {
     const uint32_t whole =
         count < 256 ? 0 : dcz_elements_words(&small->elements, to, all, sizeof all / sizeof *all);
@@ -65,6 +68,7 @@ static void put_known(dcz_small *small, uint8_t *to, uint32_t count) {
 static void put_found(dcz_small *small, uint8_t *to, uint32_t count) {
   dcz_elements *const elements = &small->elements;
   const uint32_t size = elements->size;
+  memset(to, 0, count * size);
   for (; count > 0; --count, to += size) {
     const uint32_t found = dcz_adaptive_next(&small->adaptive);
     if (found == 0) continue;
@@ -77,7 +81,6 @@ static void put_found(dcz_small *small, uint8_t *to, uint32_t count) {
 }
 
 dcz_error dcz_small_next(dcz_small *small, uint8_t *to, uint32_t count) {
-  memset(to, 0, count * small->elements.size);
   if (small->known) {
     put_known(small, to, count);
   } else {

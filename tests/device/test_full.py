@@ -222,6 +222,12 @@ def test_mutated_files_are_refused_or_read_as_python_reads_them(way, sound, tmp_
     assert read > 50
 
 
+def test_a_roomy_build_reads_and_refuses_the_same(sound):
+    files = [path.read_bytes() for folder in ("good", "bad") for path in sorted((GOLDEN / folder).iterdir())]
+    files += [mutations.case(number, sound).data for number in range(20_000, 20_300)]
+    assert decoded(files, "memory", switches=("-DDCZ_WITH_ALL", "-DDCZ_ROOMY")) == decoded(files, "memory")
+
+
 def test_a_callback_that_fails_at_any_read_is_an_error(tmp_path):
     tensors = {name: CASES[name] for name in ("F32 256 centroids", "F16 full", "U8 some")}
     for path in files_of(tensors, tmp_path):
