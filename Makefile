@@ -18,7 +18,7 @@ if sys.version_info < (3, 11):
 endef
 export NEW_ENOUGH
 
-.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools browser browser-tools clean
+.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools browser browser-benchmarks browser-tools clean
 
 demo: .venv/installed
 	@echo "Trains and compresses LeNet-300-100 on the CPU, in about 5 minutes on two cores."
@@ -83,6 +83,11 @@ device-tools:
 # The npm package (docs/browser.md), built, and tested in Node, Deno and Chromium; `make browser SHORT=1` takes a minute.
 browser: .venv/installed
 	SHORT=$(SHORT) browser/run
+
+# Speeds and bytes of the npm package, after `make browser-tools browser`, and the pages of results.
+browser-benchmarks: .venv/installed
+	missed=0; for each in decode compute gpu; do $(BIN)/python -m benchmarks.browser.$$each || missed=1; done; \
+	  node browser/benchmarks/bytes.mjs || missed=1; $(BIN)/python -m benchmarks.page && exit $$missed
 
 browser-tools: .venv/installed
 	SHORT=$(SHORT) browser/run tools

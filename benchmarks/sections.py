@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable
 
+from benchmarks.browser.page import computing, decoding, on_gpu, page_bytes
 from benchmarks.device.page import device
 from benchmarks.file_size.__main__ import COLUMNS, percent
 from benchmarks.file_size.__main__ import NOTES as SIZE_NOTES
@@ -318,6 +319,10 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "small_speed": ("Speed of the profile small", small_speed),
     "kmeans": ("Sharing", kmeans),
     "device": ("Boards", device),
+    "browser_bytes": ("Browsers: bytes of a page", page_bytes),
+    "browser_decode": ("Browsers: decoding", decoding),
+    "browser_compute": ("Browsers: layers", computing),
+    "browser_gpu": ("Browsers: layers by WebGPU", on_gpu),
     "neon_instructions": ("Instructions on ARM", neon_instructions),
     "big_checkpoint": ("Checkpoints of any size", big_checkpoint),
     "versions": ("Speed beside an older version", versions),

@@ -145,7 +145,7 @@ const result = {
   notes: [
     "All files that a page loads, but its own. gzip has level 9 and brotli quality 11; brotli has 9 above 1 MiB, and above " +
       "32 MiB gzip has 6 and brotli 5. A file that does not become smaller counts as it is.",
-    "deepcompression and tfjs are bundled and minified by esbuild, without what is not used. ONNX Runtime Web is its " +
+    "deepcompression and tfjs are bundled and minified by esbuild, without unused parts. ONNX Runtime Web is its " +
       "smallest build, which runs on the CPU alone, and transformers.js is as it ships. It loads an ONNX Runtime of its " +
       "own.",
     "Dense networks have the values of the .dcz file: LeNet-5 and AlexNet as safetensors, without an ONNX graph.",

@@ -89,8 +89,8 @@ function show(bars, probabilities, spoken) {
   });
   const certainty = probabilities ? percent(probabilities[best]) : "";
   at("digit").textContent = best ?? "\u00a0";
-  at("certainty").textContent = probabilities ? `with ${certainty}` : "Draw something.";
-  if (spoken) at("spoken").textContent = probabilities ? `LeNet-5 reads ${best}, ${certainty}.` : "Cleared.";
+  at("certainty").textContent = probabilities ? `${certainty} sure` : "Draw something.";
+  if (spoken) at("spoken").textContent = probabilities ? `LeNet-5 reads ${best}, ${certainty} sure.` : "Cleared.";
 }
 
 function showSeen(pixels) {

@@ -146,6 +146,7 @@ function row(body, name, values, spell, notes, refused) {
 }
 
 function comparison(ratio) {
+  if (ratio > 0.95 && ratio < 1.05) return "the same";
   return ratio >= 1 ? `${times(ratio)} less` : `${times(1 / ratio)} more`;
 }
 

@@ -23,7 +23,7 @@ const FEW_VECTORS = 16;
 const MANY_GROUPS = 512;
 const MANY_TILES = 128;
 
-const packed = (matrix: PackedMatrix | DenseMatrix): matrix is PackedMatrix => "slices" in matrix;
+const packed = (matrix: PackedMatrix | DenseMatrix): matrix is PackedMatrix => "parts" in matrix;
 
 const ordered = ({ weights }: PackedMatrix) => Number(weights.order !== undefined);
 
@@ -53,17 +53,17 @@ function planPackedRows(
   activation: Activation,
 ): void {
   const { rows, cols } = matrix.weights;
-  const lanes = vectors === 1 ? 1 : ([1, 2].find((most) => vectors <= 4 * most) ?? 4);
-  const turned = vectors === 1 ? x : turn(plan, x, cols, vectors, 4 * lanes);
+  const bundles = vectors === 1 ? 1 : ([1, 2].find((most) => vectors <= 4 * most) ?? 4);
+  const transposed = vectors === 1 ? x : transpose(plan, x, cols, vectors, 4 * bundles);
   const name: KernelName = vectors === 1 ? "packed_rows_one" : "packed_rows_four";
-  const kernel = plan.kernel(name, { ...entryConstants(matrix), SLICES: matrix.slices, LANES: lanes });
+  const kernel = plan.kernel(name, { ...entryConstants(matrix), PARTS: matrix.parts, BUNDLES: bundles });
   for (const { words, starts, columns, firstRow, endRow, blocks } of matrix.pieces) {
-    const bindings = [turned, words, starts, columns, matrix.order, matrix.codebook, bias, y];
+    const bindings = [transposed, words, starts, columns, matrix.order, matrix.codebook, bias, y];
     const part = { first_row: firstRow, end_row: endRow, blocks };
-    const sizes = { ...part, cols, rows, vectors, lanes, ordered: ordered(matrix), ...activation };
+    const sizes = { ...part, cols, rows, vectors, bundles, ordered: ordered(matrix), ...activation };
     plan.dispatch(kernel, bindings, sizes, blocks);
   }
-  if (turned !== x) plan.release(turned);
+  if (transposed !== x) plan.release(transposed);
 }
 
 function planDenseRows(
@@ -94,25 +94,25 @@ function planManyVectors(
   activation: Activation,
 ): void {
   const { rows, cols } = given.matrix.weights;
-  const turned = turn(plan, x, cols, vectors, vectors);
+  const transposed = transpose(plan, x, cols, vectors, vectors);
   const offsets = plan.numbers(Uint32Array.from({ length: cols }, (_, col) => col * vectors));
   const image = { volume: vectors, plane: vectors, width: vectors, x_image: 0, x_plane: 0, x_line: 0, x_pixel: 1 };
   const output = { y_image: 0, y_row: 1, y_pixel: rows, group_rows: rows, x_group: 0 };
-  planPixels(plan, given, turned, offsets, y, { ...image, ...output, cols, pixels: vectors, ...activation }, 1);
-  plan.release(turned);
+  planPixels(plan, given, transposed, offsets, y, { ...image, ...output, cols, pixels: vectors, ...activation }, 1);
+  plan.release(transposed);
 }
 
 /** (vectors, cols) -> (cols, wanted), with zeros for the vectors that are wanted and not there. */
-function turn(plan: Plan, x: Memory, cols: number, vectors: number, wanted: number): Memory {
+function transpose(plan: Plan, x: Memory, cols: number, vectors: number, wanted: number): Memory {
   const count = cols * wanted;
-  const turned = plan.activations(count);
-  planCopy(plan, x, turned, {
+  const transposed = plan.activations(count);
+  planCopy(plan, x, transposed, {
     y: [1, 1, cols, wanted],
     x: [1, 1, cols, vectors],
     steps: [0, 0, 1, cols],
     before: [0, 0, 0],
   });
-  return turned;
+  return transposed;
 }
 
 type Four = readonly [number, number, number, number];

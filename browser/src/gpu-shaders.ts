@@ -25,8 +25,8 @@ const SCAN = { plain: parts.scan, subgroups: parts.scan_subgroups };
 const REDUCE = { plain: parts.reduce, subgroups: parts.reduce_subgroups };
 const { common, activate, entries, pixels } = parts;
 const KERNELS = {
-  packed_rows_one: { body: [common, activate, entries, parts.lane_one, parts.packed_rows] },
-  packed_rows_four: { body: [common, activate, entries, parts.lane_four, parts.packed_rows] },
+  packed_rows_one: { body: [common, activate, entries, parts.bundle_one, parts.packed_rows] },
+  packed_rows_four: { body: [common, activate, entries, parts.bundle_four, parts.packed_rows] },
   packed_pixels: { body: [common, activate, entries, pixels, parts.packed_pixels], threads: SCAN },
   dense_rows: { body: [common, activate, parts.dense_rows], threads: REDUCE },
   dense_tiles: { body: [common, activate, pixels, parts.dense_tiles] },

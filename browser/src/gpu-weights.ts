@@ -14,7 +14,7 @@ export interface PackedPiece extends Piece {
   readonly blocks: number;
   readonly words: Memory;
   readonly starts: Memory;
-  /** The column in front of each slice of words of a row: [block][slice][row of the block]. */
+  /** The column in front of each part of words of a row: [block][part][row of the block]. */
   readonly columns: Memory;
 }
 
@@ -23,8 +23,8 @@ export interface PackedMatrix {
   readonly pieces: readonly PackedPiece[];
   readonly codebook: Memory;
   readonly order: Memory;
-  /** Into how many slices the words of a row are divided, each for a thread. */
-  readonly slices: number;
+  /** Into how many parts the words of a row are divided, each for a thread. */
+  readonly parts: number;
   readonly memories: readonly Memory[];
 }
 
@@ -40,30 +40,30 @@ export interface DenseMatrix {
 
 // Enough threads to fill a GPU, and enough words for each.
 const MANY_THREADS = 1 << 15;
-const SLICE_WORDS = 8;
-const MOST_SLICES = 8;
+const PART_WORDS = 8;
+const MOST_PARTS = 8;
 
-/** The number of slices, a power of two, for rows of so many words. */
-export function slicesFor(rows: number, rowWords: number): number {
-  let slices = 1;
-  while (slices < MOST_SLICES && rows * slices < MANY_THREADS && rowWords >= 2 * slices * SLICE_WORDS) slices *= 2;
-  return slices;
+/** The number of parts, a power of two, for rows of so many words. */
+export function partsFor(rows: number, rowWords: number): number {
+  let parts = 1;
+  while (parts < MOST_PARTS && rows * parts < MANY_THREADS && rowWords >= 2 * parts * PART_WORDS) parts *= 2;
+  return parts;
 }
 
-/** The column in front of each slice of the rows of some blocks; 2^32 - 1 stands for -1. */
-export function sliceColumns(packed: Packed, firstBlock: number, endBlock: number, slices: number) {
-  const columns = new Uint32Array((endBlock - firstBlock) * slices * BLOCK_ROWS);
+/** The column in front of each part of the rows of some blocks; 2^32 - 1 stands for -1. */
+export function partColumns(packed: Packed, firstBlock: number, endBlock: number, parts: number) {
+  const columns = new Uint32Array((endBlock - firstBlock) * parts * BLOCK_ROWS);
   const mask = 2 ** packed.skipBits - 1;
   const bits = packed.skipBits + packed.codeBits;
   const reached = new Uint32Array(BLOCK_ROWS);
   for (let block = firstBlock; block < endBlock; block += 1) {
     const start = packed.starts[block] ?? 0;
     const rowWords = ((packed.starts[block + 1] ?? 0) - start) / BLOCK_ROWS;
-    const sliceWords = Math.max(1, Math.ceil(rowWords / slices));
+    const partWords = Math.max(1, Math.ceil(rowWords / parts));
     reached.fill(0xffffffff);
-    for (let k = 0; k < slices * sliceWords; k += 1) {
-      if (k % sliceWords === 0) {
-        columns.set(reached, ((block - firstBlock) * slices + k / sliceWords) * BLOCK_ROWS);
+    for (let k = 0; k < parts * partWords; k += 1) {
+      if (k % partWords === 0) {
+        columns.set(reached, ((block - firstBlock) * parts + k / partWords) * BLOCK_ROWS);
       }
       if (k >= rowWords) continue;
       for (let row = 0; row < BLOCK_ROWS; row += 1) {
@@ -82,11 +82,11 @@ function tooWide(rows: string, bytes: number, traits: GpuTraits): DczError {
   return new DczError("size", `${rows} take ${bytes} bytes, but the GPU's ${limit}; run this layer on "wasm"`);
 }
 
-/** `withSlices`: for products with few vectors, which divide rows into slices. */
-export function placePacked(packed: Packed, traits: GpuTraits, withSlices: boolean): PackedMatrix {
+/** `withParts`: for products with few vectors, which divide rows into parts. */
+export function placePacked(packed: Packed, traits: GpuTraits, withParts: boolean): PackedMatrix {
   const blocks = packed.starts.length - 1;
   const start = (block: number) => packed.starts[block] ?? 0;
-  const slices = withSlices ? slicesFor(packed.rows, start(blocks) / Math.max(1, blocks * BLOCK_ROWS)) : 1;
+  const parts = withParts ? partsFor(packed.rows, start(blocks) / Math.max(1, blocks * BLOCK_ROWS)) : 1;
   const pieces: PackedPiece[] = [];
   for (let first = 0; first < blocks; ) {
     let end = first + 1;
@@ -99,16 +99,16 @@ export function placePacked(packed: Packed, traits: GpuTraits, withSlices: boole
       blocks: end - first,
       words: Memory.of(words),
       starts: Memory.of(packed.starts.slice(first, end + 1).map((word) => word - start(first))),
-      columns: Memory.of(withSlices ? sliceColumns(packed, first, end, slices) : new Uint32Array(0)),
+      columns: Memory.of(withParts ? partColumns(packed, first, end, parts) : new Uint32Array(0)),
     });
     first = end;
   }
   const codebook = Memory.of(packed.codebook);
   const order = Memory.of(packed.order ?? new Uint32Array(1));
   const ofPieces = pieces.flatMap(({ words, starts, columns }) =>
-    withSlices ? [words, starts, columns] : [words, starts],
+    withParts ? [words, starts, columns] : [words, starts],
   );
-  return { weights: packed, pieces, codebook, order, slices, memories: [codebook, order, ...ofPieces] };
+  return { weights: packed, pieces, codebook, order, parts, memories: [codebook, order, ...ofPieces] };
 }
 
 /** Rows of numbers, filled up to `stride` numbers with zeros, as float32 or float16. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, Complaints
@@ -23,7 +24,7 @@ def visitor(browser: Browser, server: TestServer, complaints: Complaints) -> Ite
     """A new visitor with an empty cache; arguments are those of `Browser.new_context`."""
     contexts: list[BrowserContext] = []
 
-    def come(script: str = "", **options: object) -> Page:
+    def come(script: str = "", **options: Any) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
         complaints.listen(context)
@@ -235,10 +236,11 @@ def check_done(page: Page) -> None:
 def test_a_layer_runs_dense_and_compressed_and_a_cancelled_run_may_begin_again(
     visitor: Visitor, server: TestServer
 ) -> None:
-    page = visitor()
+    page = visitor(viewport={"width": 320, "height": 800})
     visit(page, server)
     page.locator("#layers-start").click()
     check_layers(page, ["CPU"], layers=1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
     before = page.locator("#layers-tables").inner_text()
     page.get_by_label("10 Mbit/s").check()
     assert page.locator("#layers-tables").inner_text() != before
