@@ -208,8 +208,43 @@ test("without WebGPU or an adapter there is no backend; an adapter that has too 
   use(navigator.gpu);
 });
 
+test("a sequence takes a GPU with options, and float16 stays float32 where the GPU lacks it", async () => {
+  const { navigator } = globalThis;
+  const software = navigator.gpu;
+  const asked = [];
+  const requestAdapter = (options) => {
+    asked.push(options);
+    return software.requestAdapter(options);
+  };
+  Object.defineProperty(globalThis, "navigator", { value: { gpu: { requestAdapter } }, configurable: true });
+  const gpu = () => createGpuBackend({ powerPreference: "low-power", activations: "float16" });
+  const net = await load("lenet-5", LENET_5, { inputShape: [1, 28, 28], gpu });
+  Object.defineProperty(globalThis, "navigator", { value: navigator, configurable: true });
+  assert.deepEqual(asked, [{ powerPreference: "low-power" }]);
+  assert.equal((await net.run(new Float32Array(784))).length, 10);
+  net.close();
+});
+
 test("no inputs give no outputs", async () => {
   const backend = await createGpuBackend();
   assert.equal((await backend.run([await backend.prepare(packed())], new Float32Array(0), [0, 100])).length, 0);
+  backend.close();
+});
+
+test("infinities and what is no number stay with their vector", async () => {
+  const backend = await createGpuBackend();
+  const matrix = randomShared(random, [33, 70], 0.1, 16);
+  for (const weights of [packSlowly(matrix, 4, false), new Dense(matrix.shape, matrix.dense)]) {
+    const steps = [await backend.prepare({ kind: "linear", weights, bias: undefined })];
+    for (const [at, value] of [
+      [70, Number.POSITIVE_INFINITY],
+      [139, Number.NaN],
+    ]) {
+      const x = new Float32Array(3 * 70).fill(0.5);
+      x[at] = value;
+      const y = await backend.run(steps, x, [3, 70]);
+      assert.ok(y.subarray(0, 33).every(Number.isFinite) && y.subarray(66).every(Number.isFinite));
+    }
+  }
   backend.close();
 });
