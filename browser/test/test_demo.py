@@ -253,6 +253,33 @@ def test_a_layer_runs_dense_and_compressed_and_a_cancelled_run_may_begin_again(
     check_layers(page, ["CPU"], layers=1)
 
 
+# gives a worker 12 MB for all, where fc8 takes 16.4 MB dense
+LITTLE_MEMORY = """
+const { grow } = WebAssembly.Memory.prototype;
+WebAssembly.Memory.prototype.grow = function (pages) {
+    if (this.buffer.byteLength + 65536 * pages > 12e6) throw new RangeError("out of memory");
+    return grow.call(this, pages);
+};
+"""
+
+
+def test_without_memory_for_dense_weights_the_compressed_run_alone(
+    visitor: Visitor, server: TestServer, complaints: Complaints
+) -> None:
+    def little(route: Route) -> None:
+        route.fulfill(body=LITTLE_MEMORY + route.fetch().text(), content_type="text/javascript")
+
+    complaints.allow("blocked by Playwright")
+    page = visitor(service_workers="block")
+    page.context.route("**/layers-worker.js", little)
+    visit(page, server)
+    page.locator("#layers-start").click()
+    expect(page.locator("#layers-tables table")).to_have_count(1, timeout=PATIENCE_MS)
+    dense, compressed = page.locator("#layers-tables tr", has_text="One run").locator("td").all()
+    expect(dense).to_contain_text("no memory for it")
+    expect(compressed).to_contain_text("ms")
+
+
 @pytest.mark.long
 def test_layers_run_dense_and_compressed_on_the_cpu_alone(visitor: Visitor, server: TestServer) -> None:
     page = visitor()
