@@ -56,7 +56,8 @@ def subjects(coder: str) -> Iterator[tuple[str, Tensor]]:
 def node(paths: Sequence[Path], rounds: int) -> list[dict[str, Any]]:
     script = [str(BROWSER / "benchmarks" / "decode.mjs"), str(rounds), *map(str, paths)]
     done = subprocess.run(["node", *script], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
 
 
 def native(path: Path, instruction_set: str, rounds: int) -> float:
@@ -100,8 +101,7 @@ def write_subjects(folder: Path) -> Iterator[tuple[str, str, Path]]:
     for coder in SHAPES:
         for name, tensor in subjects(coder):
             path = folder / f"{coder}, {name}.dcz"
-            if not path.exists():
-                save_tensors(path, {"w": tensor}, {}, {"w": Encode(coder=coder)})
+            save_tensors(path, {"w": tensor}, {}, {"w": Encode(coder=coder)})
             yield name, coder, path
 
 

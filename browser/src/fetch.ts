@@ -6,6 +6,7 @@ import type { DczFile } from "./file.js";
 import { composedOnnx, holdsGraph } from "./onnx.js";
 import { type OpenOptions, open } from "./open.js";
 import { composedSafetensors } from "./safetensors.js";
+import { abortable } from "./signals.js";
 
 /** Address of a model -> address of its `.dcz` file; undefined for what is to be fetched as it is. */
 export type DczRule = (url: string) => string | URL | undefined;
@@ -103,12 +104,12 @@ export function dczFetch(rule: DczRule, options: OpenOptions = {}): typeof fetch
       }
     };
     opened.catch(release);
-    const model = await opened;
+    const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
+    const model = await abortable(opened, signal);
     const { bytes } = model.composed;
     const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
     const range = rangeOf(headers.get("range"), bytes);
     const [from, to] = range ?? [0, bytes];
-    const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
     const body = method === "HEAD" ? null : model.stream(from, to, signal);
     if (method === "GET" && range === undefined) {
       release();

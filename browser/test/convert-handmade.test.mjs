@@ -155,10 +155,20 @@ test("a signal ends the work", async () => {
   await assert.rejects(toSafetensors(handmade([w]).file, { signal: controller.signal }), { code: "aborted" });
 });
 
+test("a tensor that gives other bytes than its entry says is refused", async () => {
+  for (const denseBytes of [20, 28]) {
+    const { file } = handmade([w]);
+    Object.assign(file.entries.get("w"), { denseBytes });
+    await assert.rejects(toSafetensors(file), { ...payload, message: /w does not give its/ });
+  }
+});
+
 test("pieces from any offset to any other are those of the whole", async () => {
-  const { file } = handmade([w, v]);
-  const [first, second] = file.entries.values();
-  const composed = new Composed(file, [Uint8Array.of(1, 2, 3), first, new Uint8Array(0), second, Uint8Array.of(4)]);
+  const { file } = handmade([w, v, { ...w, name: "u" }]);
+  const [first, second, third] = file.entries.values();
+  // not in the order of the file
+  const parts = [Uint8Array.of(1, 2, 3), second, new Uint8Array(0), first, third, Uint8Array.of(4)];
+  const composed = new Composed(file, parts);
   const whole = await composed.toBytes();
   for (let from = 0; from <= whole.length; from++) {
     for (let to = from; to <= whole.length; to += 5) {

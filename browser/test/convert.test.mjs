@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { DczError, folderFiles, open, openInWorker } from "../dist/index.js";
+import { same } from "./handmade.mjs";
 
 const DATA = fileURLToPath(new URL("../../build/browser/data/converted/", import.meta.url));
 const REFUSED = JSON.parse(readFileSync(`${DATA}refused.json`, "utf8"));
@@ -18,7 +19,7 @@ const bytes = (name) => open(read(name));
 for (const name of names(".onnx")) {
   test(`the ONNX model ${name} has the bytes that Python writes`, async () => {
     const file = await bytes(`${name}.dcz`);
-    assert.deepEqual(await file.toOnnx(), read(`${name}.onnx`));
+    same(await file.toOnnx(), read(`${name}.onnx`));
     await assert.rejects(file.toSafetensors(), { name: "DczError", code: "unsupported", message: /toOnnx/ });
   });
 }
@@ -26,7 +27,7 @@ for (const name of names(".onnx")) {
 for (const name of names(".safetensors")) {
   test(`the tensors of ${name} have the bytes that Python writes`, async () => {
     const file = await bytes(`${name}.dcz`);
-    assert.deepEqual(await file.toSafetensors(), read(`${name}.safetensors`));
+    same(await file.toSafetensors(), read(`${name}.safetensors`));
     await assert.rejects(file.toOnnx(), { code: "unsupported", message: /toSafetensors/ });
   });
 }
@@ -39,11 +40,11 @@ for (const name of Object.keys(REFUSED)) {
 
 test("a worker gives the same", async () => {
   const model = await openInWorker(read("branches.dcz"));
-  assert.deepEqual(await model.toOnnx(), read("branches.onnx"));
+  same(await model.toOnnx(), read("branches.onnx"));
   await assert.rejects(model.toSafetensors(), { code: "unsupported" });
   model.close();
   const tensors = await openInWorker(read("mixed.dcz"));
-  assert.deepEqual(await tensors.toSafetensors(), read("mixed.safetensors"));
+  same(await tensors.toSafetensors(), read("mixed.safetensors"));
   tensors.close();
 });
 
@@ -54,7 +55,7 @@ test("a folder comes back bit for bit", async () => {
     .filter((each) => each.isFile())
     .map((each) => `${each.parentPath}/${each.name}`.slice(`${DATA}folder/`.length));
   assert.deepEqual([...found.keys()].sort(), expected.sort());
-  for (const name of expected) assert.deepEqual(found.get(name), read(`folder/${name}`), name);
+  for (const name of expected) same(found.get(name), read(`folder/${name}`), name);
 });
 
 test("a file without a folder has no files", async () => {

@@ -50,6 +50,25 @@ test("changed payloads are refused, or decoded as Python decodes them", async ()
   }
 });
 
+test("a mask with a flaw is refused even if no element survives", async () => {
+  const decoder = await Decoder.create();
+  // payloads by `fast` of U8, in hex digits: all elements would be zero if nobody looked behind the last survivor
+  const flaws = {
+    "the last gap is an escape": [[10], "00000202010102"],
+    "a pattern has a bit behind the end": [[3], "000004040108"],
+    "an escape steps behind the end": [[3], "0000030202010202"],
+    "a number is longer than needed": [[10], "000002028000"],
+    "a class is none of two": [[2, 2], "00020100010200020200000000"],
+    "a group is none of two": [[2, 2], "0002010001020100010200020000"],
+  };
+  for (const [flaw, [shape, digits]] of Object.entries(flaws)) {
+    const payload = Uint8Array.from(Buffer.from(digits, "hex"));
+    const denseBytes = shape.reduce((product, axis) => product * axis, 1);
+    const entry = { name: flaw, dtype: "U8", shape, coder: "fast", denseBytes, offset: 0 };
+    assert.equal(digestOf(decoder, entry, payload), null, flaw);
+  }
+});
+
 test("files with changed bytes anywhere are refused, and the next good one decoded", async () => {
   const decoder = await Decoder.create();
   const below = numbersOf(17);

@@ -184,13 +184,15 @@ test("an index of many tensors takes time that grows with their number alone", a
   const decoder = await Decoder.create();
   const time = (count) => {
     const file = fileOf(Array.from({ length: count }, (_, i) => ({ name: `layer.${i}`, shape: [1], data: [1] })));
-    const start = performance.now();
-    assert.equal(indexOf(decoder, file).entries.length, count);
-    return performance.now() - start;
+    const times = Array.from({ length: 5 }, () => {
+      const start = performance.now();
+      assert.equal(indexOf(decoder, file).entries.length, count);
+      return performance.now() - start;
+    });
+    return Math.min(...times);
   };
-  time(2000);
-  const [few, many] = [time(2000), time(40_000)];
-  assert.ok(many < 100 * Math.max(few, 1), `2,000 tensors took ${few} ms, 40,000 took ${many} ms`);
+  const [few, many] = [time(2000), time(50_000)];
+  assert.ok(many < 200 * few, `2,000 tensors took ${few} ms, 50,000 took ${many} ms`);
 });
 
 test("a tied tensor is not decoded by itself, nor an incomplete payload", async () => {

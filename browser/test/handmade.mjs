@@ -1,6 +1,15 @@
 // Files made by hand for tests of converters: entries with their bytes, and messages of protobuf.
 
+import assert from "node:assert/strict";
+
 const encoder = new TextEncoder();
+
+/** Fails for other bytes, with the first place; deepEqual would take minutes for an explanation. */
+export function same(found, expected, what = "") {
+  const at = expected.findIndex((byte, index) => byte !== found[index]);
+  assert.equal(found.length, expected.length, what);
+  assert.equal(at, -1, `${what} at byte ${at}`);
+}
 
 /** A file as converters see it: metadata, and tensors {name, dtype, shape, data}; `asked` has the names of each request. */
 export function handmade(tensors, metadata = {}) {

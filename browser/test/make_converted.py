@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 from safetensors.numpy import save_file
 
 from deepcompression import DenseTensor, compress_checkpoint, save_tensors
@@ -27,8 +28,17 @@ GOLDEN, NETWORKS = ROOT / "tests" / "golden" / "good", ROOT / "reproduce" / "res
 DATA = ROOT / "build" / "browser" / "data" / "converted"
 
 
+def documented() -> onnx.ModelProto:
+    """A model whose tensors have every field that stays in the graph."""
+    model = MODELS["chain"]()
+    for at, tensor in enumerate(model.graph.initializer):
+        tensor.doc_string = f"the tensor {at}"
+        tensor.metadata_props.add(key="at", value=str(at))
+    return model
+
+
 def onnx_models() -> None:
-    for name, make in MODELS.items():
+    for name, make in ONNX_MODELS.items():
         model = DATA / "model.onnx"
         model.write_bytes(make().SerializeToString())
         with open_checkpoint(model) as source:
@@ -70,6 +80,9 @@ def long() -> None:
     save_tensors(DATA / "long.dcz", parts)
 
 
+ONNX_MODELS = {**MODELS, "documented": documented}
+
+
 def safetensors_files() -> None:
     mixed()
     long()
@@ -77,7 +90,7 @@ def safetensors_files() -> None:
         shutil.copy(path, DATA)
     refused = {}
     for path in sorted(DATA.glob("*.dcz")):
-        if path.stem not in MODELS:
+        if path.stem not in ONNX_MODELS:
             try:
                 decompress_file(path, path.with_suffix(".safetensors"))
             except ValueError as error:
