@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import { createWasmBackend } from "../dist/compute.js";
+import { packsOf } from "../dist/compute-choice.js";
 import { open } from "../dist/index.js";
 import { axesOf, outputShape } from "../dist/operations.js";
 import { pack } from "../dist/pack.js";
@@ -82,7 +83,7 @@ async function peer({ stride, padding, groups }, dense, x, given, output) {
   return { run, close: () => session.release() };
 }
 
-/** The median milliseconds of runs that take turns. */
+/** Median and least milliseconds of runs that take turns. */
 async function timed(runs, rounds) {
   const times = runs.map(() => []);
   for (const run of runs) await run();
@@ -94,7 +95,7 @@ async function timed(runs, rounds) {
       times[i].push(performance.now() - before);
     }
   }
-  return times.map((all) => all.sort((a, b) => a - b)[all.length >> 1]);
+  return times.map((all) => all.sort((a, b) => a - b)).map((all) => ({ median: all[all.length >> 1], least: all[0] }));
 }
 
 function difference(found, expected) {
@@ -130,6 +131,7 @@ async function measure(settings, packed, dense, rounds) {
     density: packed.survivors / (packed.rows * packed.cols),
     distinct: packed.codebook.length,
     kernel: compressed.kernel,
+    packs: packsOf(packed.shape.length)(packed.rows, packed.cols, packed.survivors, packed.codebook.length),
     heldBytes: compressed.heldBytes,
     denseBytes: dense.bytes,
     packedMs,

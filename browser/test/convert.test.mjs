@@ -38,14 +38,14 @@ for (const name of Object.keys(REFUSED)) {
   });
 }
 
-test("a worker gives the same", async () => {
+test("a worker gives the same", async (t) => {
   const model = await openInWorker(read("branches.dcz"));
+  t.after(() => model.close());
   same(await model.toOnnx(), read("branches.onnx"));
   await assert.rejects(model.toSafetensors(), { code: "unsupported" });
-  model.close();
   const tensors = await openInWorker(read("mixed.dcz"));
+  t.after(() => tensors.close());
   same(await tensors.toSafetensors(), read("mixed.safetensors"));
-  tensors.close();
 });
 
 test("a folder comes back bit for bit", async () => {
