@@ -213,3 +213,21 @@ test("no inputs give no outputs", async () => {
   assert.equal((await backend.run([await backend.prepare(packed())], new Float32Array(0), [0, 100])).length, 0);
   backend.close();
 });
+
+test("infinities and what is no number stay with their vector", async () => {
+  const backend = await createGpuBackend();
+  const matrix = randomShared(random, [33, 70], 0.1, 16);
+  for (const weights of [packSlowly(matrix, 4, false), new Dense(matrix.shape, matrix.dense)]) {
+    const steps = [await backend.prepare({ kind: "linear", weights, bias: undefined })];
+    for (const [at, value] of [
+      [70, Number.POSITIVE_INFINITY],
+      [139, Number.NaN],
+    ]) {
+      const x = new Float32Array(3 * 70).fill(0.5);
+      x[at] = value;
+      const y = await backend.run(steps, x, [3, 70]);
+      assert.ok(y.subarray(0, 33).every(Number.isFinite) && y.subarray(66).every(Number.isFinite));
+    }
+  }
+  backend.close();
+});
