@@ -24,22 +24,22 @@ static void make_tables(void) {
 }
 
 static uint32_t of_word(uint32_t word, uint32_t behind) {
-  return tables[behind + 3][word & 255] ^ tables[behind + 2][word >> 8 & 255] ^ tables[behind + 1][word >> 16 & 255] ^
-         tables[behind][word >> 24];
+  return tables[behind + 3][word & 255] ^ tables[behind + 2][word >> 8 & 255] ^
+         tables[behind + 1][word >> 16 & 255] ^ tables[behind][word >> 24];
 }
 
-static uint32_t load(const uint8_t* at) {
+static uint32_t load(const uint8_t *at) {
   uint32_t word;
   memcpy(&word, at, sizeof word);
   return word;
 }
 
-uint32_t crc_of(uint32_t start, const uint8_t* bytes, uint32_t length) {
+uint32_t crc_of(uint32_t start, const uint8_t *bytes, uint32_t length) {
   uint32_t crc = ~start;
   if (tables[0][1] == 0) make_tables();
   for (; length >= SLICES; length -= SLICES, bytes += SLICES) {
-    crc = of_word(crc ^ load(bytes), 12) ^ of_word(load(bytes + 4), 8) ^ of_word(load(bytes + 8), 4) ^
-          of_word(load(bytes + 12), 0);
+    crc = of_word(crc ^ load(bytes), 12) ^ of_word(load(bytes + 4), 8) ^
+          of_word(load(bytes + 8), 4) ^ of_word(load(bytes + 12), 0);
   }
   for (; length > 0; --length) crc = crc >> 8 ^ tables[0][(crc ^ *bytes++) & 255];
   return ~crc;

@@ -5,6 +5,6 @@
 #include <stdint.h>
 
 /* Of `length` bytes, continued from the checksum `start` of the bytes before; 0 at first. */
-uint32_t crc_of(uint32_t start, const uint8_t* bytes, uint32_t length);
+uint32_t crc_of(uint32_t start, const uint8_t *bytes, uint32_t length);
 
 #endif

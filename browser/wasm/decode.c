@@ -1,7 +1,7 @@
 /* The decoder for WebAssembly: one tensor, from its payload to dense bytes, a slice at a time.
 
-   JavaScript reads the index. It describes a tensor in `request`, puts the payload to `heap` and the
-   work buffer behind it. Nothing is allocated here. */
+   JavaScript reads the index. It describes a tensor in `request`, puts the payload to `heap` and
+   the work buffer behind it. Nothing is allocated here. */
 #include <stdint.h>
 #include <string.h>
 
@@ -29,17 +29,19 @@ static uint32_t left; /* elements of the group at hand, coder `device` */
 extern uint8_t __heap_base[];
 
 /* Addresses. */
-void* EXPORT(address_of_request)(void) { return &request; }
-void* EXPORT(address_of_slice)(void) { return slice; }
-void* EXPORT(address_of_heap)(void) { return __heap_base; }
+void *EXPORT(address_of_request)(void) { return &request; }
+void *EXPORT(address_of_slice)(void) { return slice; }
+void *EXPORT(address_of_heap)(void) { return __heap_base; }
 
 /* The CRC-32 of bytes, continued from that of the bytes before. */
-uint32_t EXPORT(crc)(uint32_t start, const uint8_t* bytes, uint32_t length) { return crc_of(start, bytes, length); }
+uint32_t EXPORT(crc)(uint32_t start, const uint8_t *bytes, uint32_t length) {
+  return crc_of(start, bytes, length);
+}
 
 /* Takes over the request, and measures its work buffer. */
 dcz_error EXPORT(measure)(void) {
   memset(&file, 0, sizeof file);
-  file.source.memory = (const uint8_t*)request.payload;
+  file.source.memory = (const uint8_t *)request.payload;
   file.source.size = request.length;
   memset(&tensor, 0, sizeof tensor);
   tensor.coder = (uint8_t)request.coder;
@@ -56,11 +58,11 @@ dcz_error EXPORT(measure)(void) {
 /* Begins before the first element. */
 dcz_error EXPORT(begin)(void) {
   left = 0;
-  return dcz_rows_open(&rows, &file, &tensor, (void*)request.work, request.work_bytes);
+  return dcz_rows_open(&rows, &file, &tensor, (void *)request.work, request.work_bytes);
 }
 
 /* Elements of the coder `device`, wherever rows end: a part of a group is taken for a row. */
-static dcz_error next_device(uint8_t* to, uint32_t count) {
+static dcz_error next_device(uint8_t *to, uint32_t count) {
   const uint32_t size = rows.size, cols = rows.cols;
   memset(to, 0, count * size);
   while (count > 0) {
