@@ -165,6 +165,38 @@ for (const [extents, kernel, stride, padding, ceilMode, counts] of [
   });
 }
 
+test("the largest of a window with a NaN is NaN, wherever it stands", async () => {
+  for (let at = 0; at < 4; at++) {
+    const x = [1, -2, 3, 4];
+    x[at] = Number.NaN;
+    assert.deepEqual([...(await layer(layers.maxPool2d(2), x, [1, 1, 2, 2]))], [Number.NaN]);
+  }
+});
+
+test("sorted rows of a convolution and of a matrix give outputs in the order of the file", async () => {
+  const [rows, cols] = [64, 200];
+  const data = new Float32Array(rows * cols);
+  for (let row = 0; row < rows; row++) data.fill((row % 5) + 1, row * cols, row * cols + ((37 * row) % 64) * 2);
+  const x = inputsOf(cols * 6);
+  const shape = [rows, cols, 1, 1];
+  for (const groups of [1, 2]) {
+    const weights = await packOf([rows, cols, 1, 1], data);
+    assert.ok(weights.order);
+    const input = inputsOf(groups * cols * 6);
+    const args = { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups };
+    const wanted = { shape, value: () => weights };
+    const operation = layers.conv2d("c", { groups }).bind({ weight: () => wanted, vectorIfAny: () => undefined })();
+    const given = [1, groups * cols, 2, 3];
+    assert.ok(error(await run(operation, input, given), conv(data, shape, undefined, input, given, args).data) < 2e-6);
+  }
+  const weights = await packOf([rows, cols], data);
+  for (const count of [1, 6]) {
+    const some = x.subarray(0, count * cols);
+    const y = await run({ kind: "linear", weights, bias: undefined }, some, [count, cols]);
+    assert.ok(error(y, linear(data, rows, cols, undefined, some)) < 2e-6);
+  }
+});
+
 test("adaptive pools take nearly equal parts", async () => {
   const x = inputsOf(7 * 5);
   const y = await layer(layers.adaptiveAvgPool2d([3, 2]), x, [1, 1, 7, 5]);

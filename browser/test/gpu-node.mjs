@@ -1,7 +1,7 @@
 // WebGPU in Node: npm's webgpu (Dawn, whose compiler of WGSL is Tint) on the software GPU of Debian's Chromium.
 
 process.env.VK_ICD_FILENAMES ??= "/usr/lib/chromium/vk_swiftshader_icd.json";
-const peer = new URL("./peers/node_modules/webgpu/index.js", import.meta.url);
+const peer = new URL("./programs/node_modules/webgpu/index.js", import.meta.url);
 const { create, globals } = await import(peer).catch((cause) => {
   throw new Error("npm's webgpu is missing: run `make browser-tools`", { cause });
 });

@@ -208,6 +208,23 @@ test("without WebGPU or an adapter there is no backend; an adapter that has too 
   use(navigator.gpu);
 });
 
+test("a sequence takes a GPU with options, and float16 stays float32 where the GPU lacks it", async () => {
+  const { navigator } = globalThis;
+  const software = navigator.gpu;
+  const asked = [];
+  const requestAdapter = (options) => {
+    asked.push(options);
+    return software.requestAdapter(options);
+  };
+  Object.defineProperty(globalThis, "navigator", { value: { gpu: { requestAdapter } }, configurable: true });
+  const gpu = () => createGpuBackend({ powerPreference: "low-power", activations: "float16" });
+  const net = await load("lenet-5", LENET_5, { inputShape: [1, 28, 28], gpu });
+  Object.defineProperty(globalThis, "navigator", { value: navigator, configurable: true });
+  assert.deepEqual(asked, [{ powerPreference: "low-power" }]);
+  assert.equal((await net.run(new Float32Array(784))).length, 10);
+  net.close();
+});
+
 test("no inputs give no outputs", async () => {
   const backend = await createGpuBackend();
   assert.equal((await backend.run([await backend.prepare(packed())], new Float32Array(0), [0, 100])).length, 0);
