@@ -26,6 +26,7 @@ fn main(
   let tile = number % sizes.tiles;
   let local_row = number / sizes.tiles;
   let stored = sizes.first_row + local_row;
+  if (stored >= sizes.end_row) { return; }
   let row = select(stored, order[min(stored, arrayLength(&order) - 1u)], sizes.ordered != 0u);
   let of_group = (row / sizes.group_rows) * sizes.x_group;
   var windows: array<u32, PIXELS>;
@@ -69,7 +70,6 @@ fn main(
     }
     workgroupBarrier();
   }
-  if (stored >= sizes.end_row) { return; }
   for (var p = 0u; p < PIXELS; p++) {
     let pixel = first + p * WORKGROUP;
     if (pixel < sizes.pixels) { y[output_at(row, pixel)] = Real(activate(sums[p] + bias[row])); }
