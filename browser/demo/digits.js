@@ -71,8 +71,8 @@ export async function startDigits() {
 function makeBars() {
   return Array.from({ length: 10 }, (_, digit) => {
     const bar = document.createElement("li");
-    bar.innerHTML = `<span class="track"><span class="fill"></span></span>
-      <span class="name">${digit}</span><span class="unseen"></span>`;
+    const track = '<span class="track"><span class="fill"></span></span>';
+    bar.innerHTML = `${track}<span class="name">${digit}<span class="unseen"></span></span>`;
     at("bars").append(bar);
     return bar;
   });

@@ -102,7 +102,7 @@ function tableOf(result) {
   const millions = ((rows * cols) / 1e6).toFixed(1);
   table.innerHTML = `<caption><h3>${name}</h3> <small>${cols} to ${rows}, ${millions} million weights</small></caption>
     <thead><tr><td></td><th scope="col" class="number">dense</th><th scope="col" class="number">compressed</th></tr></thead>`;
-  row(table.createTBody(), "Download", [denseBytes, small], bytes, ["not downloaded", ""]);
+  row(table.createTBody(), "Download", [denseBytes, small], bytes, ["not fetched", ""]);
   const own = document.querySelector("input[name=link]:checked").value === "measured";
   for (const { device, dense, compressed, refused } of result.devices) {
     const body = table.createTBody();

@@ -54,11 +54,11 @@ function digits() {
 function sizesTable() {
   const rows = Object.entries(SIZES).map(([network, name]) => {
     const { report, ...result } = JSON.parse(read(NETWORKS, `${network}.json`));
-    const errors = `error ${result.dense_test_error_percent.toFixed(2)} % to ${result.test_error_percent.toFixed(2)} %`;
+    const errors = `error ${result.dense_test_error_percent.toFixed(2)} to ${result.test_error_percent.toFixed(2)}\u00a0%`;
     const cells = [
       `<th scope="row">${name.replaceAll("-", "\u2011")}<small>${errors}</small></th>`,
       `<td class="number">${bytes(report.dense_bytes)}</td>`,
-      `<td class="number compressed">${bytes(report.file_bytes)}<small>${Math.round(report.ratio)}x smaller</small></td>`,
+      `<td class="number compressed">${bytes(report.file_bytes)}<small>${Math.round(report.ratio)}x\u00a0smaller</small></td>`,
     ];
     return `<tr>${cells.join("")}</tr>`;
   });

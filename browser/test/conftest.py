@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
@@ -33,6 +34,8 @@ OPTIONS = (
     "--enable-blink-features=ForceEagerMeasureMemory",
 )
 WEBGPU = "--enable-unsafe-webgpu"
+
+Visitor = Callable[..., Page]
 
 
 class Complaints:
@@ -124,3 +127,21 @@ def broken(complaints: Complaints) -> None:
     """Chromium writes each broken connection to the console."""
     complaints.allow("net::ERR_")
     complaints.allow("the server responded with a status of")
+
+
+@pytest.fixture
+def visitor(browser: Browser, server: TestServer, complaints: Complaints) -> Iterator[Visitor]:
+    """A new visitor with an empty cache; arguments are those of `Browser.new_context`."""
+    contexts: list[BrowserContext] = []
+
+    def come(script: str = "", **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        complaints.listen(context)
+        if script:
+            context.add_init_script(script)
+        return context.new_page()
+
+    yield come
+    for context in contexts:
+        context.close()

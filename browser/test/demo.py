@@ -5,6 +5,8 @@ from __future__ import annotations
 from playwright.sync_api import Page, expect
 from server import TestServer
 
+# all layers on a GPU of software, on a busy machine
+PATIENCE_MS = 180_000
 # the addresses that were asked for when the first digit had been read
 SNAPSHOT = """
 addEventListener("DOMContentLoaded", () => {

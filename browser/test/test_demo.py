@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import ROOT, Complaints
+from conftest import ROOT, Complaints, Visitor
 from demo import SNAPSHOT, bytes_sent, ready_offline, visit
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import expect
 from server import TestServer
 
 AXE = ROOT / "browser" / "node_modules" / "axe-core" / "axe.min.js"
 WIDTHS = (320, 360, 768, 1280)
-
-Visitor = Callable[..., Page]
-
-
-@pytest.fixture
-def visitor(browser: Browser, server: TestServer, complaints: Complaints) -> Iterator[Visitor]:
-    """A new visitor with an empty cache; arguments are those of `Browser.new_context`."""
-    contexts: list[BrowserContext] = []
-
-    def come(script: str = "", **options: Any) -> Page:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        complaints.listen(context)
-        if script:
-            context.add_init_script(script)
-        return context.new_page()
-
-    yield come
-    for context in contexts:
-        context.close()
 
 
 def test_the_first_result_is_there_after_less_than_200_000_bytes(visitor: Visitor, server: TestServer) -> None:
@@ -57,7 +34,7 @@ def test_every_example_is_read_right_and_said(visitor: Visitor, server: TestServ
         page.get_by_role("button", name=f"Example of a {digit}").click()
         expect(page.locator("#digit")).to_have_text(str(digit))
         expect(page.locator("#spoken")).to_contain_text(f"LeNet-5 reads {digit}")
-        expect(page.locator("#bars .best")).to_have_text(str(digit))
+        expect(page.locator("#bars .best")).to_contain_text(re.compile(rf"{digit}: \d[\d.]* %"))
 
 
 def test_a_digit_is_drawn_by_pointer_anywhere_on_the_area(visitor: Visitor, server: TestServer) -> None:
@@ -150,193 +127,3 @@ def test_without_its_network_the_page_says_what_is_missing(
     page.goto(f"http://127.0.0.1:{server.server_port}/demo/")
     expect(page.get_by_role("alert")).to_contain_text("status 404")
     expect(page.locator("#layers-start")).to_be_enabled()
-
-
-# what a visitor drops on the page, and a part of the words that it meets
-BAD_FILES = {
-    "notes.txt": (b"A text that is no network.", "cannot be opened"),
-    "empty.dcz": (b"", "cannot be opened"),
-    "half.dcz": ((ROOT / "reproduce/results/lenet-5.dcz").read_bytes()[:5000], "ends"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_a_bad_file_meets_clear_words_and_the_next_one_opens(visitor: Visitor, server: TestServer, name: str) -> None:
-    content, words = BAD_FILES[name]
-    page = visitor()
-    visit(page, server)
-    file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
-    page.locator("#opener-file").set_input_files(file)
-    expect(page.locator("#opener-status")).to_contain_text(words)
-    expect(page.locator("#opener-result")).to_be_hidden()
-    page.locator("#opener-file").set_input_files(ROOT / "reproduce/results/lenet-5.dcz")
-    expect(page.locator("#opener-status")).to_contain_text("8 tensors in 11,173 bytes")
-
-
-# what a browser does when a file is let go over the page
-DROP = """(name) => {
-    const files = new DataTransfer();
-    files.items.add(new File(["no network at all"], name));
-    dispatchEvent(new DragEvent("drop", {dataTransfer: files, cancelable: true, bubbles: true}));
-}"""
-
-
-def test_a_file_may_be_dropped_anywhere(visitor: Visitor, server: TestServer) -> None:
-    page = visitor()
-    visit(page, server)
-    page.evaluate(DROP, "song.mp3")
-    expect(page.locator("#opener-status")).to_contain_text("song.mp3 cannot be opened")
-
-
-def test_a_damaged_tensor_is_found_when_it_is_saved(visitor: Visitor, server: TestServer) -> None:
-    content = bytearray((ROOT / "reproduce/results/lenet-5.dcz").read_bytes())
-    content[-100] ^= 1
-    page = visitor()
-    visit(page, server)
-    file = {"name": "damaged.dcz", "mimeType": "application/octet-stream", "buffer": bytes(content)}
-    page.locator("#opener-file").set_input_files(file)
-    expect(page.locator("#opener-table tbody tr")).to_have_count(8)
-    page.get_by_role("button", name="Save as safetensors").click()
-    expect(page.locator("#opener-status")).to_contain_text("checksum")
-
-
-def test_a_file_is_saved_as_safetensors(visitor: Visitor, server: TestServer, tmp_path: Path) -> None:
-    page = visitor()
-    visit(page, server)
-    page.get_by_role("button", name="Open the LeNet-5").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save as safetensors").click()
-    assert download.value.suggested_filename == "lenet-5.safetensors"
-    content = download.value.path().read_bytes()
-    header = int.from_bytes(content[:8], "little")
-    assert b'"fc1.weight"' in content[8 : 8 + header]
-    assert len(content) == 8 + header + 4 * 431_080
-
-
-def check_layers(page: Page, devices: list[str], layers: int = 3) -> None:
-    tables = page.locator("#layers-tables table")
-    expect(tables).to_have_count(layers, timeout=60_000)
-    for table in tables.all():
-        heads = [each.inner_text().splitlines()[0] for each in table.locator("tbody th").all()]
-        figures = ["First result", "One run", "Memory"]
-        assert heads == ["Download", *(each for device in devices for each in (f"on the {device}", *figures))]
-        cells = table.locator("tbody td")
-        expect(cells).to_have_count(2 + 6 * len(devices))
-        for cell in cells.all():
-            assert re.match(r"[\d,.]+ (B|kB|MB|ms|s)", cell.inner_text()), cell.inner_text()
-
-
-def check_done(page: Page) -> None:
-    expect(page.locator("#layers-status")).to_contain_text("Done", timeout=60_000)
-    change = re.search(r"at most (\S+) of", page.locator("#layers-status").inner_text())
-    assert change is not None
-    assert float(change[1]) < 1e-5
-
-
-def test_a_layer_runs_dense_and_compressed_and_a_cancelled_run_may_begin_again(
-    visitor: Visitor, server: TestServer
-) -> None:
-    page = visitor(viewport={"width": 320, "height": 800})
-    visit(page, server)
-    page.locator("#layers-start").click()
-    check_layers(page, ["CPU"], layers=1)
-    assert page.evaluate("document.documentElement.scrollWidth") == 320
-    before = page.locator("#layers-tables").inner_text()
-    page.get_by_label("10 Mbit/s").check()
-    assert page.locator("#layers-tables").inner_text() != before
-    page.locator("#layers-cancel").click()
-    expect(page.locator("#layers-status")).to_contain_text("Cancelled")
-    expect(page.locator("#layers-cancel")).to_be_hidden()
-    page.locator("#layers-start").click()
-    check_layers(page, ["CPU"], layers=1)
-
-
-@pytest.mark.long
-def test_layers_run_dense_and_compressed_on_the_cpu_alone(visitor: Visitor, server: TestServer) -> None:
-    page = visitor()
-    visit(page, server)
-    page.locator("#layers-start").click()
-    check_layers(page, ["CPU"])
-    check_done(page)
-    expect(page.locator("#layers-status")).to_contain_text("WebGPU finds no adapter")
-    address = f"http://127.0.0.1:{server.server_port}/demo/models/alexnet.dcz"
-    asked = server.requests(address)
-    assert {each.status for each in asked} == {206}
-    parts = {each.range: each.sent for each in asked}
-    whole = (ROOT / "reproduce/results/alexnet.dcz").stat().st_size
-    assert 5_500_000 < sum(parts.values()) < whole
-
-
-@pytest.mark.long
-def test_layers_run_on_the_gpu_too(gpu_browser: Browser, server: TestServer, complaints: Complaints) -> None:
-    with gpu_browser.new_context() as context:
-        complaints.listen(context)
-        page = context.new_page()
-        visit(page, server)
-        page.locator("#layers-start").click()
-        check_layers(page, ["CPU", "GPU"])
-        check_done(page)
-
-
-@pytest.mark.long
-def test_layers_come_from_a_server_without_ranges(visitor: Visitor, server: TestServer, complaints: Complaints) -> None:
-    complaints.allow("blocked by Playwright")
-
-    def whole(route: Route) -> None:
-        headers = {name: value for name, value in route.request.headers.items() if name != "range"}
-        route.continue_(headers=headers)
-
-    page = visitor(service_workers="block")
-    page.context.route("**/alexnet.dcz", whole)
-    visit(page, server)
-    page.locator("#layers-start").click()
-    check_layers(page, ["CPU"])
-
-
-def test_a_used_layer_runs_again_without_a_network(visitor: Visitor, server: TestServer) -> None:
-    page = visitor()
-    visit(page, server)
-    ready_offline(page)
-    page.locator("#layers-start").click()
-    check_layers(page, ["CPU"], layers=1)
-    page.locator("#layers-cancel").click()
-    page.context.set_offline(True)
-    visit(page, server)
-    page.locator("#layers-start").click()
-    check_layers(page, ["CPU"], layers=1)
-
-
-@pytest.fixture
-def reader(visitor: Visitor, server: TestServer) -> Page:
-    """The page with the model that reads text, at work."""
-    if not (ROOT / "build/browser/site/models/ddddocr.json").exists():
-        pytest.skip("the site was assembled without its model of text: see browser/scripts/site.mjs")
-    page = visitor()
-    visit(page, server)
-    ready_offline(page)
-    page.locator("#reader-start").click()
-    expect(page.locator("#reader-status")).to_contain_text("Read in", timeout=60_000)
-    return page
-
-
-@pytest.mark.long
-def test_text_is_read_out_of_pictures_again_without_a_network(reader: Page, server: TestServer) -> None:
-    about = reader.evaluate("fetch('models/ddddocr.json').then((response) => response.json())")
-    buttons = reader.locator("#reader-pictures button")
-    for button, picture in zip(buttons.all(), about["pictures"], strict=True):
-        button.click()
-        expect(reader.locator("#reader-text")).to_have_text(picture["compressed"])
-    reader.context.set_offline(True)
-    visit(reader, server)
-    reader.locator("#reader-start").click()
-    expect(reader.locator("#reader-text")).to_have_text(about["pictures"][0]["compressed"], timeout=60_000)
-
-
-@pytest.mark.long
-def test_an_own_picture_is_read_and_a_bad_one_meets_clear_words(reader: Page) -> None:
-    bad = {"name": "bad.png", "mimeType": "image/png", "buffer": b"no picture"}
-    reader.locator("#reader-file").set_input_files(bad)
-    expect(reader.locator("#reader-status")).to_contain_text("bad.png is no picture")
-    reader.locator("#reader-file").set_input_files(ROOT / "build/browser/site/models/ddddocr-2.png")
-    expect(reader.locator("#reader-status")).to_contain_text("Read in")
-    expect(reader.locator("#reader-text")).not_to_be_empty()
