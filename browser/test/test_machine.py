@@ -132,5 +132,6 @@ REFUSED_BY_WASM = """async (url) => {
 @pytest.mark.long
 def test_memory_that_webassembly_refuses_is_an_error_and_the_file_stays_open(server: TestServer, page: Page) -> None:
     codes, again = page.evaluate(REFUSED_BY_WASM, server.url("/networks/alexnet.dcz"))
-    assert set(codes) == {"fine", "memory"}
+    assert "memory" in codes
+    assert set(codes) <= {"fine", "memory"}
     assert again == 16
