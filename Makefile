@@ -102,5 +102,5 @@ browser-tools: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist browser/dist browser/LICENSE browser/src/shaders.ts src/deepcompression/_core.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist browser/dist browser/LICENSE browser/src/gpu/shaders.ts src/deepcompression/_core.pyi .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find browser -name node_modules -prune -exec rm -rf {} +

@@ -6,11 +6,11 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { cpus } from "node:os";
-import { createWasmBackend } from "../dist/compute.js";
-import { packsOf } from "../dist/compute-choice.js";
+import { createWasmBackend } from "../dist/compute/backend.js";
+import { packsOf } from "../dist/compute/choice.js";
 import { open } from "../dist/index.js";
-import { axesOf, outputShape } from "../dist/operations.js";
-import { pack } from "../dist/pack.js";
+import { axesOf, outputShape } from "../dist/network/operations.js";
+import { pack } from "../dist/network/pack.js";
 import { oneLayer } from "./onnx.mjs";
 
 const ort = createRequire(new URL("../test/peers/package.json", import.meta.url))("onnxruntime-web");

@@ -1,7 +1,7 @@
 // Times the decoder in Node: node benchmarks/decode.mjs ROUNDS FILE... prints a JSON list, for each file and tensor.
 
 import { readFileSync } from "node:fs";
-import { Decoder } from "../dist/decoder.js";
+import { Decoder } from "../dist/decode/decoder.js";
 
 /** The least milliseconds of `rounds` that a tensor takes: its checksum, and its bytes in an array of JavaScript. */
 function time(decoder, entry, payload, rounds) {

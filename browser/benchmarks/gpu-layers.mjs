@@ -1,7 +1,7 @@
 // Times layers on a GPU, packed and dense; runs in Node (gpu.mjs) and in a page.
 
-import { createGpuBackend } from "../dist/gpu.js";
-import { pack } from "../dist/pack.js";
+import { createGpuBackend } from "../dist/gpu/backend.js";
+import { pack } from "../dist/network/pack.js";
 
 /** Runs in a row, so that the clock's steps do not matter; the least of so many measurements counts. */
 const LEAST_MILLISECONDS = 20;

@@ -1,9 +1,9 @@
 // One fully connected layer of AlexNet, dense and compressed, on each device of the visitor.
 
-import { createWasmBackend } from "../dist/compute.js";
-import { createGpuBackend } from "../dist/gpu.js";
+import { createWasmBackend } from "../dist/compute/backend.js";
+import { createGpuBackend } from "../dist/gpu/backend.js";
 import { open } from "../dist/index.js";
-import { pack } from "../dist/pack.js";
+import { pack } from "../dist/network/pack.js";
 import { median } from "./numbers.js";
 import { serve } from "./serve.js";
 import { rememberingFetch } from "./wire.js";

@@ -1,4 +1,4 @@
-// Builds the package: dist/*.wasm from C, src/shaders.ts from shaders/*.wgsl, then dist/*.js and *.d.ts by tsc.
+// Builds the package: dist/*.wasm from C, src/gpu/shaders.ts from shaders/*.wgsl, then dist/*.js and *.d.ts by tsc.
 
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,7 +17,7 @@ function writeShaders() {
     return `export const ${name.slice(0, -".wgsl".length)} = ${JSON.stringify(text)};\n`;
   });
   if (lines.length > 0)
-    writeFileSync(join(BROWSER, "src", "shaders.ts"), `// Made by scripts/build.mjs.\n${lines.join("")}`);
+    writeFileSync(join(BROWSER, "src", "gpu", "shaders.ts"), `// Made by scripts/build.mjs.\n${lines.join("")}`);
 }
 
 /** Pages load modules without comments; editors show those of the declarations. */

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { bytes } from "../demo/numbers.js";
-import { Decoder } from "../dist/decoder.js";
+import { Decoder } from "../dist/decode/decoder.js";
 
 const BROWSER = dirname(dirname(fileURLToPath(import.meta.url)));
 const ROOT = dirname(BROWSER);

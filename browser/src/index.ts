@@ -1,8 +1,11 @@
 // Everything that the package exports.
+
+export { type DczRule, dczFetch } from "./convert/fetch.js";
+export { type FolderFile, folderFiles } from "./convert/folder.js";
+export type { ToOnnxOptions } from "./convert/onnx.js";
 export { DczError, type DczErrorCode } from "./errors.js";
-export { type DczRule, dczFetch } from "./fetch.js";
-export type { DczFile, TensorOptions, TensorsOptions } from "./file.js";
-export { type FolderFile, folderFiles } from "./folder.js";
+export type { DczFile, TensorOptions, TensorsOptions } from "./file/file.js";
+export { type DczSource, type OpenOptions, open, type Progress } from "./file/open.js";
 export {
   adaptiveAvgPool2d,
   avgPool2d,
@@ -22,9 +25,7 @@ export {
   sigmoid,
   softmax,
   tanh,
-} from "./layers.js";
-export type { ToOnnxOptions } from "./onnx.js";
-export { type DczSource, type OpenOptions, open, type Progress } from "./open.js";
-export { type Device, type LayerFacts, Sequence, type SequenceOptions } from "./sequence.js";
+} from "./network/layers.js";
+export { type Device, type LayerFacts, Sequence, type SequenceOptions } from "./network/sequence.js";
 export { CODERS, type Coder, DTYPES, type Dtype, type Entry, type Tensor, type TypedArray } from "./types.js";
-export { openInWorker, type WorkerFile } from "./worker-file.js";
+export { openInWorker, type WorkerFile } from "./worker/worker-file.js";

@@ -2,11 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createWasmBackend } from "../dist/compute.js";
-import * as layers from "../dist/layers.js";
-import { outputShape } from "../dist/operations.js";
-import { pack } from "../dist/pack.js";
-import { Dense } from "../dist/packed.js";
+import { createWasmBackend } from "../dist/compute/backend.js";
+import * as layers from "../dist/network/layers.js";
+import { outputShape } from "../dist/network/operations.js";
+import { pack } from "../dist/network/pack.js";
+import { Dense } from "../dist/network/packed.js";
 import { conv, error, fileOf, inputsOf, linear, weightsOf } from "./twins.mjs";
 
 const backend = await createWasmBackend();

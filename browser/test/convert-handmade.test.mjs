@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Composed } from "../dist/composed.js";
-import { folderFiles } from "../dist/folder.js";
-import { toOnnx } from "../dist/onnx.js";
-import { toSafetensors } from "../dist/safetensors.js";
+import { Composed } from "../dist/convert/composed.js";
+import { folderFiles } from "../dist/convert/folder.js";
+import { toOnnx } from "../dist/convert/onnx.js";
+import { toSafetensors } from "../dist/convert/safetensors.js";
 import { elements, filled, handmade, marked, message, model, onnxFile } from "./handmade.mjs";
 
 const w = { name: "w", shape: [2, 3], data: elements(6) };

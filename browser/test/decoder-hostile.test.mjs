@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import test from "node:test";
-import { Decoder } from "../dist/decoder.js";
+import { Decoder } from "../dist/decode/decoder.js";
 import { DczError } from "../dist/errors.js";
 import { bytesOf, crc32, denseOf, expected, golden, indexOf, numbersOf, payloadOf, readAll } from "./decoding.mjs";
 

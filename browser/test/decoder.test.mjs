@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Decoder } from "../dist/decoder.js";
+import { Decoder } from "../dist/decode/decoder.js";
 import { DczError } from "../dist/errors.js";
 import { bytesOf, crc32, denseOf, expected, fileOf, golden, indexOf, payloadOf, readAll } from "./decoding.mjs";
 

@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { Decoder } from "../dist/decoder.js";
+import { Decoder } from "../dist/decode/decoder.js";
 import { DczError } from "../dist/errors.js";
 
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));

@@ -1,8 +1,8 @@
 // Writes what plans do on a GPU, for test_shaders.py: `node dump_gpu.mjs FILE`. Each line of JSON is one case.
 
 import { writeFileSync } from "node:fs";
-import { makeStep } from "../dist/gpu.js";
-import { planRun } from "../dist/gpu-steps.js";
+import { makeStep } from "../dist/gpu/backend.js";
+import { planRun } from "../dist/gpu/steps.js";
 import { cases } from "./gpu-cases.mjs";
 
 const base64 = (view) => Buffer.from(view.buffer, view.byteOffset, view.byteLength).toString("base64");

@@ -1,7 +1,7 @@
 // Steps with inputs and expected outputs, for every kernel of the GPU and every variant of it.
 
-import { outputShape, product } from "../dist/operations.js";
-import { Dense } from "../dist/packed.js";
+import { outputShape, product } from "../dist/network/operations.js";
+import { Dense } from "../dist/network/packed.js";
 import { compute, packSlowly, randomNumbers, randomShared } from "./gpu-twin.mjs";
 
 const window = (kernel, more = {}) => ({

@@ -1,7 +1,7 @@
 // Slow twins of the GPU's kernels, in float64, and of the packer.
 
-import { axesOf, outputShape, product } from "../dist/operations.js";
-import { matrixOf, Packed } from "../dist/packed.js";
+import { axesOf, outputShape, product } from "../dist/network/operations.js";
+import { matrixOf, Packed } from "../dist/network/packed.js";
 
 /** Numbers from 0 to 1 that a seed decides (mulberry32). */
 export function randomNumbers(seed) {
@@ -24,7 +24,7 @@ export function randomShared(random, shape, density, distinct) {
   return { shape, dense, codebook };
 }
 
-/** The layout at the top of src/packed.ts, entry by entry. `sorted` stores longer rows first. */
+/** The layout at the top of src/network/packed.ts, entry by entry. `sorted` stores longer rows first. */
 export function packSlowly({ shape, dense, codebook }, skipBits, sorted) {
   const [rows, cols] = matrixOf(shape);
   const codeBits = Math.max(1, Math.ceil(Math.log2(codebook.length)));

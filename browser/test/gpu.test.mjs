@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import "./gpu-node.mjs";
-import { createGpuBackend, GpuBackend } from "../dist/gpu.js";
+import { createGpuBackend, GpuBackend } from "../dist/gpu/backend.js";
 import { conv2d, flatten, linear, maxPool2d, open, relu, Sequence } from "../dist/index.js";
-import { Dense } from "../dist/packed.js";
+import { Dense } from "../dist/network/packed.js";
 import { packSlowly, randomNumbers, randomShared } from "./gpu-twin.mjs";
 import { error } from "./twins.mjs";
 

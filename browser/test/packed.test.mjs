@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { pack } from "../dist/pack.js";
+import { pack } from "../dist/network/pack.js";
 import { fileOf, unpacked, weightsOf } from "./twins.mjs";
 
 const packOf = (shape, data, options) => pack(fileOf({ w: { shape, data } }, options), "w");

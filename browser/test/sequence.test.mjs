@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createWasmBackend } from "../dist/compute.js";
+import { createWasmBackend } from "../dist/compute/backend.js";
 import { DczError } from "../dist/errors.js";
-import * as layers from "../dist/layers.js";
-import { Sequence } from "../dist/sequence.js";
+import * as layers from "../dist/network/layers.js";
+import { Sequence } from "../dist/network/sequence.js";
 import { conv, error, fileOf, inputsOf, linear, weightsOf } from "./twins.mjs";
 
 const TENSORS = {

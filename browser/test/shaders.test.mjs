@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import "./gpu-node.mjs";
-import { createGpuBackend, GpuBackend } from "../dist/gpu.js";
+import { createGpuBackend, GpuBackend } from "../dist/gpu/backend.js";
 import { cases } from "./gpu-cases.mjs";
 
 const CASES = cases();

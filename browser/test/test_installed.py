@@ -55,7 +55,8 @@ def installed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_archive_holds_the_built_package_and_nothing_else(archive: Path) -> None:
     with tarfile.open(archive) as tar:
         names = {each.name.removeprefix("package/") for each in tar if each.isfile()}
-    sources = {path.stem for path in (BROWSER / "src").glob("*.ts")}
+    root = BROWSER / "src"
+    sources = {path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.ts")}
     modules = {f"dist/{name}{end}" for name in sources for end in (".js", ".d.ts")}
     wasm = {name for name in names if re.fullmatch(r"dist/(decode|compute)\.wasm", name)}
     assert names == modules | wasm | {"LICENSE", "README.md", "package.json"}

@@ -51,7 +51,7 @@ export function fileOf(tensors, { piece = 4000 } = {}) {
   };
 }
 
-/** The dense matrix of packed weights, read as src/packed.ts describes them. */
+/** The dense matrix of packed weights, read as src/network/packed.ts describes them. */
 export function unpacked(packed) {
   const { rows, cols, skipBits, codeBits, words, starts, order, codebook } = packed;
   const bits = Math.floor(32 / packed.perWord);

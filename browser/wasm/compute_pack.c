@@ -1,5 +1,5 @@
 /* Packs a matrix, slice by slice: first its survivors as pairs of gap and code, then words of
- * src/packed.ts. */
+ * src/network/packed.ts. */
 #include "compute.h"
 
 #define DCZ_MOST 256u
