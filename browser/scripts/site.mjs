@@ -129,7 +129,8 @@ async function bundle() {
     target: "es2022",
     minify: true,
     metafile: true,
-    chunkNames: "chunk-[hash]",
+    // modules find their .wasm files one folder up, as in the package
+    chunkNames: "modules/[hash]",
     external: ["node:*", "./ort/*"],
     logLevel: "warning",
   });
