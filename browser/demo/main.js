@@ -7,6 +7,7 @@ const at = (id) => document.getElementById(id);
 function notice(message) {
   at("notice").textContent = message;
   at("notice").hidden = false;
+  at("certainty").textContent = "";
 }
 
 async function start() {
@@ -27,7 +28,7 @@ async function start() {
 async function keepOffline() {
   if (!("serviceWorker" in navigator)) return;
   try {
-    await navigator.serviceWorker.register("service-worker.js");
+    await navigator.serviceWorker.register("service-worker.js", { updateViaCache: "none" });
     await navigator.serviceWorker.ready;
     at("offline").textContent = "This page now works offline, with the parts that you have used.";
   } catch {

@@ -38,8 +38,13 @@ function listenToDrops() {
 }
 
 async function openExample() {
-  const response = await fetch("models/lenet-5.dcz");
-  await show(await response.blob(), "lenet-5.dcz");
+  try {
+    const response = await fetch("models/lenet-5.dcz");
+    if (!response.ok) throw new Error(`The server answered with status ${response.status}.`);
+    await show(await response.blob(), "lenet-5.dcz");
+  } catch (error) {
+    say(`lenet-5.dcz cannot be fetched. ${error.message}`, true);
+  }
 }
 
 function say(message, bad = false) {

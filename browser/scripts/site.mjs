@@ -54,7 +54,10 @@ function digits() {
 function sizesTable() {
   const rows = Object.entries(SIZES).map(([network, name]) => {
     const { report, ...result } = JSON.parse(read(NETWORKS, `${network}.json`));
-    const errors = `error ${result.dense_test_error_percent.toFixed(2)} to ${result.test_error_percent.toFixed(2)}\u00a0%`;
+    const [before, after] = [result.dense_test_error_percent, result.test_error_percent].map(
+      (error) => `${error.toFixed(2)}\u00a0%`,
+    );
+    const errors = `test error ${before}, compressed ${after}`;
     const cells = [
       `<th scope="row">${name.replaceAll("-", "\u2011")}<small>${errors}</small></th>`,
       `<td class="number">${bytes(report.dense_bytes)}</td>`,
@@ -62,7 +65,7 @@ function sizesTable() {
     ];
     return `<tr>${cells.join("")}</tr>`;
   });
-  return `<table><caption>Four networks of the paper, trained and compressed here</caption><thead><tr><td></td>
+  return `<table><caption>Four networks of the paper, trained and compressed by this project</caption><thead><tr><td></td>
     <th scope="col" class="number">dense</th><th scope="col" class="number">file</th></tr></thead>
     <tbody>${rows.join("\n")}</tbody></table>`;
 }
