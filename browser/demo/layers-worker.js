@@ -46,7 +46,7 @@ async function measure({ name }, tell) {
     try {
       devices.push(await on(await createGpuBackend(), packed, bias, x, makeDense));
     } catch (error) {
-      gpu.missing = `the GPU gave up (${error.message})`;
+      gpu.missing = error.code === "device-lost" ? "the GPU went away meanwhile" : `the GPU gave up (${error.message})`;
     }
   }
   const { bytes, denseBytes } = file.entries.get(weight);

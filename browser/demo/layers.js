@@ -27,6 +27,7 @@ export function start() {
 
 async function measureAll() {
   busy(true);
+  say("Starting.");
   results = [];
   cancelled = false;
   at("layers-tables").replaceChildren();

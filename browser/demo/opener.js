@@ -58,9 +58,10 @@ async function show(blob, name) {
   at("opener-result").hidden = true;
   say(`Opening ${name}.`);
   try {
-    const { entries, metadata } = await task.call("open", { blob });
+    const { entries, metadata, model } = await task.call("open", { blob });
     stem = name.replace(/\.dcz$/i, "");
     showTable(entries);
+    at("to-onnx").hidden = !model;
     at("opener-result").hidden = false;
     const dense = entries.reduce((sum, { denseBytes }) => sum + denseBytes, 0);
     const notes = metadata.length > 0 ? ` Its metadata has ${metadata.length} entries.` : "";

@@ -24,6 +24,7 @@ export function start() {
 
 async function load() {
   busy(true);
+  say("Starting.");
   task = new Task("reader-worker.js");
   try {
     const loaded = await task.call("load", {}, showProgress);
@@ -82,7 +83,11 @@ function showFigures({ modelMilliseconds, sessionMilliseconds, runtimeBytes }) {
   const figures = [
     ["the .dcz file", bytes(dcz), exactBytes(dcz)],
     ["the .onnx file, not fetched", bytes(onnx), `${times(onnx / dcz)} as much`],
-    ["the .dcz file, fetched and made ONNX", time(modelMilliseconds), `started in ${time(sessionMilliseconds)}`],
+    [
+      "the .dcz file, fetched and made into ONNX",
+      time(modelMilliseconds),
+      `then started in ${time(sessionMilliseconds)}`,
+    ],
     ["ONNX Runtime Web itself", bytes(runtimeBytes), "uncompressed"],
   ];
   at("reader-figures").replaceChildren(
