@@ -119,7 +119,7 @@ function largestChange(expected, found) {
 async function findGpu() {
   if (!navigator.gpu) return { missing: "this browser has no WebGPU" };
   const adapter = await navigator.gpu.requestAdapter().catch(() => null);
-  if (!adapter) return { missing: "WebGPU finds no adapter here" };
+  if (!adapter) return { missing: "WebGPU finds no GPU here" };
   const { description, vendor, architecture } = adapter.info;
   return { name: description || [vendor, architecture].filter(Boolean).join(" ") || "the GPU" };
 }

@@ -87,14 +87,16 @@ function speed() {
 
 function measured() {
   const sum = (key) => results.reduce((total, { download }) => total + download[key], 0);
-  return { bytes: sum("bytes"), milliseconds: Math.max(sum("milliseconds"), 1) };
+  const kept = results.every(({ download }) => download.kept);
+  return { bytes: sum("bytes"), milliseconds: Math.max(sum("milliseconds"), 1), kept };
 }
 
 function showResults() {
   if (results.length === 0) return;
-  const { bytes: count, milliseconds } = measured();
+  const { bytes: count, milliseconds, kept } = measured();
   const megabits = Math.round((count * 8) / 1000 / milliseconds);
-  at("link-measured").textContent = `yours: ${bytes(count)} in ${time(milliseconds)}, ${megabits} Mbit/s`;
+  at("link-measured").textContent =
+    `${kept ? "none, a copy kept here" : "yours"}: ${bytes(count)} in ${time(milliseconds)}, ${megabits} Mbit/s`;
   at("layers-result").hidden = false;
   at("layers-tables").replaceChildren(...[...results].reverse().map(tableOf));
 }

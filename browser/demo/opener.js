@@ -66,8 +66,8 @@ async function show(blob, name) {
     const dense = entries.reduce((sum, { denseBytes }) => sum + denseBytes, 0);
     const notes = metadata.length > 0 ? ` Its metadata has ${metadata.length} entries.` : "";
     const count = entries.length === 1 ? "one tensor" : `${entries.length} tensors`;
-    const ratio = dense > blob.size ? `, ${times(dense / blob.size)} smaller` : "";
-    say(`${name} holds ${count} in ${exactBytes(blob.size)}; decoded they take ${bytes(dense)}${ratio}.${notes}`);
+    const ratio = dense > blob.size ? `, ${times(dense / blob.size)} as much` : "";
+    say(`${name} holds ${count} in ${exactBytes(blob.size)}. Decoded they take ${bytes(dense)}${ratio}.${notes}`);
   } catch (error) {
     if (error.code !== "aborted") say(`${name} cannot be opened. ${error.message}`, true);
   }

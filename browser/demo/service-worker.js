@@ -55,9 +55,9 @@ async function answer(event, path, hash) {
   const range = event.request.headers.get("Range") ?? "";
   const whole = await cache.match(keyOf(path, hash));
   // a whole file is a right answer to a request for a part, as from servers without ranges
-  if (whole) return whole;
+  if (whole) return marked(whole, 200);
   const part = range && (await cache.match(keyOf(path, hash, range)));
-  if (part) return new Response(part.body, { status: 206, headers: part.headers });
+  if (part) return marked(part, 206);
   const response = await fetch(event.request);
   if (response.status === 200) event.waitUntil(keep(cache, keyOf(path, hash), response.clone()));
   if (response.status === 206) {
@@ -66,6 +66,11 @@ async function answer(event, path, hash) {
     event.waitUntil(keep(cache, keyOf(path, hash, range), new Response(body, { headers })));
   }
   return response;
+}
+
+// Says that it came over no wire (RFC 9211).
+function marked({ body, headers }, status) {
+  return new Response(body, { status, headers: [...headers, ["Cache-Status", "service-worker; hit"]] });
 }
 
 // Whether a new version waits that no other page holds up: the next request is its own.

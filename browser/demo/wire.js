@@ -9,10 +9,10 @@ export function loadedBytes() {
 
 /**
  * A `fetch` that fetches each part of a file once, whole, and answers from memory when it is asked for again.
- * `counted` has the bytes of the bodies and the milliseconds until they were there; `onBytes(count)` hears of each piece.
+ * `counted` has the bytes of the bodies, the milliseconds until they were there, and whether all were kept here before; `onBytes(count)` hears of each piece.
  */
 export function rememberingFetch(onBytes = () => {}) {
-  const counted = { bytes: 0, milliseconds: 0 };
+  const counted = { bytes: 0, milliseconds: 0, kept: true };
   const answers = new Map();
   async function fetchOnce(input, init) {
     const request = new Request(input, init);
@@ -29,6 +29,7 @@ export function rememberingFetch(onBytes = () => {}) {
       onBytes(counted.bytes);
     });
     counted.milliseconds += performance.now() - began;
+    counted.kept &&= response.headers.get("Cache-Status")?.startsWith("service-worker") ?? false;
     return { status: response.status, headers: response.headers, body };
   }
   return { counted, fetch: fetchOnce };

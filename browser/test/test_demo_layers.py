@@ -84,7 +84,7 @@ def test_layers_run_dense_and_compressed_on_the_cpu_alone(visitor: Visitor, serv
     page.locator("#layers-start").click()
     check_layers(page, ["CPU"])
     check_done(page)
-    expect(page.locator("#layers-status")).to_contain_text("WebGPU finds no adapter")
+    expect(page.locator("#layers-status")).to_contain_text("WebGPU finds no GPU")
     address = f"http://127.0.0.1:{server.server_port}/demo/models/alexnet.dcz"
     asked = server.requests(address)
     assert {each.status for each in asked} == {206}
@@ -143,7 +143,9 @@ def test_a_used_layer_runs_again_without_a_network(visitor: Visitor, server: Tes
     page.locator("#layers-start").click()
     check_layers(page, ["CPU"], layers=1)
     page.locator("#layers-cancel").click()
+    expect(page.locator("#link-measured")).to_contain_text("yours")
     page.context.set_offline(True)
     visit(page, server)
     page.locator("#layers-start").click()
     check_layers(page, ["CPU"], layers=1)
+    expect(page.locator("#link-measured")).to_contain_text("a copy kept here")
