@@ -40,13 +40,14 @@ export async function startDigits() {
   const bars = makeBars();
   const pad = new Pad(at("pad"));
   at("clear").onclick = () => pad.clear();
+  await pad.draw(FIRST);
   const file = await open("models/lenet-5.dcz");
   const net = await Sequence.load(file, LAYERS, { inputShape: [1, SIDE, SIDE], device: "wasm" });
   file.close();
   at("network-bytes").textContent = exactBytes(file.bytes);
   const sum = (key) => net.explain().reduce((total, layer) => total + layer[key], 0);
   at("memory").textContent = bytes(sum("heldBytes"));
-  at("memory-dense").textContent = `dense: ${bytes(sum("denseBytes"))}`;
+  at("memory-dense").textContent = `${bytes(sum("denseBytes"))} if dense`;
 
   const latest = [];
   let newest = 0;
@@ -62,7 +63,8 @@ export async function startDigits() {
     show(bars, probabilities, spoken);
     at("run-time").textContent = time(median(latest.slice(-21)));
   };
-  await pad.draw(FIRST);
+  // the first example, or what the visitor has drawn meanwhile
+  await pad.onchange({ spoken: false });
   at("first-time").textContent = time(performance.now());
   at("page-bytes").textContent = bytes(loadedBytes());
   showExamples(await loadExamples(), pad);

@@ -4,23 +4,29 @@ import { createWasmBackend } from "../dist/compute/backend.js";
 import { createGpuBackend } from "../dist/gpu/backend.js";
 import { open } from "../dist/index.js";
 import { pack } from "../dist/network/pack.js";
-import { median } from "./numbers.js";
+import { fetching, median } from "./numbers.js";
 import { serve } from "./serve.js";
 import { rememberingFetch } from "./wire.js";
 
 const FILE = "models/alexnet.dcz";
 const ROUNDS = 21;
 const LIMIT_MS = 2000;
+const FETCH_PART = 0.6;
 
 serve({ measure });
 
 /** Fetches the layer `name`, runs it everywhere in both ways; the figures as layers.js shows them. */
 async function measure({ name }, tell) {
   const weight = `${name}.weight`;
-  const told = (count) => tell({ stage: `${(count / 1e6).toFixed(1)} MB fetched`, part: 0.2 });
-  const remembering = rememberingFetch(told);
+  let file;
+  tell({ stage: `Fetching ${name}`, part: 0 });
+  const remembering = rememberingFetch((loaded) => {
+    if (!file) return;
+    const { bytes } = file.entries.get(weight);
+    tell({ stage: fetching(name, loaded, bytes), part: FETCH_PART * Math.min(loaded / bytes, 1) });
+  });
   const began = performance.now();
-  const file = await open(new URL(FILE, location.href), { fetch: remembering.fetch });
+  file = await open(new URL(FILE, location.href), { fetch: remembering.fetch });
   const { data: bias } = await file.tensor(`${name}.bias`);
   const packed = await pack(file, weight, () => true);
   const download = { ...remembering.counted };
@@ -32,15 +38,15 @@ async function measure({ name }, tell) {
     dense ??= await pack(file, weight, () => false);
     return dense;
   };
-  tell({ stage: "running on the CPU", part: 0.4 });
+  tell({ stage: `Running ${name} on the CPU`, part: FETCH_PART });
   const devices = [await on(await createWasmBackend(), packed, bias, x, makeDense)];
   const gpu = await findGpu();
   if (!gpu.missing) {
-    tell({ stage: "running on the GPU", part: 0.7 });
+    tell({ stage: `Running ${name} on the GPU`, part: 0.8 });
     try {
       devices.push(await on(await createGpuBackend(), packed, bias, x, makeDense));
     } catch (error) {
-      gpu.missing = `the GPU gave up (${error.message})`;
+      gpu.missing = error.code === "device-lost" ? "the GPU went away meanwhile" : `the GPU gave up (${error.message})`;
     }
   }
   const { bytes, denseBytes } = file.entries.get(weight);
@@ -113,7 +119,7 @@ function largestChange(expected, found) {
 async function findGpu() {
   if (!navigator.gpu) return { missing: "this browser has no WebGPU" };
   const adapter = await navigator.gpu.requestAdapter().catch(() => null);
-  if (!adapter) return { missing: "WebGPU finds no adapter here" };
+  if (!adapter) return { missing: "WebGPU finds no GPU here" };
   const { description, vendor, architecture } = adapter.info;
   return { name: description || [vendor, architecture].filter(Boolean).join(" ") || "the GPU" };
 }

@@ -5,6 +5,8 @@ import { Task } from "./tasks.js";
 
 // the smallest first: it shows first
 const NAMES = ["fc8", "fc7", "fc6"];
+// what one calls the better and the worse
+const SIZES = ["smaller", "larger"];
 const DEVICES = { wasm: "CPU", webgpu: "GPU" };
 const at = (id) => document.getElementById(id);
 
@@ -25,6 +27,7 @@ export function start() {
 
 async function measureAll() {
   busy(true);
+  say("Starting.");
   results = [];
   cancelled = false;
   at("layers-tables").replaceChildren();
@@ -32,7 +35,7 @@ async function measureAll() {
     for (const [index, name] of NAMES.entries()) {
       // a worker for each layer: when it ends, all that it held is free
       task = new Task("layers-worker.js");
-      const result = await task.call("measure", { name }, (report) => showProgress(index, name, report));
+      const result = await task.call("measure", { name }, (report) => showProgress(index, report));
       task.close();
       if (cancelled) break;
       results.push(result);
@@ -48,11 +51,12 @@ async function measureAll() {
 }
 
 function busy(is) {
+  // keys stay on the one button that is of use
+  const focused = document.activeElement === at(is ? "layers-start" : "layers-cancel");
   at("layers-start").disabled = is;
-  at("layers-cancel").hidden = !is;
   at("layers-progress").hidden = !is;
-  if (is) at("layers-cancel").focus();
-  else if (document.activeElement === document.body) at("layers-start").focus();
+  at("layers-cancel").hidden = !is;
+  if (focused) at(is ? "layers-cancel" : "layers-start").focus();
 }
 
 function say(message, bad = false) {
@@ -60,19 +64,18 @@ function say(message, bad = false) {
   at("layers-status").classList.toggle("bad", bad);
 }
 
-function showProgress(index, name, { stage, part }) {
+function showProgress(index, { stage, part }) {
   at("layers-progress").value = (index + part) / NAMES.length;
-  const message = `${name}: ${stage}`;
-  if (at("layers-status").textContent !== message) say(message);
+  if (at("layers-status").textContent !== stage) say(stage);
 }
 
 function summary() {
-  const { gpu } = results[0];
+  const missing = results.find(({ gpu }) => gpu.missing)?.gpu.missing;
   const change = Math.max(...results.flatMap(({ devices }) => devices.map((device) => device.change ?? 0)));
-  const same = `Dense and compressed differ by at most ${change.toExponential(0)} of the largest output.`;
-  return gpu.missing
-    ? `Done, on the CPU alone: ${gpu.missing}. ${same}`
-    : `Done, on the CPU and on the GPU (${gpu.name}). ${same}`;
+  const same = `Dense and compressed differ by at most ${(100 * change).toFixed(5)} % of the largest output.`;
+  if (!missing) return `Done, on the CPU and on the GPU (${results[0].gpu.name}). ${same}`;
+  const alone = results.some(({ devices }) => devices.length > 1) ? "partly on the CPU alone" : "on the CPU alone";
+  return `Done, ${alone}: ${missing}. ${same}`;
 }
 
 // Bytes a millisecond.
@@ -84,14 +87,16 @@ function speed() {
 
 function measured() {
   const sum = (key) => results.reduce((total, { download }) => total + download[key], 0);
-  return { bytes: sum("bytes"), milliseconds: Math.max(sum("milliseconds"), 1) };
+  const kept = results.every(({ download }) => download.kept);
+  return { bytes: sum("bytes"), milliseconds: Math.max(sum("milliseconds"), 1), kept };
 }
 
 function showResults() {
   if (results.length === 0) return;
-  const { bytes: count, milliseconds } = measured();
+  const { bytes: count, milliseconds, kept } = measured();
   const megabits = Math.round((count * 8) / 1000 / milliseconds);
-  at("link-measured").textContent = `yours: ${bytes(count)} in ${time(milliseconds)}, ${megabits} Mbit/s`;
+  at("link-measured").textContent =
+    `${kept ? "none, a copy kept here" : "yours"}: ${bytes(count)} in ${time(milliseconds)}, ${megabits} Mbit/s`;
   at("layers-result").hidden = false;
   at("layers-tables").replaceChildren(...[...results].reverse().map(tableOf));
 }
@@ -102,7 +107,7 @@ function tableOf(result) {
   const millions = ((rows * cols) / 1e6).toFixed(1);
   table.innerHTML = `<caption><h3>${name}</h3> <small>${cols} to ${rows}, ${millions} million weights</small></caption>
     <thead><tr><td></td><th scope="col" class="number">dense</th><th scope="col" class="number">compressed</th></tr></thead>`;
-  row(table.createTBody(), "Download", [denseBytes, small], bytes, ["not fetched", ""]);
+  row(table.createTBody(), "Download", SIZES, [denseBytes, small], bytes, ["not fetched", ""]);
   const own = document.querySelector("input[name=link]:checked").value === "measured";
   for (const { device, dense, compressed, refused } of result.devices) {
     const body = table.createTBody();
@@ -112,14 +117,14 @@ function tableOf(result) {
       dense && denseBytes / speed() + dense.firstMilliseconds,
       arrived + packMilliseconds + compressed.firstMilliseconds,
     ];
-    row(body, "First result", first, time, ["computed", own ? "measured" : "computed"], refused);
-    row(body, "One run", [dense?.milliseconds, compressed.milliseconds], time, [], refused);
-    row(body, "Memory", [dense?.heldBytes, compressed.heldBytes], bytes, [], refused);
+    row(body, "First result", ["sooner", "later"], first, time, ["computed", own ? "measured" : "computed"], refused);
+    row(body, "One run", ["faster", "slower"], [dense?.milliseconds, compressed.milliseconds], time, [], refused);
+    row(body, "Memory", SIZES, [dense?.heldBytes, compressed.heldBytes], bytes, [], refused);
   }
   return table;
 }
 
-function row(body, name, values, spell, notes, refused) {
+function row(body, name, words, values, spell, notes, refused) {
   const line = body.insertRow();
   const head = document.createElement("th");
   head.scope = "row";
@@ -142,12 +147,12 @@ function row(body, name, values, spell, notes, refused) {
     cell.append(bar);
   });
   const [dense, compressed] = values;
-  if (dense !== undefined) head.append(small(comparison(dense / compressed)));
+  if (dense !== undefined) head.append(small(comparison(dense / compressed, words)));
 }
 
-function comparison(ratio) {
+function comparison(ratio, [better, worse]) {
   if (ratio > 0.95 && ratio < 1.05) return "the same";
-  return ratio >= 1 ? `${times(ratio)} less` : `${times(1 / ratio)} more`;
+  return ratio >= 1 ? `${times(ratio)} ${better}` : `${times(1 / ratio)} ${worse}`;
 }
 
 function small(text) {

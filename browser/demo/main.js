@@ -7,10 +7,12 @@ const at = (id) => document.getElementById(id);
 function notice(message) {
   at("notice").textContent = message;
   at("notice").hidden = false;
+  at("certainty").textContent = "";
 }
 
 async function start() {
   if (!("WebAssembly" in globalThis)) {
+    document.documentElement.className = "still";
     notice("This browser has WebAssembly switched off, and the networks run in it. The text and the sizes remain.");
     return;
   }
@@ -27,13 +29,20 @@ async function start() {
 async function keepOffline() {
   if (!("serviceWorker" in navigator)) return;
   try {
-    await navigator.serviceWorker.register("service-worker.js");
-    await navigator.serviceWorker.ready;
+    await kept(await navigator.serviceWorker.register("service-worker.js", { updateViaCache: "none" }));
     at("offline").textContent = "This page now works offline, with the parts that you have used.";
   } catch {
     // without a copy the page works as any other does
     at("offline").textContent = "This browser keeps no copy of the page for offline use.";
   }
+}
+
+// Waits until all is kept. A browser without room for it gives the service worker up.
+function kept({ installing }) {
+  return new Promise((resolve, reject) => {
+    installing?.addEventListener("statechange", () => installing.state === "redundant" && reject());
+    navigator.serviceWorker.ready.then(resolve);
+  });
 }
 
 start();

@@ -32,6 +32,11 @@ export function percent(part) {
   return `${tenths.toFixed(tenths < 10 || tenths > 99 ? 1 : 0)} %`;
 }
 
+/** Fetching the model: 40 % of 6.71 MB. In tens, so that a screen reader does not say each of them. */
+export function fetching(what, loaded, total) {
+  return `Fetching ${what}: ${Math.min(Math.floor((10 * loaded) / total) * 10, 100)} % of ${bytes(total)}`;
+}
+
 /** The middle one, or the mean of the middle two. */
 export function median(values) {
   const sorted = [...values].sort((left, right) => left - right);

@@ -1,5 +1,6 @@
 // A visitor's own file, opened apart from the page, which stays quick.
 
+import { holdsGraph } from "../dist/convert/onnx.js";
 import { open } from "../dist/index.js";
 import { serve } from "./serve.js";
 
@@ -8,7 +9,7 @@ let file;
 serve({
   async open({ blob }) {
     file = await open(blob);
-    return { entries: [...file.entries.values()], metadata: [...file.metadata] };
+    return { entries: [...file.entries.values()], metadata: [...file.metadata], model: holdsGraph(file) };
   },
 
   /** `method` is toSafetensors or toOnnx. */

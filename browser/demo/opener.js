@@ -38,8 +38,13 @@ function listenToDrops() {
 }
 
 async function openExample() {
-  const response = await fetch("models/lenet-5.dcz");
-  await show(await response.blob(), "lenet-5.dcz");
+  try {
+    const response = await fetch("models/lenet-5.dcz");
+    if (!response.ok) throw new Error(`The server answered with status ${response.status}.`);
+    await show(await response.blob(), "lenet-5.dcz");
+  } catch (error) {
+    say(`lenet-5.dcz cannot be fetched. ${error.message}`, true);
+  }
 }
 
 function say(message, bad = false) {
@@ -53,15 +58,16 @@ async function show(blob, name) {
   at("opener-result").hidden = true;
   say(`Opening ${name}.`);
   try {
-    const { entries, metadata } = await task.call("open", { blob });
+    const { entries, metadata, model } = await task.call("open", { blob });
     stem = name.replace(/\.dcz$/i, "");
     showTable(entries);
+    at("to-onnx").hidden = !model;
     at("opener-result").hidden = false;
     const dense = entries.reduce((sum, { denseBytes }) => sum + denseBytes, 0);
     const notes = metadata.length > 0 ? ` Its metadata has ${metadata.length} entries.` : "";
     const count = entries.length === 1 ? "one tensor" : `${entries.length} tensors`;
-    const ratio = dense > blob.size ? `, ${times(dense / blob.size)} smaller` : "";
-    say(`${name} holds ${count} in ${exactBytes(blob.size)}; decoded they take ${bytes(dense)}${ratio}.${notes}`);
+    const ratio = dense > blob.size ? `, ${times(dense / blob.size)} as much` : "";
+    say(`${name} holds ${count} in ${exactBytes(blob.size)}. Decoded they take ${bytes(dense)}${ratio}.${notes}`);
   } catch (error) {
     if (error.code !== "aborted") say(`${name} cannot be opened. ${error.message}`, true);
   }

@@ -15,6 +15,8 @@ export class Pad {
   #x;
   #y;
   #down = false;
+  // whether the page drew what is there: the first stroke of a visitor then takes its place
+  #example = false;
 
   constructor(canvas) {
     this.#canvas = canvas;
@@ -53,7 +55,7 @@ export class Pad {
   }
 
   clear() {
-    this.#context.clearRect(0, 0, this.width, this.height);
+    this.#wipe();
     return this.onchange({ spoken: true });
   }
 
@@ -69,12 +71,13 @@ export class Pad {
       context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
     });
     context.stroke();
+    this.#example = true;
     return this.onchange({ spoken: false });
   }
 
   /** Paints an image of `side` x `side` inks over everything, each of them as a square. */
   paint(image, side, spoken) {
-    this.#context.clearRect(0, 0, this.width, this.height);
+    this.#wipe();
     const [wide, high] = [this.width / side, this.height / side];
     this.#context.fillStyle = this.#colour();
     image.forEach((ink, index) => {
@@ -82,6 +85,7 @@ export class Pad {
       this.#context.fillRect((index % side) * wide, Math.floor(index / side) * high, wide, high);
     });
     this.#context.globalAlpha = 1;
+    this.#example = true;
     return this.onchange({ spoken });
   }
 
@@ -92,7 +96,7 @@ export class Pad {
       if (event.button !== 0 || last) return;
       canvas.setPointerCapture(event.pointerId);
       last = { id: event.pointerId, ...this.#place(event) };
-      this.#line(last, last);
+      this.#begin(last);
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerId !== last?.id) return;
@@ -115,6 +119,17 @@ export class Pad {
   #place({ clientX, clientY }) {
     const { left, top, width, height } = this.#canvas.getBoundingClientRect();
     return { x: ((clientX - left) / width) * this.width, y: ((clientY - top) / height) * this.height };
+  }
+
+  #wipe() {
+    this.#context.clearRect(0, 0, this.width, this.height);
+    this.#example = false;
+  }
+
+  // A stroke begins with a dot.
+  #begin(place) {
+    if (this.#example) this.#wipe();
+    this.#line(place, place);
   }
 
   #line(from, to) {
@@ -164,7 +179,7 @@ export class Pad {
 
   #press() {
     this.#down = !this.#down;
-    if (this.#down) this.#line({ x: this.#x, y: this.#y }, { x: this.#x, y: this.#y });
+    if (this.#down) this.#begin({ x: this.#x, y: this.#y });
     else this.onchange({ spoken: true });
   }
 

@@ -1,12 +1,17 @@
 // ddddocr in ONNX Runtime Web, out of a .dcz file.
 
 import { open } from "../dist/index.js";
+import { fetching } from "./numbers.js";
 import { env, InferenceSession, Tensor } from "./ort/ort.wasm.min.mjs";
 import { serve } from "./serve.js";
+import { fetchWhole } from "./wire.js";
 
 // one thread: more would need headers that not every server sends
 env.wasm.numThreads = 1;
-env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
+const RUNTIME = new URL("./ort/ort-wasm-simd-threaded", import.meta.url).href;
+env.wasm.wasmPaths = { mjs: `${RUNTIME}.mjs`, wasm: `${RUNTIME}.wasm` };
+const ABOUT = new URL("models/ddddocr.json", location.href);
+const MODEL = new URL("models/ddddocr.dcz", location.href);
 
 let session;
 let characters;
@@ -14,22 +19,27 @@ let characters;
 serve({ load, read });
 
 /** Fetches the file, makes the ONNX model, starts the session. */
-async function load({ characters: list }, tell) {
-  characters = list;
+async function load(_, tell) {
+  const telling = (what, from, to) => {
+    tell({ stage: `Fetching ${what}`, part: from });
+    return ({ loaded, total }) =>
+      total && tell({ stage: fetching(what, loaded, total), part: from + ((to - from) * loaded) / total });
+  };
   tell({ stage: "Fetching the model", part: 0 });
-  const file = await open(new URL("models/ddddocr.dcz", location.href), {
-    onProgress: ({ loaded, total }) => total && tell({ stage: "Fetching the model", part: (0.4 * loaded) / total }),
-  });
+  const about = JSON.parse(new TextDecoder().decode(await fetchWhole(ABOUT)));
+  characters = about.characters;
   const began = performance.now();
+  const file = await open(MODEL, { onProgress: telling("the model", 0, 0.3) });
   const model = await file.toOnnx();
   const modelMilliseconds = performance.now() - began;
   file.close();
-  tell({ stage: "Fetching and starting ONNX Runtime Web", part: 0.5 });
+  env.wasm.wasmBinary = await fetchWhole(env.wasm.wasmPaths.wasm, telling("ONNX Runtime Web", 0.3, 0.9));
+  tell({ stage: "Starting ONNX Runtime Web", part: 0.9 });
   const before = performance.now();
   // the model declares a shape of its output that it never has, which makes a warning each time
   session = await InferenceSession.create(model, { logSeverityLevel: 3 });
   const sessionMilliseconds = performance.now() - before;
-  return { modelMilliseconds, sessionMilliseconds, runtimeBytes: runtimeBytes() };
+  return { about, modelMilliseconds, sessionMilliseconds, runtimeBytes: runtimeBytes() };
 }
 
 /** The text in a picture: `grey` has width x height values from 0 (black) to 1 (white). */

@@ -1,14 +1,20 @@
 // Keeps the page for offline use: its core from the first visit on, large parts from when they are used.
 // Each file is kept under its hash, so that a new version of the page fetches only what has changed.
+// A new version takes over when the page is loaded again, and never under a page that is open.
 
 importScripts("files.js");
 
 const { core, later } = self.FILES;
 const CACHE = "deepcompression-demo";
+const TAKE_OVER = "take over";
+// a page that is loaded again at once
+const EMPTY = '<link rel="icon" href="data:,">';
+const AGAIN = { "Content-Type": "text/html", Refresh: "0" };
 const SCOPE = new URL(self.registration.scope).pathname;
 
 self.addEventListener("install", (event) => event.waitUntil(keepCore()));
 self.addEventListener("activate", (event) => event.waitUntil(dropOld().then(() => self.clients.claim())));
+self.addEventListener("message", ({ data }) => data === TAKE_OVER && self.skipWaiting());
 self.addEventListener("fetch", (event) => {
   const { origin, pathname } = new URL(event.request.url);
   if (event.request.method !== "GET" || origin !== location.origin || !pathname.startsWith(SCOPE)) return;
@@ -44,13 +50,14 @@ async function dropOld() {
 }
 
 async function answer(event, path, hash) {
+  if (event.request.mode === "navigate" && (await handedOver())) return new Response(EMPTY, { headers: AGAIN });
   const cache = await caches.open(CACHE);
   const range = event.request.headers.get("Range") ?? "";
   const whole = await cache.match(keyOf(path, hash));
   // a whole file is a right answer to a request for a part, as from servers without ranges
-  if (whole) return whole;
+  if (whole) return marked(whole, 200);
   const part = range && (await cache.match(keyOf(path, hash, range)));
-  if (part) return new Response(part.body, { status: 206, headers: part.headers });
+  if (part) return marked(part, 206);
   const response = await fetch(event.request);
   if (response.status === 200) event.waitUntil(keep(cache, keyOf(path, hash), response.clone()));
   if (response.status === 206) {
@@ -59,6 +66,19 @@ async function answer(event, path, hash) {
     event.waitUntil(keep(cache, keyOf(path, hash, range), new Response(body, { headers })));
   }
   return response;
+}
+
+// Says that it came over no wire (RFC 9211).
+function marked({ body, headers }, status) {
+  return new Response(body, { status, headers: [...headers, ["Cache-Status", "service-worker; hit"]] });
+}
+
+// Whether a new version waits that no other page holds up: the next request is its own.
+async function handedOver() {
+  const { waiting } = self.registration;
+  if (!waiting || (await self.clients.matchAll()).length > 1) return false;
+  waiting.postMessage(TAKE_OVER);
+  return true;
 }
 
 async function keep(cache, key, response) {

@@ -13,6 +13,8 @@ export class Task {
   #worker;
   #calls = new Map();
   #count = 0;
+  // why no further call can be answered
+  #over;
 
   constructor(url) {
     this.#worker = new Worker(url, { type: "module" });
@@ -23,8 +25,9 @@ export class Task {
     };
   }
 
-  /** Calls a function of the worker. `tell` gets what it reports on the way. */
+  /** Calls a function of the worker. `tell` gets what it reports on the way. Once the worker has ended, calls fail. */
   call(name, argument, tell = () => {}) {
+    if (this.#over) return Promise.reject(this.#over);
     const number = this.#count++;
     return new Promise((resolve, reject) => {
       this.#calls.set(number, { resolve, reject, tell });
@@ -47,6 +50,7 @@ export class Task {
   }
 
   #fail(error) {
+    this.#over ??= error;
     for (const { reject } of this.#calls.values()) reject(error);
     this.#calls.clear();
   }

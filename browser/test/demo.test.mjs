@@ -5,7 +5,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { normalised, softmax, toMnist } from "../demo/ink.js";
-import { bytes, median, percent, time, times } from "../demo/numbers.js";
+import { bytes, fetching, median, percent, time, times } from "../demo/numbers.js";
+import { Task } from "../demo/tasks.js";
 
 const SIDE = 28;
 const images = gunzipSync(readFileSync(new URL("../../data/mnist/t10k-images-idx3-ubyte.gz", import.meta.url)));
@@ -69,4 +70,22 @@ test("numbers read well", () => {
   assert.deepEqual([1.24, 9.96, 42.2].map(times), ["1.2x", "10.0x", "42x"]);
   assert.deepEqual([0, 0.032, 0.84, 0.9996, 1].map(percent), ["0.0 %", "3.2 %", "84 %", "99.9 %", "99.9 %"]);
   assert.deepEqual([[3], [4, 1, 2], [1, 4, 2, 3]].map(median), [3, 2, 2.5]);
+});
+
+test("progress is told in tens of percents, and never beyond all", () => {
+  assert.equal(fetching("fc6", 0, 3_580_000), "Fetching fc6: 0 % of 3.58 MB");
+  assert.equal(fetching("fc6", 1_700_000, 3_580_000), "Fetching fc6: 40 % of 3.58 MB");
+  assert.equal(fetching("fc6", 3_700_000, 3_580_000), "Fetching fc6: 100 % of 3.58 MB");
+});
+
+test("a call of a worker that has ended fails at once", async () => {
+  globalThis.Worker = class {
+    postMessage() {}
+    terminate() {}
+  };
+  const task = new Task("never.js");
+  const underWay = assert.rejects(task.call("read"), { code: "aborted" });
+  task.close();
+  await underWay;
+  await assert.rejects(task.call("read"), { code: "aborted" });
 });

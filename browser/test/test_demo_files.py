@@ -29,6 +29,8 @@ def test_a_bad_file_meets_clear_words_and_the_next_one_opens(visitor: Visitor, s
     expect(page.locator("#opener-result")).to_be_hidden()
     page.locator("#opener-file").set_input_files(ROOT / "reproduce/results/lenet-5.dcz")
     expect(page.locator("#opener-status")).to_contain_text("8 tensors in 11,173 bytes")
+    # there is no ONNX model in it
+    expect(page.locator("#to-onnx")).to_be_hidden()
 
 
 # what a browser does when a file is let go over the page
@@ -95,6 +97,21 @@ def test_text_is_read_out_of_pictures_again_without_a_network(reader: Page, serv
     visit(reader, server)
     reader.locator("#reader-start").click()
     expect(reader.locator("#reader-text")).to_have_text(about["pictures"][0]["compressed"], timeout=PATIENCE_MS)
+
+
+@pytest.mark.long
+def test_a_model_of_text_is_cancelled_before_anything_of_it_has_come(visitor: Visitor, server: TestServer) -> None:
+    page = visitor()
+    visit(page, server)
+    ready_offline(page)
+    # nothing of the model ever comes
+    page.context.route("**/ddddocr*", lambda route: None)
+    page.locator("#reader-start").press("Enter")
+    expect(page.locator("#reader-cancel")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#reader-status")).to_contain_text("Cancelled", timeout=2000)
+    expect(page.locator("#reader-start")).to_be_focused()
+    assert page.workers == []
 
 
 @pytest.mark.long

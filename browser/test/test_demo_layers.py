@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import ROOT, Complaints, Visitor
+from conftest import ROOT, WEBGPU, Complaints, Visitor, launched
 from demo import PATIENCE_MS, ready_offline, visit
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Playwright, Route, expect
 from server import TestServer
 
 
@@ -26,9 +26,9 @@ def check_layers(page: Page, devices: list[str], layers: int = 3) -> None:
 
 def check_done(page: Page) -> None:
     expect(page.locator("#layers-status")).to_contain_text("Done", timeout=PATIENCE_MS)
-    change = re.search(r"at most (\S+) of", page.locator("#layers-status").inner_text())
+    change = re.search(r"at most (\S+) %", page.locator("#layers-status").inner_text())
     assert change is not None
-    assert float(change[1]) < 1e-5
+    assert float(change[1]) < 1e-3
 
 
 def test_a_layer_runs_dense_and_compressed_and_a_cancelled_run_may_begin_again(
@@ -42,9 +42,10 @@ def test_a_layer_runs_dense_and_compressed_and_a_cancelled_run_may_begin_again(
     before = page.locator("#layers-tables").inner_text()
     page.get_by_label("10 Mbit/s").check()
     assert page.locator("#layers-tables").inner_text() != before
-    page.locator("#layers-cancel").click()
+    page.locator("#layers-cancel").press("Enter")
     expect(page.locator("#layers-status")).to_contain_text("Cancelled")
     expect(page.locator("#layers-cancel")).to_be_hidden()
+    expect(page.locator("#layers-start")).to_be_focused()
     page.locator("#layers-start").click()
     check_layers(page, ["CPU"], layers=1)
 
@@ -83,7 +84,7 @@ def test_layers_run_dense_and_compressed_on_the_cpu_alone(visitor: Visitor, serv
     page.locator("#layers-start").click()
     check_layers(page, ["CPU"])
     check_done(page)
-    expect(page.locator("#layers-status")).to_contain_text("WebGPU finds no adapter")
+    expect(page.locator("#layers-status")).to_contain_text("WebGPU finds no GPU")
     address = f"http://127.0.0.1:{server.server_port}/demo/models/alexnet.dcz"
     asked = server.requests(address)
     assert {each.status for each in asked} == {206}
@@ -101,6 +102,23 @@ def test_layers_run_on_the_gpu_too(gpu_browser: Browser, server: TestServer, com
         page.locator("#layers-start").click()
         check_layers(page, ["CPU", "GPU"])
         check_done(page)
+
+
+@pytest.mark.long
+def test_a_gpu_that_goes_away_in_the_middle_is_told_of(
+    playwright: Playwright, server: TestServer, complaints: Complaints
+) -> None:
+    # a browser of its own, for its GPU is lost
+    with launched(playwright, WEBGPU) as browser, browser.new_context() as context:
+        complaints.listen(context)
+        page = context.new_page()
+        visit(page, server)
+        page.locator("#layers-start").click()
+        expect(page.locator("#layers-status")).to_have_text("Running fc7 on the GPU", timeout=PATIENCE_MS)
+        browser.new_browser_cdp_session().send("Browser.crashGpuProcess")
+        check_done(page)
+        expect(page.locator("#layers-status")).to_contain_text("partly on the CPU alone: the GPU went away")
+        expect(page.locator("#layers-tables table")).to_have_count(3)
 
 
 @pytest.mark.long
@@ -125,7 +143,9 @@ def test_a_used_layer_runs_again_without_a_network(visitor: Visitor, server: Tes
     page.locator("#layers-start").click()
     check_layers(page, ["CPU"], layers=1)
     page.locator("#layers-cancel").click()
+    expect(page.locator("#link-measured")).to_contain_text("yours")
     page.context.set_offline(True)
     visit(page, server)
     page.locator("#layers-start").click()
     check_layers(page, ["CPU"], layers=1)
+    expect(page.locator("#link-measured")).to_contain_text("a copy kept here")
