@@ -41,7 +41,11 @@ function checkLimits(limits: GPUSupportedLimits): void {
 async function ownDevice(options: GpuOptions): Promise<GPUDevice | undefined> {
   const gpu: GPU | undefined = globalThis.navigator?.gpu;
   const { powerPreference } = options;
-  const adapter = await gpu?.requestAdapter(powerPreference === undefined ? {} : { powerPreference });
+  const adapter = await gpu
+    ?.requestAdapter(powerPreference === undefined ? {} : { powerPreference })
+    .catch((cause: unknown) => {
+      throw new DczError("unsupported", `the browser gives no GPU: ${cause}; use "wasm"`, { cause });
+    });
   if (!adapter) return undefined;
   checkLimits(adapter.limits);
   const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
