@@ -142,13 +142,15 @@ export function makeStep(
 ): GpuStep {
   if (operation.kind === "linear" || operation.kind === "conv") {
     const { weights, bias } = operation;
-    const matrix = matrices.get(weights) ?? placeWeights(operation, traits);
+    const held = matrices.get(weights);
+    const matrix = held ?? placeWeights(operation, traits);
     matrices.set(weights, matrix);
     const given: GpuWeights = {
       matrix,
       bias: Memory.of(bias === undefined ? new Float32Array(weights.rows) : Float32Array.from(bias)),
     };
-    return stepOf(operation, `webgpu, ${weights.kind}`, [...matrix.memories, given.bias], { weights: given });
+    const memories = held === undefined ? [...matrix.memories, given.bias] : [given.bias];
+    return stepOf(operation, `webgpu, ${weights.kind}`, memories, { weights: given });
   }
   if (operation.kind === "scale") {
     const pairs = Float32Array.from({ length: 2 * operation.factor.length }, (_, i) => {
