@@ -179,6 +179,17 @@ test("pieces from any offset to any other are those of the whole", async () => {
   }
 });
 
+test("many tensors that are tied to one are written in a moment", { timeout: 15_000 }, async () => {
+  const one = { name: "t", dtype: "U8", shape: [1], data: Uint8Array.of(7) };
+  const ties = Array.from({ length: 250_000 }, (_, i) => ({ ...one, name: `t${i}`, tiedTo: "t" }));
+  const { file } = handmade([one, ...ties]);
+  file.slices = async function* () {
+    yield one.data;
+  };
+  const written = await toSafetensors(file);
+  assert.ok(written.subarray(-250_001).every((byte) => byte === 7));
+});
+
 /** A file of a folder with these files, and one of weights with the tensor w. */
 function folderFile(files, header = { w: { dtype: "F32", shape: [2, 3], data_offsets: [0, 24] } }, length = undefined) {
   const json = new TextEncoder().encode(JSON.stringify(header));

@@ -201,7 +201,9 @@ for (const [story, tensors, made, options, code, pattern] of [
 
 test("wrong arguments of layers are refused at once", () => {
   for (const [make, pattern] of [
-    [() => layers.conv2d("c", { stride: 0 }), /conv2d c: stride is an integer from 1 on, or 2 of them; found 0/],
+    [() => layers.conv2d("c", { stride: 0 }), /conv2d c: stride is an integer from 1 to \d+, or 2 of them; found 0/],
+    [() => layers.conv2d("c", { stride: 2 ** 32 }), /stride .* found 4294967296/],
+    [() => layers.conv2d("c", { groups: 2 ** 32 }), /groups .* found 4294967296/],
     [() => layers.conv2d("c", { padding: [1, 2, 3] }), /padding .* found \[1,2,3\]/],
     [() => layers.conv2d("c", { groups: 0 }), /groups is an integer from 1/],
     [() => layers.maxPool2d(2, { padding: 2 }), /padding is at most half/],

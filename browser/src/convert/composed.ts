@@ -61,7 +61,9 @@ export class Composed {
         whole.set(part, offset);
       } else {
         const own = ownName(part);
-        places.set(own, [...(places.get(own) ?? []), offset]);
+        const known = places.get(own);
+        if (known === undefined) places.set(own, [offset]);
+        else known.push(offset);
       }
       offset += lengthOf(part);
     }
