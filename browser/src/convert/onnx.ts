@@ -6,7 +6,7 @@ import { bytesOf, Composed, lengthOf, type Part, type TensorFile } from "./compo
 import { type Field, fields, LENGTH, readVarint, VARINT, varint } from "./protobuf.js";
 
 /** The tensor that holds the graph. */
-export const GRAPH = "onnx.graph";
+const GRAPH = "onnx.graph";
 
 // key of the entry of external data that holds the name of a marked tensor
 const MARK = "deepcompression";
