@@ -11,9 +11,11 @@ import type { WeightSource } from "./packed.js";
 /** Where a sequence runs: "auto" is WebGPU if there is an adapter, else WebAssembly. */
 export type Device = "auto" | "wasm" | "webgpu";
 
+/** What `Sequence.load` takes. */
 export interface SequenceOptions {
   /** The shape of one input, without the count. */
   readonly inputShape: readonly number[];
+  /** "auto" if missing. */
   readonly device?: Device;
   /** Refuse a file with tensors that no layer takes; true by default. */
   readonly strict?: boolean;
@@ -21,6 +23,7 @@ export interface SequenceOptions {
   readonly gpu?: () => Promise<Backend | undefined>;
   /** Is told why a sequence on "auto" goes on in WebAssembly. */
   readonly onFallback?: (reason: string) => void;
+  /** Ends the loading with the error `aborted`. */
   readonly signal?: AbortSignal;
 }
 
