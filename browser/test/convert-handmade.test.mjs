@@ -135,6 +135,11 @@ test("a model beyond 2 GB is refused before its tensors are decoded", async () =
   assert.deepEqual(asked, [["onnx.graph"]]);
 });
 
+test("a name of many parts is checked in a moment", { timeout: 15_000 }, async () => {
+  const { file } = folderFile({ [`${"a/".repeat(300_000)}b`]: Uint8Array.of(1) });
+  assert.equal((await folderFiles(file).next()).value.data[0], 1);
+});
+
 test("memory that cannot be had is an error with the bytes that are needed", async () => {
   const { file } = handmade([w]);
   Object.assign(file.entries.get("w"), { shape: [2 ** 53], denseBytes: 2 ** 53 });

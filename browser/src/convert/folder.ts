@@ -93,10 +93,14 @@ export async function* folderFiles(file: TensorFile): AsyncGenerator<FolderFile>
 /** Throws DczError unless each name is that of a file in the folder, on every system, and none leads through another. */
 function checkNames(names: readonly string[]): void {
   const all = new Set(names);
+  const lengths = new Set(names.map((name) => name.length));
   for (const name of names) {
-    const parts = name.split("/");
-    const through = parts.some((_, at) => at > 0 && all.has(parts.slice(0, at).join("/")));
-    if (through || /[\\\0]|^.:/su.test(name) || parts.some((each) => ["", ".", ".."].includes(each))) {
+    let through = false;
+    for (let at = name.indexOf("/"); at >= 0; at = name.indexOf("/", at + 1)) {
+      // asked first, as a name may have millions of parts
+      through ||= lengths.has(at) && all.has(name.slice(0, at));
+    }
+    if (through || /[\\\0]|^.:/su.test(name) || /(?:^|\/)\.{0,2}(?:\/|$)/.test(name)) {
       throw new DczError("payload", `${JSON.stringify(name)} is not the name of a file inside of its folder`);
     }
   }
