@@ -26,8 +26,11 @@ struct Span {
 // The window of an output along one axis.
 fn span(at: u32, extent: u32, outputs: u32, kernel: u32, stride: u32, padding: u32) -> Span {
   if (POOL == 3u) {
-    let begin = at * extent / outputs;
-    let end = ((at + 1u) * extent + outputs - 1u) / outputs;
+    // at * extent / outputs, whose product may exceed 2^32; outputs are below 2^16
+    let whole = extent / outputs;
+    let rest = extent % outputs;
+    let begin = at * whole + at * rest / outputs;
+    let end = (at + 1u) * whole + ((at + 1u) * rest + outputs - 1u) / outputs;
     return Span(begin, end, end - begin);
   }
   // with the padding in front

@@ -31,10 +31,12 @@ export const DTYPES = [
   "I2",
   "U2",
 ] as const;
+/** The dtype of a tensor's elements. */
 export type Dtype = (typeof DTYPES)[number];
 
 /** The coders of docs/format.md, by their numbers; an alias has the coder of the tensor that it is tied to. */
 export const CODERS = ["alias", "raw", "sparse", "huffman", "fast", "small", "deflate", "device"] as const;
+/** How a payload is coded. */
 export type Coder = (typeof CODERS)[number];
 
 /** A tensor as the index describes it. */
@@ -51,6 +53,7 @@ export interface Entry {
   readonly tiedTo?: string;
 }
 
+/** The arrays that tensors come in. */
 export type TypedArray =
   | Float64Array
   | Float32Array

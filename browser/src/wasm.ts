@@ -14,6 +14,18 @@ export function compiled(url: URL): Promise<WebAssembly.Module> {
   return made;
 }
 
+/** The exports of a new instance of a module. Throws a DczError "memory" if the browser has no room for one more. */
+export function instantiate(module: WebAssembly.Module): WebAssembly.Exports {
+  try {
+    return new WebAssembly.Instance(module).exports;
+  } catch (cause) {
+    const remedy = "Close files and sequences that are no longer needed";
+    throw new DczError("memory", `There is no room for one more WebAssembly memory: ${String(cause)}. ${remedy}.`, {
+      cause,
+    });
+  }
+}
+
 async function compile(url: URL): Promise<WebAssembly.Module> {
   if (typeof WebAssembly !== "object") {
     throw new DczError("unsupported", "This browser has no WebAssembly. Some have a setting that switches it off.");

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import test from "node:test";
 import { gzipSync } from "node:zlib";
+import { ComputeInstance } from "../dist/compute/instance.js";
 import { Decoder } from "../dist/decode/decoder.js";
 import { buildModule } from "../scripts/wasm.mjs";
 import { bytesOf, denseOf, indexOf, payloadOf, ROOT } from "./decoding.mjs";
@@ -97,6 +98,18 @@ test("a browser that gives no memory is an error with the bytes needed, and the 
     message: /needs \d{7} bytes/,
   });
   assert.deepEqual(denseOf(decoder, small, payloadOf(small, file)), before);
+});
+
+test("a browser that gives no further instance is an error with a code", async (t) => {
+  const { Instance } = WebAssembly;
+  t.mock.method(WebAssembly, "Instance", () => {
+    throw new RangeError("could not allocate memory");
+  });
+  await assert.rejects(Decoder.create(), { name: "DczError", code: "memory" });
+  await assert.rejects(ComputeInstance.create(), { name: "DczError", code: "memory" });
+  t.mock.restoreAll();
+  assert.equal(WebAssembly.Instance, Instance);
+  await Decoder.create();
 });
 
 test("a trap replaces the instance", async () => {

@@ -1,7 +1,7 @@
 // Writes what plans do on a GPU, for test_shaders.py: `node dump_gpu.mjs FILE`. Each line of JSON is one case.
 
 import { writeFileSync } from "node:fs";
-import { makeStep } from "../dist/gpu/backend.js";
+import { makeStep } from "../dist/gpu/prepare.js";
 import { planRun } from "../dist/gpu/steps.js";
 import { cases } from "./gpu-cases.mjs";
 

@@ -150,3 +150,53 @@ test("a signal ends the stream", async () => {
   controller.abort();
   await assert.rejects(response.arrayBuffer(), { code: "aborted" });
 });
+
+test("a range that nobody reads to its end keeps no connection", async () => {
+  const cancelled = [];
+  const { fetch } = server({ "long.dcz": read("long.dcz") });
+  const watched = async (input, init) => {
+    const response = await fetch(input, init);
+    const reader = response.body.getReader();
+    const pull = async (controller) => {
+      const { done, value } = await reader.read();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    };
+    const cancel = () => cancelled.push(response.headers.get("Content-Range"));
+    return new Response(new ReadableStream({ pull, cancel }, { highWaterMark: 0 }), response);
+  };
+  const wrapped = dczFetch(toDcz, { fetch: watched });
+  const part = await wrapped(`${HOST}long.safetensors`, { headers: { Range: "bytes=5-900000" } });
+  const reader = part.body.getReader();
+  await reader.read();
+  await reader.read();
+  const before = cancelled.length;
+  await reader.cancel();
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(cancelled.length, before + 1);
+});
+
+test("who leaves in the middle of a piece takes nothing from others", async () => {
+  const { fetch } = server({ "long.dcz": read("long.dcz") });
+  const wrapped = dczFetch(toDcz, { fetch });
+  const part = await wrapped(`${HOST}long.safetensors`, { headers: { Range: "bytes=5-900000" } });
+  const whole = await wrapped(`${HOST}long.safetensors`);
+  const reader = part.body.getReader();
+  const reading = reader.read();
+  await reader.cancel();
+  assert.equal((await reading).done, true);
+  same(new Uint8Array(await whole.arrayBuffer()), read("long.safetensors"));
+});
+
+test("a signal ends a stream that nobody reads, and the file behind it", async () => {
+  const { fetch, sent } = server({ "long.dcz": read("long.dcz") });
+  const controller = new AbortController();
+  const response = await dczFetch(toDcz, { fetch })(`${HOST}long.safetensors`, { signal: controller.signal });
+  const reader = response.body.getReader();
+  await reader.read();
+  controller.abort();
+  await assert.rejects(reader.closed, { code: "aborted" });
+  const before = sent.bytes;
+  await assert.rejects(reader.read(), { code: "aborted" });
+  assert.equal(sent.bytes, before);
+});

@@ -52,6 +52,7 @@ const PLAIN = [
   ["mean pool, ceil", [1, 2, 8, 7], pool("average", [1, 3, 3], { stride: [1, 2, 2], padding: [0, 1, 1], ceil: true })],
   ["mean pool, no zeros", [1, 4, 9, 9], pool("average", [1, 3, 3], { padding: [0, 1, 1] }, false)],
   ["adaptive pool", [2, 3, 13, 9], { kind: "adaptivePool", size: [6, 4] }],
+  ["adaptive pool, long lines", [1, 1, 1, 90_000], { kind: "adaptivePool", size: [1, 50_000] }], // product above 2^32
   ["scale", [2, 3, 5, 7], { kind: "scale", factor: Float32Array.of(2, -1, 0.5), term: Float32Array.of(0, 1, -3) }],
   ["relu", [3, 100], relu],
   ["leaky relu", [300], { ...relu, of: "leakyRelu", slope: 0.2 }],

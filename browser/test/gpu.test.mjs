@@ -91,7 +91,8 @@ test("held bytes are those of the buffers that a layer has on the GPU", async ()
   const step = await backend.prepare(operation);
   assert.equal(step.heldBytes, sum());
   // tied weights are there already: only the other bias is new
-  await backend.prepare({ ...operation, bias: new Float32Array(64) });
+  const tied = await backend.prepare({ ...operation, bias: new Float32Array(64) });
+  assert.equal(tied.heldBytes, 4 * 64);
   assert.equal(sum(), 4 * 64);
   backend.close();
 });

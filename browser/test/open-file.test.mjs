@@ -1,7 +1,7 @@
 // The open file: tensors, slices and passes, alone and at once; what it holds, and how it ends.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DczError, open } from "../dist/index.js";
+import { DczError, linear, open, Sequence } from "../dist/index.js";
 import { collect, dcz, EXPECTED, FILE, KINDS, noise, streamOf } from "./writing.mjs";
 
 const code = (expected) => (error) => error instanceof DczError && error.code === expected;
@@ -34,6 +34,27 @@ test("each dtype has its array, with memory of its own", async () => {
     assert.equal(tensor.data.constructor, kind);
     assert.deepEqual(new Uint8Array(tensor.data.buffer), bytes);
     assert.deepEqual([tensor.dtype, tensor.shape], [dtype, [32 / (widths[dtype] ?? 1)]]);
+  }
+});
+
+const toBuffers = () =>
+  new TransformStream({ transform: (chunk, controller) => controller.enqueue(Buffer.from(chunk)) });
+
+test("of a Buffer, whose slice() copies nothing, each piece is the caller's own, and layers get their weights", async () => {
+  const weights = Float32Array.from({ length: 6 }, (_, i) => i - 2.5);
+  const bytes = dcz([
+    { name: "odd", data: noise(3) },
+    { name: "f.weight", dtype: "F32", shape: [2, 3], data: new Uint8Array(weights.buffer) },
+  ]);
+  for (const source of [Buffer.from(bytes), new Blob([bytes]).stream().pipeThrough(toBuffers())]) {
+    const file = await open(source);
+    const net = await Sequence.load(file, [linear("f")], { inputShape: [3], device: "wasm", strict: false });
+    assert.deepEqual([...(await net.run(Float32Array.of(1, 0, 0)))], [-2.5, 0.5]);
+    const pieces = [];
+    for await (const piece of file.slices("f.weight")) pieces.push(piece);
+    pieces[0].fill(0xff);
+
+    assert.equal((await file.tensor("f.weight")).data[0], -2.5);
   }
 });
 

@@ -1,6 +1,7 @@
 // openInWorker(): the same file and the same errors from a worker, which ends with the file.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import * as threads from "node:worker_threads";
 import { DczError, openInWorker } from "../dist/index.js";
 import { serving } from "./serving.mjs";
 import { collect, EXPECTED, FILE } from "./writing.mjs";
@@ -41,6 +42,24 @@ test("bytes stay the caller's", () =>
     await file.tensor("a");
     assert.notEqual(FILE.byteLength, 0);
   }));
+
+test("a part of an array goes to the worker without the rest of it", async (t) => {
+  const sent = [];
+  const { Worker } = globalThis.Worker ? globalThis : threads;
+  const { postMessage } = Worker.prototype;
+  t.mock.method(Worker.prototype, "postMessage", function (message, transfer) {
+    sent.push(message);
+    return postMessage.call(this, message, transfer);
+  });
+  const large = new Uint8Array(FILE.length + 1000);
+  large.set(FILE, 500);
+  await opened(large.subarray(500, 500 + FILE.length), {}, async (file) => {
+    assert.deepEqual(await collect(file), EXPECTED);
+  });
+  assert.equal(large.length, FILE.length + 1000);
+  // moved there: a second copy was not made
+  assert.equal(sent[0].takes.source.buffer.byteLength, 0);
+});
 
 test("tensors, slices, passes and errors are those of a file in this thread", () =>
   serving(FILE, {}, async (url, requests) => {

@@ -1,6 +1,6 @@
 // open() of bytes, blobs, streams, responses and paths, and of files that are no .dcz file, or not a whole one.
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open as openHandle, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -31,6 +31,17 @@ for (const [kind, make] of Object.entries(KINDS)) {
     file.close();
   });
 }
+
+test("a disk that gives fewer bytes than were asked for is asked again", (t) =>
+  onDisk(async (path) => {
+    const handle = await openHandle(path);
+    const { read } = Object.getPrototypeOf(handle);
+    await handle.close();
+    t.mock.method(Object.getPrototypeOf(handle), "read", function (buffer, at, length, position) {
+      return read.call(this, buffer, at, Math.min(length, 10_000), position);
+    });
+    assert.deepEqual(await collect(await open(path)), EXPECTED);
+  }));
 
 test("a path and a file: URL open in Node and Deno", () =>
   onDisk(async (path) => {

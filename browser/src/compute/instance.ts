@@ -1,7 +1,7 @@
 // One instance of compute.wasm: its functions as wasm/compute_*.c describe them, and its memory as a stack.
 
 import { DczError } from "../errors.js";
-import { compiled } from "../wasm.js";
+import { compiled, instantiate } from "../wasm.js";
 
 const PAGE_BYTES = 65536;
 /** What 32-bit addresses reach, less a page, so that sums of addresses and sizes stay below 2^32. */
@@ -74,7 +74,7 @@ export class ComputeInstance {
   #top: Address;
 
   private constructor(module: WebAssembly.Module) {
-    this.functions = new WebAssembly.Instance(module).exports as unknown as ComputeFunctions;
+    this.functions = instantiate(module) as unknown as ComputeFunctions;
     this.#top = Math.ceil((this.functions.heap() >>> 0) / 16) * 16;
   }
 

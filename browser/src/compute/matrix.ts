@@ -7,7 +7,7 @@ import type { Address, ComputeInstance } from "./instance.js";
 const MEANING_BYTES = 8;
 
 /** A copy of weights and bias, as dcz_matrix of wasm/compute.h. */
-export interface HeldMatrix {
+interface HeldMatrix {
   readonly address: Address;
   readonly weights: Weights;
   /** Numbers that a vector needs, those behind its end included, which are 0. */

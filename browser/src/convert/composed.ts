@@ -3,6 +3,7 @@
 import { DczError } from "../errors.js";
 import type { DczFile } from "../file/file.js";
 import { checkAborted } from "../signals.js";
+import { allocate } from "../source/source.js";
 import type { Entry } from "../types.js";
 
 /** What is needed of an open file here. Its slices need to be valid until the next step alone. */
@@ -14,20 +15,6 @@ export type Part = Uint8Array | Entry;
 /** The bytes of a part. */
 export function lengthOf(part: Part): number {
   return part instanceof Uint8Array ? part.length : part.denseBytes;
-}
-
-/** A buffer of this length. Throws DczError "memory", with the bytes that are needed, where it cannot be had. */
-export function allocate(bytes: number): Uint8Array<ArrayBuffer> {
-  try {
-    return new Uint8Array(bytes);
-  } catch (error) {
-    throw new DczError(
-      "memory",
-      `the model takes ${bytes} bytes of memory in one piece, which is more than this browser gives: ` +
-        "read the tensors one at a time with tensors()",
-      { cause: error },
-    );
-  }
 }
 
 /** All bytes of one tensor. */
@@ -52,7 +39,7 @@ export class Composed {
    * its place; ties are copies. Throws DczError, "memory" among others.
    */
   async toBytes(signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
-    const whole = allocate(this.bytes);
+    const whole = new Uint8Array(allocate(this.bytes, "Read the tensors one at a time with tensors()"));
     // the name of each tensor with a payload -> where it and those that are tied to it begin
     const places = new Map<string, number[]>();
     let offset = 0;
@@ -61,7 +48,9 @@ export class Composed {
         whole.set(part, offset);
       } else {
         const own = ownName(part);
-        places.set(own, [...(places.get(own) ?? []), offset]);
+        const known = places.get(own);
+        if (known === undefined) places.set(own, [offset]);
+        else known.push(offset);
       }
       offset += lengthOf(part);
     }

@@ -3,7 +3,7 @@
 import { DczError } from "../errors.js";
 import type { DczFile } from "../file/file.js";
 import { type OpenOptions, open } from "../file/open.js";
-import { abortable } from "../signals.js";
+import { abortable, abortError } from "../signals.js";
 import type { Composed } from "./composed.js";
 import { composedOnnx, holdsGraph } from "./onnx.js";
 import { composedSafetensors } from "./safetensors.js";
@@ -31,30 +31,50 @@ class Model {
     }
   }
 
-  /** The bytes from one offset to another as a stream, each piece made when it is asked for. */
+  /**
+   * The bytes from one offset to another as a stream, each piece made when it is asked for. As with `fetch`, the signal
+   * also ends a stream that nobody reads.
+   */
   stream(from: number, to: number, signal: AbortSignal | undefined): ReadableStream<Uint8Array<ArrayBuffer>> {
-    const pieces = this.composed.pieces(from, to, signal);
+    const ended = new AbortController();
+    const pieces = this.composed.pieces(from, to, ended.signal);
+    let onAbort: (() => void) | undefined;
     this.users += 1;
+    // the first of all that may end a stream, and no later one, gives up its place among the users
+    const end = (reason?: DczError): void => {
+      if (ended.signal.aborted) return;
+      ended.abort(reason);
+      pieces.return(undefined).catch(() => undefined); // ends its request, too
+      if (onAbort !== undefined) signal?.removeEventListener("abort", onAbort);
+      this.leave();
+    };
     return new ReadableStream(
       {
+        start: (controller) => {
+          onAbort = () => {
+            const reason = abortError(signal);
+            end(reason);
+            controller.error(reason);
+          };
+          if (signal?.aborted) onAbort();
+          else signal?.addEventListener("abort", onAbort);
+        },
         pull: async (controller) => {
           try {
             const { value, done } = await pieces.next();
+            if (ended.signal.aborted) return;
             if (done) {
-              this.leave();
+              end();
               controller.close();
             } else {
               controller.enqueue(value);
             }
           } catch (error) {
-            this.leave();
+            end();
             controller.error(error);
           }
         },
-        cancel: async () => {
-          await pieces.return(undefined);
-          this.leave();
-        },
+        cancel: () => end(),
       },
       { highWaterMark: 0 },
     );

@@ -64,18 +64,20 @@ export async function* folderFiles(file: TensorFile): AsyncGenerator<FolderFile>
   }
   const held = [...file.entries.values()].filter((each) => each.name.startsWith(PREFIX));
   checkNames(held.map((each) => each.name.slice(PREFIX.length)));
+  const ofWeights = new Set(weights);
+  const beside: [string, Composed][] = [];
   const composed: [string, Composed][] = [];
   const found: Entry[] = [];
   for (const entry of held) {
     const name = entry.name.slice(PREFIX.length);
-    if (weights.includes(name)) {
+    if (ofWeights.has(name)) {
       const head = await bytesOf(file, entry);
       const tensors = layoutOf(name, head, file.entries);
       found.push(...tensors);
       const parts: Part[] = [head, ...tensors];
       composed.push([name, new Composed(file, parts)]);
     } else {
-      composed.unshift([name, new Composed(file, [entry])]);
+      beside.push([name, new Composed(file, [entry])]);
     }
   }
   const names = new Set(found.map((each) => each.name));
@@ -83,7 +85,7 @@ export async function* folderFiles(file: TensorFile): AsyncGenerator<FolderFile>
   if (lost !== undefined || names.size < found.length) {
     throw new DczError("payload", "the heads of the folder's files of weights do not hold each tensor once");
   }
-  for (const [name, each] of composed) {
+  for (const [name, each] of [...beside, ...composed]) {
     yield { name, data: await each.toBytes() };
   }
 }
@@ -91,10 +93,14 @@ export async function* folderFiles(file: TensorFile): AsyncGenerator<FolderFile>
 /** Throws DczError unless each name is that of a file in the folder, on every system, and none leads through another. */
 function checkNames(names: readonly string[]): void {
   const all = new Set(names);
+  const lengths = new Set(names.map((name) => name.length));
   for (const name of names) {
-    const parts = name.split("/");
-    const through = parts.some((_, at) => at > 0 && all.has(parts.slice(0, at).join("/")));
-    if (through || /[\\\0]|^.:/su.test(name) || parts.some((each) => ["", ".", ".."].includes(each))) {
+    let through = false;
+    for (let at = name.indexOf("/"); at >= 0; at = name.indexOf("/", at + 1)) {
+      // asked first, as a name may have millions of parts
+      through ||= lengths.has(at) && all.has(name.slice(0, at));
+    }
+    if (through || /[\\\0]|^.:/su.test(name) || /(?:^|\/)\.{0,2}(?:\/|$)/.test(name)) {
       throw new DczError("payload", `${JSON.stringify(name)} is not the name of a file inside of its folder`);
     }
   }

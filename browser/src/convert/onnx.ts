@@ -6,7 +6,7 @@ import { bytesOf, Composed, lengthOf, type Part, type TensorFile } from "./compo
 import { type Field, fields, LENGTH, readVarint, VARINT, varint } from "./protobuf.js";
 
 /** The tensor that holds the graph. */
-export const GRAPH = "onnx.graph";
+const GRAPH = "onnx.graph";
 
 // key of the entry of external data that holds the name of a marked tensor
 const MARK = "deepcompression";
@@ -49,12 +49,14 @@ const DTYPE_NAMES = (
   "U4 I4 F4 F8_E8M0 U2 I2 F6_E2M3 F6_E3M2"
 ).split(" ");
 
+/** What `toOnnx` takes. */
 export interface ToOnnxOptions {
   /**
    * Is called with the name of each file beside the model that the graph says holds data. The caller's runtime must
    * get these files too. Without it such a model is an error.
    */
   readonly onExternal?: ((location: string) => void) | undefined;
+  /** Ends the call with the error `aborted`. */
   readonly signal?: AbortSignal | undefined;
 }
 

@@ -86,7 +86,9 @@ export class Decoder {
   private *pass(entry: Located, payload: Uint8Array): Generator<Uint8Array, void, undefined> {
     this.compare(entry, this.instance.checksum(payload));
     if (payload.length !== entry.denseBytes) throw this.refused(entry, 9);
-    for (let at = 0; at < payload.length; at += SLICE_BYTES) yield payload.subarray(at, at + SLICE_BYTES);
+    // a Buffer of Node would give Buffers, whose slice() does not copy
+    const bytes = new Uint8Array(payload.buffer, payload.byteOffset, payload.length);
+    for (let at = 0; at < bytes.length; at += SLICE_BYTES) yield bytes.subarray(at, at + SLICE_BYTES);
   }
 
   private *slices(entry: Located, payload: Uint8Array): Generator<Uint8Array, void, undefined> {

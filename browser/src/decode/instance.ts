@@ -1,6 +1,7 @@
 // One instance of decode.wasm: its memory, and its functions as wasm/decode.c describes them.
 
 import { DczError } from "../errors.js";
+import { instantiate } from "../wasm.js";
 
 /** Of a slice of dense bytes: SLICE_BYTES of wasm/decode.c. */
 export const SLICE_BYTES = 65536;
@@ -41,7 +42,7 @@ export class DecodeInstance {
   private readonly heap: number;
 
   constructor(module: WebAssembly.Module) {
-    this.functions = new WebAssembly.Instance(module).exports as unknown as Functions;
+    this.functions = instantiate(module) as unknown as Functions;
     this.slice = this.functions.address_of_slice() >>> 0;
     this.heap = (this.functions.address_of_heap() + 15) & ~15;
   }

@@ -2,14 +2,13 @@
 
 import { DczError } from "../errors.js";
 import { type Backend, type Operation, outputShape, product, type Step } from "../network/operations.js";
-import type { Weights } from "../network/packed.js";
 import { GpuHolder } from "./device.js";
-import { type GpuTraits, Memory } from "./plan.js";
-import type { GpuWeights } from "./products.js";
+import type { GpuTraits } from "./plan.js";
+import { type Matrices, makeStep } from "./prepare.js";
 import { type GpuStep, planRun } from "./steps.js";
 import type { GpuTime } from "./timing.js";
-import { type DenseMatrix, type PackedMatrix, placeDense, placePacked } from "./weights.js";
 
+/** What `createGpuBackend` takes. */
 export interface GpuOptions {
   readonly powerPreference?: GPUPowerPreference;
   /** A device of the caller's, which `close` leaves alone; without it, one of its own. */
@@ -41,7 +40,11 @@ function checkLimits(limits: GPUSupportedLimits): void {
 async function ownDevice(options: GpuOptions): Promise<GPUDevice | undefined> {
   const gpu: GPU | undefined = globalThis.navigator?.gpu;
   const { powerPreference } = options;
-  const adapter = await gpu?.requestAdapter(powerPreference === undefined ? {} : { powerPreference });
+  const adapter = await gpu
+    ?.requestAdapter(powerPreference === undefined ? {} : { powerPreference })
+    .catch((cause: unknown) => {
+      throw new DczError("unsupported", `the browser gives no GPU: ${cause}; use "wasm"`, { cause });
+    });
   if (!adapter) return undefined;
   checkLimits(adapter.limits);
   const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
@@ -79,7 +82,7 @@ export class GpuBackend implements Backend {
   readonly lost: Promise<string>;
   readonly #holder: GpuHolder;
   // tied weights are held once
-  readonly #matrices = new WeakMap<Weights, PackedMatrix | DenseMatrix>();
+  readonly #matrices: Matrices = new WeakMap();
   // the last run's, for the next one of the same shape
   #last: { steps: readonly Step[]; shape: string; ready: Awaited<ReturnType<GpuHolder["ready"]>> } | undefined;
 
@@ -128,44 +131,4 @@ export class GpuBackend implements Backend {
     this.#last = undefined;
     this.#holder.close();
   }
-}
-
-/** A step with all that it needs on a GPU with such traits, not placed there yet. */
-export function makeStep(
-  operation: Operation,
-  traits: GpuTraits,
-  matrices: WeakMap<Weights, PackedMatrix | DenseMatrix> = new WeakMap(),
-): GpuStep {
-  if (operation.kind === "linear" || operation.kind === "conv") {
-    const { weights, bias } = operation;
-    const matrix = matrices.get(weights) ?? placeWeights(operation, traits);
-    matrices.set(weights, matrix);
-    const given: GpuWeights = {
-      matrix,
-      bias: Memory.of(bias === undefined ? new Float32Array(weights.rows) : Float32Array.from(bias)),
-    };
-    return stepOf(operation, `webgpu, ${weights.kind}`, [...matrix.memories, given.bias], { weights: given });
-  }
-  if (operation.kind === "scale") {
-    const pairs = Float32Array.from({ length: 2 * operation.factor.length }, (_, i) => {
-      return (i % 2 === 0 ? operation.factor : operation.term)[i >> 1] ?? 0;
-    });
-    const scale = Memory.of(pairs);
-    return stepOf(operation, "webgpu", [scale], { scale });
-  }
-  return stepOf(operation, "webgpu", [], {});
-}
-
-function placeWeights(operation: Operation & { kind: "linear" | "conv" }, traits: GpuTraits) {
-  const { weights } = operation;
-  if (weights.kind === "packed") return placePacked(weights, traits, operation.kind === "linear");
-  return placeDense(
-    weights,
-    traits,
-    operation.kind === "conv" && operation.groups > 1 ? weights.rows / operation.groups : 1,
-  );
-}
-
-function stepOf(operation: Operation, kernel: string, memories: readonly Memory[], parts: Partial<GpuStep>): GpuStep {
-  return { operation, kernel, memories, heldBytes: memories.reduce((sum, { bytes }) => sum + bytes, 0), ...parts };
 }

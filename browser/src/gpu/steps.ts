@@ -1,5 +1,6 @@
 // Plans of whole runs: what each step does on a GPU, and where its output lies.
 
+import { DczError } from "../errors.js";
 import {
   type ActivationOperation,
   type AdaptivePoolOperation,
@@ -29,6 +30,9 @@ export interface Run {
   readonly output: Memory;
   readonly outputShape: readonly number[];
 }
+
+/** Of an axis of an adaptive pool, whose kernel squares their number. */
+const MOST_OUTPUTS = 0xffff;
 
 const ACTIVATIONS = ["none", "relu", "leakyRelu", "sigmoid", "tanh"];
 
@@ -124,6 +128,9 @@ function planPool(
   const y = plan.activations(product(after));
   const window = operation.kind === "pool" ? operation.window : undefined;
   const axes = (which: "kernel" | "stride" | "padding") => window?.[which] ?? [0, 0, 0];
+  if (window === undefined && Math.max(yHeight, yWidth) > MOST_OUTPUTS) {
+    throw new DczError("size", `an adaptive pool on a GPU gives at most ${MOST_OUTPUTS} parts an axis; use "wasm"`);
+  }
   let of = 3;
   if (operation.kind === "pool") of = operation.of === "max" ? 0 : operation.countPadding ? 1 : 2;
   const sizes = {

@@ -10,7 +10,7 @@ interface Piece {
   readonly endRow: number;
 }
 
-export interface PackedPiece extends Piece {
+interface PackedPiece extends Piece {
   readonly blocks: number;
   readonly words: Memory;
   readonly starts: Memory;
@@ -28,7 +28,7 @@ export interface PackedMatrix {
   readonly memories: readonly Memory[];
 }
 
-export interface DensePiece extends Piece {
+interface DensePiece extends Piece {
   readonly matrix: Memory;
 }
 
@@ -44,14 +44,14 @@ const PART_WORDS = 8;
 const MOST_PARTS = 8;
 
 /** The number of parts, a power of two, for rows of so many words. */
-export function partsFor(rows: number, rowWords: number): number {
+function partsFor(rows: number, rowWords: number): number {
   let parts = 1;
   while (parts < MOST_PARTS && rows * parts < MANY_THREADS && rowWords >= 2 * parts * PART_WORDS) parts *= 2;
   return parts;
 }
 
 /** The column in front of each part of the rows of some blocks; 2^32 - 1 stands for -1. */
-export function partColumns(packed: Packed, firstBlock: number, endBlock: number, parts: number) {
+function partColumns(packed: Packed, firstBlock: number, endBlock: number, parts: number) {
   const columns = new Uint32Array((endBlock - firstBlock) * parts * BLOCK_ROWS);
   const mask = 2 ** packed.skipBits - 1;
   const bits = packed.skipBits + packed.codeBits;

@@ -12,6 +12,11 @@ export interface Wanted<T> {
   value(): T;
 }
 
+/** The first of some names, for messages: a file may have a million. */
+export function someOf(names: readonly string[]): string {
+  return names.slice(0, 10).join(", ") + (names.length > 10 ? ` and ${names.length - 10} more` : "");
+}
+
 /** Takes tensors out of a file, each one once. Methods throw DczError "not-found" or "argument" for misfits. */
 export class FileTensors {
   readonly #taken = new Set<string>();
@@ -98,8 +103,7 @@ export class FileTensors {
   #entry(name: string, dimensions: number): Entry {
     const entry = this.file.entries.get(name);
     if (entry === undefined) {
-      const names = [...this.file.entries.keys()];
-      const some = names.slice(0, 10).join(", ") + (names.length > 10 ? ` and ${names.length - 10} more` : "");
+      const some = someOf([...this.file.entries.keys()]);
       throw new DczError("not-found", `the file has no tensor ${name}; it has ${some || "none: it is empty"}`);
     }
     if (!FLOAT_BYTES.has(entry.dtype)) {

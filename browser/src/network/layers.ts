@@ -37,12 +37,18 @@ function refuse(message: string): never {
   throw new DczError("argument", message);
 }
 
+/** The kernels of backends count in 32 bits. */
+const MOST = 2 ** 31 - 1;
+
+const isCount = (number: number, least: number): boolean =>
+  Number.isInteger(number) && number >= least && number <= MOST;
+
 /** One number an axis, `filling` for the axes that images of so many dimensions do not have. */
 function each(what: string, numbers: Numbers, dimensions: number, least: number, filling: number): Axes {
   const given = typeof numbers === "number" ? Array.from({ length: dimensions }, () => numbers) : numbers;
-  if (given.length !== dimensions || !given.every((number) => Number.isInteger(number) && number >= least)) {
+  if (given.length !== dimensions || !given.every((number) => isCount(number, least))) {
     const found = JSON.stringify(numbers) ?? String(numbers);
-    refuse(`${what} is an integer from ${least} on, or ${dimensions} of them; found ${found}`);
+    refuse(`${what} is an integer from ${least} to ${MOST}, or ${dimensions} of them; found ${found}`);
   }
   const [depth = filling, height = filling, width = filling] = [filling, filling, ...given].slice(-3);
   return [depth, height, width];
@@ -54,7 +60,7 @@ function conv(kind: string, dimensions: number, name: string, options: ConvOptio
   const padding = each(`${label}: padding`, options.padding ?? 0, dimensions, 0, 0);
   const dilation = each(`${label}: dilation`, options.dilation ?? 1, dimensions, 1, 1);
   const groups = options.groups ?? 1;
-  if (!Number.isInteger(groups) || groups < 1) refuse(`${label}: groups is an integer from 1 on; found ${groups}`);
+  if (!isCount(groups, 1)) refuse(`${label}: groups is an integer from 1 to ${MOST}; found ${groups}`);
   const bind = (tensors: FileTensors): (() => Operation) => {
     const weights = tensors.weight(`${name}.weight`, dimensions + 2);
     const [outputs = 0, , ...lengths] = weights.shape;

@@ -2,8 +2,8 @@
 
 import { createWasmBackend } from "../compute/backend.js";
 import { packsOf } from "../compute/choice.js";
-import { DczError } from "../errors.js";
-import { FileTensors } from "./file-tensors.js";
+import { DczError, type DczErrorCode } from "../errors.js";
+import { FileTensors, someOf } from "./file-tensors.js";
 import type { Layer } from "./layers.js";
 import { type Backend, type Operation, outputShape, product, type Step } from "./operations.js";
 import type { WeightSource } from "./packed.js";
@@ -11,9 +11,11 @@ import type { WeightSource } from "./packed.js";
 /** Where a sequence runs: "auto" is WebGPU if there is an adapter, else WebAssembly. */
 export type Device = "auto" | "wasm" | "webgpu";
 
+/** What `Sequence.load` takes. */
 export interface SequenceOptions {
   /** The shape of one input, without the count. */
   readonly inputShape: readonly number[];
+  /** "auto" if missing. */
   readonly device?: Device;
   /** Refuse a file with tensors that no layer takes; true by default. */
   readonly strict?: boolean;
@@ -21,6 +23,7 @@ export interface SequenceOptions {
   readonly gpu?: () => Promise<Backend | undefined>;
   /** Is told why a sequence on "auto" goes on in WebAssembly. */
   readonly onFallback?: (reason: string) => void;
+  /** Ends the loading with the error `aborted`. */
   readonly signal?: AbortSignal;
 }
 
@@ -69,12 +72,19 @@ function bindAll(layers: readonly Layer[], tensors: FileTensors): (() => Bound)[
   });
 }
 
+async function gpuModule(): Promise<typeof import("../gpu/backend.js")> {
+  try {
+    return await import("../gpu/backend.js");
+  } catch (cause) {
+    throw new DczError("network", `the modules of the GPU could not be loaded: ${String(cause)}`, { cause });
+  }
+}
+
 /** The GPU, loaded only where it is asked for; undefined if WebAssembly computes. */
 async function gpuBackend({ device = "auto", gpu, onFallback }: SequenceOptions): Promise<Backend | undefined> {
   if (device === "wasm") return undefined;
   try {
-    const create = gpu ?? (await import("../gpu/backend.js")).createGpuBackend;
-    const backend = await create();
+    const backend = await (gpu ?? (await gpuModule()).createGpuBackend)();
     if (backend === undefined)
       throw new DczError("unsupported", 'there is no WebGPU adapter; device: "auto" needs none');
     return backend;
@@ -85,16 +95,19 @@ async function gpuBackend({ device = "auto", gpu, onFallback }: SequenceOptions)
   }
 }
 
-/** Steps of all layers, or the first layer that the backend cannot compute. */
-async function prepareAll(backend: Backend, layers: readonly Bound[]): Promise<Step[] | Bound> {
+/** Steps of all layers. Throws DczError "unsupported" for a layer that the backend cannot compute, and what it throws. */
+async function prepareAll(backend: Backend, layers: readonly Bound[]): Promise<Step[]> {
   const steps: Step[] = [];
-  for (const bound of layers) {
-    const step = await backend.prepare(bound.operation);
-    if (step === undefined) return bound;
+  for (const { label, operation } of layers) {
+    const step = await backend.prepare(operation);
+    if (step === undefined) throw new DczError("unsupported", `${backend.name} has no kernel for ${label}; use "wasm"`);
     steps.push(step);
   }
   return steps;
 }
+
+/** Of errors of the GPU that more or other inputs do not mend: WebAssembly goes on. */
+const LASTING: readonly DczErrorCode[] = ["device-lost", "unsupported"];
 
 /** Layers that run one after another, with the weights of a `.dcz` file, which stay compressed in memory. */
 export class Sequence {
@@ -123,7 +136,7 @@ export class Sequence {
       const made = bindAll(layers, tensors);
       const left = tensors.left();
       if (strict && left.length > 0) {
-        throw new DczError("argument", `no layer takes ${left.join(", ")}; with strict: false they are left out`);
+        throw new DczError("argument", `no layer takes ${someOf(left)}; with strict: false they are left out`);
       }
       const bind = () => made.map((make) => make());
       new Sequence(bind(), options).shape([1, ...inputShape]);
@@ -161,8 +174,9 @@ export class Sequence {
 
   /**
    * Runs all layers on a batch of inputs: `x` is the numbers of as many inputs as its length says, and stays as it is.
-   * The result is a new array. Calls that overlap are served one after the other. Infinities and NaNs spread.
-   * Throws DczError "argument" before anything is computed, "memory", and "device-lost" unless the device is "auto".
+   * Do not change it before the result is there. The result is a new array. Calls that overlap are served one after the
+   * other. Infinities and NaNs spread in WebAssembly; GPUs may take them for other numbers. Throws DczError "argument"
+   * before anything is computed, "memory", and "device-lost" and "unsupported" unless the device is "auto".
    */
   async run(x: Float32Array): Promise<Float32Array> {
     const { inputShape } = this.options;
@@ -200,23 +214,26 @@ export class Sequence {
 
   async #begin(gpu: Backend | undefined): Promise<void> {
     if (gpu === undefined) return this.#goToWasm();
-    const steps = await prepareAll(gpu, this.layers);
-    if (Array.isArray(steps)) {
+    try {
+      this.#steps = await prepareAll(gpu, this.layers);
       this.#backend = gpu;
-      this.#steps = steps;
-      return;
+    } catch (error) {
+      await this.#fallBack(gpu, error, [...LASTING, "memory", "size"]);
     }
-    const reason = `WebGPU has no kernel for ${steps.label}`;
-    if (this.options.device === "webgpu") throw new DczError("unsupported", `${reason}; device: "auto" runs it`);
+  }
+
+  /** Goes on in WebAssembly after an error of the GPU with such a code; throws it if "auto" was not asked for. */
+  async #fallBack(gpu: Backend, error: unknown, codes: readonly DczErrorCode[]): Promise<void> {
+    const falls = error instanceof DczError && codes.includes(error.code);
+    if (!falls || this.options.device === "webgpu") throw error;
     gpu.close();
     await this.#goToWasm();
-    this.options.onFallback?.(reason);
+    this.options.onFallback?.(error.message);
   }
 
   async #goToWasm(): Promise<void> {
     const backend = await createWasmBackend();
     const steps = await prepareAll(backend, this.layers);
-    if (!Array.isArray(steps)) throw new DczError("unsupported", `there is no kernel for ${steps.label}`);
     this.#backend = backend;
     this.#steps = steps;
     // the backend has the weights: what stays here are shapes
@@ -226,16 +243,14 @@ export class Sequence {
   }
 
   async #run(x: Float32Array, shape: readonly number[]): Promise<Float32Array> {
-    if (this.#backend === undefined) throw new DczError("argument", "the sequence is closed");
+    const backend = this.#backend;
+    if (backend === undefined) throw new DczError("argument", "the sequence is closed");
     try {
-      return await this.#backend.run(this.#steps, x, shape);
+      return await backend.run(this.#steps, x, shape);
     } catch (error) {
-      const lost = error instanceof DczError && error.code === "device-lost";
-      if (!lost || this.options.device === "webgpu" || this.#backend.name === "wasm") throw error;
-      this.#backend.close();
-      await this.#goToWasm();
-      this.options.onFallback?.(error.message);
-      return this.#backend.run(this.#steps, x, shape);
+      if (backend.name === "wasm") throw error;
+      await this.#fallBack(backend, error, LASTING);
+      return this.#run(x, shape);
     }
   }
 }

@@ -13,12 +13,7 @@ interface Builtins {
 }
 
 interface FileHandle {
-  read(
-    buffer: Uint8Array<ArrayBuffer>,
-    at: number,
-    length: number,
-    position: number,
-  ): Promise<{ buffer: Uint8Array<ArrayBuffer>; bytesRead: number }>;
+  read(buffer: Uint8Array<ArrayBuffer>, at: number, length: number, position: number): Promise<{ bytesRead: number }>;
   close(): Promise<void>;
 }
 

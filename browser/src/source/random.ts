@@ -2,7 +2,10 @@
 import { DczError } from "../errors.js";
 import { abortable, checkAborted } from "../signals.js";
 import { builtin } from "./node.js";
-import { type Arrived, type Source, type Span, truncated } from "./source.js";
+import { type Arrived, allocate, type Source, type Span, truncated } from "./source.js";
+
+/** Node reads less than 2 GiB at once. Any read may give fewer bytes than were asked for. */
+const MOST_READ = 2 ** 30;
 
 type Get = (span: Span) => Promise<Uint8Array>;
 
@@ -69,6 +72,7 @@ export async function diskSource(path: string | URL, arrived: Arrived): Promise<
     try {
       return await work();
     } catch (cause) {
+      if (cause instanceof DczError) throw cause;
       const why = cause instanceof Error ? cause.message : String(cause);
       throw new DczError("network", `${name}: cannot be read: ${why}.`, { cause });
     }
@@ -77,8 +81,12 @@ export async function diskSource(path: string | URL, arrived: Arrived): Promise<
     reading(async () => {
       const file = await fs.open(path, "r");
       try {
-        const { buffer, bytesRead } = await file.read(new Uint8Array(length), 0, length, offset);
-        return buffer.subarray(0, bytesRead);
+        const bytes = new Uint8Array(allocate(length));
+        let at = 0;
+        for (let read = 1; read > 0 && at < length; at += read) {
+          read = (await file.read(bytes, at, Math.min(length - at, MOST_READ), offset + at)).bytesRead;
+        }
+        return bytes.subarray(0, at);
       } finally {
         await file.close();
       }

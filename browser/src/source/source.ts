@@ -44,12 +44,11 @@ export function leftOver(name: string, size: number): DczError {
   return new DczError("index", `${name}: has more bytes than the ${size} that its index describes.`);
 }
 
-/** Allocates, or says how many bytes the machine refused. */
-export function allocate(bytes: number): ArrayBuffer {
+/** Allocates, or throws `memory` with the bytes that the machine refused, and a remedy. */
+export function allocate(bytes: number, remedy = "Free some memory, or take the tensor by slices()"): ArrayBuffer {
   try {
     return new ArrayBuffer(bytes);
   } catch (cause) {
-    const message = `There is no memory for ${bytes} bytes. Free some memory, or take the tensor by slices().`;
-    throw new DczError("memory", message, { cause });
+    throw new DczError("memory", `There is no memory for ${bytes} bytes in one piece. ${remedy}.`, { cause });
   }
 }

@@ -36,9 +36,10 @@ export async function openInWorker(source: DczSource, options: OpenOptions = {})
   }
 }
 
-/** What of a source can be sent. Addresses are those of the page, not of the worker's own script. */
+/** What of a source can be sent. Addresses are those of the page; of an array of bytes, no more than its part goes. */
 function sent(source: DczSource): Sendable {
   if (source instanceof URL) return source.href;
+  if (source instanceof Uint8Array) return new Uint8Array(source);
   if (typeof source === "string") {
     const base = pageAddress();
     return base === undefined ? source : new URL(source, base).href;
@@ -56,6 +57,7 @@ function sent(source: DczSource): Sendable {
 }
 
 function transferred(source: Sendable): Transferable[] {
+  if (source instanceof Uint8Array) return [source.buffer as ArrayBuffer];
   return source instanceof ReadableStream ? [source] : [];
 }
 
