@@ -1,4 +1,4 @@
-// The one error class of this package, with a code that programs can test.
+// The one error class of this package, with a code that programs can test, and words for its messages.
 
 /** What went wrong. */
 export type DczErrorCode =
@@ -17,6 +17,14 @@ export type DczErrorCode =
   | "device-lost" // the GPU went away
   | "argument" // a wrong argument of the caller
   | "aborted"; // the caller's signal
+
+/** What a wrong argument is, for messages; a promise comes with its remedy. */
+export function spellOf(value: unknown): string {
+  if (value instanceof Promise) return "a Promise: await it first";
+  if (typeof value === "function") return `the function ${value.name}: call it first`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? String(value);
+  return Array.isArray(value) ? "an array" : (value.constructor?.name ?? "an object");
+}
 
 /** Every error that this package throws by itself. `message` names what, where and how to go on. */
 export class DczError extends Error {
