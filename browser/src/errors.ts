@@ -37,3 +37,20 @@ export class DczError extends Error {
     super(message, options);
   }
 }
+
+/** Does something; an error of this package then names the place. */
+export function about<T>(place: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof DczError)) throw error;
+    throw new DczError(error.code, `${place}: ${error.message}`, { cause: error });
+  }
+}
+
+/** The first names of a file, for messages. */
+export function spellNames(all: Iterable<string>): string {
+  const names = [...all];
+  const more = names.length > 10 ? ` and ${names.length - 10} more` : "";
+  return names.length > 0 ? names.slice(0, 10).join(", ") + more : "none: it is empty";
+}

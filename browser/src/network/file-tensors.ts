@@ -1,6 +1,6 @@
 // The tensors of an open file as layers take them: asked for by their names, then read in one pass.
 
-import { DczError } from "../errors.js";
+import { DczError, spellNames } from "../errors.js";
 import type { Entry } from "../types.js";
 import { FLOAT_BYTES } from "./floats.js";
 import { type Packs, WeightReader } from "./pack.js";
@@ -98,9 +98,8 @@ export class FileTensors {
   #entry(name: string, dimensions: number): Entry {
     const entry = this.file.entries.get(name);
     if (entry === undefined) {
-      const names = [...this.file.entries.keys()];
-      const some = names.slice(0, 10).join(", ") + (names.length > 10 ? ` and ${names.length - 10} more` : "");
-      throw new DczError("not-found", `the file has no tensor ${name}; it has ${some || "none: it is empty"}`);
+      const names = spellNames(this.file.entries.keys());
+      throw new DczError("not-found", `the file has no tensor ${name}; it has ${names}`);
     }
     if (!FLOAT_BYTES.has(entry.dtype)) {
       const expected = [...FLOAT_BYTES.keys()].join(", ");

@@ -2,7 +2,7 @@
 
 import { createWasmBackend } from "../compute/backend.js";
 import { packsOf } from "../compute/choice.js";
-import { DczError, spellOf } from "../errors.js";
+import { about, DczError, spellOf } from "../errors.js";
 import { FileTensors } from "./file-tensors.js";
 import type { Layer } from "./layers.js";
 import { type Backend, type Operation, outputShape, product, type Step } from "./operations.js";
@@ -50,16 +50,6 @@ const CLOSED = "the sequence is closed; load it again";
 
 const named = (number: number, label: string) => `layer ${number} (${label})`;
 
-/** Does something for a layer; an error names the layer. */
-function about<T>(number: number, label: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof DczError)) throw error;
-    throw new DczError(error.code, `${named(number, label)}: ${error.message}`, { cause: error });
-  }
-}
-
 /** Throws DczError "argument" for what types would refuse. */
 function checkArguments(file: WeightSource, layers: readonly Layer[], options: SequenceOptions): void {
   const refuse = (message: string): never => {
@@ -81,7 +71,7 @@ function checkArguments(file: WeightSource, layers: readonly Layer[], options: S
 
 function bindAll(layers: readonly Layer[], tensors: FileTensors): (() => Bound)[] {
   return layers.map(({ label, bind }, i) => {
-    const made = about(i + 1, label, () => bind(tensors));
+    const made = about(named(i + 1, label), () => bind(tensors));
     return () => {
       const operation = made();
       const weights = "weights" in operation ? operation.weights : undefined;
@@ -173,7 +163,7 @@ export class Sequence {
   shape(given: readonly number[]): number[] {
     let shape = [...given];
     this.layers.forEach(({ label, operation }, i) => {
-      shape = about(i + 1, label, () => outputShape(operation, shape));
+      shape = about(named(i + 1, label), () => outputShape(operation, shape));
     });
     return shape;
   }

@@ -70,7 +70,7 @@ export async function diskSource(path: string | URL, arrived: Arrived): Promise<
       return await work();
     } catch (cause) {
       const why = cause instanceof Error ? cause.message : String(cause);
-      throw new DczError("network", `${name}: cannot be read: ${why}.`, { cause });
+      throw new DczError("network", `${name}: cannot be read: ${why}. Check the path.`, { cause });
     }
   };
   const get: Get = ({ offset, length }) =>
