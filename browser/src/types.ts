@@ -83,6 +83,6 @@ interface TensorOf<D extends Dtype> {
 /**
  * A decoded tensor, in C order. `data` is a Float32Array for F32, a Float64Array for F64, the array of integers for
  * integers, interleaved floats for C64 and C128, Uint16Array (the bits) for F16, BF16 and C32, and Uint8Array (the
- * bytes) for all others. A test of `dtype` tells TypeScript which.
+ * bytes) for all others. In TypeScript a test of `dtype` narrows its type.
  */
 export type Tensor = { [D in Dtype]: TensorOf<D> }[Dtype];
