@@ -127,7 +127,7 @@ def test_a_development_server_serves_them_too_with_the_setting_of_the_documentat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["node", VITE, "--host", "127.0.0.1", "--port", str(port), "--strictPort"]
+    command = ["node", str(VITE), "--host", "127.0.0.1", "--port", str(port), "--strictPort"]
     with subprocess.Popen(command, cwd=installed, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
