@@ -1,4 +1,4 @@
-// The one error class of this package, with a code that programs can test.
+// The one error class of this package, with a code that programs can test, and words for its messages.
 
 /** What went wrong. */
 export type DczErrorCode =
@@ -18,6 +18,14 @@ export type DczErrorCode =
   | "argument" // a wrong argument of the caller
   | "aborted"; // the caller's signal
 
+/** What a wrong argument is, for messages; a promise comes with its remedy. */
+export function spellOf(value: unknown): string {
+  if (value instanceof Promise) return "a Promise: await it first";
+  if (typeof value === "function") return `the function ${value.name}: call it first`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value) ?? String(value);
+  return Array.isArray(value) ? "an array" : (value.constructor?.name ?? "an object");
+}
+
 /** Every error that this package throws by itself. `message` names what, where and how to go on. */
 export class DczError extends Error {
   override readonly name = "DczError";
@@ -28,4 +36,21 @@ export class DczError extends Error {
   ) {
     super(message, options);
   }
+}
+
+/** Does something; an error of this package then names the place. */
+export function about<T>(place: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof DczError)) throw error;
+    throw new DczError(error.code, `${place}: ${error.message}`, { cause: error });
+  }
+}
+
+/** The first names of a file, for messages. */
+export function spellNames(all: Iterable<string>): string {
+  const names = [...all];
+  const more = names.length > 10 ? ` and ${names.length - 10} more` : "";
+  return names.length > 0 ? names.slice(0, 10).join(", ") + more : "none: it is empty";
 }

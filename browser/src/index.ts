@@ -27,5 +27,14 @@ export {
   tanh,
 } from "./network/layers.js";
 export { type Device, type LayerFacts, Sequence, type SequenceOptions } from "./network/sequence.js";
-export { CODERS, type Coder, DTYPES, type Dtype, type Entry, type Tensor, type TypedArray } from "./types.js";
+export {
+  type ArrayOf,
+  CODERS,
+  type Coder,
+  DTYPES,
+  type Dtype,
+  type Entry,
+  type Tensor,
+  type TypedArray,
+} from "./types.js";
 export { openInWorker, type WorkerFile } from "./worker/worker-file.js";

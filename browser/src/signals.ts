@@ -9,14 +9,16 @@ export function checkAborted(...signals: readonly (AbortSignal | undefined)[]): 
 /** The error of what a signal ends. */
 export function abortError(signal: AbortSignal | undefined): DczError {
   if (signal?.reason instanceof DczError) return signal.reason;
-  return new DczError("aborted", "The caller's signal ended this.", { cause: signal?.reason });
+  const cause: unknown = signal?.reason;
+  const why = cause instanceof Error ? ` (${cause.message})` : "";
+  return new DczError("aborted", `The caller's signal ended this${why}.`, { cause });
 }
 
 /** What is to be called when a signal fires. One listener serves all, for Node warns of many. */
 const watched = new WeakMap<AbortSignal, Set<() => void>>();
 
 /** Calls `then` once the signal fires. Gives a function that calls this off. */
-function onAbort(signal: AbortSignal, then: () => void): () => void {
+export function onAbort(signal: AbortSignal, then: () => void): () => void {
   const calls = watched.get(signal) ?? new Set();
   if (!watched.has(signal)) {
     watched.set(signal, calls);
@@ -39,6 +41,19 @@ export function abortable<T>(work: Promise<T>, ...signals: readonly (AbortSignal
       for (const end of ends) end?.();
     });
   });
+}
+
+/** The longest time that timers know. */
+const MOST_MS = 2 ** 31 - 1;
+
+/** Settles as `work` does, or with the error that `late` makes after so many milliseconds. */
+export function within<T>(milliseconds: number, work: Promise<T>, late: () => DczError): Promise<T> {
+  if (milliseconds > MOST_MS) return work;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const over = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(late()), milliseconds);
+  });
+  return Promise.race([work, over]).finally(() => clearTimeout(timer));
 }
 
 /** Waits so many milliseconds. */

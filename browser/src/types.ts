@@ -53,27 +53,39 @@ export interface Entry {
   readonly tiedTo?: string;
 }
 
+/** The arrays of dtypes; those that are not here have a Uint8Array of their bytes. */
+interface Arrays {
+  F64: Float64Array<ArrayBuffer>;
+  F32: Float32Array<ArrayBuffer>;
+  F16: Uint16Array<ArrayBuffer>;
+  BF16: Uint16Array<ArrayBuffer>;
+  I64: BigInt64Array<ArrayBuffer>;
+  I32: Int32Array<ArrayBuffer>;
+  I16: Int16Array<ArrayBuffer>;
+  I8: Int8Array<ArrayBuffer>;
+  U64: BigUint64Array<ArrayBuffer>;
+  U32: Uint32Array<ArrayBuffer>;
+  U16: Uint16Array<ArrayBuffer>;
+  C64: Float32Array<ArrayBuffer>;
+  C128: Float64Array<ArrayBuffer>;
+  C32: Uint16Array<ArrayBuffer>;
+}
+
+/** The array of a dtype. */
+export type ArrayOf<D extends Dtype> = D extends keyof Arrays ? Arrays[D] : Uint8Array<ArrayBuffer>;
 /** The arrays that tensors come in. */
-export type TypedArray =
-  | Float64Array
-  | Float32Array
-  | BigInt64Array
-  | Int32Array
-  | Int16Array
-  | Int8Array
-  | BigUint64Array
-  | Uint32Array
-  | Uint16Array
-  | Uint8Array;
+export type TypedArray = ArrayOf<Dtype>;
+
+interface TensorOf<D extends Dtype> {
+  readonly name: string;
+  readonly dtype: D;
+  readonly shape: readonly number[];
+  readonly data: ArrayOf<D>;
+}
 
 /**
  * A decoded tensor, in C order. `data` is a Float32Array for F32, a Float64Array for F64, the array of integers for
  * integers, interleaved floats for C64 and C128, Uint16Array (the bits) for F16, BF16 and C32, and Uint8Array (the
- * bytes) for all others.
+ * bytes) for all others. In TypeScript a test of `dtype` narrows its type.
  */
-export interface Tensor {
-  readonly name: string;
-  readonly dtype: Dtype;
-  readonly shape: readonly number[];
-  readonly data: TypedArray;
-}
+export type Tensor = { [D in Dtype]: TensorOf<D> }[Dtype];

@@ -2,6 +2,9 @@
 
 import { DczError } from "./errors.js";
 
+/** The bytes that each module begins with; a server's page for wrong addresses has others. */
+const MAGIC = [0x00, 0x61, 0x73, 0x6d];
+
 const modules = new Map<string, Promise<WebAssembly.Module>>();
 
 /** The module at `url`. Throws a DczError: "unsupported" without WebAssembly, "network" if the file cannot be had. */
@@ -39,7 +42,7 @@ async function compile(url: URL): Promise<WebAssembly.Module> {
   }
 }
 
-async function bytesOf(url: URL): Promise<BufferSource> {
+async function bytesOf(url: URL): Promise<Uint8Array<ArrayBuffer>> {
   try {
     if (url.protocol === "file:" && "process" in globalThis) {
       const name = "node:fs/promises"; // a variable, so that bundlers for browsers do not look for it
@@ -48,9 +51,11 @@ async function bytesOf(url: URL): Promise<BufferSource> {
     }
     const response = await fetch(url);
     if (!response.ok) throw new Error(`HTTP status ${response.status}`);
-    return await response.arrayBuffer();
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    if (MAGIC.some((byte, i) => bytes[i] !== byte)) throw new Error("what came is no WebAssembly");
+    return bytes;
   } catch (cause) {
-    const remedy = "Serve the package's .wasm files beside its modules";
+    const remedy = "Serve the package's .wasm files beside its modules; Vite needs optimizeDeps.exclude for it";
     throw new DczError("network", `Cannot read ${url.href}: ${String(cause)}. ${remedy}.`, { cause });
   }
 }

@@ -8,10 +8,12 @@ import test from "node:test";
 import { gzipSync } from "node:zlib";
 import { ComputeInstance } from "../dist/compute/instance.js";
 import { Decoder } from "../dist/decode/decoder.js";
+import { compiled } from "../dist/wasm.js";
 import { buildModule } from "../scripts/wasm.mjs";
 import { bytesOf, denseOf, indexOf, payloadOf, ROOT } from "./decoding.mjs";
 
 const DIST = `${ROOT}browser/dist/`;
+const PAGE = new URL("data:text/html,<!doctype html><title>Not here</title>");
 const WASM = readFileSync(`${DIST}decode.wasm`);
 
 /** A module and, once, all that it imports. */
@@ -122,4 +124,9 @@ test("a trap replaces the instance", async () => {
   };
   assert.throws(() => denseOf(decoder, entry, payloadOf(entry, file)), { code: "payload", message: /unreachable/ });
   assert.deepEqual(denseOf(decoder, entry, payloadOf(entry, file)), before);
+});
+
+test("a page in the place of a module is named, with what to serve", async () => {
+  const named = ({ code, message }) => code === "network" && /no WebAssembly\. Serve .* beside/.test(message);
+  await assert.rejects(compiled(PAGE), named);
 });

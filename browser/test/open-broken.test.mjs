@@ -153,6 +153,47 @@ function stalling(bytes, from = 0) {
   };
 }
 
+const IMPATIENT = { idleTimeout: 400, retries: 1, retryDelay: 1 };
+
+for (const ranges of [true, false]) {
+  const kind = ranges ? "with ranges" : "without ranges";
+  test(`a connection to a server ${kind} that falls silent is left, and goes on by another`, () => {
+    const answer = (...args) => args[3] % 2 === 0 && stalling(30_000)(...args);
+    return serving(FILE, { answer, ranges }, async (url, requests) => {
+      const found = await collect(await open(url, { ...IMPATIENT, ranges }));
+      assert.deepEqual(found, EXPECTED);
+      assert.ok(requests.length >= 2);
+      await Promise.all(requests.map(({ closed }) => closed));
+    });
+  });
+}
+
+test("a server that stays silent is an error, and no connection is left", () =>
+  serving(FILE, { answer: stalling(0, 1) }, async (url, requests) => {
+    const file = await open(url, IMPATIENT);
+    const silent = (error) => code("network")(error) && /silent for 0.4 s.*idleTimeout/.test(error.message);
+    await assert.rejects(file.tensor("c"), silent);
+    assert.ok(requests.length > 1 + IMPATIENT.retries);
+    await Promise.all(requests.map(({ closed }) => closed));
+  }));
+
+test("a server that does not answer at all is an error, and the connection is ended", () =>
+  serving(FILE, { answer: () => true }, async (url, requests) => {
+    await assert.rejects(open(url, IMPATIENT), (error) => code("network")(error) && /silent/.test(error.message));
+    await Promise.all(requests.map(({ closed }) => closed));
+  }));
+
+test("a stream of the caller may take its time", async () => {
+  const slow = new ReadableStream({
+    async pull(controller) {
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      controller.enqueue(FILE.slice());
+      controller.close();
+    },
+  });
+  assert.deepEqual(await collect(await open(slow, { idleTimeout: 20 })), EXPECTED);
+});
+
 const PHASES = {
   "before the server answers": { count: 1, answer: () => true },
   "in the first response": { count: 1, answer: stalling(100) },

@@ -1,7 +1,7 @@
 // The open file: tensors, slices and passes, alone and at once; what it holds, and how it ends.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DczError, linear, open, Sequence } from "../dist/index.js";
+import { DczError, linear, open, openInWorker, Sequence } from "../dist/index.js";
 import { collect, dcz, EXPECTED, FILE, KINDS, noise, streamOf } from "./writing.mjs";
 
 const code = (expected) => (error) => error instanceof DczError && error.code === expected;
@@ -76,9 +76,21 @@ test("names choose the tensors of a pass, in the order of the file", async () =>
   }
 });
 
+test("a text is one name of a pass, and a list alone is refused, here and in a worker", async () => {
+  const list = dcz([{ name: "long", data: noise(10) }]);
+  for (const file of [await open(list), await openInWorker(list)]) {
+    assert.deepEqual([...(await collect(file, { names: "long" })).keys()], ["long"]);
+    await assert.rejects(collect(file, ["long"]), (error) => code("argument")(error) && /an array/.test(error.message));
+    file.close();
+  }
+});
+
 test("a name that is not there is an error, and the file stays usable", async () => {
   const file = await open(FILE);
-  await assert.rejects(file.tensor("d"), code("not-found"));
+  await assert.rejects(
+    file.tensor("d"),
+    (error) => code("not-found")(error) && /It has a, b, tied/.test(error.message),
+  );
   await assert.rejects(collect(file, { names: ["a", "d"] }), code("not-found"));
   await assert.rejects(async () => {
     for await (const _ of file.slices("d"));

@@ -140,6 +140,10 @@ test("a signal while the file opens ends the worker", () =>
   }));
 
 test("what cannot be opened, or sent, is an error with its code", async () => {
+  const used = new Response(FILE);
+  await used.arrayBuffer();
+  await assert.rejects(openInWorker(used), code("argument"));
+  await assert.rejects(openInWorker(Promise.resolve(FILE)), /found a Promise: await it first/);
   await assert.rejects(openInWorker(new TextEncoder().encode("<!doctype html>")), code("magic"));
   await assert.rejects(openInWorker(FILE.subarray(0, 99)), code("truncated"));
   await assert.rejects(openInWorker(new Response("no", { status: 404 })), code("network"));
@@ -147,7 +151,7 @@ test("what cannot be opened, or sent, is an error with its code", async () => {
   await assert.rejects(openInWorker(new Request("http://localhost/")), code("argument"));
   const locked = new Blob([FILE]).stream();
   locked.getReader();
-  await assert.rejects(openInWorker(locked), code("unsupported"));
+  await assert.rejects(openInWorker(locked), code("argument"));
 });
 
 test("without workers, it is an error that says what to do", async () => {

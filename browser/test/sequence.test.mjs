@@ -215,9 +215,39 @@ test("wrong arguments of layers are refused at once", () => {
   }
 });
 
+test("arguments that a layer does not take are refused, not ignored", () => {
+  for (const [make, pattern] of [
+    [() => layers.maxPool2d(3, 2), /maxPool2d: its options are an object with stride, padding, ceilMode; found 2/],
+    [() => layers.avgPool2d(3, { strides: 2 }), /avgPool2d: .* countIncludePad; found strides/],
+    [() => layers.conv2d("c", { pad: 1 }), /conv2d c: .* stride, padding, dilation, groups; found pad/],
+    [() => layers.conv2d(3, 8, 3), /conv2d: takes the name of its tensors, .*; found 3/],
+    [() => layers.linear(784, 300), /linear: takes the name of its tensors, .*; found 784/],
+    [() => layers.batchNorm("n", 0.001), /batchNorm n: .* with eps; found 0.001/],
+    [() => layers.leakyRelu({ negativeSlope: 0.2 }), /negativeSlope is a number; found Object/],
+    [() => layers.maxPool2d(), /maxPool2d: kernelSize is .*; found undefined/],
+  ]) {
+    assert.throws(make, refused("argument", pattern));
+  }
+});
+
+for (const [story, given, pattern] of [
+  ["a promise for the file", { file: Promise.resolve() }, /needs a file that open\(\) gave; found a Promise: await it/],
+  ["an address for the file", { file: "model.dcz" }, /needs a file .*; found "model.dcz"/],
+  ["one layer for the list", { list: layers.linear("f") }, /layers are a list .*; found Object/],
+  ["a layer that was not called", { list: [layers.relu] }, /found in it the function relu: call it/],
+  ["an unknown device", { options: { ...OPTIONS, device: "gpu" } }, /device is "auto", .*; found "gpu"/],
+  ["no options", { options: undefined }, /inputShape is a list of integers/],
+]) {
+  test(`${story} is refused`, () => {
+    const { file = fileOf(TENSORS), list = LAYERS } = given;
+    const options = "options" in given ? given.options : OPTIONS;
+    return assert.rejects(Sequence.load(file, list, options), refused("argument", pattern));
+  });
+}
+
 test("inputs of a wrong type or length are refused, and the next call works", async () => {
   const net = await Sequence.load(fileOf(TENSORS), LAYERS, OPTIONS);
-  await assert.rejects(net.run(new Float64Array(72)), refused("argument", /Float32Array/));
+  await assert.rejects(net.run(new Float64Array(72)), refused("argument", /Float32Array; found Float64Array/));
   await assert.rejects(net.run(new Float32Array(73)), refused("argument", /has 73 numbers, expected a multiple of 72/));
   const x = inputsOf(72);
   assert.ok(error(await net.run(x), expectedOf(x, 1)) < 2e-6);

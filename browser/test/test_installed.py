@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,7 +15,9 @@ from playwright.sync_api import Page
 from server import TestServer
 
 BROWSER, TEST = ROOT / "browser", ROOT / "browser" / "test"
+VITE = TEST / "programs" / "node_modules" / "vite" / "bin" / "vite.js"
 LENET = FOLDERS["/networks/"] / "lenet-5.dcz"
+PAGE = '<!doctype html><meta charset=utf-8><link rel=icon href="data:,"><script type=module src=page.ts></script>'
 SHAPES = [
     ["conv1.weight", 20, 1, 5, 5],
     ["conv1.bias", 20],
@@ -100,10 +103,8 @@ def compiled(folder: Path, name: str, module: str, resolution: str) -> None:
 
 @pytest.mark.long
 def test_a_bundler_takes_the_decoder_and_the_worker_along(server: TestServer, page: Page, installed: Path) -> None:
-    (installed / "index.html").write_text(
-        '<!doctype html><meta charset=utf-8><link rel=icon href="data:,"><script type=module src=page.ts></script>'
-    )
-    run(installed, "node", TEST / "programs" / "node_modules" / "vite" / "bin" / "vite.js", "build", "--base=./")
+    (installed / "index.html").write_text(PAGE)
+    run(installed, "node", VITE, "build", "--base=./")
     server.mount("/bundled/", installed / "dist")
     page.goto(server.url("/bundled/index.html"))
     page.wait_for_function("() => globalThis.compare")
@@ -112,3 +113,29 @@ def test_a_bundler_takes_the_decoder_and_the_worker_along(server: TestServer, pa
     found = here.splitlines()
     assert [line.split()[0] for line in found[:-2]] == [name for name, *_ in SHAPES]
     assert found[-2:] == ["fc2.bias", "not-found"]
+
+
+@pytest.mark.long
+def test_a_development_server_serves_them_too_with_the_setting_of_the_documentation(
+    page: Page, installed: Path
+) -> None:
+    documented = re.search(r"`(optimizeDeps: [^`]*)`", (ROOT / "docs" / "browser.md").read_text())
+    assert documented is not None
+    (installed / "vite.config.js").write_text(f"export default {{ {documented[1]} }};")
+    (installed / "development.html").write_text(PAGE)
+    (installed / "lenet-5.dcz").write_bytes(LENET.read_bytes())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["node", str(VITE), "--host", "127.0.0.1", "--port", str(port), "--strictPort"]
+    with subprocess.Popen(command, cwd=installed, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert any("Local:" in line for line in process.stdout)
+            page.goto(f"http://127.0.0.1:{port}/development.html")
+            page.wait_for_function("() => globalThis.compare")
+            here, worker = page.evaluate("() => compare('lenet-5.dcz')")
+        finally:
+            process.terminate()
+    assert here == worker
+    assert here.splitlines()[-2:] == ["fc2.bias", "not-found"]

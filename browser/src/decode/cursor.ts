@@ -16,7 +16,7 @@ export class Cursor {
   refused(what: string): DczError {
     return new DczError(
       "index",
-      `The index of the file is wrong before byte ${this.at}: ${what}. Load the file again.`,
+      `the index of the file is wrong before byte ${this.at}: ${what}. Load the file again.`,
     );
   }
 

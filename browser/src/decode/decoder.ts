@@ -133,7 +133,7 @@ export class Decoder {
       const limit = `${entry.denseBytes} bytes, more than this package decodes`;
       return new DczError(code, `${name} is too large: ${limit}. Use the Python package.`);
     }
-    return new DczError(code, `The payload of ${name} is wrong (coder ${entry.coder}, flaw ${flaw}). Ask its writer.`);
+    return new DczError(code, `the payload of ${name} is wrong (coder ${entry.coder}, flaw ${flaw}). Ask its writer.`);
   }
 
   /** A new instance if the memory is more than twice what this tensor needs. */

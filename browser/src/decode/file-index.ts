@@ -30,6 +30,8 @@ export interface Rows {
 }
 
 const MAGIC = [0x89, 0x44, 0x43, 0x5a];
+/** The first byte of a web page, which some servers send for a wrong address. */
+const PAGE = 0x3c;
 const MOST_INDEX_BYTES = 1e8;
 const MOST_ENTRIES = 2 ** 20;
 const MOST_AXES = 32;
@@ -63,16 +65,15 @@ export function indexBytes(head: Uint8Array): number | undefined {
     const found = head[i];
     if (found === undefined) return undefined;
     if (found !== byte) {
-      throw new DczError(
-        "magic",
-        `This is no .dcz file: its byte ${i} is ${found}, not ${byte}. Is the address right?`,
-      );
+      const made = "dcz compress makes .dcz files of models";
+      const remedy = head[0] === PAGE ? "It looks like a web page: check the address" : `Check the address; ${made}`;
+      throw new DczError("magic", `this is no .dcz file: its byte ${i} is ${found}, not ${byte}. ${remedy}.`);
     }
   }
   const version = head[4];
   if (version === undefined) return undefined;
   if (version !== 1) {
-    throw new DczError("version", `The file has version ${version}, and this package reads 1. Update the package.`);
+    throw new DczError("version", `the file has version ${version}, and this package reads 1. Update the package.`);
   }
   const number = head.subarray(5, 14);
   if (number.length < 9 && number.every((byte) => byte >= 0x80)) return undefined;
@@ -91,11 +92,11 @@ export function readIndex(head: Uint8Array, crc: (bytes: Uint8Array) => number):
   const bytes = indexBytes(head);
   if (bytes === undefined || head.length < bytes) {
     const needed = bytes ?? "at least 10";
-    throw new DczError("truncated", `The file ends in its index: ${needed} bytes are needed. Load it again.`);
+    throw new DczError("truncated", `the file ends in its index: ${needed} bytes are needed. Load it again.`);
   }
   const end = bytes - CHECKSUM_BYTES;
   if (crc(head.subarray(0, end)) !== new Cursor(head, end, bytes).fixed32()) {
-    throw new DczError("checksum", "The index of the file is damaged, its checksum differs. Load the file again.");
+    throw new DczError("checksum", "the index of the file is damaged, its checksum differs. Load the file again.");
   }
   const cursor = new Cursor(head, 5, end);
   cursor.number(); // the length of the index
@@ -106,7 +107,7 @@ export function readIndex(head: Uint8Array, crc: (bytes: Uint8Array) => number):
   if (decoded > MOST_DECODED_BYTES) {
     throw new DczError(
       "size",
-      `The file claims tensors of ${decoded} bytes, more than 64 GiB. Use the Python package.`,
+      `the file claims tensors of ${decoded} bytes, more than 64 GiB. Use the Python package.`,
     );
   }
   const size = entries.reduce((sum, entry) => sum + entry.bytes, bytes);

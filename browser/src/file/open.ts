@@ -1,6 +1,6 @@
 // open(): from an address, a response, a stream or bytes to an open file.
 import { Decoder, type Index } from "../decode/decoder.js";
-import { DczError } from "../errors.js";
+import { about, DczError, spellOf } from "../errors.js";
 import { abortable, abortError, checkAborted } from "../signals.js";
 import { type HttpOptions, httpSource, patience } from "../source/http.js";
 import { builtin } from "../source/node.js";
@@ -32,6 +32,8 @@ export interface OpenOptions extends HttpOptions {
   readonly retries?: number | undefined;
   /** Milliseconds before the first retry; each further one in a row waits twice as long. 300 if missing. */
   readonly retryDelay?: number | undefined;
+  /** Milliseconds without a byte of an address after which its connection counts as broken; 30,000 if missing. */
+  readonly idleTimeout?: number | undefined;
   /** Headers of every request. */
   readonly headers?: HeadersInit | undefined;
   /** As for fetch. */
@@ -57,6 +59,7 @@ export type DczSource =
  */
 export async function open(from: DczSource, options: OpenOptions = {}): Promise<DczFile> {
   const { onProgress } = options;
+  checkSource(from);
   const signal = options.signal ?? (from instanceof Request ? from.signal : undefined);
   checkAborted(signal);
   let loaded = 0;
@@ -91,9 +94,11 @@ export async function open(from: DczSource, options: OpenOptions = {}): Promise<
 async function readIndex(source: Source, decoder: Decoder, signal: AbortSignal | undefined): Promise<Index> {
   let bytes: number | undefined;
   for (let tried = 6; bytes === undefined; tried++) {
-    bytes = Decoder.indexBytes(await source.read({ offset: 0, length: tried }, signal));
+    const head = await source.read({ offset: 0, length: tried }, signal);
+    bytes = about(source.name, () => Decoder.indexBytes(head));
   }
-  const index = decoder.index(await source.read({ offset: 0, length: bytes }, signal));
+  const head = await source.read({ offset: 0, length: bytes }, signal);
+  const index = about(source.name, () => decoder.index(head));
   if (source.size === undefined || source.size === index.size) return index;
   if (source.sizeFrom === "server") {
     const message = `${source.name}: the server says ${source.size} bytes, and the index says ${index.size}`;
@@ -102,22 +107,36 @@ async function readIndex(source: Source, decoder: Decoder, signal: AbortSignal |
   throw source.size < index.size ? truncated(source.name, source.size, index.size) : leftOver(source.name, index.size);
 }
 
+/** Throws what is wrong with a source before anything is read of it. */
+export function checkSource(source: DczSource): void {
+  const kinds = [URL, Request, Response, ReadableStream, Blob, ArrayBuffer, Uint8Array];
+  if (typeof source !== "string" && !kinds.some((kind) => source instanceof kind)) {
+    const message = "A file comes from an address, a Request, a Response, a stream, a Blob or bytes";
+    throw new DczError("argument", `${message}; found ${spellOf(source)}.`);
+  }
+  if (source instanceof Request && source.method !== "GET") {
+    throw new DczError("argument", `A Request must be a GET to be opened, and this is a ${source.method}.`);
+  }
+  if (source instanceof Response && source.status !== 200) {
+    const message = `${source.url || "the response"}: has status ${source.status}, and 200 is needed`;
+    throw new DczError("network", `${message}. Give open() the address itself, or check response.ok.`);
+  }
+  const stream = source instanceof Response ? source.body : source;
+  if (stream instanceof ReadableStream && stream.locked) {
+    const name = source instanceof Response ? source.url || "the response" : "the stream";
+    throw new DczError("argument", `${name}: somebody else reads it. Give open() a clone, or the address.`);
+  }
+}
+
 async function sourceOf(source: DczSource, options: OpenOptions, arrived: Arrived): Promise<Source> {
   if (source instanceof ArrayBuffer) return bytesSource(new Uint8Array(source), arrived);
   if (source instanceof Uint8Array) return bytesSource(source, arrived);
   if (source instanceof Blob) return blobSource(source, arrived);
   if (source instanceof Response) {
-    if (source.status !== 200) {
-      const message = `${source.url || "the response"}: has status ${source.status}, and 200 is needed`;
-      throw new DczError("network", `${message}. Give open() the address itself, or check response.ok.`);
-    }
     return streamSource(source.body ?? new Blob([]).stream(), source.url || "the response", options, arrived);
   }
   if (source instanceof ReadableStream) return streamSource(source, "the stream", options, arrived);
-  if (source instanceof Request) {
-    if (source.method === "GET") return httpSource(source, options, arrived, options.signal);
-    throw new DczError("argument", `A Request must be a GET to be opened, and this is a ${source.method}.`);
-  }
+  if (source instanceof Request) return httpSource(source, options, arrived, options.signal);
   const path = pathOf(source);
   return path === undefined ? httpSource(source, options, arrived, options.signal) : diskSource(path, arrived);
 }
@@ -128,8 +147,6 @@ function streamSource(
   options: OpenOptions,
   arrived: Arrived,
 ): Source {
-  if (stream.locked)
-    throw new DczError("argument", `${name}: somebody else reads it. Give open() a clone, or the address.`);
   const link = { name, connect: undefined, arrived, ...patience(options) };
   return new StreamSource(link, undefined, { reader: stream.getReader(), start: 0, end: undefined });
 }
@@ -143,9 +160,6 @@ export function pageAddress(): string | undefined {
 /** The path of a file on the disk, or undefined for what fetch takes. */
 function pathOf(source: string | URL): string | URL | undefined {
   if (source instanceof URL) return source.protocol === "file:" ? source : undefined;
-  if (typeof source !== "string") {
-    throw new DczError("argument", "open() takes an address, a Request, a Response, a stream, a Blob or bytes.");
-  }
   if (/^file:/i.test(source)) return new URL(source);
   const scheme = /^[a-z][a-z0-9+.-]+:/i.test(source);
   return scheme || pageAddress() !== undefined ? undefined : source;

@@ -3,7 +3,7 @@ import type { TensorFile } from "../convert/composed.js";
 import { type ToOnnxOptions, toOnnx } from "../convert/onnx.js";
 import { toSafetensors } from "../convert/safetensors.js";
 import { Decoder, type Index, type Located } from "../decode/decoder.js";
-import { DczError } from "../errors.js";
+import { about, DczError, spellNames } from "../errors.js";
 import { abortable, checkAborted, sleep } from "../signals.js";
 import { allocate, type Source } from "../source/source.js";
 import type { Tensor } from "../types.js";
@@ -59,9 +59,10 @@ export class Opened implements DczFile {
     return abortable(turn, this.#quit.signal, signal);
   }
 
-  async *tensors({ signal, names }: TensorsOptions = {}): AsyncGenerator<Tensor, void> {
+  async *tensors(options: TensorsOptions = {}): AsyncGenerator<Tensor, void> {
+    const { signal } = options;
     checkAborted(this.#quit.signal, signal);
-    const wanted = names === undefined ? undefined : new Set(names);
+    const wanted = wantedOf(options);
     for (const name of wanted ?? []) this.#entry(name);
     const groups = new Map<Located, readonly Located[]>();
     for (const [name, all] of this.#payloads) {
@@ -112,10 +113,8 @@ export class Opened implements DczFile {
   #entry(name: string): Located {
     const entry = this.entries.get(name);
     if (entry !== undefined) return entry;
-    throw new DczError(
-      "not-found",
-      `${this.source.name}: has no tensor ${quote(name)}. Its names are those of entries.`,
-    );
+    const names = spellNames(this.entries.keys());
+    throw new DczError("not-found", `${this.source.name}: has no tensor ${quote(name)}. It has ${names}.`);
   }
 
   /** The entry whose payload holds the tensor. */
@@ -165,7 +164,7 @@ export class Opened implements DczFile {
       at += slice.length;
     }
     const { name, dtype, shape } = entry;
-    return { name, dtype, shape, data: typedArray(dtype, dense.buffer) };
+    return { name, dtype, shape, data: typedArray(dtype, dense.buffer) } as Tensor;
   }
 
   /** Decodes with a decoder of its own, and lets the page work in between. A slice is valid until the next step. */
@@ -174,8 +173,11 @@ export class Opened implements DczFile {
     this.#busy.add(decoder);
     try {
       let began = performance.now();
-      for (const slice of decoder.decode(holder, payload)) {
-        yield slice;
+      const slices = decoder.decode(holder, payload);
+      for (;;) {
+        const { done, value } = about(this.source.name, () => slices.next());
+        if (done || value === undefined) return;
+        yield value;
         checkAborted(this.#quit.signal, signal);
         if (performance.now() - began > TURN_MS) {
           await sleep(0, signal);
@@ -188,6 +190,15 @@ export class Opened implements DczFile {
       if (this.#idle.length === 0 && !this.#quit.signal.aborted) this.#idle.push(decoder);
     }
   }
+}
+
+/** The names that a pass wants; undefined for all. A text is one name, though it is a list of its characters, too. */
+export function wantedOf(options: TensorsOptions): Set<string> | undefined {
+  if (Array.isArray(options)) {
+    throw new DczError("argument", "tensors() takes an object such as {names: [...]}; found an array.");
+  }
+  const { names } = options;
+  return names === undefined ? undefined : new Set(typeof names === "string" ? [names] : names);
 }
 
 function quote(name: string): string {

@@ -1,6 +1,6 @@
 // The tensors of an open file as layers take them: asked for by their names, then read in one pass.
 
-import { DczError } from "../errors.js";
+import { DczError, spellNames } from "../errors.js";
 import type { Entry } from "../types.js";
 import { FLOAT_BYTES } from "./floats.js";
 import { type Packs, WeightReader } from "./pack.js";
@@ -10,11 +10,6 @@ import { Dense, type WeightSource, type Weights } from "./packed.js";
 export interface Wanted<T> {
   readonly shape: readonly number[];
   value(): T;
-}
-
-/** The first of some names, for messages: a file may have a million. */
-export function someOf(names: readonly string[]): string {
-  return names.slice(0, 10).join(", ") + (names.length > 10 ? ` and ${names.length - 10} more` : "");
 }
 
 /** Takes tensors out of a file, each one once. Methods throw DczError "not-found" or "argument" for misfits. */
@@ -103,8 +98,8 @@ export class FileTensors {
   #entry(name: string, dimensions: number): Entry {
     const entry = this.file.entries.get(name);
     if (entry === undefined) {
-      const some = someOf([...this.file.entries.keys()]);
-      throw new DczError("not-found", `the file has no tensor ${name}; it has ${some || "none: it is empty"}`);
+      const names = spellNames(this.file.entries.keys());
+      throw new DczError("not-found", `the file has no tensor ${name}; it has ${names}`);
     }
     if (!FLOAT_BYTES.has(entry.dtype)) {
       const expected = [...FLOAT_BYTES.keys()].join(", ");

@@ -1,6 +1,6 @@
 // The layers that a caller names: `conv2d("conv1")`, `relu()`, with the arguments of torch's modules of these names.
 
-import { DczError } from "../errors.js";
+import { DczError, spellOf } from "../errors.js";
 import type { FileTensors } from "./file-tensors.js";
 import type { Axes, Operation, Window } from "./operations.js";
 
@@ -43,10 +43,24 @@ const MOST = 2 ** 31 - 1;
 const isCount = (number: number, least: number): boolean =>
   Number.isInteger(number) && number >= least && number <= MOST;
 
+/** Refuses what a layer does not take: an argument that is ignored gives wrong numbers, without an error. */
+function checkOptions(label: string, options: object, names: readonly string[]): void {
+  const plain = typeof options === "object" && options !== null && !Array.isArray(options);
+  const wrong = plain ? Object.keys(options).find((name) => !names.includes(name)) : spellOf(options);
+  if (wrong !== undefined) refuse(`${label}: its options are an object with ${names.join(", ")}; found ${wrong}`);
+}
+
+/** The label of a layer that takes tensors. */
+function labelOf(kind: string, name: string): string {
+  if (typeof name !== "string") refuse(`${kind}: takes the name of its tensors, such as "fc1"; found ${spellOf(name)}`);
+  return `${kind} ${name}`;
+}
+
 /** One number an axis, `filling` for the axes that images of so many dimensions do not have. */
 function each(what: string, numbers: Numbers, dimensions: number, least: number, filling: number): Axes {
   const given = typeof numbers === "number" ? Array.from({ length: dimensions }, () => numbers) : numbers;
-  if (given.length !== dimensions || !given.every((number) => isCount(number, least))) {
+  const right = Array.isArray(given) && given.length === dimensions;
+  if (!right || !given.every((number) => isCount(number, least))) {
     const found = JSON.stringify(numbers) ?? String(numbers);
     refuse(`${what} is an integer from ${least} to ${MOST}, or ${dimensions} of them; found ${found}`);
   }
@@ -55,7 +69,8 @@ function each(what: string, numbers: Numbers, dimensions: number, least: number,
 }
 
 function conv(kind: string, dimensions: number, name: string, options: ConvOptions): Layer {
-  const label = `${kind} ${name}`;
+  const label = labelOf(kind, name);
+  checkOptions(label, options, ["stride", "padding", "dilation", "groups"]);
   const stride = each(`${label}: stride`, options.stride ?? 1, dimensions, 1, 1);
   const padding = each(`${label}: padding`, options.padding ?? 0, dimensions, 0, 0);
   const dilation = each(`${label}: dilation`, options.dilation ?? 1, dimensions, 1, 1);
@@ -84,19 +99,23 @@ export const conv3d = (name: string, options: ConvOptions = {}): Layer => conv("
 
 /** A fully connected layer. Takes NAME.weight (rows, columns) and, if the file has it, NAME.bias (rows,). */
 export function linear(name: string): Layer {
+  const label = labelOf("linear", name);
   const bind = (tensors: FileTensors): (() => Operation) => {
     const weights = tensors.weight(`${name}.weight`, 2);
     const bias = tensors.vectorIfAny(`${name}.bias`, weights.shape[0] ?? 0);
     return () => ({ kind: "linear", weights: weights.value(), bias: bias?.value() });
   };
-  return { label: `linear ${name}`, bind };
+  return { label, bind };
 }
 
 /**
  * Batch normalisation with the running statistics, of (count, channels, ...).
  * Takes NAME.running_mean, NAME.running_var and, if the file has them, NAME.weight and NAME.bias, all (channels,).
  */
-export function batchNorm(name: string, { eps = 1e-5 }: { readonly eps?: number } = {}): Layer {
+export function batchNorm(name: string, options: { readonly eps?: number } = {}): Layer {
+  const label = labelOf("batchNorm", name);
+  checkOptions(label, options, ["eps"]);
+  const { eps = 1e-5 } = options;
   const bind = (tensors: FileTensors): (() => Operation) => {
     const channels = tensors.length(`${name}.running_mean`);
     const mean = tensors.vector(`${name}.running_mean`, channels);
@@ -111,10 +130,12 @@ export function batchNorm(name: string, { eps = 1e-5 }: { readonly eps?: number 
       return { kind: "scale", factor: Float32Array.from(factor), term };
     };
   };
-  return { label: `batchNorm ${name}`, bind };
+  return { label, bind };
 }
 
 const plain = (label: string, operation: Operation): Layer => ({ label, bind: () => () => operation });
+
+const POOL_OPTIONS = ["stride", "padding", "ceilMode"];
 
 function poolWindow(label: string, kernelSize: Numbers, options: PoolOptions): Window {
   const kernel = each(`${label}: kernelSize`, kernelSize, 2, 1, 1);
@@ -128,6 +149,7 @@ function poolWindow(label: string, kernelSize: Numbers, options: PoolOptions): W
 
 /** The largest element of each window. */
 export function maxPool2d(kernelSize: Numbers, options: PoolOptions = {}): Layer {
+  checkOptions("maxPool2d", options, POOL_OPTIONS);
   const window = poolWindow("maxPool2d", kernelSize, options);
   return plain("maxPool2d", { kind: "pool", of: "max", window, countPadding: true });
 }
@@ -137,6 +159,7 @@ export function avgPool2d(
   kernelSize: Numbers,
   options: PoolOptions & { readonly countIncludePad?: boolean } = {},
 ): Layer {
+  checkOptions("avgPool2d", options, [...POOL_OPTIONS, "countIncludePad"]);
   const window = poolWindow("avgPool2d", kernelSize, options);
   return plain("avgPool2d", { kind: "pool", of: "average", window, countPadding: options.countIncludePad ?? true });
 }
@@ -150,8 +173,11 @@ export function adaptiveAvgPool2d(outputSize: Numbers): Layer {
 /** max(x, 0). */
 export const relu = (): Layer => plain("relu", { kind: "activation", of: "relu", slope: 0 });
 /** x, and `negativeSlope` times x below 0. */
-export const leakyRelu = (negativeSlope = 0.01): Layer =>
-  plain("leakyRelu", { kind: "activation", of: "leakyRelu", slope: negativeSlope });
+export function leakyRelu(negativeSlope = 0.01): Layer {
+  if (typeof negativeSlope !== "number")
+    refuse(`leakyRelu: negativeSlope is a number; found ${spellOf(negativeSlope)}`);
+  return plain("leakyRelu", { kind: "activation", of: "leakyRelu", slope: negativeSlope });
+}
 /** 1 / (1 + exp(-x)). */
 export const sigmoid = (): Layer => plain("sigmoid", { kind: "activation", of: "sigmoid", slope: 0 });
 /** tanh(x). */

@@ -2,8 +2,8 @@
 
 import { createWasmBackend } from "../compute/backend.js";
 import { packsOf } from "../compute/choice.js";
-import { DczError, type DczErrorCode } from "../errors.js";
-import { FileTensors, someOf } from "./file-tensors.js";
+import { about, DczError, type DczErrorCode, spellNames, spellOf } from "../errors.js";
+import { FileTensors } from "./file-tensors.js";
 import type { Layer } from "./layers.js";
 import { type Backend, type Operation, outputShape, product, type Step } from "./operations.js";
 import type { WeightSource } from "./packed.js";
@@ -49,21 +49,32 @@ interface Bound {
   readonly survivors: number;
 }
 
+const CLOSED = "the sequence is closed; load it again";
+
 const named = (number: number, label: string) => `layer ${number} (${label})`;
 
-/** Does something for a layer; an error names the layer. */
-function about<T>(number: number, label: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof DczError)) throw error;
-    throw new DczError(error.code, `${named(number, label)}: ${error.message}`, { cause: error });
+/** Throws DczError "argument" for what types would refuse. */
+function checkArguments(file: WeightSource, layers: readonly Layer[], options: SequenceOptions): void {
+  const refuse = (message: string): never => {
+    throw new DczError("argument", message);
+  };
+  const { inputShape, device = "auto" } = options;
+  if (typeof file?.slices !== "function") refuse(`a sequence needs a file that open() gave; found ${spellOf(file)}`);
+  const list = 'layers are a list such as [linear("fc1"), relu()]';
+  if (!Array.isArray(layers)) refuse(`${list}; found ${spellOf(layers)}`);
+  const wrong = layers.find((layer) => typeof layer?.label !== "string");
+  if (wrong !== undefined) refuse(`${list}; found in it ${spellOf(wrong)}`);
+  if (!Array.isArray(inputShape) || !inputShape.every((length) => Number.isInteger(length) && length > 0)) {
+    refuse(`inputShape is a list of integers from 1 on; found ${JSON.stringify(inputShape)}`);
+  }
+  if (!["auto", "wasm", "webgpu"].includes(device)) {
+    refuse(`device is "auto", "webgpu" or "wasm"; found ${spellOf(device)}`);
   }
 }
 
 function bindAll(layers: readonly Layer[], tensors: FileTensors): (() => Bound)[] {
   return layers.map(({ label, bind }, i) => {
-    const made = about(i + 1, label, () => bind(tensors));
+    const made = about(named(i + 1, label), () => bind(tensors));
     return () => {
       const operation = made();
       const weights = "weights" in operation ? operation.weights : undefined;
@@ -126,17 +137,15 @@ export class Sequence {
    * Throws DczError: "not-found" and "argument", which name the layer, "unsupported", "memory", and what reading throws.
    */
   static async load(file: WeightSource, layers: readonly Layer[], options: SequenceOptions): Promise<Sequence> {
+    checkArguments(file, layers, options ?? {});
     const { strict = true, inputShape, signal } = options;
-    if (!Array.isArray(inputShape) || !inputShape.every((length) => Number.isInteger(length) && length > 0)) {
-      throw new DczError("argument", `inputShape is a list of integers from 1 on; found ${JSON.stringify(inputShape)}`);
-    }
     const gpu = await gpuBackend(options);
     try {
       const tensors = new FileTensors(file, gpu === undefined ? packsOf : () => () => true);
       const made = bindAll(layers, tensors);
       const left = tensors.left();
       if (strict && left.length > 0) {
-        throw new DczError("argument", `no layer takes ${someOf(left)}; with strict: false they are left out`);
+        throw new DczError("argument", `no layer takes ${spellNames(left)}; with strict: false they are left out`);
       }
       const bind = () => made.map((make) => make());
       new Sequence(bind(), options).shape([1, ...inputShape]);
@@ -167,7 +176,7 @@ export class Sequence {
   shape(given: readonly number[]): number[] {
     let shape = [...given];
     this.layers.forEach(({ label, operation }, i) => {
-      shape = about(i + 1, label, () => outputShape(operation, shape));
+      shape = about(named(i + 1, label), () => outputShape(operation, shape));
     });
     return shape;
   }
@@ -180,8 +189,8 @@ export class Sequence {
    */
   async run(x: Float32Array): Promise<Float32Array> {
     const { inputShape } = this.options;
-    if (this.#closed) throw new DczError("argument", "the sequence is closed");
-    if (!(x instanceof Float32Array)) throw new DczError("argument", "an input is a Float32Array");
+    if (this.#closed) throw new DczError("argument", CLOSED);
+    if (!(x instanceof Float32Array)) throw new DczError("argument", `an input is a Float32Array; found ${spellOf(x)}`);
     const size = product(inputShape);
     if (x.length % size !== 0) {
       const expected = `a multiple of ${size}, for inputs of [${inputShape.join(", ")}]`;
@@ -244,7 +253,7 @@ export class Sequence {
 
   async #run(x: Float32Array, shape: readonly number[]): Promise<Float32Array> {
     const backend = this.#backend;
-    if (backend === undefined) throw new DczError("argument", "the sequence is closed");
+    if (backend === undefined) throw new DczError("argument", CLOSED);
     try {
       return await backend.run(this.#steps, x, shape);
     } catch (error) {

@@ -1,6 +1,6 @@
 // Reads a body of bytes forward. When the connection breaks, it goes on from the byte reached.
 import { DczError } from "../errors.js";
-import { abortable, checkAborted, sleep } from "../signals.js";
+import { abortable, checkAborted, sleep, within } from "../signals.js";
 import { type Arrived, allocate, leftOver, type Span, truncated } from "./source.js";
 
 /** The bytes of a file from `start` on, as they arrive. */
@@ -21,6 +21,12 @@ export class Broken extends DczError {
   }
 }
 
+/** The error of a connection that stays open and gives nothing. */
+export function silent(name: string, milliseconds: number): Broken {
+  const message = `${name}: the server was silent for ${milliseconds / 1000} s. Check the network and try again`;
+  return new Broken(`${message}, or give a longer idleTimeout.`);
+}
+
 /** What all readers of one file share. */
 export interface Link {
   readonly name: string;
@@ -28,6 +34,8 @@ export interface Link {
   readonly connect: Connect | undefined;
   readonly retries: number;
   readonly retryDelay: number;
+  /** Milliseconds without a byte after which a connection counts as broken. */
+  readonly idleTimeout: number;
   readonly arrived: Arrived;
 }
 
@@ -182,13 +190,16 @@ export class Forward {
     return new DczError("server", `${message} Open the file with {ranges: false}.`);
   }
 
-  /** The next bytes of the body, not empty. */
+  /** The next bytes of the body, not empty. A stream of the caller's may take its time. */
   async #read(body: Body): Promise<Uint8Array | undefined> {
+    const { connect, idleTimeout } = this.link;
+    const patience = connect === undefined ? Number.POSITIVE_INFINITY : idleTimeout;
     for (;;) {
       let result: ReadableStreamReadResult<Uint8Array>;
       try {
-        result = await body.reader.read();
+        result = await within(patience, body.reader.read(), () => silent(this.link.name, patience));
       } catch (cause) {
+        if (cause instanceof Broken) throw cause;
         const message = `${this.link.name}: the connection broke at byte ${this.#at}. Check the network and try again.`;
         throw new Broken(message, { cause });
       }

@@ -1,7 +1,7 @@
 // A file on a server that gives parts of it (HTTP ranges), or else the whole.
 import { DczError } from "../errors.js";
 import { type Connect, Forward, type Link } from "./forward.js";
-import { Server, type ServerOptions } from "./server.js";
+import { IDLE_MS, Server, type ServerOptions } from "./server.js";
 import type { Arrived, Source, Span } from "./source.js";
 import { StreamSource } from "./stream.js";
 
@@ -18,9 +18,10 @@ export interface HttpOptions extends ServerOptions {
   readonly retryDelay?: number | undefined;
 }
 
-/** How often and how fast broken connections are tried again. */
-export function patience(options: HttpOptions): Pick<Link, "retries" | "retryDelay"> {
-  return { retries: options.retries ?? 5, retryDelay: options.retryDelay ?? 300 };
+/** When connections count as broken, and how often and how fast they are tried again. */
+export function patience(options: HttpOptions): Pick<Link, "retries" | "retryDelay" | "idleTimeout"> {
+  const { retries = 5, retryDelay = 300, idleTimeout = IDLE_MS } = options;
+  return { retries, retryDelay, idleTimeout };
 }
 
 /** Asks for the first bytes, and goes on with what the server gives: parts, or the whole in this very response. */

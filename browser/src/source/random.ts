@@ -74,7 +74,7 @@ export async function diskSource(path: string | URL, arrived: Arrived): Promise<
     } catch (cause) {
       if (cause instanceof DczError) throw cause;
       const why = cause instanceof Error ? cause.message : String(cause);
-      throw new DczError("network", `${name}: cannot be read: ${why}.`, { cause });
+      throw new DczError("network", `${name}: cannot be read: ${why}. Check the path.`, { cause });
     }
   };
   const get: Get = ({ offset, length }) =>

@@ -1,14 +1,18 @@
 // Requests to a server for a file or a part of it, and what its answers must say.
 import { DczError } from "../errors.js";
-import { checkAborted } from "../signals.js";
-import { type Body, Broken } from "./forward.js";
+import { checkAborted, onAbort, within } from "../signals.js";
+import { type Body, Broken, silent } from "./forward.js";
 
 /** How requests are made. */
 export interface ServerOptions {
   readonly fetch?: typeof fetch | undefined;
   readonly headers?: HeadersInit | undefined;
   readonly credentials?: RequestCredentials | undefined;
+  readonly idleTimeout?: number | undefined;
 }
+
+/** Milliseconds without a byte after which a connection counts as broken, if the caller says nothing. */
+export const IDLE_MS = 30_000;
 
 /** From the byte `start` up to before the byte `end`. */
 export interface Part {
@@ -47,14 +51,22 @@ export class Server {
     if (part !== undefined && validator !== null && !this.#foreign) headers.set("If-Range", validator);
     const init: RequestInit = { headers };
     if (options.credentials !== undefined) init.credentials = options.credentials;
-    if (signal !== undefined) init.signal = signal;
+    const quit = new AbortController();
+    init.signal = quit.signal;
+    const off = signal && onAbort(signal, () => quit.abort(signal.reason));
+    const idle = options.idleTimeout ?? IDLE_MS;
     let response: Response;
     try {
-      response = await (options.fetch ?? fetch)(address, init);
+      const answer = (options.fetch ?? fetch)(address, init);
+      response = await within(idle, answer, () => silent(this.name, idle));
     } catch (cause) {
       checkAborted(signal);
-      const why = "The address is wrong, the network is down, or the server does not allow this page (CORS)";
+      quit.abort(cause);
+      if (cause instanceof Broken) throw cause;
+      const why = "The address is wrong, the network is down, or this page may not (CORS, or its security policy)";
       throw new Broken(`${this.name}: could not be reached. ${why}.`, { cause });
+    } finally {
+      off?.();
     }
     if (response.status === 200 || response.status === 206) return response;
     response.body?.cancel().catch(() => undefined);

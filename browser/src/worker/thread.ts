@@ -75,8 +75,9 @@ function sending(post: () => void): void {
 }
 
 function unsupported(what: string, cause?: unknown): DczError {
-  const remedy = "worker.js must come from the page's own origin and be allowed by its worker-src; or use open()";
-  return new DczError("unsupported", `${what}: ${remedy}.`, { cause });
+  const served = "The package's worker/worker.js must be served beside its modules, from the page's own origin";
+  const remedy = `${served}, and be allowed by worker-src; or use open()`;
+  return new DczError("unsupported", `${what}. ${remedy}.`, { cause });
 }
 
 function died(why: string): DczError {

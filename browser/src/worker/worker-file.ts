@@ -3,7 +3,8 @@
 import type { ToOnnxOptions } from "../convert/onnx.js";
 import { DczError } from "../errors.js";
 import type { DczFile, TensorOptions, TensorsOptions } from "../file/file.js";
-import { type DczSource, type OpenOptions, type Progress, pageAddress } from "../file/open.js";
+import { checkSource, type DczSource, type OpenOptions, type Progress, pageAddress } from "../file/open.js";
+import { wantedOf } from "../file/opened.js";
 import { abortable, abortError, checkAborted } from "../signals.js";
 import type { Entry, Tensor } from "../types.js";
 import { type Answer, type Ask, type Calls, type Facts, failed, type Method, type Sendable } from "./messages.js";
@@ -21,6 +22,7 @@ export async function openInWorker(source: DczSource, options: OpenOptions = {})
   const { signal, onProgress, fetch, headers, ...others } = options;
   checkAborted(signal);
   if (fetch !== undefined) throw new DczError("argument", "A worker cannot call the page's fetch. Use open() with it.");
+  checkSource(source);
   const sendable = sent(source);
   const talk = new Talk(startThread(), onProgress);
   const onAbort = (): void => talk.close(abortError(signal));
@@ -49,11 +51,7 @@ function sent(source: DczSource): Sendable {
       "A Request cannot be sent to a worker. Give openInWorker() its address, with headers and credentials";
     throw new DczError("argument", `${message} as options.`);
   }
-  if (!(source instanceof Response)) return source;
-  if (source.status !== 200) {
-    throw new DczError("network", `${source.url || "the response"}: has status ${source.status}, and 200 is needed.`);
-  }
-  return source.body ?? new Blob([]);
+  return source instanceof Response ? (source.body ?? new Blob([])) : source;
 }
 
 function transferred(source: Sendable): Transferable[] {
@@ -143,8 +141,10 @@ class InWorker implements DczFile {
     return this.talk.ask("tensor", { name }, signal);
   }
 
-  async *tensors({ signal, names }: TensorsOptions = {}): AsyncGenerator<Tensor, void> {
-    const pass = await this.talk.ask("tensors", { names: names && [...names] }, signal);
+  async *tensors(options: TensorsOptions = {}): AsyncGenerator<Tensor, void> {
+    const { signal } = options;
+    const wanted = wantedOf(options);
+    const pass = await this.talk.ask("tensors", { names: wanted && [...wanted] }, signal);
     for await (const value of this.#pass(pass, signal)) if ("data" in value) yield value;
   }
 

@@ -8,6 +8,8 @@ async function shown(file: DczFile): Promise<string> {
     found.push(`${name} ${dtype} ${shape.join("x")} ${data.length}`);
   }
   const bias: Tensor = await file.tensor("fc2.bias");
+  const first: number | undefined = bias.dtype === "F32" ? bias.data[0] : undefined;
+  if (first === undefined) throw new Error("float32 was expected");
   const code = await file.tensor("fc3.bias").catch((error: unknown) => {
     return error instanceof DczError ? error.code : "not ours";
   });
