@@ -6,7 +6,7 @@ import type { Arrived, Source, Span } from "./source.js";
 import { StreamSource } from "./stream.js";
 
 /** Bytes of the first request: the index of most files, and the whole of small ones. */
-const HEAD_BYTES = 65536;
+export const HEAD_BYTES = 65536;
 
 /** So many bytes between two spans are cheaper to receive than another request. */
 const GAP_BYTES = 262144;
