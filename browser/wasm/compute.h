@@ -44,8 +44,8 @@ typedef struct dcz_meaning {
   uint32_t bytes; /* of float32 columns that it moves on */
 } dcz_meaning;
 
-/* Weights, packed as src/network/packed.ts describes, or dense: then `words` is null. JavaScript writes it,
- * word by word. */
+/* Weights, packed as src/network/packed.ts describes, or dense: then `words` is null. JavaScript
+ * writes it, word by word. */
 typedef struct {
   uint32_t rows, cols;
   uint32_t per_word, skip_bits;
