@@ -45,7 +45,7 @@ typedef struct dcz_meaning {
 } dcz_meaning;
 
 /* Weights, packed as src/network/packed.ts describes, or dense: then `words` is null. JavaScript
- * writes it, word by word. */
+   writes it, word by word. */
 typedef struct {
   uint32_t rows, cols;
   uint32_t per_word, skip_bits;
