@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from models import assert_same, make, snapshot
+from stages_to_resume import RECIPES, RULE, STAGES
 
 import deepcompression as dc
 from deepcompression import Prune, Recipe, Rounds, Rule, Share
-from tests.training.test_resume import RECIPES, RULE, STAGES
 from tests.training.test_resume_refusals import refuse
 
 CHANGES = {
