@@ -1,6 +1,7 @@
 // The section of AlexNet's layers: runs them in a worker each, one after another, and shows the figures.
 
 import { bytes, time, times } from "./numbers.js";
+import { Status } from "./status.js";
 import { Task } from "./tasks.js";
 
 // the smallest first: it shows first
@@ -9,6 +10,7 @@ const NAMES = ["fc8", "fc7", "fc6"];
 const SIZES = ["smaller", "larger"];
 const DEVICES = { wasm: "CPU", webgpu: "GPU" };
 const at = (id) => document.getElementById(id);
+const status = new Status("layers");
 
 let results = [];
 let task;
@@ -26,8 +28,7 @@ export function start() {
 }
 
 async function measureAll() {
-  busy(true);
-  say("Starting.");
+  status.begin();
   results = [];
   cancelled = false;
   at("layers-tables").replaceChildren();
@@ -35,38 +36,21 @@ async function measureAll() {
     for (const [index, name] of NAMES.entries()) {
       // a worker for each layer: when it ends, all that it held is free
       task = new Task("layers-worker.js");
-      const result = await task.call("measure", { name }, (report) => showProgress(index, report));
+      const result = await task.call("measure", { name }, ({ stage, part }) =>
+        status.progress(stage, (index + part) / NAMES.length),
+      );
       task.close();
       if (cancelled) break;
       results.push(result);
       showResults();
     }
-    say(cancelled ? "Cancelled. Nothing is left running." : summary());
+    if (cancelled) status.cancelled();
+    else status.say(summary());
   } catch (error) {
     task.close();
-    if (error.code === "aborted") say("Cancelled. Nothing is left running.");
-    else say(`${error.message} Try again, or read on: the rest of the page does not need it.`, true);
+    status.failed(error);
   }
-  busy(false);
-}
-
-function busy(is) {
-  // keys stay on the one button that is of use
-  const focused = document.activeElement === at(is ? "layers-start" : "layers-cancel");
-  at("layers-start").disabled = is;
-  at("layers-progress").hidden = !is;
-  at("layers-cancel").hidden = !is;
-  if (focused) at(is ? "layers-cancel" : "layers-start").focus();
-}
-
-function say(message, bad = false) {
-  at("layers-status").textContent = message;
-  at("layers-status").classList.toggle("bad", bad);
-}
-
-function showProgress(index, { stage, part }) {
-  at("layers-progress").value = (index + part) / NAMES.length;
-  if (at("layers-status").textContent !== stage) say(stage);
+  status.end();
 }
 
 function summary() {

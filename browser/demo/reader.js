@@ -1,11 +1,13 @@
 // The section that reads text: a .dcz file becomes an ONNX model for ONNX Runtime Web, in a worker.
 
 import { bytes, exactBytes, time, times } from "./numbers.js";
+import { Status } from "./status.js";
 import { Task } from "./tasks.js";
 
 const HEIGHT = 64;
 const LARGEST_WIDTH = 1024;
 const at = (id) => document.getElementById(id);
+const status = new Status("reader");
 
 let task;
 let about;
@@ -13,7 +15,7 @@ let about;
 /** Makes the section ready for its button; a site without the model says so. */
 export function start() {
   if (at("reader").dataset.missing !== undefined) {
-    say("This copy of the site was assembled without the model.");
+    status.say("This copy of the site was assembled without the model.");
     return;
   }
   at("reader-start").disabled = false;
@@ -23,11 +25,10 @@ export function start() {
 }
 
 async function load() {
-  busy(true);
-  say("Starting.");
+  status.begin();
   task = new Task("reader-worker.js");
   try {
-    const loaded = await task.call("load", {}, showProgress);
+    const loaded = await task.call("load", {}, ({ stage, part }) => status.progress(stage, part));
     about = loaded.about;
     showPictures();
     showFigures(loaded);
@@ -37,29 +38,9 @@ async function load() {
     if (document.activeElement === at("reader-cancel")) at("reader-pictures").firstElementChild.focus();
   } catch (error) {
     task.close();
-    if (error.code === "aborted") say("Cancelled. Nothing is left running.");
-    else say(`${error.message} Try again, or read on: the rest of the page does not need it.`, true);
+    status.failed(error);
   }
-  busy(false);
-}
-
-function busy(is) {
-  // keys stay on the one button that is of use
-  const focused = document.activeElement === at(is ? "reader-start" : "reader-cancel");
-  at("reader-start").disabled = is;
-  at("reader-progress").hidden = !is;
-  at("reader-cancel").hidden = !is;
-  if (focused) at(is ? "reader-cancel" : "reader-start").focus();
-}
-
-function say(message, bad = false) {
-  at("reader-status").textContent = message;
-  at("reader-status").classList.toggle("bad", bad);
-}
-
-function showProgress({ stage, part }) {
-  at("reader-progress").value = part;
-  if (at("reader-status").textContent !== stage) say(stage);
+  status.end();
 }
 
 function showPictures() {
@@ -72,7 +53,7 @@ function showPictures() {
       image.src = `models/${picture.file}`;
       image.alt = `Picture ${index + 1}`;
       button.append(image);
-      button.onclick = () => readPicture(picture).catch((error) => say(error.message, true));
+      button.onclick = () => readPicture(picture).catch((error) => status.say(error.message, true));
       return button;
     }),
   );
@@ -119,7 +100,10 @@ async function readFile(file) {
     await read(await createImageBitmap(file));
   } catch (error) {
     const known = error.code !== undefined && typeof error.code === "string";
-    say(known ? error.message : `${file.name} is no picture that this browser can show. Choose a PNG or JPEG.`, true);
+    status.say(
+      known ? error.message : `${file.name} is no picture that this browser can show. Choose a PNG or JPEG.`,
+      true,
+    );
   }
 }
 
@@ -141,5 +125,5 @@ async function read(image) {
   );
   const { text, milliseconds } = await task.call("read", { grey, width, height: HEIGHT });
   at("reader-text").textContent = text || "nothing";
-  say(`Read in ${time(milliseconds)}.`);
+  status.say(`Read in ${time(milliseconds)}.`);
 }

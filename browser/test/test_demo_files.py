@@ -76,8 +76,8 @@ def test_a_file_is_saved_as_safetensors(visitor: Visitor, server: TestServer, tm
 @pytest.fixture
 def reader(visitor: Visitor, server: TestServer) -> Page:
     """The page with the model that reads text, at work."""
-    if not (ROOT / "build/browser/site/models/ddddocr.json").exists():
-        pytest.skip("the site was assembled without its model of text: see browser/scripts/site.mjs")
+    model = ROOT / "build/browser/site/models/ddddocr.json"
+    assert model.exists(), "the site was assembled without its model of text: browser/run models site"
     page = visitor()
     visit(page, server)
     ready_offline(page)
