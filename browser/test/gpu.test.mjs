@@ -1,39 +1,17 @@
 // Networks on the GPU give what Python's runtime gives; whatever fails there is an error with a code, and nothing hangs.
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import "./gpu-node.mjs";
 import { createGpuBackend, GpuBackend } from "../dist/gpu/backend.js";
-import { conv2d, flatten, linear, maxPool2d, open, relu, Sequence } from "../dist/index.js";
+import { Sequence } from "../dist/index.js";
 import { Dense } from "../dist/network/packed.js";
 import { packSlowly, randomNumbers, randomShared } from "./gpu-twin.mjs";
+import { ALEXNET, arrays, LENET_5, openNetwork } from "./networks.mjs";
 import { error } from "./twins.mjs";
 
-const DATA = new URL("../../build/browser/data/", import.meta.url);
-const NETWORKS = new URL("../../reproduce/results/", import.meta.url);
-const LENET_5 = [
-  conv2d("conv1"),
-  maxPool2d(2),
-  conv2d("conv2"),
-  maxPool2d(2),
-  flatten(),
-  linear("fc1"),
-  relu(),
-  linear("fc2"),
-];
-
-/** The arrays of NAME.bin by their names; undefined if make_data.py has not made it. */
-function arrays(name) {
-  if (!existsSync(new URL(`${name}.json`, DATA))) return undefined;
-  const { tensors } = JSON.parse(readFileSync(new URL(`${name}.json`, DATA), "utf8"));
-  const bytes = new Uint8Array(readFileSync(new URL(`${name}.bin`, DATA)));
-  const of = ({ name, offset, bytes: length }) => [name, new Float32Array(bytes.slice(offset, offset + length).buffer)];
-  return Object.fromEntries(tensors.map(of));
-}
-
 async function load(name, layers, options) {
-  const file = await open(new Uint8Array(readFileSync(new URL(`${name}.dcz`, NETWORKS))));
+  const file = await openNetwork(name);
   const net = await Sequence.load(file, layers, { strict: false, device: "webgpu", ...options });
   file.close();
   return net;
@@ -57,8 +35,7 @@ const alexnet = arrays("alexnet");
 test("AlexNet's fully connected layers give what Python gives, from less than a tenth of their dense bytes", {
   skip: alexnet ? false : "python -m browser.test.make_data --long has not been run",
 }, async () => {
-  const layers = [linear("fc6"), relu(), linear("fc7"), relu(), linear("fc8")];
-  const net = await load("alexnet", layers, { inputShape: [9216] });
+  const net = await load("alexnet", ALEXNET, { inputShape: [9216] });
   assert.ok(error(await net.run(alexnet.x), alexnet.fc8) < 1e-5);
   const four = new Float32Array(4 * 9216);
   for (let i = 0; i < 4; i++) four.set(alexnet.x, i * 9216);

@@ -1,32 +1,15 @@
 // The networks of reproduce/results give the outputs that Python's deepcompression.runtime gives (make_data.py).
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
 import { test } from "node:test";
-import { conv2d, flatten, linear, maxPool2d, open, relu, Sequence } from "../dist/index.js";
+import { Sequence } from "../dist/index.js";
+import { ALEXNET, arrays, LENET_5, LENET_300_100, openNetwork } from "./networks.mjs";
 import { error } from "./twins.mjs";
-
-const DATA = new URL("../../build/browser/data/", import.meta.url);
-const NETWORKS = new URL("../../reproduce/results/", import.meta.url);
-
-/** The arrays of NAME.bin by their names; undefined if make_data.py has not made it. */
-function arrays(name) {
-  if (!existsSync(new URL(`${name}.json`, DATA))) return undefined;
-  const { tensors } = JSON.parse(readFileSync(new URL(`${name}.json`, DATA), "utf8"));
-  const bytes = new Uint8Array(readFileSync(new URL(`${name}.bin`, DATA)));
-  const of = ({ name, offset, bytes: length }) => [name, new Float32Array(bytes.slice(offset, offset + length).buffer)];
-  return Object.fromEntries(tensors.map(of));
-}
-
-const openNetwork = (name) => open(new Uint8Array(readFileSync(new URL(`${name}.dcz`, NETWORKS))));
 
 const digits = arrays("digits");
 for (const [name, layers] of [
-  [
-    "lenet-5",
-    [conv2d("conv1"), maxPool2d(2), conv2d("conv2"), maxPool2d(2), flatten(), linear("fc1"), relu(), linear("fc2")],
-  ],
-  ["lenet-300-100", [flatten(), linear("fc1"), relu(), linear("fc2"), relu(), linear("fc3")]],
+  ["lenet-5", LENET_5],
+  ["lenet-300-100", LENET_300_100],
 ]) {
   test(`${name} reads digits as Python does, one at a time and all at once`, {
     skip: digits ? false : "python -m browser.test.make_data has not been run",
@@ -48,8 +31,7 @@ test("AlexNet's fully connected layers give what Python gives, from a sixteenth 
   skip: alexnet ? false : "python -m browser.test.make_data --long has not been run",
 }, async () => {
   const file = await openNetwork("alexnet");
-  const layers = [linear("fc6"), relu(), linear("fc7"), relu(), linear("fc8")];
-  const net = await Sequence.load(file, layers, { inputShape: [9216], device: "wasm", strict: false });
+  const net = await Sequence.load(file, ALEXNET, { inputShape: [9216], device: "wasm", strict: false });
   file.close();
   assert.ok(error(await net.run(alexnet.x), alexnet.fc8) < 1e-5);
   const four = new Float32Array(4 * 9216);
