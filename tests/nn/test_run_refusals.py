@@ -10,7 +10,6 @@ from torch import nn
 import deepcompression as dc
 from deepcompression import _core
 from deepcompression.nn import what_pays
-from deepcompression.nn.build import is_decoded
 
 
 class OwnForward(nn.Linear):
@@ -195,12 +194,6 @@ def test_ties_of_the_file_alone_are_no_ties(tmp_path):
 def test_an_instruction_set_that_the_cpu_lacks_is_refused():
     with pytest.raises(ValueError, match="no_such_set"):
         _core.force_instruction_set("no_such_set")
-
-
-def test_devices_without_kernels_compute_from_decoded_rows():
-    cpu, other = torch.device("cpu"), torch.device("cuda")
-    assert [is_decoded(use, cpu) for use in ("linear", "projections", "convolution", "embedding")] == [0, 0, 1, 1]
-    assert all(is_decoded(use, other) for use in ("linear", "projections", "convolution", "embedding"))
 
 
 def test_every_instruction_set_computes_and_is_named(instruction_set):

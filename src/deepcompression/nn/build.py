@@ -13,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression import _core
 from deepcompression.common.messages import listed, warn
+from deepcompression.gpu.available import available
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
@@ -33,12 +34,18 @@ DENSE_REASONS = "dense_reasons"
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `run`; patterns are globs of plain names."""
+    """The options of `run`; patterns are globs of plain names. The device is None for each parameter's own."""
 
     activations: str
     batch: int
     linear: tuple[str, ...]
     dense: tuple[str, ...]
+    device: torch.device | None = None
+
+    def computes_on(self, parameter: torch.Tensor) -> torch.device:
+        """The device that a parameter is packed for."""
+        own = torch.device("cpu") if parameter.is_meta else parameter.device
+        return self.device or own
 
 
 @dataclass(frozen=True)
@@ -149,9 +156,11 @@ def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
 
 def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) -> StandIn:
     original = attach.original(target)
-    device = torch.device("cpu") if original.is_meta else original.device
-    # decoded rows are multiplied in float32 for every kind of activations
-    form, activations = ("tile", "float32") if is_decoded(use, device) else (None, options.activations)
+    form = form_on(options.computes_on(original), use)
+    # the forms tile and word are multiplied in float32 for every kind of activations
+    activations = options.activations if form is None else "float32"
+    # a model that changes its device is packed on the CPU, and moves as a whole
+    device = torch.device("cpu") if original.is_meta or options.device is not None else original.device
 
     def packed(tensor: CompressedTensor, transposed: bool = False) -> PackedWeight:
         matrix = turned(tensor) if transposed else tensor
@@ -163,9 +172,13 @@ def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) 
     return packed(shared, use == "transposed")
 
 
-def is_decoded(use: Use, device: torch.device) -> bool:
-    """Whether a use needs decoded rows, hence the form tile: every use does on a device without kernels."""
-    return use in ("convolution", "embedding") or device.type != "cpu"
+def form_on(device: torch.device, use: Use) -> str | None:
+    """The form for a use on a device; None where the CPU's fastest form is chosen by the weight."""
+    if use in ("convolution", "embedding"):
+        return "tile"
+    if device.type == "cpu":
+        return None
+    return "tile" if available(device) is not None else "word"
 
 
 def _put_in_memo(

@@ -31,7 +31,7 @@ class Kernel:
     names            more than one for a tied weight
     form             of the packed bytes, or `dense`
     arithmetic       empty for a dense weight
-    instruction_set  of the CPU, or the kind of another device; empty for a dense weight
+    instruction_set  of the CPU, or what computes on another device; empty for a dense weight
     dense_bytes      size of the dense weight; 0 for a second form of a tied weight
     """
 
@@ -152,8 +152,11 @@ def _kind(module: Module) -> str:
 
 
 def _packed(module: str, stand_in: StandIn) -> Kernel:
+    from deepcompression.nn.devices import kernel, why_torch
+
     weights = stand_in.parts()
     first = weights[0]
+    slow = why_torch(first.device)
     arithmetic = first.activations
     if first.header.grid_bits:
         arithmetic += f" on an int{first.header.grid_bits} grid"
@@ -164,8 +167,8 @@ def _packed(module: str, stand_in: StandIn) -> Kernel:
         tuple(stand_in.shape),
         first.header.form,
         arithmetic,
-        _core.instruction_set() if first.device.type == "cpu" else first.device.type,
-        stand_in.why,
+        kernel(first.header.form, first.device, _core.instruction_set()),
+        stand_in.why + (f"; without kernels, since {slow}" if slow else ""),
         sum(part.packed.numel() for part in weights),
         stand_in.numel() * stand_in.dtype.itemsize if stand_in.counts_dense else 0,
         survivors / stand_in.numel() if stand_in.numel() else 0.0,

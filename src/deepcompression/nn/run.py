@@ -13,6 +13,7 @@ from deepcompression.packed.packing import check_activations
 from deepcompression.recipe.targets import unwrapped
 
 if TYPE_CHECKING:
+    import torch
     from torch.nn import Module
 
 
@@ -25,6 +26,7 @@ def run(
     batch: int = 1,
     linear: Sequence[str] = (),
     dense: Sequence[str] = (),
+    device: str | torch.device | None = None,
     limit_bytes: int = LIMIT_BYTES,
     strict: bool = True,
 ) -> Module:
@@ -36,6 +38,7 @@ def run(
     batch        number of vectors that are mostly multiplied at once; the form is chosen for it
     linear       globs of names of matrices that your own modules use in F.linear alone, so that they can be packed
     dense        globs of names of weights that stay dense
+    device       for which all weights are packed, and where the result is; None for where each is in the model
     strict       False: tensors that the file or the model lacks are kept or left out
 
     Layers for which it pays compute from packed weights, all others as before; `explain` says which and why. The module
@@ -44,11 +47,13 @@ def run(
     the model.
 
     Raises FormatError for a bad file. Raises ValueError, naming the tensors, for a file that does not fit the model,
-    for patterns that match nothing, and for a model that is sharded.
+    for patterns that match nothing, for a device that cannot be had, and for a model that is sharded. Raises
+    torch.OutOfMemoryError, with the bytes, if the model does not fit the device.
     """
     import torch
 
     from deepcompression.nn.build import Options, assemble
+    from deepcompression.nn.devices import checked_device, moved
     from deepcompression.nn.weight_source import FileSource, ModelSource
     from deepcompression.training.sharded import is_sharded
 
@@ -64,12 +69,17 @@ def run(
             "the model is sharded (fully_shard): save it on all ranks, then call dc.run on a new model with the file"
         )
     model = unwrapped(model)
-    options = Options(activations, batch, tuple(linear), tuple(dense))
+    target = None if device is None else checked_device(device)
+    options = Options(activations, batch, tuple(linear), tuple(dense), target)
+
+    def placed(small: Module) -> Module:
+        return small if target is None else moved(small, target)
+
     with torch.no_grad():
         if path is None:
-            return assemble(model, ModelSource(), options)
+            return placed(assemble(model, ModelSource(), options))
         with DczFile(path, limit_bytes) as file:
             source = FileSource(file, model, strict)
-            small = assemble(model, source, options)
+            small = placed(assemble(model, source, options))
             source.fit.warn(str(path))
             return small
