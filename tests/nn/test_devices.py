@@ -7,9 +7,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import deepcompression as dc
-from deepcompression.nn import build, devices
-from deepcompression.nn.build import Options, assemble, form_on
-from deepcompression.nn.devices import moved, why_no_gpu, why_refused
+from deepcompression.nn import on_device
+from deepcompression.nn.build import Options, assemble
+from deepcompression.nn.devices import moved, why_no_gpu
+from deepcompression.nn.on_device import form_on, why_refused
 from deepcompression.nn.operators import convolution_operator, facts_of, linear_operator, rows_operator, spelled
 from deepcompression.nn.weight_source import ModelSource
 from deepcompression.packed.convolution import ConvolutionSettings
@@ -23,8 +24,7 @@ DECODED = ("convolution", "embedding")
 @pytest.fixture
 def with_kernels(monkeypatch):
     """Every GPU has Triton's kernels."""
-    for module in (build, devices):
-        monkeypatch.setattr(module, "available", lambda device: None)
+    monkeypatch.setattr(on_device, "why_torch", lambda device: None)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_device_that_cannot_be_had_is_refused(device, message):
 
 
 def test_forms_by_use_and_device(monkeypatch):
-    monkeypatch.setattr(build, "available", lambda device: None if device == GPU else "no Triton")
+    monkeypatch.setattr(on_device, "why_torch", lambda device: None if device == GPU else "no Triton")
     assert [form_on(CPU, use) for use in (*PRODUCTS, *DECODED)] == [None, None, None, "tile", "tile"]
     assert [form_on(GPU, use) for use in (*PRODUCTS, *DECODED)] == ["word", "word", "word", "tile", "tile"]
     assert {form_on(torch.device("mps"), use) for use in (*PRODUCTS, *DECODED)} == {"tile"}
@@ -66,7 +66,7 @@ def test_forms_by_use_and_device(monkeypatch):
 def test_forms_that_a_device_computes_from(with_kernels, monkeypatch):
     assert [form for form in FORMS if why_refused(form, GPU) is None] == [f for f in FORMS if f in ("tile", "word")]
     assert not any(why_refused(form, CPU) for form in FORMS)
-    monkeypatch.setattr(devices, "available", lambda device: "no Triton here")
+    monkeypatch.setattr(on_device, "why_torch", lambda device: "no Triton here")
     assert why_refused("tile", GPU) is None
     assert "no Triton here" in why_refused("word", GPU)
 

@@ -5,7 +5,7 @@ import triton.language as tl
 
 
 @triton.jit
-def decode_segments(words, last_word, begins, firsts, table, symbols, exact, TURN: tl.constexpr, LONGEST: tl.constexpr):
+def decode_segments(words, last_word, begins, firsts, table, symbols, exact, turn: tl.constexpr, longest: tl.constexpr):
     """One segment: its symbols, and whether its bytes are exactly those of them. Every read is clamped to the words."""
     segment = tl.program_id(0)
     begin, end = tl.load(begins + segment), tl.load(begins + segment + 1)
@@ -14,7 +14,7 @@ def decode_segments(words, last_word, begins, firsts, table, symbols, exact, TUR
     unused = _eight_bytes(words, last_word, begin + 8 * lane)
     used = tl.zeros((64,), tl.uint64)
     following = begin + 512
-    for place in range(first, last, 64 * TURN):
+    for place in range(first, last, 64 * turn):
         # the whole bytes that a lane used up leave its window; as many slide in, lane after lane
         slides = (used >> 3).to(tl.int64)
         before = tl.cumsum(slides, 0) - slides
@@ -23,21 +23,21 @@ def decode_segments(words, last_word, begins, firsts, table, symbols, exact, TUR
         unused = unused | (fresh << ((64 - used) & 63))
         following += tl.sum(slides, 0)
         used = used & 7
-        turn = tl.zeros((64,), tl.uint64)
-        here = last - place - lane * TURN
-        for i in tl.static_range(TURN):
-            entry = tl.load(table + (unused & ((1 << LONGEST) - 1)).to(tl.int32))
+        found = tl.zeros((64,), tl.uint64)
+        here = last - place - lane * turn
+        for i in tl.static_range(turn):
+            entry = tl.load(table + (unused & ((1 << longest) - 1)).to(tl.int32))
             live = here > i
-            turn = turn | (tl.where(live, entry >> 8, 0).to(tl.uint64) << (8 * i))
+            found = found | (tl.where(live, entry >> 8, 0).to(tl.uint64) << (8 * i))
             length = tl.where(live, entry & 255, 0).to(tl.uint64)
             unused = unused >> length
             used = used + length
         # a turn is one word of the symbols, since segments begin with whole rounds
-        at = place // TURN + lane
-        if TURN == 8:
-            tl.store(symbols + at, turn.to(tl.int64))
+        at = place // turn + lane
+        if turn == 8:
+            tl.store(symbols + at, found.to(tl.int64))
         else:
-            tl.store(symbols + at, turn.to(tl.int32))
+            tl.store(symbols + at, found.to(tl.int32))
     rest = tl.max((unused != 0).to(tl.int32), 0)
     tl.store(exact + segment, ((following == end) & (rest == 0)).to(tl.int32))
 

@@ -16,10 +16,10 @@ _LANES = 64
 _LONGEST = {8: 7, 4: 14}  # by the turn: the bits of the longest code
 
 
-def decode(data: Array, offset: int, count: int, alphabet: int, device: torch.device) -> Tensor:
+def decode(data: bytes | memoryview, offset: int, count: int, alphabet: int, device: torch.device) -> Tensor:
     """The `count` symbols of the block at `offset`: uint8 (count,) on the device, as the core decodes them.
 
-    data      uint8, on the CPU: it holds the block
+    data      bytes on the CPU, which hold the block
     alphabet  every symbol is below it
 
     A block in another layout is decoded by the core, since such blocks are small or stored as they are. Raises
@@ -34,7 +34,7 @@ def decode(data: Array, offset: int, count: int, alphabet: int, device: torch.de
     start, end = int(begins[0]), int(begins[-1])
     # whole words and one behind them, so that every window is two aligned loads
     words = np.zeros((end - start) // 8 + 2, np.int64)
-    words.view(np.uint8)[: end - start] = data[start:end]
+    words.view(np.uint8)[: end - start] = np.frombuffer(data, np.uint8)[start:end]
     segments = len(begins) - 1
     symbols = torch.empty(-(-count // 8) * 8 + _LANES * turn, dtype=torch.uint8, device=device)
     exact = torch.empty(segments, dtype=torch.int32, device=device)
@@ -50,8 +50,8 @@ def decode(data: Array, offset: int, count: int, alphabet: int, device: torch.de
         on_device(table, "int32"),
         symbols.view(torch.int64 if turn == 8 else torch.int32),
         exact,
-        TURN=turn,
-        LONGEST=_LONGEST[turn],
+        turn=turn,
+        longest=_LONGEST[turn],
         num_warps=1,
     )
     wrong = (exact == 0).nonzero().flatten().tolist()

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression import _core
 from deepcompression.common.messages import listed, warn
-from deepcompression.gpu.available import available
+from deepcompression.nn.on_device import form_on
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
@@ -170,15 +170,6 @@ def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) 
     if use == "projections":
         return PackedParts(target.name, [packed(part) for part in rows_apart(shared, 3)])
     return packed(shared, use == "transposed")
-
-
-def form_on(device: torch.device, use: Use) -> str | None:
-    """The form for a use on a device; None where the CPU's fastest form is chosen by the weight."""
-    if use in ("convolution", "embedding"):
-        return "tile"
-    if device.type == "cpu":
-        return None
-    return "tile" if available(device) is not None else "word"
 
 
 def _put_in_memo(

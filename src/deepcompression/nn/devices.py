@@ -1,18 +1,13 @@
-"""Devices other than the CPU: what computes there, whether one can be had, and the way of a model there."""
+"""Whether a device can be had, and the way of a model there."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deepcompression.common.messages import counted
-from deepcompression.gpu.available import available
-
-# The forms that every device computes from, by plain torch operations where it has no kernels.
-_EVERYWHERE = ("tile",)
 
 
 def checked_device(device: str | torch.device) -> torch.device:
@@ -24,7 +19,7 @@ def checked_device(device: str | torch.device) -> torch.device:
     if wanted.type == "meta":
         raise ValueError("device='meta' has no memory, and computes nothing: name the device that shall compute")
     if wanted.type == "cuda":
-        built = torch.backends.cuda.is_built()
+        built = torch.version.cuda is not None or torch.version.hip is not None
         reason = why_no_gpu(wanted.index, built, torch.cuda.device_count() if built else 0)
         if reason is not None:
             raise ValueError(f"device={device!r}: {reason}")
@@ -48,33 +43,6 @@ def why_no_gpu(number: int | None, built: bool, count: int) -> str | None:
     if number is not None and number >= count:
         return f"torch finds {counted(count, 'GPU')}, with the numbers from 0 to {count - 1}; found {number}"
     return None
-
-
-def why_refused(form: str, device: torch.device) -> str | None:
-    """The reason why a device cannot compute from a form; None if it can."""
-    if form in _EVERYWHERE or device.type in ("cpu", "meta"):
-        return None
-    if form != "word":
-        return f"packed in the form {form}, which only the CPU computes from; found the device {device}"
-    reason = available(device)
-    return None if reason is None else f"packed in the form word for GPUs with kernels; {device} has none: {reason}"
-
-
-def kernel(form: str, device: torch.device, instruction_set: str) -> str:
-    """What computes from a form on a device: an instruction set of the CPU, or Triton or torch elsewhere."""
-    if device.type == "cpu":
-        return instruction_set
-    return f"{'torch' if why_torch(device) else 'Triton'} on {device.type}"
-
-
-def why_torch(device: torch.device) -> str | None:
-    """The reason why torch's operations compute on a device; None for the CPU, and for devices with kernels."""
-    return None if device.type in ("cpu", "meta") else available(device)
-
-
-def guard(x: Tensor) -> AbstractContextManager[object]:
-    """Within it, kernels start on the device of x: a GPU need not be the current one."""
-    return nullcontext() if x.is_cpu else torch.get_device_module(x.device).device(x.device)
 
 
 def moved(small: nn.Module, device: torch.device) -> nn.Module:

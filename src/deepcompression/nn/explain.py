@@ -11,7 +11,6 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
-from deepcompression import _core
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import counted, show
 
@@ -152,7 +151,7 @@ def _kind(module: Module) -> str:
 
 
 def _packed(module: str, stand_in: StandIn) -> Kernel:
-    from deepcompression.nn.devices import kernel, why_torch
+    from deepcompression.nn.on_device import kernel, why_torch
 
     weights = stand_in.parts()
     first = weights[0]
@@ -167,7 +166,7 @@ def _packed(module: str, stand_in: StandIn) -> Kernel:
         tuple(stand_in.shape),
         first.header.form,
         arithmetic,
-        kernel(first.header.form, first.device, _core.instruction_set()),
+        kernel(first.device),
         stand_in.why + (f"; without kernels, since {slow}" if slow else ""),
         sum(part.packed.numel() for part in weights),
         stand_in.numel() * stand_in.dtype.itemsize if stand_in.counts_dense else 0,
