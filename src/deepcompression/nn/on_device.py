@@ -20,6 +20,10 @@ from deepcompression.packed.packing import Header
 if TYPE_CHECKING:
     from deepcompression.nn.what_pays import Use
 
+# With so many vectors, and up to this density, kernels are expected to be no slower than dense products: they are bound
+# by instructions, of which a survivor takes a few, as a dense product is by the bytes of its weights. Not measured.
+FEW, MOST_DENSITY = 16, 0.5
+
 # Weights of a convolution that kernels decode at once: 16 MB in float32.
 _PIECE_WEIGHTS = 1 << 22
 
@@ -37,6 +41,21 @@ def form_on(device: torch.device, use: Use) -> str | None:
     if device.type == "cpu":
         return None
     return "tile" if why_torch(device) else "word"
+
+
+def why_dense_on(device: torch.device, use: Use, density: float, batch: int | None) -> str | None:
+    """The reason why a layer is expected to be slower on a device than dense, or None if it is not.
+
+    batch  vectors at once; None for a number that nobody knows, which counts as few
+    """
+    if form_on(device, use) != "word":
+        return f"each call on {device.type} would decode its rows, and then compute as dense does"
+    if batch is not None and batch > FEW:
+        return f"with more than {FEW} vectors, each call on {device.type} may decode its rows; found {batch}"
+    if density > MOST_DENSITY:
+        most = f"{100 * MOST_DENSITY:g} %"
+        return f"{100 * density:.3g} % of the weights survive: above {most}, dense products are faster on {device.type}"
+    return None
 
 
 def why_refused(form: str, device: torch.device) -> str | None:
