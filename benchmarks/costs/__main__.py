@@ -72,7 +72,8 @@ def measure(sets: list[str]) -> dict[str, Any]:
                 found.setdefault(group, []).extend(each)
         result["errors"][name] = fit.stated(found)
         print(name, result["errors"][name], flush=True)
-    result["sets"]["neon"], result["errors"]["neon"] = neon.counted(result["sets"]["avx2"])
+    if "avx2" in result["sets"]:
+        result["sets"]["neon"], result["errors"]["neon"] = neon.counted(result["sets"]["avx2"])
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,15 @@ def work_of(row: Row) -> Work:
     return Work(**{name: value for name, value in row.items() if name in Work.__dataclass_fields__})
 
 
-def line(kind: str, works: list[Work], seconds: Iterable[float], caches: tuple[int, ...]) -> list[float]:
-    """The multiples in nanoseconds, none below 0, with the least squares of relative errors."""
+def line(
+    kind: str, works: list[Work], seconds: Sequence[float], caches: tuple[int, ...], whole: Sequence[float] = ()
+) -> list[float]:
+    """The multiples in nanoseconds, none below 0, with the least squares of errors relative to `whole`, which is
+    `seconds` by default.
+    """
     features = np.array([FEATURES[kind](work, caches) for work in works], float)
-    nanoseconds = 1e9 * np.array([*seconds])
-    weights = np.maximum(np.abs(nanoseconds), 1)
-    found, _ = nnls(features / weights[:, None], nanoseconds / weights)
+    parts = 1e9 * np.array(whole or seconds)
+    found, _ = nnls(features / parts[:, None], 1e9 * np.array(seconds) / parts)
     return [float(f"{each:.{DIGITS}g}") for each in found]
 
 
@@ -44,11 +47,11 @@ def lines(rows: list[Row], caches: tuple[int, ...]) -> dict[str, Any]:
         if "kind" in own[0]:
             continue
         if "channels" in own[0] or "look-ups" in kind:
-            found[kind] = line(kind, [*map(work_of, own)], (row["seconds"] for row in own), caches)
+            found[kind] = line(kind, [*map(work_of, own)], [row["seconds"] for row in own], caches)
             continue
         for vectors, some in itertools.groupby(sorted(own, key=lambda row: row["vectors"]), lambda row: row["vectors"]):
             group = [*some]
-            multiples = line(kind, [*map(work_of, group)], (row["seconds"] for row in group), caches)
+            multiples = line(kind, [*map(work_of, group)], [row["seconds"] for row in group], caches)
             found.setdefault(kind, {})[str(vectors)] = multiples
     return found
 
@@ -56,15 +59,17 @@ def lines(rows: list[Row], caches: tuple[int, ...]) -> dict[str, Any]:
 def steps(rows: list[Row], costs: Costs, caches: tuple[int, ...]) -> dict[str, list[float]]:
     """What time steps take beside their products."""
     found: dict[str, list[float]] = {}
-    for kind, own in itertools.groupby([row for row in rows if "kind" in row], lambda row: row["what"]):
-        works, left = [], []
+    recurrent = sorted((row for row in rows if "kind" in row), key=lambda row: row["what"])
+    for kind, own in itertools.groupby(recurrent, lambda row: row["what"]):
+        works, left, whole = [], [], []
         for row in own:
             work, inputs = step_works(row)
             way = "dense" if kind.endswith("dense") else "float32"
             products = costs.seconds(way, work) + costs.seconds(way, inputs) / STEPS
             works.append(Work(row["rows"], row["rows"], 0, row["vectors"]))
-            left.append(max(0.0, row["seconds"] - products))
-        found[kind] = line(kind, works, left, caches)
+            left.append(row["seconds"] - products)
+            whole.append(row["seconds"])
+        found[kind] = line(kind, works, left, caches, whole)
     return found
 
 

@@ -62,7 +62,13 @@ CONVOLUTIONS = [
 ]
 IMAGES = (1, 8)
 # rows, columns, density, look-ups
-TABLES = [(10_000, 64, 0.2, 1), (10_000, 64, 0.2, 64), (4000, 768, 0.2, 64), (4000, 384, 0.1, 16), (4000, 384, 0.5, 512)]
+TABLES = [
+    (10_000, 64, 0.2, 1),
+    (10_000, 64, 0.2, 64),
+    (4000, 768, 0.2, 64),
+    (4000, 384, 0.1, 16),
+    (4000, 384, 0.5, 512),
+]
 # inputs, hidden units, sequences, density
 RECURRENT = [(64, 64, 1, 0.1), (64, 128, 8, 0.1), (256, 256, 1, 0.1), (256, 512, 8, 0.1), (256, 256, 64, 0.1)]
 STEPS = 16
@@ -156,7 +162,9 @@ def convolutions() -> list[Row]:
             positions = F.conv2d(x, dense, None, *settings)[:, 0].numel()
             row = {"rows": rows, "columns": tensor.size // rows, "channels": channels, "survivors": len(tensor.codes)}
             row |= {"positions": positions // images, "vectors": images}
-            found.append({**row, "what": "convolution dense", "seconds": seconds_of(lambda: F.conv2d(x, dense, None, *settings))})
+            found.append(
+                {**row, "what": "convolution dense", "seconds": seconds_of(lambda: F.conv2d(x, dense, None, *settings))}
+            )
             ours = seconds_of(lambda: convolve.convolve(x, weight.packed, None, tensor.shape, settings))
             found.append({**row, "what": "convolution", "seconds": ours})
     return found
@@ -194,7 +202,9 @@ def recurrent() -> list[Row]:
             for what, module in (("dense", dense), ("packed", packed)):
                 row: Row = {"kind": kind.__name__, "columns": inputs, "rows": hidden}
                 row |= {"vectors": sequences, "density": density}
-                found.append({**row, "what": f"{kind.__name__} {what}", "seconds": seconds_of(lambda: module(x)) / STEPS})
+                found.append(
+                    {**row, "what": f"{kind.__name__} {what}", "seconds": seconds_of(lambda: module(x)) / STEPS}
+                )
     return found
 
 

@@ -117,11 +117,11 @@ class Costs:
         if lower == upper:
             return high
         part = math.log(work.vectors / lower) / math.log(upper / lower)
-        return low ** (1 - part) * high**part
+        return math.exp((1 - part) * math.log(low) + part * math.log(high))
 
     def _at(self, kind: str, line: list[float], work: Work) -> float:
-        features = FEATURES[kind](work, self._caches)
-        return _NANO * sum(factor * feature for factor, feature in zip(line, features, strict=True))
+        found: float = sum(a * b for a, b in zip(line, FEATURES[kind](work, self._caches), strict=True))
+        return _NANO * found
 
     def step(self, kind: str, packed: bool, work: Work, inputs: Work) -> float:
         """A time step of a recurrent layer.
@@ -152,5 +152,6 @@ def cpu_id() -> str:
     if not info.exists():
         return platform.processor() or platform.machine()
     first = info.read_text().partition("\n\n")[0]
-    fields = dict(map(str.strip, line.split(":", 1)) for line in first.splitlines() if ":" in line)
+    pairs = (line.partition(":") for line in first.splitlines())
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
     return " ".join(fields[name] for name in _CPU_FIELDS if name in fields) or platform.machine()
