@@ -41,7 +41,7 @@ GRID_CASES = tuple(grid(shape, density) for density, shape in itertools.product(
 CASES = (grid(WIDE, 0.1), grid(WIDE, 0.25), *LAYER_CASES, *(c for c in GRID_CASES if c.columns != WIDE[1]))
 CASES += tuple(case for case in GRID_CASES if case not in CASES)
 
-TINY = Case("tiny, for --dry-run", 64, 96, 0.2)
+TINY = Case("tiny, for --dry-run", 64, 128, 0.2)
 
 
 class Budget:

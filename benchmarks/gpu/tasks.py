@@ -41,7 +41,7 @@ class Weight:
         codebook = np.linspace(-2.5, 2.5, CENTROIDS, dtype=np.float32)
         codes = np.clip(np.rint((values + 2.5) * ((CENTROIDS - 1) / 5)), 0, CENTROIDS - 1).astype(np.uint8)
         bits = np.packbits(survives, bitorder="little")
-        self.tensor = CompressedTensor((case.rows, case.columns), bits, codebook, codes)
+        self.tensor = CompressedTensor.from_bits((case.rows, case.columns), bits, codebook, codes)
         self.device = device
         self.dense = torch.from_numpy(np.ascontiguousarray(self.tensor.numpy())).to(device)
         packed = packing.pack(self.tensor, form="word")

@@ -18,11 +18,14 @@ from deepcompression.packed.convolution import ConvolutionSettings, Piece
 from deepcompression.packed.packing import Header
 
 if TYPE_CHECKING:
-    from deepcompression.nn.what_pays import Use
+    from deepcompression.nn.uses import Use
 
 # With so many vectors, and up to this density, kernels are expected to be no slower than dense products: they are bound
 # by instructions, of which a survivor takes a few, as a dense product is by the bytes of its weights. Not measured.
 FEW, MOST_DENSITY = 16, 0.5
+
+# Survivors of a weight that kernels cannot number.
+TOO_MANY = 1 << 31
 
 # Weights of a convolution that kernels decode at once: 16 MB in float32.
 _PIECE_WEIGHTS = 1 << 22
