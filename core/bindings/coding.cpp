@@ -1,10 +1,12 @@
 // The part of deepcompression._core that encodes and decodes.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <tuple>
@@ -72,6 +74,21 @@ std::pair<Out<std::uint8_t>, std::size_t> decode_block(const Data& data, std::si
   Result<std::uint8_t> symbols(count);
   unlocked([&] { dcz::decode_block(view(data), offset, symbols.span(), alphabet, threads); });
   return {symbols.release(), offset};
+}
+
+using Lanes = std::tuple<unsigned, Out<std::uint16_t>, Out<std::uint64_t>, Out<std::uint64_t>, Out<std::uint64_t>,
+                         Out<std::uint8_t>>;
+
+std::optional<Lanes> lane_block(const Data& data, std::size_t offset, std::size_t count, std::size_t alphabet) {
+  if (alphabet < 1 || alphabet > 256) throw std::invalid_argument("a block's alphabet has 1 to 256 symbols");
+  auto lanes = unlocked([&] { return dcz::BlockReader(view(data), offset, count, alphabet).lanes(); });
+  if (lanes.bytes.empty()) return std::nullopt;
+  return Lanes{lanes.layout.turn,
+               own(std::move(lanes.table)),
+               own(std::move(lanes.bytes)),
+               own(std::move(lanes.symbols)),
+               own(std::move(lanes.places)),
+               own(std::move(lanes.rare))};
 }
 
 nb::bytes pack_ascending(const In<std::uint64_t>& values, unsigned width) {
@@ -282,6 +299,10 @@ void bind_coding(nb::module_& m) {
         "The block of docs/format.md; the same bytes on every CPU.");
   m.def("decode_block", &decode_block, "data"_a.noconvert(), "offset"_a, "count"_a, "alphabet"_a = 256, "threads"_a = 1,
         "The `count` symbols of the block at `offset`, and the offset behind it.");
+  m.def("lane_block", &lane_block, "data"_a.noconvert(), "offset"_a, "count"_a, "alphabet"_a = 256,
+        "The turn of the block at `offset`, its table (the next bits -> symbol << 8 | length), where its segments "
+        "begin and end in the data and among the symbols, the places of symbols without a code, and these. None for a "
+        "block in another layout than lanes.");
   m.def("pack_ascending", &pack_ascending, "values"_a.noconvert(), "width"_a,
         "The codebook of docs/format.md: strictly ascending integers of `width` bits.");
   m.def("unpack_ascending", &unpack_ascending, "data"_a.noconvert(), "offset"_a, "count"_a, "width"_a,

@@ -23,6 +23,16 @@ std::vector<std::uint8_t> encode_block(const SymbolSource& source, std::size_t c
 // The bytes of `encode_block` for symbols with these counts, at most 256 of them. Exact to a few tenths of a percent.
 std::uint64_t block_bytes(std::span<const std::uint64_t> counts);
 
+// What a decoder elsewhere, such as a GPU's, needs of a block in lanes.
+struct LaneBlock {
+  LaneLayout layout;
+  std::vector<std::uint16_t> table;    // the next `longest_code` bits -> symbol << 8 | length
+  std::vector<std::uint64_t> bytes;    // where each segment begins in the data, and the end of the last
+  std::vector<std::uint64_t> symbols;  // the number of each segment's first symbol, and of all symbols
+  std::vector<std::uint64_t> places;   // of symbols that have no code
+  std::vector<std::uint8_t> rare;      // the symbols there
+};
+
 // Reads a block in independent groups of at most `kGroupSymbols`: threads may share it, and memory stays small. The
 // data must outlive it.
 class BlockReader {
@@ -38,6 +48,8 @@ class BlockReader {
   std::size_t groups() const;
   Group group(std::size_t number) const;
   void read(std::size_t number, std::span<std::uint8_t> symbols) const;
+  // Only of a block in lanes; a block in another layout has no segments.
+  LaneBlock lanes() const;
 
  private:
   struct Exception {

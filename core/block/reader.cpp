@@ -124,6 +124,22 @@ BlockReader::Group BlockReader::group(std::size_t number) const {
   return {from, to - from};
 }
 
+LaneBlock BlockReader::lanes() const {
+  LaneBlock found{};
+  if (segments_.empty()) return found;
+  found.layout = code_->layout;
+  found.table.assign(code_->singles.begin(), code_->singles.begin() + (1 << found.layout.longest_code));
+  found.bytes.assign(segments_.begin(), segments_.end());
+  for (std::size_t i = 0; i < segments_.size(); ++i) {
+    found.symbols.push_back(segment_start(i, segments_.size() - 1, count_, found.layout.round()));
+  }
+  for (const Exception& exception : exceptions_) {
+    found.places.push_back(exception.number);
+    found.rare.push_back(exception.symbol);
+  }
+  return found;
+}
+
 void BlockReader::read(std::size_t number, std::span<std::uint8_t> symbols) const {
   const Group wanted = group(number);
   if (symbols.size() != wanted.count) throw std::invalid_argument("the group has another number of symbols");

@@ -22,6 +22,7 @@
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
 #include "packed/window/window.hpp"
+#include "packed/word/word.hpp"
 
 namespace {
 
@@ -249,6 +250,7 @@ void packed() {
         write("packed", {3, 0, int8, 1}, dcz::pack_quad(matrix, {dcz::Grid::int8, 1, digits}));
       write("packed", {1, 0, 0, 1}, dcz::pack_factored(matrix));
       write("packed", {3, 0, 0, 1}, dcz::pack_tile(matrix));
+      write("packed", {3, 0, 0, 1}, dcz::pack_word(matrix));
     }
   }
 }

@@ -21,7 +21,7 @@ PackedHeader read_packed_header(std::span<const std::uint8_t> packed) {
   if (packed.size() < sizeof header) throw std::invalid_argument("packed weights of fewer bytes than their header");
   std::memcpy(&header, packed.data(), sizeof header);
   if (header.magic != kPackedMagic) throw std::invalid_argument("these bytes are no packed weights");
-  if (header.form < Form::window || header.form > Form::factored) {
+  if (header.form < Form::window || header.form > Form::word) {
     throw std::invalid_argument("packed weights of an unknown form");
   }
   const bool width = header.code_bits == 4 || header.code_bits == 5 || header.code_bits == 8;

@@ -15,7 +15,7 @@ namespace dcz {
 
 static_assert(std::endian::native == std::endian::little, "packed weights are made and read on little-endian CPUs");
 
-enum class Form : std::uint8_t { window = 1, panel = 2, tile = 3, quad = 4, factored = 5 };
+enum class Form : std::uint8_t { window = 1, panel = 2, tile = 3, quad = 4, factored = 5, word = 6 };
 
 // The grid of a codebook: each centroid is scale * digit, exactly. Digits have so many bits.
 enum class Grid : std::uint8_t { none = 0, int8 = 8, int16 = 16 };
@@ -25,10 +25,10 @@ struct PackedHeader {
   Form form;
   std::uint8_t code_bits;  // 4, 5 or 8
   Grid grid;
-  std::uint8_t layout;  // a WindowLayout in the form window, else 0
+  std::uint8_t layout;  // a WindowLayout in the form window; in the form word its pairs and parts; else 0
   std::uint64_t rows, columns, survivors;
   std::uint32_t centroids;
-  std::uint32_t units;   // groups of rows or panels, which threads share; 0 in the form tile
+  std::uint32_t units;   // groups of rows, panels or blocks, which threads share; 0 in the form tile
   std::uint64_t length;  // of the stream: pairs of steps or turns; 0 in the form tile
   float scale8;          // centroid = about scale8 * int8 digit; exact with Grid::int8
   float scale16;         // centroid = scale16 * int16 digit, with Grid::int16

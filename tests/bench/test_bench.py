@@ -91,7 +91,7 @@ def test_the_sum_has_the_times_of_measured_layers_and_the_bytes_of_all():
 def test_without_torch_dense_is_numpy_and_computes_the_same(without_torch, monkeypatch):
     found = []
     monkeypatch.setattr(
-        measure, "interleaved_medians", lambda calls, _: found.append([np.asarray(c()) for c in calls]) or [1, 1]
+        measure, "interleaved_medians", lambda calls, *_: found.append([np.asarray(c()) for c in calls]) or [1, 1]
     )
     assert bench("m.dcz", Settings(2, 2, seconds=0.001)).dense_engine == f"NumPy {np.__version__}"
     monkeypatch.setattr(engines, "with_torch", lambda: True)
@@ -256,7 +256,7 @@ def test_rows_of_embedding_tables_are_looked_up_and_this_is_said():
 def test_both_ways_to_look_up_rows_give_the_same(monkeypatch):
     found = []
     monkeypatch.setattr(
-        measure, "interleaved_medians", lambda calls, _: found.extend(np.asarray(c()) for c in calls) or [1, 1]
+        measure, "interleaved_medians", lambda calls, *_: found.extend(np.asarray(c()) for c in calls) or [1, 1]
     )
     table = thinned((50, 16))
     dc.save_tensors("e.dcz", {"shared.weight": table})

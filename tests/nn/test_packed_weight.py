@@ -265,7 +265,9 @@ def to_cuda(tensor):
 
 def test_another_device_is_refused_with_the_remedy_and_changes_nothing(small):
     x, before = floats(3, 80), small(floats(3, 80))
-    with pytest.raises(ValueError, match=r"fc\.weight is packed in the form \w+, .*cuda:0: call dc\.run on a model"):
+    with pytest.raises(
+        ValueError, match=r"fc\.weight is packed in the form \w+, .*cuda:0: call dc\.run\(\.\.\., device='cuda:0'\)"
+    ):
         small.fc.weight._apply(to_cuda)
     assert small.fc.weight.device.type == "cpu"
     assert torch.equal(small(x), before)

@@ -196,7 +196,7 @@ class Tied(nn.Module):
 
 def test_a_tied_weight_is_held_once(tmp_path):
     model = compressed(Tied())
-    small = dc.run(Tied(), saved(model, tmp_path))
+    small = dc.run(Tied(), saved(model, tmp_path), prefer="memory")
     assert packed_names(small) == {"table.weight", "output.weight", "again.weight"}
     assert small.table.weight is small.output.weight is small.again.weight
     (row,) = (row for row in dc.explain(small).rows if row.packed)
@@ -205,9 +205,10 @@ def test_a_tied_weight_is_held_once(tmp_path):
     assert_near(small(x).detach(), double(model)(x).detach())
 
 
-def test_a_tied_weight_gets_a_faster_form_of_its_own_where_it_is_named():
+@pytest.mark.parametrize("options", [{"linear": ["output.weight"], "prefer": "memory"}, {"prefer": "time"}])
+def test_a_tied_weight_gets_a_faster_form_of_its_own_where_it_is_named_or_time_counts(options):
     model = compressed(Tied())
-    small = dc.run(model, linear=["output.weight"])
+    small = dc.run(model, **options)
     assert small.output.weight is small.again.weight is not small.table.weight
     assert sum(row.packed for row in dc.explain(small).rows) == 2
     assert "tied" in next(row.why for row in dc.explain(small).rows if "again.weight" in row.names)

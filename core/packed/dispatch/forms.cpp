@@ -10,6 +10,7 @@
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
 #include "packed/window/window.hpp"
+#include "packed/word/word.hpp"
 
 namespace dcz {
 namespace {
@@ -47,6 +48,7 @@ constexpr std::array kForms{
     row<Form::tile, tile_view, check_tile>(refuse),
     row<Form::quad, quad_view, check_quad>(multiply_quad),
     row<Form::factored, factored_view, check_factored>(in_float32<multiply_factored>),
+    row<Form::word, word_view, check_word>(in_float32<multiply_word>),
 };
 
 // read_packed_header knows no other forms.

@@ -10,6 +10,7 @@
 #include "packed/panel/panel.hpp"
 #include "packed/quad/quad.hpp"
 #include "packed/tile/tile.hpp"
+#include "packed/word/word.hpp"
 
 namespace dcz {
 namespace {
@@ -38,6 +39,7 @@ constexpr std::array kForms{
     FormPack{Form::tile, "tile", without_digits<pack_tile>},
     FormPack{Form::quad, "quad", pack_digits8},
     FormPack{Form::factored, "factored", without_digits<pack_factored>},
+    FormPack{Form::word, "word", without_digits<pack_word>},
 };
 
 // By their numbers in the header.

@@ -1,7 +1,8 @@
-"""The energy of calls, from the counters of the CPU (RAPL)."""
+"""The energy of calls: what a meter is, and the counters of the CPU (RAPL)."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,11 +39,13 @@ class Meter:
     source  the names of the counters
     read    returns all counters, in microjoules
     ranges  the value at which each counter wraps around; 0 for never
+    often   the seconds after which a counter must be read again, because it grows by readings
     """
 
     source: str
     read: Callable[[], tuple[int, ...]]
     ranges: tuple[int, ...]
+    often: float = math.inf
 
     def joules(self, before: tuple[int, ...], after: tuple[int, ...]) -> float:
         """The energy between two readings, if no counter wrapped around twice."""
@@ -52,9 +55,14 @@ class Meter:
     def measure(self, call: Callable[[], object], seconds: float) -> Consumption:
         """Repeats a call for at least so long. RAPL counts about every millisecond: half a second errs by under 1 %."""
         calls, before, start = 0, self.read(), time.perf_counter()
-        while not calls or time.perf_counter() - start < seconds:
+        last = now = start
+        while not calls or now - start < seconds:
             call()
             calls += 1
+            now = time.perf_counter()
+            if now - last > self.often:
+                last = now
+                self.read()
         after = self.read()
         return Consumption(self.joules(before, after), time.perf_counter() - start, calls)
 

@@ -32,6 +32,7 @@ class Pair(NamedTuple):
     weight  in its compressed form
     kernel  the name of what computes from that
     out     the shape of the output
+    finish  returns when all calls are done: a device goes on after a call returns
     """
 
     weight: SharedWeight
@@ -39,6 +40,7 @@ class Pair(NamedTuple):
     out: Shape
     dense: Call
     compressed: Call
+    finish: Call = lambda: None
 
 
 def with_torch() -> bool:

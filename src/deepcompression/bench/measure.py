@@ -9,24 +9,31 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deepcompression import _core
-from deepcompression.bench import engines
+from deepcompression.bench import engines, on_device
 from deepcompression.bench.energy import Meter, UnmeasurableError
 from deepcompression.bench.engines import CONVOLUTIONS, Call
+from deepcompression.bench.on_device import pair_on
 from deepcompression.bench.results import BenchResult, LayerResult, Settings
 from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.coding.coders import shared_form
 from deepcompression.common.binary import LIMIT_BYTES
+from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import counted
 from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Array
 
+if TYPE_CHECKING:
+    import torch
+
 # Calls are timed in blocks of about so many seconds, compressed and dense ones in turn.
 _BLOCK_SECONDS = 0.002
+_CALLS_ON_DEVICE = 100
 _MIN_ROUNDS, _MAX_ROUNDS = 3, 1000
 
 
@@ -63,6 +70,7 @@ def bench(
             energy = counting.source
         except UnmeasurableError as error:
             counting, energy = None, f"not measured: {error}"
+    device = _device_of(settings)
     with ExitStack() as stack:
         if instruction_set is not None:
             _core.force_instruction_set(instruction_set)
@@ -73,12 +81,27 @@ def bench(
         entries = [entry for name, entry in file.entries.items() if name not in graph]
         for number, entry in enumerate(entries):
             progress(entry.name, number, len(entries))
-            found.append(_measure(file, entry, settings, counting))
-        used = _core.instruction_set()
-    return BenchResult(str(path), settings, engines.name(), used, tuple(found), energy, idle_watts)
+            found.append(_measure(file, entry, settings, counting, device))
+        used, engine = _core.instruction_set(), engines.name()
+    if device is not None:
+        from deepcompression.nn.on_device import kernel
+
+        used, engine = kernel(device), f"{engine} on {on_device.name_of(device)}"
+    return BenchResult(str(path), settings, engine, used, tuple(found), energy, idle_watts)
 
 
-def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | None) -> LayerResult:
+def _device_of(settings: Settings) -> torch.device | None:
+    """The device that computes; None for the CPU. Raises ValueError for one that cannot be had."""
+    if settings.device == "cpu":
+        return None
+    with named_extra():
+        from deepcompression.nn.devices import checked_device
+    return checked_device(settings.device)
+
+
+def _measure(
+    file: DczFile, entry: Entry, settings: Settings, meter: Meter | None, device: torch.device | None
+) -> LayerResult:
     def stays(why: str) -> LayerResult:
         held = 0 if entry.tied_to else entry.nbytes
         return LayerResult(entry.name, entry.shape, None, "", why, held, held)
@@ -102,13 +125,13 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
         if not engines.with_torch():
             return stays("is an embedding table, whose look-ups are measured with torch")
         x = random.integers(0, entry.shape[0], settings.batch)
-        pair = engines.look_ups(tensor, x, settings)
+        pair = engines.look_ups(tensor, x, settings) if device is None else pair_on(device, tensor, x, settings)
     else:
         given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
         x = random.standard_normal(given, np.float32)
-        pair = engines.pair(tensor, x, settings)
+        pair = engines.pair(tensor, x, settings) if device is None else pair_on(device, tensor, x, settings)
     calls = (pair.dense, pair.compressed)
-    dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds))
+    dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds, pair.finish))
     dense_bytes, held_bytes = 4 * tensor.size, pair.weight.nbytes
     activations = x.nbytes + 4 * math.prod(pair.out)
     result = LayerResult(
@@ -126,17 +149,34 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
     )
     if meter is None:
         return result
-    dense_joules, joules = (meter.measure(call, settings.seconds / 2).joules_per_call for call in calls)
+    # a device that waits for its caller after each call would idle in between
+    together = 1 if device is None else _CALLS_ON_DEVICE
+    many = (_repeated(call, together, pair.finish) for call in calls)
+    dense_joules, joules = (meter.measure(call, settings.seconds / 2).joules_per_call / together for call in many)
     return replace(result, dense_joules=dense_joules, joules=joules)
 
 
-def interleaved_medians(calls: tuple[Call, ...], seconds: float) -> list[float]:
-    """The median seconds of each call, over rounds in which each has a block: other load then meets all alike."""
+def _repeated(call: Call, times: int, finish: Call) -> Call:
+    def repeated() -> None:
+        for _ in range(times):
+            call()
+        finish()
+
+    return repeated
+
+
+def interleaved_medians(calls: tuple[Call, ...], seconds: float, finish: Call = lambda: None) -> list[float]:
+    """The median seconds of each call, over rounds in which each has a block: other load then meets all alike.
+
+    finish  returns when all calls are done
+    """
     blocks = []
     for call in calls:
         call()
+        finish()
         start = time.perf_counter()
         call()
+        finish()
         blocks.append(max(1, int(_BLOCK_SECONDS / max(time.perf_counter() - start, 1e-9))))
     times: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds
@@ -145,5 +185,6 @@ def interleaved_medians(calls: tuple[Call, ...], seconds: float) -> list[float]:
             start = time.perf_counter()
             for _ in range(block):
                 call()
+            finish()
             own.append((time.perf_counter() - start) / block)
     return [statistics.median(own) for own in times]

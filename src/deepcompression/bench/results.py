@@ -20,6 +20,7 @@ class Settings:
     batch    vectors or images of a call
     size     extent along each axis of the images for convolutions, whose padding keeps it
     seconds  about how long the time of each layer is measured, and its energy
+    device   that computes: the CPU, or a device of torch
     tables   globs of the last part of a module's name: their matrices are embedding tables, whose rows are looked up
     """
 
@@ -29,6 +30,7 @@ class Settings:
     size: int = 14
     seconds: float = 1.0
     tables: tuple[str, ...] = TABLES
+    device: str = "cpu"
 
     def is_table(self, name: str) -> bool:
         """Whether a matrix is an embedding table, by its name."""
@@ -85,6 +87,7 @@ class LayerResult:
 class BenchResult:
     """A whole file.
 
+    dense_engine, instruction_set  what computed dense, and from the compressed form
     energy      the counters, or the reason why energy was not measured; None if nobody asked for it
     idle_watts  of the machine while this process does nothing
     """

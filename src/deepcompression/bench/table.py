@@ -52,7 +52,7 @@ def lines(result: BenchResult) -> Iterator[str]:
     yield (
         f"Medians of hot calls in turn; batch {chosen.batch}, {chosen.threads} thread{'s' * (chosen.threads != 1)}, "
         f"{chosen.activations} activations. Dense: {result.dense_engine}, float32. "
-        f"Compressed: instruction set {result.instruction_set}."
+        f"Compressed: {'instruction set ' if chosen.device == 'cpu' else ''}{result.instruction_set}."
     )
     if any(layer.stays is None and len(layer.shape) > 2 for layer in result.layers):
         yield (

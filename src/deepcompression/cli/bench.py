@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from rich.progress import Progress
 
 from deepcompression.bench import TABLES, Settings, bench, instruction_sets, lines, tables
 from deepcompression.bench.energy import rapl
+from deepcompression.bench.nvml import gpu_meter
 from deepcompression.cli.common import (
     FileArgument,
     JsonOption,
@@ -47,13 +49,16 @@ def bench_command(
         str | None,
         typer.Option(help="Force one: portable, avx2, avx512, ...", autocompletion=values_of(instruction_sets)),
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a device of torch: cuda, cuda:1, ...")] = "cpu",
     energy: Annotated[bool, typer.Option("--energy", help="Measure joules, too, if the machine can.")] = False,
     as_json: JsonOption = False,
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
     """Measure each layer on this machine, dense and from its compressed form: time, bytes, energy."""
     with errors_in_one_line(), input_file(file) as source:
-        settings = Settings(batch, threads, activations, size, seconds, TABLES if table is None else tuple(table))
+        settings = Settings(
+            batch, threads, activations, size, seconds, TABLES if table is None else tuple(table), device
+        )
         with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("")
 
@@ -64,7 +69,7 @@ def bench_command(
                 source,
                 settings,
                 instruction_set=instruction_set,
-                meter=rapl if energy else None,
+                meter=(rapl if device == "cpu" else partial(gpu_meter, device)) if energy else None,
                 limit_bytes=limit_bytes,
                 progress=show,
             )

@@ -13,6 +13,7 @@ EXTRAS = {
     "transformers": "transformers",
     "lightning": "lightning",
     "accelerate": "accelerate",
+    "pynvml": "gpu",
 }
 
 

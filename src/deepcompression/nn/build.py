@@ -11,14 +11,15 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from deepcompression import _core
 from deepcompression.common.messages import listed, warn
+from deepcompression.nn.on_device import TOO_MANY, form_on, why_dense_on
 from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
 from deepcompression.nn.stand_in import StandIn
+from deepcompression.nn.uses import Use, use_of, why_unknown
 from deepcompression.nn.weight_source import WeightSource, rows_apart, turned
-from deepcompression.nn.what_pays import LEAST_WEIGHTS, Use, use_of, why_dense, why_unknown
+from deepcompression.nn.what_pays import LEAST_WEIGHTS, Rule, Verdict
 from deepcompression.packed import packing
 from deepcompression.recipe.hints import whole_name
 from deepcompression.recipe.targets import Target, targets_of
@@ -27,38 +28,46 @@ from deepcompression.training import attach
 from deepcompression.training.copy_model import copy_model
 from deepcompression.training.own_values import own_values
 
-# attribute of a module: the reasons why its dense parameters stay dense, by name
+# attribute of a module: the verdicts on its parameters that stay dense, by name
 DENSE_REASONS = "dense_reasons"
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `run`; patterns are globs of plain names."""
+    """The options of `run`; patterns are globs of plain names. The device is None for each parameter's own."""
 
     activations: str
-    batch: int
+    batch: int | None
     linear: tuple[str, ...]
     dense: tuple[str, ...]
+    device: torch.device | None = None
+    prefer: str = "time"
+
+    def computes_on(self, parameter: torch.Tensor) -> torch.device:
+        """The device that a parameter is packed for."""
+        own = torch.device("cpu") if parameter.is_meta else parameter.device
+        return self.device or own
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The stand-ins for a target by place, or the reason why it stays dense: None for a tensor that is no weight."""
+    """The stand-ins for a target by place, or the verdict by which it stays dense: None for a tensor that is no weight."""
 
     target: Target
     stand_ins: dict[tuple[nn.Module, str], StandIn]
-    reason: str | None
+    dense: Verdict | None
 
 
 def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Module:
     """The copy. Raises ValueError, naming the tensor, for tensors that do not fit or have no memory."""
     targets = targets_of(model)
     _check_patterns(targets, options)
+    rule = Rule(options.prefer, options.activations, options.batch, targets)
     # deepcopy looks here first: it copies no weight that is replaced, and none that comes out of a file
     memo: dict[int, Any] = dict(own_values(model, source.kept))
     plans = []
     for target in targets:
-        plan = _plan(target, source, options)
+        plan = _plan(target, source, options, rule)
         plans.append(plan)
         _put_in_memo(memo, target, source, plan.stand_ins)
     for module in model.modules():
@@ -74,8 +83,8 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
                 attach.strip(module, local)
             if place in plan.stand_ins:
                 _replace(module, local, plan.stand_ins[place])
-            elif plan.reason is not None:
-                module.__dict__.setdefault(DENSE_REASONS, {})[local] = plan.reason
+            elif plan.dense is not None:
+                module.__dict__.setdefault(DENSE_REASONS, {})[local] = plan.dense
     _mend_recurrent(small)
     if any(plan.stand_ins for plan in plans):
         refuse_saving(small)
@@ -101,71 +110,88 @@ def _matches(target: Target, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for name in target.names for pattern in patterns)
 
 
-def _plan(target: Target, source: WeightSource, options: Options) -> _Plan:
+def _plan(target: Target, source: WeightSource, options: Options, rule: Rule) -> _Plan:
     if target.kept or len(target.shape) < 2:
         return _Plan(target, {}, None)
     if _matches(target, options.dense):
-        return _Plan(target, {}, "dense= names it")
+        return _dense(target, "dense= names it")
     uses: dict[tuple[nn.Module, str], Use] = {}
     for module, local in target.places:
         use = use_of(module, local) or ("linear" if _matches(target, options.linear) else None)
         if use is None:
             tied = " (and it is tied)" if len(target.places) > 1 else ""
-            return _Plan(target, {}, why_unknown(module, local) + tied)
+            return _dense(target, why_unknown(module, local) + tied)
         uses[module, local] = use
     if target.count < LEAST_WEIGHTS:
-        reason = f"fewer than {LEAST_WEIGHTS:,} weights: a dense product takes less than a call"
-        return _Plan(target, {}, reason)
+        return _dense(target, f"fewer than {LEAST_WEIGHTS:,} weights: a dense product takes less than a call")
     if attach.original(target).dtype == torch.float64:
-        return _Plan(target, {}, "float64: packed weights are computed in float32")
+        return _dense(target, "float64: packed weights are computed in float32")
     shared = source.shared(target)
     if shared is None:
-        return _Plan(target, {}, "it is not shared: it has more than 256 values")
-    density = len(shared.codes) / target.count
-    if not {"linear", "transposed", "projections"}.isdisjoint(uses.values()):
-        slow = why_dense(density, _core.instruction_set(), options.batch)
-        if slow is not None:
-            return _Plan(target, {}, slow)
-    # in the order of the places
-    kinds = list(dict.fromkeys(uses.values()))
+        return _dense(target, "it is not shared: it has more than 256 values")
+    # each use with its first place
+    kinds: dict[Use, tuple[nn.Module, str]] = {}
+    for place, use in uses.items():
+        kinds.setdefault(use, place)
     shares = {"linear", "embedding"}.issubset(kinds) and not _matches(target, options.linear)
-    if shares:
+    if shares and options.prefer == "memory":
         # rows are decoded for both: a second form would only make the product faster
         uses = {place: "embedding" if use == "linear" else use for place, use in uses.items()}
-        kinds.remove("linear")
-    stand_ins = {use: _pack(target, use, shared, options) for use in kinds}
+        del kinds["linear"]
+    verdicts = {use: _verdict(target, use, place, shared, rule, options) for use, place in kinds.items()}
+    slow = next((each for each in verdicts.values() if not each.pays), None)
+    if slow is not None:
+        return _Plan(target, {}, slow)
+    stand_ins = {use: _pack(target, use, shared, options, each.batch) for use, each in verdicts.items()}
     dense_bytes = target.count * attach.original(target).element_size()
     held = sum(buffer.numel() for stand_in in stand_ins.values() for buffer in stand_in.buffers())
     if held >= dense_bytes:
-        return _Plan(target, {}, f"packed it would take {held:,} bytes, dense it takes {dense_bytes:,}")
-    why = f"{100 * density:.3g} % of the weights survive, in {dense_bytes / held:.1f} times fewer bytes than dense"
+        return _dense(target, f"packed it would take {held:,} bytes, dense it takes {dense_bytes:,}")
     for number, (use, stand_in) in enumerate(stand_ins.items()):
-        tied = f"; tied, and in a form of its own for {use}" if len(stand_ins) > 1 else ""
-        if shares and use == "embedding":
-            tied += "; tied, and held once: linear= gives its products a faster form of their own"
-        stand_in.why, stand_in.counts_dense = why + tied, number == 0
+        why = [f"{dense_bytes / held:.1f} times fewer bytes than dense", verdicts[use].why]
+        if len(stand_ins) > 1:
+            why.append(f"tied, and in a form of its own for {use}")
+        elif shares and use == "embedding":
+            why.append("tied, and held once: linear= gives its products a faster form of their own")
+        stand_in.why, stand_in.counts_dense = "; ".join(filter(None, why)), number == 0
+        stand_in.expected = verdicts[use].expected
     return _Plan(target, {place: stand_ins[use] for place, use in uses.items()}, None)
 
 
-def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options) -> StandIn:
+def _dense(target: Target, why: str) -> _Plan:
+    return _Plan(target, {}, Verdict(False, 1, why))
+
+
+def _verdict(
+    target: Target, use: Use, place: tuple[nn.Module, str], shared: CompressedTensor, rule: Rule, options: Options
+) -> Verdict:
+    device, survivors = options.computes_on(attach.original(target)), len(shared.codes)
+    if device.type == "cpu":
+        return rule.verdict(use, place, target.shape, survivors)
+    if survivors >= TOO_MANY:
+        return Verdict(False, 1, f"{survivors:,} weights survive: kernels on {device.type} number fewer than 2^31")
+    slow = why_dense_on(device, use, survivors / target.count, options.batch)
+    if slow is not None and options.prefer == "time":
+        return Verdict(False, 1, slow)
+    return Verdict(True, 1, f"times on {device.type} are known once they are measured")
+
+
+def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options, batch: int) -> StandIn:
     original = attach.original(target)
-    device = torch.device("cpu") if original.is_meta else original.device
-    # decoded rows are multiplied in float32 for every kind of activations
-    form, activations = ("tile", "float32") if is_decoded(use, device) else (None, options.activations)
+    form = form_on(options.computes_on(original), use)
+    # the forms tile and word are multiplied in float32 for every kind of activations
+    activations = options.activations if form is None else "float32"
+    # a model that changes its device is packed on the CPU, and moves as a whole
+    device = torch.device("cpu") if original.is_meta or options.device is not None else original.device
 
     def packed(tensor: CompressedTensor, transposed: bool = False) -> PackedWeight:
         matrix = turned(tensor) if transposed else tensor
-        array = torch.from_numpy(packing.pack(matrix, activations, options.batch, form=form))
+        array = torch.from_numpy(packing.pack(matrix, activations, batch, form=form))
         return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, activations, transposed)
 
     if use == "projections":
         return PackedParts(target.name, [packed(part) for part in rows_apart(shared, 3)])
     return packed(shared, use == "transposed")
-
-
-def is_decoded(use: Use, device: torch.device) -> bool:
-    """Whether a use needs decoded rows, hence the form tile: every use does on a device without kernels."""
-    return use in ("convolution", "embedding") or device.type != "cpu"
 
 
 def _put_in_memo(

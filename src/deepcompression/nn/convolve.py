@@ -75,14 +75,25 @@ def embed(indices: Tensor, packed: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _pays(x: Tensor, facts: packing.Header, shape: tuple[int, ...], settings: ConvolutionSettings) -> bool:
-    """Whether the sparse kernel is likely to be faster."""
-    if len(shape) != 4 or max(settings.stride) != 1 or not x.numel() or not _core.has_sparse_convolution():
+    """Whether the sparse kernel is likely to be faster than decoding."""
+    if len(shape) != 4 or not x.numel() or not facts.columns:
         return False
-    height, width = settings.outputs(shape[2:], x.shape[2:])
-    if width < 1 or height < 1 or not facts.columns or facts.rows // settings.groups < _LEAST_ROWS:
+    outputs = settings.outputs(shape[2:], x.shape[2:])
+    return has_kernel(shape, settings.stride, settings.groups, facts.survivors / (facts.rows * facts.columns), outputs)
+
+
+def has_kernel(
+    shape: Sequence[int], stride: Sequence[int], groups: int, density: float, outputs: Sequence[int]
+) -> bool:
+    """Whether a kernel computes a convolution from its survivors, for outputs of this height and width; or else rows
+    are decoded.
+    """
+    if len(shape) != 4 or max(stride) != 1 or not _core.has_sparse_convolution():
         return False
-    computed = math.ceil(width / LANES) * LANES / width
-    return facts.survivors / (facts.rows * facts.columns) * computed <= _MOST_WORK
+    height, width = outputs
+    if width < 1 or height < 1 or shape[0] // groups < _LEAST_ROWS:
+        return False
+    return density * math.ceil(width / LANES) * LANES / width <= _MOST_WORK
 
 
 def _sparse(

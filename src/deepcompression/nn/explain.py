@@ -11,7 +11,6 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
-from deepcompression import _core
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import counted, show
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from deepcompression.nn.stand_in import StandIn
+    from deepcompression.nn.what_pays import Expected
 
 _DENSE = "dense"
 _WIDTH = 160
@@ -31,8 +31,9 @@ class Kernel:
     names            more than one for a tied weight
     form             of the packed bytes, or `dense`
     arithmetic       empty for a dense weight
-    instruction_set  of the CPU, or the kind of another device; empty for a dense weight
+    instruction_set  of the CPU, or what computes on another device; empty for a dense weight
     dense_bytes      size of the dense weight; 0 for a second form of a tied weight
+    expected         times of a call, dense and packed, by the table of costs; empty where they decided nothing
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class Kernel:
     dense_bytes: int
     density: float | None
     centroids: int | None
+    expected: tuple[Expected, ...] = ()
 
     @property
     def packed(self) -> bool:
@@ -54,8 +56,8 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Explanation:
-    """All weights. Prints as a table; `bytes` and `dense_bytes` are the sums over its rows. Times are not known before
-    they are measured: by `dcz bench`, or with the model's own inputs.
+    """All weights. Prints as a table; `bytes` and `dense_bytes` are the sums over its rows. Times are expected, from a
+    table that was measured elsewhere: `dcz bench` measures them here, and so does the model with its own inputs.
     """
 
     rows: tuple[Kernel, ...]
@@ -74,8 +76,8 @@ class Explanation:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         caption = (
-            f"{self.bytes:,} bytes are held, dense {self.dense_bytes:,}. This is memory: times depend on the machine "
-            "and the batch, and `dcz bench FILE` measures them"
+            f"{self.bytes:,} bytes are held, dense {self.dense_bytes:,}. Times are expected ones for so many vectors "
+            "at once: a sequence is as many as it has tokens. `dcz bench FILE` measures them"
         )
         table = Table("weight", "module", "shape", "kernel", caption=caption)
         # folds names, never cuts them
@@ -136,10 +138,12 @@ def explain(small: Module) -> Explanation:
         reasons = module.__dict__.get(DENSE_REASONS, {})
         for local, parameter in module.named_parameters(recurse=False):
             if parameter.dim() >= 2 or local in reasons:
-                reason = reasons.get(local, "it was not given to dc.run")
+                verdict = reasons.get(local)
+                reason = "it was not given to dc.run" if verdict is None else verdict.why
+                expected = () if verdict is None else verdict.expected
                 size = parameter.numel() * parameter.element_size()
                 shape = tuple(parameter.shape)
-                kernel = Kernel((), _kind(module), shape, _DENSE, "", "", reason, size, size, None, None)
+                kernel = Kernel((), _kind(module), shape, _DENSE, "", "", reason, size, size, None, None, expected)
                 add(id(parameter), path, local, kernel)
     explanation = Explanation(tuple(found.values()))
     show(str(explanation))
@@ -152,8 +156,11 @@ def _kind(module: Module) -> str:
 
 
 def _packed(module: str, stand_in: StandIn) -> Kernel:
+    from deepcompression.nn.on_device import kernel, why_torch
+
     weights = stand_in.parts()
     first = weights[0]
+    slow = why_torch(first.device)
     arithmetic = first.activations
     if first.header.grid_bits:
         arithmetic += f" on an int{first.header.grid_bits} grid"
@@ -164,10 +171,11 @@ def _packed(module: str, stand_in: StandIn) -> Kernel:
         tuple(stand_in.shape),
         first.header.form,
         arithmetic,
-        _core.instruction_set() if first.device.type == "cpu" else first.device.type,
-        stand_in.why,
+        kernel(first.device),
+        stand_in.why + (f"; without kernels, since {slow}" if slow else ""),
         sum(part.packed.numel() for part in weights),
         stand_in.numel() * stand_in.dtype.itemsize if stand_in.counts_dense else 0,
         survivors / stand_in.numel() if stand_in.numel() else 0.0,
         max(part.header.centroids for part in weights),
+        stand_in.expected,
     )

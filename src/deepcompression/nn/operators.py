@@ -6,6 +6,7 @@ Importing this module registers them.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, get_num_threads
 
 from deepcompression import _core
 from deepcompression.nn import convolve
+from deepcompression.nn.on_device import convolution_on, product_on, rows_on, why_refused
 from deepcompression.packed import torch_reference
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS, Header
@@ -25,13 +27,13 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 def facts_of(header: Header) -> list[int]:
     """A header as the integers that operators take, so that none is read back from the bytes on a device."""
-    scales = torch.tensor([header.scale8, header.scale16]).view(torch.int32).tolist()
+    scales = struct.unpack("<2i", struct.pack("<2f", header.scale8, header.scale16))
     return [FORMS.index(header.form), *(int(value) for value in header[1:10]), *scales]
 
 
 def header_of(facts: list[int]) -> Header:
     """The inverse of `facts_of`."""
-    scales = torch.tensor(facts[10:], dtype=torch.int32).view(torch.float32).tolist()
+    scales = struct.unpack("<2f", struct.pack("<2i", *facts[10:]))
     return Header(FORMS[facts[0]], *facts[1:10], *scales)
 
 
@@ -55,12 +57,11 @@ def inference_only(layer: str) -> str:
     )
 
 
-def other_device(layer: str, form: str, device: torch.device) -> str:
-    """The message for a form that only the CPU computes from."""
-    return (
-        f"{layer} is packed in the form {form}, which only the CPU computes from; found the device {device}: "
-        f"call dc.run on a model that is on {device} already, so that its weights are packed in the form tile"
-    )
+def refuse_device(layer: str, form: str, device: torch.device) -> None:
+    """Raises ValueError for a device that cannot compute from a form."""
+    reason = why_refused(form, device)
+    if reason is not None:
+        raise ValueError(f"{layer} is {reason}: call dc.run(..., device={str(device)!r}), which packs for that device")
 
 
 def product(packed: Tensor, x: Tensor, bias: Tensor | None, rows: int, int8: bool) -> Tensor:
@@ -83,19 +84,18 @@ def product(packed: Tensor, x: Tensor, bias: Tensor | None, rows: int, int8: boo
 def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
     """x (..., columns) of one of FLOATS -> (..., rows) of the same dtype, computed in float32."""
     form, rows = FORMS[facts[0]], facts[4]
+    if not x.is_cpu:
+        refuse_device(layer, form, x.device)
+        return product_on(x, packed, header_of(facts), bias)
     vectors = x.to(torch.float32)
     floats = None if bias is None else bias.to(torch.float32).contiguous()
-    if form == "tile" and vectors.is_cpu:
+    if form == "tile":
         # as a convolution of one position, from decoded rows
         columns = vectors.shape[-1]
         flat = vectors.reshape(-1, columns, 1).contiguous()
         y = convolve.convolve(flat, packed, floats, (rows, columns, 1), _ONE_POSITION).view(*vectors.shape[:-1], rows)
-    elif form == "tile":
-        y = torch_reference.multiply(packed, header_of(facts), vectors, floats)
-    elif vectors.is_cpu:
-        y = product(packed, vectors.contiguous(), floats, rows, activations == "int8")
     else:
-        raise ValueError(other_device(layer, form, x.device))
+        y = product(packed, vectors.contiguous(), floats, rows, activations == "int8")
     return y.to(x.dtype)
 
 
@@ -103,12 +103,10 @@ def convolution(
     x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], shape: list[int], settings: ConvolutionSettings
 ) -> Tensor:
     """x (batch, channels, ...) or (channels, ...) -> a result of the same dtype, computed in float32."""
-    numbers = x.to(torch.float32)
+    if not x.is_cpu:
+        return convolution_on(x, packed, header_of(facts), bias, tuple(shape), settings).contiguous()
     floats = None if bias is None else bias.to(torch.float32)
-    if x.is_cpu:
-        y = convolve.convolve(numbers, packed, floats, shape, settings)
-    else:
-        y = torch_reference.convolve(packed, header_of(facts), numbers, floats, tuple(shape), settings)
+    y = convolve.convolve(x.to(torch.float32), packed, floats, shape, settings)
     return y.to(x.dtype).contiguous()
 
 
@@ -131,8 +129,8 @@ def rows(indices: Tensor, packed: Tensor, facts: list[int], shape: list[int], dt
     """Rows of an embedding by their numbers: (*indices.shape, columns)."""
     if indices.is_cpu:
         return convolve.embed(indices, packed, shape).to(dtype)
-    found = torch_reference.decode_rows(packed, header_of(facts), indices.reshape(-1).long())
-    return found.view(*indices.shape, shape[1]).to(dtype)
+    found = rows_on(indices.reshape(-1).long(), packed, header_of(facts), dtype)
+    return found.view(*indices.shape, shape[1])
 
 
 def _refuse_gradient(gradient: Tensor, shape: list[int], layer: str) -> Tensor:

@@ -21,8 +21,8 @@ from deepcompression.nn.operators import (
     facts_of,
     inference_only,
     linear_operator,
-    other_device,
     product,
+    refuse_device,
     rows,
     rows_operator,
     spelled,
@@ -91,8 +91,7 @@ class PackedWeight(StandIn):
     def _hold(self, packed: Tensor, header: Header) -> None:
         """Replaces the bytes and the header. Raises ValueError for a device that cannot compute from them."""
         form, device = header.form, packed.device
-        if form != "tile" and device.type not in ("cpu", "meta"):
-            raise ValueError(other_device(self.layer, form, device))
+        refuse_device(self.layer, form, device)
         self._buffers["packed"] = aligned(packed)
         self.header, self.facts = header, facts_of(header)
         self.rows, self.columns, self.int8 = header.rows, header.columns, self.activations == "int8"

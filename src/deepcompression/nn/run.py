@@ -13,6 +13,7 @@ from deepcompression.packed.packing import check_activations
 from deepcompression.recipe.targets import unwrapped
 
 if TYPE_CHECKING:
+    import torch
     from torch.nn import Module
 
 
@@ -22,9 +23,11 @@ def run(
     path: str | os.PathLike[str] | None = None,
     *,
     activations: str = "float32",
-    batch: int = 1,
+    batch: int | None = None,
     linear: Sequence[str] = (),
     dense: Sequence[str] = (),
+    device: str | torch.device | None = None,
+    prefer: str = "time",
     limit_bytes: int = LIMIT_BYTES,
     strict: bool = True,
 ) -> Module:
@@ -33,28 +36,37 @@ def run(
     model        is not changed; with a file, it may be on the device meta, as for `load`
     path         a `.dcz` file that fits the model, as for `load`; None takes the tensors of the model
     activations  `float32`, as exact as a dense layer, or `int8`: faster, each vector rounded to 255 steps
-    batch        number of vectors that are mostly multiplied at once; the form is chosen for it
+    batch        number of vectors that are mostly multiplied at once, such as all tokens of all sequences of an input;
+                 by it forms are chosen, and layers that pay. None: unknown, so layers must pay for 1 as for 64
     linear       globs of names of matrices that your own modules use in F.linear alone, so that they can be packed
     dense        globs of names of weights that stay dense
+    device       for which all weights are packed, and where the result is; None for where each is in the model
+    prefer       `time`: a weight is held compressed where its layer is expected to be no slower than dense. `memory`:
+                 every weight is that takes fewer bytes so
     strict       False: tensors that the file or the model lacks are kept or left out
 
-    Layers for which it pays compute from packed weights, all others as before; `explain` says which and why. The module
+    Layers for which that pays compute from packed weights, all others as before; `explain` says which and why. The module
     is for inference only: it is in the mode `eval`, and packed layers have no gradients. Wrappers of
     DistributedDataParallel and torch.compile are left out. Warns about what is left out, kept, guessed, or shared with
     the model.
 
     Raises FormatError for a bad file. Raises ValueError, naming the tensors, for a file that does not fit the model,
-    for patterns that match nothing, and for a model that is sharded.
+    for patterns that match nothing, for a device that cannot be had, and for a model that is sharded. Raises
+    torch.OutOfMemoryError, with the bytes, if the model does not fit the device.
     """
     import torch
 
     from deepcompression.nn.build import Options, assemble
+    from deepcompression.nn.devices import checked_device, moved
     from deepcompression.nn.weight_source import FileSource, ModelSource
+    from deepcompression.nn.what_pays import PREFERENCES
     from deepcompression.training.sharded import is_sharded
 
     check_activations(activations)
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
         raise ValueError(f"batch is a number of vectors, 1 or more; found {batch!r}")
+    if prefer not in PREFERENCES:
+        raise ValueError(f"prefer is {' or '.join(PREFERENCES)}; found {prefer!r}")
     if isinstance(linear, str) or isinstance(dense, str):
         raise TypeError("linear and dense are lists of patterns, not a single text")
     if not isinstance(model, torch.nn.Module):
@@ -64,12 +76,17 @@ def run(
             "the model is sharded (fully_shard): save it on all ranks, then call dc.run on a new model with the file"
         )
     model = unwrapped(model)
-    options = Options(activations, batch, tuple(linear), tuple(dense))
+    target = None if device is None else checked_device(device)
+    options = Options(activations, batch, tuple(linear), tuple(dense), target, prefer)
+
+    def placed(small: Module) -> Module:
+        return small if target is None else moved(small, target)
+
     with torch.no_grad():
         if path is None:
-            return assemble(model, ModelSource(), options)
+            return placed(assemble(model, ModelSource(), options))
         with DczFile(path, limit_bytes) as file:
             source = FileSource(file, model, strict)
-            small = assemble(model, source, options)
+            small = placed(assemble(model, source, options))
             source.fit.warn(str(path))
             return small

@@ -14,6 +14,7 @@ from deepcompression.nn.handlers import HANDLERS, refuse_function, remedy
 
 if TYPE_CHECKING:
     from deepcompression.nn.packed_weight import PackedWeight
+    from deepcompression.nn.what_pays import Expected
 
 
 class Factor:
@@ -43,6 +44,7 @@ class StandIn(Factor, nn.Module):
     shape, dtype  of the dense weight
     transposed    whether its transpose is packed, for modules that compute x W instead of x W^T
     why           the reason why it is packed
+    expected      the expected times of its products, for one number of vectors or several
     counts_dense  False for a second form of a tied weight
     """
 
@@ -61,6 +63,7 @@ class StandIn(Factor, nn.Module):
         self.shape = torch.Size(shape)
         self.dtype = dtype
         self.why = ""
+        self.expected: tuple[Expected, ...] = ()
         self.counts_dense = True
 
     @abstractmethod

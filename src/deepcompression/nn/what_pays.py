@@ -1,76 +1,187 @@
-"""The uses of weights that are known, and the weights for which packing pays."""
+"""The weights that are held compressed: those whose layer is then expected to be no slower than dense."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import nn
 
-from deepcompression.nn.probe import plain_class, tried_use
+from deepcompression import _core
+from deepcompression.common.messages import counted
+from deepcompression.nn.convolve import has_kernel
 from deepcompression.nn.recurrent import PACKED_RECURRENT
-
-# The use of a weight by a module: x W^T, or `transposed` x W. Attention needs its `projections` apart.
-Use = Literal["linear", "transposed", "projections", "convolution", "embedding"]
+from deepcompression.nn.uses import CONVOLUTION_MODULES, Use
+from deepcompression.packed.costs import FEW, MANY, POSITIONS, Costs, Work, costs
+from deepcompression.recipe.targets import Target
 
 # A dense product with fewer weights takes less time than the call of a packed layer.
 LEAST_WEIGHTS = 4096
 
-# The density up to which the kernels of an instruction set are faster than a dense product, with few vectors and from
-# MANY vectors on.
-MOST_DENSITY = {"portable": 0.25, "avx2": 0.3, "neon": 0.3, "avx512": 1.0}
-MOST_DENSITY_OF_MANY = {"portable": 0.2, "avx2": 0.2, "neon": 0.2, "avx512": 0.5}
-MANY = 12
+# `time` holds a weight compressed where its layer is not slower for it, `memory` wherever it takes fewer bytes.
+PREFERENCES = ("time", "memory")
 
-_CONVOLUTION_MODULES: tuple[type[Any], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_WITH_FORWARD = (nn.Linear, nn.MultiheadAttention, *_CONVOLUTION_MODULES, nn.Embedding, nn.EmbeddingBag)
-_PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+# Look-ups always cost more than dense ones, and mostly little: those of all tables together may add this part to the
+# time of the network's products and convolutions.
+LOOK_UPS = 0.02
+# The rows that one bag of an EmbeddingBag is assumed to add up.
+BAG = 32
 
-
-def use_of(module: nn.Module, local: str) -> Use | None:
-    """The use of a parameter, or None if it is unknown. A module with a forward of its own is tried (`tried_use`)."""
-    return _known_use(module, local) or tried_use(module, local)
+# Numbers of vectors for which a weight must pay if the caller names none.
+UNNAMED = (FEW, 8, MANY)
 
 
-def _known_use(module: nn.Module, local: str) -> Use | None:
-    kind = plain_class(module)
-    if isinstance(module, nn.Linear):
-        return "linear" if local == "weight" and kind.forward is nn.Linear.forward else None
-    if isinstance(module, nn.MultiheadAttention):
-        if kind.forward is not nn.MultiheadAttention.forward:
-            return None
-        return "projections" if local == "in_proj_weight" else "linear" if local in _PROJECTIONS else None
-    for known in _CONVOLUTION_MODULES:
-        if isinstance(module, known):
-            own = (kind.forward, kind._conv_forward)
-            return "convolution" if local == "weight" and own == (known.forward, known._conv_forward) else None
-    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-        base = nn.Embedding if isinstance(module, nn.Embedding) else nn.EmbeddingBag
-        # with max_norm the forward changes the weight
-        known_forward = kind.forward is base.forward and module.max_norm is None
-        return "embedding" if local == "weight" and known_forward else None
-    if kind in PACKED_RECURRENT:
-        return "linear" if local.startswith("weight_") else None
-    return None
+@dataclass(frozen=True)
+class Expected:
+    """Seconds of a call with so many vectors, dense and from the packed weight."""
+
+    vectors: int
+    dense: float
+    packed: float
+
+    def __str__(self) -> str:
+        vectors = counted(self.vectors, "vector")
+        return f"{1e6 * self.packed:.3g} us expected for {vectors}, dense {1e6 * self.dense:.3g} us"
 
 
-def why_unknown(module: nn.Module, local: str) -> str:
-    """The reason why a parameter of unknown use stays dense."""
-    remedy = "name it in linear= if it is used in x W^T alone, by F.linear or matmul"
-    base: Any = next((known for known in _WITH_FORWARD if isinstance(module, known)), None)
-    kind = plain_class(module)
-    if getattr(module, "max_norm", None) is not None:
-        return "with max_norm the layer changes its weight"
-    if base is not None and kind.forward is not base.forward:
-        return f"{kind.__name__} has a forward of its own: {remedy}"
-    return f"its use by {kind.__name__} is unknown: {remedy}"
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a weight pays in a use, and the number of vectors to pack it for. `why` ends a sentence about it."""
+
+    pays: bool
+    batch: int
+    why: str = ""
+    expected: tuple[Expected, ...] = ()
 
 
-def why_dense(density: float, instruction_set: str, batch: int) -> str | None:
-    """The reason why a dense product is faster at a density, or None if it is not."""
-    most = (MOST_DENSITY if batch < MANY else MOST_DENSITY_OF_MANY)[instruction_set]
-    if density > most:
-        return (
-            f"{100 * density:.3g} % of the weights survive: above {100 * most:.3g} %, dense products are faster with "
-            f"{instruction_set} and a batch of {batch}"
-        )
-    return None
+class Rule:
+    """The rule for the weights of one network.
+
+    batch    vectors at once; None for a number that nobody knows
+    targets  all of the network
+    """
+
+    def __init__(self, prefer: str, activations: str, batch: int | None, targets: Iterable[Target]) -> None:
+        self._prefer, self._activations, self._batch = prefer, activations, batch
+        self._vectors = UNNAMED if batch is None else (batch,)
+        self._targets = [target for target in targets if not target.kept and len(target.shape) > 1]
+        # for each table of the network an equal part of the time that look-ups may add
+        self._tables = max(1, sum(_is_table(target) for target in self._targets))
+        self._networks: dict[int, float] = {}
+
+    @functools.cached_property
+    def _costs(self) -> Costs:
+        return costs(_core.instruction_set(), torch.get_num_threads())
+
+    def verdict(self, use: Use, place: tuple[nn.Module, str], shape: tuple[int, ...], survivors: int) -> Verdict:
+        """For the weight of a module on the CPU, of so many survivors."""
+        module, local = place
+        if use == "embedding":
+            return self._look_ups(module, shape, survivors)
+        if use == "convolution":
+            return self._convolution(module, shape, survivors)
+        if type(module) in PACKED_RECURRENT:
+            return self._step(module, local, survivors / math.prod(shape))
+        rows, columns = (shape[1], shape[0]) if use == "transposed" else (shape[0], math.prod(shape[1:]))
+        return self._product(Work(rows, columns, survivors), 3 if use == "projections" else 1)
+
+    def _judged(self, batch: int, expected: list[Expected]) -> Verdict:
+        """The verdict by times, the slowest of which counts."""
+        margin = 1 + self._costs.margin
+        slow = [each for each in expected if each.packed * margin > each.dense]
+        if not slow or self._prefer == "memory":
+            return Verdict(True, batch, str(expected[0]), tuple(expected))
+        worst = max(slow, key=lambda each: each.packed / each.dense)
+        why = f"{worst}" if worst.packed > worst.dense else f"{worst}: too near to be sure"
+        return Verdict(False, batch, why, (worst,))
+
+    def _product(self, work: Work, parts: int = 1) -> Verdict:
+        """`parts`: products that the rows are split into."""
+        own = Work(work.rows // parts, work.columns, work.survivors // parts)
+
+        def expected(kind: str) -> list[Expected]:
+            return [
+                Expected(
+                    count,
+                    self._costs.seconds("dense", _with(work, count)),
+                    parts * self._costs.seconds(kind, _with(own, count)),
+                )
+                for count in self._vectors
+            ]
+
+        if self._batch is not None:
+            return self._judged(self._batch, expected(self._activations))
+        found = [self._judged(batch, expected(f"{self._activations} for {batch}")) for batch in (FEW, MANY)]
+        return next((each for each in found if each.pays), found[0])
+
+    def _step(self, module: nn.Module, local: str, density: float) -> Verdict:
+        """A time step with all matrices of this layer and direction, as if all had this density."""
+        suffix = local.split("_", 2)[2]
+        shapes = [tuple(getattr(module, f"weight_{part}_{suffix}").shape) for part in ("hh", "ih")]
+        hidden, inputs = (Work(rows, columns, round(density * rows * columns)) for rows, columns in shapes)
+        kind = next(base.__name__ for base in PACKED_RECURRENT if isinstance(module, base))
+        found = []
+        for count in self._vectors:
+            works = _with(hidden, count), _with(inputs, count)
+            found.append(Expected(count, *(self._costs.step(kind, packed, *works) for packed in (False, True))))
+        return self._judged(self._batch or FEW, found)
+
+    def _convolution(self, module: Any, shape: tuple[int, ...], survivors: int) -> Verdict:
+        """For an output of POSITIONS. Rows are decoded for every call where no kernel computes from survivors."""
+        if self._prefer == "memory":
+            return Verdict(True, FEW)
+        side = math.isqrt(POSITIONS)
+        if not has_kernel(shape, module.stride, module.groups, survivors / math.prod(shape), (side, side)):
+            return Verdict(False, FEW, "each call would decode its rows, and then compute as dense does")
+        work = Work(shape[0], math.prod(shape[1:]), survivors, channels=module.in_channels)
+        kinds = ("convolution dense", "convolution")
+        works = [(count, _with(work, count)) for count in self._vectors]
+        times = [Expected(count, *(self._costs.seconds(kind, each) for kind in kinds)) for count, each in works]
+        return self._judged(FEW, times)
+
+    def _look_ups(self, module: nn.Module, shape: tuple[int, ...], survivors: int) -> Verdict:
+        """One row for a vector, BAG rows in a bag."""
+        found, slow = [], None
+        for count in self._vectors:
+            rows = count * (BAG if isinstance(module, nn.EmbeddingBag) else 1)
+            work = Work(shape[0], shape[1], round(rows * survivors / shape[0]), rows)
+            dense, packed = (self._costs.seconds(kind, work) for kind in ("look-ups dense", "look-ups"))
+            found.append(Expected(count, dense, packed))
+            if packed - dense > LOOK_UPS * self._network(count) / self._tables:
+                slow = found[-1]
+        if slow is None or self._prefer == "memory":
+            return Verdict(True, FEW, str(found[0]), tuple(found))
+        more = f"more than {100 * LOOK_UPS:g} % of the network's products"
+        return Verdict(False, FEW, f"{slow}: look-ups would add {more}", (slow,))
+
+    def _network(self, vectors: int) -> float:
+        """The expected seconds of all products and convolutions, dense."""
+        if vectors not in self._networks:
+            self._networks[vectors] = sum(self._dense(target, vectors) for target in self._targets)
+        return self._networks[vectors]
+
+    def _dense(self, target: Target, vectors: int) -> float:
+        rows, columns = target.shape[0], math.prod(target.shape[1:])
+        modules: list[Any] = [module for module, _ in target.places if not _is_embedding(module)]
+        if not modules:
+            return 0.0
+        if isinstance(modules[0], CONVOLUTION_MODULES):
+            work = Work(rows, columns, 0, vectors, modules[0].in_channels)
+            return self._costs.seconds("convolution dense", work)
+        return self._costs.seconds("dense", Work(rows, columns, 0, vectors))
+
+
+def _with(work: Work, vectors: int) -> Work:
+    return replace(work, vectors=vectors)
+
+
+def _is_embedding(module: nn.Module) -> bool:
+    return isinstance(module, nn.Embedding | nn.EmbeddingBag)
+
+
+def _is_table(target: Target) -> bool:
+    return any(_is_embedding(module) for module, _ in target.places)

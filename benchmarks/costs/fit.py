@@ -1,0 +1,113 @@
+"""Multiples of a call's rows, columns and survivors that add up to its time, fitted to measured times."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+
+from benchmarks.costs.measure import STEPS, Row
+from deepcompression.packed.costs import FEATURES, Costs, Work
+
+# Seconds of a product dense / compressed between which a wrong expectation would choose wrongly.
+CLOSE = (0.5, 2.0)
+# of the errors in this range, the part that the stated one covers
+COVERED = 80
+DIGITS = 4
+
+
+def work_of(row: Row) -> Work:
+    return Work(**{name: value for name, value in row.items() if name in Work.__dataclass_fields__})
+
+
+def line(
+    kind: str, works: list[Work], seconds: Sequence[float], caches: tuple[int, ...], whole: Sequence[float] = ()
+) -> list[float]:
+    """The multiples in nanoseconds, none below 0, with the least squares of errors relative to `whole`, which is
+    `seconds` by default.
+    """
+    features = np.array([FEATURES[kind](work, caches) for work in works], float)
+    parts = 1e9 * np.array(whole or seconds)
+    found, _ = nnls(features / parts[:, None], 1e9 * np.array(seconds) / parts)
+    return [float(f"{each:.{DIGITS}g}") for each in found]
+
+
+def lines(rows: list[Row], caches: tuple[int, ...]) -> dict[str, Any]:
+    """Of one instruction set and number of threads: the multiples by kind, those of products by vectors as well."""
+    by_kind: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_kind[row["what"]].append(row)
+    found: dict[str, Any] = {}
+    for kind, own in by_kind.items():
+        if "kind" in own[0]:
+            continue
+        if "channels" in own[0] or "look-ups" in kind:
+            found[kind] = line(kind, [*map(work_of, own)], [row["seconds"] for row in own], caches)
+            continue
+        for vectors, some in itertools.groupby(sorted(own, key=lambda row: row["vectors"]), lambda row: row["vectors"]):
+            group = [*some]
+            multiples = line(kind, [*map(work_of, group)], [row["seconds"] for row in group], caches)
+            found.setdefault(kind, {})[str(vectors)] = multiples
+    return found
+
+
+def steps(rows: list[Row], costs: Costs, caches: tuple[int, ...]) -> dict[str, list[float]]:
+    """What time steps take beside their products."""
+    found: dict[str, list[float]] = {}
+    recurrent = sorted((row for row in rows if "kind" in row), key=lambda row: row["what"])
+    for kind, own in itertools.groupby(recurrent, lambda row: row["what"]):
+        works, left, whole = [], [], []
+        for row in own:
+            work, inputs = step_works(row)
+            way = "dense" if kind.endswith("dense") else "float32"
+            products = costs.seconds(way, work) + costs.seconds(way, inputs) / STEPS
+            works.append(Work(row["rows"], row["rows"], 0, row["vectors"]))
+            left.append(row["seconds"] - products)
+            whole.append(row["seconds"])
+        found[kind] = line(kind, works, left, caches, whole)
+    return found
+
+
+def step_works(row: Row) -> tuple[Work, Work]:
+    """The products of a time step: with the hidden state, and with the inputs of all steps."""
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[row["kind"]] * row["rows"]
+    hidden, inputs = (gates * columns for columns in (row["rows"], row["columns"]))
+    return (
+        Work(gates, row["rows"], round(hidden * row["density"]), row["vectors"]),
+        Work(gates, row["columns"], round(inputs * row["density"]), row["vectors"] * STEPS),
+    )
+
+
+def errors(rows: list[Row], costs: Costs) -> dict[str, list[float]]:
+    """By group of kinds: the relative errors of expected times, and under `close` those of expected ratios of products
+    that are near 1.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    dense: dict[tuple[int, ...], tuple[float, float]] = {}
+    for row in rows:
+        if "kind" in row:
+            work, inputs = step_works(row)
+            name, _, way = row["what"].partition(" ")
+            expected = costs.step(name, way == "packed", work, inputs)
+        else:
+            expected = costs.seconds(row["what"], work_of(row))
+        found[row["what"].partition(" for ")[0]].append(abs(expected / row["seconds"] - 1))
+        key = tuple(row.get(name, 0) for name in ("vectors", "rows", "columns"))
+        if row["what"] == "dense":
+            dense[key] = expected, row["seconds"]
+        elif row["what"] in ("float32", "int8"):
+            true, ratio = dense[key][1] / row["seconds"], dense[key][0] / expected
+            if CLOSE[0] <= true <= CLOSE[1]:
+                found["close"].append(abs(ratio / true - 1))
+    return found
+
+
+def stated(found: Mapping[str, list[float]]) -> dict[str, float]:
+    """The median error of each group, and the one that covers most of those that are close."""
+    medians = {group: round(statistics.median(each), 3) for group, each in found.items()}
+    return medians | {"close": round(float(np.percentile(found["close"], COVERED)), 3)}

@@ -1,0 +1,1 @@
+"""Products from compressed weights on one GPU, beside other libraries."""

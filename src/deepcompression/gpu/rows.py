@@ -1,0 +1,89 @@
+"""Dense rows of packed weights, on the GPU that holds them: for embeddings, convolutions and products."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deepcompression.gpu.launch import on_device, power_of_two, word_constants
+from deepcompression.packed.packing import Header
+
+# Blocks of the form word, and columns of the form tile, that a program decodes at once.
+_WARPS, _TILE_COLUMNS = 4, 1024
+
+_HEADER_BYTES = 64
+
+
+def decode_rows(packed: Tensor, facts: Header, numbers: Tensor, dtype: torch.dtype) -> Tensor:
+    """Dense rows by their numbers: (count, columns) of a float dtype.
+
+    packed   uint8 of the form word or tile, on a GPU
+    facts    the header of `packed`
+    numbers  int64 (count,), on the same GPU. A row that there is not becomes NaN, as no error can be raised
+
+    Raises ValueError for another form.
+    """
+    out = packed.new_empty((len(numbers), facts.columns), dtype=dtype)
+    if facts.form == "word":
+        stored = torch.empty(facts.rows, dtype=torch.int64, device=packed.device)
+        stored[order_of(packed, facts)] = torch.arange(facts.rows, device=packed.device)
+        known = (numbers >= 0) & (numbers < facts.rows)
+        if facts.rows:
+            numbers = torch.where(known, stored[numbers.clamp(0, facts.rows - 1)], -1)
+        _decode_word(packed, facts, 0, out, numbers)
+        return out.masked_fill_(~known.unsqueeze(1), float("nan"))
+    if facts.form != "tile":
+        raise ValueError(f"GPUs decode rows of the forms word and tile; found weights packed in the form {facts.form}")
+    if out.numel():
+        from deepcompression.gpu import row_kernels
+
+        with on_device(packed):
+            row_kernels.tile_rows[(len(numbers),)](
+                numbers,
+                packed,
+                out,
+                facts.rows,
+                facts.columns,
+                facts.survivors,
+                code_bits=facts.code_bits,
+                width=min(_TILE_COLUMNS, max(32, power_of_two(facts.columns))),
+            )
+    return out
+
+
+def order_of(packed: Tensor, facts: Header) -> Tensor:
+    """The rows of the matrix in the order in which the form word stores them: int64 (rows,)."""
+    at = _HEADER_BYTES + (4 << facts.code_bits)
+    return packed[at : at + 4 * facts.rows].view(torch.int32).long()
+
+
+def decode_stored(packed: Tensor, facts: Header, first: int, out: Tensor) -> Tensor:
+    """Fills `out`, float (count, columns) and contiguous, with the rows that the form word stores from `first` on."""
+    _decode_word(packed, facts, first, out, None)
+    return out
+
+
+def _decode_word(packed: Tensor, facts: Header, first: int, out: Tensor, stored: Tensor | None) -> None:
+    """By their places in the order of the form word: `stored`, or from `first` on. Rows at no place become zero."""
+    out.zero_()
+    if not out.numel() or not facts.survivors:
+        return
+    from deepcompression.gpu import row_kernels
+
+    constants = word_constants(facts)
+    parts = len(out) << constants["part_bits"]
+    with on_device(out):
+        row_kernels.word_rows[(-(-parts // (32 * _WARPS)),)](
+            stored,
+            packed,
+            out,
+            facts.rows,
+            facts.columns,
+            facts.units,
+            facts.length,
+            first,
+            len(out),
+            **constants,
+            warps=_WARPS,
+            num_warps=_WARPS,
+        )

@@ -1,0 +1,134 @@
+"""Models for devices other than the CPU. No test needs such a device."""
+
+import pytest
+import torch
+from running_models import assert_near, compressed, floats, linear
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import deepcompression as dc
+from deepcompression.nn import on_device
+from deepcompression.nn.build import Options, assemble
+from deepcompression.nn.devices import moved, why_no_gpu
+from deepcompression.nn.on_device import form_on, why_refused
+from deepcompression.nn.operators import convolution_operator, facts_of, linear_operator, rows_operator, spelled
+from deepcompression.nn.weight_source import ModelSource
+from deepcompression.packed.convolution import ConvolutionSettings
+from deepcompression.packed.packing import FORMS
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+PRODUCTS = ("linear", "transposed", "projections")
+DECODED = ("convolution", "embedding")
+
+
+@pytest.fixture
+def with_kernels(monkeypatch):
+    """Every GPU has Triton's kernels."""
+    monkeypatch.setattr(on_device, "why_torch", lambda device: None)
+
+
+@pytest.mark.parametrize(
+    ("number", "built", "count", "reason"),
+    [
+        (None, True, 1, None),
+        (1, True, 2, None),
+        (None, False, 0, "built without CUDA: install"),
+        (0, True, 0, "torch finds no GPU: look at"),
+        (2, True, 2, "finds 2 GPUs, with the numbers from 0 to 1; found 2"),
+    ],
+)
+def test_a_gpu_that_cannot_be_had_is_named_with_the_remedy(number, built, count, reason):
+    found = why_no_gpu(number, built, count)
+    assert found is None if reason is None else reason in found
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda:99", r"device='cuda:99': torch (was built without CUDA|finds)"),
+        ("toaster", r"device='toaster' is no device of torch"),
+        ("meta", r"device='meta' has no memory"),
+        ("vulkan", r"device='vulkan' cannot be used"),
+    ],
+)
+def test_a_device_that_cannot_be_had_is_refused(device, message):
+    with pytest.raises(ValueError, match=message):
+        dc.run(nn.Sequential(linear()), device=device)
+
+
+def test_forms_by_use_and_device(monkeypatch):
+    monkeypatch.setattr(on_device, "why_torch", lambda device: None if device == GPU else "no Triton")
+    assert [form_on(CPU, use) for use in (*PRODUCTS, *DECODED)] == [None, None, None, "tile", "tile"]
+    assert [form_on(GPU, use) for use in (*PRODUCTS, *DECODED)] == ["word", "word", "word", "tile", "tile"]
+    assert {form_on(torch.device("mps"), use) for use in (*PRODUCTS, *DECODED)} == {"tile"}
+
+
+def test_forms_that_a_device_computes_from(with_kernels, monkeypatch):
+    assert [form for form in FORMS if why_refused(form, GPU) is None] == [f for f in FORMS if f in ("tile", "word")]
+    assert not any(why_refused(form, CPU) for form in FORMS)
+    monkeypatch.setattr(on_device, "why_torch", lambda device: "no Triton here")
+    assert why_refused("tile", GPU) is None
+    assert "no Triton here" in why_refused("word", GPU)
+
+
+class Full(nn.Module):
+    """A model that does not fit any device."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("packed", torch.zeros(1000, dtype=torch.uint8))
+        self.tied = self.other = nn.Parameter(torch.zeros(5))
+
+    def _apply(self, fn, recurse=True):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_device_without_enough_memory_is_an_error_with_the_bytes():
+    with pytest.raises(torch.OutOfMemoryError, match=r"1,020 bytes on meta.*stays as it was"):
+        moved(Full(), torch.device("meta"))
+
+
+def test_a_model_for_the_cpu_is_the_same_with_its_name():
+    model, x = nn.Sequential(linear()), floats(3, 80)
+    assert torch.equal(dc.run(model, device="cpu")(x), dc.run(model)(x))
+
+
+def networks():
+    return compressed(nn.Sequential(nn.Linear(80, 96), nn.LSTM(96, 64, batch_first=True)))
+
+
+def test_a_model_for_a_gpu_is_packed_on_the_cpu_and_computes_there_too(with_kernels):
+    model, x = networks(), floats(2, 3, 80)
+    options = Options("float32", 1, (), (), GPU)
+    small = assemble(model, ModelSource(), options)
+    rows = [row for row in dc.explain(small).rows if row.packed]
+    assert {row.form for row in rows} == {"word"}
+    assert not any(tensor.is_cuda for tensor in (*small.parameters(), *small.buffers()))
+    assert_near(small(x)[0], model(x)[0])
+
+
+def on_fake_gpu(weight, x, bias):
+    """The arguments as they are on a GPU: shapes and dtypes alone."""
+    return [None if t is None else torch.empty(t.shape, dtype=t.dtype, device=GPU) for t in (x, weight.packed, bias)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_compilers_see_what_operators_give_on_a_gpu(dtype):
+    layer = dc.run(compressed(nn.Sequential(nn.Linear(80, 96)))).get_submodule("0")
+    convolution = dc.run(compressed(nn.Sequential(nn.Conv2d(16, 32, 3)))).get_submodule("0")
+    with FakeTensorMode():
+        x, packed, bias = on_fake_gpu(layer.weight, torch.empty(2, 3, 80, dtype=dtype), layer.bias)
+        y = linear_operator(x, packed, bias, layer.weight.facts, "float32", "a")
+        assert (y.device, y.shape, y.dtype) == (GPU, (2, 3, 96), dtype)
+        x, packed, bias = on_fake_gpu(convolution.weight, torch.empty(2, 16, 9, 9, dtype=dtype), convolution.bias)
+        facts, shape = convolution.weight.facts, [32, 16, 3, 3]
+        y = convolution_operator(x, packed, bias, facts, shape, *spelled(ConvolutionSettings.of(2)), "b")
+        assert (y.device, y.shape, y.dtype) == (GPU, (2, 32, 7, 7), dtype)
+        y = rows_operator(torch.zeros(5, dtype=torch.int64, device=GPU), packed, facts, [32, 144], dtype, "c")
+        assert (y.device, y.shape, y.dtype) == (GPU, (5, 144), dtype)
+
+
+def test_facts_are_numbers_whatever_the_default_device(monkeypatch):
+    header = dc.run(nn.Sequential(linear())).get_submodule("0").weight.header
+    with torch.device("meta"):
+        assert facts_of(header) == facts_of(header)
