@@ -75,7 +75,7 @@ void OwnHelpers::help(unsigned number) {
   }
 }
 
-Nanoseconds OwnHelpers::run(Job& job) {
+void OwnHelpers::run(Job& job) {
   job_ = &job;
   const unsigned threads = job.threads();
   while (helpers_ + 1 < threads) std::thread([this, number = ++helpers_] { help(number); }).detach();
@@ -85,7 +85,7 @@ Nanoseconds OwnHelpers::run(Job& job) {
     each_[number].state.store(State::called, std::memory_order_release);
     each_[number].state.notify_one();
   }
-  const Nanoseconds alone = job.work_and_compare([&] {
+  job.work(0, [&] {
     if (!seats_.all_begun(threads)) seats_.move_late(threads);
   });
   for (unsigned number = 1; number < threads; ++number) {
@@ -93,10 +93,9 @@ Nanoseconds OwnHelpers::run(Job& job) {
     each_[number].state.compare_exchange_strong(seen, State::idle);
     await_change(each_[number].state, State::busy);
   }
-  return alone;
 }
 
-Nanoseconds TorchHelpers::run(Job& job, const TorchTeam& team) {
+void TorchHelpers::run(Job& job, const TorchTeam& team) {
   team_ = &team;
   job_ = &job;
   // each thread that calls has a team of its own
@@ -107,7 +106,6 @@ Nanoseconds TorchHelpers::run(Job& job, const TorchTeam& team) {
   const Nanoseconds time = now();
   for (unsigned number = 1; number < job.threads(); ++number) seats_.call(number, time);
   team.parallel([](void* self) { static_cast<TorchHelpers*>(self)->enter(); }, this, job.threads(), 0);
-  return alone_;
 }
 
 void TorchHelpers::enter() {
@@ -120,7 +118,7 @@ void TorchHelpers::enter() {
 // The team waits for all of its threads, needed or not: those that are late are moved first.
 void TorchHelpers::lead() {
   const auto threads = static_cast<unsigned>(team_->threads());
-  alone_ = job_->work_and_compare([&] {
+  job_->work(0, [&] {
     if (!seats_.all_begun(threads)) seats_.move_late(threads);
   });
   const Nanoseconds end = now() + kLate;

@@ -32,12 +32,11 @@ class Seats {
   std::array<Seat, kMostThreads> seats_;
 };
 
-// Both classes have run(job): all items of the job are done, and no thread is at work any more. It returns the time that
-// the caller would have taken alone.
+// After run(job) of both classes all items of the job are done, and no thread is at work any more.
 
 class OwnHelpers {
  public:
-  Nanoseconds run(Job& job);
+  void run(Job& job);
 
  private:
   // The caller calls an idle helper, which becomes busy, and idle again when nothing is left to do. At the end the
@@ -60,7 +59,7 @@ class OwnHelpers {
 
 class TorchHelpers {
  public:
-  Nanoseconds run(Job& job, const TorchTeam& team);
+  void run(Job& job, const TorchTeam& team);
 
  private:
   void enter();
@@ -68,7 +67,6 @@ class TorchHelpers {
 
   const TorchTeam* team_ = nullptr;
   Job* job_ = nullptr;
-  Nanoseconds alone_ = 0;
   std::int64_t caller_ = 0;
   Seats seats_;
 };

@@ -1,12 +1,14 @@
 // The items of a job, which threads take one by one.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <limits>
 #include <mutex>
 #include <span>
 #include <thread>
@@ -22,6 +24,7 @@ namespace dcz {
 inline constexpr unsigned kMostThreads = 256;
 
 using Nanoseconds = std::int64_t;
+inline constexpr Nanoseconds kNever = std::numeric_limits<Nanoseconds>::max();
 
 inline Nanoseconds now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -51,25 +54,26 @@ class Job {
   template <typename Between>
   void work(unsigned me, const Between& between);
 
-  // The same for the caller. Returns the time that all items would have taken this thread alone.
-  template <typename Between>
-  Nanoseconds work_and_compare(const Between& between);
+  // When all threads have ended: the time that one alone would have taken, if the items of a phase are equal. The
+  // quickest item of each phase counts: a thread that has lost its core knows nothing of it.
+  Nanoseconds alone() const;
 
-  // Throws what an item threw, when all have ended.
+  // The same: throws what an item threw.
   void finish();
 
  private:
-  // The next item of each phase in the part of a thread: in a cache line of its own.
+  // The next item of each phase in the part of a thread, and the quickest of the items that it did: in cache lines of
+  // their own.
   struct alignas(64) Part {
     std::array<std::atomic<std::size_t>, kMostPhases> next;
+    alignas(64) std::array<Nanoseconds, kMostPhases> quickest;
   };
   struct alignas(64) Count {
     std::atomic<std::size_t> value;
   };
 
-  // Returns how many.
   template <typename Between>
-  std::size_t take(std::size_t phase, unsigned me, const Between& between);
+  void take(std::size_t phase, unsigned me, const Between& between);
 
   // Until all items of the phase are done. False after an exception.
   bool wait(std::size_t phase) const;
@@ -87,10 +91,12 @@ class Job {
 };
 
 template <typename Between>
-std::size_t Job::take(std::size_t phase, unsigned me, const Between& between) {
+void Job::take(std::size_t phase, unsigned me, const Between& between) {
   const Phase& of = phases_[phase];
   std::size_t taken = 0;
+  Nanoseconds quickest = kNever;
   try {
+    Nanoseconds begin = now();
     for (unsigned turn = 0; turn < threads_; ++turn) {
       const unsigned part = (me + turn) % threads_;
       const std::size_t end = first_item(of.count, part + std::size_t{1}, threads_);
@@ -101,13 +107,16 @@ std::size_t Job::take(std::size_t phase, unsigned me, const Between& between) {
         of.item(of.context, number, me);
         ++taken;
         between();
+        const Nanoseconds time = now();
+        quickest = std::min(quickest, time - begin);
+        begin = time;
       }
     }
   } catch (...) {
     fail();
   }
+  parts_[me].quickest[phase] = quickest;
   if (taken > 0) done_[phase].value.fetch_add(taken, std::memory_order_acq_rel);
-  return taken;
 }
 
 template <typename Between>
@@ -116,21 +125,6 @@ void Job::work(unsigned me, const Between& between) {
     if (phase > 0 && !wait(phase - 1)) return;
     take(phase, me, between);
   }
-}
-
-template <typename Between>
-Nanoseconds Job::work_and_compare(const Between& between) {
-  double alone = 0;
-  Nanoseconds begin = now();
-  for (std::size_t phase = 0; phase < count_; ++phase) {
-    const std::size_t count = phases_[phase].count, taken = take(phase, 0, between);
-    Nanoseconds end = now();
-    if (taken > 0) alone += static_cast<double>(end - begin) * static_cast<double>(count) / static_cast<double>(taken);
-    if (phase + 1 == count_ || !wait(phase)) break;
-    begin = now();
-    if (taken == 0) alone += static_cast<double>(begin - end);
-  }
-  return static_cast<Nanoseconds>(alone);
 }
 
 }  // namespace dcz

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <mutex>
 
 #include "common/helpers.hpp"
@@ -66,11 +65,15 @@ void run_phases(unsigned threads, std::span<const Phase> phases, Items items) {
     shared.owed -= now() - begin;
     return;
   }
-  const TorchTeam* const team = forked || std::getenv("DCZ_OWN") ? nullptr : torch_team();
+  const TorchTeam* const team = forked ? nullptr : torch_team();
   if ((team && team->in_parallel()) || shared.busy.test_and_set(std::memory_order_acquire)) return run_alone(phases);
   shared.job.open(phases, threads);
-  const Nanoseconds alone = team ? shared.torch.run(shared.job, *team) : shared.own.run(shared.job);
-  const Nanoseconds lost = now() - begin - alone;
+  if (team) {
+    shared.torch.run(shared.job, *team);
+  } else {
+    shared.own.run(shared.job);
+  }
+  const Nanoseconds lost = now() - begin - shared.job.alone();
   if (items == Items::equal && lost > 0) shared.owed = kPaidBack * lost;
   try {
     shared.job.finish();

@@ -23,9 +23,9 @@ inline constexpr std::size_t kMostPhases = 4;
 enum class Items { unequal, equal };
 
 // Calls each item once, by at most so many threads, the caller among them. Thread t begins with the t-th part of each
-// phase, so that the same thread does the same items in every call, and then helps the others. If another caller has the
-// threads, this one does all items. After an exception no further item begins; the caller gets the first one when all
-// threads have ended. Nothing but time depends on `threads`.
+// phase, so that the same thread does the same items in every call, and then helps the others. If another caller has
+// the threads, this one does all items. After an exception no further item begins; the caller gets the first one when
+// all threads have ended. Nothing but time depends on `threads`.
 void run_phases(unsigned threads, std::span<const Phase> phases, Items items);
 
 // The first item of thread number `thread`: it has those up to the first one of the next thread. One item is the
