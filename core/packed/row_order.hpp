@@ -17,6 +17,6 @@ struct RowOrder {
 // A group passes the columns at the pace of its densest row there, and the others have empty slots. Take rows of 4096
 // columns with a random 9 % of survivors in the form `window` with one window a pair. Rows ordered by their sums alone
 // fill 0.91 of the slots, rows ordered by the sums of four parts 0.94.
-RowOrder order_rows(const Matrix& matrix, std::size_t group_rows);
+RowOrder order_rows(const Matrix& matrix, std::size_t group_rows, unsigned threads = 1);
 
 }  // namespace dcz
