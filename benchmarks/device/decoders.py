@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.device.boards import DEVICE
 from deepcompression import _core
-from deepcompression.coding.coders import Encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor

@@ -49,10 +49,10 @@ dcz::Digits digits_of(unsigned grid_bits, float scale8, const Digit& int8, float
 }
 
 Out<std::uint8_t> pack(std::string_view form, const MatrixArrays& matrix, const dcz::Digits& digits,
-                       std::string_view layout) {
+                       std::string_view layout, unsigned threads) {
   const dcz::Form of = dcz::form_by(form);
   const auto arranged = of == dcz::Form::window ? dcz::layout_by(layout) : dcz::WindowLayout{};
-  return own_aligned(unlocked([&] { return dcz::pack(of, matrix.matrix(), digits, arranged); }));
+  return own_aligned(unlocked([&] { return dcz::pack(of, matrix.matrix(), digits, arranged, threads); }));
 }
 
 dcz::Way way_of(bool int8, std::size_t vectors, std::string_view instruction_set) {
@@ -149,8 +149,8 @@ void bind_packing(nb::module_& m) {
       .def_prop_ro("grid_bits", [](const dcz::Digits& digits) { return static_cast<unsigned>(digits.grid); });
   m.def("forms", &dcz::form_names, "The names of the packed forms, in the order of their numbers.");
   m.def("layouts", &dcz::layout_names, "The names of the layouts of the form window, in the order of their numbers.");
-  m.def("pack", &pack, "form"_a, "matrix"_a, "digits"_a, "layout"_a = "",
-        "Packed weights. Only the form window has layouts.\n\n"
+  m.def("pack", &pack, "form"_a, "matrix"_a, "digits"_a, "layout"_a = "", "threads"_a = 1,
+        "Packed weights; their bytes do not depend on `threads`. Only the form window has layouts.\n\n"
         "Raises ValueError for parts that do not fit together, and for centroids that are not finite in the form "
         "factored and in the layouts digits24 and one_window.");
   m.def("form_for", &form_for, "matrix"_a, "digits"_a, "int8"_a, "vectors"_a, "instruction_set"_a,

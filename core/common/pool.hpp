@@ -56,4 +56,12 @@ void share_parts(unsigned parts, Part&& part) {
   share_items(parts, parts, [&](std::size_t number, unsigned) { part(static_cast<unsigned>(number)); });
 }
 
+// Calls span(begin, end) for spans of `count` items, which threads take one after the other.
+template <typename Span>
+void share_spans(unsigned threads, std::size_t count, const Span& span) {
+  // a few for each thread, since not all take equally long
+  const std::size_t spans = threads <= 1 ? 1 : std::min<std::size_t>(count, 4 * std::size_t{threads});
+  share_items(threads, spans, [&](std::size_t i, unsigned) { span(count * i / spans, count * (i + 1) / spans); });
+}
+
 }  // namespace dcz

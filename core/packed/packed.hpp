@@ -111,6 +111,19 @@ class SectionWriter {
     add(std::span<const T>(values), values.size());
   }
 
+  // One section of what all parts have under a member.
+  template <typename Part, typename T>
+  void add_joined(const std::vector<Part>& parts, std::vector<T> Part::* member) {
+    std::size_t count = 0;
+    for (const Part& part : parts) count += (part.*member).size();
+    std::size_t at = sections_.next(sizeof(T) * count);
+    for (const Part& part : parts) {
+      const std::span<const T> values(part.*member);
+      parts_.push_back({std::as_bytes(values), at});
+      at += values.size_bytes();
+    }
+  }
+
   // The header, with its number of bytes, and the sections.
   std::vector<std::uint8_t> packed(PackedHeader header) const;
 

@@ -9,6 +9,7 @@
 #include <span>
 
 #include "common/bit_walk.hpp"
+#include "common/pool.hpp"
 
 namespace dcz {
 namespace {
@@ -29,12 +30,14 @@ using Profile = std::array<std::int32_t, kMostParts>;
 
 class Profiles {
  public:
-  Profiles(const Matrix& matrix, std::size_t group_rows, RowOrder& rows)
+  Profiles(const Matrix& matrix, std::size_t group_rows, RowOrder& rows, unsigned threads)
       : group_rows_(group_rows),
         parts_(std::bit_floor(std::clamp<std::uint64_t>(matrix.columns / kPartColumns, 1, kMostParts))),
         profiles_(rows.order.size()) {
+    share_spans(threads, profiles_.size(), [&](std::size_t begin, std::size_t end) {
+      for (std::size_t row = begin; row < end; ++row) profiles_[row] = profile_of(matrix, row);
+    });
     for (std::size_t row = 0; row < profiles_.size(); ++row) {
-      profiles_[row] = profile_of(matrix, row);
       rows.before[row + 1] = rows.before[row] + static_cast<std::uint64_t>(profiles_[row][0]);
     }
   }
@@ -97,11 +100,11 @@ class Profiles {
 
 }  // namespace
 
-RowOrder order_rows(const Matrix& matrix, std::size_t group_rows) {
+RowOrder order_rows(const Matrix& matrix, std::size_t group_rows, unsigned threads) {
   const auto rows = static_cast<std::size_t>(matrix.rows);
   RowOrder found{std::vector<std::uint64_t>(rows + 1, 0), std::vector<std::uint32_t>(rows)};
   std::iota(found.order.begin(), found.order.end(), 0);
-  const Profiles profiles(matrix, group_rows, found);
+  const Profiles profiles(matrix, group_rows, found, threads);
   const std::size_t groups = (rows + group_rows - 1) / group_rows;
   const std::size_t parts = std::max<std::size_t>(1, (rows + kTogether / 2) / kTogether);
   for (std::size_t part = 0; part < parts; ++part) {

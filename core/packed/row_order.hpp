@@ -18,6 +18,6 @@ struct RowOrder {
 // columns with a random 9 % of survivors in the form `window` with one window a pair. Rows ordered by their sums alone
 // fill 0.91 of the slots, rows ordered by the sums of four parts 0.94. Groups of about 1024 neighbouring rows follow
 // each other.
-RowOrder order_rows(const Matrix& matrix, std::size_t group_rows);
+RowOrder order_rows(const Matrix& matrix, std::size_t group_rows, unsigned threads = 1);
 
 }  // namespace dcz

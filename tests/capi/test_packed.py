@@ -8,7 +8,8 @@ import pytest
 from packed_matrices import matrix, vectors
 
 from deepcompression import _core
-from deepcompression.coding.coders import CODERS, Encode
+from deepcompression.coding.coders import CODERS
+from deepcompression.coding.encode_part import Encode
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.packed import multiply, packing

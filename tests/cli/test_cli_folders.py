@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 import deepcompression as dc
 from deepcompression.checkpoint import read_tensors, write_tensors
-from deepcompression.checkpoint.folder import KEY, MOST_BYTES, PREFIX
+from deepcompression.checkpoint.folder import MOST_BYTES
+from deepcompression.checkpoint.folder_names import KEY, PREFIX
 from deepcompression.cli import app
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.tensor import DenseTensor

@@ -11,7 +11,7 @@ from cases import content, dense, shared
 
 from benchmarks.speed import big_checkpoint
 from deepcompression.checkpoint import open_checkpoint, read_tensors, recognise, write_tensors
-from deepcompression.coding.coders import Encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.convert.tensors import compress_tensors
 from deepcompression.convert.to_dcz import compress_checkpoint
 from deepcompression.file.reader import DczFile, load_tensors

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from cases import CASES, content, large_cases
 
-from deepcompression.coding.coders import CODERS, Encode, encode
+from deepcompression.coding.coders import CODERS, encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.binary import FormatError
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors

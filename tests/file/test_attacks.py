@@ -19,7 +19,8 @@ import pytest
 from cases import content, shared
 
 from benchmarks import page, sections, tables
-from deepcompression.coding.coders import CODERS, Encode
+from deepcompression.coding.coders import CODERS
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.binary import FormatError
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors

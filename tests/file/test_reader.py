@@ -11,7 +11,8 @@ import pytest
 from cases import CASES, LARGE, content, dense, lenet5, numbers, pruned, shared
 
 import deepcompression as dc
-from deepcompression.coding.coders import CODERS, PROFILES, Encode, shared_form
+from deepcompression.coding.coders import CODERS, PROFILES, shared_form
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.writer import save_tensors

@@ -6,7 +6,7 @@ import pytest
 from cases import CASES, dense, shared
 from rich.console import Console
 
-from deepcompression.coding.coders import Encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.messages import printable
 from deepcompression.file.report import Report
 from deepcompression.file.writer import save_tensors

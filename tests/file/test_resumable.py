@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from cases import CASES, content, dense, shared
 
-from deepcompression.coding.coders import PROFILES, Encode
+from deepcompression.coding.coders import PROFILES
+from deepcompression.coding.encode_part import Encode
 from deepcompression.file.reader import DczFile
 from deepcompression.file.resumable import FileWriter
 from deepcompression.file.writer import save_tensors

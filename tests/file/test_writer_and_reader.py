@@ -9,7 +9,7 @@ from cases import CASES, content, dense, lenet5, shared
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepcompression.coding.coders import Encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.binary import FormatError
 from deepcompression.file.reader import DczFile, load_tensors
 from deepcompression.file.writer import save_tensors

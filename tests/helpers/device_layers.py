@@ -13,7 +13,7 @@ import numpy as np
 from layers_twin import Pool, Recurrence, Requantize, Window
 from numpy.typing import NDArray
 
-from deepcompression.coding.coders import Encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.tensor import DenseTensor
 

@@ -6,7 +6,7 @@ import numpy as np
 from cases import CASES, GAP_BITS, dense, numbers, pruned, shared
 from slow_blocks import symbols_of
 
-from deepcompression.coding.coders import Encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, narrow
 from deepcompression.tensors.entry import Tie
 from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor, DenseTensor

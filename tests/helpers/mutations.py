@@ -14,7 +14,8 @@ import numpy as np
 from cases import CASES, content, dense, numbers, pruned, shared
 from handmade import alias, entry, file, seal, text, varint
 
-from deepcompression.coding.coders import CODERS, Encode, encode
+from deepcompression.coding.coders import CODERS, encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES

@@ -245,7 +245,7 @@ def test_spelled_settings_are_the_settings(padding):
 
 LOADING = """
 import sys, torch
-import deepcompression.nn.operators
+import deepcompression.nn.registered
 program = torch.export.load(sys.argv[1])
 print(float(program.module()(torch.ones(1, 80)).sum()))
 """

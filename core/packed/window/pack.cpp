@@ -1,12 +1,16 @@
-// The form `window`: packing, group by group.
+// The form `window`: packing.
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <string>
 
-#include "common/bit_walk.hpp"
+#include "common/pool.hpp"
 #include "packed/activations.hpp"
 #include "packed/row_order.hpp"
+#include "packed/window/groups.hpp"
 #include "packed/window/window.hpp"
 
 namespace dcz {
@@ -39,13 +43,23 @@ void check(const Matrix& matrix, const Digits& digits) {
 
 // A scale by which 24 bits hold the codebook well enough, or 0. It is a power of two: centroids are rounded once at
 // most.
-float scale24(const Matrix& matrix) {
+float scale24(const Matrix& matrix, unsigned threads) {
+  std::array<std::atomic<std::uint64_t>, 256> counts{};
+  share_spans(threads, matrix.codes.size(), [&](std::size_t begin, std::size_t end) {
+    std::array<std::uint64_t, 256> found{}, next{};
+    for (std::size_t i = begin; i < end; i += 2) {
+      ++found[matrix.codes[i]];
+      if (i + 1 < end) ++next[matrix.codes[i + 1]];
+    }
+    for (std::size_t code = 0; code < counts.size(); ++code) counts[code] += found[code] + next[code];
+  });
   float largest = 0;
   double sum = 0;
-  for (const std::uint8_t code : matrix.codes) {
+  for (std::size_t code = 0; code < matrix.codebook.size(); ++code) {
+    if (counts[code] == 0) continue;
     const float magnitude = std::fabs(matrix.codebook[code]);
     largest = std::max(largest, magnitude);
-    sum += static_cast<double>(magnitude);
+    sum += static_cast<double>(magnitude) * static_cast<double>(counts[code]);
   }
   const double mean = sum / static_cast<double>(std::max<std::size_t>(matrix.codes.size(), 1));
   const bool fits = largest >= std::numeric_limits<float>::min() * 0x1p24f &&
@@ -53,13 +67,13 @@ float scale24(const Matrix& matrix) {
   return fits ? step24(largest, kMost24) : 0;
 }
 
-PackedHeader header_of(const Matrix& matrix, const Digits& digits, WindowLayout layout) {
+PackedHeader header_of(const Matrix& matrix, const Digits& digits, WindowLayout layout, unsigned threads) {
   PackedHeader header = header_for(Form::window, matrix);
   header.grid = digits.grid;
   header.scale8 = digits.scale8;
   header.scale16 = digits.scale16;
   if (layout == WindowLayout::digits24) {
-    if (digits.grid == Grid::none) header.scale16 = scale24(matrix);
+    if (digits.grid == Grid::none) header.scale16 = scale24(matrix, threads);
     if (digits.grid == Grid::int8 || !(header.scale16 > 0)) layout = WindowLayout::by_slot;
   }
   header.layout = static_cast<std::uint8_t>(layout);
@@ -87,156 +101,70 @@ std::vector<std::int8_t> planes_of(const PackedHeader& header, const Matrix& mat
   return planes;
 }
 
-// A row of a group: its survivors, and the next one to pack.
-struct Lane {
-  std::vector<std::uint32_t> columns;
-  const std::uint8_t* codes;
-  std::size_t next;
-
-  bool pending() const { return next < columns.size(); }
-};
-
-class Packer {
- public:
-  Packer(const PackedHeader& header, const Matrix& matrix, const RowOrder& rows)
-      : layout_(static_cast<WindowLayout>(header.layout)),
-        code_bits_(header.code_bits),
-        shape_(header),
-        matrix_(matrix),
-        rows_(rows) {}
-
-  void run() {
-    for (std::size_t first = 0; first < rows_.order.size(); first += shape_.group_rows) {
-      lanes_.clear();
-      for (std::size_t i = first; i < std::min(first + shape_.group_rows, rows_.order.size()); ++i) add_lane(i);
-      while (earliest() != kNoColumn) {
-        add_pair();
-        for (std::size_t window = 0; window < shape_.windows; ++window) add_window(window);
-      }
-      ends.push_back(static_cast<std::uint32_t>(starts.size() / shape_.windows));
-    }
-  }
-
-  std::vector<std::uint32_t> ends;
-  std::vector<std::uint16_t> starts;
-  std::vector<std::uint64_t> fifths;
-  std::vector<std::uint8_t> stream;
-
- private:
-  static constexpr std::uint32_t kNoColumn = 0xffffffff;
-
-  void add_lane(std::size_t number) {
-    const std::uint32_t row = rows_.order[number];
-    Lane& lane = lanes_.emplace_back();
-    lane.codes = matrix_.codes.data() + rows_.before[row];
-    lane.columns.reserve(static_cast<std::size_t>(rows_.before[row + 1] - rows_.before[row]));
-    const std::uint64_t begin = row * matrix_.columns;
-    each_bit(matrix_.bitmap, begin, begin + matrix_.columns,
-             [&](std::uint64_t at) { lane.columns.push_back(static_cast<std::uint32_t>(at - begin)); });
-  }
-
-  // The first column yet to pack.
-  std::uint32_t earliest() const {
-    std::uint32_t earliest = kNoColumn;
-    for (const Lane& lane : lanes_) {
-      if (lane.pending()) earliest = std::min(earliest, lane.columns[lane.next]);
-    }
-    return earliest;
-  }
-
-  // Adds a pair of empty slots.
-  void add_pair() {
-    const std::size_t at = stream.size();
-    stream.resize(at + shape_.pair_bytes, 0);
-    std::fill_n(stream.begin() + static_cast<std::ptrdiff_t>(at), 2 * kStepSlots, kNothing);
-    if (layout_ == WindowLayout::one_window && code_bits_ == 5) fifths.resize(fifths.size() + 2, 0);
-  }
-
-  // Fills four slots of each row in the last pair, as far as the window reaches.
-  void add_window(std::size_t window) {
-    const std::uint32_t first = earliest();
-    const std::size_t block = first == kNoColumn ? starts.back()  // the second window of a last pair
-                                                 : std::min(first / kBlockColumns, shape_.last_start);
-    starts.push_back(static_cast<std::uint16_t>(block));
-    for (std::size_t i = 0; i < lanes_.size(); ++i) {
-      Lane& lane = lanes_[i];
-      for (std::size_t slot = 0; slot < 4 && lane.pending(); ++slot, ++lane.next) {
-        const std::size_t local = lane.columns[lane.next] - block * kBlockColumns;
-        if (local >= shape_.window_blocks * kBlockColumns) break;
-        put_slot(window + i / kStepRows, i % kStepRows, slot, local, lane.codes[lane.next]);
-      }
-    }
-  }
-
-  void put_slot(std::size_t step, std::size_t row, std::size_t slot, std::size_t local, std::uint8_t code) {
-    std::uint8_t* const places = stream.data() + stream.size() - shape_.pair_bytes + step * kStepSlots;
-    std::uint8_t* const codes = stream.data() + stream.size() - shape_.pair_bytes + 2 * kStepSlots;
-    const std::size_t at = 4 * row + slot;
-    const auto fifth = static_cast<std::uint8_t>(code >> 4);
-    std::uint8_t& place = places[place_of(layout_, row, slot)];
-    const std::size_t found = local / kBlockColumns * kBlockElements + local % kBlockColumns;
-    if (code_bits_ == 8) {
-      codes[step * kStepSlots + at] = code;
-    } else {
-      codes[at] = static_cast<std::uint8_t>(codes[at] | (code & 15) << (4 * step));
-    }
-    if (layout_ == WindowLayout::one_window) {
-      place = static_cast<std::uint8_t>(found);
-      if (code_bits_ == 5) fifths[fifths.size() - 2 + step] |= std::uint64_t{fifth} << at;
-    } else {
-      place = static_cast<std::uint8_t>((place & 0x80) | found);
-      if (code_bits_ == 5) places[at] = static_cast<std::uint8_t>(places[at] | fifth << 7);
-    }
-  }
-
-  const WindowLayout layout_;
-  const std::uint8_t code_bits_;
-  const WindowShape shape_;
-  const Matrix& matrix_;
-  const RowOrder& rows_;
-  std::vector<Lane> lanes_;
-};
-
 // The sums of each row's digits: plane by plane, the rows in order, zeros for those that the last group lacks.
 std::vector<std::int32_t> sums_of(const Matrix& matrix, const RowOrder& rows, const std::vector<std::int8_t>& planes,
-                                  std::size_t centroids, std::size_t lanes) {
-  std::vector<std::int32_t> sums(planes.size() / centroids * lanes);
-  for (std::size_t plane = 0; plane < planes.size() / centroids; ++plane) {
-    const std::int8_t* const digits = planes.data() + plane * centroids;
-    for (std::size_t lane = 0; lane < rows.order.size(); ++lane) {
-      const std::uint32_t row = rows.order[lane];
-      std::int64_t sum = 0;
-      for (std::uint64_t i = rows.before[row]; i < rows.before[row + 1]; ++i) sum += digits[matrix.codes[i]];
-      sums[plane * lanes + lane] = static_cast<std::int32_t>(sum);
-    }
+                                  std::size_t centroids, std::size_t lanes, unsigned threads) {
+  constexpr std::size_t kMostPlanes = 4;
+  const std::size_t count = planes.size() / centroids;
+  // the digits of a centroid, from 0 to 255, in 32 bits each: a row has at most 2^23 survivors
+  std::vector<std::array<std::uint64_t, kMostPlanes / 2>> digits(centroids);
+  for (std::size_t i = 0; i < planes.size(); ++i) {
+    const std::size_t plane = i / centroids;
+    digits[i % centroids][plane / 2] |= static_cast<std::uint64_t>(planes[i] + 128) << (32 * (plane % 2));
   }
+  std::vector<std::int32_t> sums(count * lanes);
+  share_spans(threads, rows.order.size(), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t lane = begin; lane < end; ++lane) {
+      const std::uint32_t row = rows.order[lane];
+      std::array<std::uint64_t, kMostPlanes / 2> sum{};
+      for (std::uint64_t i = rows.before[row]; i < rows.before[row + 1]; ++i) {
+        for (std::size_t half = 0; half < sum.size(); ++half) sum[half] += digits[matrix.codes[i]][half];
+      }
+      const auto survivors = static_cast<std::int64_t>(rows.before[row + 1] - rows.before[row]);
+      for (std::size_t plane = 0; plane < count; ++plane) {
+        const auto found = static_cast<std::uint32_t>(sum[plane / 2] >> (32 * (plane % 2)));
+        sums[plane * lanes + lane] = static_cast<std::int32_t>(std::int64_t{found} - 128 * survivors);
+      }
+    }
+  });
   return sums;
 }
 
+// Groups that a thread packs at once.
+constexpr std::size_t kRun = 8;
+
 }  // namespace
 
-std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout) {
+std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout,
+                                      unsigned threads) {
   check(matrix, digits);
-  PackedHeader header = header_of(matrix, digits, layout);
+  PackedHeader header = header_of(matrix, digits, layout, threads);
   const WindowShape shape(header);
-  RowOrder rows = order_rows(matrix, shape.group_rows);
-  Packer groups(header, matrix, rows);
-  groups.run();
-  header.units = static_cast<std::uint32_t>(groups.ends.size());
-  header.length = groups.starts.size() / shape.windows;
-  const std::size_t centroids = std::size_t{1} << header.code_bits, lanes = shape.group_rows * groups.ends.size();
+  RowOrder rows = order_rows(matrix, shape.group_rows, threads);
+  const std::size_t groups = (rows.order.size() + shape.group_rows - 1) / shape.group_rows;
+  std::vector<WindowGroups> runs((groups + kRun - 1) / kRun);
+  share_items(threads, runs.size(), [&](std::size_t run, unsigned) {
+    runs[run] = pack_groups(header, matrix, rows, run * kRun, std::min((run + 1) * kRun, groups));
+  });
+  std::vector<std::uint32_t> ends;
+  for (const WindowGroups& run : runs) {
+    for (const std::uint32_t pairs : run.pairs) ends.push_back((ends.empty() ? 0 : ends.back()) + pairs);
+  }
+  header.units = static_cast<std::uint32_t>(groups);
+  header.length = ends.empty() ? 0 : ends.back();
+  const std::size_t centroids = std::size_t{1} << header.code_bits, lanes = shape.group_rows * groups;
   const std::vector<std::int8_t> planes = planes_of(header, matrix, digits);
-  const std::vector<std::int32_t> sums = sums_of(matrix, rows, planes, centroids, lanes);
+  const std::vector<std::int32_t> sums = sums_of(matrix, rows, planes, centroids, lanes, threads);
   rows.order.resize(lanes, kNoRow);
   SectionWriter sections;
   sections.add(matrix.codebook, centroids);
   sections.add(planes);
-  sections.add(groups.ends);
+  sections.add(ends);
   sections.add(rows.order);
   sections.add(sums);
-  sections.add(groups.starts);
-  sections.add(groups.fifths);
-  sections.add(groups.stream);
+  sections.add_joined(runs, &WindowGroups::starts);
+  sections.add_joined(runs, &WindowGroups::fifths);
+  sections.add_joined(runs, &WindowGroups::stream);
   return sections.packed(header);
 }
 

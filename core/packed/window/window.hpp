@@ -119,7 +119,8 @@ struct Digits {
 };
 
 // digits24 becomes by_slot where 24 bits do not hold the codebook well enough, or the grid int8 holds it.
-std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout);
+std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout,
+                                      unsigned threads = 1);
 
 // As `multiply`.
 void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,

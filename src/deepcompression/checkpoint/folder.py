@@ -14,15 +14,13 @@ from typing import Self
 
 import numpy as np
 
+from deepcompression.checkpoint.folder_names import KEY, PREFIX
 from deepcompression.checkpoint.safetensors import LENGTH_BYTES, METADATA, parse_object
 from deepcompression.common.binary import FormatError
 from deepcompression.common.files import named_if_full
 from deepcompression.common.messages import some
 from deepcompression.tensors.entry import TensorEntry
 from deepcompression.tensors.tensor import DenseTensor, raw_bytes
-
-# metadata of a file with a folder: the names of its files of weights; and the start of the names of its tensors
-KEY, PREFIX = "deepcompression.folder", "folder/"
 
 # the name of the weights of a folder that holds nothing else
 MODEL = "model.safetensors"

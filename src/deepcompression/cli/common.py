@@ -8,19 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 import deepcompression as dc
-from deepcompression.cli.tables import print_tables
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import printable
-from deepcompression.file.effect import Effect
-from deepcompression.file.report import SPARE, Report
+
+if TYPE_CHECKING:
+    from deepcompression.file.effect import Effect
 
 MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED, BROKEN_PIPE = 1, 3, 2, 4, 130, 141
 
@@ -97,10 +95,14 @@ def print_warnings(effect: Effect) -> None:
 
 
 def print_report(path: Path, as_json: bool, limit_bytes: int = LIMIT_BYTES, **more: object) -> None:
+    from deepcompression.file.report import SPARE, Report
+
     report = Report.of(path, limit_bytes)
     if as_json:
         print_json({"file": str(path)} | report.to_dict() | more)
         return
+    from deepcompression.cli.tables import print_tables
+
     print_tables(report.tables(), SPARE)
     if report.outputs is not None:
         print(report.outputs)
@@ -125,6 +127,9 @@ def progress_of_bytes(what: str, hidden: bool) -> Iterator[Callable[[int, int], 
 
         yield show
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what)

@@ -20,7 +20,6 @@ from deepcompression.cli.common import (
 from deepcompression.cli.files import input_file
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import are, counted, printable
-from deepcompression.convert.from_dcz import verify_file
 
 
 def inspect_command(file: FileArgument, as_json: JsonOption = False, limit_bytes: LimitOption = LIMIT_BYTES) -> None:
@@ -42,6 +41,8 @@ def verify_command(
     limit_bytes: LimitOption = LIMIT_BYTES,
 ) -> None:
     """Check all checksums, decode every tensor, and compare with a checkpoint if one is given."""
+    from deepcompression.convert.from_dcz import verify_file
+
     with errors_in_one_line(), input_file(file) as source:
         count, differences = verify_file(source, against, limit_bytes=limit_bytes)
         if as_json:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sized
 from typing import TypeVar
 
 import numpy as np
-from pydantic import Field, field_validator
 
 from deepcompression.coding.coder import Account, Coder, Part
 from deepcompression.coding.deflate import decode_deflate, encode_deflate
@@ -18,7 +17,7 @@ from deepcompression.coding.paper import decode_huffman, decode_sparse, encode_h
 from deepcompression.coding.raw import decode_raw, encode_raw
 from deepcompression.coding.small import decode_small, encode_small
 from deepcompression.common.binary import Cursor
-from deepcompression.common.settings import RecipePart, one_of
+from deepcompression.common.one_of import one_of
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Shape, row_of, size_bytes
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
@@ -151,15 +150,3 @@ def shared_form(tensor: Tensor) -> CompressedTensor | None:
     if isinstance(tensor, CompressedTensor):
         return tensor
     return CompressedTensor.from_dense(tensor) if tensor.elements.size <= _SMALL_SIZE else None
-
-
-class Encode(RecipePart):
-    """The coder and the gap width of a tensor; by default those of the smallest payload."""
-
-    coder: str | None = None
-    gap_bits: int | None = Field(default=None, ge=GAP_BITS[0], le=GAP_BITS[-1], strict=True)
-
-    @field_validator("coder")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        return value if value is None else one_of("coder", value, CODERS)

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
-from deepcompression.checkpoint.folder import PREFIX, Folder, write_folder
+from deepcompression.checkpoint.folder import Folder, write_folder
+from deepcompression.checkpoint.folder_names import PREFIX
 from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.checkpoint.onnx.graph import SUFFIX as ONNX_SUFFIX
 from deepcompression.checkpoint.open import open_checkpoint

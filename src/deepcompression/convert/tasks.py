@@ -9,7 +9,7 @@ import numpy as np
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.other_tools import exact_in
-from deepcompression.coding.coders import Encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.convert.tensors import compress_tensor
 from deepcompression.file.effect import WeightChange
 from deepcompression.pruning.criteria import CRITERIA, Select

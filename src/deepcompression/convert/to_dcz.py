@@ -14,7 +14,8 @@ import numpy as np
 
 from deepcompression.checkpoint.checkpoint import Checkpoint
 from deepcompression.checkpoint.onnx.graph import FORMAT, GRAPH
-from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, check_profile
+from deepcompression.coding.coders import DEFAULT_PROFILE, check_profile
+from deepcompression.coding.encode_part import Encode
 from deepcompression.convert.memory_budget import Budget, Need
 from deepcompression.convert.outcome import Outcome
 from deepcompression.convert.tasks import Task, tasks_of

@@ -17,7 +17,7 @@ import torch
 from deepcompression.calibration.calibrate import calibrate
 from deepcompression.calibration.plan_problem import Problem
 from deepcompression.calibration.runs import Expected, by_position, inputs_of
-from deepcompression.checkpoint.folder import KEY
+from deepcompression.checkpoint.folder_names import KEY
 from deepcompression.convert.with_inputs import Whole
 from deepcompression.file.effect import Effect
 from deepcompression.file.writer import save_tensors

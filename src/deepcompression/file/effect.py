@@ -9,9 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import BaseModel, Field, ValidationError
+from typing import Any, NamedTuple
 
 from deepcompression.common.messages import listed, printable
 
@@ -29,17 +27,6 @@ LEAST_KEPT = 0.04
 
 # A layer is named if the squared change of the outputs comes from it by this part.
 _LARGE_PART = 0.1
-
-_Number = Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
-
-
-class _Stored(BaseModel):
-    """The metadata entry as JSON; a number that is not finite is null."""
-
-    change: _Number
-    inputs: Annotated[int, Field(ge=1)]
-    held_back: bool
-    by_output: dict[str, _Number]
 
 
 @dataclass(frozen=True)
@@ -67,9 +54,12 @@ class OutputsChange:
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> OutputsChange | None:
         """The change in the metadata of a file; None without an entry, and for one that is not sound."""
-        try:
-            found = _Stored.model_validate_json(metadata.get(KEY, ""))
-        except ValidationError:
+        if KEY not in metadata:
+            return None
+        # pydantic takes longer to import than a small file to read
+        from deepcompression.file.stored_change import stored_change
+
+        if (found := stored_change(metadata[KEY])) is None:
             return None
         outputs = {name: _or_infinite(change) for name, change in found.by_output.items()}
         return cls(_or_infinite(found.change), found.inputs, found.held_back, outputs)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from deepcompression.checkpoint.folder import KEY, PREFIX
+from deepcompression.checkpoint.folder_names import KEY, PREFIX
 from deepcompression.coding.coder import Account
 from deepcompression.coding.coders import decode, decode_dense
 from deepcompression.common.binary import LIMIT_BYTES, Cursor, FormatError, checksum
@@ -162,6 +161,8 @@ def load_tensors(
     BF16 is widened to float32; 8-bit floats come as their bits. Raises FormatError; `limit_bytes` bounds the bytes of
     all decoded tensors. `threads`, by default as many as there are CPUs, share the work.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     workers = threads or os.cpu_count() or 1
     with DczFile(path, limit_bytes) as file, ThreadPoolExecutor(workers) as pool:
         own = [entry for entry in file.entries.values() if entry.tied_to is None]

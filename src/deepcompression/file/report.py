@@ -7,10 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from deepcompression.checkpoint.onnx.graph import GRAPH, holds_graph
 from deepcompression.coding.coder import Account
@@ -24,6 +21,10 @@ from deepcompression.file.reader import DczFile
 from deepcompression.tensors.dtypes import ROW_BITS, item_bits
 from deepcompression.tensors.slices import stored_bits
 from deepcompression.tensors.tensor import CompressedTensor, Tensor
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
 
 def code_bits(centroids: int) -> int:
@@ -242,6 +243,9 @@ SPARE = ("w bits P+Q", "i bits P+Q", "rate P+Q", "w bits P+Q+H", "i bits P+Q+H",
 
 def _table(headings: Sequence[str], caption: str) -> Table:
     """Names in the first column, numbers in all others."""
+    from rich.table import Table
+    from rich.text import Text
+
     # a caption may be wider than its table
     table = Table(*headings, caption=Text(caption, no_wrap=True, overflow="ignore"))
     for column in table.columns[1:]:
@@ -250,6 +254,8 @@ def _table(headings: Sequence[str], caption: str) -> Table:
 
 
 def _cells(row: Row) -> tuple[str | Text, ...]:
+    from rich.text import Text
+
     # a Text: brackets in a name are no markup
     name = Text(printable(row.name))
     shape = "x".join(map(str, row.shape)) or "scalar"

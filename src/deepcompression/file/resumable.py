@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from deepcompression.coding.coder import Part
-from deepcompression.coding.coders import DEFAULT_PROFILE, Encode
+from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.binary import checksum as crc
 from deepcompression.common.files import atomic_path, named_if_full
 from deepcompression.common.lock import WriteLock

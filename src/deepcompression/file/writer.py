@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from deepcompression.coding.coders import DEFAULT_PROFILE, Encode, Keep, Kept, check_profile, encode_to, join
+from deepcompression.coding.coders import DEFAULT_PROFILE, Keep, Kept, check_profile, encode_to, join
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.binary import MAX_DIMENSIONS, checksum
 from deepcompression.common.files import atomic_path
 from deepcompression.common.messages import counted

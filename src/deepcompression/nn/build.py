@@ -186,7 +186,8 @@ def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options, 
 
     def packed(tensor: CompressedTensor, transposed: bool = False) -> PackedWeight:
         matrix = turned(tensor) if transposed else tensor
-        array = torch.from_numpy(packing.pack(matrix, activations, batch, form=form))
+        found = packing.pack(matrix, activations, batch, form=form, threads=torch.get_num_threads())
+        array = torch.from_numpy(found)
         return PackedWeight(target.name, array.to(device), tensor.shape, original.dtype, activations, transposed)
 
     if use == "projections":

@@ -17,14 +17,11 @@ from deepcompression.nn.handlers import remedy
 from deepcompression.nn.operators import (
     FLOATS,
     convolution,
-    convolution_operator,
     facts_of,
     inference_only,
-    linear_operator,
     product,
     refuse_device,
     rows,
-    rows_operator,
     spelled,
 )
 from deepcompression.nn.stand_in import StandIn
@@ -112,6 +109,8 @@ class PackedWeight(StandIn):
         self._check_input(x, bias)
         if x.dim() < 1 or x.shape[-1] != self.columns:
             raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
+        from deepcompression.nn.registered import linear_operator
+
         return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
 
     def _fits_core(self, x: Tensor, bias: Tensor | None) -> bool:
@@ -136,6 +135,8 @@ class PackedWeight(StandIn):
         given = (x, self.packed, bias, self.facts, list(self.shape))
         if nothing_watches(x) and not (wants and torch.is_grad_enabled()):
             return convolution(*given, settings)
+        from deepcompression.nn.registered import convolution_operator
+
         return _as_autocast(convolution_operator(*given, *spelled(settings), self.layer))
 
     def rows_of(self, indices: Tensor) -> Tensor:
@@ -149,7 +150,11 @@ class PackedWeight(StandIn):
                 f"{self.layer}: indices are on {indices.device}, the packed weight on {self.packed.device}"
             )
         settings = (indices, self.packed, self.facts, list(self.shape), self.dtype, self.layer)
-        return rows(*settings) if nothing_watches(indices) else cast(Tensor, rows_operator(*settings))
+        if nothing_watches(indices):
+            return rows(*settings)
+        from deepcompression.nn.registered import rows_operator
+
+        return cast(Tensor, rows_operator(*settings))
 
     def _check_tile(self) -> None:
         if self.header.form != "tile" or self.transposed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from deepcompression.common.binary import LIMIT_BYTES
@@ -86,7 +87,7 @@ def run(
         if path is None:
             return placed(assemble(model, ModelSource(), options))
         with DczFile(path, limit_bytes) as file:
-            source = FileSource(file, model, strict)
-            small = placed(assemble(model, source, options))
+            with closing(FileSource(file, model, strict)) as source:
+                small = placed(assemble(model, source, options))
             source.fit.warn(str(path))
             return small

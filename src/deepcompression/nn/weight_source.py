@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from deepcompression.coding.coders import shared_form
+from deepcompression.file.read_ahead import ReadAhead
 from deepcompression.file.reader import DczFile
 from deepcompression.recipe.targets import Target, targets_of
 from deepcompression.tensors.from_torch import from_torch, to_torch
@@ -69,8 +70,13 @@ class FileSource:
         # the tensor that `shared` read last, which `dense` need not read again
         self._last: tuple[str, Tensor] | None = None
         self.fit = check_fit(model, self._joined.entries, str(file.path), strict)
-        for target in targets_of(model):
+        targets = targets_of(model)
+        for target in targets:
             self._check_ties(target)
+        # vectors are read faster than another thread is asked for them
+        matrices = [self._name(target) for target in targets if len(target.shape) > 1]
+        names = [file.entries[name].tied_to or name for name in matrices if name in file.entries]
+        self._ahead = ReadAhead(file, names, os.cpu_count() or 1)
 
     @property
     def kept(self) -> Mapping[str, torch.Tensor]:
@@ -79,6 +85,14 @@ class FileSource:
     def _name(self, target: Target) -> str | None:
         """The target's first name in the file; None if it is not in it."""
         return next((self.fit.names[name] for name in target.names if name in self.fit.names), None)
+
+    def _root(self, name: str) -> str:
+        """The name of the tensor that a tied name stands for."""
+        return self._joined.entries[name].tied_to or name
+
+    def close(self) -> None:
+        """Ends the reading in the background."""
+        self._ahead.close()
 
     def _check_ties(self, target: Target) -> None:
         found = [(name, self.fit.names[name]) for name in target.names if name in self.fit.names]
@@ -96,7 +110,7 @@ class FileSource:
         self._last = None
         if (name := self._name(target)) is None:
             return None
-        tensor = self._joined.read(name, lambda name: self._file.read(name, os.cpu_count() or 1))
+        tensor = self._joined.read(self._root(name), self._ahead.read)
         self._last = name, tensor
         return shared_form(tensor)
 

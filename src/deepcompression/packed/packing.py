@@ -59,7 +59,14 @@ def check_activations(activations: str) -> None:
         raise ValueError(f"activations are {' or '.join(ACTIVATIONS)}; found {activations!r}")
 
 
-def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1, *, form: str | None = None) -> Packed:
+def pack(
+    tensor: CompressedTensor,
+    activations: str = "float32",
+    batch: int = 1,
+    *,
+    form: str | None = None,
+    threads: int = 1,
+) -> Packed:
     """A shared matrix -> packed weights.
 
     tensor       two or more dimensions: the first counts the outputs, all others together the inputs
@@ -67,6 +74,7 @@ def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1,
     batch        number of vectors that it will multiply at once; other numbers work too, more slowly
     form         one of FORMS; by default the form that multiplies fastest. `tile` does not multiply: it
                  decodes rows, for convolutions, embeddings and devices other than the CPU
+    threads      share the work; the bytes do not depend on them
 
     Raises ValueError for fewer dimensions and for unknown activations and forms.
     """
@@ -80,7 +88,7 @@ def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1,
     digits = _digits(codebook)
     way = (activations, batch, _core.instruction_set())
     form = form or form_for(matrix, digits, *way)
-    return _core.pack(form, matrix, digits, layout_for(matrix, digits, *way) if form == "window" else "")
+    return _core.pack(form, matrix, digits, layout_for(matrix, digits, *way) if form == "window" else "", threads)
 
 
 def form_for(matrix: _core.Matrix, digits: _core.Digits, activations: str, batch: int, instruction_set: str) -> str:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, model_validator
 
 from deepcompression import _core
-from deepcompression.common.settings import RecipePart, one_of
+from deepcompression.common.one_of import one_of
+from deepcompression.common.settings import RecipePart
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.slices import Bits, Weights, packed, spans, unpacked
 

@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from deepcompression.common.messages import are, listed
-from deepcompression.recipe.rule import Rule
 from deepcompression.recipe.targets import Target, module_name
 
 if TYPE_CHECKING:
     from deepcompression.recipe.recipe import Match
+    from deepcompression.recipe.rule import Rule
 
 # the part of all weights that is worth a hint
 _MOST = 0.5

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from pydantic import Field, model_validator
 
-from deepcompression.coding.coders import Encode
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.settings import RecipePart
 from deepcompression.pruning.criteria import Prune
 from deepcompression.recipe.targets import Target, module_name

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from deepcompression.common.messages import those
-from deepcompression.common.settings import RecipePart, one_of
+from deepcompression.common.one_of import one_of
+from deepcompression.common.settings import RecipePart
 from deepcompression.sharing.codebook import CODEBOOKS, share_values
 from deepcompression.sharing.error_cost import Metric
 from deepcompression.sharing.fit import exponent_of, fit_penalty, times_power

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from deepcompression.coding.coders import DEFAULT_PROFILE, Encode
+from deepcompression.coding.coders import DEFAULT_PROFILE
+from deepcompression.coding.encode_part import Encode
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.extras import named_extra
 from deepcompression.file.names import check_name
