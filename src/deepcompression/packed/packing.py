@@ -59,7 +59,14 @@ def check_activations(activations: str) -> None:
         raise ValueError(f"activations are {' or '.join(ACTIVATIONS)}; found {activations!r}")
 
 
-def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1, *, form: str | None = None) -> Packed:
+def pack(
+    tensor: CompressedTensor,
+    activations: str = "float32",
+    batch: int = 1,
+    *,
+    form: str | None = None,
+    instruction_set: str | None = None,
+) -> Packed:
     """A shared matrix -> packed weights.
 
     tensor       two or more dimensions: the first counts the outputs, all others together the inputs
@@ -67,6 +74,7 @@ def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1,
     batch        number of vectors that it will multiply at once; other numbers work too, more slowly
     form         one of FORMS; by default the form that multiplies fastest. `tile` does not multiply: it
                  decodes rows, for convolutions, embeddings and devices other than the CPU
+    instruction_set  of the CPU that will multiply; by default the one in use here
 
     Raises ValueError for fewer dimensions and for unknown activations and forms.
     """
@@ -78,7 +86,7 @@ def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1,
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
     matrix = _core.Matrix(tensor.shape[0], math.prod(tensor.shape[1:]), tensor.bits, tensor.codes, codebook)
     digits = _digits(codebook)
-    way = (activations, batch, _core.instruction_set())
+    way = (activations, batch, instruction_set or _core.instruction_set())
     form = form or form_for(matrix, digits, *way)
     return _core.pack(form, matrix, digits, layout_for(matrix, digits, *way) if form == "window" else "")
 
