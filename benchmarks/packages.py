@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
-from deepcompression.tensors.dtypes import Floats
-
+Floats = NDArray[np.float32]
 # name, kind ("convolution" or "fully connected"), float32 weights
 Layer = tuple[str, str, Floats]
 

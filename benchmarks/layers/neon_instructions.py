@@ -77,10 +77,10 @@ CANDIDATES = {
 Counts = dict[str, dict[str, dict[str, float]]]
 
 
-def counted(lines: list[str], cpu: str) -> list[int]:
-    """The instructions of products, a line of counted.cpp each."""
+def counted(lines: list[str], cpu: str, program: str = "counted") -> list[int]:
+    """The instructions of products, a line of the program's input each."""
     ran = subprocess.run(
-        [EMULATOR, "-cpu", cpu, "-plugin", str(BUILD / "count.so"), str(BUILD / "counted")],
+        [EMULATOR, "-cpu", cpu, "-plugin", str(BUILD / "count.so"), str(BUILD / program)],
         input="\n".join(lines),
         capture_output=True,
         text=True,

@@ -66,6 +66,7 @@ def pack(
     *,
     form: str | None = None,
     threads: int = 1,
+    instruction_set: str | None = None,
 ) -> Packed:
     """A shared matrix -> packed weights.
 
@@ -75,6 +76,7 @@ def pack(
     form         one of FORMS; by default the form that multiplies fastest. `tile` does not multiply: it
                  decodes rows, for convolutions, embeddings and devices other than the CPU
     threads      share the work; the bytes do not depend on them
+    instruction_set  of the CPU that will multiply; by default the one in use here
 
     Raises ValueError for fewer dimensions and for unknown activations and forms.
     """
@@ -86,7 +88,7 @@ def pack(
     codebook = np.ascontiguousarray(widen(tensor.codebook, tensor.dtype), np.float32)
     matrix = _core.Matrix(tensor.shape[0], math.prod(tensor.shape[1:]), tensor.bits, tensor.codes, codebook)
     digits = _digits(codebook)
-    way = (activations, batch, _core.instruction_set())
+    way = (activations, batch, instruction_set or _core.instruction_set())
     form = form or form_for(matrix, digits, *way)
     return _core.pack(form, matrix, digits, layout_for(matrix, digits, *way) if form == "window" else "", threads)
 
