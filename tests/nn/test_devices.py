@@ -11,7 +11,8 @@ from deepcompression.nn import on_device
 from deepcompression.nn.build import Options, assemble
 from deepcompression.nn.devices import moved, why_no_gpu
 from deepcompression.nn.on_device import form_on, why_refused
-from deepcompression.nn.operators import convolution_operator, facts_of, linear_operator, rows_operator, spelled
+from deepcompression.nn.operators import facts_of, spelled
+from deepcompression.nn.registered import convolution_operator, linear_operator, rows_operator
 from deepcompression.nn.weight_source import ModelSource
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS
