@@ -110,9 +110,8 @@ void decode_tile(std::span<const std::uint8_t> packed, const RowNumbers& rows, f
   const TileView view = tile_view(packed);
   const TileTask task{&view, rows, out};
   DecodeTile& kernel = kDecodeTile.in_use();
-  share_parts(threads, [&](unsigned part) {
-    kernel(task, rows.count * part / threads, rows.count * (part + 1) / threads);
-  });
+  share_parts(threads,
+              [&](unsigned part) { kernel(task, rows.count * part / threads, rows.count * (part + 1) / threads); });
 }
 
 }  // namespace dcz

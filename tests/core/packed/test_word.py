@@ -153,5 +153,5 @@ def test_2_to_the_31_survivors_are_refused():
     codebook = np.zeros(1, np.float32)
     big = _core.Matrix(1 << 16, 1 << 15, np.zeros(1, np.uint8), codes, codebook)
     digits = _core.Digits(0, 1.0, np.zeros(1, np.int16))
-    with pytest.raises(ValueError, match="at most 2147483647 survivors .*found 2147483648 .*pack fewer rows at once"):
+    with pytest.raises(ValueError, match=r"at most 2147483647 survivors .*found 2147483648 .*pack fewer rows at once"):
         _core.pack("word", big, digits)

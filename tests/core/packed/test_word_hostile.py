@@ -1,4 +1,4 @@
-"""Spoilt bytes of the form `word` are refused, or computed from without harm. core/fuzz/packed.cpp watches the memory."""
+"""Spoilt bytes of the form `word` are refused, or do no harm. core/fuzz/packed.cpp watches the memory."""
 
 import struct
 
