@@ -150,7 +150,9 @@ def means(layers: Mapping[str, Counts], kinds: Mapping[str, str]) -> dict[str, d
     return {
         cpu: {
             ours: {
-                against: round(geometric_mean(best(each[cpu], members) / each[cpu][ours] for each in layers.values()), 3)
+                against: round(
+                    geometric_mean(best(each[cpu], members) / each[cpu][ours] for each in layers.values()), 3
+                )
                 for against, members in every.items()
                 if all(
                     any(name in members or kinds.get(name) in members for name in each[cpu]) for each in layers.values()
