@@ -2,7 +2,8 @@
 
 Batch 1, 8 and 64, one and two threads, hot and cold caches (96 MB are streamed between calls). All run in one process
 but DeepSparse, which needs an environment of its own. They take turns, medians count, and every result is compared with
-float64. `--instruction-set avx2` holds ours and the peers to AVX2. A run that leaves something out is not written as the result: `--result NAME` keeps it in build/benchmarks.
+float64. `--instruction-set avx2` holds ours and the peers to AVX2. A run that leaves something out is not written as
+the result: `--result NAME` keeps it in build/benchmarks, and benchmarks/layers/join.py puts parts together.
 """
 
 from __future__ import annotations

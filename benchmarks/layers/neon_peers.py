@@ -80,7 +80,7 @@ def of_ours(layer: str, cpu: str) -> dict[str, int]:
     weights = layer_ours.weights(layer)
     with tempfile.TemporaryDirectory() as folder:
         lines = []
-        for kind, (grid, activations) in OURS.items():
+        for grid, activations in OURS.values():
             path = Path(folder) / str(len(lines))
             tensor = layer_ours.on_grid(weights, grid) if grid else weights
             packing.pack(tensor, activations, instruction_set="neon").tofile(path)
