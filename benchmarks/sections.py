@@ -214,8 +214,7 @@ def layers(result: Result) -> list[str]:
 def held_note(instruction_set: str) -> str:
     """What a reader must know about the instruction sets of ours and of the peers."""
     if not instruction_set:
-        wide = "The peers use what the CPU has: a [page of its own](layers-avx2.md) compares AVX2 with AVX2."
-        return f"{FORCED_NOTE} {wide}"
+        return FORCED_NOTE
     return (
         f"Ours and all peers are held to {instruction_set.upper()} on a machine that has a wider set, the peers by "
         "their own switches. A peer without a switch is not measured here."
