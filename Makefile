@@ -18,7 +18,7 @@ if sys.version_info < (3, 11):
 endef
 export NEW_ENOUGH
 
-.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools browser browser-benchmarks browser-tools clean
+.PHONY: demo test check format fuzz aarch64 aarch64-counts c-interface c-interface-tools golden benchmarks device device-tools browser browser-benchmarks browser-tools clean
 
 demo: .venv/installed
 	@echo "Trains and compresses LeNet-300-100 on the CPU, in about 5 minutes on two cores."
@@ -44,6 +44,11 @@ format: .venv/installed
 # The core for 64-bit ARM, emulated, must write the same bytes as here. Needs g++-aarch64-linux-gnu and qemu-user.
 aarch64:
 	core/cross/run
+
+# Instructions on 64-bit ARM, counted under emulation: forms, and ours beside other libraries. Takes half an hour.
+aarch64-counts:
+	core/cross/count
+	core/cross/peers
 
 # The library for C (docs/c-interface.md), linked in every way and run on every golden file; its tools are packages.
 c-interface:

@@ -61,7 +61,7 @@ def cpu_name() -> str:
 
 
 def main(
-    name: str,
+    name: str | Callable[[argparse.Namespace], str],
     measure: Callable[[argparse.Namespace], dict[str, Any]],
     options: Mapping[str, Any],
     parts: Iterable[str] = (),
@@ -69,6 +69,7 @@ def main(
 ) -> int:
     """The command `python -m` of the running module: measures, writes `<name>.json`, prints the demands.
 
+    name      of the result, or what gives it for the options
     measure   options -> the result, whose `versions` are added to those of `packages`
     options   flag or position -> its default, an integer, or what `add_argument` takes
     parts     options that leave something out: a run with one of them is not written as the result
@@ -92,7 +93,7 @@ def main(
     if arguments.result:
         print(write_result(arguments.result, result, KEPT))
     elif all(chosen[part] == parser.get_default(part) for part in parts):
-        print(write_result(name, result, RESULTS))
+        print(write_result(name if isinstance(name, str) else name(arguments), result, RESULTS))
     return conclude(result)
 
 

@@ -85,6 +85,35 @@ def neon_instructions(result: Result) -> list[str]:
     return blocks
 
 
+def neon_peers(result: Result) -> list[str]:
+    """Means and layers, how many times ours the instructions of others are; what each of them is."""
+    limits = " ".join(f"{limit[0].upper()}{limit[1:]}." for limit in result["limits"])
+    blocks = [
+        "Instructions of products on 64-bit ARM, under emulation, beside others: counted, not timed. Batch 1, the "
+        "[layers of the paper](layers.md). Ours is what would be packed for NEON; the others are dense, but for SciPy.",
+        limits,
+    ]
+    for cpu, ours in result["times"].items():
+        rows = {against: [f"{found[against]:.2f}" for found in ours.values()] for against in next(iter(ours.values()))}
+        blocks += [
+            f"How many times ours the instructions of others are, {cpu} ({result['emulated'][cpu]}): geometric means "
+            f"over {len(result['layers'])} layers.",
+            table(["", *ours], [[against, *ratios] for against, ratios in rows.items()]),
+        ]
+    for cpu in result["emulated"]:
+        names = dict.fromkeys(name for layer in result["layers"].values() for name in layer[cpu])
+        rows = {name: [layer[cpu].get(name) for layer in result["layers"].values()] for name in names}
+        blocks += [
+            f"Thousands of instructions, {cpu}:",
+            table(
+                ["", *result["layers"]],
+                [[name, *("" if n is None else f"{n / 1000:,.0f}" for n in found)] for name, found in rows.items()],
+            ),
+        ]
+    errors = [[name, result["kinds"][name], f"{error:.1e}"] for name, error in result["errors"].items()]
+    return [*blocks, table(["", "kind", "error / max of y"], errors), *not_measured(result["missing"])]
+
+
 def decode_speed(result: Result) -> list[str]:
     streams, mean, speeds = result["streams"], {"geometric mean": result}, "million symbols a second"
     sets = [name for name in result["times zstd"] if "," not in name and name != "encoding"]
@@ -126,7 +155,8 @@ def layers(result: Result) -> list[str]:
     """Batch 1 by layer; how many times as fast by case; every task with its error and bytes; missing tasks."""
     nine, kinds, times = result["layers"], result["kinds"], result["times"]
     ours = [name for name in next(iter(next(iter(nine.values()))["ms"].values())) if name.startswith("ours")]
-    widest = [name for name in ours if name.endswith(("avx512", "module"))]
+    held = result.get("instruction_set", "")
+    widest = [name for name in ours if name.endswith((held or "avx512", "module"))]
     first, against = next(iter(times)), list(next(iter(next(iter(times.values())).values())))
     kept = [each for each in against if each not in ("best int8 / int4", "MKL sparse")]
 
@@ -146,7 +176,7 @@ def layers(result: Result) -> list[str]:
     blocks = [
         f"y = x W^T, float32 x and y; weights normal, pruned by magnitude, {result['centroids']} centroids. Medians of "
         "interleaved turns. Quantizing x counts, rearranging it for a peer does not. DeepSparse computes with sparse "
-        f"weights too, and has columns of its own. {FORCED_NOTE}",
+        f"weights too, and has columns of its own. {held_note(held)}",
         f"Milliseconds, {first}:",
         table(["layer", *kept, *widest], by_layer),
     ]
@@ -179,6 +209,16 @@ def layers(result: Result) -> list[str]:
     headings = ["", "kind", *(case.partition(",")[0] for case in cases), "error / max of y", "bytes of all layers"]
     blocks += ["Geometric means of milliseconds over the layers, one thread, hot caches:", table(headings, everyone)]
     return blocks + not_measured(result["missing"])
+
+
+def held_note(instruction_set: str) -> str:
+    """What a reader must know about the instruction sets of ours and of the peers."""
+    if not instruction_set:
+        return FORCED_NOTE
+    return (
+        f"Ours and all peers are held to {instruction_set.upper()} on a machine that has a wider set, the peers by "
+        "their own switches. A peer without a switch is not measured here."
+    )
 
 
 def layers_packed_before(result: Result) -> list[str]:
@@ -311,6 +351,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "read_speed": ("Speed and memory of reading", read_speed),
     "layers": ("Speed of compressed layers, Zen 5", layers_packed_before),
     "layers_zen4": ("Speed of compressed layers, Zen 4", layers),
+    "layers_avx2": ("Speed of compressed layers, all held to AVX2", layers),
     "convolutions": ("Speed of compressed convolutions", convolutions),
     "models": ("Whole networks", models),
     "real_models": ("Networks that others trained, without training", real_models),
@@ -323,6 +364,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "browser_decode": ("Browsers: decoding", decoding),
     "browser_compute": ("Browsers: layers", computing),
     "browser_gpu": ("Browsers: layers by WebGPU", on_gpu),
+    "neon_peers": ("Instructions on ARM beside others", neon_peers),
     "neon_instructions": ("Instructions on ARM", neon_instructions),
     "big_checkpoint": ("Checkpoints of any size", big_checkpoint),
     "versions": ("Speed beside an older version", versions),

@@ -41,12 +41,12 @@ def seconds(work: Callable[..., object], *arguments: Any) -> float:
     return time.perf_counter() - start
 
 
-def clean_environment() -> None:
-    """Restarts this program without variables that slow OpenBLAS down, which it reads when it is loaded. Threads of
-    libiomp5 then also fall asleep within the pause between turns.
+def clean_environment(others: Mapping[str, str] | None = None) -> None:
+    """Restarts this program without variables that slow OpenBLAS down, which it reads when it is loaded, and with
+    `others`. Threads of libiomp5 then also fall asleep within the pause between turns.
     """
-    wanted = {"KMP_BLOCKTIME": "5"}
-    unwanted = [name for name in os.environ if name.startswith("OPENBLAS_")]
+    wanted = {"KMP_BLOCKTIME": "5"} | dict(others or {})
+    unwanted = [name for name in os.environ if name.startswith("OPENBLAS_") and name not in wanted]
     if unwanted or any(os.environ.get(name) != value for name, value in wanted.items()):
         kept = {name: value for name, value in os.environ.items() if name not in unwanted}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], kept | wanted)

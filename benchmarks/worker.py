@@ -58,7 +58,8 @@ class Worker:
     def receive(self) -> Message:
         """The answer. Raises WorkerError."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        # libraries may print texts while they are loaded
+        line = next((each for each in self.process.stdout if each.startswith("{")), "")
         if not line:
             raise self._ended()
         answer: Message = json.loads(line)

@@ -2,7 +2,8 @@
 
 Batch 1, 8 and 64, one and two threads, hot and cold caches (96 MB are streamed between calls). All run in one process
 but DeepSparse, which needs an environment of its own. They take turns, medians count, and every result is compared with
-float64. A run that leaves something out is not written as the result: `--result NAME` keeps it in build/benchmarks.
+float64. `--instruction-set avx2` holds ours and the peers to AVX2. A run that leaves something out is not written as
+the result: `--result NAME` keeps it in build/benchmarks, and benchmarks/layers/join.py puts parts together.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmarks import timing
 from benchmarks.environment import main
-from benchmarks.layers import deepsparse_peer, onnx_peers, sparse_peers
+from benchmarks.layers import deepsparse_peer, instruction_sets, onnx_peers, sparse_peers
 from benchmarks.layers import ours as layer_ours
 from benchmarks.layers import peers as layer_peers
 from benchmarks.layers.deepsparse_peer import Worker
@@ -57,11 +58,14 @@ def set_threads(threads: int) -> None:
 class Measurement:
     """One layer: makes every task for a batch and a number of threads, checks it and lets them take turns."""
 
-    def __init__(self, name: str, centroids: int, worker: Worker | None, only: Iterable[str]) -> None:
+    def __init__(
+        self, name: str, centroids: int, worker: Worker | None, only: Iterable[str], instruction_set: str
+    ) -> None:
         self.worker, self.only = worker, tuple(only)
+        self.peers = {name: peer for name, peer in PEERS.items() if not instruction_sets.reason(name, instruction_set)}
         tensor = layer_ours.weights(name, centroids)
         self.layer = Layer(tensor.numpy())
-        self.ours = list(layer_ours.tasks(tensor))
+        self.ours = list(layer_ours.tasks(tensor, widest=instruction_set))
         self.x = np.random.default_rng(7).standard_normal((max(BATCHES), self.layer.columns), np.float32)
         exact = self.x.astype(np.float64)
         self.reference = {id(tensor): exact @ tensor.numpy().astype(np.float64).T}
@@ -105,7 +109,7 @@ class Measurement:
         def of_worker(name: str, worker: Worker) -> tuple[timing.Task, Any, None]:
             return *worker.make(name, x, threads), None
 
-        for name, peer in PEERS.items():
+        for name, peer in self.peers.items():
             add(name, partial(of_peer, peer), self.y)
         for each in self.ours:
             add(each.name, partial(of_ours, each), self.reference[id(each.tensor)])
@@ -118,7 +122,7 @@ class Measurement:
 def measure(name: str, arguments: argparse.Namespace, worker: Worker | None, seconds: float) -> Found:
     """One layer: milliseconds by case and task, rounds, errors, bytes, missing tasks."""
     found: Found = shape(name) | {"ms": {}, "rounds": {}, "errors": {}, "bytes": {}, "missing": {}}
-    one = Measurement(name, arguments.centroids, worker, arguments.only)
+    one = Measurement(name, arguments.centroids, worker, arguments.only, arguments.instruction_set)
     for threads, batch in itertools.product(arguments.threads, arguments.batch):
         set_threads(threads)
         with torch.inference_mode():
@@ -136,8 +140,10 @@ def measure(name: str, arguments: argparse.Namespace, worker: Worker | None, sec
 
 
 def measure_all(arguments: argparse.Namespace) -> Found:
-    timing.clean_environment()
+    timing.clean_environment(instruction_sets.switches(arguments.instruction_set))
     missing = dict(layer_peers.NOT_MEASURED)
+    reasons = {name: instruction_sets.reason(name, arguments.instruction_set) for name in PEERS}
+    missing |= {name: reason for name, reason in reasons.items() if reason}
     worker = None
     if not arguments.only or any(part in name for part in arguments.only for name in deepsparse_peer.PEERS):
         try:
@@ -155,7 +161,7 @@ def measure_all(arguments: argparse.Namespace) -> Found:
     times = means(layers, KINDS)
     for key, ours in times.items():
         for name, ratios in ours.items():
-            if name.endswith(("avx512", layer_ours.MODULE)):
+            if name.endswith((arguments.instruction_set or "avx512", layer_ours.MODULE)):
                 print(f"{key}: {name}: " + ", ".join(f"{ratio:.2f} x {against}" for against, ratio in ratios.items()))
     return {
         "versions": {"deepsparse": deepsparse_peer.RELEASE.partition("==")[2] if worker else None},
@@ -174,10 +180,11 @@ OPTIONS = {
     "--cache": {"nargs": "+", "choices": CACHES, "default": CACHES},
     "--layers": {"nargs": "+", "choices": LAYERS, "default": tuple(LAYERS), "metavar": "NAME"},
     "--only": {"nargs": "+", "default": (), "help": "parts of the names of those that take part"},
+    "--instruction-set": {"choices": tuple(instruction_sets.SWITCHES), "default": "", "help": "of ours and the peers"},
     "--centroids": {"type": int, "choices": (16, 32), "default": 16},
     "--budget": {"type": float, "default": 540, "help": "seconds of all turns; making everything takes more"},
 }
 PARTS = ("batch", "threads", "cache", "layers", "only", "centroids")
 
 if __name__ == "__main__":
-    raise SystemExit(main("layers", measure_all, OPTIONS, PARTS, PACKAGES))
+    raise SystemExit(main(instruction_sets.result_name, measure_all, OPTIONS, PARTS, PACKAGES))

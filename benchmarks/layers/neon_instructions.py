@@ -100,7 +100,7 @@ def measure(layer: str, centroids: int, batches: tuple[int, ...], pool: Executor
             for name, candidate in CANDIDATES.items():
                 if kind in candidate.kinds:
                     path = Path(folder) / f"{len(running)}"
-                    packing.pack(tensor, activations, form=candidate.form).tofile(path)
+                    packing.pack(tensor, activations, form=candidate.form, instruction_set="neon").tofile(path)
                     lines = [f"{path} {candidate.instruction_set} {activations} {batch}" for batch in batches]
                     running[kind, name] = pool.submit(counted, lines, candidate.cpu)
         for kind in KINDS:

@@ -80,7 +80,7 @@ def of_ours(layer: str, cpu: str) -> dict[str, int]:
     weights = layer_ours.weights(layer)
     with tempfile.TemporaryDirectory() as folder:
         lines = []
-        for kind, (grid, activations) in OURS.items():
+        for grid, activations in OURS.values():
             path = Path(folder) / str(len(lines))
             tensor = layer_ours.on_grid(weights, grid) if grid else weights
             packing.pack(tensor, activations, instruction_set="neon").tofile(path)
@@ -150,7 +150,9 @@ def means(layers: Mapping[str, Counts], kinds: Mapping[str, str]) -> dict[str, d
     return {
         cpu: {
             ours: {
-                against: round(geometric_mean(best(each[cpu], members) / each[cpu][ours] for each in layers.values()), 3)
+                against: round(
+                    geometric_mean(best(each[cpu], members) / each[cpu][ours] for each in layers.values()), 3
+                )
                 for against, members in every.items()
                 if all(
                     any(name in members or kinds.get(name) in members for name in each[cpu]) for each in layers.values()

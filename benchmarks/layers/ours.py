@@ -52,6 +52,8 @@ class Ours:
     kind: str
     way: str
     tensor: CompressedTensor
+    # of a module; by default what the CPU has
+    instruction_set: str = ""
 
     @property
     def name(self) -> str:
@@ -63,7 +65,7 @@ class Ours:
 
     def force(self) -> None:
         """Before each turn."""
-        _core.force_instruction_set("" if self.way == MODULE else self.way)
+        _core.force_instruction_set(self.instruction_set if self.way == MODULE else self.way)
 
     def make(self, x: Floats, threads: int) -> Made:
         """As a peer's, with this one's own weights."""
@@ -125,12 +127,14 @@ def on_grid(tensor: CompressedTensor, grid: str = "int8") -> CompressedTensor:
     return CompressedTensor(tensor.shape, tensor.positions, codebook, tensor.codes)
 
 
-def tasks(tensor: CompressedTensor, module: bool = True) -> Iterator[Ours]:
-    """All of ours for one layer."""
-    grid = on_grid(tensor)
+def tasks(tensor: CompressedTensor, module: bool = True, widest: str = "") -> Iterator[Ours]:
+    """All of ours for one layer, with the instruction sets up to the widest."""
+    grid, sets = on_grid(tensor), _core.instruction_sets()
+    if widest:
+        sets = sets[: sets.index(widest) + 1]
     for kind, each in ((FLOAT32, tensor), (GRID, grid), (INT8, tensor)):
-        for way in (*_core.instruction_sets(), *((MODULE,) if module else ())):
-            yield Ours(kind, way, each)
+        for way in (*sets, *((MODULE,) if module else ())):
+            yield Ours(kind, way, each, widest)
 
 
 def values(result: Any) -> NDArray[np.float64]:

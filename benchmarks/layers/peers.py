@@ -124,7 +124,9 @@ def torch_bf16(layer: Layer, x: Array, threads: int, packed: bool = False) -> Ma
 
 
 def torch_int8(layer: Layer, x: Array, threads: int, engine: str = "") -> Made:
-    """The operator that torch.ao.nn.quantized.dynamic.Linear calls."""
+    """The operator that torch.ao.nn.quantized.dynamic.Linear calls, as it calls it: without the last bit of x, which
+    makes sums of 16 bits overflow.
+    """
     if engine not in torch.backends.quantized.supported_engines:
         raise UnavailableError(f"this torch has no engine {engine}")
 
@@ -144,7 +146,7 @@ def torch_int8(layer: Layer, x: Array, threads: int, engine: str = "") -> Made:
         torch.backends.quantized.engine = before
     given = torch.from_numpy(x)
     call = torch.ops.quantized.linear_dynamic.default
-    return lambda: call(given, packed), layer.weight.size
+    return lambda: call(given, packed, True), layer.weight.size
 
 
 def _padded(x: Array, columns: int) -> torch.Tensor:

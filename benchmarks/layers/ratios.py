@@ -101,7 +101,10 @@ def means(layers: Mapping[str, Found], kinds: Kinds) -> dict[str, dict[str, Time
 def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
     """The demands on speed, and on everyone's errors."""
     rows = []
+    sets = {name.rpartition(", ")[2] for found in layers.values() for name in found["errors"]}
     for (batch, kind, way), limits in DEMANDED.items():
+        if way not in sets:
+            continue
         key = case(batch, 1, "hot")
         for against, least in limits.items():
             part = (way, against) == SPARSEST[:2]

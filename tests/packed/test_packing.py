@@ -29,6 +29,14 @@ def test_the_instruction_set_in_use_and_the_batch_decide_for_the_form(activation
         assert packing.header(packing.pack(tensor, activations, batch)).form == form
 
 
+@pytest.mark.parametrize(("instruction_set", "activations"), CHOSEN)
+def test_packs_for_a_cpu_of_another_kind(instruction_set, activations):
+    tensor = matrix(20, 400, 0.25, 16)
+    for batch, form in CHOSEN[instruction_set, activations].items():
+        packed = packing.pack(tensor, activations, batch, instruction_set=instruction_set)
+        assert packing.header(packed).form == form
+
+
 def choice(
     instruction_set, activations="float32", survivors=100, centroids=16, grid_bits=0, codebook=None, columns=400
 ):

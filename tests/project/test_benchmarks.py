@@ -18,7 +18,7 @@ from benchmarks.environment import demand, environment
 from benchmarks.file_size import __main__ as file_size
 from benchmarks.file_size import deepcabac, peers
 from benchmarks.file_size.nncodec_size import levels
-from benchmarks.layers import neon_instructions
+from benchmarks.layers import instruction_sets, join, neon_instructions, neon_peers
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor
 
 
@@ -239,6 +239,39 @@ def test_instructions_are_compared_among_the_kernels_that_a_cpu_would_use():
         kind: {batch: {n: 4 * c for n, c in of.items()} for batch, of in each.items()} for kind, each in layer.items()
     }
     assert neon_instructions.means({"one": layer, "two": double})["int8"]["8"]["panel, neon"] == 4.0
+
+
+def test_instructions_of_others_are_ratios_to_ours():
+    ours = {name: 100 * 2**i for i, name in enumerate(neon_peers.OURS)}
+    one = {cpu: {**ours, "a": 200, "b": 800, "c": 400} for cpu in neon_peers.CPUS}
+    two = {cpu: {**ours, "a": 800, "b": 200} for cpu in neon_peers.CPUS}
+    found = neon_peers.means({"one": one, "two": two}, {"a": "dense int8", "b": "dense int4", "c": "sparse"})
+    first, second = list(found["with sdot"].values())[:2]
+    assert first == {"best int8": 4, "best int4": 4, "best int8 / int4": 2, "a": 4, "b": 4}
+    assert second["best int8 / int4"] == 1
+
+
+def test_peers_without_a_switch_are_left_out_of_a_narrower_instruction_set():
+    assert instruction_sets.reason("ONNX Runtime int8, dynamic", "avx2")
+    assert instruction_sets.reason("ONNX Runtime int8, dynamic", "") is None
+    assert instruction_sets.reason("torch fp32", "avx2") is None
+    assert instruction_sets.switches("") == {}
+    assert instruction_sets.switches("avx2")["MKL_ENABLE_INSTRUCTIONS"] == "AVX2"
+
+
+def test_parts_of_one_commit_are_joined():
+    layer = {"ms": {"batch 1, 1 thread, hot caches": {"ours int8, avx2": 1.0, "torch fp32": 3.0}}, "errors": {}}
+    common = {"commit": "a", "command": "x", "kinds": {"torch fp32": "dense fp32"}}
+    parts = [
+        {**common, "layers": {"VGG-16 fc6": layer}, "missing": {"b": "why"}},
+        {**common, "layers": {"AlexNet fc6": layer}, "missing": {}},
+    ]
+    joined = join.join(parts)
+    assert list(joined["layers"]) == ["AlexNet fc6", "VGG-16 fc6"]
+    assert joined["missing"] == {"b": "why"}
+    assert joined["times"]["batch 1, 1 thread, hot caches"]["ours int8, avx2"]["torch fp32"] == 3
+    with pytest.raises(ValueError, match="parts differ in commit: 'a' and 'b'"):
+        join.join([parts[0], parts[1] | {"commit": "b"}])
 
 
 @pytest.fixture

@@ -137,6 +137,14 @@ def test_a_failed_command_and_an_ended_worker_are_errors(workers):
     ended.close()
 
 
+def test_what_a_library_prints_is_no_answer():
+    chatty = Worker(
+        "x", [sys.executable, "-c", "print('Welcome'); input(); print('[1]'); print('{\"y\": 1}')"], ROOT, {}
+    )
+    assert chatty.ask(forget=True) == {"y": 1}
+    chatty.close()
+
+
 def test_versions_that_give_different_results_are_refused():
     task = Task("layers", "a", {})
     assert versions.measure(task, {"old": Fake(1.0), "new": Fake(1.001)}, Path("older"), 0)["ratio"] == 1

@@ -92,16 +92,19 @@ void prepare_floats(const WindowTask& task, std::size_t vector) {
 void prepare_integers(const WindowTask& task, std::size_t vector) {
   const std::size_t stride = elements_of(task), planes = planes_of(task.arithmetic);
   std::uint8_t* const out = task.prepared + vector * planes * stride;
+  const bool balanced = task.arithmetic == Arithmetic::x24w24;
+  const int32x4_t balance = vdupq_n_s32(balanced ? kBalance24 : 0);
   const float32x4_t per_step = vdupq_n_f32(1 / task.steps[vector]);
   for (std::size_t block = 0; block < task.view->blocks; ++block) {
     const BlockOfX x(task, vector, block);
     std::array<std::int32_t, kBlockElements> fixed;
     for (std::size_t i = 0; i < kBlockElements; i += 4) {
-      vst1q_s32(fixed.data() + i, vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x.elements.data() + i), per_step)));
+      const int32x4_t number = vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x.elements.data() + i), per_step));
+      vst1q_s32(fixed.data() + i, vaddq_s32(number, balance));
     }
     for (std::size_t plane = 0; plane < planes; ++plane) {
       std::uint8_t* const bytes = out + plane * stride + block * kBlockElements;
-      const std::int32_t offset = plane + 1 < planes ? 128 : 0;
+      const std::int32_t offset = balanced || plane + 1 < planes ? 128 : 0;
       for (std::size_t i = 0; i < kBlockElements; ++i) {
         bytes[i] = static_cast<std::uint8_t>((fixed[i] >> (8 * plane)) - offset);
       }
@@ -276,7 +279,7 @@ bool has_dot_products() {
 }
 
 std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
-  return view.one_window() || arithmetic == Arithmetic::x24w24 ? 0 : kMostVectors;
+  return view.one_window() ? 0 : arithmetic == Arithmetic::x24w24 ? 1 : kMostVectors;
 }
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {

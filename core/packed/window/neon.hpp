@@ -26,8 +26,8 @@ constexpr std::size_t kQuarters = 4, kQuarterRows = 4, kQuarterSlots = 16;
 inline std::size_t elements_of(const WindowTask& task) { return task.view->blocks * kBlockElements; }
 
 // Byte planes of a vector for sums of integers: x8 one, x24 three, little-endian. All are signed, for products of
-// bytes: the lower two planes of x24 are reduced by 128, and the sums of each row's digits make up for it. Bytes behind
-// the elements are 0 in every plane, and so add nothing.
+// bytes: the lower two planes of x24 are reduced by 128, and the sums of each row's digits make up for it. x24w24 has
+// balanced digits instead, which need no such sums. Bytes behind the elements are 0 in every plane, and so add nothing.
 inline std::size_t planes_of(Arithmetic arithmetic) { return arithmetic == Arithmetic::x8 ? 1 : 3; }
 
 constexpr std::int64_t kPlaneOffset24 = 128 + 256 * 128;

@@ -43,71 +43,116 @@ inline int8x16_t look_up_digits(const std::int8_t* digits, uint8x16_t codes) {
 }
 
 // kX planes of x by kDigits planes of digits. Products of equal weight, 256^i, share a sum. A row has at most 65536
-// survivors (kIntegerColumns), so 32 bits hold the sum of two such products of bytes.
+// survivors (kIntegerColumns), so 32 bits hold the sum of two such products of bytes; in x24w24, which has three digits
+// and at most kColumns24 survivors, of three. There the product of both lowest digits is left out.
+template <std::size_t kDigits>
+inline constexpr bool kBalanced = kDigits == 3;
+
 template <typename Products, std::size_t kX, std::size_t kDigits>
 struct IntegerSums {
-  typename Products::Sums weight[kX + kDigits - 1][kQuarters];
+  static constexpr std::size_t kFirst = kBalanced<kDigits> ? 1 : 0, kWeights = kX + kDigits - 1 - kFirst;
+
+  typename Products::Sums weight[kWeights][kQuarters];
 };
 
 template <std::size_t kDigits>
-struct IntegerStep {
-  uint8x16_t places[kQuarters], further[kQuarters];  // in the first and the second block of the window
-  int8x16_t digits[kDigits][kQuarters];
+struct IntegerQuarter {
+  uint8x16_t places, further;  // in the first and the second block of the window
+  int8x16_t digits[kDigits];
 };
 
 // In a spoilt stream, places whose top bit is set are in neither block and find zeros.
 template <unsigned kCodeBits, WindowLayout kOrder, std::size_t kDigits>
-inline IntegerStep<kDigits> read_integer_step(const WindowView& view, const std::uint8_t* pair, std::size_t step) {
-  IntegerStep<kDigits> found;
-  unrolled<kQuarters>([&](auto quarter) {
-    const uint8x16_t raw = vld1q_u8(pair + step * kStepSlots + quarter * kQuarterSlots);
-    const uint8x16_t masked = kCodeBits == 5 ? vandq_u8(raw, vdupq_n_u8(127)) : raw;
-    found.places[quarter] = kOrder == WindowLayout::by_slot ? transposed(masked) : masked;
-    found.further[quarter] = behind(found.places[quarter], kBlockElements);
-    const uint8x16_t codes = read_codes<kCodeBits>(pair, step, quarter, raw);
-    unrolled<kDigits>([&](auto plane) {
-      const std::size_t number = kDigits == 1 ? 0 : plane + 1;
-      found.digits[plane][quarter] = look_up_digits<kCodeBits>(view.digit_plane(number), codes);
-    });
+inline IntegerQuarter<kDigits> read_integers(const WindowView& view, const std::uint8_t* pair, std::size_t step,
+                                             std::size_t quarter) {
+  IntegerQuarter<kDigits> found;
+  const uint8x16_t raw = vld1q_u8(pair + step * kStepSlots + quarter * kQuarterSlots);
+  const uint8x16_t masked = kCodeBits == 5 ? vandq_u8(raw, vdupq_n_u8(127)) : raw;
+  found.places = kOrder == WindowLayout::by_slot ? transposed(masked) : masked;
+  found.further = behind(found.places, kBlockElements);
+  const uint8x16_t codes = read_codes<kCodeBits>(pair, step, quarter, raw);
+  unrolled<kDigits>([&](auto plane) {
+    const std::size_t number = kDigits == 1 ? 0 : plane + 1;
+    found.digits[plane] = look_up_digits<kCodeBits>(view.digit_plane(number), codes);
   });
   return found;
 }
 
-// Adds a step to the sums of one vector.
-template <typename Products, std::size_t kX, std::size_t kDigits>
-inline void add_integer_step(const IntegerStep<kDigits>& step, const std::uint8_t* window, std::size_t plane_bytes,
-                             IntegerSums<Products, kX, kDigits>& sums) {
-  unrolled<kX>([&](auto plane) {
-    const std::uint8_t* const bytes = window + plane * plane_bytes;
-    const uint8x16x4_t first = vld1q_u8_x4(bytes), second = vld1q_u8_x4(bytes + kBlockElements);
-    unrolled<kQuarters>([&](auto quarter) {
-      const int8x16_t x = vreinterpretq_s8_u8(
-          vorrq_u8(look_up_64(first, step.places[quarter]), look_up_64(second, step.further[quarter])));
-      unrolled<kDigits>(
-          [&](auto digit) { Products::add(sums.weight[plane + digit][quarter], x, step.digits[digit][quarter]); });
-    });
+// The elements of a plane of x at 16 places, from the tables of its window.
+template <std::size_t kDigits>
+inline int8x16_t find_x(uint8x16x4_t first, uint8x16x4_t second, const IntegerQuarter<kDigits>& at) {
+  return vreinterpretq_s8_u8(vorrq_u8(look_up_64(first, at.places), look_up_64(second, at.further)));
+}
+
+// The same from memory, a table at a time: it takes half the registers.
+template <std::size_t kDigits>
+inline int8x16_t find_x(const std::uint8_t* bytes, const IntegerQuarter<kDigits>& at) {
+  const uint8x16_t first = vqtbl4q_u8(vld1q_u8_x4(bytes), at.places);
+  return vreinterpretq_s8_u8(vorrq_u8(first, vqtbl4q_u8(vld1q_u8_x4(bytes + kBlockElements), at.further)));
+}
+
+template <std::size_t kPlane, typename Products, std::size_t kX, std::size_t kDigits>
+inline void add_products(int8x16_t x, const IntegerQuarter<kDigits>& read, std::size_t quarter,
+                         IntegerSums<Products, kX, kDigits>& sums) {
+  constexpr std::size_t kFirst = IntegerSums<Products, kX, kDigits>::kFirst;
+  unrolled<kDigits>([&](auto digit) {
+    if constexpr (kPlane + digit() >= kFirst) {
+      Products::add(sums.weight[kPlane + digit - kFirst][quarter], x, read.digits[digit]);
+    }
   });
 }
 
-// The exact sums of a group's rows.
+// Adds a step to the sums of all vectors. With three digits a quarter is added before the next is read: the registers
+// hold no more.
+template <unsigned kCodeBits, WindowLayout kOrder, typename Products, std::size_t kX, std::size_t kDigits>
+inline void add_integer_step(const WindowView& view, const std::uint8_t* pair, std::size_t step,
+                             const std::uint8_t* window, std::size_t plane_bytes, std::size_t vectors,
+                             IntegerSums<Products, kX, kDigits>* sums) {
+  if constexpr (kBalanced<kDigits>) {
+    unrolled<kQuarters>([&](auto quarter) {
+      const auto read = read_integers<kCodeBits, kOrder, kDigits>(view, pair, step, quarter);
+      const std::uint8_t* bytes = window;
+      unrolled<kX>([&](auto plane) {
+        add_products<plane()>(find_x(bytes, read), read, quarter, *sums);
+        bytes += plane_bytes;
+      });
+    });
+    return;
+  }
+  IntegerQuarter<kDigits> read[kQuarters];
+  unrolled<kQuarters>(
+      [&](auto quarter) { read[quarter] = read_integers<kCodeBits, kOrder, kDigits>(view, pair, step, quarter); });
+  for (std::size_t v = 0; v < vectors; ++v, window += kX * plane_bytes) {
+    unrolled<kX>([&](auto plane) {
+      const std::uint8_t* const bytes = window + plane * plane_bytes;
+      const uint8x16x4_t first = vld1q_u8_x4(bytes), second = vld1q_u8_x4(bytes + kBlockElements);
+      unrolled<kQuarters>([&](auto quarter) {
+        add_products<plane()>(find_x(first, second, read[quarter]), read[quarter], quarter, sums[v]);
+      });
+    });
+  }
+}
+
+// The exact sums of a group's rows. Balanced digits of x have no offset.
 template <typename Products, std::size_t kX, std::size_t kDigits>
 inline void total_rows(const WindowView& view, std::size_t group, const IntegerSums<Products, kX, kDigits>& sums,
                        std::int64_t* totals) {
   for (std::size_t lane = 0; lane < kStepRows; ++lane) {
     const std::size_t at = group * kStepRows + lane;
     totals[lane] = 0;
-    if (kX == 1) continue;
+    if (kX == 1 || kBalanced<kDigits>) continue;
     const std::int64_t digits =
         kDigits == 1 ? view.sum_plane(0)[at] : view.sum_plane(1)[at] + std::int64_t{256} * view.sum_plane(2)[at];
     totals[lane] = kPlaneOffset24 * digits;
   }
-  std::int64_t unit = 1;
-  for (std::size_t i = 0; i < kX + kDigits - 1; ++i, unit *= 256) {
+  std::int64_t unit = kBalanced<kDigits> ? 256 : 1;
+  for (const auto& weight : sums.weight) {
     for (std::size_t quarter = 0; quarter < kQuarters; ++quarter) {
       std::int32_t rows[kQuarterRows];
-      vst1q_s32(rows, Products::rows(sums.weight[i][quarter]));
+      vst1q_s32(rows, Products::rows(weight[quarter]));
       for (std::size_t row = 0; row < kQuarterRows; ++row) totals[quarter * kQuarterRows + row] += unit * rows[row];
     }
+    unit *= 256;
   }
 }
 
@@ -120,11 +165,9 @@ template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCode
   IntegerSums<Products, kX, kDigits> sums[kVectors]{};
   for (std::size_t pair = view.first_pair(group), last = view.last_pair(group); pair < last; ++pair) {
     unrolled<2>([&](auto step) {
-      const auto read = read_integer_step<kCodeBits, kOrder, kDigits>(view, view.stream + pair * view.pair_bytes, step);
-      const std::uint8_t* window = task.prepared + view.start(2 * pair + step) * kBlockElements;
-      for (std::size_t v = 0; v < vectors; ++v, window += kX * plane_bytes) {
-        add_integer_step(read, window, plane_bytes, sums[v]);
-      }
+      const std::uint8_t* const window = task.prepared + view.start(2 * pair + step) * kBlockElements;
+      add_integer_step<kCodeBits, kOrder>(view, view.stream + pair * view.pair_bytes, step, window, plane_bytes,
+                                          vectors, sums);
     });
   }
   const float scale = kDigits == 1 ? view.header.scale8 : view.header.scale16;
@@ -141,9 +184,9 @@ template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCode
 template <typename Products, std::size_t kX, std::size_t kDigits, unsigned kCodeBits, WindowLayout kOrder>
 void run_integer_groups(const WindowTask& task, std::size_t first, std::size_t last) {
   for (std::size_t group = first; group < last; ++group) {
-    if (task.vectors == 1) {
+    if (kBalanced<kDigits> || task.vectors == 1) {
       run_integer_group<Products, kX, kDigits, kCodeBits, kOrder, 1>(task, group);
-    } else {
+    } else if constexpr (!kBalanced<kDigits>) {
       run_integer_group<Products, kX, kDigits, kCodeBits, kOrder, kMostVectors>(task, group);
     }
   }
@@ -156,6 +199,8 @@ void run_arithmetic(const WindowTask& task, std::size_t first, std::size_t last)
       return run_integer_groups<Products, 3, 1, kCodeBits, kOrder>(task, first, last);
     case Arithmetic::x24w16:
       return run_integer_groups<Products, 3, 2, kCodeBits, kOrder>(task, first, last);
+    case Arithmetic::x24w24:
+      return run_integer_groups<Products, 3, 3, kCodeBits, kOrder>(task, first, last);
     default:
       return run_integer_groups<Products, 1, 1, kCodeBits, kOrder>(task, first, last);
   }
