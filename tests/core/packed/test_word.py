@@ -57,6 +57,12 @@ def test_rows_of_every_number_of_parts(parts):
     assert np.array_equal(weights_of(packed), tensor.numpy())
 
 
+def test_few_rows_have_many_parts_rather_than_a_block_of_their_own():
+    packed = pack(matrix(2, 3000, 0.2, 16))
+    assert sections(packed).parts == 16
+    assert packed.nbytes <= 2 * len(matrix(2, 3000, 0.2, 16).positions)
+
+
 def test_the_shape_says_where_sections_begin():
     for tensor in (matrix(70, 1300, 0.2, 32), matrix(3, 66000, 0.01, 256)):
         packed = pack(tensor)
