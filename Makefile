@@ -18,7 +18,7 @@ if sys.version_info < (3, 11):
 endef
 export NEW_ENOUGH
 
-.PHONY: demo test check format fuzz aarch64 c-interface c-interface-tools golden benchmarks device device-tools browser browser-benchmarks browser-tools clean
+.PHONY: demo test check format fuzz gpu-check aarch64 c-interface c-interface-tools golden benchmarks device device-tools browser browser-benchmarks browser-tools clean
 
 demo: .venv/installed
 	@echo "Trains and compresses LeNet-300-100 on the CPU, in about 5 minutes on two cores."
@@ -40,6 +40,14 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CORE) $(FUZZ) $(FOR_C)
+
+# The kernels for GPUs, without a GPU: run in Triton's interpreter, and compiled; `make gpu-check SHORT=1` runs the
+# fewest cases, in less than a minute.
+GPU_TESTS := $(BIN)/python -m pytest -q tests/gpu $(if $(SHORT),-m 'not long')
+gpu-check: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/gpu/requirements.txt
+	TRITON_INTERPRET=1 $(GPU_TESTS)
+	TRITON_CACHE_DIR=build/triton $(GPU_TESTS)
 
 # The core for 64-bit ARM, emulated, must write the same bytes as here. Needs g++-aarch64-linux-gnu and qemu-user.
 aarch64:

@@ -19,7 +19,6 @@
 #include "packed/convolution/convolution.hpp"
 #include "packed/dispatch/forms.hpp"
 #include "packed/dispatch/pack.hpp"
-#include "packed/tile/tile.hpp"
 #include "packed/window/window.hpp"
 
 namespace dcz::python {
@@ -186,7 +185,8 @@ void bind_packed(nb::module_& m) {
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a, "threads"_a,
         "y = x W^T + bias: addresses of packed weights, float32 x (vectors, columns), bias or 0, y (vectors, rows).");
   m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a,
-        "Dense rows of the form tile: addresses of packed weights and of float32 `out` (count, columns). Raises "
+        "Dense rows of the forms tile and word: addresses of packed weights and of float32 `out` (count, columns). "
+        "Raises "
         "IndexError for rows that they do not have.");
   m.def("gather_rows", &gather_rows, "packed"_a, "packed_bytes"_a, "rows"_a, "count"_a, "out"_a, "threads"_a,
         "The same for the `count` int64 row numbers at the address `rows`.");

@@ -5,7 +5,6 @@
 #include "fuzz/every_set.hpp"
 #include "packed/convolution/convolution.hpp"
 #include "packed/dispatch/forms.hpp"
-#include "packed/tile/tile.hpp"
 
 using namespace dcz::fuzz;
 
@@ -50,18 +49,26 @@ void multiply(Bytes packed, const dcz::PackedHeader& header, const Call& call) {
   });
 }
 
-// All rows, some of them by their numbers, and a convolution of 1 x 1 on 3 x 5.
+// All rows, and some of them by their numbers.
 void decode(Bytes packed, const dcz::PackedHeader& header, const Call& call) {
-  if (header.rows * header.columns > kMostFloats || 15 * std::max(header.rows, header.columns) > kMostFloats) return;
+  if (header.rows * header.columns > kMostFloats) return;
   std::vector<std::int64_t> rows;
   for (std::uint64_t row = 0; row < header.rows; row += 3) rows.push_back(static_cast<std::int64_t>(row));
+  by_every_set([&](bool) {
+    std::vector<float> out(header.rows * header.columns), some(rows.size() * header.columns);
+    dcz::decode_rows(packed, 0, header.rows, out.data(), call.threads);
+    dcz::gather_rows(packed, rows, some.data(), call.threads);
+  });
+}
+
+// A convolution of 1 x 1 on 3 x 5.
+void convolve(Bytes packed, const dcz::PackedHeader& header, const Call& call) {
+  if (15 * std::max(header.rows, header.columns) > kMostFloats) return;
   const std::vector<float> x = vectors_of(15 * header.columns, call.kind);
   const dcz::ConvolutionShape shape{1, 1, header.columns, 3, 5, 1, 1, 0, 0, 1, 1, 3, 5};
   by_every_set([&](bool) {
-    std::vector<float> out(header.rows * header.columns), some(rows.size() * header.columns), y(15 * header.rows);
-    dcz::decode_rows(packed, 0, header.rows, out.data(), call.threads);
-    dcz::gather_rows(packed, rows, some.data(), call.threads);
     if (!dcz::has_sparse_convolution()) return;
+    std::vector<float> y(15 * header.rows);
     refused_as_an_argument([&] { dcz::convolve_sparse(packed, shape, x.data(), nullptr, y.data(), call.threads); });
   });
 }
@@ -80,6 +87,9 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   dcz::PackedHeader header{};
   if (refused_as_an_argument([&] { header = dcz::header_of(packed); })) return 0;
   refused_as_an_argument([&] { dcz::check_packed(packed); });
-  header.form == dcz::Form::tile ? decode(packed, header, call) : multiply(packed, header, call);
+  const bool tile = header.form == dcz::Form::tile;
+  if (tile) convolve(packed, header, call);
+  if (tile || header.form == dcz::Form::word) decode(packed, header, call);
+  if (!tile) multiply(packed, header, call);
   return 0;
 }

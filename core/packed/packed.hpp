@@ -136,6 +136,14 @@ struct Matrix {
   void check() const;
 };
 
+// The rows to decode: those that `numbers` names, or those from `first` on if it is null.
+struct RowNumbers {
+  const std::int64_t* numbers;
+  std::size_t first, count;
+
+  std::size_t at(std::size_t i) const { return numbers ? static_cast<std::size_t>(numbers[i]) : first + i; }
+};
+
 // A form's header, without the fields of its stream, its grid and its layout.
 PackedHeader header_for(Form form, const Matrix& matrix);
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HEADER = struct.Struct("<4sBBBBQQQIIQffQ")
-LANES, NO_ROW = 32, 0xFFFFFFFF
+LANES = 32
 
 
 def sections(packed: NDArray[np.uint8]) -> SimpleNamespace:
@@ -41,35 +42,30 @@ def sections(packed: NDArray[np.uint8]) -> SimpleNamespace:
     return found
 
 
-def pairs_of(found: SimpleNamespace, block: int, row: int, part: int) -> list[tuple[int, int]]:
-    """The skips and codes of a part."""
-    pairs = []
-    for word in found.words[found.starts[block] : found.starts[block + 1], row, part].tolist():
+def pairs_of(found: SimpleNamespace, block: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The skips and codes of a block's parts (block_rows, parts), the first pairs of all, then the second ones."""
+    for words in found.words[found.starts[block] : found.starts[block + 1]].astype(np.int64):
+        assert not (words >> (found.word_pairs * found.pair_bits)).any()
         for number in range(found.word_pairs):
-            pair = word >> (number * found.pair_bits) & (1 << found.pair_bits) - 1
-            pairs.append((pair & (1 << found.skip_bits) - 1, pair >> found.skip_bits))
-        assert word >> (found.word_pairs * found.pair_bits) == 0
-    return pairs
+            pairs = words >> (number * found.pair_bits) & (1 << found.pair_bits) - 1
+            yield pairs & (1 << found.skip_bits) - 1, pairs >> found.skip_bits
 
 
 def codes_of(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The code of each element, -1 where nothing survives."""
     found = sections(packed)
     codes = np.full((found.rows, found.columns), -1, np.int64)
-    most = 2**found.skip_bits - 1
     for block in range(found.blocks):
-        for row, number in enumerate(found.order[block].tolist()):
-            for part in range(found.parts):
-                column = int(found.part_columns[block, row, part])
-                for skip, code in pairs_of(found, block, row, part):
-                    column += skip
-                    if skip < most:
-                        assert number != NO_ROW
-                        assert codes[number, column] == -1
-                        codes[number, column] = code
-                        column += 1
-                    else:
-                        assert code == 0
+        columns = found.part_columns[block].astype(np.int64)
+        rows = np.broadcast_to(found.order[block][:, None], columns.shape)
+        for skips, coded in pairs_of(found, block):
+            survives = skips < 2**found.skip_bits - 1
+            columns += skips
+            at = rows[survives], columns[survives]
+            assert (codes[at] == -1).all()
+            codes[at] = coded[survives]
+            columns += survives
+            assert not coded[~survives].any()
     assert (codes >= 0).sum() == found.survivors
     return codes
 

@@ -10,11 +10,9 @@
 
 namespace dcz {
 
-// The rows to decode: those that `rows` numbers, or those from `first` on if it is null.
 struct TileTask {
   const TileView* view;
-  const std::int64_t* rows;
-  std::size_t first;
+  RowNumbers rows;
   float* out;  // a row of `columns` for each
 };
 
@@ -29,7 +27,7 @@ template <typename Decode>
 inline void each_row(const TileTask& task, std::size_t begin, std::size_t end, const Decode& decode) {
   const TileView& view = *task.view;
   for (std::size_t i = begin; i < end; ++i) {
-    const std::size_t row = task.rows ? static_cast<std::size_t>(task.rows[i]) : task.first + i;
+    const std::size_t row = task.rows.at(i);
     float* const out = task.out + i * view.header.columns;
     if (view.header.code_bits == 4) {
       decode(std::true_type{}, row, out);

@@ -15,8 +15,6 @@ namespace {
 
 // Bytes that kernels may read behind the codes.
 constexpr std::size_t kSlack = 64;
-// With fewer elements a second thread would come too late.
-constexpr std::size_t kElementsWorthAThread = 65536;
 
 std::size_t row_bytes_of(const PackedHeader& header) { return (header.columns + 7) / 8; }
 
@@ -48,19 +46,6 @@ Parts parts_of(const Matrix& matrix, std::size_t row_bytes, bool nibbles) {
     byte = static_cast<std::uint8_t>(byte | matrix.codes[i] << (4 * (i % 2)));
   }
   return parts;
-}
-
-// The rows that the task names must exist.
-void decode(const TileTask& task, std::size_t count, unsigned threads) {
-  const std::size_t worth = 1 + count * task.view->header.columns / kElementsWorthAThread;
-  const auto parts = static_cast<unsigned>(std::min({std::size_t{threads}, worth, count}));
-  DecodeTile& kernel = kDecodeTile.in_use();
-  share_parts(parts, [&](unsigned part) { kernel(task, count * part / parts, count * (part + 1) / parts); });
-}
-
-TileView aligned_view(std::span<const std::uint8_t> packed) {
-  check_aligned(packed);
-  return tile_view(packed);
 }
 
 }  // namespace
@@ -121,25 +106,12 @@ void check_tile(const TileView& view) {
   }
 }
 
-void decode_rows(std::span<const std::uint8_t> packed, std::size_t first, std::size_t count, float* out,
-                 unsigned threads) {
-  const TileView view = aligned_view(packed);
-  if (first > view.header.rows || count > view.header.rows - first) {
-    throw std::out_of_range("packed weights do not have that many rows");
-  }
-  decode({&view, nullptr, first, out}, count, threads);
-}
-
-void gather_rows(std::span<const std::uint8_t> packed, std::span<const std::int64_t> rows, float* out,
-                 unsigned threads) {
-  const TileView view = aligned_view(packed);
-  for (const std::int64_t row : rows) {
-    if (row < 0 || static_cast<std::uint64_t>(row) >= view.header.rows) {
-      throw std::out_of_range("row " + std::to_string(row) + " of packed weights with " +
-                              std::to_string(view.header.rows) + " rows");
-    }
-  }
-  decode({&view, rows.data(), 0, out}, rows.size(), threads);
+void decode_tile(std::span<const std::uint8_t> packed, const RowNumbers& rows, float* out, unsigned threads) {
+  const TileView view = tile_view(packed);
+  const TileTask task{&view, rows, out};
+  DecodeTile& kernel = kDecodeTile.in_use();
+  share_parts(threads,
+              [&](unsigned part) { kernel(task, rows.count * part / threads, rows.count * (part + 1) / threads); });
 }
 
 }  // namespace dcz

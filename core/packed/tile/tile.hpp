@@ -36,13 +36,7 @@ void check_tile(const TileView& view);
 
 std::vector<std::uint8_t> pack_tile(const Matrix& matrix);
 
-// Dense rows `first` to `first + count - 1`: count x columns. Throws std::invalid_argument for bytes that are no tile
-// form or begin at no multiple of 4, std::out_of_range for rows that there are not.
-void decode_rows(std::span<const std::uint8_t> packed, std::size_t first, std::size_t count, float* out,
-                 unsigned threads);
-
-// The same for any rows in any order.
-void gather_rows(std::span<const std::uint8_t> packed, std::span<const std::int64_t> rows, float* out,
-                 unsigned threads);
+// Dense rows, which must exist: count x columns.
+void decode_tile(std::span<const std::uint8_t> packed, const RowNumbers& rows, float* out, unsigned threads);
 
 }  // namespace dcz

@@ -24,9 +24,8 @@ void run_block(const WordView& view, std::size_t block, const float* x, std::siz
     const std::uint32_t row = view.order[stored];
     if (row >= view.header.rows) continue;
     survivors.clear();
-    each_survivor(view, stored, [&](std::size_t column, std::uint32_t code) {
-      survivors.push_back({column, view.codebook[code]});
-    });
+    each_survivor(view, stored,
+                  [&](std::size_t column, std::uint32_t code) { survivors.push_back({column, view.codebook[code]}); });
     for (std::size_t v = 0; v < vectors; ++v) {
       const float* const vector = x + v * view.header.columns;
       double sum = 0;

@@ -122,18 +122,23 @@ std::vector<std::uint32_t> starts_of(const Rows& rows, std::size_t parts) {
   return starts;
 }
 
-// The parts of a row, log2.
+double bytes_of(const Rows& rows, const WordShape& shape, std::size_t parts) {
+  const std::vector<std::uint32_t> starts = starts_of(rows, parts);
+  const double lanes = static_cast<double>(kBlockParts * (starts.size() - 1));
+  return 4.0 * static_cast<double>(kBlockParts * starts.back() + rows.order.size()) + (shape.wide ? 4 : 2) * lanes;
+}
+
+// The parts of a row, log2: many, but the bytes are bounded.
 unsigned part_bits_for(const Rows& rows, const WordShape& shape, double best_bits) {
-  const double all = std::accumulate(rows.words.begin(), rows.words.end(), 0.0);
+  const double words = std::accumulate(rows.words.begin(), rows.words.end(), 0.0);
   unsigned found = 0;
-  for (unsigned bits = 1; bits <= kMostPartBits && (rows.order.size() << (bits - 1)) < kThreads; ++bits) {
-    const std::size_t parts = std::size_t{1} << bits;
-    const std::vector<std::uint32_t> starts = starts_of(rows, parts);
-    const std::size_t lanes = kBlockParts * (starts.size() - 1);
-    const double bytes = 4.0 * static_cast<double>(kBlockParts * starts.back() + rows.order.size()) +
-                         (shape.wide ? 4.0 : 2.0) * static_cast<double>(lanes);
-    if (all < static_cast<double>(kPartWords * lanes) || 8 * bytes > kMostBytes * best_bits) break;
-    found = bits;
+  double fewest = bytes_of(rows, shape, 1);
+  for (unsigned bits = 1; bits <= kMostPartBits; ++bits) {
+    const std::size_t threads = rows.order.size() << bits;
+    if (threads >= 2 * kThreads || words < static_cast<double>(kPartWords * threads)) break;
+    const double bytes = bytes_of(rows, shape, std::size_t{1} << bits);
+    if (8 * bytes <= kMostBytes * best_bits || bytes <= fewest) found = bits;
+    fewest = std::min(fewest, bytes);
   }
   return found;
 }

@@ -84,4 +84,7 @@ std::vector<std::uint8_t> pack_word(const Matrix& matrix);
 void multiply_word(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                    float* y, unsigned threads);
 
+// Dense rows, which must exist: count x columns. Rows that spoilt bytes do not store are 0.
+void decode_word(std::span<const std::uint8_t> packed, const RowNumbers& rows, float* out, unsigned threads);
+
 }  // namespace dcz

@@ -83,16 +83,16 @@ def walk(
     column = begin
     sums = ()
     for _ in tl.static_range(fours):
-        sums = sums + (tl.zeros((warps, 32, each), tl.float32),)
+        sums += (tl.zeros((warps, 32, each), tl.float32),)
     words = ()
     for ahead in tl.static_range(unrolled):
-        words = words + (word_of(at + 32 * ahead, ahead, count),)
+        words += (word_of(at + 32 * ahead, ahead, count),)
     for first in range(0, tl.max(count), unrolled):
         # those of the next turns are on their way while these are multiplied
         at += 32 * unrolled
         following = ()
         for ahead in tl.static_range(unrolled):
-            following = following + (word_of(at + 32 * ahead, first + unrolled + ahead, count),)
+            following += (word_of(at + 32 * ahead, first + unrolled + ahead, count),)
         for ahead in tl.static_range(unrolled):
             word = words[ahead]
             for pair in tl.static_range(32 // (code_bits + skip_bits)):
@@ -104,17 +104,14 @@ def walk(
                 added = ()
                 for four in tl.static_range(fours):
                     value = tl.load(from_x + 4 * four).to(tl.float32)
-                    if marks:
-                        term = tl.where(value * 0.0 == 0.0, 0.0, 1.0)
-                    else:
-                        term = value * weight
-                    added = added + (tl.where(survives, sums[four] + term, sums[four]),)
+                    term = tl.where(value * 0.0 == 0.0, 0.0, 1.0) if marks else value * weight
+                    added += (tl.where(survives, sums[four] + term, sums[four]),)
                 sums = added
         words = following
     of_rows = ()
     for four in tl.static_range(fours):
         of_parts = tl.reshape(sums[four], ((32 * warps) >> part_bits, 1 << part_bits, each))
-        of_rows = of_rows + (tl.sum(of_parts, axis=1),)
+        of_rows += (tl.sum(of_parts, axis=1),)
     return of_rows
 
 
@@ -164,13 +161,11 @@ def product(
         spoilt += group * programs * bundle
         by_program = tl.arange(0, programs)[:, None] * bundle
         is_spoilt = tl.max(tl.load(spoilt + by_program + tl.arange(0, bundle)[None, :])) > 0.0
-    sums = walk(
-        x, at, begin, codebook, count, columns, 0, code_bits, skip_bits, part_bits, bundle, warps, unrolled
-    )
+    sums = walk(x, at, begin, codebook, count, columns, 0, code_bits, skip_bits, part_bits, bundle, warps, unrolled)
     # a number that is not finite times a pruned weight, which is zero, is NaN
     spoils = ()
     for _ in tl.static_range(fours):
-        spoils = spoils + (tl.zeros((stored_rows, each), tl.float32),)
+        spoils += (tl.zeros((stored_rows, each), tl.float32),)
     if is_spoilt:
         met = walk(x, at, begin, codebook, count, columns, 1, code_bits, skip_bits, part_bits, bundle, warps, 1)
         found = ()
@@ -179,7 +174,7 @@ def product(
                 there = not_finite(x, columns, 128 * warps)
             else:
                 there = tl.sum(tl.load(spoilt + by_program + (4 * four + tl.arange(0, each))[None, :]), axis=0)[None, :]
-            found = found + (tl.where(met[four] == there, 0.0, float("nan")),)
+            found += (tl.where(met[four] == there, 0.0, float("nan")),)
         spoils = found
     stored = program * stored_rows + tl.arange(0, stored_rows)
     row = tl.load(order + stored, mask=(stored >> (5 - part_bits)) < units, other=-1)

@@ -82,9 +82,7 @@ def _walked(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None, y: Te
         programs = min(_TURN_PROGRAMS, power_of_two(-(-facts.columns // _TURN_COLUMNS)))
         turned = x.new_empty(bundles * facts.columns * bundle, dtype=torch.float32)
         spoilt = x.new_empty(bundles * programs * bundle, dtype=torch.float32)
-        kernels.turn[(programs, bundles)](
-            x, turned, spoilt, facts.columns, vectors, bundle=bundle, tile=_TURN_COLUMNS
-        )
+        kernels.turn[(programs, bundles)](x, turned, spoilt, facts.columns, vectors, bundle=bundle, tile=_TURN_COLUMNS)
         x = turned
     kernels.product[(-(-facts.units // WARPS), bundles)](
         x,

@@ -40,10 +40,7 @@ def word_rows(
     lane = tl.arange(0, 32)[None, :]
     part = (tl.program_id(0) * warps + tl.arange(0, warps)).to(tl.int64)[:, None] * 32 + lane
     here = part >> part_bits
-    if numbers is None:
-        stored = here + first
-    else:
-        stored = tl.load(numbers + here, mask=here < count, other=0)
+    stored = here + first if numbers is None else tl.load(numbers + here, mask=here < count, other=0)
     there = (here < count) & (stored >= 0) & (stored < rows)
     block = stored >> (5 - part_bits)
     of_block = (stored & ((32 >> part_bits) - 1)) << part_bits | (part & ((1 << part_bits) - 1))

@@ -31,9 +31,10 @@ def sections(packed, units, code_bits: tl.constexpr, part_bits: tl.constexpr, wi
 
 @triton.jit
 def turns_of(starts, block, known, length):
-    """The first turn of each block, and how many it has: none where `known` is false. `length` is that of all blocks."""
+    """The first turn of each block, and how many it has: none unless `known`. `length` is that of all."""
     first = tl.minimum(tl.load(starts + block, mask=known, other=0).to(tl.int64), length)
     last = tl.minimum(tl.load(starts + block + 1, mask=known, other=0).to(tl.int64), length)
+    # with 64 bits ptxas would take the bound of a loop over turns for one that differs among lanes
     return first, (last - first).to(tl.int32)
 
 
@@ -65,8 +66,9 @@ def table_of(codebook, lane, warps: tl.constexpr, code_bits: tl.constexpr):
 def weight_of(codebook, table, word, pair: tl.constexpr, code_bits: tl.constexpr, skip_bits: tl.constexpr):
     """The centroid of a pair's code."""
     code = word >> (pair * (code_bits + skip_bits) + skip_bits)
+    # the lanes of a warp hand each other up to 32 centroids; with 16 of them the fifth bit of a lane changes nothing
     if code_bits <= 5:
-        # the lanes of a warp hand each other centroids; with 16 of them a fifth bit changes nothing
-        return tl.gather(table, (code & 31).to(tl.int32), 1)
+        weight = tl.gather(table, (code & 31).to(tl.int32), 1)
     else:
-        return tl.load(codebook + (code & ((1 << code_bits) - 1)))
+        weight = tl.load(codebook + (code & ((1 << code_bits) - 1)))
+    return weight

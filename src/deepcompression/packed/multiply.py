@@ -37,7 +37,8 @@ def matmul(
     bias  float32 (rows,)
 
     With `activations="int8"` each vector of x is rounded to 255 steps between -max|x| and max|x|. Centroids off the
-    int8 grid are rounded to it. The forms `panel` and `factored` compute in float32 all the same, which is more exact.
+    int8 grid are rounded to it. The forms `panel`, `factored` and `word` compute in float32 all the same, which is more
+    exact.
     The result does not depend on `threads`. Raises ValueError or TypeError for arrays that do not fit.
     """
     check_activations(activations)
@@ -63,7 +64,7 @@ def matmul(
 def rows(packed: Packed, first: int, count: int, out: Floats | None = None, threads: int = 1) -> Floats:
     """Dense rows `first` to `first + count - 1`: float32 (count, columns).
 
-    packed  of the form `tile`
+    packed  of the form `tile` or `word`
     out     float32 (count, columns), C-contiguous; allocated if None
 
     Raises IndexError for rows out of range, ValueError for another form and for an `out` that does not fit.
@@ -79,7 +80,7 @@ def rows(packed: Packed, first: int, count: int, out: Floats | None = None, thre
 def gather(packed: Packed, indices: NDArray[Any], threads: int = 1) -> Floats:
     """Dense rows by their numbers: float32 (*indices.shape, columns).
 
-    packed   of the form `tile`
+    packed   of the form `tile` or `word`
     indices  integers of any shape
 
     Raises TypeError for other indices, IndexError for numbers out of range, ValueError for another form.

@@ -29,8 +29,8 @@ class Header(NamedTuple):
     form       one of FORMS
     code_bits  4, 5 or 8
     grid_bits  8 or 16 if the codebook lies on that grid, else 0
-    layout     number in LAYOUTS for the form window, else 0
-    units      number of groups of rows or of panels, which threads share; 0 in the form tile
+    layout     number in LAYOUTS for the form window; pairs and parts of the form word (`word_shape`); else 0
+    units      number of groups of rows, panels or blocks, which threads share; 0 in the form tile
     length     of the stream, in a unit of the form; 0 in the form tile
     """
 
@@ -65,10 +65,11 @@ def pack(tensor: CompressedTensor, activations: str = "float32", batch: int = 1,
     tensor       two or more dimensions: the first counts the outputs, all others together the inputs
     activations  kind of the vectors that it will multiply; the other kind works too, more slowly
     batch        number of vectors that it will multiply at once; other numbers work too, more slowly
-    form         one of FORMS; by default the form that multiplies fastest. `tile` does not multiply: it
-                 decodes rows, for convolutions, embeddings and devices other than the CPU
+    form         one of FORMS; by default the form that multiplies fastest on this CPU. `tile` does not
+                 multiply: it decodes rows, for convolutions, embeddings and devices other than the CPU.
+                 `word` is for products on GPUs, of at most 2^31 - 1 survivors
 
-    Raises ValueError for fewer dimensions and for unknown activations and forms.
+    Raises ValueError for fewer dimensions, for unknown activations and forms, and for what a form cannot hold.
     """
     check_activations(activations)
     if form not in (None, *FORMS):

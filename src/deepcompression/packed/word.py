@@ -51,6 +51,4 @@ def word_shape(facts: Header) -> WordShape:
     begins = [_HEADER_BYTES]
     for size in (*sizes, 4 * BLOCK_PARTS * facts.length):
         begins.append(begins[-1] + -(-size // _SECTION_BYTES) * _SECTION_BYTES)
-    return WordShape(
-        skip_bits, pair_bits, 32 // pair_bits, parts, block_rows, facts.units, column_bytes, *begins
-    )
+    return WordShape(skip_bits, pair_bits, 32 // pair_bits, parts, block_rows, facts.units, column_bytes, *begins)

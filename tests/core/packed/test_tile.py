@@ -124,11 +124,11 @@ def test_mistakes_of_callers_are_named():
         multiply.gather(packed, np.array([5]))
     with pytest.raises(TypeError, match="indices are integers; found float64"):
         multiply.gather(packed, np.array([1.0]))
-    with pytest.raises(ValueError, match="in the form window, panel, tile, quad, factored; found 'row'"):
+    with pytest.raises(ValueError, match=f"in the form {', '.join(packing.FORMS)}; found 'row'"):
         packing.pack(shared((5, 7), 0.5, 4), form="row")
     with pytest.raises(ValueError, match="does not multiply"):
         multiply.matmul(packed, np.zeros((1, 7), np.float32))
-    with pytest.raises(ValueError, match="form tile"):
+    with pytest.raises(ValueError, match="forms tile and word"):
         multiply.rows(packing.pack(shared((5, 7), 0.5, 4)), 0, 1)
 
 

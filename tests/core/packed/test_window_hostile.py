@@ -74,7 +74,7 @@ def test_nor_do_many(seed):
     [
         (0, "4s", b"dcp2", "no packed weights"),
         (4, "B", 0, "unknown form"),
-        (4, "B", 6, "unknown form"),
+        (4, "B", 7, "unknown form"),
         (5, "B", 6, "contradicts itself"),
         (6, "B", 4, "contradicts itself"),
         (7, "B", 4, "contradict themselves"),
