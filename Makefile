@@ -47,7 +47,7 @@ GPU_TESTS := $(BIN)/python -m pytest -q tests/gpu $(if $(SHORT),-m 'not long')
 gpu-check: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/gpu/requirements.txt
 	TRITON_INTERPRET=1 $(GPU_TESTS)
-	TRITON_CACHE_DIR=build/triton $(GPU_TESTS)
+	TRITON_INTERPRET=0 TRITON_CACHE_DIR=build/triton $(GPU_TESTS)
 
 # The core for 64-bit ARM, emulated, must write the same bytes as here. Needs g++-aarch64-linux-gnu and qemu-user.
 aarch64:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from deepcompression.packed.packing import Header
 
+# Options of Triton's compiler: a product and a sum are one instruction, whatever a version's default is.
+COMPILED = {"enable_fp_fusion": True}
+
 # From so many columns on, the parts of the form word begin at 32-bit columns (core/packed/word/word.hpp).
 _WIDE_COLUMNS = 1 << 16
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepcompression.gpu.launch import on_device, power_of_two, word_constants
+from deepcompression.gpu.launch import COMPILED, on_device, power_of_two, word_constants
 from deepcompression.gpu.rows import decode_stored, order_of
 from deepcompression.packed.packing import Header
 
@@ -23,7 +23,7 @@ UNROLLED = 2
 # The most programs that turn a bundle's vectors, and the columns of one step.
 _TURN_PROGRAMS, _TURN_COLUMNS = 128, 64
 
-# Vectors that a lane multiplies at once. With 16 its sums take half of the registers of a thread at full occupancy.
+# Vectors that a lane multiplies at once. With 16 a thread takes 72 registers, and a GPU holds 24 warps of 64 it could.
 MOST_BUNDLE = 16
 
 # From so many products for each weight on, rows are decoded and torch multiplies. A survivor takes some 16 bytes of the
@@ -101,6 +101,7 @@ def _walked(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None, y: Te
         warps=WARPS,
         unrolled=UNROLLED,
         num_warps=WARPS,
+        **COMPILED,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepcompression.gpu.launch import on_device, power_of_two, word_constants
+from deepcompression.gpu.launch import COMPILED, on_device, power_of_two, word_constants
 from deepcompression.packed.packing import Header
 
 # Blocks of the form word, and columns of the form tile, that a program decodes at once.
@@ -46,6 +46,7 @@ def decode_rows(packed: Tensor, facts: Header, numbers: Tensor, dtype: torch.dty
                 facts.columns,
                 facts.survivors,
                 code_bits=facts.code_bits,
+                **COMPILED,
                 width=min(_TILE_COLUMNS, max(32, power_of_two(facts.columns))),
             )
     return out
@@ -86,4 +87,5 @@ def _decode_word(packed: Tensor, facts: Header, first: int, out: Tensor, stored:
             **constants,
             warps=_WARPS,
             num_warps=_WARPS,
+            **COMPILED,
         )
