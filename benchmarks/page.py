@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.environment import RESULTS, ROOT
-from benchmarks.sections import SECTIONS
-from benchmarks.tables import FORCED_NOTE, Result, shown, table
+from benchmarks.sections import SECTIONS, WAITING
+from benchmarks.tables import FORCED_NOTE, Result, not_measured, shown, table
 from reproduce.table import FIRST_SEED, read_results
 
 DOCS = ROOT / "docs"
@@ -94,7 +94,7 @@ def _place(name: str) -> str:
 
 def pages(folder: Path = RESULTS) -> dict[str, str]:
     """Each page by its place in docs/. Raises ValueError for a result file that has no section; a section without a
-    file is left out.
+    file is left out, or has its reason in `WAITING`.
     """
     files = {path.stem: path for path in folder.glob("*.json")}
     if unknown := sorted(files.keys() - SECTIONS.keys()):
@@ -107,6 +107,7 @@ def pages(folder: Path = RESULTS) -> dict[str, str]:
         title, write = SECTIONS[name]
         blocks += [f"## [{title}]({_place(name)})", demands(result) or "No demand is made."]
         made[_place(name)] = _page(title, provenance(result), *write(result))
+    blocks += not_measured({SECTIONS[name][0]: reason for name, reason in WAITING.items() if name not in results})
     return {SUMMARY: _page("Results", *blocks)} | made
 
 

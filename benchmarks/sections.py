@@ -9,6 +9,7 @@ from benchmarks.browser.page import computing, decoding, on_gpu, page_bytes
 from benchmarks.device.page import device
 from benchmarks.file_size.__main__ import COLUMNS, percent
 from benchmarks.file_size.__main__ import NOTES as SIZE_NOTES
+from benchmarks.gpu.page import on_nvidia
 from benchmarks.real_models.__main__ import NOTES as MODEL_NOTES
 from benchmarks.real_models.__main__ import numbers_of
 from benchmarks.tables import FORCED, FORCED_NOTE, Result, not_measured, shown, table
@@ -353,6 +354,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "layers_zen4": ("Speed of compressed layers, Zen 4", layers),
     "layers_avx2": ("Speed of compressed layers, all held to AVX2", layers),
     "convolutions": ("Speed of compressed convolutions", convolutions),
+    "gpu": ("Speed of compressed layers on a GPU", on_nvidia),
     "models": ("Whole networks", models),
     "real_models": ("Networks that others trained, without training", real_models),
     "patches": ("Size of updates", patches),
@@ -368,4 +370,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "neon_instructions": ("Instructions on ARM", neon_instructions),
     "big_checkpoint": ("Checkpoints of any size", big_checkpoint),
     "versions": ("Speed beside an older version", versions),
+}
+
+# What is made to be measured, but was not yet: section -> the reason, and how it is measured.
+WAITING = {
+    "gpu": "no GPU was at hand; on a machine with one, `python -m benchmarks.gpu` measures it in eight minutes",
 }

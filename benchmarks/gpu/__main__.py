@@ -132,9 +132,16 @@ def measure(arguments: argparse.Namespace) -> Found:
 
 def dry_run() -> Found:
     """The tasks of a tiny weight, on the CPU: each is right, or has a reason why it does not run here."""
-    found = case_of(TINY, (1, 3), torch.device("cpu"), None, 0.0)
+    device = torch.device("cpu")
+    found = case_of(TINY, (1, 3), device, None, 0.0)
+    if reason := available(device):
+        found["missing"] |= {name: reason for name, task in TASKS.items() if task.ours}
+    else:
+        assert not [name for name in found["missing"] if TASKS[name].ours], found["missing"]
     right = {name: value <= TASKS[name].bound for name, value in found["errors"].items()}
     rows = [demand(f"{name} is right", f"{found['errors'][name]:.1e}", met) for name, met in right.items()]
+    for name, why in found["missing"].items():
+        print(f"not run: {name}: {why}")
     return {"cases": {TINY.name: found}, "skipped": found["missing"], "demands": rows}
 
 

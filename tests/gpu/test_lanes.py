@@ -66,6 +66,7 @@ def lane_blocks(path, monkeypatch):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", sorted(GOOD.glob("fast-*lanes.dcz")), ids=lambda path: path.stem)
 def test_the_blocks_of_golden_files_are_the_same(path, monkeypatch):
     blocks = lane_blocks(path, monkeypatch)

@@ -5,13 +5,14 @@ import torch
 from running_models import assert_near, compressed, floats, linear
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import deepcompression as dc
-from deepcompression.nn import on_device
+from deepcompression.nn import build, on_device
 from deepcompression.nn.build import Options, assemble
 from deepcompression.nn.devices import moved, why_no_gpu
 from deepcompression.nn.on_device import form_on, why_refused
-from deepcompression.nn.operators import facts_of, spelled
+from deepcompression.nn.operators import facts_of, header_of, spelled
 from deepcompression.nn.registered import convolution_operator, linear_operator, rows_operator
 from deepcompression.nn.weight_source import ModelSource
 from deepcompression.packed.convolution import ConvolutionSettings
@@ -133,3 +134,69 @@ def test_facts_are_numbers_whatever_the_default_device(monkeypatch):
     header = dc.run(nn.Sequential(linear())).get_submodule("0").weight.header
     with torch.device("meta"):
         assert facts_of(header) == facts_of(header)
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses what makes the host wait for a device, or copies from it or to it: a CUDA graph can hold the rest."""
+
+    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_pinned", "equal")
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        assert name not in self.REFUSED, name
+        return function(*args, **(kwargs or {}))
+
+
+def test_nothing_in_a_call_on_a_device_waits_for_it(monkeypatch):
+    """By torch's operations. In tests/gpu the same holds for kernels."""
+    monkeypatch.setattr(on_device, "why_torch", lambda device: "no kernels")
+    shape, x = (32, 16, 3, 3), floats(2, 16, 9, 9)
+    weight = dc.run(compressed(nn.Sequential(nn.Conv2d(16, 32, 3)))).get_submodule("0").weight
+    with NothingWaits():
+        facts = header_of(weight.facts)
+        y = on_device.product_on(floats(3, 144), weight.packed, facts, floats(32))
+        rows = on_device.rows_on(torch.arange(4), weight.packed, facts, torch.float16)
+        z = on_device.convolution_on(x, weight.packed, facts, None, shape, ConvolutionSettings.of(2))
+        with pytest.raises(AssertionError, match="_local_scalar_dense"):
+            y.sum().item()
+    assert (y.shape, rows.shape, z.shape) == ((3, 32), (4, 144), (2, 32, 7, 7))
+
+
+@pytest.mark.parametrize(
+    ("use", "density", "batch", "why"),
+    [
+        ("linear", 0.5, 1, None),
+        ("linear", 0.5, None, None),
+        ("transposed", 0.1, on_device.FEW, None),
+        ("linear", 0.6, 1, "above 50 %, dense products are faster on cuda"),
+        ("linear", 0.1, on_device.FEW + 1, "each call on cuda may decode its rows; found 17"),
+        ("convolution", 0.1, 1, "each call on cuda would decode its rows"),
+        ("embedding", 0.1, 1, "each call on cuda would decode its rows"),
+    ],
+)
+def test_what_pays_on_a_gpu(use, density, batch, why, with_kernels):
+    found = on_device.why_dense_on(GPU, use, density, batch)
+    assert found is None if why is None else why in found
+
+
+def test_without_kernels_nothing_pays(monkeypatch):
+    monkeypatch.setattr(on_device, "why_torch", lambda device: "no kernels")
+    assert "would decode its rows" in on_device.why_dense_on(GPU, "linear", 0.1, 1)
+
+
+def forms_on_gpu(model, **options):
+    small = assemble(model, ModelSource(), Options("float32", 1, (), (), GPU, **options))
+    return {row.names[0]: (row.form, row.why) for row in dc.explain(small).rows}
+
+
+def test_memory_is_preferred_where_it_is_asked_for(with_kernels):
+    model = compressed(nn.Sequential(nn.Linear(80, 96), nn.Embedding(96, 80)))
+    assert [form for form, _ in forms_on_gpu(model).values()] == ["word", "dense"]
+    assert [form for form, _ in forms_on_gpu(model, prefer="memory").values()] == ["word", "tile"]
+
+
+def test_a_weight_of_too_many_survivors_stays_dense(with_kernels, monkeypatch):
+    monkeypatch.setattr(build, "TOO_MANY", 100)
+    form, why = forms_on_gpu(nn.Sequential(linear()), prefer="memory")["0.weight"]
+    assert form == "dense"
+    assert "768 weights survive: kernels on cuda number fewer than 2^31" in why
