@@ -35,7 +35,7 @@ def test_a_name_is_that_of_the_import_that_type_checkers_see(package):
 
 @pytest.mark.parametrize("package", LAZY)
 def test_dir_shows_all_names(package):
-    assert set(package.__all__) <= set(dir(package))
+    assert {*package.__all__, "__doc__"} <= set(dir(package))
 
 
 def test_a_name_that_there_is_not_is_an_ordinary_error():
@@ -58,3 +58,7 @@ def test_objects_of_public_classes_are_pickled():
     recipe = dc.Recipe(rules=(dc.Rule(module="*", prune=dc.Prune(density=0.1), encode=dc.Encode(coder="raw")),))
     assert pickle.loads(pickle.dumps(recipe)) == copy.deepcopy(recipe) == recipe
     assert pickle.loads(pickle.dumps(dc.Recipe)) is dc.Recipe
+
+
+def test_the_version_is_there_without_any_import():
+    assert vars(dc)["__version__"].count(".") == 2
