@@ -84,7 +84,10 @@ void Matrix::check() const {
   if (codebook.size() > 256) throw std::invalid_argument("a codebook has at most 256 centroids");
   const std::size_t survivors = bitmap.empty() ? 0 : Survivors(bitmap, rows * columns).count();
   if (codes.size() != survivors) throw std::invalid_argument("there must be one code a survivor");
-  if (!codes.empty() && *std::max_element(codes.begin(), codes.end()) >= codebook.size()) {
+  // compilers make vectors of this loop, and none of std::max_element
+  std::uint8_t largest = 0;
+  for (const std::uint8_t code : codes) largest = std::max(largest, code);
+  if (!codes.empty() && largest >= codebook.size()) {
     throw std::invalid_argument("a code is outside of the codebook");
   }
 }

@@ -96,6 +96,8 @@ else:
 
     __version__ = "0.1.0"
 
+__version__ = "0.1.0"
+
 __all__ = [
     "CompressedTensor",
     "DczFile",

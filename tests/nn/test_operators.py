@@ -183,7 +183,7 @@ def test_copies_and_pickles_of_every_kind(case, tmp_path):
 def test_every_kind_is_computed_from_the_form_of_other_devices(case, monkeypatch):
     small, x, model = case
     pack = packing.pack
-    monkeypatch.setattr(packing, "pack", lambda tensor, *others, form: pack(tensor, form="tile"))
+    monkeypatch.setattr(packing, "pack", lambda tensor, *others, form, threads: pack(tensor, form="tile"))
     other = dc.run(model)
     assert {row.form for row in dc.explain(other).rows if row.packed} == {"tile"}
     assert_equal(other(x), small(x))

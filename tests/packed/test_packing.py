@@ -252,3 +252,14 @@ def test_unknown_grids_forms_and_layouts_are_refused():
         _core.pack("spiral", weights, _core.Digits(8, 1, digits))
     with pytest.raises(ValueError, match="layout by_row, by_slot, digits24 or one_window; found two_windows"):
         _core.pack("window", weights, _core.Digits(8, 1, digits), "two_windows")
+
+
+@pytest.mark.parametrize("layout", packing.LAYOUTS)
+@pytest.mark.parametrize("rows", [1, 16, 300, 1025])
+def test_threads_do_not_change_the_bytes_of_the_form_window(layout, rows):
+    tensor = matrix(rows, 300, 0.1, 20)
+    digits = _core.Digits(0, *packing.nearest_digits(tensor.codebook, 127))
+    core = _core.Matrix(rows, 300, tensor.bits, tensor.codes, tensor.codebook)
+    alone = _core.pack("window", core, digits, layout)
+    for threads in (2, 3, 8):
+        assert np.array_equal(_core.pack("window", core, digits, layout, threads), alone)

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from cases import dense, shared
 
+import deepcompression as dc
 from deepcompression.checkpoint import write_tensors
+from deepcompression.cli import _COMMANDS, command
 
 PACKAGE = Path(__file__).parents[2] / "src" / "deepcompression"
 
@@ -201,3 +203,61 @@ def test_numbers_are_computed_by_the_core_and_not_by_a_fallback():
 
     assert not str(_core.__file__).endswith(".py")
     assert np.array_equal(_core.code_lengths(np.array([1, 1], np.uint64)), [1, 1])
+
+
+IMPORTED = """
+import sys
+exec(sys.argv[1])
+print(*sorted(sys.modules))
+"""
+
+TINY = "from deepcompression.cli import app; app({line!r}.split(), standalone_mode=False)"
+
+
+def modules_after(code, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def tops(modules):
+    return {name.partition(".")[0] for name in modules}
+
+
+def test_the_package_imports_nothing_until_a_name_is_used(tmp_path):
+    found = modules_after("import deepcompression", tmp_path)
+    assert {name for name in found if name.startswith("deepcompression")} == {
+        "deepcompression",
+        "deepcompression.common",
+        "deepcompression.common.lazy_names",
+    }
+    assert not {"numpy", "pydantic", "rich", "typer", "yaml", "torch"} & tops(found)
+
+
+def test_a_file_is_read_without_recipes_and_tables(tmp_path):
+    assert not {"pydantic", "rich", "typer", "yaml", "torch"} & tops(
+        modules_after("from deepcompression import load_tensors", tmp_path)
+    )
+
+
+def test_a_command_imports_what_it_needs_alone(tmp_path):
+    dc.save_tensors(tmp_path / "m.dcz", {"fc.bias": dense("F32", (20,))})
+    found = modules_after(TINY.format(line="inspect m.dcz --json"), tmp_path)
+    rooms = {room_of(name.removeprefix("deepcompression.")) for name in found if name.startswith("deepcompression.")}
+    assert rooms == {"_core", "checkpoint", "cli", "coding", "common", "delta", "file", "tensors"}
+    assert not {"rich", "yaml", "torch"} & tops(found)
+
+
+def test_a_running_model_is_built_without_recipes_and_operators_for_compilers(tmp_path):
+    code = "import torch, deepcompression as dc; dc.run(torch.nn.Linear(3, 2))"
+    found = modules_after(code, tmp_path)
+    assert "deepcompression.nn.build" in found
+    assert not {"deepcompression.recipe.recipe", "deepcompression.nn.registered"} & found
+    assert not {"pydantic", "rich", "typer", "yaml"} & tops(found)
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_the_list_of_commands_says_what_a_command_says_itself(name):
+    said = " ".join(command(name).help.split("\n\n")[0].split())
+    assert _COMMANDS[name][1] == said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Iterator
@@ -35,6 +34,8 @@ def atomic_path(path: str | os.PathLike[str], partial: Path | None = None) -> It
     """A new path to write to, by default beside `path`. It replaces `path` if the block ends well, and is removed if
     not.
     """
+    import secrets
+
     target = Path(path).resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 # Dense bytes: of all tensors, below which threads cost more than they save, and of those that wait to be taken.
-LEAST_BYTES, MOST_BYTES = 4 << 20, 128 << 20
+LEAST_BYTES, MOST_BYTES = 4 << 20, 64 << 20
 
 
 class ReadAhead:
