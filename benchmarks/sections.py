@@ -115,6 +115,38 @@ def neon_peers(result: Result) -> list[str]:
     return [*blocks, table(["", "kind", "error / max of y"], errors), *not_measured(result["missing"])]
 
 
+def mixed(result: Result) -> list[str]:
+    """A row for each network, batch and kind."""
+    rows = []
+    for network, batches in result["networks"].items():
+        for batch, by_threads in batches.items():
+            one, two = by_threads["1 threads"], by_threads["2 threads"]
+            for kind in (kind for kind in one if kind != "rounds"):
+                cells = (one[kind]["whole"], two[kind]["whole"], two[kind]["parts"], two[kind]["busy"])
+                rows.append([f"{network}, {batch}, {kind}", *(f"{cell:.3g}" for cell in cells)])
+    headings = ["milliseconds", "one thread", "two", "layers alone", "beside a busy process"]
+    return [table(headings, rows)]
+
+
+def many_cores(result: Result) -> list[str]:
+    """A row for each layer and kind of activations."""
+    text = (
+        "Counted from the real packed weights and their real split; nothing is timed. For each number of threads: "
+        "those that take part, the kilobytes that the busiest reads, the largest part by the mean part, and how many "
+        "times as fast as one thread the product is expected to be with the constants of the result file."
+    )
+    rows, threads = [], []
+    for name, layer in result["layers"].items():
+        for activations, found in layer.items():
+            threads = list(found["by_threads"])
+            cells = (
+                f"{each['threads']}, {each['bytes'] / 1e3:.0f}, {each['imbalance']:.2f}, {each['gain']:.1f}"
+                for each in found["by_threads"].values()
+            )
+            rows.append([f"{name}, {activations}", *cells])
+    return [text, table(["layer", *threads], rows)]
+
+
 def decode_speed(result: Result) -> list[str]:
     streams, mean, speeds = result["streams"], {"geometric mean": result}, "million symbols a second"
     sets = [name for name in result["times zstd"] if "," not in name and name != "encoding"]
@@ -355,6 +387,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "layers_avx2": ("Speed of compressed layers, all held to AVX2", layers),
     "convolutions": ("Speed of compressed convolutions", convolutions),
     "gpu": ("Speed of compressed layers on a GPU", on_nvidia),
+    "mixed": ("Compressed layers between torch's", mixed),
+    "many_cores": ("Many cores", many_cores),
     "models": ("Whole networks", models),
     "real_models": ("Networks that others trained, without training", real_models),
     "patches": ("Size of updates", patches),

@@ -107,6 +107,12 @@ void multiply(Address packed, std::size_t packed_bytes, Address x, std::size_t v
                 int8 ? dcz::Activations::int8 : dcz::Activations::float32, threads);
 }
 
+std::vector<std::uint64_t> pairs_of_threads(const In<std::uint8_t>& packed, std::size_t vectors, bool int8,
+                                            unsigned threads) {
+  const auto activations = int8 ? dcz::Activations::int8 : dcz::Activations::float32;
+  return dcz::pairs_of_threads(view(packed), vectors, activations, threads);
+}
+
 void decode_rows(Address packed, std::size_t packed_bytes, std::size_t first, std::size_t count, Address out,
                  unsigned threads) {
   nb::gil_scoped_release release;
@@ -184,6 +190,9 @@ void bind_packed(nb::module_& m) {
   bind_convolution(m);
   m.def("multiply", &multiply, "packed"_a, "packed_bytes"_a, "x"_a, "vectors"_a, "bias"_a, "y"_a, "int8"_a, "threads"_a,
         "y = x W^T + bias: addresses of packed weights, float32 x (vectors, columns), bias or 0, y (vectors, rows).");
+  m.def("pairs_of_threads", &pairs_of_threads, "packed"_a.noconvert(), "vectors"_a, "int8"_a, "threads"_a,
+        "How a product of the form window is split: the pairs of each thread that takes part, before any helps "
+        "another. Raises ValueError for another form.");
   m.def("decode_rows", &decode_rows, "packed"_a, "packed_bytes"_a, "first"_a, "count"_a, "out"_a, "threads"_a,
         "Dense rows of the forms tile and word: addresses of packed weights and of float32 `out` (count, columns). "
         "Raises "

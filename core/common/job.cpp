@@ -13,7 +13,7 @@ void Job::open(std::span<const Phase> phases, unsigned threads) {
     done_[phase].value.store(0, std::memory_order_relaxed);
     for (unsigned part = 0; part < threads; ++part) {
       parts_[part].next[phase].store(first_item(phases[phase].count, part, threads), std::memory_order_relaxed);
-      parts_[part].quickest[phase] = kNever;
+      parts_[part].times[phase] = {};
     }
   }
   failed_.store(false, std::memory_order_relaxed);
@@ -37,9 +37,17 @@ void Job::fail() {
 Nanoseconds Job::alone() const {
   double total = 0;
   for (std::size_t phase = 0; phase < count_; ++phase) {
-    Nanoseconds quickest = kNever;
-    for (unsigned part = 0; part < threads_; ++part) quickest = std::min(quickest, parts_[part].quickest[phase]);
-    if (quickest < kNever) total += static_cast<double>(quickest) * static_cast<double>(phases_[phase].count);
+    std::size_t items = 0;
+    Nanoseconds all = 0, least = 0;
+    for (unsigned part = 0; part < threads_; ++part) {
+      const Times& times = parts_[part].times[phase];
+      if (times.items == 0) continue;
+      items += times.items - 1;
+      all += times.all - times.slowest;
+      least = least == 0 ? times.slowest : std::min(least, times.slowest);
+    }
+    const double each = items > 0 ? static_cast<double>(all) / static_cast<double>(items) : static_cast<double>(least);
+    total += each * static_cast<double>(phases_[phase].count);
   }
   return static_cast<Nanoseconds>(total);
 }

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <limits>
 #include <mutex>
 #include <span>
 #include <thread>
@@ -24,7 +23,6 @@ namespace dcz {
 inline constexpr unsigned kMostThreads = 256;
 
 using Nanoseconds = std::int64_t;
-inline constexpr Nanoseconds kNever = std::numeric_limits<Nanoseconds>::max();
 
 inline Nanoseconds now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -55,18 +53,22 @@ class Job {
   void work(unsigned me, const Between& between);
 
   // When all threads have ended: the time that one alone would have taken, if the items of a phase are equal. The
-  // quickest item of each phase counts: a thread that has lost its core knows nothing of it.
+  // slowest item of each thread does not count, because it may have lost its core.
   Nanoseconds alone() const;
 
   // The same: throws what an item threw.
   void finish();
 
  private:
-  // The next item of each phase in the part of a thread, and the quickest of the items that it did: in cache lines of
+  struct Times {
+    std::size_t items;
+    Nanoseconds all, slowest;
+  };
+  // The next item of each phase in the part of a thread, and the times of the items that it did: in cache lines of
   // their own.
   struct alignas(64) Part {
     std::array<std::atomic<std::size_t>, kMostPhases> next;
-    alignas(64) std::array<Nanoseconds, kMostPhases> quickest;
+    alignas(64) std::array<Times, kMostPhases> times;
   };
   struct alignas(64) Count {
     std::atomic<std::size_t> value;
@@ -93,8 +95,7 @@ class Job {
 template <typename Between>
 void Job::take(std::size_t phase, unsigned me, const Between& between) {
   const Phase& of = phases_[phase];
-  std::size_t taken = 0;
-  Nanoseconds quickest = kNever;
+  Times times{};
   try {
     Nanoseconds begin = now();
     for (unsigned turn = 0; turn < threads_; ++turn) {
@@ -105,18 +106,19 @@ void Job::take(std::size_t phase, unsigned me, const Between& between) {
         const std::size_t number = next.fetch_add(1, std::memory_order_relaxed);
         if (number >= end) break;
         of.item(of.context, number, me);
-        ++taken;
+        ++times.items;
         between();
         const Nanoseconds time = now();
-        quickest = std::min(quickest, time - begin);
+        times.all += time - begin;
+        times.slowest = std::max(times.slowest, time - begin);
         begin = time;
       }
     }
   } catch (...) {
     fail();
   }
-  parts_[me].quickest[phase] = quickest;
-  if (taken > 0) done_[phase].value.fetch_add(taken, std::memory_order_acq_rel);
+  parts_[me].times[phase] = times;
+  if (times.items > 0) done_[phase].value.fetch_add(times.items, std::memory_order_acq_rel);
 }
 
 template <typename Between>

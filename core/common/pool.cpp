@@ -17,8 +17,8 @@ namespace dcz {
 namespace {
 
 // Time that a job loses because its threads are late is paid back: the caller works alone for so many times as long.
-// A loss then takes at most a fifth of the time, however busy the machine is.
-constexpr Nanoseconds kPaidBack = 4;
+// Losses then take at most a quarter of the time, however busy the machine is.
+constexpr Nanoseconds kPaidBack = 3;
 
 void run_alone(std::span<const Phase> phases) {
   for (const Phase& phase : phases) {

@@ -1,8 +1,10 @@
 """Threads that share products and decoding: several callers at once, after a fork, after refused bytes."""
 
 import os
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,3 +90,95 @@ def test_an_error_of_one_thread_reaches_the_caller_and_the_threads_stay_usable(d
         with pytest.raises(_core.FormatError, match="whose bytes are not those of their symbols"):
             _core.decode_block(wrong, 0, len(symbols), threads=3)
         assert np.array_equal(_core.decode_block(block, 0, len(symbols), threads=3)[0], symbols)
+
+
+def products(layer_and_x, threads, times=30):
+    """Whether so many products are those of one thread."""
+    packed, x = layer_and_x
+    expected = multiply.matmul(packed, x)
+    return all(np.array_equal(multiply.matmul(packed, x, threads=threads), expected) for _ in range(times))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7, 64, 10_000])
+def test_more_threads_than_cores_and_items_give_the_same_bits(threads):
+    assert products(layer(), threads)
+
+
+# A process of its own: torch is loaded there or not, before the core or after it.
+PROCESS = """
+import os, threading
+{before}
+import test_pool
+def threads():
+    return len(os.listdir("/proc/self/task"))
+{after}
+"""
+
+
+def in_a_process(before="", after="", environment=None):
+    """Runs lines in a new process. Returns what they print."""
+    folder = str(Path(__file__).parent)
+    paths = os.pathsep.join([folder, *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESS.format(before=before, after=after)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths, **(environment or {})},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+COMPUTES = """
+import torch
+torch.set_num_threads(2)
+a = torch.ones(1 << 20)
+def both():
+    (a + a).sum()
+    assert test_pool.products(test_pool.layer(), 2, 3)
+both()
+"""
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="torch's threads are found on Linux alone")
+
+
+@linux
+def test_where_torch_computes_its_threads_do_and_no_others():
+    torch_alone = "import torch\ntorch.set_num_threads(2)\n(torch.ones(1 << 20) + 1).sum()"
+    in_a_process(torch_alone, "alone = threads()\n" + COMPUTES + "assert threads() == alone, (alone, threads())")
+
+
+@linux
+def test_torch_may_be_loaded_later_by_several_callers_with_other_numbers_of_threads_and_before_a_fork():
+    in_a_process(
+        after="assert test_pool.products(test_pool.layer(), 2)"
+        + COMPUTES
+        + """
+wrong = []
+def call():
+    for number in (2, 3, 2, 4):
+        (a * 2).sum()
+        if not test_pool.products(test_pool.layer(), number, 5):
+            wrong.append(number)
+each = [threading.Thread(target=call) for _ in range(3)]
+for caller in each: caller.start()
+for caller in each: caller.join()
+assert not wrong
+for number in (1, 2, 3):
+    torch.set_num_threads(number)
+    both()
+child = os.fork()
+if child == 0:
+    os._exit(0 if test_pool.products(test_pool.layer(), 2) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+both()
+"""
+    )
+
+
+@linux
+def test_a_team_of_fewer_threads_than_asked_for_gives_the_same_bits():
+    in_a_process("import torch", COMPUTES, {"OMP_THREAD_LIMIT": "1", "OMP_WAIT_POLICY": "passive"})

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <vector>
 
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
@@ -52,20 +53,35 @@ const WindowKernel& kernel_for(const WindowView& view, Arithmetic arithmetic) {
   return kernel.vectors(view, arithmetic) > 0 ? kernel : kWindowPortable;
 }
 
-// The first group of item number `part` of `parts` with equal work.
-std::size_t first_group(const WindowView& view, std::size_t part, std::size_t parts) {
-  if (part == 0) return 0;
-  if (part == parts) return view.groups();
-  const auto pairs = static_cast<std::uint32_t>(view.pairs() * part / parts);
-  return static_cast<std::size_t>(std::lower_bound(view.ends, view.ends + view.groups(), pairs) - view.ends);
+// Who does what: `items`, about equal, for so many threads.
+struct Split {
+  unsigned threads;
+  std::size_t items;
+};
+
+Split split_of(const WindowView& view, Arithmetic arithmetic, std::size_t vectors, unsigned threads) {
+  const std::size_t work = view.pairs() * vectors * half_pairs(arithmetic) / 2 / kPairsWorthAThread;
+  const std::size_t most = std::max<std::size_t>(1, std::min(work, view.groups()));
+  const auto parts = static_cast<unsigned>(std::min<std::size_t>(threads, most));
+  return {parts, std::min(kItems * parts, view.groups())};
+}
+
+// The first group of item number `item` of `items` with equal work.
+std::size_t first_group(const WindowView& view, std::size_t item, std::size_t items) {
+  if (item == 0) return 0;
+  if (item == items) return view.groups();
+  const auto pairs = static_cast<std::uint32_t>(view.pairs() * item / items);
+  const auto group =
+      static_cast<std::size_t>(std::lower_bound(view.ends, view.ends + view.groups(), pairs) - view.ends);
+  if (group == view.groups()) return group;
+  // of the ends of this group and of the one before, the nearer one
+  return view.last_pair(group) - pairs < pairs - view.first_pair(group) ? group + 1 : group;
 }
 
 void multiply_tile(WindowTask task, unsigned threads) {
   const WindowView& view = *task.view;
   const WindowKernel& kernel = kernel_for(view, task.arithmetic);
-  const std::size_t work = view.pairs() * task.vectors * half_pairs(task.arithmetic) / 2 / kPairsWorthAThread;
-  const auto parts =
-      static_cast<unsigned>(std::min<std::size_t>(threads, std::max<std::size_t>(1, std::min(work, view.groups()))));
+  const auto [parts, items] = split_of(view, task.arithmetic, task.vectors, threads);
   task.prepared = scratch(kernel.prepared_bytes(task));
   if (parts <= 1) {
     kernel.prepare(task, 0, task.vectors);
@@ -73,15 +89,14 @@ void multiply_tile(WindowTask task, unsigned threads) {
     if (kernel.finish) kernel.finish(task, 0, view.header.rows);
     return;
   }
-  const std::size_t items = std::min(kItems * parts, view.groups());
   auto prepare = [&](std::size_t v, unsigned) { kernel.prepare(task, v, v + 1); };
-  auto run = [&](std::size_t item, unsigned) {
-    const std::size_t first = first_group(view, item, items), last = first_group(view, item + 1, items);
+  auto run = [&, count = items](std::size_t item, unsigned) {
+    const std::size_t first = first_group(view, item, count), last = first_group(view, item + 1, count);
     if (first < last) kernel.run(task, first, last);
   };
-  auto finish = [&](std::size_t part, unsigned) {
+  auto finish = [&, count = parts](std::size_t part, unsigned) {
     const std::size_t rows = view.header.rows;
-    kernel.finish(task, rows * part / parts, rows * (part + 1) / parts);
+    kernel.finish(task, rows * part / count, rows * (part + 1) / count);
   };
   const std::array phases{phase_of(task.vectors, prepare), phase_of(items, run), phase_of(parts, finish)};
   const bool finishes = kernel.finish && task.vectors > 1;
@@ -119,6 +134,21 @@ void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::
           multiply_tile(count_task, threads);
         });
   }
+}
+
+std::vector<std::uint64_t> pairs_of_threads(std::span<const std::uint8_t> packed, std::size_t vectors,
+                                            Activations activations, unsigned threads) {
+  const WindowView view = window_view(packed);
+  const Arithmetic arithmetic = activations == Activations::int8 ? Arithmetic::x8 : arithmetic24(view);
+  const std::size_t together = std::max<std::size_t>(kernel_for(view, arithmetic).vectors(view, arithmetic), 1);
+  const Split split = split_of(view, arithmetic, std::min(vectors, together), threads);
+  std::vector<std::uint64_t> pairs;
+  for (unsigned thread = 0; thread < split.threads; ++thread) {
+    const std::size_t first = first_group(view, first_item(split.items, thread, split.threads), split.items);
+    const std::size_t last = first_group(view, first_item(split.items, thread + 1, split.threads), split.items);
+    pairs.push_back(first < last ? view.last_pair(last - 1) - view.first_pair(first) : 0);
+  }
+  return pairs;
 }
 
 }  // namespace dcz

@@ -126,4 +126,8 @@ std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits
 void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
                      float* y, Activations activations, unsigned threads);
 
+// How a product is split: the pairs of each thread that takes part, before any helps another.
+std::vector<std::uint64_t> pairs_of_threads(std::span<const std::uint8_t> packed, std::size_t vectors,
+                                            Activations activations, unsigned threads);
+
 }  // namespace dcz
