@@ -44,16 +44,20 @@ struct Plain {
   }
 };
 
-class TensorProducts {
+// How tensors are looked at. The classes and names live as long as the process, as torch does.
+class Tensors {
  public:
-  TensorProducts(const nb::capsule& exchange, nb::object tensor, nb::object parameter)
-      : table_(static_cast<const ExchangeTable*>(exchange.data("dlpack_exchange_api"))),
-        tensor_(std::move(tensor)),
-        parameter_(std::move(parameter)) {
-    if (table_->major != 1 || !table_->view) {
-      throw std::invalid_argument("tensors are looked at by DLPack 1; found version " + std::to_string(table_->major) +
-                                  (table_->view ? "" : " without a view"));
+  void use(const nb::capsule& exchange, nb::object tensor, nb::object parameter) {
+    const auto* const table = static_cast<const ExchangeTable*>(exchange.data("dlpack_exchange_api"));
+    if (table->major != 1 || !table->view) {
+      throw std::invalid_argument("tensors are looked at by DLPack 1; found version " + std::to_string(table->major) +
+                                  (table->view ? "" : " without a view"));
     }
+    table_ = table;
+    tensor_ = tensor.release();
+    parameter_ = parameter.release();
+    new_empty_ = nb::str("new_empty").release();
+    is_negated_ = nb::str("is_neg").release();
   }
 
   // y, or None for what the kernels do not take as it is.
@@ -117,10 +121,11 @@ class TensorProducts {
     return x.attr(new_empty_)(sizes);
   }
 
-  const ExchangeTable* table_;
-  nb::object tensor_, parameter_;
-  nb::str new_empty_{"new_empty"}, is_negated_{"is_neg"};
+  const ExchangeTable* table_ = nullptr;
+  nb::handle tensor_, parameter_, new_empty_, is_negated_;
 };
+
+Tensors tensors;
 
 }  // namespace
 
@@ -133,15 +138,23 @@ void bind_tensors(nb::module_& m) {
         return std::pair(header.rows, header.columns);
       },
       "packed"_a, "packed_bytes"_a, "The rows and columns of packed weights at an address.");
-  nb::class_<TensorProducts>(m, "TensorProducts", "Products with torch tensors.")
-      .def(nb::init<const nb::capsule&, nb::object, nb::object>(), "exchange"_a, "tensor"_a, "parameter"_a,
-           "The class of tensors, its `__dlpack_c_exchange_api__`, and the class of parameters. Raises ValueError for "
-           "another version of DLPack.")
-      .def("multiply", &TensorProducts::multiply, "packed"_a.none(), "x"_a.none(), "bias"_a.none(), "int8"_a,
-           "threads"_a,
-           "x W^T + bias: packed weights, x (..., columns), bias (rows,) or None. None, and nothing is done, unless "
-           "all are tensors of the two classes, in C order in the CPU's memory, of uint8 and of float32, and of shapes "
-           "that fit.");
+  m.def(
+      "use_tensors",
+      [](const nb::capsule& exchange, nb::object tensor, nb::object parameter) {
+        tensors.use(exchange, std::move(tensor), std::move(parameter));
+      },
+      "exchange"_a, "tensor"_a, "parameter"_a,
+      "Before `multiply_tensors`: the table of functions `__dlpack_c_exchange_api__`, and the classes of tensors and "
+      "of "
+      "parameters. Raises ValueError for another version of DLPack.");
+  m.def(
+      "multiply_tensors",
+      [](nb::handle packed, nb::handle x, nb::handle bias, bool int8, unsigned threads) {
+        return tensors.multiply(packed, x, bias, int8, threads);
+      },
+      "packed"_a.none(), "x"_a.none(), "bias"_a.none(), "int8"_a, "threads"_a,
+      "x W^T + bias: packed weights, x (..., columns), bias (rows,) or None. None, and nothing is done, unless all are "
+      "tensors of the two classes, in C order in the CPU's memory, of uint8 and of float32, and of shapes that fit.");
 }
 
 }  // namespace dcz::python

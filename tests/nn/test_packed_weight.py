@@ -307,6 +307,11 @@ def test_hooks_are_called(small, register):
         assert seen_by_hooks(small.fc, floats(1, 80), register) == [small.fc]
 
 
+def test_a_forward_that_was_replaced_is_called(small):
+    small.fc.forward = lambda x: x + 1
+    assert torch.equal(small(floats(1, 80)), floats(1, 80) + 1)
+
+
 def test_a_layer_that_was_compiled_by_itself_runs_compiled(small):
     seen = []
     small.fc.compile(backend=lambda graph, _: seen.append(graph) or graph.forward, fullgraph=True)

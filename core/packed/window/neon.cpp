@@ -276,7 +276,7 @@ bool has_dot_products() {
 }
 
 std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
-  return view.one_window() || arithmetic == Arithmetic::x24w24 ? 0 : kMostVectors;
+  return view.one_window() || first_power(arithmetic) > 0 ? 0 : kMostVectors;
 }
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {

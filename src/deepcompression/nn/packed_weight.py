@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import torch
-from torch import Tensor, get_num_threads, is_autocast_enabled, is_grad_enabled, nn
-from torch._C import _get_tracing_state, _len_torch_dispatch_stack
+from torch import Tensor, get_num_threads, is_grad_enabled, nn
+from torch._C import _get_tracing_state, _is_any_autocast_enabled, _len_torch_dispatch_stack
 from torch._C._functorch import maybe_current_level
 from torch.compiler import is_dynamo_compiling
 from torch.nn.modules import module as modules
@@ -46,7 +46,7 @@ def nothing_watches() -> bool:
     """Whether no compiler, mode or transform follows the computation."""
     return not (
         is_dynamo_compiling()
-        or is_autocast_enabled("cpu")
+        or _is_any_autocast_enabled()
         or _len_torch_dispatch_stack()
         or _get_tracing_state()
         or maybe_current_level() is not None
@@ -107,18 +107,24 @@ class PackedWeight(StandIn):
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
-        # torch's dispatcher takes longer than a small layer
-        if self.on_core and nothing_watches():
-            packed: Any = self._buffers["packed"]
-            y = product(packed, x, bias, self.int8, get_num_threads())
-            if y is not None:
-                if is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
-                    return _inference_only(y, self.layer, x, bias)
-                return y
+        y = self.at_once(x, bias) if nothing_watches() else None
+        if y is not None:
+            return y
         self._check_input(x, bias)
         if x.dim() < 1 or x.shape[-1] != self.columns:
             raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
         return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
+
+    def at_once(self, x: Tensor, bias: Tensor | None) -> Tensor | None:
+        """As `linear`, without torch's dispatcher, which takes longer than a small layer: if nothing watches.
+
+        None for what kernels do not take as it is.
+        """
+        packed: Any = self._buffers["packed"]
+        y = product(packed, x, bias, self.int8, get_num_threads()) if self.on_core else None
+        if y is not None and is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
+            return _inference_only(y, self.layer, x, bias)
+        return y
 
     def convolve(self, x: Tensor, bias: Tensor | None, settings: ConvolutionSettings) -> Tensor:
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
@@ -244,21 +250,24 @@ class PackedLinear(nn.Linear):
     """A linear layer with a packed weight. Skips the dispatch of `F.linear`, which takes as long as a small layer."""
 
     def __call__(self, input: Tensor) -> Tensor:
-        """As nn.Module's, which takes as long as a small layer to find that it has no hooks."""
-        if (
+        """As nn.Module's, which takes as long as a small layer even without hooks."""
+        if nothing_watches() and not (
             self._forward_hooks
             or self._forward_pre_hooks
             or self._backward_hooks
             or self._backward_pre_hooks
             or self._compiled_call_impl
+            or "forward" in self.__dict__
             or modules._global_forward_hooks
             or modules._global_forward_pre_hooks
             or modules._global_backward_hooks
             or modules._global_backward_pre_hooks
-            or _get_tracing_state()
         ):
-            return cast(Tensor, super().__call__(input))
-        return self.forward(input)
+            weight: Any = self._modules["weight"]
+            y = weight.at_once(input, self._parameters["bias"])
+            if y is not None:
+                return cast(Tensor, y)
+        return cast(Tensor, super().__call__(input))
 
     def forward(self, input: Tensor) -> Tensor:
         weight: Any = self._modules["weight"]
