@@ -107,24 +107,13 @@ class PackedWeight(StandIn):
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
-        y = self.at_once(x, bias) if nothing_watches() else None
+        y = _at_once(self.__dict__, x, bias) if nothing_watches() else None
         if y is not None:
             return y
         self._check_input(x, bias)
         if x.dim() < 1 or x.shape[-1] != self.columns:
             raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
         return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
-
-    def at_once(self, x: Tensor, bias: Tensor | None) -> Tensor | None:
-        """As `linear`, without torch's dispatcher, which takes longer than a small layer: if nothing watches.
-
-        None for what kernels do not take as it is.
-        """
-        packed: Any = self._buffers["packed"]
-        y = product(packed, x, bias, self.int8, get_num_threads()) if self.on_core else None
-        if y is not None and is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
-            return _inference_only(y, self.layer, x, bias)
-        return y
 
     def convolve(self, x: Tensor, bias: Tensor | None, settings: ConvolutionSettings) -> Tensor:
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
@@ -246,27 +235,39 @@ class PackedParts(StandIn):
         return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
 
 
+def _at_once(state: dict[str, Any], x: Tensor, bias: Tensor | None) -> Tensor | None:
+    """The product of the weight with these attributes, without torch's dispatcher, which takes longer than a small
+    layer: if nothing watches. None for what kernels do not take as it is.
+
+    Attributes of modules are read here from their dictionary, since `Module.__getattr__` makes each of them slow.
+    """
+    y = product(state["_buffers"]["packed"], x, bias, state["int8"], get_num_threads()) if state["on_core"] else None
+    if y is not None and is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
+        return _inference_only(y, state["layer"], x, bias)
+    return y
+
+
 class PackedLinear(nn.Linear):
     """A linear layer with a packed weight. Skips the dispatch of `F.linear`, which takes as long as a small layer."""
 
     def __call__(self, input: Tensor) -> Tensor:
         """As nn.Module's, which takes as long as a small layer even without hooks."""
+        state = self.__dict__
         if nothing_watches() and not (
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or self._compiled_call_impl
-            or "forward" in self.__dict__
+            state["_forward_hooks"]
+            or state["_forward_pre_hooks"]
+            or state["_backward_hooks"]
+            or state["_backward_pre_hooks"]
+            or "forward" in state
+            or "_compiled_call_impl" in state
             or modules._global_forward_hooks
             or modules._global_forward_pre_hooks
             or modules._global_backward_hooks
             or modules._global_backward_pre_hooks
         ):
-            weight: Any = self._modules["weight"]
-            y = weight.at_once(input, self._parameters["bias"])
+            y = _at_once(state["_modules"]["weight"].__dict__, input, state["_parameters"]["bias"])
             if y is not None:
-                return cast(Tensor, y)
+                return y
         return cast(Tensor, super().__call__(input))
 
     def forward(self, input: Tensor) -> Tensor:
