@@ -59,6 +59,8 @@ DEMANDED: dict[tuple[int, str, str], dict[str, float]] = {
 }
 # The one demand on some layers only.
 SPARSEST = ("avx2", "best int8", [name for name, (_, _, density) in LAYERS.items() if 0.04 <= density <= 0.11])
+# A module's call takes at most so many microseconds more than the bare kernel, in the middle of the layers.
+MOST_OVERHEAD_US = 2.0
 
 
 def case(batch: int, threads: int, cache: str) -> str:
@@ -98,6 +100,18 @@ def means(layers: Mapping[str, Found], kinds: Kinds) -> dict[str, dict[str, Time
     return found
 
 
+def overhead(layers: Mapping[str, Found], key: str, kind: str) -> float | None:
+    """Microseconds of a module's call over the bare kernel that it uses: the median over the layers that have both."""
+    found = []
+    for layer in layers.values():
+        times = layer["ms"].get(key, {})
+        bare = [name for name in times if name.startswith(f"{kind}, ") and name != f"{kind}, {layer_ours.MODULE}"]
+        if bare and f"{kind}, {layer_ours.MODULE}" in times:
+            # the last instruction set is the widest, which modules use
+            found.append(1e3 * (times[f"{kind}, {layer_ours.MODULE}"] - times[bare[-1]]))
+    return statistics.median(found) if found else None
+
+
 def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
     """The demands on speed, and on everyone's errors."""
     rows = []
@@ -113,6 +127,14 @@ def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
             text = f"batch {batch}, {kind}, {way}: at least {least} times {against}{where}"
             found = "not measured" if ratio is None else round(ratio, 2)
             rows.append(demand(text, found, ratio is not None and ratio >= least))
+    for kind in layer_ours.BOUNDS:
+        text = f"batch 1, {kind}: a module's call at most {MOST_OVERHEAD_US:g} microseconds over the bare kernel"
+        over = overhead(layers, case(1, 1, "hot"), kind)
+        rows.append(
+            demand(
+                text, "not measured" if over is None else round(over, 2), over is not None and over <= MOST_OVERHEAD_US
+            )
+        )
     bounds = {name: layer_peers.BOUNDS[kind] for name, kind in kinds.items()}
     worst: dict[tuple[str, float], tuple[float, str]] = {}
     for layer, name in ((layer, name) for layer, found in layers.items() for name in found["errors"]):

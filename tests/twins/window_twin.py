@@ -126,9 +126,21 @@ def low_digit(number: NDArray[np.int64]) -> NDArray[np.int64]:
     return (number + 128) % 256 - 128
 
 
+def low_digits(number: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    half, all_of_it = 0x808080 % 256**count, 256**count
+    return (number + half) % all_of_it - half
+
+
+def fits_short(window: Window, x: Floats) -> bool:
+    """Whether the products of the power 256 are left out, too: neither side's largest number stands out."""
+    facts, squares = window.facts, np.mean(np.square(x, dtype=np.float64))
+    largest = np.abs(x).max().astype(np.float64) * MOST24 * facts.scale16
+    return bool(largest <= 20 * np.abs(window.codebook[: facts.centroids]).min() * np.sqrt(squares))
+
+
 def product(window: Window, x: Floats, bias: Floats | None, int8: bool) -> Floats:
     """The product with one vector, exactly: integers of 8 bits, or of 24 by the digits of the grid. In the layout
-    digits24 the product of both lowest digits is left out.
+    digits24 the product of both lowest digits is left out, and those of the next power if they are small enough.
     """
     largest, facts = np.abs(x).max(), window.facts
     many = not int8 and facts.grid_bits != 8
@@ -139,7 +151,11 @@ def product(window: Window, x: Floats, bias: Floats | None, int8: bool) -> Float
     assert np.abs(fixed).max() <= (127 if int8 else most)
     totals = window.weights(window.integers() if many else window.digits[0]) @ fixed
     if both24:
-        totals -= window.weights(window.digits[1]) @ low_digit(fixed)
+        digits = window.digits[1:]
+        for power in range(2 if fits_short(window, x) else 1):
+            for number in range(power + 1):
+                low = low_digit((fixed - low_digits(fixed, number)) >> (8 * number))
+                totals -= (window.weights(digits[power - number]) @ low) << (8 * power)
     unit = np.float64(step) * np.float64(facts.scale16 if many else facts.scale8)
     found = (totals.astype(np.float64) * unit).astype(np.float32)
     return found if bias is None else found + bias

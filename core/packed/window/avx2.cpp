@@ -87,7 +87,7 @@ namespace {
 
 // Floats gain little from several vectors: the look-ups of x take the time, not those of the weights.
 std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
-  if (view.one_window() || arithmetic == Arithmetic::x24w24) return 0;
+  if (view.one_window() || first_power(arithmetic) > 0) return 0;
   return arithmetic == Arithmetic::floats ? 4 : avx2::kMostVectors;
 }
 

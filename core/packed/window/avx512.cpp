@@ -59,8 +59,8 @@ void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {
   if (!integers(task)) return avx512::run_floats(task, first, last);
-  task.view->one_window() || task.arithmetic == Arithmetic::x24w24 ? avx512::run_one_vector(task, first, last)
-                                                                   : avx512::run_integers(task, first, last);
+  task.view->one_window() || first_power(task.arithmetic) > 0 ? avx512::run_one_vector(task, first, last)
+                                                              : avx512::run_integers(task, first, last);
 }
 
 void finish(const WindowTask& task, std::size_t first_row, std::size_t last_row) {

@@ -43,7 +43,7 @@ float* results_of(const WindowTask& task, std::size_t vector) {
 template <unsigned kPlanes>
 void prepare_vector(const WindowTask& task, std::size_t vector, std::size_t begin, std::size_t width) {
   const WindowView& view = *task.view;
-  const bool balanced = task.arithmetic == Arithmetic::x24w24;
+  const bool balanced = first_power(task.arithmetic) > 0;
   const V offset = _mm512_set1_epi32(kPlanes == 1 ? kOffset8 : balanced ? kBalance24 : kOffset24);
   const __m512 per_step = _mm512_set1_ps(1 / task.steps[vector]);
   const float* const x = task.x + vector * view.header.columns;

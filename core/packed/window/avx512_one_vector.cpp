@@ -1,5 +1,5 @@
 // The form `window` with AVX-512 in integers for one vector: x as 1 or 3 planes of bytes, weights as 1 or 3 planes of
-// digits. `vpdpbusd` sums the products of each plane with each. This serves one window a pair, and x24w24.
+// digits. `vpdpbusd` sums the products of each plane with each. This serves one window a pair, and both x24w24.
 #include "packed/window/avx512.hpp"
 
 namespace dcz::avx512 {
@@ -64,7 +64,8 @@ template <unsigned kCodeBits, bool kOneWindow, std::size_t kBlockBytes, typename
   return last;
 }
 
-template <unsigned kCodeBits, bool kOneWindow, unsigned kPlanes, unsigned kDigits>
+// kFirstPower: the lowest power of 256 whose products count.
+template <unsigned kCodeBits, bool kOneWindow, unsigned kPlanes, unsigned kDigits, unsigned kFirstPower = 0>
 class Run {
  public:
   explicit Run(const WindowTask& task)
@@ -82,10 +83,10 @@ class Run {
 
  private:
   static constexpr std::size_t kBlockBytes = kPlanes * kBlockElements;
-  // x24w24: all planes of x have 128 added, and the product of the lowest two is left out.
+  // All planes of x have 128 added.
   static constexpr bool kBalanced = kDigits == 3;
   // The products of the plane i of x with the plane j of digits have the power i + j of 256.
-  static constexpr unsigned kFirstPower = kBalanced ? 1 : 0, kPowers = kPlanes + kDigits - 1 - kFirstPower;
+  static constexpr unsigned kPowers = kPlanes + kDigits - 1 - kFirstPower;
   // With one plane there are about as many loads as look-ups.
   static constexpr bool kOnePlane = kPlanes == 1;
   // Several sets: a step need not wait for the one before. With one window a pair, each step has its own.
@@ -95,7 +96,7 @@ class Run {
   static constexpr unsigned kHalves = kOneWindow ? 2 : 1;
   using Powers = V[kHalves][kPowers];
 
-  static constexpr bool counts(unsigned plane, unsigned digit) { return !kBalanced || plane + digit > 0; }
+  static constexpr bool counts(unsigned plane, unsigned digit) { return plane + digit >= kFirstPower; }
 
   static void clear(Powers& sums) {
     for (auto& half : sums) {
@@ -187,7 +188,7 @@ class Run {
   [[gnu::always_inline]] void add_pair(const std::uint8_t* bytes, const std::uint8_t* window0,
                                        const std::uint8_t* window1, const std::uint8_t* fifths, std::size_t number,
                                        Sums& sums) const {
-    const Steps steps = read_steps<kCodeBits, false, kOneWindow, kOnePlane>(bytes, fifths);
+    const Steps steps = read_steps<kCodeBits, false, kOneWindow, true>(bytes, fifths);
     if constexpr (kOnePlane) {
       const Window<kOneWindow, true> first(window0, kBlockBytes);
       const Window<kOneWindow, true> second = kOneWindow ? first : Window<kOneWindow, true>(window1, kBlockBytes);
@@ -228,11 +229,12 @@ class Run {
     for (unsigned i = 0; i < kPowers; ++i) powers[i] = sums[i];
     for (unsigned i = 0; i < kPlanes * kDigits; ++i) {
       // not balanced, the offset of x is in its top plane alone
-      if (kBalanced ? i == 0 : i / kDigits + 1 < kPlanes) continue;
+      if (kBalanced ? !counts(i / kDigits, i % kDigits) : i / kDigits + 1 < kPlanes) continue;
       V& power = powers[i / kDigits + i % kDigits - kFirstPower];
       power = _mm512_sub_epi32(power, balance[i % kDigits]);
     }
-    const double unit = static_cast<double>(task_.steps[0]) * static_cast<double>(digits_.scale);
+    const double unit =
+        (1u << 8 * kFirstPower) * static_cast<double>(task_.steps[0]) * static_cast<double>(digits_.scale);
     __m256 halves[2];
     for (int half = 0; half < 2; ++half) {
       const auto part = [&](unsigned power) {
@@ -241,7 +243,7 @@ class Run {
       };
       __m512d all = part(kPowers - 1);
       for (unsigned i = kPowers - 1; i-- > 0;) all = _mm512_fmadd_pd(all, _mm512_set1_pd(256), part(i));
-      halves[half] = _mm512_cvtpd_ps(_mm512_mul_pd(all, _mm512_set1_pd(kFirstPower == 0 ? unit : 256 * unit)));
+      halves[half] = _mm512_cvtpd_ps(_mm512_mul_pd(all, _mm512_set1_pd(unit)));
     }
     return _mm512_insertf32x8(_mm512_castps256_ps512(halves[0]), halves[1], 1);
   }
@@ -262,8 +264,10 @@ void run_one_vector(const WindowTask& task, std::size_t first, std::size_t last)
         return Run<code_bits(), true, 1, 1>(task).groups(first, last);
       case Arithmetic::x24w8:
         return Run<code_bits(), true, 3, 1>(task).groups(first, last);
+      case Arithmetic::x24w24:
+        return Run<code_bits(), false, 3, 3, 1>(task).groups(first, last);
       default:
-        return Run<code_bits(), false, 3, 3>(task).groups(first, last);
+        return Run<code_bits(), false, 3, 3, 2>(task).groups(first, last);
     }
   });
 }

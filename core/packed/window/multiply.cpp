@@ -1,6 +1,7 @@
 // y = x W^T + bias from packed weights of the form `window`: the choice of arithmetic, kernels and threads.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <span>
 #include <vector>
 
@@ -27,6 +28,19 @@ Arithmetic arithmetic24(const WindowView& view) {
   return view.planes == 4 ? Arithmetic::x24w24 : view.planes == 3 ? Arithmetic::x24w16 : Arithmetic::floats;
 }
 
+// Whether products of the power 256 may be left out of x24w24: the errors grow with both sides' largest numbers against
+// the others. The centroid nearest to zero stands for the other weights.
+bool fits_short(const WindowView& view, const Scan& scan) {
+  constexpr double kMost = 20;
+  double least = kMost24 * static_cast<double>(view.header.scale16);
+  const double range = least * static_cast<double>(scan.largest);
+  for (std::size_t i = 0; i < view.header.centroids; ++i) {
+    least = std::min(least, std::fabs(static_cast<double>(view.codebook[i])));
+  }
+  const double mean = static_cast<double>(scan.squares) / static_cast<double>(view.header.columns);
+  return range * range <= kMost * kMost * least * least * mean;
+}
+
 Arithmetic arithmetic_of(const WindowView& view, const Scan& scan, Activations activations) {
   const std::size_t columns = view.header.columns;
   if (!scan.finite) return Arithmetic::floats;
@@ -34,7 +48,8 @@ Arithmetic arithmetic_of(const WindowView& view, const Scan& scan, Activations a
   const Arithmetic found = arithmetic24(view);
   const bool fits = found == Arithmetic::x24w24 ? columns <= kColumns24 && fits24(columns, scan, kMostOutstanding)
                                                 : fits24(columns, scan);
-  return fits ? found : Arithmetic::floats;
+  if (!fits) return Arithmetic::floats;
+  return found == Arithmetic::x24w24 && fits_short(view, scan) ? Arithmetic::x24w24_short : found;
 }
 
 float step_of(Arithmetic arithmetic, float largest) {
@@ -44,7 +59,7 @@ float step_of(Arithmetic arithmetic, float largest) {
     case Arithmetic::x8:
       return step8(largest);
     default:
-      return step24(largest, arithmetic == Arithmetic::x24w24 ? kMost24 : kOffset24 - 1);
+      return step24(largest, first_power(arithmetic) > 0 ? kMost24 : kOffset24 - 1);
   }
 }
 

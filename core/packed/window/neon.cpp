@@ -279,7 +279,8 @@ bool has_dot_products() {
 }
 
 std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
-  return view.one_window() ? 0 : arithmetic == Arithmetic::x24w24 ? 1 : kMostVectors;
+  if (view.one_window() || arithmetic == Arithmetic::x24w24_short) return 0;
+  return arithmetic == Arithmetic::x24w24 ? 1 : kMostVectors;
 }
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {

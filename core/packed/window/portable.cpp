@@ -31,8 +31,8 @@ std::size_t vectors(const WindowView&, Arithmetic) { return 8; }
 // The elements of a vector, or of its fixed point: its blocks, and a window of zeros.
 std::size_t elements_of(const WindowTask& task) { return (task.view->blocks + 2) * kBlockElements; }
 
-// The parts of a prepared vector: with its lowest balanced digits where the arithmetic leaves their products out.
-std::size_t parts_of(const WindowTask& task) { return task.arithmetic == Arithmetic::x24w24 ? 2 : 1; }
+// The parts of a prepared vector: all of it, then the balanced digits of which the arithmetic leaves products out.
+std::size_t parts_of(const WindowTask& task) { return 1 + first_power(task.arithmetic); }
 
 std::size_t prepared_bytes(const WindowTask& task) {
   return task.vectors * parts_of(task) * elements_of(task) * sizeof(float);
@@ -43,8 +43,13 @@ T* vector_of(const WindowTask& task, std::size_t vector, std::size_t part = 0) {
   return reinterpret_cast<T*>(task.prepared) + (vector * parts_of(task) + part) * elements_of(task);
 }
 
-std::int32_t lowest_digit(std::int32_t number) {
-  return static_cast<std::int8_t>(static_cast<std::uint8_t>(number & 0xff));
+// The part of a number that its lowest balanced digits are.
+std::int32_t lowest_digits(std::int32_t number, std::size_t digits) {
+  std::int32_t found = 0;
+  for (std::int32_t power = 1; digits-- > 0; power *= 256) {
+    found += power * static_cast<std::int8_t>(static_cast<std::uint8_t>((number - found) / power & 0xff));
+  }
+  return found;
 }
 
 void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
@@ -63,8 +68,11 @@ void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
       for (std::size_t i = begin; i < end; ++i) {
         out[i - begin] = static_cast<std::int32_t>(std::lrintf(x[i] * per_step));
       }
-      if (parts_of(task) == 1) continue;
-      std::transform(out, out + (end - begin), vector_of<std::int32_t>(task, v, 1) + at, lowest_digit);
+      for (std::size_t part = 1; part < parts_of(task); ++part) {
+        std::transform(out, out + (end - begin), vector_of<std::int32_t>(task, v, part) + at, [&](std::int32_t number) {
+          return lowest_digits(number, part) - lowest_digits(number, part - 1);
+        });
+      }
     }
   }
 }
@@ -182,9 +190,11 @@ void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
     return found;
   };
   const auto weights = weights_of<std::int32_t>(kCodeBits, integer);
-  Weights<std::int32_t> lowest{};
-  if (parts_of(task) == 2) {
-    lowest = weights_of<std::int32_t>(kCodeBits, [&](std::size_t code) { return lowest_digit(integer(code)); });
+  // what each digit of x, the lowest first, is not multiplied by
+  std::array<Weights<std::int32_t>, 2> lowest{};
+  for (std::size_t part = 1; part < parts_of(task); ++part) {
+    lowest[part - 1] = weights_of<std::int32_t>(
+        kCodeBits, [&](std::size_t code) { return lowest_digits(integer(code), parts_of(task) - part); });
   }
   const auto sums_with = [&](std::size_t group, const std::int32_t* x, const Weights<std::int32_t>& integers) {
     return sums_of<kCodeBits, kLayout, std::uint64_t>(view, group, x, integers);
@@ -192,8 +202,8 @@ void run_integers(const WindowTask& task, std::size_t first, std::size_t last) {
   for (std::size_t group = first; group < last; ++group) {
     for (std::size_t v = 0; v < task.vectors; ++v) {
       auto sums = sums_with(group, vector_of<std::int32_t>(task, v), weights);
-      if (parts_of(task) == 2) {
-        const auto left_out = sums_with(group, vector_of<std::int32_t>(task, v, 1), lowest);
+      for (std::size_t part = 1; part < parts_of(task); ++part) {
+        const auto left_out = sums_with(group, vector_of<std::int32_t>(task, v, part), lowest[part - 1]);
         for (std::size_t lane = 0; lane < kMostRows; ++lane) sums[lane] -= left_out[lane];
       }
       each_row(task, group, [&](std::size_t lane, std::uint32_t row, float bias) {

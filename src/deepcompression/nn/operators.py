@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, get_num_threads
 
-from deepcompression import _core
 from deepcompression.nn import convolve
 from deepcompression.nn.on_device import convolution_on, product_on, rows_on, why_refused
+from deepcompression.nn.product import product_of_plain
 from deepcompression.packed import torch_reference
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS, Header
@@ -61,23 +60,6 @@ def refuse_device(layer: str, form: str, device: torch.device) -> None:
         raise ValueError(f"{layer} is {reason}: call dc.run(..., device={str(device)!r}), which packs for that device")
 
 
-def product(packed: Tensor, x: Tensor, bias: Tensor | None, rows: int, int8: bool) -> Tensor:
-    """x (..., columns) -> (..., rows), by the core. All are float32, contiguous, on the CPU, and of shapes that fit."""
-    shape = x.shape
-    if len(shape) == 2:
-        # unpacking shapes takes as long as a small product
-        vectors = shape[0]
-        y = x.new_empty(vectors, rows)
-    else:
-        vectors = math.prod(shape[:-1])
-        y = x.new_empty(*shape[:-1], rows)
-    bias_at = 0 if bias is None else bias.data_ptr()
-    _core.multiply(
-        packed.data_ptr(), packed.numel(), x.data_ptr(), vectors, bias_at, y.data_ptr(), int8, get_num_threads()
-    )
-    return y
-
-
 def linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
     """x (..., columns) of one of FLOATS -> (..., rows) of the same dtype, computed in float32."""
     form, rows = FORMS[facts[0]], facts[4]
@@ -92,7 +74,7 @@ def linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], act
         flat = vectors.reshape(-1, columns, 1).contiguous()
         y = convolve.convolve(flat, packed, floats, (rows, columns, 1), _ONE_POSITION).view(*vectors.shape[:-1], rows)
     else:
-        y = product(packed, vectors.contiguous(), floats, rows, activations == "int8")
+        y = product_of_plain(packed, vectors.contiguous(), floats, rows, activations == "int8", get_num_threads())
     return y.to(x.dtype)
 
 

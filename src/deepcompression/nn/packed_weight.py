@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import torch
-from torch import Tensor, float32, is_autocast_enabled, is_grad_enabled, nn, strided
-from torch._C import _get_tracing_state, _len_torch_dispatch_stack
+from torch import Tensor, get_num_threads, is_grad_enabled, nn
+from torch._C import _get_tracing_state, _is_any_autocast_enabled, _len_torch_dispatch_stack
 from torch._C._functorch import maybe_current_level
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
+from torch.nn.modules import module as modules
 
 from deepcompression import _core
 from deepcompression.nn.handlers import remedy
@@ -19,11 +20,11 @@ from deepcompression.nn.operators import (
     convolution,
     facts_of,
     inference_only,
-    product,
     refuse_device,
     rows,
     spelled,
 )
+from deepcompression.nn.product import product
 from deepcompression.nn.stand_in import StandIn
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import Header, header
@@ -38,17 +39,20 @@ def aligned(packed: Tensor) -> Tensor:
     return packed
 
 
-def nothing_watches(x: Tensor) -> bool:
-    """Whether x is an ordinary tensor of the CPU, and no compiler, mode or transform follows the computation."""
-    return (
-        not is_compiling()
-        and type(x) is Tensor
-        and x.is_cpu
-        and not is_autocast_enabled("cpu")
-        and not _len_torch_dispatch_stack()
-        and not _get_tracing_state()
-        and maybe_current_level() is None
+def nothing_watches() -> bool:
+    """Whether no compiler, mode or transform follows the computation."""
+    return not (
+        is_dynamo_compiling()
+        or _is_any_autocast_enabled()
+        or _len_torch_dispatch_stack()
+        or _get_tracing_state()
+        or maybe_current_level() is not None
     )
+
+
+def is_ordinary(x: Tensor) -> bool:
+    """Whether x is a tensor of the CPU and of no subclass, and nothing watches."""
+    return nothing_watches() and type(x) is Tensor and x.is_cpu
 
 
 class PackedWeight(StandIn):
@@ -99,12 +103,8 @@ class PackedWeight(StandIn):
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
-        # torch's dispatcher takes longer than a small layer
-        if nothing_watches(x) and self._fits_core(x, bias):
-            packed: Any = self._buffers["packed"]
-            y = product(packed, x, bias, self.rows, self.int8)
-            if is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
-                return _inference_only(y, self.layer, x, bias)
+        y = _at_once(self.__dict__, x, bias) if nothing_watches() else None
+        if y is not None:
             return y
         self._check_input(x, bias)
         if x.dim() < 1 or x.shape[-1] != self.columns:
@@ -113,27 +113,13 @@ class PackedWeight(StandIn):
 
         return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
 
-    def _fits_core(self, x: Tensor, bias: Tensor | None) -> bool:
-        """Whether the core's kernels take x and bias without conversion."""
-        shape = x.shape
-        return (
-            self.on_core
-            and x.dtype is float32
-            and x.layout is strided
-            and x.is_contiguous()
-            and len(shape) > 0
-            and shape[-1] == self.columns
-            and (bias is None or (bias.dtype is float32 and bias.is_cpu and bias.is_contiguous()))
-            and (bias is None or bias.shape == (self.rows,))
-        )
-
     def convolve(self, x: Tensor, bias: Tensor | None, settings: ConvolutionSettings) -> Tensor:
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
         self._check_tile()
         self._check_input(x, bias)
         wants = x.requires_grad or (bias is not None and bias.requires_grad)
         given = (x, self.packed, bias, self.facts, list(self.shape))
-        if nothing_watches(x) and not (wants and torch.is_grad_enabled()):
+        if is_ordinary(x) and not (wants and torch.is_grad_enabled()):
             return convolution(*given, settings)
         from deepcompression.nn.registered import convolution_operator
 
@@ -150,7 +136,7 @@ class PackedWeight(StandIn):
                 f"{self.layer}: indices are on {indices.device}, the packed weight on {self.packed.device}"
             )
         settings = (indices, self.packed, self.facts, list(self.shape), self.dtype, self.layer)
-        if nothing_watches(indices):
+        if is_ordinary(indices):
             return rows(*settings)
         from deepcompression.nn.registered import rows_operator
 
@@ -253,8 +239,40 @@ class PackedParts(StandIn):
         return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
 
 
+def _at_once(state: dict[str, Any], x: Tensor, bias: Tensor | None) -> Tensor | None:
+    """The product of the weight with these attributes, without torch's dispatcher, which takes longer than a small
+    layer: if nothing watches. None for what kernels do not take as it is.
+
+    Attributes of modules are read here from their dictionary, since `Module.__getattr__` makes each of them slow.
+    """
+    y = product(state["_buffers"]["packed"], x, bias, state["int8"], get_num_threads()) if state["on_core"] else None
+    if y is not None and is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
+        return _inference_only(y, state["layer"], x, bias)
+    return y
+
+
 class PackedLinear(nn.Linear):
     """A linear layer with a packed weight. Skips the dispatch of `F.linear`, which takes as long as a small layer."""
+
+    def __call__(self, input: Tensor) -> Tensor:
+        """As nn.Module's, which takes as long as a small layer even without hooks."""
+        state = self.__dict__
+        if nothing_watches() and not (
+            state["_forward_hooks"]
+            or state["_forward_pre_hooks"]
+            or state["_backward_hooks"]
+            or state["_backward_pre_hooks"]
+            or "forward" in state
+            or "_compiled_call_impl" in state
+            or modules._global_forward_hooks
+            or modules._global_forward_pre_hooks
+            or modules._global_backward_hooks
+            or modules._global_backward_pre_hooks
+        ):
+            y = _at_once(state["_modules"]["weight"].__dict__, input, state["_parameters"]["bias"])
+            if y is not None:
+                return y
+        return cast(Tensor, super().__call__(input))
 
     def forward(self, input: Tensor) -> Tensor:
         weight: Any = self._modules["weight"]

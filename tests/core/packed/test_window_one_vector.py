@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from packed_matrices import assert_close, dense_product, vectors
-from window_twin import MOST24, Window, pack, product, read
+from window_twin import MOST24, Window, fits_short, pack, product, read
 
 from deepcompression import _core
 from deepcompression.packed import multiply, packing
@@ -143,6 +143,34 @@ def test_hostile_vectors_and_codebooks_lose_no_digits(vector, codebook):
         if np.abs(expected).max() > np.finfo(np.float32).max:
             continue
         assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max() + least
+
+
+def pruned_codebook(largest, seed=0):
+    """Centroids of pruned weights: magnitudes of 1 to `largest`."""
+    magnitudes = np.random.default_rng(seed).uniform(1, largest, 16)
+    magnitudes[:2] = 1, largest
+    return magnitudes * np.repeat([-1, 1], 8)
+
+
+@pytest.mark.parametrize(("largest", "fewer"), [(1.9, True), (3.9, True), (30, False)])
+def test_products_of_the_next_power_are_left_out_where_neither_side_stands_out(largest, fewer):
+    for seed, (shape, density) in enumerate([((37, 131), 0.3), ((64, 3000), 0.1), ((20, 25088), 0.02)]):
+        codebook = pruned_codebook(largest, seed)
+        packed, dense = pack(random_mask(shape, density), 16, 0, "digits24", codebook=codebook)
+        x = vectors(1, shape[1])
+        assert fits_short(read(packed), x[0]) == fewer
+        assert_the_bits_of_the_twin(packed, x, None, "float32")
+        assert_close(multiply.matmul(packed, x), x, dense)
+
+
+@pytest.mark.parametrize("vector", hostile_vectors(9))
+def test_hostile_vectors_lose_no_digits_with_pruned_weights(vector):
+    for largest, (shape, density) in itertools.product((1.2, 2, 3.9, 5), [((200, 2000), 0.1), ((64, 3000), 0.5)]):
+        packed, dense = pack(random_mask(shape, density), 16, 0, "digits24", codebook=pruned_codebook(largest))
+        x = hostile_vectors(shape[1])[vector].astype(np.float32)[None]
+        expected = x.astype(np.float64) @ dense.astype(np.float64).T
+        least = np.finfo(np.float32).smallest_subnormal * shape[1]
+        assert np.abs(multiply.matmul(packed, x) - expected).max() <= 1e-6 * np.abs(expected).max() + least
 
 
 def test_codebooks_with_an_outlier_have_no_digits_of_24_bits():
