@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from running_models import compressed, floats, linear, mlp, packed_names, saved
+from running_models import compressed, floats, linear, mlp, saved
 from torch import nn
 
 import deepcompression as dc

@@ -90,10 +90,14 @@ def has_kernel(
     """
     if len(shape) != 4 or max(stride) != 1 or not _core.has_sparse_convolution():
         return False
-    height, width = outputs
-    if width < 1 or height < 1 or shape[0] // groups < _LEAST_ROWS:
+    if min(outputs) < 1 or shape[0] // groups < _LEAST_ROWS:
         return False
-    return density * math.ceil(width / LANES) * LANES / width <= _MOST_WORK
+    return density * lanes_of(outputs) / math.prod(outputs) <= _MOST_WORK
+
+
+def lanes_of(outputs: Sequence[int]) -> int:
+    """The positions that the sparse kernel computes for outputs of this height and width: rows in whole vectors."""
+    return outputs[0] * math.ceil(outputs[1] / LANES) * LANES
 
 
 def _sparse(

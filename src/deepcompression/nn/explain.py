@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DENSE = "dense"
 _WIDTH = 160
+_KEPT = "; kept dense as well, which is faster for inputs that it had"
 
 
 @dataclass(frozen=True)
@@ -170,8 +171,8 @@ def _packed(module: str, stand_in: StandIn) -> Kernel:
         first.header.form,
         arithmetic,
         _core.instruction_set() if first.device.type == "cpu" else first.device.type,
-        stand_in.why,
-        sum(part.packed.numel() for part in weights),
+        stand_in.why + _KEPT * any(part.kept is not None for part in weights),
+        sum(part.packed.numel() + (0 if part.kept is None else part.kept.nbytes) for part in weights),
         stand_in.numel() * stand_in.dtype.itemsize if stand_in.counts_dense else 0,
         survivors / stand_in.numel() if stand_in.numel() else 0.0,
         max(part.header.centroids for part in weights),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import torch
-from torch import Tensor, float32, is_autocast_enabled, is_grad_enabled, nn, strided
+from torch import Tensor, float32, get_num_threads, is_autocast_enabled, is_grad_enabled, nn, strided
 from torch._C import _get_tracing_state, _len_torch_dispatch_stack
 from torch._C._functorch import maybe_current_level
 from torch.compiler import is_compiling
@@ -28,8 +28,11 @@ from deepcompression.nn.operators import (
     spelled,
 )
 from deepcompression.nn.stand_in import StandIn
+from deepcompression.nn.what_pays import convolution_pays
 from deepcompression.packed.convolution import ConvolutionSettings
+from deepcompression.packed.multiply import rows as rows_of_tile
 from deepcompression.packed.packing import Header, header
+from deepcompression.packed.torch_reference import CONVOLUTIONS
 
 _ALIGNMENT = 64
 
@@ -59,6 +62,7 @@ class PackedWeight(StandIn):
 
     packed       uint8 buffer: the bytes that kernels compute from
     activations  kind of the vectors that it multiplies, `float32` or `int8`
+    keeps_dense  whether a convolution that is slower than dense for its inputs decodes its weights once and keeps them
 
     Computes from float32, bfloat16 and float16 on any device, with results of the same dtype. Raises ValueError for
     bytes that are no packed weight of this shape.
@@ -76,7 +80,7 @@ class PackedWeight(StandIn):
         transposed: bool = False,
     ) -> None:
         super().__init__(layer, shape, dtype, transposed)
-        self.activations = activations
+        self.activations, self.keeps_dense = activations, False
         self.register_buffer("packed", None)
         self._accept(packed)
 
@@ -95,6 +99,9 @@ class PackedWeight(StandIn):
             raise ValueError(other_device(self.layer, form, device))
         self._buffers["packed"] = aligned(packed)
         self.header, self.facts = header, facts_of(header)
+        # the dense weights of a convolution, once they are decoded, and whether inputs of a shape want them
+        self.kept: Tensor | None = None
+        self.wants_dense: dict[tuple[Any, ...], bool] = {}
         self.rows, self.columns, self.int8 = header.rows, header.columns, self.activations == "int8"
         self.on_core = form != "tile" and device.type == "cpu"
 
@@ -136,8 +143,26 @@ class PackedWeight(StandIn):
         wants = x.requires_grad or (bias is not None and bias.requires_grad)
         given = (x, self.packed, bias, self.facts, list(self.shape))
         if nothing_watches(x) and not (wants and torch.is_grad_enabled()):
+            if self.keeps_dense and x.dtype is float32 and self._is_slow(x, settings):
+                return CONVOLUTIONS[len(self.shape) - 2](x, self._decoded(), bias, *settings)
             return convolution(*given, settings)
         return _as_autocast(convolution_operator(*given, *spelled(settings), self.layer))
+
+    def _is_slow(self, x: Tensor, settings: ConvolutionSettings) -> bool:
+        """Whether a convolution of inputs like x is faster dense. Each shape is judged once."""
+        key = (x.shape, settings, get_num_threads())
+        if key not in self.wants_dense:
+            self.wants_dense[key] = not convolution_pays(x, self.shape, self.header.survivors, settings)
+        return self.wants_dense[key]
+
+    def _decoded(self) -> Tensor:
+        if self.kept is None:
+            found = rows_of_tile(self.packed.numpy(), 0, self.rows, threads=get_num_threads())
+            self.kept = torch.from_numpy(found).view(self.shape)
+        return self.kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "kept": None}
 
     def rows_of(self, indices: Tensor) -> Tensor:
         """Rows by their numbers, int32 or int64 of any shape: (*indices.shape, columns)."""

@@ -26,6 +26,7 @@ def run(
     linear: Sequence[str] = (),
     dense: Sequence[str] = (),
     prefer: str = "time",
+    tune: bool = False,
     limit_bytes: int = LIMIT_BYTES,
     strict: bool = True,
 ) -> Module:
@@ -38,12 +39,14 @@ def run(
                  by it forms are chosen, and layers that pay. None: unknown, so layers must pay for 1 as for 64
     linear       globs of names of matrices that your own modules use in F.linear alone, so that they can be packed
     dense        globs of names of weights that stay dense
-    prefer       `time`: a weight is held compressed where its layer is expected to be no slower than dense. `memory`:
-                 every weight is that takes fewer bytes so
+    prefer       `time`: a weight is held compressed where its layer is then expected to be no slower than dense;
+                 `memory`: wherever it then takes fewer bytes
+    tune         True: products, convolutions and look-ups are measured here, some ms each, instead of expected;
+                 the times are kept in the user's cache folder
     strict       False: tensors that the file or the model lacks are kept or left out
 
-    Layers for which that pays compute from packed weights, all others as before; `explain` says which and why. The module
-    is for inference only: it is in the mode `eval`, and packed layers have no gradients. Wrappers of
+    Layers for which that pays compute from packed weights, all others as before; `explain` says which and why. The
+    module is for inference only: it is in the mode `eval`, and packed layers have no gradients. Wrappers of
     DistributedDataParallel and torch.compile are left out. Warns about what is left out, kept, guessed, or shared with
     the model.
 
@@ -71,7 +74,7 @@ def run(
             "the model is sharded (fully_shard): save it on all ranks, then call dc.run on a new model with the file"
         )
     model = unwrapped(model)
-    options = Options(activations, batch, tuple(linear), tuple(dense), prefer)
+    options = Options(activations, batch, tuple(linear), tuple(dense), prefer, tune)
     with torch.no_grad():
         if path is None:
             return assemble(model, ModelSource(), options)
