@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression.common.messages import listed, warn
-from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
+from deepcompression.nn.packed_weight import PackedConv2d, PackedLinear, PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
 from deepcompression.nn.stand_in import StandIn
@@ -221,6 +221,8 @@ def _replace(module: nn.Module, local: str, stand_in: StandIn) -> None:
     module.add_module(local, stand_in)
     if type(module) is nn.Linear and isinstance(stand_in, PackedWeight):
         module.__class__ = PackedLinear
+    if type(module) is nn.Conv2d and module.padding_mode == "zeros":
+        module.__class__ = PackedConv2d
 
 
 def _mend_recurrent(small: nn.Module) -> None:

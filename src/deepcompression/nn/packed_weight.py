@@ -140,9 +140,9 @@ class PackedWeight(StandIn):
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
         self._check_tile()
         self._check_input(x, bias)
-        wants = x.requires_grad or (bias is not None and bias.requires_grad)
+        wants = is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad))
         given = (x, self.packed, bias, self.facts, list(self.shape))
-        if nothing_watches(x) and not (wants and torch.is_grad_enabled()):
+        if nothing_watches(x) and not wants:
             if self.keeps_dense and x.dtype is float32 and self._is_slow(x, settings):
                 return CONVOLUTIONS[len(self.shape) - 2](x, self._decoded(), bias, *settings)
             return convolution(*given, settings)
@@ -280,6 +280,17 @@ class PackedLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         weight: Any = self._modules["weight"]
         y: Tensor = weight.linear(input, self._parameters["bias"])
+        return y
+
+
+class PackedConv2d(nn.Conv2d):
+    """A convolution with a packed weight and zeros around its inputs. Skips the dispatch of `F.conv2d`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        weight: Any = self._modules["weight"]
+        padding: Any = self.padding
+        settings = ConvolutionSettings(self.stride, padding, self.dilation, self.groups)
+        y: Tensor = weight.convolve(input, self._parameters["bias"], settings)
         return y
 
 

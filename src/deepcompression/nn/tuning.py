@@ -9,6 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +91,10 @@ def _checked(found: Any) -> dict[str, list[float]]:
 
 def _facts(use: Use, module: nn.Module, stand_in: StandIn, vectors: int) -> list[Any]:
     """All that the times depend on."""
-    from deepcompression import __version__
-
     settings = _settings(module) if use == "convolution" else None
     parts = [[*part.header, part.activations] for part in stand_in.parts()]
     machine = [cpu_id(), _core.instruction_set(), stand_in.device.type, torch.get_num_threads()]
-    return [machine, __version__, torch.__version__, use, settings, isinstance(module, nn.EmbeddingBag), parts, vectors]
+    return [machine, version("deepcompression"), torch.__version__, use, settings, isinstance(module, nn.EmbeddingBag), parts, vectors]
 
 
 def _settings(module: Any) -> ConvolutionSettings:
