@@ -20,8 +20,8 @@ COLD_BYTES = 96 << 20
 WARM_CALLS, WARM_SECONDS = 2, 0.0005
 # The timed calls of a turn: for about so long, at most so many.
 TURN_SECONDS, TURN_CALLS = 0.002, 20
-# Pools of threads spin after a call; they must sleep before another task's turn.
-PAUSE_SECONDS = 0.012
+# Pools of threads spin after a call, some for 25 ms; they must sleep before another task's turn.
+PAUSE_SECONDS, MOST_PAUSES = 0.012, 8
 LEAST_ROUNDS = 3
 # A task whose call takes more than this part of the budget has only the least number of rounds.
 SLOW = 0.02
@@ -102,6 +102,15 @@ def turn(call: Callable[[], Any], calls: int, flush: Callable[[], None] | None) 
     return found
 
 
+def rest(seconds: float) -> None:
+    """Sleeps so long, again and again until no thread of this process computes meanwhile."""
+    for _ in range(MOST_PAUSES):
+        before = time.process_time()
+        time.sleep(seconds)
+        if time.process_time() - before < seconds / 10:
+            break
+
+
 def interleave(
     tasks: Mapping[str, Task], budget_seconds: float, cold: bool = False, pause: float = PAUSE_SECONDS, seed: int = 0
 ) -> tuple[dict[str, float], int]:
@@ -118,7 +127,8 @@ def interleave(
             if rounds >= LEAST_ROUNDS and known > SLOW * budget_seconds:
                 continue
             calls = 1 if cold else max(1, min(TURN_CALLS, int(TURN_SECONDS / known)))
-            time.sleep(pause)
+            if pause:
+                rest(pause)
             found[name] += tasks[name].turn(calls, cold)
         rounds += 1
     return {name: statistics.median(each) for name, each in found.items()}, rounds

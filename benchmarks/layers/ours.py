@@ -87,14 +87,18 @@ class Ours:
 
         return run, packed.nbytes
 
-    def _module(self, x: Floats) -> Made:
+    def module(self, batch: int) -> torch.nn.Module:
+        """The layer as torch's users have it, without a bias."""
         rows, columns = self.tensor.shape
         # on no device: the module that runs never needs the dense weights
         linear = torch.nn.Linear(columns, rows, bias=False, device="meta")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "layer.dcz"
             dc.save_tensors(path, {"weight": self.tensor})
-            small = dc.run(linear, path, batch=len(x), activations=self.activations)
+            return dc.run(linear, path, batch=batch, activations=self.activations)
+
+    def _module(self, x: Floats) -> Made:
+        small = self.module(len(x))
         given = torch.from_numpy(x)
         held = sum(each.nbytes for each in (*small.parameters(), *small.buffers()))
         return lambda: small(given), held

@@ -1,125 +1,52 @@
-// Threads that wait for work.
+// Who shares a job: torch's threads, our own, or the caller alone.
 #include "common/pool.hpp"
 
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <cstdint>
-#include <exception>
 #include <mutex>
-#include <thread>
-#include <utility>
+
+#include "common/helpers.hpp"
+#include "common/job.hpp"
+#include "common/torch_team.hpp"
 
 #if !defined(_WIN32)
 #include <pthread.h>
-#endif
-#if defined(DCZ_X86)
-#include <immintrin.h>
 #endif
 
 namespace dcz {
 namespace {
 
-constexpr unsigned kMostThreads = 256;
-// About 20 microseconds: a layer that follows finds the threads awake, and an idle process leaves its cores alone.
-constexpr int kSpins = 2000;
+// Time that a job loses because its threads are late is paid back: the caller works alone for so many times as long.
+// Losses then take at most a quarter of the time, however busy the machine is.
+constexpr Nanoseconds kPaidBack = 3;
 
-void pause() {
-#if defined(DCZ_X86)
-  _mm_pause();
-#else
-  std::this_thread::yield();
-#endif
+void run_alone(std::span<const Phase> phases) {
+  for (const Phase& phase : phases) {
+    for (std::size_t number = 0; number < phase.count; ++number) phase.item(phase.context, number, 0);
+  }
 }
 
-struct Job {
-  void (*part)(void*, unsigned);
-  void* context;
-  unsigned parts;
-};
-
-// Of a helper. The caller calls an idle one, which becomes busy, and idle again when no part is left. At the end the
-// caller withdraws the calls that no helper has answered: it waits for busy ones alone.
-enum class State : std::uint32_t { idle, called, busy };
-
-class Pool {
- public:
-  void run(const Job& job) {
-    const unsigned wanted = std::min(job.parts, kMostThreads) - 1;
-    for (; helpers_ < wanted; ++helpers_) {
-      std::thread([this, &state = states_[helpers_].value] { help(state); }).detach();
-    }
-    job_ = job;
-    failure_ = nullptr;
-    next_.store(0, std::memory_order_relaxed);
-    for (unsigned helper = 0; helper < wanted; ++helper) {
-      states_[helper].value.store(State::called, std::memory_order_release);
-      states_[helper].value.notify_one();
-    }
-    work();
-    for (unsigned helper = 0; helper < wanted; ++helper) {
-      State seen = State::called;
-      states_[helper].value.compare_exchange_strong(seen, State::idle);
-      await_change(states_[helper].value, State::busy);
-    }
-    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-  }
-
-  std::mutex busy;
-
- private:
-  // In a cache line of its own.
-  struct alignas(64) HelperState {
-    std::atomic<State> value{State::idle};
-  };
-
-  static void await_change(const std::atomic<State>& state, State from) {
-    for (int spins = 0; state.load(std::memory_order_acquire) == from; ++spins) {
-      if (spins < kSpins) {
-        pause();
-      } else {
-        state.wait(from, std::memory_order_acquire);
-      }
-    }
-  }
-
-  void work() {
-    try {
-      for (unsigned part = next_++; part < job_.parts; part = next_++) job_.part(job_.context, part);
-    } catch (...) {
-      next_ = job_.parts;
-      const std::lock_guard lock(failing_);
-      if (!failure_) failure_ = std::current_exception();
-    }
-  }
-
-  void help(std::atomic<State>& state) {
-    for (;;) {
-      await_change(state, State::idle);
-      State seen = State::called;
-      if (!state.compare_exchange_strong(seen, State::busy)) continue;
-      work();
-      state.store(State::idle, std::memory_order_release);
-      state.notify_one();
-    }
-  }
-
-  Job job_{};
-  std::exception_ptr failure_;
-  std::mutex failing_;
-  unsigned helpers_ = 0;
-  std::array<HelperState, kMostThreads - 1> states_;
-  std::atomic<unsigned> next_{0};
+struct Pool {
+  std::atomic_flag busy;
+  std::atomic<Nanoseconds> owed{0};
+  Job job;
+  TorchHelpers torch;
+  OwnHelpers own;
 };
 
 // Never destroyed: its threads wait in it until the process ends. A forked child has none of them and makes its own.
+// It has none of torch's either.
 std::atomic<Pool*> pool{nullptr};
+std::atomic<bool> forked{false};
 
 Pool& the_pool() {
   static std::once_flag once;
   std::call_once(once, [] {
 #if !defined(_WIN32)
-    pthread_atfork(nullptr, nullptr, [] { pool = new Pool; });
+    pthread_atfork(nullptr, nullptr, [] {
+      pool = new Pool;
+      forked = true;
+    });
 #endif
     pool = new Pool;
   });
@@ -128,14 +55,33 @@ Pool& the_pool() {
 
 }  // namespace
 
-void run_parts(unsigned parts, void (*part)(void*, unsigned), void* context) {
+void run_phases(unsigned threads, std::span<const Phase> phases, Items items) {
+  threads = std::min(threads, kMostThreads);
+  if (threads <= 1) return run_alone(phases);
   Pool& shared = the_pool();
-  const std::unique_lock lock(shared.busy, std::try_to_lock);
-  if (!lock.owns_lock()) {
-    for (unsigned number = 0; number < parts; ++number) part(context, number);
+  const Nanoseconds begin = now();
+  if (items == Items::equal && shared.owed.load(std::memory_order_relaxed) > 0) {
+    run_alone(phases);
+    shared.owed -= now() - begin;
     return;
   }
-  shared.run({part, context, parts});
+  const TorchTeam* const team = forked ? nullptr : torch_team();
+  if ((team && team->in_parallel()) || shared.busy.test_and_set(std::memory_order_acquire)) return run_alone(phases);
+  shared.job.open(phases, threads);
+  if (team) {
+    shared.torch.run(shared.job, *team);
+  } else {
+    shared.own.run(shared.job);
+  }
+  const Nanoseconds lost = now() - begin - shared.job.alone();
+  if (items == Items::equal && lost > 0) shared.owed = kPaidBack * lost;
+  try {
+    shared.job.finish();
+  } catch (...) {
+    shared.busy.clear(std::memory_order_release);
+    throw;
+  }
+  shared.busy.clear(std::memory_order_release);
 }
 
 }  // namespace dcz

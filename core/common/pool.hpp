@@ -1,42 +1,59 @@
-// Threads that wait for work: starting new ones would take longer than a small layer.
+// Threads that share work: torch's where torch is loaded, else our own, which wait for it.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
+#include <array>
 #include <cstddef>
+#include <span>
 
 namespace dcz {
 
-// Calls part(context, 0) ... part(context, parts - 1), by at most so many threads, the caller among them. If another
-// caller has the threads, this one does all parts. After an exception no further part begins; the caller gets the first
-// one when all threads have ended.
-void run_parts(unsigned parts, void (*part)(void* context, unsigned number), void* context);
+// Items that need each other's results in no order. The phases of a job follow each other: an item may need all items
+// of the phases before its own. `thread` is the number of the one that does the item, the caller is thread 0.
+struct Phase {
+  std::size_t count;
+  void (*item)(void* context, std::size_t number, unsigned thread);
+  void* context;
+};
 
-template <typename Part>
-void share_parts(unsigned parts, Part&& part) {
-  if (parts <= 1) {
-    if (parts == 1) part(0u);
-    return;
-  }
-  run_parts(
-      parts, [](void* context, unsigned number) { (*static_cast<Part*>(context))(number); },
-      const_cast<void*>(static_cast<const void*>(&part)));
+inline constexpr std::size_t kMostPhases = 4;
+
+// Whether the items of a phase take about equally long. Then threads that bring nothing, because another process has
+// their cores, are left out for a while.
+enum class Items { unequal, equal };
+
+// Calls each item once, by at most so many threads, the caller among them. Thread t begins with the t-th part of each
+// phase, so that the same thread does the same items in every call, and then helps the others. If another caller has
+// the threads, this one does all items. After an exception no further item begins; the caller gets the first one when
+// all threads have ended. Nothing but time depends on `threads`.
+void run_phases(unsigned threads, std::span<const Phase> phases, Items items);
+
+// The first item of thread number `thread`: it has those up to the first one of the next thread. One item is the
+// caller's.
+constexpr std::size_t first_item(std::size_t count, std::size_t thread, std::size_t threads) {
+  return (count * thread + threads - 1) / threads;
 }
 
-// Calls item(number, part) for `count` items by at most `threads` threads, at least one. A thread that is done takes
-// the next item; after an exception none takes another.
+// Makes a phase of item(number, thread), which must stay until the phase is done.
 template <typename Item>
-void share_items(unsigned threads, std::size_t count, const Item& item) {
-  std::atomic<std::size_t> next{0};
-  const auto parts = static_cast<unsigned>(std::min<std::size_t>(std::max(threads, 1u), count));
-  share_parts(parts, [&](unsigned part) {
-    try {
-      for (std::size_t number = next++; number < count; number = next++) item(number, part);
-    } catch (...) {
-      next = count;
-      throw;
-    }
-  });
+Phase phase_of(std::size_t count, Item& item) {
+  return {count,
+          [](void* context, std::size_t number, unsigned thread) { (*static_cast<Item*>(context))(number, thread); },
+          const_cast<void*>(static_cast<const void*>(&item))};
+}
+
+// Calls item(number, thread) for `count` items by at most `threads` threads, at least one.
+template <typename Item>
+void share_items(unsigned threads, std::size_t count, Item&& item) {
+  const auto most = static_cast<unsigned>(std::min<std::size_t>(std::max(threads, 1u), count));
+  const std::array phases{phase_of(count, item)};
+  run_phases(most, phases, Items::unequal);
+}
+
+// Calls part(0) ... part(parts - 1), each by a thread of its own if there are so many.
+template <typename Part>
+void share_parts(unsigned parts, Part&& part) {
+  share_items(parts, parts, [&](std::size_t number, unsigned) { part(static_cast<unsigned>(number)); });
 }
 
 }  // namespace dcz

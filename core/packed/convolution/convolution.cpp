@@ -2,6 +2,7 @@
 #include "packed/convolution/convolution.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <initializer_list>
 #include <stdexcept>
@@ -227,9 +228,7 @@ bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShap
   const StreamTask task{&view, plan.blocks, plan.block_columns(shape), memory.column_offsets, memory.stream};
   for (std::size_t first = 0; first < view.header.rows;) {
     const std::size_t group = first / rows, count = std::min(plan.rows_at_once, (group + 1) * rows - first);
-    share_parts(parts, [&](unsigned part) {
-      for (std::size_t i = part; i < count; i += parts) kernel->make_stream(task, first + i, i);
-    });
+    auto make_stream = [&](std::size_t i, unsigned) { kernel->make_stream(task, first + i, i); };
     const Work work{*kernel,
                     shape,
                     plan,
@@ -240,9 +239,8 @@ bool convolve_sparse(std::span<const std::uint8_t> packed, const ConvolutionShap
                     count,
                     shape.groups * inputs,
                     view.header.rows * outputs};
-    share_parts(parts, [&](unsigned part) {
-      for (std::size_t i = part; i < tiles; i += parts) work.run(i, part);
-    });
+    auto run = [&](std::size_t i, unsigned thread) { work.run(i, thread); };
+    run_phases(parts, std::array{phase_of(count, make_stream), phase_of(tiles, run)}, Items::equal);
     first += count;
   }
   return true;

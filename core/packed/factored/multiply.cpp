@@ -112,7 +112,8 @@ void multiply_factored(std::span<const std::uint8_t> packed, const float* x, std
   auto* const prepared = reinterpret_cast<float*>(scratch(view.prepared_columns() * sizeof(float)));
   const auto run_panels = [&](auto run, const FactoredView& of, const Centroids& table, const float* addend,
                               float* out) {
-    share_items(parts, of.panels(), [&](std::size_t panel, unsigned) { run(of, panel, prepared, table, addend, out); });
+    auto item = [&](std::size_t panel, unsigned) { run(of, panel, prepared, table, addend, out); };
+    run_phases(parts, std::array{phase_of(of.panels(), item)}, Items::equal);
   };
   const Centroids centroids(view);
   for (std::size_t v = 0; v < vectors; ++v, x += view.header.columns, y += view.header.rows) {

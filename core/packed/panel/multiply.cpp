@@ -1,5 +1,6 @@
 // y = x W^T + bias from packed weights of the form `panel`: tile by tile of vectors, each by all threads.
 #include <algorithm>
+#include <array>
 #include <atomic>
 
 #include "common/pool.hpp"
@@ -21,13 +22,14 @@ std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned 
   const std::size_t prepared = round_up(view.prepared_columns() * width, 16), sums = sum_rows(view) * width;
   task.prepared = reinterpret_cast<float*>(scratch((prepared + parts * sums) * sizeof(float)));
   std::atomic<std::uint64_t> not_finite{0};
-  share_items(parts, view.blocks, [&](std::size_t block, unsigned) {
+  auto prepare = [&](std::size_t block, unsigned) {
     const std::uint64_t found = kernel.prepare(task, block);
     if (found != 0) not_finite |= found;
-  });
-  share_items(parts, view.panels(), [&](std::size_t panel, unsigned part) {
-    kernel.run(task, panel, task.prepared + prepared + part * sums);
-  });
+  };
+  auto run = [&](std::size_t panel, unsigned thread) {
+    kernel.run(task, panel, task.prepared + prepared + thread * sums);
+  };
+  run_phases(parts, std::array{phase_of(view.blocks, prepare), phase_of(view.panels(), run)}, Items::equal);
   return not_finite;
 }
 

@@ -26,10 +26,11 @@ void multiply_tile(const QuadKernel& kernel, QuadTask task, unsigned threads) {
   const std::size_t prepared = round_up(view.prepared_columns() * kernel.column_bytes, 64);
   const std::size_t sums = sum_rows(view) * kernel.row_bytes;
   task.prepared = scratch(prepared + parts * sums);
-  share_items(parts, view.blocks, [&](std::size_t block, unsigned) { kernel.prepare(task, block); });
-  share_items(parts, view.panels(), [&](std::size_t panel, unsigned part) {
-    kernel.run(task, panel, task.prepared + prepared + part * sums);
-  });
+  auto prepare = [&](std::size_t block, unsigned) { kernel.prepare(task, block); };
+  auto run = [&](std::size_t panel, unsigned thread) {
+    kernel.run(task, panel, task.prepared + prepared + thread * sums);
+  };
+  run_phases(parts, std::array{phase_of(view.blocks, prepare), phase_of(view.panels(), run)}, Items::equal);
 }
 
 // The vectors from `first` to `last` - 1 of a task, in one arithmetic.

@@ -2,6 +2,7 @@
 #include "packed/tile/tile.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -55,7 +56,8 @@ void decode(const TileTask& task, std::size_t count, unsigned threads) {
   const std::size_t worth = 1 + count * task.view->header.columns / kElementsWorthAThread;
   const auto parts = static_cast<unsigned>(std::min({std::size_t{threads}, worth, count}));
   DecodeTile& kernel = kDecodeTile.in_use();
-  share_parts(parts, [&](unsigned part) { kernel(task, count * part / parts, count * (part + 1) / parts); });
+  auto some = [&](std::size_t part, unsigned) { kernel(task, count * part / parts, count * (part + 1) / parts); };
+  run_phases(parts, std::array{phase_of(parts, some)}, Items::equal);
 }
 
 TileView aligned_view(std::span<const std::uint8_t> packed) {

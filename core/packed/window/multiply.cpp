@@ -1,6 +1,7 @@
 // y = x W^T + bias from packed weights of the form `window`: the choice of arithmetic, kernels and threads.
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "common/pool.hpp"
 #include "common/scratch.hpp"
@@ -10,8 +11,14 @@
 namespace dcz {
 namespace {
 
-// With fewer pairs times vectors a second thread would come too late.
-constexpr std::size_t kPairsWorthAThread = 2048;
+// A thread that does less comes too late: it needs about 5 microseconds of work, counted in pairs of a vector of int8.
+constexpr std::size_t kPairsWorthAThread = 1536;
+
+// Such pairs that a pair of a vector takes as long as, in halves.
+std::size_t half_pairs(Arithmetic arithmetic) { return arithmetic == Arithmetic::x8 ? 2 : 5; }
+
+// So many items for each thread: whoever is late leaves some to others.
+constexpr std::size_t kItems = 4;
 
 // The arithmetic for float32 vectors that 24 bits hold.
 Arithmetic arithmetic24(const WindowView& view) {
@@ -45,7 +52,7 @@ const WindowKernel& kernel_for(const WindowView& view, Arithmetic arithmetic) {
   return kernel.vectors(view, arithmetic) > 0 ? kernel : kWindowPortable;
 }
 
-// The first group of thread number `part` of `parts` with equal work.
+// The first group of item number `part` of `parts` with equal work.
 std::size_t first_group(const WindowView& view, std::size_t part, std::size_t parts) {
   if (part == 0) return 0;
   if (part == parts) return view.groups();
@@ -56,7 +63,7 @@ std::size_t first_group(const WindowView& view, std::size_t part, std::size_t pa
 void multiply_tile(WindowTask task, unsigned threads) {
   const WindowView& view = *task.view;
   const WindowKernel& kernel = kernel_for(view, task.arithmetic);
-  const std::size_t work = view.pairs() * task.vectors / kPairsWorthAThread;
+  const std::size_t work = view.pairs() * task.vectors * half_pairs(task.arithmetic) / 2 / kPairsWorthAThread;
   const auto parts =
       static_cast<unsigned>(std::min<std::size_t>(threads, std::max<std::size_t>(1, std::min(work, view.groups()))));
   task.prepared = scratch(kernel.prepared_bytes(task));
@@ -66,20 +73,19 @@ void multiply_tile(WindowTask task, unsigned threads) {
     if (kernel.finish) kernel.finish(task, 0, view.header.rows);
     return;
   }
-  const auto helpers = static_cast<unsigned>(std::min<std::size_t>(parts, task.vectors));
-  share_parts(helpers, [&](unsigned part) {
-    kernel.prepare(task, task.vectors * part / helpers, task.vectors * (part + 1) / helpers);
-  });
-  share_parts(parts, [&](unsigned part) {
-    const std::size_t first = first_group(view, part, parts), last = first_group(view, part + 1, parts);
+  const std::size_t items = std::min(kItems * parts, view.groups());
+  auto prepare = [&](std::size_t v, unsigned) { kernel.prepare(task, v, v + 1); };
+  auto run = [&](std::size_t item, unsigned) {
+    const std::size_t first = first_group(view, item, items), last = first_group(view, item + 1, items);
     if (first < last) kernel.run(task, first, last);
-  });
-  if (kernel.finish && task.vectors > 1) {
-    share_parts(parts, [&](unsigned part) {
-      const std::size_t rows = view.header.rows;
-      kernel.finish(task, rows * part / parts, rows * (part + 1) / parts);
-    });
-  }
+  };
+  auto finish = [&](std::size_t part, unsigned) {
+    const std::size_t rows = view.header.rows;
+    kernel.finish(task, rows * part / parts, rows * (part + 1) / parts);
+  };
+  const std::array phases{phase_of(task.vectors, prepare), phase_of(items, run), phase_of(parts, finish)};
+  const bool finishes = kernel.finish && task.vectors > 1;
+  run_phases(parts, std::span(phases).first(finishes ? 3 : 2), Items::equal);
 }
 
 }  // namespace
