@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from deepcompression import _core
 from deepcompression.nn.convolve import lanes_of
-from deepcompression.nn.packed_weight import PackedLinear, PackedWeight
+from deepcompression.nn.packed_layers import PackedLinear
+from deepcompression.nn.packed_weight import PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.packed import packing
 from deepcompression.packed.convolution import ConvolutionSettings

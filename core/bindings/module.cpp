@@ -14,6 +14,7 @@ void bind_coding(nb::module_& m);
 void bind_delta(nb::module_& m);
 void bind_packed(nb::module_& m);
 void bind_sharing(nb::module_& m);
+void bind_tensors(nb::module_& m);
 }  // namespace dcz::python
 
 NB_MODULE(_core, m) {
@@ -35,4 +36,5 @@ NB_MODULE(_core, m) {
   dcz::python::bind_sharing(m);
   dcz::python::bind_packed(m);
   dcz::python::bind_delta(m);
+  dcz::python::bind_tensors(m);
 }

@@ -10,6 +10,7 @@ from running_models import assert_near, double, floats, linear
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 import deepcompression as dc
 from deepcompression.nn.packed_weight import PackedWeight, aligned
@@ -279,3 +280,43 @@ def test_the_form_tile_goes_to_any_device(dense, small):
 def test_every_form_goes_to_the_device_meta(small):
     shapes = small.to("meta")(torch.zeros(3, 80, device="meta"))
     assert (shapes.device.type, shapes.shape) == ("meta", (3, 96))
+
+
+def seen_by_hooks(layer, x, register):
+    """What a hook of torch's sees of a call."""
+    seen = []
+    handle = register(layer, seen)
+    try:
+        layer(x)
+    finally:
+        handle.remove()
+    return seen
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda layer, seen: layer.register_forward_pre_hook(lambda module, args: seen.append(module)),
+        lambda layer, seen: layer.register_forward_hook(lambda module, args, y: seen.append(module)),
+        lambda layer, seen: register_module_forward_pre_hook(lambda module, args: seen.append(module)),
+        lambda layer, seen: register_module_forward_hook(lambda module, args, y: seen.append(module)),
+    ],
+)
+def test_hooks_are_called(small, register):
+    with torch.no_grad():
+        assert seen_by_hooks(small.fc, floats(1, 80), register) == [small.fc]
+
+
+def test_a_layer_that_was_compiled_by_itself_runs_compiled(small):
+    seen = []
+    small.fc.compile(backend=lambda graph, _: seen.append(graph) or graph.forward, fullgraph=True)
+    with torch.no_grad():
+        found = small.fc(floats(1, 80))
+        assert torch.equal(found, small.fc.forward(floats(1, 80)))
+    assert len(seen) == 1
+
+
+def test_inputs_that_are_negated_when_they_are_read_are_computed_so(small):
+    x = floats(3, 80)
+    with torch.no_grad():
+        assert torch.equal(small(torch._neg_view(x)), small(-x))

@@ -187,7 +187,7 @@ class Run {
   [[gnu::always_inline]] void add_pair(const std::uint8_t* bytes, const std::uint8_t* window0,
                                        const std::uint8_t* window1, const std::uint8_t* fifths, std::size_t number,
                                        Sums& sums) const {
-    const Steps steps = read_steps<kCodeBits, false, kOneWindow, kOnePlane>(bytes, fifths);
+    const Steps steps = read_steps<kCodeBits, false, kOneWindow, true>(bytes, fifths);
     if constexpr (kOnePlane) {
       const Window<kOneWindow, true> first(window0, kBlockBytes);
       const Window<kOneWindow, true> second = kOneWindow ? first : Window<kOneWindow, true>(window1, kBlockBytes);

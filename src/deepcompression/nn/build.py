@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression.common.messages import listed, warn
-from deepcompression.nn.packed_weight import PackedConv2d, PackedLinear, PackedParts, PackedWeight
+from deepcompression.nn.packed_layers import PackedConv2d, PackedLinear
+from deepcompression.nn.packed_weight import PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
 from deepcompression.nn.stand_in import StandIn

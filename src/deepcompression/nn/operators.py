@@ -5,15 +5,14 @@ Importing this module registers them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, get_num_threads
 
-from deepcompression import _core
 from deepcompression.nn import convolve
+from deepcompression.nn.product import product_of_plain
 from deepcompression.packed import torch_reference
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS, Header
@@ -63,23 +62,6 @@ def other_device(layer: str, form: str, device: torch.device) -> str:
     )
 
 
-def product(packed: Tensor, x: Tensor, bias: Tensor | None, rows: int, int8: bool) -> Tensor:
-    """x (..., columns) -> (..., rows), by the core. All are float32, contiguous, on the CPU, and of shapes that fit."""
-    shape = x.shape
-    if len(shape) == 2:
-        # unpacking shapes takes as long as a small product
-        vectors = shape[0]
-        y = x.new_empty(vectors, rows)
-    else:
-        vectors = math.prod(shape[:-1])
-        y = x.new_empty(*shape[:-1], rows)
-    bias_at = 0 if bias is None else bias.data_ptr()
-    _core.multiply(
-        packed.data_ptr(), packed.numel(), x.data_ptr(), vectors, bias_at, y.data_ptr(), int8, get_num_threads()
-    )
-    return y
-
-
 def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
     """x (..., columns) of one of FLOATS -> (..., rows) of the same dtype, computed in float32."""
     form, rows = FORMS[facts[0]], facts[4]
@@ -93,7 +75,7 @@ def _linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], ac
     elif form == "tile":
         y = torch_reference.multiply(packed, header_of(facts), vectors, floats)
     elif vectors.is_cpu:
-        y = product(packed, vectors.contiguous(), floats, rows, activations == "int8")
+        y = product_of_plain(packed, vectors.contiguous(), floats, rows, activations == "int8", get_num_threads())
     else:
         raise ValueError(other_device(layer, form, x.device))
     return y.to(x.dtype)

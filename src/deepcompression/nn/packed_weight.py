@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import torch
-from torch import Tensor, float32, get_num_threads, is_autocast_enabled, is_grad_enabled, nn, strided
+from torch import Tensor, float32, get_num_threads, is_autocast_enabled, is_grad_enabled
 from torch._C import _get_tracing_state, _len_torch_dispatch_stack
 from torch._C._functorch import maybe_current_level
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 
 from deepcompression import _core
 from deepcompression.nn.handlers import remedy
@@ -22,11 +22,11 @@ from deepcompression.nn.operators import (
     inference_only,
     linear_operator,
     other_device,
-    product,
     rows,
     rows_operator,
     spelled,
 )
+from deepcompression.nn.product import product
 from deepcompression.nn.stand_in import StandIn
 from deepcompression.nn.what_pays import convolution_pays
 from deepcompression.packed.convolution import ConvolutionSettings
@@ -44,17 +44,20 @@ def aligned(packed: Tensor) -> Tensor:
     return packed
 
 
-def nothing_watches(x: Tensor) -> bool:
-    """Whether x is an ordinary tensor of the CPU, and no compiler, mode or transform follows the computation."""
-    return (
-        not is_compiling()
-        and type(x) is Tensor
-        and x.is_cpu
-        and not is_autocast_enabled("cpu")
-        and not _len_torch_dispatch_stack()
-        and not _get_tracing_state()
-        and maybe_current_level() is None
+def nothing_watches() -> bool:
+    """Whether no compiler, mode or transform follows the computation."""
+    return not (
+        is_dynamo_compiling()
+        or is_autocast_enabled("cpu")
+        or _len_torch_dispatch_stack()
+        or _get_tracing_state()
+        or maybe_current_level() is not None
     )
+
+
+def is_ordinary(x: Tensor) -> bool:
+    """Whether x is a tensor of the CPU and of no subclass, and nothing watches."""
+    return nothing_watches() and type(x) is Tensor and x.is_cpu
 
 
 class PackedWeight(StandIn):
@@ -111,30 +114,17 @@ class PackedWeight(StandIn):
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
         # torch's dispatcher takes longer than a small layer
-        if nothing_watches(x) and self._fits_core(x, bias):
+        if self.on_core and nothing_watches():
             packed: Any = self._buffers["packed"]
-            y = product(packed, x, bias, self.rows, self.int8)
-            if is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
-                return _inference_only(y, self.layer, x, bias)
-            return y
+            y = product(packed, x, bias, self.int8, get_num_threads())
+            if y is not None:
+                if is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
+                    return _inference_only(y, self.layer, x, bias)
+                return y
         self._check_input(x, bias)
         if x.dim() < 1 or x.shape[-1] != self.columns:
             raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
         return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
-
-    def _fits_core(self, x: Tensor, bias: Tensor | None) -> bool:
-        """Whether the core's kernels take x and bias without conversion."""
-        shape = x.shape
-        return (
-            self.on_core
-            and x.dtype is float32
-            and x.layout is strided
-            and x.is_contiguous()
-            and len(shape) > 0
-            and shape[-1] == self.columns
-            and (bias is None or (bias.dtype is float32 and bias.is_cpu and bias.is_contiguous()))
-            and (bias is None or bias.shape == (self.rows,))
-        )
 
     def convolve(self, x: Tensor, bias: Tensor | None, settings: ConvolutionSettings) -> Tensor:
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
@@ -142,7 +132,7 @@ class PackedWeight(StandIn):
         self._check_input(x, bias)
         wants = is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad))
         given = (x, self.packed, bias, self.facts, list(self.shape))
-        if nothing_watches(x) and not wants:
+        if is_ordinary(x) and not wants:
             if self.keeps_dense and x.dtype is float32 and self._is_slow(x, settings):
                 return CONVOLUTIONS[len(self.shape) - 2](x, self._decoded(), bias, *settings)
             return convolution(*given, settings)
@@ -175,7 +165,7 @@ class PackedWeight(StandIn):
                 f"{self.layer}: indices are on {indices.device}, the packed weight on {self.packed.device}"
             )
         settings = (indices, self.packed, self.facts, list(self.shape), self.dtype, self.layer)
-        return rows(*settings) if nothing_watches(indices) else cast(Tensor, rows_operator(*settings))
+        return rows(*settings) if is_ordinary(indices) else cast(Tensor, rows_operator(*settings))
 
     def _check_tile(self) -> None:
         if self.header.form != "tile" or self.transposed:
@@ -272,26 +262,6 @@ class PackedParts(StandIn):
         parts = self.parts()
         biases = [None] * len(parts) if bias is None else torch.split(bias, [part.shape[0] for part in parts])
         return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
-
-
-class PackedLinear(nn.Linear):
-    """A linear layer with a packed weight. Skips the dispatch of `F.linear`, which takes as long as a small layer."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        weight: Any = self._modules["weight"]
-        y: Tensor = weight.linear(input, self._parameters["bias"])
-        return y
-
-
-class PackedConv2d(nn.Conv2d):
-    """A convolution with a packed weight and zeros around its inputs. Skips the dispatch of `F.conv2d`."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        weight: Any = self._modules["weight"]
-        padding: Any = self.padding
-        settings = ConvolutionSettings(self.stride, padding, self.dilation, self.groups)
-        y: Tensor = weight.convolve(input, self._parameters["bias"], settings)
-        return y
 
 
 def _checked(packed: Tensor, shape: torch.Size) -> Header:

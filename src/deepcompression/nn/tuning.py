@@ -94,7 +94,8 @@ def _facts(use: Use, module: nn.Module, stand_in: StandIn, vectors: int) -> list
     settings = _settings(module) if use == "convolution" else None
     parts = [[*part.header, part.activations] for part in stand_in.parts()]
     machine = [cpu_id(), _core.instruction_set(), stand_in.device.type, torch.get_num_threads()]
-    return [machine, version("deepcompression"), torch.__version__, use, settings, isinstance(module, nn.EmbeddingBag), parts, vectors]
+    versions, bags = (version("deepcompression"), torch.__version__), isinstance(module, nn.EmbeddingBag)
+    return [machine, versions, use, settings, bags, parts, vectors]
 
 
 def _settings(module: Any) -> ConvolutionSettings:
