@@ -156,7 +156,11 @@ def demands(cases: Found) -> list[dict[str, Any]]:
         rows += [
             demand(f"{kind}: two threads at least as fast as one, whole networks", against_one, against_one >= 1),
             demand(f"{kind}: two threads faster than dense, geometric mean", against_dense, against_dense > 1),
-            demand(f"{kind}: two threads gain at least 0.8 of what they gain in the layers alone", against_parts, against_parts >= 0.8),
+            demand(
+                f"{kind}: two threads gain at least 0.8 of what they gain in the layers alone",
+                against_parts,
+                against_parts >= 0.8,
+            ),
             demand(
                 f"{kind}: two threads beside a busy process, at least {LEAST_BUSY} of one thread's rate alone, batch 1, "
                 "torch's layers in one thread",

@@ -96,7 +96,7 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
     tensor = shared_form(file.read(entry.name, settings.threads))
     if tensor is None:
         return stays("is not shared")
-    random = np.random.default_rng(0)
+    random, run = np.random.default_rng(0), ""
     x: Array
     if len(entry.shape) == 2 and settings.is_table(entry.name):
         if not engines.with_torch():
@@ -107,6 +107,7 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
         given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
         x = random.standard_normal(given, np.float32)
         pair = engines.pair(tensor, x, settings)
+        run = engines.verdict(tensor, settings)
     calls = (pair.dense, pair.compressed)
     dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds))
     dense_bytes, held_bytes = 4 * tensor.size, pair.weight.nbytes
@@ -123,6 +124,7 @@ def _measure(file: DczFile, entry: Entry, settings: Settings, meter: Meter | Non
         compressed_ms,
         dense_bytes + activations,
         held_bytes + activations,
+        run=run,
     )
     if meter is None:
         return result
