@@ -107,8 +107,9 @@ def look_ups(tensor: CompressedTensor, rows: NDArray[np.int64], settings: Settin
 
 
 def verdict(tensor: CompressedTensor, settings: Settings) -> str:
-    """How `run` would hold the weight of a layer for this batch: `compressed`, or `dense` with the reason. Empty without
-    torch.
+    """How `run` would hold the weight of a layer for this batch: `compressed`, or `dense` with the reason.
+
+    Empty without torch.
     """
     if not with_torch():
         return ""
