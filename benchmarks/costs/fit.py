@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from benchmarks.costs.measure import STEPS, Row
-from deepcompression.packed.costs import FEATURES, Costs, Work
+from benchmarks.costs.measure import Row
+from deepcompression.packed.costs import FEATURES, STEPS, Costs, Work
 
 # Seconds of a product dense / compressed between which a wrong expectation would choose wrongly.
 CLOSE = (0.5, 2.0)
@@ -93,7 +93,7 @@ def errors(rows: list[Row], costs: Costs) -> dict[str, list[float]]:
         if "kind" in row:
             work, inputs = step_works(row)
             name, _, way = row["what"].partition(" ")
-            expected = costs.step(name, way == "packed", work, inputs)
+            expected = costs.step(name, "dense" if way == "dense" else "float32", work, inputs)
         else:
             expected = costs.seconds(row["what"], work_of(row))
         found[row["what"].partition(" for ")[0]].append(abs(expected / row["seconds"] - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import statistics
@@ -15,12 +16,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from deepcompression import _core
-from deepcompression.nn import convolve
-from deepcompression.nn.packed_weight import PackedLinear, PackedWeight
+from deepcompression.nn.convolve import lanes_of
+from deepcompression.nn.packed_layers import PackedLinear
+from deepcompression.nn.packed_weight import PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.packed import packing
-from deepcompression.packed.costs import FEW, MANY
 from deepcompression.packed.convolution import ConvolutionSettings
+from deepcompression.packed.costs import FEW, MANY, STEPS
 from deepcompression.tensors.tensor import CompressedTensor
 
 VECTORS = (1, 2, 4, 8, 16, 64, 256)
@@ -71,7 +73,6 @@ TABLES = [
 ]
 # inputs, hidden units, sequences, density
 RECURRENT = [(64, 64, 1, 0.1), (64, 128, 8, 0.1), (256, 256, 1, 0.1), (256, 512, 8, 0.1), (256, 256, 64, 0.1)]
-STEPS = 16
 
 # of the blocks of calls, whose median counts
 _BLOCKS, _BLOCK_SECONDS, _SLOW_SECONDS = 5, 0.0006, 0.02
@@ -79,8 +80,9 @@ _BLOCKS, _BLOCK_SECONDS, _SLOW_SECONDS = 5, 0.0006, 0.02
 Row = dict[str, Any]
 
 
-def seconds_of(call: Callable[[], object]) -> float:
+def seconds_of(function: Callable[..., object], *arguments: Any) -> float:
     """The median seconds of a call, hot."""
+    call = functools.partial(function, *arguments)
     call()
     start = time.perf_counter()
     call()
@@ -128,25 +130,25 @@ def products() -> list[Row]:
         for vectors in VECTORS:
             x = torch.randn(vectors, columns)
             row = {"vectors": vectors, "rows": rows, "columns": columns, "survivors": len(tensor.codes)}
-            found.append({**row, "what": "dense", "seconds": seconds_of(lambda: dense(x))})
+            found.append({**row, "what": "dense", "seconds": seconds_of(dense, x)})
             for activations in packing.ACTIVATIONS:
                 weight = packed_weight(tensor, activations, vectors)
                 ours = _linear(weight, rows)
                 form = weight.header.form
-                found.append({**row, "what": activations, "form": form, "seconds": seconds_of(lambda: ours(x))})
+                found.append({**row, "what": activations, "form": form, "seconds": seconds_of(ours, x)})
         for batch, activations in itertools.product((FEW, MANY), packing.ACTIVATIONS):
             ours = _linear(packed_weight(tensor, activations, batch), rows)
             for vectors in UNNAMED:
                 x = torch.randn(vectors, columns)
                 row = {"vectors": vectors, "rows": rows, "columns": columns, "survivors": len(tensor.codes)}
-                seconds = seconds_of(lambda: ours(x))
+                seconds = seconds_of(ours, x)
                 found.append({**row, "what": f"{activations} for {batch}", "seconds": seconds})
     for rows, columns in LARGE:
         dense = _linear(torch.zeros(rows, columns), rows)
         for vectors in VECTORS[:-1]:
             x = torch.randn(vectors, columns)
             row = {"vectors": vectors, "rows": rows, "columns": columns, "survivors": 0}
-            found.append({**row, "what": "dense", "seconds": seconds_of(lambda: dense(x))})
+            found.append({**row, "what": "dense", "seconds": seconds_of(dense, x)})
     return found
 
 
@@ -163,9 +165,10 @@ def convolutions() -> list[Row]:
             row = {"rows": rows, "columns": tensor.size // rows, "channels": channels, "survivors": len(tensor.codes)}
             row |= {"positions": positions // images, "vectors": images}
             found.append(
-                {**row, "what": "convolution dense", "seconds": seconds_of(lambda: F.conv2d(x, dense, None, *settings))}
+                {**row, "what": "convolution dense", "seconds": seconds_of(F.conv2d, x, dense, None, *settings)}
             )
-            ours = seconds_of(lambda: convolve.convolve(x, weight.packed, None, tensor.shape, settings))
+            ours = seconds_of(weight.convolve, x, None, settings)
+            row["positions"] = lanes_of(settings.outputs((kernel, kernel), (extent, extent)))
             found.append({**row, "what": "convolution", "seconds": ours})
     return found
 
@@ -179,8 +182,8 @@ def look_ups() -> list[Row]:
         numbers = torch.randint(rows, (count,))
         row: Row = {"rows": rows, "columns": columns, "vectors": count}
         row["survivors"] = round(count * len(tensor.codes) / rows)
-        found.append({**row, "what": "look-ups dense", "seconds": seconds_of(lambda: F.embedding(numbers, dense))})
-        found.append({**row, "what": "look-ups", "seconds": seconds_of(lambda: weight.rows_of(numbers))})
+        found.append({**row, "what": "look-ups dense", "seconds": seconds_of(F.embedding, numbers, dense)})
+        found.append({**row, "what": "look-ups", "seconds": seconds_of(weight.rows_of, numbers)})
     return found
 
 
@@ -202,9 +205,7 @@ def recurrent() -> list[Row]:
             for what, module in (("dense", dense), ("packed", packed)):
                 row: Row = {"kind": kind.__name__, "columns": inputs, "rows": hidden}
                 row |= {"vectors": sequences, "density": density}
-                found.append(
-                    {**row, "what": f"{kind.__name__} {what}", "seconds": seconds_of(lambda: module(x)) / STEPS}
-                )
+                found.append({**row, "what": f"{kind.__name__} {what}", "seconds": seconds_of(module, x) / STEPS})
     return found
 
 

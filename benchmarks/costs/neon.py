@@ -9,7 +9,8 @@ from benchmarks.environment import RESULTS
 
 # of a core of a phone: instructions in a nanosecond
 RATE = 5.0
-# A dense product takes a load for four weights, which all vectors of a bundle share, and a multiply-add for each vector.
+# A dense product takes a load for four weights, which all vectors of a bundle share, and a multiply-add for each of
+# them.
 LANES, BUNDLE = 4, 4
 # Products are chosen for pipelines and caches of which counts know nothing.
 ERROR = 0.5

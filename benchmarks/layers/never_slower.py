@@ -1,7 +1,7 @@
 """Times networks as `dc.run` holds them by default against the same networks dense, in one process and by turns.
 
-The weights are random, pruned by magnitude and shared, at the densities that are asked for. `batch` counts inputs: images,
-sequences or rows. What is named to `dc.run` are the vectors that these are for most products.
+The weights are random, pruned by magnitude and shared, at the densities that are asked for. `batch` counts inputs:
+images, sequences or rows. What is named to `dc.run` are the vectors that these are for most products.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,7 +85,7 @@ class Recommender(nn.Module):
         super().__init__()
         self.tables = nn.ModuleList(nn.EmbeddingBag(ITEMS, 64, mode="sum") for _ in range(TABLES))
         widths = (64 * TABLES, 512, 256, 1)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([table(part) for table, part in zip(self.tables, x.chunk(TABLES, 1), strict=True)], 1)

@@ -103,6 +103,15 @@ def test_without_torch_dense_is_numpy_and_computes_the_same(without_torch, monke
         np.testing.assert_allclose(again, torchs, atol=1e-5)
 
 
+def test_it_says_how_run_holds_each_weight():
+    layers = {layer.name: layer.run for layer in bench("m.dcz", Settings(batch=1, seconds=0.001)).layers}
+    assert layers["conv3.weight"].startswith("dense: each call would decode")
+    assert layers["fc.weight"].startswith(("dense: ", "compressed"))
+    assert not layers["fc.bias"]
+    dc.save_tensors("large.dcz", {"fc.weight": thinned((2048, 2048), 20)})
+    assert bench("large.dcz", Settings(seconds=0.001)).layers[0].run == "compressed"
+
+
 def test_threads_and_instruction_set_are_restored():
     threads, used = torch.get_num_threads(), _core.instruction_set()
     result = bench("m.dcz", Settings(threads=2, seconds=0.001), instruction_set="portable")

@@ -6,7 +6,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +106,28 @@ def look_ups(tensor: CompressedTensor, rows: NDArray[np.int64], settings: Settin
     return Pair(
         weight, "tile, rows looked up", out, lambda: F.embedding(given, matrix), lambda: embed(given, packed, shape)
     )
+
+
+def verdict(tensor: CompressedTensor, settings: Settings) -> str:
+    """How `run` would hold the weight of a layer for this batch: `compressed`, or `dense` with the reason.
+
+    Empty without torch.
+    """
+    if not with_torch():
+        return ""
+    import torch
+    from torch import nn
+
+    from deepcompression.nn.what_pays import Rule
+
+    rows, inputs, *kernel = tensor.shape
+    modules: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+    with torch.device("meta"):
+        module: nn.Module = modules[len(kernel)](inputs, rows, kernel) if kernel else nn.Linear(inputs, rows)
+    rule = Rule("time", settings.activations, settings.batch, [])
+    use: Literal["convolution", "linear"] = "convolution" if kernel else "linear"
+    found = rule.verdict(use, (module, "weight"), tensor.shape, len(tensor.codes))
+    return "compressed" if found.pays else f"dense: {found.why}"
 
 
 @contextmanager

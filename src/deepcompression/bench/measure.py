@@ -119,7 +119,7 @@ def _measure(
     tensor = shared_form(file.read(entry.name, settings.threads))
     if tensor is None:
         return stays("is not shared")
-    random = np.random.default_rng(0)
+    random, run = np.random.default_rng(0), ""
     x: Array
     if len(entry.shape) == 2 and settings.is_table(entry.name):
         if not engines.with_torch():
@@ -130,6 +130,7 @@ def _measure(
         given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
         x = random.standard_normal(given, np.float32)
         pair = engines.pair(tensor, x, settings) if device is None else pair_on(device, tensor, x, settings)
+        run = engines.verdict(tensor, settings) if device is None else None
     calls = (pair.dense, pair.compressed)
     dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds, pair.finish))
     dense_bytes, held_bytes = 4 * tensor.size, pair.weight.nbytes
@@ -146,6 +147,7 @@ def _measure(
         compressed_ms,
         dense_bytes + activations,
         held_bytes + activations,
+        run=run,
     )
     if meter is None:
         return result

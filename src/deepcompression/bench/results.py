@@ -55,6 +55,7 @@ class LayerResult:
     dense_bytes, held_bytes     of the weight in memory, dense and compressed
     dense_moved, moved_bytes    of a call: the weight, activations in and out
     dense_joules, joules        of a call, from all counters of the machine; None if not measured
+    run                         how `run` holds a weight that is multiplied by: `compressed`, or `dense` with the reason
     """
 
     name: str
@@ -70,6 +71,7 @@ class LayerResult:
     moved_bytes: int | None = None
     dense_joules: float | None = None
     joules: float | None = None
+    run: str = ""
 
     @property
     def speed_up(self) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from deepcompression.bench.results import BenchResult
+from deepcompression.bench.results import BenchResult, LayerResult
 from deepcompression.common.messages import listed, printable
 
 
@@ -25,7 +25,7 @@ def tables(result: BenchResult) -> Iterator[Table]:
         # a Text, since a name such as a[b] is no markup
         name = Text(printable(row.name))
         shape = "" if row is total else "x".join(map(str, row.shape)) or "scalar"
-        kernel = Text(printable(row.kernel if row.stays is None else f"stays dense: {row.stays}"))
+        kernel = Text(printable(_kernel(row)))
         ms = (_in(value, "{:.4f}") for value in (row.dense_ms, row.compressed_ms))
         times.add_row(name, shape, _in(row.density, "{:.1%}"), *ms, _in(row.speed_up, "{:.2f}x"), kernel)
         sizes = [_in(v, "{:,}") for v in (row.dense_bytes, row.held_bytes, row.dense_moved, row.moved_bytes)]
@@ -33,6 +33,12 @@ def tables(result: BenchResult) -> Iterator[Table]:
         costs.add_row(name, *sizes, *([*joules, _in(row.energy_ratio, "{:.2f}x")] if energy else []))
     yield times
     yield costs
+
+
+def _kernel(row: LayerResult) -> str:
+    if row.stays is not None:
+        return f"stays dense: {row.stays}"
+    return f"{row.kernel}; run holds it {row.run}" if row.run.startswith("dense") else row.kernel
 
 
 def _table(*headings: str) -> Table:

@@ -13,16 +13,19 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression.common.messages import listed, warn
 from deepcompression.nn.on_device import TOO_MANY, form_on, why_dense_on
-from deepcompression.nn.packed_weight import PackedLinear, PackedParts, PackedWeight
+from deepcompression.nn.packed_layers import PackedConv2d, PackedLinear
+from deepcompression.nn.packed_weight import PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
 from deepcompression.nn.stand_in import StandIn
+from deepcompression.nn.tuning import Times
 from deepcompression.nn.uses import Use, use_of, why_unknown
 from deepcompression.nn.weight_source import WeightSource, rows_apart, turned
 from deepcompression.nn.what_pays import LEAST_WEIGHTS, Rule, Verdict
 from deepcompression.packed import packing
 from deepcompression.recipe.hints import whole_name
 from deepcompression.recipe.targets import Target, targets_of
+from deepcompression.tensors.from_torch import to_torch
 from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training import attach
 from deepcompression.training.copy_model import copy_model
@@ -42,6 +45,7 @@ class Options:
     dense: tuple[str, ...]
     device: torch.device | None = None
     prefer: str = "time"
+    tune: bool = False
 
     def computes_on(self, parameter: torch.Tensor) -> torch.device:
         """The device that a parameter is packed for."""
@@ -51,7 +55,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The stand-ins for a target by place, or the verdict by which it stays dense: None for a tensor that is no weight."""
+    """The stand-ins for a target by place, or the verdict by which it stays dense, None for what is no weight."""
 
     target: Target
     stand_ins: dict[tuple[nn.Module, str], StandIn]
@@ -63,13 +67,16 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
     targets = targets_of(model)
     _check_patterns(targets, options)
     rule = Rule(options.prefer, options.activations, options.batch, targets)
+    times = Times() if options.tune else None
     # deepcopy looks here first: it copies no weight that is replaced, and none that comes out of a file
     memo: dict[int, Any] = dict(own_values(model, source.kept))
     plans = []
     for target in targets:
-        plan = _plan(target, source, options, rule)
+        plan = _plan(target, source, options, rule, times)
         plans.append(plan)
         _put_in_memo(memo, target, source, plan.stand_ins)
+    if times is not None:
+        times.keep()
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
             memo[id(module._flat_weights)] = []
@@ -110,7 +117,7 @@ def _matches(target: Target, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for name in target.names for pattern in patterns)
 
 
-def _plan(target: Target, source: WeightSource, options: Options, rule: Rule) -> _Plan:
+def _plan(target: Target, source: WeightSource, options: Options, rule: Rule, times: Times | None) -> _Plan:
     if target.kept or len(target.shape) < 2:
         return _Plan(target, {}, None)
     if _matches(target, options.dense):
@@ -139,10 +146,17 @@ def _plan(target: Target, source: WeightSource, options: Options, rule: Rule) ->
         uses = {place: "embedding" if use == "linear" else use for place, use in uses.items()}
         del kinds["linear"]
     verdicts = {use: _verdict(target, use, place, shared, rule, options) for use, place in kinds.items()}
-    slow = next((each for each in verdicts.values() if not each.pays), None)
-    if slow is not None:
-        return _Plan(target, {}, slow)
-    stand_ins = {use: _pack(target, use, shared, options, each.batch) for use, each in verdicts.items()}
+    measured_here = times if options.device is None else None
+    stand_ins: dict[Use, StandIn] = {}
+    for use, place in kinds.items():
+        if verdicts[use].pays or measured_here is not None:
+            stand_ins[use] = _pack(target, use, shared, options, verdicts[use].batch)
+        if measured_here is not None and type(place[0]) not in PACKED_RECURRENT:
+            dense = to_torch(shared.dense()).to(attach.original(target).dtype).to(stand_ins[use].device)
+            measured = measured_here.of(use, place[0], stand_ins[use], dense, rule.vectors)
+            verdicts[use] = rule.measured(use, verdicts[use].batch, measured)
+        if not verdicts[use].pays:
+            return _Plan(target, {}, verdicts[use])
     dense_bytes = target.count * attach.original(target).element_size()
     held = sum(buffer.numel() for stand_in in stand_ins.values() for buffer in stand_in.buffers())
     if held >= dense_bytes:
@@ -192,7 +206,9 @@ def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options, 
 
     if use == "projections":
         return PackedParts(target.name, [packed(part) for part in rows_apart(shared, 3)])
-    return packed(shared, use == "transposed")
+    weight = packed(shared, use == "transposed")
+    weight.keeps_dense = use == "convolution" and options.prefer == "time" and device.type == "cpu"
+    return weight
 
 
 def _put_in_memo(
@@ -219,6 +235,8 @@ def _replace(module: nn.Module, local: str, stand_in: StandIn) -> None:
     module.add_module(local, stand_in)
     if type(module) is nn.Linear and isinstance(stand_in, PackedWeight):
         module.__class__ = PackedLinear
+    if type(module) is nn.Conv2d and module.padding_mode == "zeros":
+        module.__class__ = PackedConv2d
 
 
 def _mend_recurrent(small: nn.Module) -> None:

@@ -71,7 +71,15 @@ def embed(indices: Tensor, packed: Tensor, shape: Sequence[int]) -> Tensor:
     if indices.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"indices are int32 or int64; found {indices.dtype}")
     _check_packed(packed, tuple(shape))
-    return torch.from_numpy(multiply.gather(packed.numpy(), indices.numpy(), torch.get_num_threads()))
+    numbers = indices.to(torch.int64).contiguous()
+    out = torch.empty(*indices.shape, shape[1])
+    given = packed.data_ptr(), packed.nbytes, numbers.data_ptr(), numbers.numel(), out.data_ptr()
+    try:
+        _core.gather_rows(*given, torch.get_num_threads())
+    except IndexError:
+        found = f"{int(indices.min())} to {int(indices.max())}"
+        raise IndexError(f"indices lie within 0 to {shape[0] - 1}; found {found}") from None
+    return out
 
 
 def _pays(x: Tensor, facts: packing.Header, shape: tuple[int, ...], settings: ConvolutionSettings) -> bool:
@@ -90,10 +98,14 @@ def has_kernel(
     """
     if len(shape) != 4 or max(stride) != 1 or not _core.has_sparse_convolution():
         return False
-    height, width = outputs
-    if width < 1 or height < 1 or shape[0] // groups < _LEAST_ROWS:
+    if min(outputs) < 1 or shape[0] // groups < _LEAST_ROWS:
         return False
-    return density * math.ceil(width / LANES) * LANES / width <= _MOST_WORK
+    return density * lanes_of(outputs) / math.prod(outputs) <= _MOST_WORK
+
+
+def lanes_of(outputs: Sequence[int]) -> int:
+    """The positions that the sparse kernel computes for outputs of this height and width: rows in whole vectors."""
+    return outputs[0] * math.ceil(outputs[1] / LANES) * LANES
 
 
 def _sparse(

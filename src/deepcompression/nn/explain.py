@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _DENSE = "dense"
 _WIDTH = 160
+_KEPT = "; kept dense as well, which is faster for inputs that it had"
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,10 @@ def _packed(module: str, stand_in: StandIn) -> Kernel:
         first.header.form,
         arithmetic,
         kernel(first.device),
-        stand_in.why + (f"; without kernels, since {slow}" if slow else ""),
-        sum(part.packed.numel() for part in weights),
+        stand_in.why
+        + _KEPT * any(part.kept is not None for part in weights)
+        + (f"; without kernels, since {slow}" if slow else ""),
+        sum(part.packed.numel() + (0 if part.kept is None else part.kept.nbytes) for part in weights),
         stand_in.numel() * stand_in.dtype.itemsize if stand_in.counts_dense else 0,
         survivors / stand_in.numel() if stand_in.numel() else 0.0,
         max(part.header.centroids for part in weights),

@@ -114,10 +114,11 @@ def _embedding_bag(
         refuse_function(F.embedding_bag, (input, weight), {})
     stand_in = _stand_in(F.embedding_bag, weight, input, offsets, per_sample_weights)
     flat = input.reshape(-1)
-    # padding_idx, whose rows are left out, is row 0 of this table
-    table = F.pad(stand_in.rows_of(flat), (0, 0, 1, 0))
-    numbers = torch.arange(1, len(flat) + 1, device=flat.device, dtype=flat.dtype)
+    table = stand_in.rows_of(flat)
+    numbers = torch.arange(len(flat), device=flat.device, dtype=flat.dtype)
     if padding_idx is not None:
+        # its rows, which are left out, are row 0 of this table
+        table, numbers = F.pad(table, (0, 0, 1, 0)), numbers + 1
         absent = padding_idx + stand_in.shape[0] if padding_idx < 0 else padding_idx
         numbers = torch.where(flat == absent, torch.zeros_like(numbers), numbers)
     return F.embedding_bag(

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import torch
-from torch import Tensor, get_num_threads, is_grad_enabled, nn
+from torch import Tensor, float32, get_num_threads, is_grad_enabled
 from torch._C import _get_tracing_state, _is_any_autocast_enabled, _len_torch_dispatch_stack
 from torch._C._functorch import maybe_current_level
 from torch.compiler import is_dynamo_compiling
-from torch.nn.modules import module as modules
 
 from deepcompression import _core
 from deepcompression.nn.handlers import remedy
@@ -26,8 +25,11 @@ from deepcompression.nn.operators import (
 )
 from deepcompression.nn.product import product
 from deepcompression.nn.stand_in import StandIn
+from deepcompression.nn.what_pays import convolution_pays
 from deepcompression.packed.convolution import ConvolutionSettings
+from deepcompression.packed.multiply import rows as rows_of_tile
 from deepcompression.packed.packing import Header, header
+from deepcompression.packed.torch_reference import CONVOLUTIONS
 
 _ALIGNMENT = 64
 
@@ -60,6 +62,7 @@ class PackedWeight(StandIn):
 
     packed       uint8 buffer: the bytes that kernels compute from
     activations  kind of the vectors that it multiplies, `float32` or `int8`
+    keeps_dense  whether a convolution that is slower than dense for its inputs decodes its weights once and keeps them
 
     Computes from float32, bfloat16 and float16 on any device, with results of the same dtype. Raises ValueError for
     bytes that are no packed weight of this shape.
@@ -77,7 +80,7 @@ class PackedWeight(StandIn):
         transposed: bool = False,
     ) -> None:
         super().__init__(layer, shape, dtype, transposed)
-        self.activations = activations
+        self.activations, self.keeps_dense = activations, False
         self.register_buffer("packed", None)
         self._accept(packed)
 
@@ -95,6 +98,9 @@ class PackedWeight(StandIn):
         refuse_device(self.layer, form, device)
         self._buffers["packed"] = aligned(packed)
         self.header, self.facts = header, facts_of(header)
+        # the dense weights of a convolution, once they are decoded, and whether inputs of a shape want them
+        self.kept: Tensor | None = None
+        self.wants_dense: dict[tuple[Any, ...], bool] = {}
         self.rows, self.columns, self.int8 = header.rows, header.columns, self.activations == "int8"
         self.on_core = form != "tile" and device.type == "cpu"
 
@@ -103,7 +109,7 @@ class PackedWeight(StandIn):
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (..., columns) -> x W^T + bias, (..., rows)."""
-        y = _at_once(self.__dict__, x, bias) if nothing_watches() else None
+        y = at_once(self.__dict__, x, bias) if nothing_watches() else None
         if y is not None:
             return y
         self._check_input(x, bias)
@@ -117,13 +123,31 @@ class PackedWeight(StandIn):
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
         self._check_tile()
         self._check_input(x, bias)
-        wants = x.requires_grad or (bias is not None and bias.requires_grad)
+        wants = is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad))
         given = (x, self.packed, bias, self.facts, list(self.shape))
-        if is_ordinary(x) and not (wants and torch.is_grad_enabled()):
+        if is_ordinary(x) and not wants:
+            if self.keeps_dense and x.dtype is float32 and self._is_slow(x, settings):
+                return CONVOLUTIONS[len(self.shape) - 2](x, self._decoded(), bias, *settings)
             return convolution(*given, settings)
         from deepcompression.nn.registered import convolution_operator
 
         return _as_autocast(convolution_operator(*given, *spelled(settings), self.layer))
+
+    def _is_slow(self, x: Tensor, settings: ConvolutionSettings) -> bool:
+        """Whether a convolution of inputs like x is faster dense. Each shape is judged once."""
+        key = (x.shape, settings, get_num_threads())
+        if key not in self.wants_dense:
+            self.wants_dense[key] = not convolution_pays(x, self.shape, self.header.survivors, settings)
+        return self.wants_dense[key]
+
+    def _decoded(self) -> Tensor:
+        if self.kept is None:
+            found = rows_of_tile(self.packed.numpy(), 0, self.rows, threads=get_num_threads())
+            self.kept = torch.from_numpy(found).view(self.shape)
+        return self.kept
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "kept": None}
 
     def rows_of(self, indices: Tensor) -> Tensor:
         """Rows by their numbers, int32 or int64 of any shape: (*indices.shape, columns)."""
@@ -239,7 +263,7 @@ class PackedParts(StandIn):
         return torch.cat([part.linear(x, own) for part, own in zip(parts, biases, strict=True)], -1)
 
 
-def _at_once(state: dict[str, Any], x: Tensor, bias: Tensor | None) -> Tensor | None:
+def at_once(state: dict[str, Any], x: Tensor, bias: Tensor | None) -> Tensor | None:
     """The product of the weight with these attributes, without torch's dispatcher, which takes longer than a small
     layer: if nothing watches. None for what kernels do not take as it is.
 
@@ -249,35 +273,6 @@ def _at_once(state: dict[str, Any], x: Tensor, bias: Tensor | None) -> Tensor | 
     if y is not None and is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
         return _inference_only(y, state["layer"], x, bias)
     return y
-
-
-class PackedLinear(nn.Linear):
-    """A linear layer with a packed weight. Skips the dispatch of `F.linear`, which takes as long as a small layer."""
-
-    def __call__(self, input: Tensor) -> Tensor:
-        """As nn.Module's, which takes as long as a small layer even without hooks."""
-        state = self.__dict__
-        if nothing_watches() and not (
-            state["_forward_hooks"]
-            or state["_forward_pre_hooks"]
-            or state["_backward_hooks"]
-            or state["_backward_pre_hooks"]
-            or "forward" in state
-            or "_compiled_call_impl" in state
-            or modules._global_forward_hooks
-            or modules._global_forward_pre_hooks
-            or modules._global_backward_hooks
-            or modules._global_backward_pre_hooks
-        ):
-            y = _at_once(state["_modules"]["weight"].__dict__, input, state["_parameters"]["bias"])
-            if y is not None:
-                return y
-        return cast(Tensor, super().__call__(input))
-
-    def forward(self, input: Tensor) -> Tensor:
-        weight: Any = self._modules["weight"]
-        y: Tensor = weight.linear(input, self._parameters["bias"])
-        return y
 
 
 def _checked(packed: Tensor, shape: torch.Size) -> Header:

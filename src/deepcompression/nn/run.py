@@ -29,6 +29,7 @@ def run(
     dense: Sequence[str] = (),
     device: str | torch.device | None = None,
     prefer: str = "time",
+    tune: bool = False,
     limit_bytes: int = LIMIT_BYTES,
     strict: bool = True,
 ) -> Module:
@@ -42,12 +43,14 @@ def run(
     linear       globs of names of matrices that your own modules use in F.linear alone, so that they can be packed
     dense        globs of names of weights that stay dense
     device       for which all weights are packed, and where the result is; None for where each is in the model
-    prefer       `time`: a weight is held compressed where its layer is expected to be no slower than dense. `memory`:
-                 every weight is that takes fewer bytes so
+    prefer       `time`: a weight is held compressed where its layer is then expected to be no slower than dense;
+                 `memory`: wherever it then takes fewer bytes
+    tune         True: products, convolutions and look-ups are measured here, some ms each, instead of expected;
+                 the times are kept in the user's cache folder
     strict       False: tensors that the file or the model lacks are kept or left out
 
-    Layers for which that pays compute from packed weights, all others as before; `explain` says which and why. The module
-    is for inference only: it is in the mode `eval`, and packed layers have no gradients. Wrappers of
+    Layers for which that pays compute from packed weights, all others as before; `explain` says which and why. The
+    module is for inference only: it is in the mode `eval`, and packed layers have no gradients. Wrappers of
     DistributedDataParallel and torch.compile are left out. Warns about what is left out, kept, guessed, or shared with
     the model.
 
@@ -78,7 +81,7 @@ def run(
         )
     model = unwrapped(model)
     target = None if device is None else checked_device(device)
-    options = Options(activations, batch, tuple(linear), tuple(dense), target, prefer)
+    options = Options(activations, batch, tuple(linear), tuple(dense), target, prefer, tune)
 
     def placed(small: Module) -> Module:
         return small if target is None else moved(small, target)

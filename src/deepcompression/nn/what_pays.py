@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deepcompression import _core
 from deepcompression.common.messages import counted
-from deepcompression.nn.convolve import has_kernel
+from deepcompression.nn.convolve import has_kernel, lanes_of
 from deepcompression.nn.recurrent import PACKED_RECURRENT
 from deepcompression.nn.uses import CONVOLUTION_MODULES, Use
-from deepcompression.packed.costs import FEW, MANY, POSITIONS, Costs, Work, costs
+from deepcompression.packed.convolution import ConvolutionSettings
+from deepcompression.packed.costs import FEW, MANY, POSITIONS, STEPS, Costs, Work, costs
 from deepcompression.recipe.targets import Target
 
 # A dense product with fewer weights takes less time than the call of a packed layer.
@@ -89,10 +90,19 @@ class Rule:
         rows, columns = (shape[1], shape[0]) if use == "transposed" else (shape[0], math.prod(shape[1:]))
         return self._product(Work(rows, columns, survivors), 3 if use == "projections" else 1)
 
-    def _judged(self, batch: int, expected: list[Expected]) -> Verdict:
+    def measured(self, use: Use, batch: int, times: tuple[Expected, ...]) -> Verdict:
+        """By times of this machine, for a weight that is packed for `batch` vectors."""
+        return self._judged_look_ups(list(times)) if use == "embedding" else self._judged(batch, list(times), 0)
+
+    @property
+    def vectors(self) -> tuple[int, ...]:
+        """The numbers of vectors for which a weight must pay."""
+        return self._vectors
+
+    def _judged(self, batch: int, expected: list[Expected], margin: float | None = None) -> Verdict:
         """The verdict by times, the slowest of which counts."""
-        margin = 1 + self._costs.margin
-        slow = [each for each in expected if each.packed * margin > each.dense]
+        factor = 1 + (self._costs.margin if margin is None else margin)
+        slow = [each for each in expected if each.packed * factor > each.dense]
         if not slow or self._prefer == "memory":
             return Verdict(True, batch, str(expected[0]), tuple(expected))
         worst = max(slow, key=lambda each: each.packed / each.dense)
@@ -113,50 +123,64 @@ class Rule:
                 for count in self._vectors
             ]
 
+        return self._first(expected)
+
+    def _first(self, expected: Callable[[str], list[Expected]]) -> Verdict:
+        """For the batch that was named; else the first verdict of those for FEW and for MANY by which the weight pays.
+
+        expected  kind of products -> times for each number of vectors
+        """
         if self._batch is not None:
             return self._judged(self._batch, expected(self._activations))
         found = [self._judged(batch, expected(f"{self._activations} for {batch}")) for batch in (FEW, MANY)]
         return next((each for each in found if each.pays), found[0])
 
     def _step(self, module: nn.Module, local: str, density: float) -> Verdict:
-        """A time step with all matrices of this layer and direction, as if all had this density."""
+        """A time step of all matrices of this layer and direction, as if all had this density. Sequences take STEPS."""
         suffix = local.split("_", 2)[2]
         shapes = [tuple(getattr(module, f"weight_{part}_{suffix}").shape) for part in ("hh", "ih")]
         hidden, inputs = (Work(rows, columns, round(density * rows * columns)) for rows, columns in shapes)
-        kind = next(base.__name__ for base in PACKED_RECURRENT if isinstance(module, base))
-        found = []
-        for count in self._vectors:
-            works = _with(hidden, count), _with(inputs, count)
-            found.append(Expected(count, *(self._costs.step(kind, packed, *works) for packed in (False, True))))
-        return self._judged(self._batch or FEW, found)
+        layer = type(module).__name__
+
+        def expected(kind: str) -> list[Expected]:
+            works = [(_with(hidden, count), _with(inputs, count * STEPS)) for count in self._vectors]
+            ways = ("dense", kind)
+            return [Expected(each[0].vectors, *(self._costs.step(layer, way, *each) for way in ways)) for each in works]
+
+        found = self._first(expected)
+        # one product takes the inputs of all time steps
+        return replace(found, batch=found.batch * STEPS) if "_ih_" in local else found
 
     def _convolution(self, module: Any, shape: tuple[int, ...], survivors: int) -> Verdict:
-        """For an output of POSITIONS. Rows are decoded for every call where no kernel computes from survivors."""
+        """For an output of POSITIONS. The module asks again, with its true inputs."""
         if self._prefer == "memory":
             return Verdict(True, FEW)
         side = math.isqrt(POSITIONS)
         if not has_kernel(shape, module.stride, module.groups, survivors / math.prod(shape), (side, side)):
             return Verdict(False, FEW, "each call would decode its rows, and then compute as dense does")
-        work = Work(shape[0], math.prod(shape[1:]), survivors, channels=module.in_channels)
-        kinds = ("convolution dense", "convolution")
-        works = [(count, _with(work, count)) for count in self._vectors]
-        times = [Expected(count, *(self._costs.seconds(kind, each) for kind in kinds)) for count, each in works]
+        times = [
+            convolution_times(self._costs, shape, survivors, module.in_channels, (side, side), count)
+            for count in self._vectors
+        ]
         return self._judged(FEW, times)
 
     def _look_ups(self, module: nn.Module, shape: tuple[int, ...], survivors: int) -> Verdict:
         """One row for a vector, BAG rows in a bag."""
-        found, slow = [], None
+        found = []
         for count in self._vectors:
             rows = count * (BAG if isinstance(module, nn.EmbeddingBag) else 1)
             work = Work(shape[0], shape[1], round(rows * survivors / shape[0]), rows)
             dense, packed = (self._costs.seconds(kind, work) for kind in ("look-ups dense", "look-ups"))
             found.append(Expected(count, dense, packed))
-            if packed - dense > LOOK_UPS * self._network(count) / self._tables:
-                slow = found[-1]
-        if slow is None or self._prefer == "memory":
-            return Verdict(True, FEW, str(found[0]), tuple(found))
+        return self._judged_look_ups(found)
+
+    def _judged_look_ups(self, times: list[Expected]) -> Verdict:
+        share = LOOK_UPS / self._tables
+        slow = [each for each in times if each.packed - each.dense > share * self._network(each.vectors)]
+        if not slow or self._prefer == "memory":
+            return Verdict(True, FEW, str(times[0]), tuple(times))
         more = f"more than {100 * LOOK_UPS:g} % of the network's products"
-        return Verdict(False, FEW, f"{slow}: look-ups would add {more}", (slow,))
+        return Verdict(False, FEW, f"{slow[-1]}: look-ups would add {more}", (slow[-1],))
 
     def _network(self, vectors: int) -> float:
         """The expected seconds of all products and convolutions, dense."""
@@ -173,6 +197,26 @@ class Rule:
             work = Work(rows, columns, 0, vectors, modules[0].in_channels)
             return self._costs.seconds("convolution dense", work)
         return self._costs.seconds("dense", Work(rows, columns, 0, vectors))
+
+
+def convolution_times(
+    known: Costs, shape: Sequence[int], survivors: int, channels: int, outputs: Sequence[int], images: int
+) -> Expected:
+    """Of a convolution that a kernel computes from its survivors."""
+    work = Work(shape[0], math.prod(shape[1:]), survivors, images, channels, math.prod(outputs))
+    dense = known.seconds("convolution dense", work)
+    return Expected(images, dense, known.seconds("convolution", replace(work, positions=lanes_of(outputs))))
+
+
+def convolution_pays(x: Tensor, shape: Sequence[int], survivors: int, settings: ConvolutionSettings) -> bool:
+    """Whether a convolution of x (images, channels, height, width) is expected to be faster from its survivors."""
+    outputs = settings.outputs(tuple(shape[2:]), x.shape[2:])
+    density = survivors / math.prod(shape)
+    if x.dim() != 4 or not has_kernel(shape, settings.stride, settings.groups, density, outputs):
+        return False
+    known = costs(_core.instruction_set(), torch.get_num_threads())
+    times = convolution_times(known, shape, survivors, x.shape[1], outputs, len(x))
+    return times.packed <= times.dense
 
 
 def _with(work: Work, vectors: int) -> Work:

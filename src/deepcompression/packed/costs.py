@@ -16,6 +16,9 @@ TABLE = Path(__file__).with_name("costs.json")
 # Positions of the output of a convolution whose inputs are not known: 14 x 14, the middle of most networks.
 POSITIONS = 14 * 14
 
+# Time steps of a sequence whose length is not known.
+STEPS = 16
+
 _NANO = 1e-9
 _CPU_FIELDS = ("model name", "cpu family", "model")
 
@@ -28,6 +31,7 @@ class Work:
     survivors  of the weights; all look-ups together for embeddings
     vectors    of a product or a time step; images of a convolution; look-ups
     channels   of the inputs of a convolution
+    positions  of the output of a convolution that are computed for an image
     """
 
     rows: int
@@ -123,15 +127,16 @@ class Costs:
         found: float = sum(a * b for a, b in zip(line, FEATURES[kind](work, self._caches), strict=True))
         return _NANO * found
 
-    def step(self, kind: str, packed: bool, work: Work, inputs: Work) -> float:
-        """A time step of a recurrent layer.
+    def step(self, layer: str, way: str, work: Work, inputs: Work) -> float:
+        """A time step of an LSTM, GRU or RNN.
 
+        way     `dense`, or the kind of products with packed weights
         work    of the product with the hidden state
-        inputs  of the product with the inputs, for all sequences and STEPS time steps at once
+        inputs  of the product with the inputs, for all sequences, and maybe for several time steps at once
         """
-        way = "float32" if packed else "dense"
         products = self.seconds(way, work) + self.seconds(way, inputs) * work.vectors / inputs.vectors
-        return products + self.seconds(f"{kind} {'packed' if packed else 'dense'}", replace(work, rows=work.columns))
+        kind = f"{layer} {'dense' if way == 'dense' else 'packed'}"
+        return products + self.seconds(kind, replace(work, rows=work.columns))
 
 
 @functools.cache
@@ -140,6 +145,7 @@ def table() -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def costs(instruction_set: str, threads: int) -> Costs:
     """From the table of the package."""
     return Costs(table(), instruction_set, threads, cpu_id())

@@ -1,0 +1,197 @@
+"""What `run` holds compressed by the real costs, by those of a made-up machine, and by measured times."""
+
+import json
+import math
+
+import pytest
+import torch
+from running_models import compressed, linear, packed_names
+from torch import nn
+
+import deepcompression as dc
+from deepcompression import _core
+from deepcompression.nn import tuning, what_pays
+from deepcompression.nn.what_pays import Expected, convolution_pays
+from deepcompression.packed import costs
+from deepcompression.packed.convolution import ConvolutionSettings
+from deepcompression.packed.costs import FEATURES, Work
+
+
+class Made:
+    """Costs in seconds, for each kind a number or a function of the work."""
+
+    margin = 0.1
+
+    def __init__(self, **seconds):
+        self.table = {"dense": 1.0, "look_ups_dense": 0.0} | seconds
+
+    def seconds(self, kind, work):
+        found = self.table[kind.replace(" ", "_").replace("-", "_")]
+        return found(work) if callable(found) else found
+
+    def step(self, layer, way, work, inputs):
+        return self.seconds(way, work)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    return lambda **seconds: monkeypatch.setattr(what_pays, "costs", lambda *key: Made(**seconds))
+
+
+def row_of(model, **options):
+    (row,) = (row for row in dc.explain(dc.run(model, **options)).rows if row.shape[0] > 1)
+    return row
+
+
+@pytest.mark.parametrize(("packed", "pays"), [(0.5, True), (0.95, False), (2.0, False)])
+def test_a_product_pays_where_it_is_faster_by_the_margin(machine, packed, pays):
+    machine(float32=packed)
+    row = row_of(linear(), batch=4)
+    assert row.packed == pays
+    assert row.expected == (Expected(4, 1.0, packed),)
+    assert "expected for 4 vectors, dense 1e+06 us" in row.why
+    assert ("too near" in row.why) == (packed == 0.95)
+
+
+def test_memory_is_preferred_where_that_is_asked_for(machine):
+    machine(float32=9.0)
+    assert row_of(linear(), batch=4, prefer="memory").packed
+    assert not row_of(linear(), batch=4).packed
+
+
+def test_without_a_batch_a_product_pays_for_one_vector_as_for_many(machine):
+    def slow_for(count):
+        return lambda work: 2.0 if work.vectors == count else 0.1
+
+    machine(float32_for_1=slow_for(64), float32_for_64=0.1)
+    assert row_of(linear()).form == "panel"
+    machine(float32_for_1=slow_for(64), float32_for_64=slow_for(1))
+    row = row_of(linear())
+    assert not row.packed
+    assert "64 vectors" in row.why
+    machine(float32_for_1=0.1, float32_for_64=slow_for(1))
+    assert row_of(linear()).form == "window"
+
+
+def test_look_ups_may_add_a_small_part_to_the_time_of_the_network(machine):
+    def network(tables):
+        torch.manual_seed(0)
+        embeddings = [nn.Embedding(200, 32) for _ in range(tables)]
+        return compressed(nn.Sequential(*embeddings, nn.Linear(80, 96)))
+
+    machine(float32=0.1, look_ups=0.8 * what_pays.LOOK_UPS)
+    assert packed_names(dc.run(network(1), batch=1)) == {"0.weight", "1.weight"}
+    # two tables share the part
+    assert packed_names(dc.run(network(2), batch=1)) == {"2.weight"}
+    assert packed_names(dc.run(compressed(nn.Embedding(200, 32)), batch=1)) == set(), "nothing but look-ups"
+
+
+def test_a_recurrent_layer_pays_by_its_whole_time_step(machine):
+    torch.manual_seed(0)
+    model = compressed(nn.LSTM(40, 32))
+    machine(float32=0.5)
+    assert packed_names(dc.run(model, batch=2)) == {"weight_ih_l0", "weight_hh_l0"}
+    machine(float32=1.5)
+    assert packed_names(dc.run(model, batch=2)) == set()
+
+
+def test_a_convolution_that_its_inputs_make_slow_keeps_its_dense_weights(machine, monkeypatch):
+    monkeypatch.setattr(what_pays, "has_kernel", lambda *facts: True)
+    machine(convolution_dense=1.0, convolution=lambda work: 0.1 if work.positions > 100 else 2.0)
+    torch.manual_seed(0)
+    model = compressed(nn.Conv2d(64, 64, 3, padding=1))
+    small = dc.run(model)
+    assert small.weight.keeps_dense
+    with torch.no_grad():
+        for extent, kept in ((12, False), (4, True)):
+            x = torch.randn(2, 64, extent, extent)
+            torch.testing.assert_close(small(x), model(x), atol=1e-5, rtol=1e-5)
+            assert (small.weight.kept is not None) == kept
+    (row,) = dc.explain(small).rows
+    assert row.bytes == small.weight.packed.numel() + model.weight.nbytes
+    assert "kept dense as well" in row.why
+    small.load_state_dict(dc.run(model).state_dict())
+    assert small.weight.kept is None, "they would be those of other weights"
+    assert not dc.run(model, prefer="memory").weight.keeps_dense
+
+
+def test_a_convolution_without_a_kernel_stays_dense():
+    torch.manual_seed(0)
+    for other in ({"stride": 2}, {"groups": 64}):
+        assert "decode" in row_of(compressed(nn.Conv2d(64, 64, 9, **other))).why
+        settings = ConvolutionSettings.of(2, **other)
+        assert not convolution_pays(torch.empty(1, 64, 20, 20), (64, 64, 3, 3), 100, settings)
+
+
+def test_the_table_of_the_package_has_every_instruction_set_and_kind():
+    table = costs.table()
+    assert set(table["sets"]) >= set(_core.instruction_sets()) | {"portable", "avx2", "avx512", "neon"}
+    for name in table["sets"]:
+        assert 0 < table["errors"][name]["close"] < 1
+        for threads in (1, 2, 64):
+            known = costs.Costs(table, name, threads, "another CPU")
+            assert known.margin == 2 * table["errors"][name]["close"]
+            for kind in FEATURES:
+                small, large = (known.seconds(kind, Work(n, n, n * n, 3, n, n)) for n in (64, 4096))
+                assert 0 <= small <= large < 100, (name, kind)
+    assert costs.Costs(table, "avx2", 1, table["machine"]["id"]).margin == table["errors"]["avx2"]["close"]
+
+
+def test_times_grow_with_vectors_between_those_that_were_measured():
+    lines = {"1": [0, 0, 0, 1], "4": [0, 0, 0, 4], "16": [0, 0, 0, 8]}
+    table = {
+        "sets": {"x": {"2": {"float32": lines}}},
+        "caches": [],
+        "errors": {"x": {"close": 0}},
+        "machine": {"id": ""},
+    }
+    known = costs.Costs(table, "x", 1, "")
+    found = [known.seconds("float32", Work(1, 1, 1000, count)) * 1e6 for count in (1, 2, 4, 8, 16, 64)]
+    assert found == pytest.approx([1, 2, 4, math.sqrt(32), 8, 32])
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "cache_file", lambda: tmp_path / "deep" / "times.json")
+    return tmp_path / "deep" / "times.json"
+
+
+@pytest.mark.parametrize("packed", [0.5, 2.0])
+def test_measured_times_decide_and_are_kept(machine, cache, monkeypatch, packed):
+    machine(float32=1 / packed)
+    calls = []
+    monkeypatch.setattr(tuning, "_measured", lambda *each: calls.append([call() for call in each]) or [1.0, packed])
+    for _ in range(2):
+        row = row_of(linear(), batch=3, tune=True)
+        assert row.packed == (packed < 1)
+        assert row.expected == (Expected(3, 1.0, packed),)
+    (both,) = calls
+    torch.testing.assert_close(*both)
+    assert list(json.loads(cache.read_text()).values()) == [[1.0, packed]]
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.Conv1d(64, 64, 3), lambda: nn.Conv2d(64, 64, 3), lambda: nn.Embedding(99, 64)]
+)
+def test_every_use_is_measured_on_the_same_inputs(cache, monkeypatch, make):
+    calls = []
+    monkeypatch.setattr(tuning, "_measured", lambda *each: calls.append([call() for call in each]) or [1.0, 0.1])
+    torch.manual_seed(0)
+    dc.run(compressed(make()), batch=2, tune=True)
+    (both,) = calls
+    torch.testing.assert_close(*both, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": [1.0]}', '{"a": [0.0, -1.0]}', '{"a": "b"}'])
+def test_a_spoilt_cache_is_ignored_with_a_warning(cache, text):
+    cache.parent.mkdir()
+    cache.write_text(text)
+    with pytest.warns(UserWarning, match=r"times.json is ignored"):
+        row_of(linear(), batch=3, tune=True)
+    assert len(json.loads(cache.read_text())) == 1
+
+
+def test_times_that_cannot_be_kept_are_said(cache):
+    cache.parent.write_text("a file in the place of the folder")
+    with pytest.warns(UserWarning, match="the measured times are not kept"):
+        row_of(linear(), batch=3, tune=True)
