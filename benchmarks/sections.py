@@ -131,9 +131,9 @@ def mixed(result: Result) -> list[str]:
 def many_cores(result: Result) -> list[str]:
     """A row for each layer and kind of activations."""
     text = (
-        "Counted from the real packed weights and their real split; nothing is timed. For each number of threads: "
-        "those that take part, the kilobytes that the busiest reads, the largest part by the mean part, and how many "
-        "times as fast as one thread the product is expected to be with the constants of the result file."
+        "Counted from the real packed weights and their real split; nothing is timed. For each number of threads there "
+        "are four figures: the threads that take part, the kilobytes that the busiest reads, the largest part by the "
+        "mean part, and the expected gain over one thread. The gain comes from the constants of the result file."
     )
     rows, threads = [], []
     for name, layer in result["layers"].items():

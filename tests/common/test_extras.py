@@ -61,5 +61,7 @@ def test_every_extra_is_one_of_the_project():
     import tomllib
 
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    distributions = {"pynvml": "nvidia-ml-py"}
     for package, extra in EXTRAS.items():
-        assert any(needed.startswith(package) for needed in project["optional-dependencies"][extra])
+        name = distributions.get(package, package)
+        assert any(needed.startswith(name) for needed in project["optional-dependencies"][extra])

@@ -130,7 +130,7 @@ def _measure(
         given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
         x = random.standard_normal(given, np.float32)
         pair = engines.pair(tensor, x, settings) if device is None else pair_on(device, tensor, x, settings)
-        run = engines.verdict(tensor, settings) if device is None else None
+        run = engines.verdict(tensor, settings) if device is None else ""
     calls = (pair.dense, pair.compressed)
     dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds, pair.finish))
     dense_bytes, held_bytes = 4 * tensor.size, pair.weight.nbytes

@@ -207,7 +207,9 @@ def _pack(target: Target, use: Use, shared: CompressedTensor, options: Options, 
     if use == "projections":
         return PackedParts(target.name, [packed(part) for part in rows_apart(shared, 3)])
     weight = packed(shared, use == "transposed")
-    weight.keeps_dense = use == "convolution" and options.prefer == "time" and device.type == "cpu"
+    weight.keeps_dense = (
+        use == "convolution" and options.prefer == "time" and options.computes_on(original).type == "cpu"
+    )
     return weight
 
 

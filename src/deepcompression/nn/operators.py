@@ -12,7 +12,6 @@ from torch import Tensor, get_num_threads
 from deepcompression.nn import convolve
 from deepcompression.nn.on_device import convolution_on, product_on, rows_on, why_refused
 from deepcompression.nn.product import product_of_plain
-from deepcompression.packed import torch_reference
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS, Header
 
