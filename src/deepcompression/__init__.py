@@ -94,8 +94,6 @@ else:
 
     __getattr__, __dir__ = lazy_names(__name__, _PLACES)
 
-    __version__ = "0.1.0"
-
 __version__ = "0.1.0"
 
 __all__ = [

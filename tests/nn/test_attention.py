@@ -97,6 +97,12 @@ def test_masks(kind, options):
     assert_same(attention(**options), *cross_inputs(options), **MASKS[kind])
 
 
+def test_a_batch_of_nothing():
+    small, x = dc.run(attention()), floats(TARGETS, 0, EMBED)
+    y, scores = small(x, x, x, key_padding_mask=torch.zeros(0, TARGETS, dtype=torch.bool))
+    assert (y.shape, scores.shape) == ((TARGETS, 0, EMBED), (0, TARGETS, TARGETS))
+
+
 def test_the_causal_hint():
     x = floats(SOURCES, BATCH, EMBED)
     mask = nn.Transformer.generate_square_subsequent_mask(SOURCES)

@@ -48,6 +48,7 @@ def test_a_gpu_that_cannot_be_had_is_named_with_the_remedy(number, built, count,
     ("device", "message"),
     [
         ("cuda:99", r"device='cuda:99': torch (was built without CUDA|finds)"),
+        (0.5, r"device=0.5 is no device of torch"),
         ("toaster", r"device='toaster' is no device of torch"),
         ("meta", r"device='meta' has no memory"),
         ("vulkan", r"device='vulkan' cannot be used"),

@@ -9,6 +9,7 @@ import torch
 from running_models import assert_near, double, floats, linear
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
@@ -327,3 +328,10 @@ def test_inputs_that_are_negated_when_they_are_read_are_computed_so(small):
     x = floats(3, 80)
     with torch.no_grad():
         assert torch.equal(small(torch._neg_view(x)), small(-x))
+
+
+@pytest.mark.parametrize("shape", [(80, 96), (960, 80), (96, 96)])
+def test_bytes_of_another_shape_in_the_place_of_those_that_were_checked_are_refused(dense, shape):
+    small, other = dc.run(dense), dc.run(linear(*shape))
+    with pytest.raises(ValueError, match=f"fc.weight: it is 96 x 80; the packed weight is {shape[0]} x {shape[1]}"):
+        functional_call(small, {"fc.weight.packed": other.weight.packed}, (floats(3, 80),))

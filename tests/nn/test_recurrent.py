@@ -75,6 +75,15 @@ def test_sequences(kind, options, given):
     assert_same(module, floats(*shape), states(module, BATCH) if given else None)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_of_nothing(kind):
+    module = recurrent(kind, num_layers=2, bidirectional=True)
+    x = floats(TIME, 0, INPUT)
+    found, expected = dc.run(module)(x), module(x)
+    assert found[0].shape == expected[0].shape
+    assert [state.shape for state in found[1]] == [state.shape for state in expected[1]]
+
+
 @pytest.mark.parametrize("given", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_sequences_without_a_batch(kind, given):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -110,6 +111,12 @@ def test_a_convolution_that_its_inputs_make_slow_keeps_its_dense_weights(machine
     (row,) = dc.explain(small).rows
     assert row.bytes == small.weight.packed.numel() + model.weight.nbytes
     assert "kept dense as well" in row.why
+    with torch.no_grad():
+        other = compressed(nn.Conv2d(64, 64, 3, padding=1))
+        packed = dc.run(other, prefer="memory").weight.packed
+        given = {"weight.packed": packed, "bias": other.bias}
+        torch.testing.assert_close(torch.func.functional_call(small, given, (x,)), other(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(small(x), model(x), atol=1e-5, rtol=1e-5)
     small.load_state_dict(dc.run(model).state_dict())
     assert small.weight.kept is None, "they would be those of other weights"
     assert not dc.run(model, prefer="memory").weight.keeps_dense
@@ -182,7 +189,7 @@ def test_every_use_is_measured_on_the_same_inputs(cache, monkeypatch, make):
     torch.testing.assert_close(*both, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": [1.0]}', '{"a": [0.0, -1.0]}', '{"a": "b"}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"a": [1.0]}', '{"a": [0.0, -1.0]}', '{"a": "b"}', "[" * 100_000])
 def test_a_spoilt_cache_is_ignored_with_a_warning(cache, text):
     cache.parent.mkdir()
     cache.write_text(text)
@@ -195,3 +202,21 @@ def test_times_that_cannot_be_kept_are_said(cache):
     cache.parent.write_text("a file in the place of the folder")
     with pytest.warns(UserWarning, match="the measured times are not kept"):
         row_of(linear(), batch=3, tune=True)
+
+
+def test_a_folder_that_there_cannot_be_is_said(monkeypatch):
+    monkeypatch.setenv("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "x" * 300)
+    with pytest.warns(UserWarning, match=r"times.json is ignored|the measured times are not kept") as found:
+        row_of(linear(), batch=3, tune=True)
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "make", [lambda: nn.Linear(96, 64), lambda: nn.Conv2d(16, 32, 3), lambda: nn.Embedding(200, 48)]
+)
+def test_measuring_takes_the_dtype_of_the_model_and_none_of_its_random_numbers(cache, make, dtype):
+    model = compressed(make()).to(dtype)
+    before = torch.get_rng_state()
+    dc.run(model, batch=2, tune=True)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -69,16 +69,35 @@ def test_a_layer_that_was_not_measured_meets_no_demand():
     times = {f"{kind}, {way}": 1e-3 for _, kind, way in layer_ratios.DEMANDED}
     names = list(layer_ours.LAYERS)
     kinds = KINDS | {"int8": layer_peers.INT8, "oneMKL": layer_peers.SPARSE}
-    layers = {name: layer(int8=1.0, oneMKL=2.0, **times) for name in names}
+    layers = {name: layer(int8=1.0, oneMKL=2.0, **times) | {"errors": dict.fromkeys(times, 0.0)} for name in names}
     found = {each["demand"]: each for each in layer_ratios.demands(layers, kinds)}
-    batch1 = [each["met"] for text, each in found.items() if text.startswith("batch 1,")]
+    batch1 = [each["met"] for text, each in found.items() if text.startswith("batch 1,") and "times" in text]
     assert len(batch1) == 11
     assert all(batch1)
     assert not any(each["met"] for text, each in found.items() if text.startswith("batch 64"))
     # 25 % dense: one of the layers that the AVX2 demand of int8 is not made of
     del layers["AlexNet fc8"]
-    met = {each["demand"] for each in layer_ratios.demands(layers, kinds) if each["met"]}
+    met = {each["demand"] for each in layer_ratios.demands(layers, kinds) if each["met"] and "times" in each["demand"]}
     assert met == {f"batch 1, {layer_ours.INT8}, avx2: at least 1.5 times best int8, layers at 4-11 %"}
+
+
+def test_an_instruction_set_that_was_not_measured_has_no_demands():
+    layers = {"x": layer() | {"errors": {f"{layer_ours.INT8}, avx2": 0.0}}}
+    speeds = [each["demand"] for each in layer_ratios.demands(layers, KINDS) if "times" in each["demand"]]
+    assert speeds
+    assert all("avx2" in text for text in speeds)
+
+
+def test_a_call_of_a_module_takes_little_more_than_its_kernel():
+    bare, module = f"{layer_ours.INT8}, avx512", f"{layer_ours.INT8}, {layer_ours.MODULE}"
+    for over, is_met in ((1.9e-3, True), (2.1e-3, False)):
+        layers = {"x": layer(**{f"{layer_ours.INT8}, avx2": 9.0, bare: 1.0, module: 1.0 + over})}
+        met = [
+            each["met"]
+            for each in layer_ratios.demands(layers, KINDS)
+            if f"{layer_ours.INT8}: a module" in each["demand"]
+        ]
+        assert met == [is_met]
 
 
 def test_a_wrong_result_misses_the_bound_of_its_kind():

@@ -66,7 +66,7 @@ def attend(
     mask = _mask(attn_mask, key_padding_mask, batch, num_heads, q.dtype)
     if bias_k is not None and bias_v is not None:
         k, v = (torch.cat([x, bias.to(x.dtype).repeat(1, batch, 1)]) for x, bias in ((k, bias_k), (v, bias_v)))
-    q, k, v = (x.view(len(x), batch, num_heads, -1).permute(1, 2, 0, 3) for x in (q, k, v))
+    q, k, v = (x.view(len(x), batch, num_heads, embed_dim // num_heads).permute(1, 2, 0, 3) for x in (q, k, v))
     if add_zero_attn:
         k, v = (F.pad(x, (0, 0, 0, 1)) for x in (k, v))
     if mask is not None:
@@ -97,7 +97,7 @@ def _mask(
         mask = mask.view(batch, heads, *mask.shape[1:]) if mask.dim() == 3 else mask.view(1, 1, *mask.shape)
     if key_padding_mask is None:
         return mask
-    padding = _added(key_padding_mask, dtype).view(batch, 1, 1, -1)
+    padding = _added(key_padding_mask, dtype)[:, None, None]
     return padding if mask is None else mask + padding
 
 

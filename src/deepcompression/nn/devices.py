@@ -14,7 +14,7 @@ def checked_device(device: str | torch.device) -> torch.device:
     """The device with its number. Raises ValueError for one that this machine or this build of torch lacks."""
     try:
         wanted = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"device={device!r} is no device of torch: {str(error).splitlines()[0]}") from None
     if wanted.type == "meta":
         raise ValueError("device='meta' has no memory, and computes nothing: name the device that shall compute")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, get_num_threads
 
+from deepcompression import _core
 from deepcompression.nn import convolve
 from deepcompression.nn.on_device import convolution_on, product_on, rows_on, why_refused
 from deepcompression.nn.product import product_of_plain
@@ -59,6 +60,13 @@ def refuse_device(layer: str, form: str, device: torch.device) -> None:
         raise ValueError(f"{layer} is {reason}: call dc.run(..., device={str(device)!r}), which packs for that device")
 
 
+def _check_shape(packed: Tensor, rows: int, columns: int, layer: str) -> None:
+    """Raises ValueError for packed weights of another shape, of which kernels would read or write too much."""
+    found = _core.packed_shape(packed.data_ptr(), packed.numel())
+    if found != (rows, columns):
+        raise ValueError(f"{layer}: it is {rows} x {columns}; the packed weight is {found[0]} x {found[1]}")
+
+
 def linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], activations: str, layer: str) -> Tensor:
     """x (..., columns) of one of FLOATS -> (..., rows) of the same dtype, computed in float32."""
     form, rows = FORMS[facts[0]], facts[4]
@@ -73,6 +81,8 @@ def linear(x: Tensor, packed: Tensor, bias: Tensor | None, facts: list[int], act
         flat = vectors.reshape(-1, columns, 1).contiguous()
         y = convolve.convolve(flat, packed, floats, (rows, columns, 1), _ONE_POSITION).view(*vectors.shape[:-1], rows)
     else:
+        # another tensor may stand in the place of the bytes that were checked
+        _check_shape(packed, rows, vectors.shape[-1], layer)
         y = product_of_plain(packed, vectors.contiguous(), floats, rows, activations == "int8", get_num_threads())
     return y.to(x.dtype)
 

@@ -100,6 +100,7 @@ class PackedWeight(StandIn):
         self.header, self.facts = header, facts_of(header)
         # the dense weights of a convolution, once they are decoded, and whether inputs of a shape want them
         self.kept: Tensor | None = None
+        self.kept_from: Tensor | None = None
         self.wants_dense: dict[tuple[Any, ...], bool] = {}
         self.rows, self.columns, self.int8 = header.rows, header.columns, self.activations == "int8"
         self.on_core = form != "tile" and device.type == "cpu"
@@ -141,13 +142,15 @@ class PackedWeight(StandIn):
         return self.wants_dense[key]
 
     def _decoded(self) -> Tensor:
-        if self.kept is None:
-            found = rows_of_tile(self.packed.numpy(), 0, self.rows, threads=get_num_threads())
-            self.kept = torch.from_numpy(found).view(self.shape)
+        packed = self.packed
+        # functional_call puts other bytes here for one call
+        if self.kept is None or self.kept_from is not packed:
+            found = rows_of_tile(packed.numpy(), 0, self.rows, threads=get_num_threads())
+            self.kept, self.kept_from = torch.from_numpy(found).view(self.shape), packed
         return self.kept
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "kept": None}
+        return {**self.__dict__, "kept": None, "kept_from": None}
 
     def rows_of(self, indices: Tensor) -> Tensor:
         """Rows by their numbers, int32 or int64 of any shape: (*indices.shape, columns)."""

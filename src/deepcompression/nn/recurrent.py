@@ -47,7 +47,7 @@ class _PackedRecurrent(nn.RNNBase):
             hx = tuple(state.unsqueeze(1) for state in hx) if isinstance(hx, tuple | list) else hx.unsqueeze(1)
         states = self._states(hx, input, batch, None)
         output, states = self._layers(x.reshape(length * batch, features), [batch] * length, states)
-        output = output.view(length, batch, -1)
+        output = output.view(length, batch, output.shape[-1])
         if not batched:
             return output.squeeze(1), self._given(tuple(state.squeeze(1) for state in states), None)
         return output.transpose(0, 1) if self.batch_first else output, self._given(states, None)

@@ -46,11 +46,12 @@ class Times:
         self._file = cache_file()
         self._known: dict[str, list[float]] = {}
         self._new = False
-        if self._file.exists():
-            try:
-                self._known = _checked(json.loads(self._file.read_text()))
-            except (OSError, ValueError) as error:
-                warn(f"{self._file} is ignored, and its times are measured again: {error}")
+        try:
+            self._known = _checked(json.loads(self._file.read_text()))
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except (OSError, ValueError, RecursionError) as error:
+            warn(f"{self._file} is ignored, and its times are measured again: {error}")
 
     def of(
         self, use: Use, module: nn.Module, stand_in: StandIn, dense: Tensor, vectors: tuple[int, ...]
@@ -95,7 +96,7 @@ def _facts(use: Use, module: nn.Module, stand_in: StandIn, vectors: int) -> list
     parts = [[*part.header, part.activations] for part in stand_in.parts()]
     machine = [cpu_id(), _core.instruction_set(), stand_in.device.type, torch.get_num_threads()]
     versions, bags = (version("deepcompression"), torch.__version__), isinstance(module, nn.EmbeddingBag)
-    return [machine, versions, use, settings, bags, parts, vectors]
+    return [machine, versions, use, settings, bags, str(stand_in.dtype), parts, vectors]
 
 
 def _settings(module: Any) -> ConvolutionSettings:
@@ -106,6 +107,12 @@ def _settings(module: Any) -> ConvolutionSettings:
 
 def _calls(use: Use, module: Any, weight: Any, dense: Tensor, vectors: int) -> tuple[Call, Call]:
     device = dense.device
+    # of its own, so that the caller's random numbers stay as they are
+    generator = torch.Generator(device).manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, device=device, dtype=dense.dtype)
+
     if use == "embedding":
         rows = vectors * (BAG if isinstance(module, nn.EmbeddingBag) else 1)
         numbers = torch.arange(rows, device=device) * 7919 % len(dense)
@@ -113,10 +120,10 @@ def _calls(use: Use, module: Any, weight: Any, dense: Tensor, vectors: int) -> t
     if use == "convolution":
         settings, dimensions = _settings(module), dense.dim() - 2
         side = max(math.isqrt(POSITIONS), *dense.shape[2:])
-        x = torch.randn(vectors, module.in_channels, *[side] * dimensions, device=device)
+        x = random(vectors, module.in_channels, *[side] * dimensions)
         return lambda: CONVOLUTIONS[dimensions](x, dense, None, *settings), lambda: weight.convolve(x, None, settings)
     matrix = dense.T if use == "transposed" else dense
-    x = torch.randn(vectors, matrix.shape[1], device=device)
+    x = random(vectors, matrix.shape[1])
     return lambda: F.linear(x, matrix), lambda: weight.linear(x)
 
 
