@@ -49,7 +49,7 @@ class Recorder:
 
     def launcher_cls(self, source: Any, metadata: Any) -> Any:
         def launch(x: int, y: int, z: int, stream: int, function: str, *others: Any) -> None:
-            # behind the kernel's metadata, those of the launch and two hooks; Triton keeps launchers for later recorders
+            # behind the kernel's metadata, those of the launch and two hooks. Triton keeps launchers for later tests
             driver.active.launches.append(Launch(function, (x, y, z), stream, others[4:]))
 
         return launch
