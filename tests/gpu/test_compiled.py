@@ -17,7 +17,14 @@ def product_arguments(bundle, code_bits=4, dtype=torch.float32):
     types = {"x": x, "packed": "*u8", "bias": TYPES[dtype], "y": TYPES[dtype]}
     types |= {"spoilt": "*fp32"} if bundle > 1 else {}
     types |= dict.fromkeys(["rows", "columns", "units", "length", "vectors"], "i32")
-    sizes = {"skip_bits": PAIRS[code_bits][0], "part_bits": 3, "wide": False, "bundle": bundle, "programs": 64}
+    sizes = {
+        "skip_bits": PAIRS[code_bits][0],
+        "part_bits": 3,
+        "many": False,
+        "wide": False,
+        "bundle": bundle,
+        "programs": 64,
+    }
     constants = {"code_bits": code_bits, **sizes, "warps": products.WARPS, "unrolled": products.UNROLLED}
     return types, constants | ({"spoilt": None} if bundle == 1 else {})
 
@@ -70,7 +77,7 @@ OTHERS = {
             "out": "*fp16",
             **dict.fromkeys(["rows", "columns", "units", "length", "first", "count"], "i32"),
         },
-        {"numbers": None, "code_bits": 4, "skip_bits": 4, "part_bits": 3, "wide": False, "warps": 4},
+        {"numbers": None, "code_bits": 4, "skip_bits": 4, "part_bits": 3, "many": False, "wide": False, "warps": 4},
     ),
     "tile rows": (
         row_kernels.tile_rows,

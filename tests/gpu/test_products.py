@@ -53,6 +53,13 @@ def test_products_are_those_of_the_dense_weights(rows, columns, density, centroi
     assert_near(products.linear(x, packed, facts, bias), x, dense, bias)
 
 
+@pytest.mark.long
+def test_rows_that_32_bits_number():
+    packed, facts, dense = word(65536, 2, 0.3, 16)
+    x = floats(1, 2)
+    assert_near(products.linear(x, packed, facts), x, dense)
+
+
 def test_the_shapes_have_few_and_many_parts_and_skips_of_many_widths():
     shapes = [getattr(each, "values", each) for each in SHAPES]
     layouts = [packing.header(packing.pack(matrix(*shape), form="word")).layout for shape in shapes]

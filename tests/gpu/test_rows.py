@@ -35,12 +35,14 @@ def test_rows_that_there_are_not_become_nan(form):
     assert found[[0, 2, 3]].isnan().all()
 
 
-def test_stored_rows_come_in_the_form_s_order():
-    tensor = matrix(21, 30, 0.3, 16)
+@pytest.mark.parametrize("count", [21, 65535, 65536])
+def test_stored_rows_come_in_the_form_s_order(count):
+    """16 bits number up to 65,535 rows, 32 bits more."""
+    tensor = matrix(count, 30, 0.3, 16)
     packed = packing.pack(tensor, form="word")
     facts, dense = packing.header(packed), torch.from_numpy(np.array(tensor.numpy()))
     order = rows.order_of(torch.from_numpy(packed), facts)
-    assert sorted(order.tolist()) == list(range(21))
+    assert sorted(order.tolist()) == list(range(count))
     found = rows.decode_stored(torch.from_numpy(packed), facts, 4, torch.empty(13, 30))
     assert torch.equal(found, dense[order[4:17]])
 

@@ -34,7 +34,7 @@ def sections(packed: NDArray[np.uint8]) -> SimpleNamespace:
         at += -(-getattr(found, name).nbytes // 64) * 64
 
     take("codebook", "<f4", 2**code_bits)
-    take("order", "<u4", blocks, found.block_rows)
+    take("order", "<u2" if rows <= 65535 else "<u4", blocks, found.block_rows)
     take("starts", "<u4", blocks + 1)
     take("part_columns", "<u2" if columns <= 65535 else "<u4", blocks, found.block_rows, parts)
     take("words", "<u4", turns, found.block_rows, parts)

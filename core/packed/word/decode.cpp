@@ -12,7 +12,7 @@ void decode_word(std::span<const std::uint8_t> packed, const RowNumbers& rows, f
   const std::size_t columns = view.header.columns;
   std::vector<std::uint32_t> stored_as(view.header.rows, kNoStoredRow);
   for (std::size_t stored = 0; stored < view.header.rows; ++stored) {
-    const std::uint32_t row = view.order[stored];
+    const std::uint32_t row = view.row(stored);
     if (row < view.header.rows) stored_as[row] = static_cast<std::uint32_t>(stored);
   }
   share_parts(threads, [&](unsigned part) {

@@ -21,7 +21,7 @@ struct Survivor {
 void run_block(const WordView& view, std::size_t block, const float* x, std::size_t vectors, const float* bias,
                float* y, std::vector<Survivor>& survivors) {
   for (std::size_t stored = block * view.block_rows; stored < (block + 1) * view.block_rows; ++stored) {
-    const std::uint32_t row = view.order[stored];
+    const std::uint32_t row = view.row(stored);
     if (row >= view.header.rows) continue;
     survivors.clear();
     each_survivor(view, stored,

@@ -125,7 +125,8 @@ std::vector<std::uint32_t> starts_of(const Rows& rows, std::size_t parts) {
 double bytes_of(const Rows& rows, const WordShape& shape, std::size_t parts) {
   const std::vector<std::uint32_t> starts = starts_of(rows, parts);
   const double lanes = static_cast<double>(kBlockParts * (starts.size() - 1));
-  return 4.0 * static_cast<double>(kBlockParts * starts.back() + rows.order.size()) + (shape.wide ? 4 : 2) * lanes;
+  const double order = (shape.many ? 4 : 2) * static_cast<double>(rows.order.size());
+  return 4.0 * static_cast<double>(kBlockParts * starts.back()) + order + (shape.wide ? 4 : 2) * lanes;
 }
 
 // The parts of a row, log2: many, but the bytes are bounded.
@@ -232,12 +233,15 @@ std::vector<std::uint8_t> pack_word(const Matrix& matrix) {
   Writer writer(header, matrix, rows, starts);
   writer.run();
   rows.order.resize(shape.block_rows * header.units, kNoStoredRow);
-  const std::vector<std::uint16_t> narrow(writer.columns.begin(), writer.columns.end());
+  const auto narrow = [](const std::vector<std::uint32_t>& numbers) {
+    return std::vector<std::uint16_t>(numbers.begin(), numbers.end());
+  };
+  const std::vector<std::uint16_t> narrow_order = narrow(rows.order), narrow_columns = narrow(writer.columns);
   SectionWriter sections;
   sections.add(matrix.codebook, std::size_t{1} << header.code_bits);
-  sections.add(rows.order);
+  shape.many ? sections.add(rows.order) : sections.add(narrow_order);
   sections.add(starts);
-  shape.wide ? sections.add(writer.columns) : sections.add(narrow);
+  shape.wide ? sections.add(writer.columns) : sections.add(narrow_columns);
   sections.add(writer.words);
   return sections.packed(header);
 }

@@ -47,7 +47,8 @@ WordShape::WordShape(const PackedHeader& header) {
   word_pairs = kWordBits / pair_bits;
   parts = std::size_t{1} << (header.layout >> 4 < kMostPartBits ? header.layout >> 4 : kMostPartBits);
   block_rows = kBlockParts / parts;
-  wide = header.columns > kMostNarrowColumns;
+  wide = header.columns > kMostNarrow;
+  many = header.rows > kMostNarrow;
 }
 
 WordView word_view(std::span<const std::uint8_t> packed) {
@@ -56,7 +57,7 @@ WordView word_view(std::span<const std::uint8_t> packed) {
   if (header.form != Form::word || !holds(header, view)) refuse("of the form word that contradict themselves");
   SectionReader sections(packed);
   view.codebook = sections.next<float>(std::size_t{1} << header.code_bits);
-  view.order = sections.next<std::uint32_t>(view.block_rows * view.blocks());
+  view.order = sections.next<std::uint8_t>((view.many ? 4 : 2) * view.block_rows * view.blocks());
   view.starts = sections.next<std::uint32_t>(view.blocks() + 1);
   view.columns = sections.next<std::uint8_t>((view.wide ? 4 : 2) * kBlockParts * view.blocks());
   view.words = sections.next<std::uint32_t>(kBlockParts * header.length);
@@ -77,7 +78,7 @@ void check_word(const WordView& view) {
   std::vector<bool> seen(header.rows);
   std::uint64_t survivors = 0;
   for (std::size_t stored = 0; stored < view.block_rows * view.blocks(); ++stored) {
-    const std::uint32_t row = view.order[stored];
+    const std::uint32_t row = view.row(stored);
     const bool exists = stored < header.rows;
     if (exists ? row >= header.rows || seen[row] : row != kNoStoredRow) {
       refuse("whose stored rows are not the rows, each once");

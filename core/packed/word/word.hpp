@@ -17,7 +17,8 @@
 //
 // Sections:
 //   codebook  f32[1 << code_bits], zeros behind the centroids
-//   order     u32[block_rows * blocks], the row of the matrix that each stored row is; kNoStoredRow behind the last
+//   order     u16[block_rows * blocks], or u32 for more than 65535 rows: the row of the matrix that each stored row is;
+//             the largest number behind the last
 //   starts    u32[blocks + 1], the turns before each block, and all
 //   columns   u16[32 * blocks], or u32 for more than 65535 columns of the matrix: where each part begins
 //   words     u32[turns][32]
@@ -34,7 +35,7 @@ namespace dcz {
 
 inline constexpr std::size_t kBlockParts = 32, kWordBits = 32;
 inline constexpr unsigned kMostSkipBits = 12, kMostPartBits = 5;  // of a skip; log2 of the parts of a row
-inline constexpr std::uint64_t kMostNarrowColumns = 0xffff;
+inline constexpr std::uint64_t kMostNarrow = 0xffff;              // rows, or columns, that 16 bits number
 inline constexpr std::uint32_t kNoStoredRow = 0xffffffff;
 // GPUs number survivors and columns by 31 bits. A skip added to a column stays within them.
 inline constexpr std::uint64_t kMostWordSurvivors = 0x7fffffff, kMostWordColumns = 0x7fff0000;
@@ -44,7 +45,7 @@ struct WordShape {
   unsigned skip_bits, pair_bits, word_pairs;
   std::size_t parts;       // of a row
   std::size_t block_rows;  // stored rows of a block
-  bool wide;               // columns of parts take 32 bits
+  bool wide, many;         // columns of parts, or numbers of rows, take 32 bits
 
   explicit WordShape(const PackedHeader& header);
 };
@@ -54,7 +55,7 @@ struct WordShape {
 struct WordView : WordShape {
   PackedHeader header;
   const float* codebook = nullptr;
-  const std::uint32_t* order = nullptr;
+  const std::uint8_t* order = nullptr;
   const std::uint32_t* starts = nullptr;
   const std::uint8_t* columns = nullptr;
   const std::uint32_t* words = nullptr;
@@ -65,9 +66,17 @@ struct WordView : WordShape {
   std::uint32_t most() const { return (1u << skip_bits) - 1; }
   // Turns of a block, and columns, whatever the bytes are.
   std::size_t start(std::size_t block) const { return starts[block] < header.length ? starts[block] : header.length; }
-  std::uint64_t column(std::size_t part) const {
-    return wide ? reinterpret_cast<const std::uint32_t*>(columns)[part]
-                : reinterpret_cast<const std::uint16_t*>(columns)[part];
+  std::uint64_t column(std::size_t part) const { return number(columns, wide, part); }
+  // The row of the matrix, or kNoStoredRow, or whatever bytes that are not checked say.
+  std::uint32_t row(std::size_t stored) const {
+    const std::uint32_t found = number(order, many, stored);
+    return !many && found == kMostNarrow ? kNoStoredRow : found;
+  }
+
+ private:
+  static std::uint32_t number(const std::uint8_t* section, bool in_32_bits, std::size_t at) {
+    return in_32_bits ? reinterpret_cast<const std::uint32_t*>(section)[at]
+                      : reinterpret_cast<const std::uint16_t*>(section)[at];
   }
 };
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepcompression import _core
+from deepcompression.gpu.launch import COMPILED
 from deepcompression.tensors.dtypes import Array
 
 _LANES = 64
@@ -53,6 +54,7 @@ def decode(data: bytes | memoryview, offset: int, count: int, alphabet: int, dev
         turn=turn,
         longest=_LONGEST[turn],
         num_warps=1,
+        **COMPILED,
     )
     wrong = (exact == 0).nonzero().flatten().tolist()
     if wrong:

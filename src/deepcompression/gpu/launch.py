@@ -12,8 +12,8 @@ from deepcompression.packed.packing import Header
 # Options of Triton's compiler: a product and a sum are one instruction, whatever a version's default is.
 COMPILED = {"enable_fp_fusion": True}
 
-# From so many columns on, the parts of the form word begin at 32-bit columns (core/packed/word/word.hpp).
-_WIDE_COLUMNS = 1 << 16
+# From so many on, the form word has 32 bits for the number of a row or a column (core/packed/word/word.hpp).
+_WIDE = 1 << 16
 
 
 def on_device(x: Tensor) -> AbstractContextManager[object]:
@@ -32,5 +32,6 @@ def word_constants(facts: Header) -> dict[str, int | bool]:
         "code_bits": facts.code_bits,
         "skip_bits": facts.layout & 15,
         "part_bits": facts.layout >> 4,
-        "wide": facts.columns >= _WIDE_COLUMNS,
+        "many": facts.rows >= _WIDE,
+        "wide": facts.columns >= _WIDE,
     }

@@ -115,7 +115,7 @@ def walk(
     return of_rows
 
 
-@triton.jit(do_not_specialize=["units", "length", "vectors"])
+@triton.jit(do_not_specialize=["rows", "columns", "units", "length", "vectors"])
 def product(
     x,
     spoilt,
@@ -130,6 +130,7 @@ def product(
     code_bits: tl.constexpr,
     skip_bits: tl.constexpr,
     part_bits: tl.constexpr,
+    many: tl.constexpr,
     wide: tl.constexpr,
     bundle: tl.constexpr,
     programs: tl.constexpr,
@@ -146,7 +147,7 @@ def product(
     fours: tl.constexpr = bundle // each
     stored_rows: tl.constexpr = (32 * warps) >> part_bits
     program, group = tl.program_id(0), tl.program_id(1)
-    codebook, order, starts, begins, words = sections(packed, units, code_bits, part_bits, wide)
+    codebook, order, starts, begins, words = sections(packed, units, code_bits, part_bits, many, wide)
     lane = tl.arange(0, 32)[None, :]
     block = (program * warps + tl.arange(0, warps))[:, None]
     known = block < units
@@ -177,7 +178,7 @@ def product(
             found += (tl.where(met[four] == there, 0.0, float("nan")),)
         spoils = found
     stored = program * stored_rows + tl.arange(0, stored_rows)
-    row = tl.load(order + stored, mask=(stored >> (5 - part_bits)) < units, other=-1)
+    row = tl.load(order + stored, mask=(stored >> (5 - part_bits)) < units, other=rows).to(tl.int64)
     named = (row >= 0) & (row < rows)
     for four in tl.static_range(fours):
         sum = sums[four] + spoils[four]

@@ -37,6 +37,9 @@ _PIECE_WEIGHTS = 1 << 23
 # Columns times vectors of a bundle that kernels number with 32 bits.
 _MOST_NUMBERED = 1 << 31
 
+# Vectors of a launch. Of its second dimension, which has their bundles, CUDA takes 65,535 at most.
+_MOST_VECTORS = 1 << 15
+
 
 def linear(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None = None) -> Tensor:
     """x W^T + bias: (..., rows), of the dtype of x. Sums are float32 and rounded once.
@@ -62,11 +65,15 @@ def linear(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None = None)
         return y.copy_(bias) if bias is not None else y.zero_()
     vectors = y.numel() // facts.rows
     flat, out = x.reshape(vectors, facts.columns).contiguous(), y.view(vectors, facts.rows)
+    bias = None if bias is None else bias.contiguous()
     with on_device(x):
         if vectors > MOST_BUNDLE and vectors * facts.survivors > _DECODED_FROM * facts.rows * facts.columns:
             _decoded(flat, packed, facts, bias, out)
-        else:
+        elif vectors <= _MOST_VECTORS:
             _walked(flat, packed, facts, bias, out)
+        else:
+            for some, of_some in zip(flat.split(_MOST_VECTORS), out.split(_MOST_VECTORS), strict=True):
+                _walked(some, packed, facts, bias, of_some)
     return y
 
 
@@ -82,7 +89,8 @@ def _walked(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None, y: Te
         programs = min(_TURN_PROGRAMS, power_of_two(-(-facts.columns // _TURN_COLUMNS)))
         turned = x.new_empty(bundles * facts.columns * bundle, dtype=torch.float32)
         spoilt = x.new_empty(bundles * programs * bundle, dtype=torch.float32)
-        kernels.turn[(programs, bundles)](x, turned, spoilt, facts.columns, vectors, bundle=bundle, tile=_TURN_COLUMNS)
+        sizes = {"bundle": bundle, "tile": _TURN_COLUMNS}
+        kernels.turn[(programs, bundles)](x, turned, spoilt, facts.columns, vectors, **sizes, **COMPILED)
         x = turned
     kernels.product[(-(-facts.units // WARPS), bundles)](
         x,

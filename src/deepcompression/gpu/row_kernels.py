@@ -15,7 +15,7 @@ from deepcompression.gpu.word_kernels import (
 )
 
 
-@triton.jit(do_not_specialize=["units", "length", "first", "count"])
+@triton.jit(do_not_specialize=["rows", "columns", "units", "length", "first", "count"])
 def word_rows(
     numbers,
     packed,
@@ -29,6 +29,7 @@ def word_rows(
     code_bits: tl.constexpr,
     skip_bits: tl.constexpr,
     part_bits: tl.constexpr,
+    many: tl.constexpr,
     wide: tl.constexpr,
     warps: tl.constexpr,
 ):
@@ -36,7 +37,7 @@ def word_rows(
 
     numbers  the places of the rows in the form's order; None: from `first` on. Places that there are not are left out
     """
-    codebook, _, starts, begins, words = sections(packed, units, code_bits, part_bits, wide)
+    codebook, _, starts, begins, words = sections(packed, units, code_bits, part_bits, many, wide)
     lane = tl.arange(0, 32)[None, :]
     part = (tl.program_id(0) * warps + tl.arange(0, warps)).to(tl.int64)[:, None] * 32 + lane
     here = part >> part_bits
@@ -59,7 +60,7 @@ def word_rows(
             tl.store(to + column, weight_of(codebook, table, word, pair, code_bits, skip_bits), mask=survives)
 
 
-@triton.jit(do_not_specialize=["survivors"])
+@triton.jit(do_not_specialize=["rows", "survivors"])
 def tile_rows(numbers, packed, out, rows, columns, survivors, code_bits: tl.constexpr, width: tl.constexpr):
     """Writes the row of the form tile (core/packed/tile/tile.hpp) that each program's number names: (count, columns).
 

@@ -7,11 +7,10 @@ from torch import Tensor
 
 from deepcompression.gpu.launch import COMPILED, on_device, power_of_two, word_constants
 from deepcompression.packed.packing import Header
+from deepcompression.packed.word import word_shape
 
 # Blocks of the form word, and columns of the form tile, that a program decodes at once.
 _WARPS, _TILE_COLUMNS = 4, 1024
-
-_HEADER_BYTES = 64
 
 
 def decode_rows(packed: Tensor, facts: Header, numbers: Tensor, dtype: torch.dtype) -> Tensor:
@@ -54,8 +53,10 @@ def decode_rows(packed: Tensor, facts: Header, numbers: Tensor, dtype: torch.dty
 
 def order_of(packed: Tensor, facts: Header) -> Tensor:
     """The rows of the matrix in the order in which the form word stores them: int64 (rows,)."""
-    at = _HEADER_BYTES + (4 << facts.code_bits)
-    return packed[at : at + 4 * facts.rows].view(torch.int32).long()
+    shape = word_shape(facts)
+    order = packed[shape.order : shape.order + shape.row_bytes * facts.rows]
+    # torch reads 16-bit numbers with a sign
+    return order.view(torch.int16).long() & 0xFFFF if shape.row_bytes == 2 else order.view(torch.int32).long()
 
 
 def decode_stored(packed: Tensor, facts: Header, first: int, out: Tensor) -> Tensor:

@@ -13,16 +13,16 @@ def rounded(size):
 
 
 @triton.jit
-def sections(packed, units, code_bits: tl.constexpr, part_bits: tl.constexpr, wide: tl.constexpr):
+def sections(packed, units, code_bits: tl.constexpr, part_bits: tl.constexpr, many: tl.constexpr, wide: tl.constexpr):
     """Pointers to codebook, order, starts, columns and words."""
     blocks = units.to(tl.int64)
     order_at = 64 + (4 << code_bits)
-    starts_at = order_at + rounded((128 >> part_bits) * blocks)
+    starts_at = order_at + rounded(((128 if many else 64) >> part_bits) * blocks)
     columns_at = starts_at + rounded(4 * blocks + 4)
     words_at = columns_at + rounded((128 if wide else 64) * blocks)
     return (
         (packed + 64).to(tl.pointer_type(tl.float32)),
-        (packed + order_at).to(tl.pointer_type(tl.int32)),
+        (packed + order_at).to(tl.pointer_type(tl.uint32 if many else tl.uint16)),
         (packed + starts_at).to(tl.pointer_type(tl.uint32)),
         (packed + columns_at).to(tl.pointer_type(tl.uint32 if wide else tl.uint16)),
         (packed + words_at).to(tl.pointer_type(tl.uint32)),

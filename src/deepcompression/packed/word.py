@@ -8,7 +8,7 @@ from deepcompression.packed.packing import Header
 
 BLOCK_PARTS = 32
 _HEADER_BYTES = _SECTION_BYTES = 64
-_MOST_NARROW_COLUMNS = 0xFFFF
+_MOST_NARROW = 0xFFFF
 
 
 class WordShape(NamedTuple):
@@ -20,6 +20,7 @@ class WordShape(NamedTuple):
     parts         of a row: 1, 2, 4, 8, 16 or 32
     block_rows    stored rows of a block: 32 / parts
     blocks        their number
+    row_bytes     2 or 4: of the row of the matrix that a stored row is
     column_bytes  2 or 4: of the column where a part begins
     codebook, order, starts, columns, words  bytes in front of each section; `bytes` are all
     """
@@ -30,6 +31,7 @@ class WordShape(NamedTuple):
     parts: int
     block_rows: int
     blocks: int
+    row_bytes: int
     column_bytes: int
     codebook: int
     order: int
@@ -45,10 +47,11 @@ def word_shape(facts: Header) -> WordShape:
         raise ValueError(f"pairs and parts are those of the form word; found weights packed in the form {facts.form}")
     skip_bits, parts = facts.layout & 15, 1 << (facts.layout >> 4)
     pair_bits, block_rows = skip_bits + facts.code_bits, BLOCK_PARTS // parts
-    column_bytes = 2 if facts.columns <= _MOST_NARROW_COLUMNS else 4
+    row_bytes, column_bytes = (2 if count <= _MOST_NARROW else 4 for count in (facts.rows, facts.columns))
     lanes = BLOCK_PARTS * facts.units
-    sizes = (4 << facts.code_bits, 4 * block_rows * facts.units, 4 * (facts.units + 1), column_bytes * lanes)
+    sizes = (4 << facts.code_bits, row_bytes * block_rows * facts.units, 4 * (facts.units + 1), column_bytes * lanes)
     begins = [_HEADER_BYTES]
     for size in (*sizes, 4 * BLOCK_PARTS * facts.length):
         begins.append(begins[-1] + -(-size // _SECTION_BYTES) * _SECTION_BYTES)
-    return WordShape(skip_bits, pair_bits, 32 // pair_bits, parts, block_rows, facts.units, column_bytes, *begins)
+    numbers = (skip_bits, pair_bits, 32 // pair_bits, parts, block_rows, facts.units, row_bytes, column_bytes)
+    return WordShape(*numbers, *begins)
