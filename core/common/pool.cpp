@@ -17,8 +17,12 @@ namespace dcz {
 namespace {
 
 // Time that a job loses because its threads are late is paid back: the caller works alone for so many times as long.
-// Losses then take at most a quarter of the time, however busy the machine is.
 constexpr Nanoseconds kPaidBack = 3;
+
+// Who loses so much waited for a time slice of the scheduler: another process has a core. Each try then costs more than
+// its own loss, because threads of the team that spin after it are in the way. So the caller works alone for a while,
+// and twice as long as before if the try after it loses soon.
+constexpr Nanoseconds kSlice = 1'000'000, kFirstPause = 20'000'000, kLongestPause = 640'000'000;
 
 void run_alone(std::span<const Phase> phases) {
   for (const Phase& phase : phases) {
@@ -26,9 +30,35 @@ void run_alone(std::span<const Phase> phases) {
   }
 }
 
+// Whether the caller works alone for now, because threads bring nothing.
+class Restraint {
+ public:
+  bool holds(Nanoseconds time) const {
+    return owed_.load(std::memory_order_relaxed) > 0 || time < until_.load(std::memory_order_relaxed);
+  }
+
+  void worked_alone(Nanoseconds time) {
+    if (owed_.load(std::memory_order_relaxed) > 0) owed_ -= time;
+  }
+
+  // By the one caller that has the threads.
+  void lost(Nanoseconds lost, Nanoseconds time) {
+    if (lost < kSlice) {
+      owed_ = kPaidBack * lost;
+      return;
+    }
+    pause_ = time < until_ + pause_ ? std::min(2 * pause_, kLongestPause) : kFirstPause;
+    until_ = time + pause_;
+  }
+
+ private:
+  std::atomic<Nanoseconds> owed_{0}, until_{0};
+  Nanoseconds pause_ = 0;
+};
+
 struct Pool {
   std::atomic_flag busy;
-  std::atomic<Nanoseconds> owed{0};
+  Restraint restraint;
   Job job;
   TorchHelpers torch;
   OwnHelpers own;
@@ -60,9 +90,9 @@ void run_phases(unsigned threads, std::span<const Phase> phases, Items items) {
   if (threads <= 1) return run_alone(phases);
   Pool& shared = the_pool();
   const Nanoseconds begin = now();
-  if (items == Items::equal && shared.owed.load(std::memory_order_relaxed) > 0) {
+  if (items == Items::equal && shared.restraint.holds(begin)) {
     run_alone(phases);
-    shared.owed -= now() - begin;
+    shared.restraint.worked_alone(now() - begin);
     return;
   }
   const TorchTeam* const team = forked ? nullptr : torch_team();
@@ -73,8 +103,8 @@ void run_phases(unsigned threads, std::span<const Phase> phases, Items items) {
   } else {
     shared.own.run(shared.job);
   }
-  const Nanoseconds lost = now() - begin - shared.job.alone();
-  if (items == Items::equal && lost > 0) shared.owed = kPaidBack * lost;
+  const Nanoseconds end = now(), lost = end - begin - shared.job.alone();
+  if (items == Items::equal && lost > 0) shared.restraint.lost(lost, end);
   try {
     shared.job.finish();
   } catch (...) {

@@ -182,3 +182,46 @@ both()
 @linux
 def test_a_team_of_fewer_threads_than_asked_for_gives_the_same_bits():
     in_a_process("import torch", COMPUTES, {"OMP_THREAD_LIMIT": "1", "OMP_WAIT_POLICY": "passive"})
+
+
+@linux
+def test_products_within_a_region_of_torch_and_in_workers_of_its_loader_are_those_of_one_thread():
+    in_a_process(
+        "import torch",
+        COMPUTES
+        + """
+class Products(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, number):
+        torch.set_num_threads(2)
+        return test_pool.products(test_pool.layer(), 2, 2)
+loader = torch.utils.data.DataLoader(Products(), num_workers=2, multiprocessing_context="fork")
+assert all(bool(right) for right in loader)
+import ctypes
+openmp = ctypes.CDLL(os.path.join(torch.__path__[0], "lib", "libtorch_cpu.so"))
+right = []
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def member(context):
+    right.append((openmp.omp_in_parallel(), test_pool.products(test_pool.layer(), 2, 2)))
+openmp.GOMP_parallel(member, None, 2, 0)
+assert right == [(1, True), (1, True)], right
+both()
+""",
+    )
+
+
+@linux
+def test_no_thread_keeps_another_mask_than_it_had():
+    in_a_process(
+        "import torch",
+        COMPUTES
+        + """
+def masks():
+    return {int(task): os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")}
+given = masks()
+for _ in range(5):
+    both()
+assert masks() == given, (given, masks())
+""",
+    )
