@@ -103,7 +103,7 @@ def networks():
 def test_a_model_for_a_gpu_is_packed_on_the_cpu_and_computes_there_too(with_kernels):
     model, x = networks(), floats(2, 3, 80)
     options = Options("float32", 1, (), (), GPU)
-    small = assemble(model, ModelSource(), options)
+    small = assemble(model, ModelSource(model), options)
     rows = [row for row in dc.explain(small).rows if row.packed]
     assert {row.form for row in rows} == {"word"}
     assert not any(tensor.is_cuda for tensor in (*small.parameters(), *small.buffers()))
@@ -186,7 +186,7 @@ def test_without_kernels_nothing_pays(monkeypatch):
 
 
 def forms_on_gpu(model, **options):
-    small = assemble(model, ModelSource(), Options("float32", 1, (), (), GPU, **options))
+    small = assemble(model, ModelSource(model), Options("float32", 1, (), (), GPU, **options))
     return {row.names[0]: (row.form, row.why) for row in dc.explain(small).rows}
 
 

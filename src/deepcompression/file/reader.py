@@ -14,7 +14,6 @@ from deepcompression.common.binary import LIMIT_BYTES, Cursor, FormatError, chec
 from deepcompression.common.files import ByteFile
 from deepcompression.common.units import number
 from deepcompression.file.index import CHECKSUM_BYTES, HEADER_BYTES, Entry, read_head, read_header
-from deepcompression.file.names import not_dcz
 from deepcompression.file.work import take_work
 from deepcompression.tensors.dtypes import Array
 from deepcompression.tensors.tensor import DenseTensor, Tensor
@@ -46,6 +45,8 @@ class DczFile(Mapping[str, Array]):
             self._read_head(limit_bytes)
         except FormatError as error:
             self.close()
+            from deepcompression.file.names import not_dcz
+
             hint = not_dcz(self.path) if str(error).startswith("not a .dcz file") else ""
             raise FormatError(f"{self.path}: {error}{hint}") from None
         except BaseException:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,25 +17,26 @@ from deepcompression.nn.packed_weight import PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
 from deepcompression.nn.stand_in import StandIn
-from deepcompression.nn.tuning import Times
 from deepcompression.nn.uses import Use, use_of, why_unknown
 from deepcompression.nn.weight_source import WeightSource, rows_apart, turned
 from deepcompression.nn.what_pays import LEAST_WEIGHTS, Rule, Verdict
 from deepcompression.packed import packing
 from deepcompression.recipe.hints import whole_name
-from deepcompression.recipe.targets import Target, targets_of
+from deepcompression.recipe.targets import Target
 from deepcompression.tensors.from_torch import to_torch
 from deepcompression.tensors.tensor import CompressedTensor
 from deepcompression.training import attach
 from deepcompression.training.copy_model import copy_model
 from deepcompression.training.own_values import own_values
 
+if TYPE_CHECKING:
+    from deepcompression.nn.tuning import Times
+
 # attribute of a module: the verdicts on its parameters that stay dense, by name
 DENSE_REASONS = "dense_reasons"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """The options of `run`; patterns are globs of plain names. The device is None for each parameter's own."""
 
     activations: str
@@ -53,8 +53,7 @@ class Options:
         return self.device or own
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(NamedTuple):
     """The stand-ins for a target by place, or the verdict by which it stays dense, None for what is no weight."""
 
     target: Target
@@ -64,10 +63,10 @@ class _Plan:
 
 def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Module:
     """The copy. Raises ValueError, naming the tensor, for tensors that do not fit or have no memory."""
-    targets = targets_of(model)
+    targets = source.targets
     _check_patterns(targets, options)
     rule = Rule(options.prefer, options.activations, options.batch, targets)
-    times = Times() if options.tune else None
+    times = _times() if options.tune else None
     # deepcopy looks here first: it copies no weight that is replaced, and none that comes out of a file
     memo: dict[int, Any] = dict(own_values(model, source.kept))
     plans = []
@@ -96,6 +95,12 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
     if any(plan.stand_ins for plan in plans):
         refuse_saving(small)
     return small.eval()
+
+
+def _times() -> Times:
+    from deepcompression.nn.tuning import Times
+
+    return Times()
 
 
 def _check_patterns(targets: list[Target], options: Options) -> None:

@@ -73,7 +73,8 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation in types that JSON has."""
-        return {"rows": [asdict(row) for row in self.rows], "bytes": self.bytes, "dense_bytes": self.dense_bytes}
+        rows = [asdict(row) | {"expected": [each._asdict() for each in row.expected]} for row in self.rows]
+        return {"rows": rows, "bytes": self.bytes, "dense_bytes": self.dense_bytes}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         caption = (

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from deepcompression import _core
-from deepcompression.gpu.available import available
 from deepcompression.packed import torch_reference
 from deepcompression.packed.convolution import ConvolutionSettings, Piece
 from deepcompression.packed.packing import Header
@@ -34,7 +33,11 @@ _PIECE_WEIGHTS = 1 << 22
 @functools.cache
 def why_torch(device: torch.device) -> str | None:
     """The reason why torch's operations compute on a device; None for the CPU, and for devices with kernels."""
-    return None if device.type in ("cpu", "meta") else available(device)
+    if device.type in ("cpu", "meta"):
+        return None
+    from deepcompression.gpu.available import available
+
+    return available(device)
 
 
 def form_on(device: torch.device, use: Use) -> str | None:

@@ -88,7 +88,7 @@ def run(
 
     with torch.no_grad():
         if path is None:
-            return placed(assemble(model, ModelSource(), options))
+            return placed(assemble(model, ModelSource(model), options))
         with DczFile(path, limit_bytes) as file:
             with closing(FileSource(file, model, strict)) as source:
                 small = placed(assemble(model, source, options))

@@ -25,8 +25,12 @@ from deepcompression.training.parametrizations import Codebook
 class WeightSource(Protocol):
     """Tensors, read one at a time; shared ones without their dense form.
 
-    kept  tensors of the model that it does not have, by name
+    targets  those of the model
+    kept     tensors of the model that it does not have, by name
     """
+
+    @property
+    def targets(self) -> list[Target]: ...
 
     @property
     def kept(self) -> Mapping[str, torch.Tensor]: ...
@@ -40,6 +44,9 @@ class WeightSource(Protocol):
 
 class ModelSource:
     """A model that was shared, or whose weights have few distinct values."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.targets = targets_of(model)
 
     @property
     def kept(self) -> Mapping[str, torch.Tensor]:
@@ -70,11 +77,11 @@ class FileSource:
         # the tensor that `shared` read last, which `dense` need not read again
         self._last: tuple[str, Tensor] | None = None
         self.fit = check_fit(model, self._joined.entries, str(file.path), strict)
-        targets = targets_of(model)
-        for target in targets:
+        self.targets = targets_of(model)
+        for target in self.targets:
             self._check_ties(target)
         # vectors are read faster than another thread is asked for them
-        matrices = [self._name(target) for target in targets if len(target.shape) > 1]
+        matrices = [self._name(target) for target in self.targets if len(target.shape) > 1]
         names = [file.entries[name].tied_to or name for name in matrices if name in file.entries]
         self._ahead = ReadAhead(file, names, os.cpu_count() or 1)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +35,7 @@ BAG = 32
 UNNAMED = (FEW, 8, MANY)
 
 
-@dataclass(frozen=True)
-class Expected:
+class Expected(NamedTuple):
     """Seconds of a call with so many vectors, dense and from the packed weight."""
 
     vectors: int
@@ -49,8 +47,7 @@ class Expected:
         return f"{1e6 * self.packed:.3g} us expected for {vectors}, dense {1e6 * self.dense:.3g} us"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a weight pays in a use, and the number of vectors to pack it for. `why` ends a sentence about it."""
 
     pays: bool
@@ -149,7 +146,7 @@ class Rule:
 
         found = self._first(expected)
         # one product takes the inputs of all time steps
-        return replace(found, batch=found.batch * STEPS) if "_ih_" in local else found
+        return found._replace(batch=found.batch * STEPS) if "_ih_" in local else found
 
     def _convolution(self, module: Any, shape: tuple[int, ...], survivors: int) -> Verdict:
         """For an output of POSITIONS. The module asks again, with its true inputs."""
@@ -205,7 +202,7 @@ def convolution_times(
     """Of a convolution that a kernel computes from its survivors."""
     work = Work(shape[0], math.prod(shape[1:]), survivors, images, channels, math.prod(outputs))
     dense = known.seconds("convolution dense", work)
-    return Expected(images, dense, known.seconds("convolution", replace(work, positions=lanes_of(outputs))))
+    return Expected(images, dense, known.seconds("convolution", work._replace(positions=lanes_of(outputs))))
 
 
 def convolution_pays(x: Tensor, shape: Sequence[int], survivors: int, settings: ConvolutionSettings) -> bool:
@@ -220,7 +217,7 @@ def convolution_pays(x: Tensor, shape: Sequence[int], survivors: int, settings: 
 
 
 def _with(work: Work, vectors: int) -> Work:
-    return replace(work, vectors=vectors)
+    return work._replace(vectors=vectors)
 
 
 def _is_embedding(module: nn.Module) -> bool:

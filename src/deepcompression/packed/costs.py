@@ -7,9 +7,9 @@ import json
 import math
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TABLE = Path(__file__).with_name("costs.json")
 
@@ -23,8 +23,7 @@ _NANO = 1e-9
 _CPU_FIELDS = ("model name", "cpu family", "model")
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """What a call computes.
 
     columns    inputs of a row
@@ -136,7 +135,7 @@ class Costs:
         """
         products = self.seconds(way, work) + self.seconds(way, inputs) * work.vectors / inputs.vectors
         kind = f"{layer} {'dense' if way == 'dense' else 'packed'}"
-        return products + self.seconds(kind, replace(work, rows=work.columns))
+        return products + self.seconds(kind, work._replace(rows=work.columns))
 
 
 @functools.cache
@@ -157,7 +156,8 @@ def cpu_id() -> str:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
-    first = info.read_text().partition("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines())
+    # a block for each processor, which the system measures while it is read
+    with info.open() as lines:
+        pairs = [line.partition(":") for line in takewhile(str.strip, lines)]
     fields = {name.strip(): value.strip() for name, _, value in pairs}
     return " ".join(fields[name] for name in _CPU_FIELDS if name in fields) or platform.machine()

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deepcompression.checkpoint.onnx.graph import GRAPH
-from deepcompression.checkpoint.onnx.quantized import elementwise_by_nodes, quantized_by_nodes
 from deepcompression.checkpoint.packed_codes import beside_codes
 from deepcompression.tensors.dtypes import Array, Shape
 from deepcompression.tensors.entry import TensorEntry
@@ -49,6 +48,8 @@ def _lies_along(shape: Shape, other: Shape) -> bool:
 def elementwise_in_onnx(tensors: Mapping[str, Any]) -> set[str] | None:
     """The same of an ONNX model, whose nodes decide; None for other tensors and for a graph that is not among them."""
     if isinstance(graph := tensors.get(GRAPH), DenseTensor | CompressedTensor):
+        from deepcompression.checkpoint.onnx.quantized import elementwise_by_nodes
+
         return elementwise_by_nodes(graph.dense().elements.tobytes())
     known = {name: getattr(each, "elementwise", None) for name, each in tensors.items()}
     return {name for name, own in known.items() if own} if any(own is not None for own in known.values()) else None
@@ -66,6 +67,8 @@ def packed_among(tensors: Mapping[str, Any]) -> set[str]:
     """
     own = {name: each for name, each in tensors.items() if isinstance(each, DenseTensor | CompressedTensor)}
     if GRAPH in own:
+        from deepcompression.checkpoint.onnx.quantized import quantized_by_nodes
+
         found: Iterable[list[str]] = quantized_by_nodes(own[GRAPH].dense().elements.tobytes())
     else:
         entries = {name: TensorEntry(name, each.dtype, each.shape) for name, each in own.items()}

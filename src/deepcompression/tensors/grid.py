@@ -114,10 +114,10 @@ def digits_on_grid(codebook: Array) -> OnGrid | None:
     with np.errstate(over="ignore"):
         if not np.isfinite(codebook.astype(np.float32)).all():
             return None
-    ratios = [Fraction(value) for value in codebook.astype(np.float64).tolist()]
+    ratios = [value.as_integer_ratio() for value in codebook.astype(np.float64).tolist()]
     # all denominators are powers of two: the largest is a multiple of the others
-    denominator = max((ratio.denominator for ratio in ratios), default=1)
-    numerators = [int(ratio * denominator) for ratio in ratios]
+    denominator = max((below for _, below in ratios), default=1)
+    numerators = [above * (denominator // below) for above, below in ratios]
     divisor = math.gcd(*numerators)
     if divisor == 0:
         return OnGrid("int8", 1.0, np.zeros(len(codebook), np.int16))
