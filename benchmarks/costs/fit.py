@@ -25,15 +25,10 @@ def work_of(row: Row) -> Work:
     return Work(**{name: value for name, value in row.items() if name in Work.__dataclass_fields__})
 
 
-def line(
-    kind: str, works: list[Work], seconds: Sequence[float], caches: tuple[int, ...], whole: Sequence[float] = ()
-) -> list[float]:
-    """The multiples in nanoseconds, none below 0, with the least squares of errors relative to `whole`, which is
-    `seconds` by default.
-    """
+def line(kind: str, works: list[Work], seconds: Sequence[float], caches: tuple[int, ...]) -> list[float]:
+    """The multiples in nanoseconds, none below 0, with the least squares of relative errors."""
     features = np.array([FEATURES[kind](work, caches) for work in works], float)
-    parts = 1e9 * np.array(whole or seconds)
-    found, _ = nnls(features / parts[:, None], 1e9 * np.array(seconds) / parts)
+    found, _ = nnls(features / (1e9 * np.array(seconds))[:, None], np.ones(len(works)))
     return [float(f"{each:.{DIGITS}g}") for each in found]
 
 
@@ -57,19 +52,18 @@ def lines(rows: list[Row], caches: tuple[int, ...]) -> dict[str, Any]:
 
 
 def steps(rows: list[Row], costs: Costs, caches: tuple[int, ...]) -> dict[str, list[float]]:
-    """What time steps take beside their products."""
+    """What time steps take, beside a multiple of their products."""
     found: dict[str, list[float]] = {}
     recurrent = sorted((row for row in rows if "kind" in row), key=lambda row: row["what"])
-    for kind, own in itertools.groupby(recurrent, lambda row: row["what"]):
-        works, left, whole = [], [], []
+    for kind, group in itertools.groupby(recurrent, lambda row: row["what"]):
+        own = [*group]
+        works = []
         for row in own:
             work, inputs = step_works(row)
             way = "dense" if kind.endswith("dense") else "float32"
             products = costs.seconds(way, work) + costs.seconds(way, inputs) / STEPS
-            works.append(Work(row["rows"], row["rows"], 0, row["vectors"]))
-            left.append(row["seconds"] - products)
-            whole.append(row["seconds"])
-        found[kind] = line(kind, works, left, caches, whole)
+            works.append(Work(row["rows"], row["rows"], 0, row["vectors"], products=products))
+        found[kind] = line(kind, works, [row["seconds"] for row in own], caches)
     return found
 
 

@@ -12,6 +12,7 @@ from torch import nn
 import deepcompression as dc
 from deepcompression import _core
 from deepcompression.nn import tuning, what_pays
+from deepcompression.nn.build import DENSE_REASONS
 from deepcompression.nn.what_pays import Expected, convolution_pays
 from deepcompression.packed import costs
 from deepcompression.packed.convolution import ConvolutionSettings
@@ -31,7 +32,7 @@ class Made:
         return found(work) if callable(found) else found
 
     def step(self, layer, way, work, inputs):
-        return self.seconds(way, work)
+        return self.seconds(way, inputs)
 
 
 @pytest.fixture
@@ -94,6 +95,37 @@ def test_a_recurrent_layer_pays_by_its_whole_time_step(machine):
     assert packed_names(dc.run(model, batch=2)) == {"weight_ih_l0", "weight_hh_l0"}
     machine(float32=1.5)
     assert packed_names(dc.run(model, batch=2)) == set()
+
+
+def test_the_layers_of_a_recurrent_module_pay_together_or_not_at_all(machine):
+    torch.manual_seed(0)
+    model = compressed(nn.LSTM(80, 32, 2))
+    # the second layer alone would be slower packed
+    machine(dense=lambda work: work.columns, float32=50.0)
+    small = dc.run(model, batch=2)
+    assert len(packed_names(small)) == 4
+    machine(dense=lambda work: work.columns, float32=55.0)
+    small = dc.run(model, batch=2)
+    assert packed_names(small) == set()
+    assert type(small) is nn.LSTM
+
+
+def test_a_network_that_stays_dense_is_what_it_was(machine, tmp_path):
+    machine(float32=9.0, float32_for_1=9.0, float32_for_64=9.0, convolution_dense=1.0, look_ups=9.0, convolution=9.0)
+    torch.manual_seed(0)
+    layers = [nn.Linear(80, 96), nn.Conv2d(64, 64, 3), nn.Embedding(200, 32), nn.LSTM(40, 32)]
+    model = compressed(nn.Sequential(*layers))
+    dc.save(model, tmp_path / "model.dcz")
+    for small in (dc.run(model), dc.run(model, tmp_path / "model.dcz")):
+        for module, ours in zip(model.modules(), small.modules(), strict=True):
+            assert type(module) is type(ours)
+            assert set(ours.__dict__) - set(module.__dict__) <= {DENSE_REASONS}
+            hooks = [name for name in vars(ours) if name.endswith("hooks") and vars(ours)[name]]
+            assert not hooks
+        for parameter in small.parameters():
+            assert type(parameter) is nn.Parameter
+            assert parameter.is_contiguous()
+            assert parameter.data_ptr() % 64 == 0, "vectors would lie across two cache lines"
 
 
 def test_a_convolution_that_its_inputs_make_slow_keeps_its_dense_weights(machine, monkeypatch):

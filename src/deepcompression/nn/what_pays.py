@@ -82,7 +82,7 @@ class Rule:
             return self._look_ups(module, shape, survivors)
         if use == "convolution":
             return self._convolution(module, shape, survivors)
-        if type(module) in PACKED_RECURRENT:
+        if isinstance(module, nn.RNNBase) and type(module) in PACKED_RECURRENT:
             return self._step(module, local, survivors / math.prod(shape))
         rows, columns = (shape[1], shape[0]) if use == "transposed" else (shape[0], math.prod(shape[1:]))
         return self._product(Work(rows, columns, survivors), 3 if use == "projections" else 1)
@@ -132,17 +132,25 @@ class Rule:
         found = [self._judged(batch, expected(f"{self._activations} for {batch}")) for batch in (FEW, MANY)]
         return next((each for each in found if each.pays), found[0])
 
-    def _step(self, module: nn.Module, local: str, density: float) -> Verdict:
-        """A time step of all matrices of this layer and direction, as if all had this density. Sequences take STEPS."""
-        suffix = local.split("_", 2)[2]
-        shapes = [tuple(getattr(module, f"weight_{part}_{suffix}").shape) for part in ("hh", "ih")]
-        hidden, inputs = (Work(rows, columns, round(density * rows * columns)) for rows, columns in shapes)
-        layer = type(module).__name__
+    def _step(self, module: nn.RNNBase, local: str, density: float) -> Verdict:
+        """A time step of all layers and directions, as if all their matrices had this density. Sequences take STEPS.
+
+        All are judged together: where one is packed, the others lose torch's own kernels for the whole module.
+        """
+        layer, pairs = type(module).__name__, []
+        for name in module._flat_weights_names:
+            if name.startswith("weight_hh"):
+                shapes = [getattr(module, each).shape for each in (name, name.replace("_hh_", "_ih_"))]
+                pairs.append([Work(rows, columns, round(density * rows * columns)) for rows, columns in shapes])
+
+        def seconds(way: str, count: int) -> float:
+            return sum(
+                self._costs.step(layer, way, _with(hidden, count), _with(inputs, count * STEPS))
+                for hidden, inputs in pairs
+            )
 
         def expected(kind: str) -> list[Expected]:
-            works = [(_with(hidden, count), _with(inputs, count * STEPS)) for count in self._vectors]
-            ways = ("dense", kind)
-            return [Expected(each[0].vectors, *(self._costs.step(layer, way, *each) for way in ways)) for each in works]
+            return [Expected(count, seconds("dense", count), seconds(kind, count)) for count in self._vectors]
 
         found = self._first(expected)
         # one product takes the inputs of all time steps

@@ -31,6 +31,7 @@ class Work(NamedTuple):
     vectors    of a product or a time step; images of a convolution; look-ups
     channels   of the inputs of a convolution
     positions  of the output of a convolution that are computed for an image
+    products   of a time step: the seconds of its products
     """
 
     rows: int
@@ -39,6 +40,7 @@ class Work(NamedTuple):
     vectors: int = 1
     channels: int = 0
     positions: int = POSITIONS
+    products: float = 0.0
 
     @property
     def weights(self) -> int:
@@ -72,7 +74,8 @@ def _look_ups(work: Work, caches: tuple[int, ...]) -> list[float]:
 
 
 def _step(work: Work, caches: tuple[int, ...]) -> list[float]:
-    return [1, work.rows * work.vectors]
+    # of the products a multiple, since torch's own recurrent kernels take another time for them than `linear`
+    return [1, work.rows * work.vectors, work.products / _NANO]
 
 
 # Numbers of vectors for which the time of other numbers is known, too: those of callers who name none.
@@ -135,7 +138,7 @@ class Costs:
         """
         products = self.seconds(way, work) + self.seconds(way, inputs) * work.vectors / inputs.vectors
         kind = f"{layer} {'dense' if way == 'dense' else 'packed'}"
-        return products + self.seconds(kind, work._replace(rows=work.columns))
+        return self.seconds(kind, work._replace(rows=work.columns, products=products))
 
 
 @functools.cache

@@ -79,7 +79,10 @@ def to_torch(tensor: DenseTensor) -> torch.Tensor:
         shape = (*shape[:-1], shape[-1] // 2)
     elif dtype is None or tensor.dtype == "F4":
         raise ValueError(f"torch {torch.__version__} has no dtype for {list(shape)} of {tensor.dtype}")
-    flat = np.array(tensor.elements).reshape(-1).view(np.uint8)
-    if not len(flat):
+    values = tensor.elements.reshape(-1).view(np.uint8)
+    if not len(values):
         return torch.empty(shape, dtype=dtype)
-    return torch.from_numpy(flat).view(dtype).reshape(shape)
+    # in memory of torch, which is aligned to cache lines: from NumPy's, vectors of a dense product lie across two
+    flat = torch.empty(len(values), dtype=torch.uint8)
+    flat.numpy()[:] = values
+    return flat.view(dtype).reshape(shape)
