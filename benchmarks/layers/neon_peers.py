@@ -81,7 +81,7 @@ LIMITS = (
 Counts = dict[str, dict[str, int]]
 
 
-def of_ours(layer: str, cpu: str) -> dict[str, int]:
+def of_ours(layer: str) -> Counts:
     """Ours, packed as for NEON."""
     weights = layer_ours.weights(layer)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ def of_ours(layer: str, cpu: str) -> dict[str, int]:
             tensor = layer_ours.on_grid(weights, grid) if grid else weights
             packing.pack(tensor, activations, instruction_set="neon").tofile(path)
             lines.append(f"{path} neon {activations} 1")
-        return dict(zip(OURS, counted(lines, CPUS[cpu]), strict=True))
+        return {cpu: dict(zip(OURS, counted(lines, emulated), strict=True)) for cpu, emulated in CPUS.items()}
 
 
 def of_plain(layer: str, cpu: str) -> dict[str, int]:
@@ -223,18 +223,19 @@ def begun(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Counts the layers that the result does not have yet, and writes it after each."""
+    """Counts the layers that the result does not have yet, or ours on those that it has; writes it after each."""
     arguments = parse()
     result = begun(arguments)
-    for layer in [] if arguments.ours else arguments.layers:
-        if layer not in result["layers"]:
+    for layer in result["layers"] if arguments.ours else arguments.layers:
+        if not arguments.ours:
+            if layer in result["layers"]:
+                continue
             measure(layer, result)
             if layer == CHECKED:
                 check(result)
-            write_result(NAME, result, arguments.out)
-    for layer, found in result["layers"].items():
-        for cpu in CPUS:
-            found[cpu] = of_ours(layer, cpu) | {name: n for name, n in found[cpu].items() if name not in OURS}
+        for cpu, ours in of_ours(layer).items():
+            result["layers"][layer][cpu] |= ours
+        write_result(NAME, result, arguments.out)
     result["times"] = means(result["layers"], result["kinds"])
     write_result(NAME, result, arguments.out)
     for cpu, ours in result["times"].items():
