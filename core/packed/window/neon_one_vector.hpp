@@ -25,7 +25,7 @@ class OneVector {
  private:
   static constexpr std::size_t kPowers = kX + kDigits - 1 - kFirst;
   // quarters at a time
-  static constexpr std::size_t kPart = kDigits == 1 && !Products::kJoins ? 4 : 2;
+  static constexpr std::size_t kPart = kX == 1 || (kDigits == 1 && !Products::kJoins) ? 4 : 2;
 
   using Sums = typename Products::Sums[kPowers][kPart];
   using Part = IntegerQuarter<kDigits>[kPart];
