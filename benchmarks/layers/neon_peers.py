@@ -2,8 +2,8 @@
 
 Batch 1, one thread, the nine layers of `benchmarks.layers`. Ours is what would be packed for NEON; beside it plain C++
 on dense int8, and the wheels for ARM of other libraries. What a library's call takes on a tiny layer is taken off.
-Libraries multiply rows one like the other: of a large layer they get some of the rows, evenly chosen, and their count
-is scaled to all. `CHECKED` is counted in full too.
+Libraries multiply rows one like the other: of a large layer they get some of the rows, evenly chosen, and half of
+these. The other rows take what the second half takes. `CHECKED` is counted in full too.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ LIMITS = (
     "counted, not timed: how many instructions a CPU executes at once, and what each takes, is not counted",
     "caches and memory are not emulated, where weights of a tenth of the bytes would help",
     "batch 1, one thread; preparing x and writing y are counted, packing is not",
-    "libraries multiply some rows of large layers, and their counts are scaled to all rows",
+    "libraries multiply some rows of large layers; what the others take follows from half of these",
     "what a call of a library takes on 16 x 128 weights is taken off; nothing is taken off ours",
     "no CPU with i8mm, SVE or SME is emulated",
 )
@@ -110,7 +110,7 @@ def rows_counted(layer: str, whole: int = WHOLE) -> int:
 
 
 def of_libraries(layer: str, cpu: str, chosen: int) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
-    """The instructions of others by so many rows, scaled, and what each says: kind and error, or why it failed."""
+    """The instructions of others by so many rows, for all rows, and what each says: kind and error, or why it failed."""
     emulated, counts, said = CPUS[cpu], {}, {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weight.npy"
@@ -129,9 +129,11 @@ def of_libraries(layer: str, cpu: str, chosen: int) -> tuple[dict[str, int], dic
             each = json.loads(line)
             name = each.pop("peer")
             said.setdefault(name, each)
-            if len(numbers) == 2:
-                counts[name] = (numbers[0] - numbers[1]) * len(weight) // chosen
-            if len(numbers) == 2 or "failed" in each:
+            if len(numbers) == 3:
+                full, half, small = numbers
+                others = (full - half) * (len(weight) - chosen) / (chosen - chosen // 2)
+                counts[name] = full + round(others) - small
+            if len(numbers) == 3 or "failed" in each:
                 numbers = []
     return counts, said
 
@@ -154,13 +156,13 @@ def measure(layer: str, result: dict[str, Any]) -> None:
 
 
 def check(result: dict[str, Any]) -> None:
-    """Adds the counts in full of the checked layer, by the scaled ones: CPU -> library -> a ratio about 1."""
-    result["scaled / full"] = {}
+    """Adds the counts in full of the checked layer, by those of a part: CPU -> library -> a ratio about 1."""
+    result["by part / in full"] = {}
     for cpu in CPUS:
         full, _ = of_libraries(CHECKED, cpu, layer_ours.LAYERS[CHECKED][0])
         scaled = result["layers"][CHECKED][cpu]
-        result["scaled / full"][cpu] = {name: round(scaled[name] / count, 3) for name, count in full.items()}
-        print(f"scaled / full, {cpu}: {result['scaled / full'][cpu]}", flush=True)
+        result["by part / in full"][cpu] = {name: round(scaled[name] / count, 3) for name, count in full.items()}
+        print(f"by part / in full, {cpu}: {result['by part / in full'][cpu]}", flush=True)
 
 
 def means(layers: Mapping[str, Counts], kinds: Mapping[str, str]) -> dict[str, dict[str, dict[str, float]]]:
