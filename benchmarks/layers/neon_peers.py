@@ -110,7 +110,7 @@ def rows_counted(layer: str, whole: int = WHOLE) -> int:
 
 
 def of_libraries(layer: str, cpu: str, chosen: int) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
-    """The instructions of others by so many rows, for all rows, and what each says: kind and error, or why it failed."""
+    """The instructions of others, from so many rows, and what each says: kind and error, or why it failed."""
     emulated, counts, said = CPUS[cpu], {}, {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weight.npy"
