@@ -91,14 +91,15 @@ def neon_peers(result: Result) -> list[str]:
     limits = " ".join(f"{limit[0].upper()}{limit[1:]}." for limit in result["limits"])
     blocks = [
         "Instructions of products on 64-bit ARM, under emulation, beside others: counted, not timed. Batch 1, the "
-        "[layers of the paper](layers.md). Ours is what would be packed for NEON; the others are dense, but for SciPy.",
+        "[layers of the paper](layers.md). Ours is what would be packed for NEON; the others are dense, but for SciPy. "
+        f"Others were counted at commit {result['others'][:12]}.",
         limits,
     ]
     for cpu, ours in result["times"].items():
         rows = {against: [f"{found[against]:.2f}" for found in ours.values()] for against in next(iter(ours.values()))}
         blocks += [
             f"How many times ours the instructions of others are, {cpu} ({result['emulated'][cpu]}): geometric means "
-            f"over {len(result['layers'])} layers.",
+            f"over {len(result['layers'])} of the nine layers.",
             table(["", *ours], [[against, *ratios] for against, ratios in rows.items()]),
         ]
     for cpu in result["emulated"]:
@@ -247,7 +248,7 @@ def layers(result: Result) -> list[str]:
 def held_note(instruction_set: str) -> str:
     """What a reader must know about the instruction sets of ours and of the peers."""
     if not instruction_set:
-        return FORCED_NOTE
+        return f"{FORCED_NOTE} [Another page](layers-avx2.md) holds ours and the peers to AVX2."
     return (
         f"Ours and all peers are held to {instruction_set.upper()} on a machine that has a wider set, the peers by "
         "their own switches. A peer without a switch is not measured here."

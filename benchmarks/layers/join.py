@@ -1,4 +1,4 @@
-"""Joins results of some layers each into one: `python -m benchmarks.layers.join NAME PART...`.
+"""Joins results of some layers and batches each into one: `python -m benchmarks.layers.join NAME PART...`.
 
 The parts are runs of `python -m benchmarks.layers --result PART` with one commit and the same options.
 """
@@ -14,7 +14,7 @@ from benchmarks.layers.ours import LAYERS
 from benchmarks.layers.ratios import demands, means
 
 # What may differ between parts.
-OWN = {"command", "layers", "missing", "times", "demands"}
+OWN = {"command", "batch", "layers", "missing", "times", "demands"}
 
 
 def join(parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -24,12 +24,31 @@ def join(parts: list[dict[str, Any]]) -> dict[str, Any]:
         for key in first.keys() | part.keys():
             if key not in OWN and first.get(key) != part.get(key):
                 raise ValueError(f"parts differ in {key}: {first.get(key)!r} and {part.get(key)!r}")
-    found = {name: layer for part in parts for name, layer in part["layers"].items()}
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        for name, layer in part["layers"].items():
+            found[name] = joined(found[name], layer) if name in found else layer
     missing = {name: reason for part in reversed(parts) for name, reason in part["missing"].items()}
     layers = {name: found[name] for name in LAYERS if name in found}
     kinds = first["kinds"]
-    own = {"command": "; ".join(part["command"] for part in parts), "layers": layers, "missing": missing}
+    batch = sorted({each for part in parts for each in part["batch"]})
+    own = {
+        "batch": batch,
+        "command": "; ".join(part["command"] for part in parts),
+        "layers": layers,
+        "missing": missing,
+    }
     return first | own | {"times": means(layers, kinds), "demands": demands(layers, kinds)}
+
+
+def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """A layer of other batches each. Errors are the largest."""
+    errors = {
+        name: max(layer["errors"][name] for layer in (first, second) if name in layer["errors"])
+        for name in first["errors"] | second["errors"]
+    }
+    cases = {name: first[name] | second[name] for name in ("ms", "rounds", "bytes")}
+    return first | cases | {"errors": errors}
 
 
 def main() -> int:

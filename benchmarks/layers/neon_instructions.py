@@ -67,7 +67,7 @@ class Candidate(NamedTuple):
 FLOATS, INTEGERS = ("float32",), ("float32, int8 grid", "float32, int16 grid", "int8")
 CANDIDATES = {
     "window, neon": Candidate("window", "neon", NO_SDOT, FLOATS + INTEGERS),
-    "window, neon with sdot": Candidate("window", "neon", SDOT, INTEGERS),
+    "window, neon with sdot": Candidate("window", "neon", SDOT, FLOATS + INTEGERS),
     "window, portable": Candidate("window", "portable", NO_SDOT, ("float32", "int8"), same="int8"),
     "panel, neon": Candidate("panel", "neon", NO_SDOT, FLOATS, same="float32"),
     "panel, portable": Candidate("panel", "portable", NO_SDOT, FLOATS, same="float32"),
@@ -99,9 +99,14 @@ def measure(layer: str, centroids: int, batches: tuple[int, ...], pool: Executor
             tensor = layer_ours.on_grid(weights, grid) if grid else weights
             for name, candidate in CANDIDATES.items():
                 if kind in candidate.kinds:
-                    path = Path(folder) / f"{len(running)}"
-                    packing.pack(tensor, activations, form=candidate.form, instruction_set="neon").tofile(path)
-                    lines = [f"{path} {candidate.instruction_set} {activations} {batch}" for batch in batches]
+                    lines = []
+                    for batch in batches:
+                        # the layout of the form `window` for one vector differs from that for more
+                        path = Path(folder) / f"{len(running)}-{min(batch, 2)}"
+                        if not path.exists():
+                            way = (tensor, activations, batch)
+                            packing.pack(*way, form=candidate.form, instruction_set="neon").tofile(path)
+                        lines.append(f"{path} {candidate.instruction_set} {activations} {batch}")
                     running[kind, name] = pool.submit(counted, lines, candidate.cpu)
         for kind in KINDS:
             for name, candidate in CANDIDATES.items():
@@ -155,7 +160,7 @@ def fewest(layers: dict[str, Counts]) -> dict[str, dict[str, dict[str, dict[str,
 
 def runs_on(cpu: str, candidate: Candidate, kind: str) -> bool:
     """Whether this CPU would use the candidate's kernel: with `sdot`, integers are never multiplied without it."""
-    by_instructions = candidate.form == "window" and candidate.instruction_set == "neon" and kind != "float32"
+    by_instructions = candidate.form == "window" and candidate.instruction_set == "neon"
     return candidate.cpu == cpu or not by_instructions
 
 

@@ -1,8 +1,9 @@
 """Instructions of products on 64-bit ARM beside those of others, counted under emulation by `core/cross/peers`.
 
-Batch 1, one thread, the nine layers of `benchmarks.layers` in full. Ours is what would be packed for NEON; beside it
-plain C++ on dense int8, and the wheels for ARM of other libraries. What a library's call takes on a tiny layer is
-taken off.
+Batch 1, one thread, the nine layers of `benchmarks.layers`. Ours is what would be packed for NEON; beside it plain C++
+on dense int8, and the wheels for ARM of other libraries. What a library's call takes on a tiny layer is taken off.
+Libraries multiply rows one like the other: of a large layer they get some of the rows, evenly chosen, and half of
+these. The other rows take what the second half takes. `CHECKED` is counted in full too.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ NAME = "neon_peers"
 PYTHON = ROOT / "build" / "cross" / "python"
 REQUIREMENTS = ROOT / "core" / "cross" / "requirements.txt"
 CPUS = {"without sdot": NO_SDOT, "with sdot": SDOT}
+
+# Libraries multiply layers of so many weights in full, and so many weights of others, in whole tiles of rows.
+WHOLE, PART, TILE = 3_000_000, 1 << 20, 64
+CHECKED = "AlexNet fc8"
 
 # kind of ours -> the grid of its codebook, its activations
 OURS = {
@@ -67,6 +72,7 @@ LIMITS = (
     "counted, not timed: how many instructions a CPU executes at once, and what each takes, is not counted",
     "caches and memory are not emulated, where weights of a tenth of the bytes would help",
     "batch 1, one thread; preparing x and writing y are counted, packing is not",
+    "libraries multiply some rows of large layers; what the others take follows from half of these",
     "what a call of a library takes on 16 x 128 weights is taken off; nothing is taken off ours",
     "no CPU with i8mm, SVE or SME is emulated",
 )
@@ -75,7 +81,7 @@ LIMITS = (
 Counts = dict[str, dict[str, int]]
 
 
-def of_ours(layer: str, cpu: str) -> dict[str, int]:
+def of_ours(layer: str) -> Counts:
     """Ours, packed as for NEON."""
     weights = layer_ours.weights(layer)
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +91,7 @@ def of_ours(layer: str, cpu: str) -> dict[str, int]:
             tensor = layer_ours.on_grid(weights, grid) if grid else weights
             packing.pack(tensor, activations, instruction_set="neon").tofile(path)
             lines.append(f"{path} neon {activations} 1")
-        return dict(zip(OURS, counted(lines, CPUS[cpu]), strict=True))
+        return {cpu: dict(zip(OURS, counted(lines, emulated), strict=True)) for cpu, emulated in CPUS.items()}
 
 
 def of_plain(layer: str, cpu: str) -> dict[str, int]:
@@ -97,12 +103,19 @@ def of_plain(layer: str, cpu: str) -> dict[str, int]:
     )
 
 
-def of_libraries(layer: str, cpu: str) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
-    """The instructions of others, and what each says of itself: kind and error, or why it failed."""
+def rows_counted(layer: str, whole: int = WHOLE) -> int:
+    """How many rows of a layer the libraries multiply."""
+    rows, columns, _ = layer_ours.LAYERS[layer]
+    return rows if rows * columns <= whole else max(TILE, PART // columns // TILE * TILE)
+
+
+def of_libraries(layer: str, cpu: str, chosen: int) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
+    """The instructions of others, from so many rows, and what each says: kind and error, or why it failed."""
     emulated, counts, said = CPUS[cpu], {}, {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weight.npy"
-        np.save(path, layer_ours.weights(layer).numpy())
+        weight = layer_ours.weights(layer).numpy()
+        np.save(path, weight[np.arange(chosen) * len(weight) // chosen])
         root = PYTHON / emulated
         command = [EMULATOR, "-cpu", emulated, "-plugin", str(BUILD / "count.so"), "-L", str(root)]
         command += [str(root / "usr/bin/python3.11"), "-m", "benchmarks.layers.neon_worker", str(path), *LIBRARIES]
@@ -116,28 +129,40 @@ def of_libraries(layer: str, cpu: str) -> tuple[dict[str, int], dict[str, dict[s
             each = json.loads(line)
             name = each.pop("peer")
             said.setdefault(name, each)
-            if len(numbers) == 2:
-                counts[name] = numbers[0] - numbers[1]
-            if len(numbers) == 2 or "failed" in each:
+            if len(numbers) == 3:
+                full, half, small = numbers
+                others = (full - half) * (len(weight) - chosen) / (chosen - chosen // 2)
+                counts[name] = full + round(others) - small
+            if len(numbers) == 3 or "failed" in each:
                 numbers = []
     return counts, said
 
 
 def measure(layer: str, result: dict[str, Any]) -> None:
-    """Adds a layer to a result."""
+    """Adds what others take on a layer."""
     found: Counts = {}
     for cpu in CPUS:
-        libraries, said = of_libraries(layer, cpu)
-        found[cpu] = of_ours(layer, cpu) | of_plain(layer, cpu) | libraries
+        libraries, said = of_libraries(layer, cpu, rows_counted(layer))
+        found[cpu] = of_plain(layer, cpu) | libraries
         for name, each in said.items():
             if "failed" in each:
                 result["missing"].setdefault(name, f"{layer}, {cpu}: {each['failed']}")
             else:
                 result["kinds"][name] = each["kind"]
                 result["errors"][name] = max(each["error"], result["errors"].get(name, 0.0))
+        print(f"{layer}, {cpu}: " + ", ".join(f"{name} {count:,}" for name, count in found[cpu].items()), flush=True)
+    result["rows"][layer] = rows_counted(layer)
     result["layers"][layer] = found
-    for cpu, counts in found.items():
-        print(f"{layer}, {cpu}: " + ", ".join(f"{name} {count:,}" for name, count in counts.items()), flush=True)
+
+
+def check(result: dict[str, Any]) -> None:
+    """Adds the counts in full of the checked layer, by those of a part: CPU -> library -> a ratio about 1."""
+    result["by part / in full"] = {}
+    for cpu in CPUS:
+        full, _ = of_libraries(CHECKED, cpu, layer_ours.LAYERS[CHECKED][0])
+        scaled = result["layers"][CHECKED][cpu]
+        result["by part / in full"][cpu] = {name: round(scaled[name] / count, 3) for name, count in full.items()}
+        print(f"by part / in full, {cpu}: {result['by part / in full'][cpu]}", flush=True)
 
 
 def means(layers: Mapping[str, Counts], kinds: Mapping[str, str]) -> dict[str, dict[str, dict[str, float]]]:
@@ -168,35 +193,53 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="core/cross/peers", description=__doc__)
     parser.add_argument("--layers", nargs="+", default=list(layer_ours.LAYERS), choices=layer_ours.LAYERS)
+    parser.add_argument("--ours", action="store_true", help="count ours alone, beside others in the result of before")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the result")
     return parser.parse_args()
 
 
 def begun(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The result of this commit, to which layers are added; an empty one if there is none."""
+    """The result to which layers are added: of this commit, or with ours alone to be counted, of any; else empty."""
     found = environment()
     path = arguments.out / f"{NAME}.json"
     if path.exists():
         result: dict[str, Any] = json.loads(path.read_text())
-        if result["commit"] == found["commit"]:
+        if arguments.ours:
+            return result | {name: found[name] for name in ("commit", "changed", "machine")}
+        if result["others"] == found["commit"]:
             return result
     pinned = dict(re.findall(r"^(\S+)==(\S+)$", REQUIREMENTS.read_text(), re.MULTILINE))
     found["versions"] |= {name: pinned[name] for name in ("torch", "onnxruntime", "ai-edge-litert", "scipy")}
     found["versions"] |= {"compiler": version(COMPILER), "emulator": version(EMULATOR)}
-    kinds = dict.fromkeys(DENSE, INT8)
-    empty: dict[str, Any] = {"kinds": kinds, "errors": {}, "missing": {}, "layers": {}}
-    return {"command": "core/cross/peers", **found, "emulated": CPUS, "limits": LIMITS, **empty}
+    # the commit at which others were counted
+    found["others"] = found["commit"]
+    empty: dict[str, Any] = {"errors": {}, "missing": {}, "rows": {}, "layers": {}}
+    return {
+        "command": "core/cross/peers",
+        **found,
+        "emulated": CPUS,
+        "limits": LIMITS,
+        "kinds": dict.fromkeys(DENSE, INT8),
+        **empty,
+    }
 
 
 def main() -> int:
-    """Counts the layers that the result does not have yet, and writes it after each."""
+    """Counts the layers that the result does not have yet, or ours on those that it has; writes it after each."""
     arguments = parse()
     result = begun(arguments)
-    for layer in arguments.layers:
-        if layer not in result["layers"]:
+    for layer in result["layers"] if arguments.ours else arguments.layers:
+        if not arguments.ours:
+            if layer in result["layers"]:
+                continue
             measure(layer, result)
-            result["times"] = means(result["layers"], result["kinds"])
-            write_result(NAME, result, arguments.out)
+            if layer == CHECKED:
+                check(result)
+        for cpu, ours in of_ours(layer).items():
+            result["layers"][layer][cpu] |= ours
+        write_result(NAME, result, arguments.out)
+    result["times"] = means(result["layers"], result["kinds"])
+    write_result(NAME, result, arguments.out)
     for cpu, ours in result["times"].items():
         for name, ratios in ours.items():
             print(f"{cpu}: {name}: " + ", ".join(f"{against} {ratio:.2f}" for against, ratio in ratios.items()))

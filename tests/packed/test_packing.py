@@ -17,7 +17,7 @@ CHOSEN = {
     ("avx2", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
     ("avx512", "float32"): {1: "window", 11: "window", 12: "panel", 1000: "panel"},
     ("avx512", "int8"): {1: "window", 47: "window", 48: "quad", 1000: "quad"},
-    ("neon", "float32"): {1: "factored", 2: "window", 8: "window", 9: "panel", 1000: "panel"},
+    ("neon", "float32"): {1: "window", 2: "window", 8: "window", 9: "panel", 1000: "panel"},
     ("neon", "int8"): {1: "window", 15: "window", 16: "panel", 1000: "panel"},
 }
 
@@ -38,11 +38,21 @@ def test_packs_for_a_cpu_of_another_kind(instruction_set, activations):
 
 
 def choice(
-    instruction_set, activations="float32", survivors=100, centroids=16, grid_bits=0, codebook=None, columns=400
+    instruction_set,
+    activations="float32",
+    survivors=100,
+    centroids=16,
+    grid_bits=0,
+    codebook=None,
+    columns=400,
+    used=(),
 ):
-    """The form for one vector and two rows, and the layout of the form window. The codebook has ones by default."""
+    """The form for one vector and two rows, and the layout of the form window. The codebook has ones by default. All
+    codes but the first, `used`, are 0.
+    """
     codebook = np.ones(centroids, np.float32) if codebook is None else codebook
     bits, codes = np.zeros(columns // 4, np.uint8), np.zeros(2 * survivors, np.uint8)
+    codes[: len(used)] = used
     weights = _core.Matrix(2, columns, bits, codes, codebook)
     digits = _core.Digits(grid_bits, 1, np.ones(len(codebook), np.int16))
     way = (activations, 1, instruction_set)
@@ -64,9 +74,16 @@ def test_factored_pays_where_rows_have_the_same_centroid_often(instruction_set):
 
 
 @pytest.mark.parametrize("grid_bits", [8, 16])
-def test_factored_does_not_pay_on_neon_where_codebooks_lie_on_a_grid(grid_bits):
-    assert choice("neon")[0] == "factored"
+def test_integers_by_row_pay_on_neon_where_codebooks_lie_on_a_grid(grid_bits):
     assert choice("neon", grid_bits=grid_bits) == ("window", "by_row")
+
+
+def test_factored_pays_on_neon_where_24_bits_do_not_serve():
+    assert choice("neon", survivors=64) == ("window", "digits24")
+    assert choice("neon", survivors=63)[0] == "factored"
+    # one weight of 200 is so many times the others, and nearly so many times the mean
+    for times, found in ((10, "factored"), (5, "window")):
+        assert choice("neon", codebook=np.array([1, times], np.float32), used=[0, 1])[0] == found
 
 
 def test_layouts_for_one_vector_pay_where_their_sums_are_few():

@@ -234,7 +234,7 @@ def test_instructions_are_compared_among_the_kernels_that_a_cpu_would_use():
     found = neon_instructions.fewest({"one": layer, "two": layer})
     assert found[neon_instructions.SDOT]["int8"]["8"] == {"window, neon with sdot": 2}
     assert found[neon_instructions.NO_SDOT]["int8"]["8"] == {"panel, neon": 2}
-    assert found[neon_instructions.SDOT]["float32"]["1"] == {"window, neon": 2}
+    assert found[neon_instructions.NO_SDOT]["float32"]["1"] == {"window, neon": 2}
     double = {
         kind: {batch: {n: 4 * c for n, c in of.items()} for batch, of in each.items()} for kind, each in layer.items()
     }

@@ -43,19 +43,30 @@ bool is_finite(const Matrix& matrix) {
   return std::ranges::all_of(matrix.codebook, [](float each) { return std::isfinite(each); });
 }
 
+// From so many survivors a row on, the layout digits24 multiplies one vector of float32 faster than by_slot. With
+// fewer, adding up its exact sums once a row costs more than they save.
+constexpr std::uint64_t kDigits24From = 64;
+
+// On neon, the planes of the grid int16 take fewer instructions than digits24.
+bool digits24_pays(const Matrix& matrix, const Digits& digits, const Way& way) {
+  const bool for_one = way.vectors == 1 && way.activations == Activations::float32;
+  const bool set = way.set == InstructionSet::avx512 || (way.set == InstructionSet::neon && digits.grid == Grid::none);
+  return for_one && set && digits.grid != Grid::int8 && is_finite(matrix) &&
+         matrix.codes.size() >= kDigits24From * matrix.rows;
+}
+
 // `factored` pays from 1.5 survivors a centroid in a row of a block of 8192 columns. With fewer, its groups of four
 // stay too empty.
-bool factored_pays(const Matrix& matrix, const Digits& digits, InstructionSet set) {
-  // for a codebook on a grid, integers take fewer instructions on neon
-  if (set == InstructionSet::neon && digits.grid != Grid::none) return false;
+bool factored_pays(const Matrix& matrix, const Digits& digits, const Way& way) {
+  // where integers serve the codebook, they take fewer instructions on neon
+  if (way.set == InstructionSet::neon &&
+      (digits.grid != Grid::none || (digits24_pays(matrix, digits, way) && digits24_fits(matrix, digits)))) {
+    return false;
+  }
   const std::uint64_t blocks = (matrix.columns + 8191) / 8192;
   return is_finite(matrix) && 2.0 * static_cast<double>(matrix.codes.size()) >=
                                   3.0 * static_cast<double>(matrix.rows * blocks * matrix.codebook.size());
 }
-
-// From so many survivors a row on, the layout digits24 multiplies one vector of float32 faster than by_slot. With
-// fewer, adding up its 8 exact sums once a row costs more than they save.
-constexpr std::uint64_t kDigits24From = 64;
 
 }  // namespace
 
@@ -64,7 +75,7 @@ Form form_for(const Matrix& matrix, const Digits& digits, const Way& way) {
       kFastest, [&](const Fastest& each) { return each.set == way.set && each.activations == way.activations; });
   for (const Pays& each : fastest->forms) {
     if (way.vectors < each.vectors) continue;
-    if (each.form != Form::factored || factored_pays(matrix, digits, way.set)) return each.form;
+    if (each.form != Form::factored || factored_pays(matrix, digits, way)) return each.form;
   }
   return Form::window;
 }
@@ -73,8 +84,8 @@ WindowLayout layout_for(const Matrix& matrix, const Digits& digits, const Way& w
   const bool float32 = way.activations == Activations::float32;
   if (way.vectors == 1 && way.set == InstructionSet::avx512 && is_finite(matrix)) {
     if (!float32 || digits.grid == Grid::int8) return WindowLayout::one_window;
-    if (matrix.codes.size() >= kDigits24From * matrix.rows) return WindowLayout::digits24;
   }
+  if (digits24_pays(matrix, digits, way)) return WindowLayout::digits24;
   return float32 && digits.grid == Grid::none ? WindowLayout::by_slot : WindowLayout::by_row;
 }
 

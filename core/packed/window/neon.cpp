@@ -92,7 +92,7 @@ void prepare_floats(const WindowTask& task, std::size_t vector) {
 void prepare_integers(const WindowTask& task, std::size_t vector) {
   const std::size_t stride = elements_of(task), planes = planes_of(task.arithmetic);
   std::uint8_t* const out = task.prepared + vector * planes * stride;
-  const bool balanced = task.arithmetic == Arithmetic::x24w24;
+  const bool balanced = first_power(task.arithmetic) > 0;
   const int32x4_t balance = vdupq_n_s32(balanced ? kBalance24 : 0);
   const float32x4_t per_step = vdupq_n_f32(1 / task.steps[vector]);
   for (std::size_t block = 0; block < task.view->blocks; ++block) {
@@ -279,8 +279,8 @@ bool has_dot_products() {
 }
 
 std::size_t vectors(const WindowView& view, Arithmetic arithmetic) {
-  if (view.one_window() || arithmetic == Arithmetic::x24w24_short) return 0;
-  return arithmetic == Arithmetic::x24w24 ? 1 : kMostVectors;
+  if (view.one_window()) return 0;
+  return first_power(arithmetic) > 0 ? 1 : kMostVectors;
 }
 
 void run(const WindowTask& task, std::size_t first, std::size_t last) {

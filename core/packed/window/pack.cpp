@@ -135,6 +135,10 @@ constexpr std::size_t kRun = 8;
 
 }  // namespace
 
+bool digits24_fits(const Matrix& matrix, const Digits& digits, unsigned threads) {
+  return digits.grid == Grid::int16 || (digits.grid == Grid::none && scale24(matrix, threads) > 0);
+}
+
 std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout,
                                       unsigned threads) {
   check(matrix, digits);

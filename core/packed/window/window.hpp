@@ -118,6 +118,9 @@ struct Digits {
   std::vector<std::int16_t> int8, int16;  // a digit a centroid
 };
 
+// Whether 24 bits hold a codebook well enough for the layout digits24. Codes are counted.
+bool digits24_fits(const Matrix& matrix, const Digits& digits, unsigned threads = 1);
+
 // digits24 becomes by_slot where 24 bits do not hold the codebook well enough, or the grid int8 holds it.
 std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout,
                                       unsigned threads = 1);
