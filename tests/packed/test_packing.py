@@ -15,7 +15,7 @@ CHOSEN = {
     ("portable", "int8"): {1: "factored", 2: "factored", 4: "factored", 5: "panel", 1000: "panel"},
     ("avx2", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
     ("avx2", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
-    ("avx512", "float32"): {1: "window", 11: "window", 12: "panel", 1000: "panel"},
+    ("avx512", "float32"): {1: "window", 5: "window", 6: "panel", 1000: "panel"},
     ("avx512", "int8"): {1: "window", 47: "window", 48: "quad", 1000: "quad"},
     ("neon", "float32"): {1: "factored", 2: "window", 8: "window", 9: "panel", 1000: "panel"},
     ("neon", "int8"): {1: "window", 15: "window", 16: "panel", 1000: "panel"},
@@ -38,14 +38,21 @@ def test_packs_for_a_cpu_of_another_kind(instruction_set, activations):
 
 
 def choice(
-    instruction_set, activations="float32", survivors=100, centroids=16, grid_bits=0, codebook=None, columns=400
+    instruction_set,
+    activations="float32",
+    survivors=100,
+    centroids=16,
+    grid_bits=0,
+    codebook=None,
+    columns=400,
+    vectors=1,
 ):
-    """The form for one vector and two rows, and the layout of the form window. The codebook has ones by default."""
+    """The form for two rows, and the layout of the form window. The codebook has ones by default."""
     codebook = np.ones(centroids, np.float32) if codebook is None else codebook
     bits, codes = np.zeros(columns // 4, np.uint8), np.zeros(2 * survivors, np.uint8)
     weights = _core.Matrix(2, columns, bits, codes, codebook)
     digits = _core.Digits(grid_bits, 1, np.ones(len(codebook), np.int16))
-    way = (activations, 1, instruction_set)
+    way = (activations, vectors, instruction_set)
     return packing.form_for(weights, digits, *way), packing.layout_for(weights, digits, *way)
 
 
@@ -67,6 +74,13 @@ def test_factored_pays_where_rows_have_the_same_centroid_often(instruction_set):
 def test_factored_does_not_pay_on_neon_where_codebooks_lie_on_a_grid(grid_bits):
     assert choice("neon")[0] == "factored"
     assert choice("neon", grid_bits=grid_bits) == ("window", "by_row")
+
+
+@pytest.mark.parametrize("grid_bits", [8, 16])
+def test_codebooks_on_a_grid_stay_integers_for_more_vectors_with_avx512(grid_bits):
+    assert choice("avx512", vectors=6)[0] == "panel"
+    assert choice("avx512", vectors=11, grid_bits=grid_bits)[0] == "window"
+    assert choice("avx512", vectors=12, grid_bits=grid_bits)[0] == "panel"
 
 
 def test_layouts_for_one_vector_pay_where_their_sums_are_few():
