@@ -31,7 +31,7 @@ AGAINST: dict[str, tuple[str, ...]] = {
     "DeepSparse fp32": ("DeepSparse fp32",),
     "DeepSparse int8": ("DeepSparse int8",),
 }
-# The demands: batch, ours, rivals -> times at least; one thread, hot caches.
+# The demands on one thread: batch, ours, rivals -> times at least; hot caches.
 DEMANDED: dict[tuple[int, str, str], dict[str, float]] = {
     (1, layer_ours.FLOAT32, "avx512"): {
         "torch fp32": 15,
@@ -56,6 +56,13 @@ DEMANDED: dict[tuple[int, str, str], dict[str, float]] = {
     (1, layer_ours.FLOAT32, "avx2"): {"best dense fp32": 2},
     (1, layer_ours.INT8, "avx2"): {"best int8": 1.5},
     (1, layer_ours.FLOAT32, "portable"): {"MKL sparse": 1},
+}
+# The demands on two threads: batch, ours -> times the best int8 / int4 at least; hot caches, modules and all.
+DEMANDED_OF_TWO = {
+    (1, layer_ours.FLOAT32): 1.3,
+    (1, layer_ours.INT8): 2.5,
+    (8, layer_ours.FLOAT32): 0.8,
+    (8, layer_ours.INT8): 1.5,
 }
 # The one demand on some layers only.
 SPARSEST = ("avx2", "best int8", [name for name, (_, _, density) in LAYERS.items() if 0.04 <= density <= 0.11])
@@ -127,6 +134,12 @@ def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
             text = f"batch {batch}, {kind}, {way}: at least {least} times {against}{where}"
             found = "not measured" if ratio is None else round(ratio, 2)
             rows.append(demand(text, found, ratio is not None and ratio >= least))
+    for (batch, kind), least in DEMANDED_OF_TWO.items():
+        against = "best int8 / int4"
+        ratio = mean(layers, case(batch, 2, "hot"), f"{kind}, {layer_ours.MODULE}", against, kinds, LAYERS)
+        text = f"batch {batch}, {kind}, {layer_ours.MODULE}, 2 threads: at least {least} times {against}"
+        found = "not measured" if ratio is None else round(ratio, 2)
+        rows.append(demand(text, found, ratio is not None and ratio >= least))
     for kind in layer_ours.BOUNDS:
         text = f"batch 1, {kind}: a module's call at most {MOST_OVERHEAD_US:g} microseconds over the bare kernel"
         over = overhead(layers, case(1, 1, "hot"), kind)

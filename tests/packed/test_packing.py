@@ -15,7 +15,7 @@ CHOSEN = {
     ("portable", "int8"): {1: "factored", 2: "factored", 4: "factored", 5: "panel", 1000: "panel"},
     ("avx2", "float32"): {1: "factored", 2: "panel", 1000: "panel"},
     ("avx2", "int8"): {1: "window", 4: "window", 5: "panel", 1000: "panel"},
-    ("avx512", "float32"): {1: "window", 11: "window", 12: "panel", 1000: "panel"},
+    ("avx512", "float32"): {1: "window", 5: "window", 6: "panel", 1000: "panel"},
     ("avx512", "int8"): {1: "window", 47: "window", 48: "quad", 1000: "quad"},
     ("neon", "float32"): {1: "window", 2: "window", 8: "window", 9: "panel", 1000: "panel"},
     ("neon", "int8"): {1: "window", 15: "window", 16: "panel", 1000: "panel"},
@@ -46,16 +46,17 @@ def choice(
     codebook=None,
     columns=400,
     used=(),
+    vectors=1,
 ):
-    """The form for one vector and two rows, and the layout of the form window. The codebook has ones by default. All
-    codes but the first, `used`, are 0.
+    """The form for two rows, and the layout of the form window. The codebook has ones by default. All codes but the
+    first, `used`, are 0.
     """
     codebook = np.ones(centroids, np.float32) if codebook is None else codebook
     bits, codes = np.zeros(columns // 4, np.uint8), np.zeros(2 * survivors, np.uint8)
     codes[: len(used)] = used
     weights = _core.Matrix(2, columns, bits, codes, codebook)
     digits = _core.Digits(grid_bits, 1, np.ones(len(codebook), np.int16))
-    way = (activations, 1, instruction_set)
+    way = (activations, vectors, instruction_set)
     return packing.form_for(weights, digits, *way), packing.layout_for(weights, digits, *way)
 
 
@@ -84,6 +85,13 @@ def test_factored_pays_on_neon_where_24_bits_do_not_serve():
     # one weight of 200 is so many times the others, and nearly so many times the mean
     for times, found in ((10, "factored"), (5, "window")):
         assert choice("neon", codebook=np.array([1, times], np.float32), used=[0, 1])[0] == found
+
+
+@pytest.mark.parametrize("grid_bits", [8, 16])
+def test_codebooks_on_a_grid_stay_integers_for_more_vectors_with_avx512(grid_bits):
+    assert choice("avx512", vectors=6)[0] == "panel"
+    assert choice("avx512", vectors=11, grid_bits=grid_bits)[0] == "window"
+    assert choice("avx512", vectors=12, grid_bits=grid_bits)[0] == "panel"
 
 
 def test_layouts_for_one_vector_pay_where_their_sums_are_few():

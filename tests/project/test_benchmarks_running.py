@@ -69,21 +69,44 @@ def test_a_layer_that_was_not_measured_meets_no_demand():
     times = {f"{kind}, {way}": 1e-3 for _, kind, way in layer_ratios.DEMANDED}
     names = list(layer_ours.LAYERS)
     kinds = KINDS | {"int8": layer_peers.INT8, "oneMKL": layer_peers.SPARSE}
-    layers = {name: layer(int8=1.0, oneMKL=2.0, **times) | {"errors": dict.fromkeys(times, 0.0)} for name in names}
+    # the errors name the instruction sets that were measured
+    errors = {"errors": dict.fromkeys(times, 0.0)}
+    layers = {name: layer(int8=1.0, oneMKL=2.0, **times) | errors for name in names}
     found = {each["demand"]: each for each in layer_ratios.demands(layers, kinds)}
-    batch1 = [each["met"] for text, each in found.items() if text.startswith("batch 1,") and "times" in text]
+    of_modules = [text for text in found if "module" in text]
+    assert len(of_modules) == len(layer_ratios.DEMANDED_OF_TWO) + len(layer_ours.BOUNDS)
+    assert not any(found.pop(text)["met"] for text in of_modules)
+    batch1 = [each["met"] for text, each in found.items() if text.startswith("batch 1,")]
     assert len(batch1) == 11
     assert all(batch1)
     assert not any(each["met"] for text, each in found.items() if text.startswith("batch 64"))
     # 25 % dense: one of the layers that the AVX2 demand of int8 is not made of
     del layers["AlexNet fc8"]
-    met = {each["demand"] for each in layer_ratios.demands(layers, kinds) if each["met"] and "times" in each["demand"]}
+    met = {
+        each["demand"] for each in layer_ratios.demands(layers, kinds) if each["met"] and "max|" not in each["demand"]
+    }
     assert met == {f"batch 1, {layer_ours.INT8}, avx2: at least 1.5 times best int8, layers at 4-11 %"}
+
+
+def test_modules_on_two_threads_have_demands_of_their_own():
+    module = {
+        f"{layer_ours.FLOAT32}, {layer_ours.MODULE}": 1 / 1.31,
+        f"{layer_ours.INT8}, {layer_ours.MODULE}": 1 / 2.4,
+    }
+    times = {layer_ratios.case(1, 2, "hot"): {"b": 1.0} | module}
+    layers = {name: {"ms": times, "errors": {}} for name in layer_ours.LAYERS}
+    found = layer_ratios.demands(layers, {"b": layer_peers.INT8})
+    met = [each["demand"] for each in found if each["met"]]
+    assert met == [f"batch 1, {layer_ours.FLOAT32}, module, 2 threads: at least 1.3 times best int8 / int4"]
 
 
 def test_an_instruction_set_that_was_not_measured_has_no_demands():
     layers = {"x": layer() | {"errors": {f"{layer_ours.INT8}, avx2": 0.0}}}
-    speeds = [each["demand"] for each in layer_ratios.demands(layers, KINDS) if "times" in each["demand"]]
+    speeds = [
+        each["demand"]
+        for each in layer_ratios.demands(layers, KINDS)
+        if "times" in each["demand"] and "module" not in each["demand"]
+    ]
     assert speeds
     assert all("avx2" in text for text in speeds)
 

@@ -9,10 +9,11 @@
 namespace dcz {
 namespace {
 
-// From so many vectors on the form pays.
+// From so many vectors on the form pays: for every codebook, or for those alone that lie on no grid.
 struct Pays {
   std::size_t vectors;
   Form form;
+  bool off_grids = false;
 };
 
 struct Fastest {
@@ -31,7 +32,7 @@ constexpr std::array kFastest{
     Fastest{InstructionSet::portable, Activations::int8, {Pays{5, Form::panel}, Pays{1, Form::factored}, kEnd}},
     Fastest{InstructionSet::avx2, Activations::float32, {Pays{2, Form::panel}, Pays{1, Form::factored}, kEnd}},
     Fastest{InstructionSet::avx2, Activations::int8, {Pays{5, Form::panel}, kEnd, kEnd}},
-    Fastest{InstructionSet::avx512, Activations::float32, {Pays{12, Form::panel}, kEnd, kEnd}},
+    Fastest{InstructionSet::avx512, Activations::float32, {Pays{12, Form::panel}, Pays{6, Form::panel, true}, kEnd}},
     Fastest{InstructionSet::avx512, Activations::int8, {Pays{48, Form::quad}, kEnd, kEnd}},
     Fastest{InstructionSet::neon,
             Activations::float32,
@@ -74,7 +75,7 @@ Form form_for(const Matrix& matrix, const Digits& digits, const Way& way) {
   const auto fastest = std::ranges::find_if(
       kFastest, [&](const Fastest& each) { return each.set == way.set && each.activations == way.activations; });
   for (const Pays& each : fastest->forms) {
-    if (way.vectors < each.vectors) continue;
+    if (way.vectors < each.vectors || (each.off_grids && digits.grid != Grid::none)) continue;
     if (each.form != Form::factored || factored_pays(matrix, digits, way)) return each.form;
   }
   return Form::window;
