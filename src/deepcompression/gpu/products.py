@@ -72,7 +72,7 @@ def linear(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None = None)
         elif vectors <= _MOST_VECTORS:
             _walked(flat, packed, facts, bias, out)
         else:
-            for some, of_some in zip(flat.split(_MOST_VECTORS), out.split(_MOST_VECTORS), strict=True):
+            for some, of_some in zip(torch.split(flat, _MOST_VECTORS), torch.split(out, _MOST_VECTORS), strict=True):
                 _walked(some, packed, facts, bias, of_some)
     return y
 
