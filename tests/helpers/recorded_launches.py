@@ -1,4 +1,4 @@
-"""A driver for Triton that compiles as for a GPU and remembers launches: tests see what a GPU would be given."""
+"""A driver for Triton that compiles as for a GPU and remembers launches, so that tests see what it would be given."""
 
 from __future__ import annotations
 
