@@ -261,7 +261,7 @@ def test_peers_without_a_switch_are_left_out_of_a_narrower_instruction_set():
 
 def test_parts_of_one_commit_are_joined():
     layer = {"ms": {"batch 1, 1 thread, hot caches": {"ours int8, avx2": 1.0, "torch fp32": 3.0}}, "errors": {}}
-    common = {"commit": "a", "command": "x", "kinds": {"torch fp32": "dense fp32"}}
+    common = {"commit": "a", "command": "x", "batch": [1], "kinds": {"torch fp32": "dense fp32"}}
     parts = [
         {**common, "layers": {"VGG-16 fc6": layer}, "missing": {"b": "why"}},
         {**common, "layers": {"AlexNet fc6": layer}, "missing": {}},
@@ -270,6 +270,11 @@ def test_parts_of_one_commit_are_joined():
     assert list(joined["layers"]) == ["AlexNet fc6", "VGG-16 fc6"]
     assert joined["missing"] == {"b": "why"}
     assert joined["times"]["batch 1, 1 thread, hot caches"]["ours int8, avx2"]["torch fp32"] == 3
+    many = {"ms": {"batch 8": {}}, "errors": {"a": 2}, "rounds": {"batch 8": 3}, "bytes": {}}
+    first = {"ms": {"batch 1": {}}, "errors": {"a": 1}, "rounds": {"batch 1": 4}, "bytes": {"a": 5}}
+    found = join.joined(first, many)
+    assert found["rounds"] == {"batch 1": 4, "batch 8": 3}
+    assert (found["errors"], found["bytes"]) == ({"a": 2}, {"a": 5})
     with pytest.raises(ValueError, match="parts differ in commit: 'a' and 'b'"):
         join.join([parts[0], parts[1] | {"commit": "b"}])
 
