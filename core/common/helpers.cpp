@@ -17,14 +17,20 @@ constexpr int kSpins = 2000;
 
 }  // namespace
 
-void Seats::call(unsigned number, Nanoseconds time) {
-  std::atomic<Nanoseconds>& late = seats_[number].late;
-  if (late.load(std::memory_order_relaxed) == 0) late.store(time + kLate, std::memory_order_relaxed);
+void Seats::call(unsigned threads) {
+  const Nanoseconds time = now();
+  core_.store(core_number(), std::memory_order_relaxed);
+  for (unsigned number = 1; number < threads; ++number) {
+    std::atomic<Nanoseconds>& late = seats_[number].late;
+    if (late.load(std::memory_order_relaxed) == 0) late.store(time + kLate, std::memory_order_relaxed);
+  }
 }
 
 void Seats::begin(unsigned number) {
   seats_[number].thread.store(thread_number(), std::memory_order_relaxed);
   seats_[number].late.store(0, std::memory_order_relaxed);
+  const int core = core_number();
+  if (core >= 0 && core == core_.load(std::memory_order_relaxed)) move_away(thread_number());
 }
 
 bool Seats::all_begun(unsigned threads) const {
@@ -79,9 +85,8 @@ void OwnHelpers::run(Job& job) {
   job_ = &job;
   const unsigned threads = job.threads();
   while (helpers_ + 1 < threads) std::thread([this, number = ++helpers_] { help(number); }).detach();
-  const Nanoseconds time = now();
+  seats_.call(threads);
   for (unsigned number = 1; number < threads; ++number) {
-    seats_.call(number, time);
     each_[number].state.store(State::called, std::memory_order_release);
     each_[number].state.notify_one();
   }
@@ -103,8 +108,7 @@ void TorchHelpers::run(Job& job, const TorchTeam& team) {
     seats_.forget();
     caller_ = thread_number();
   }
-  const Nanoseconds time = now();
-  for (unsigned number = 1; number < job.threads(); ++number) seats_.call(number, time);
+  seats_.call(job.threads());
   team.parallel([](void* self) { static_cast<TorchHelpers*>(self)->enter(); }, this, job.threads(), 0);
 }
 

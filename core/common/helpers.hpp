@@ -13,14 +13,14 @@ namespace dcz {
 // What the caller knows of its helpers, by their numbers from 1 on: which of them were called and have not begun.
 class Seats {
  public:
-  // By the caller.
-  void call(unsigned number, Nanoseconds time);
+  // By the caller: all helpers up to `threads`.
+  void call(unsigned threads);
   bool all_begun(unsigned threads) const;
   // Moves those that are late to other cores.
   void move_late(unsigned threads);
   void forget();
 
-  // By the helper.
+  // By the helper. On the caller's core it would be in the caller's way, until the scheduler's next tick: it leaves.
   void begin(unsigned number);
 
  private:
@@ -29,6 +29,7 @@ class Seats {
     std::atomic<Nanoseconds> late{0};  // when it is late; 0 once it has begun
   };
 
+  std::atomic<int> core_{-1};  // the caller's
   std::array<Seat, kMostThreads> seats_;
 };
 

@@ -17,6 +17,8 @@ std::int64_t thread_number() {
   return number;
 }
 
+int core_number() { return sched_getcpu(); }
+
 void move_away(std::int64_t thread) {
   const auto number = static_cast<pid_t>(thread);
   cpu_set_t allowed;
@@ -33,6 +35,8 @@ void move_away(std::int64_t thread) {
 #else
 
 std::int64_t thread_number() { return 0; }
+
+int core_number() { return -1; }
 
 void move_away(std::int64_t) {}
 

@@ -11,14 +11,15 @@
 namespace dcz {
 namespace {
 
-// With fewer turns times vectors, some 20 microseconds, a second thread would come too late.
-constexpr std::size_t kWorthAThread = 300'000;
+// With less work, some 20 microseconds, a second thread would come too late. A turn costs as much as the floats of its
+// columns, and these many more.
+constexpr std::size_t kWorthAThread = 300'000, kTurn = 8;
 
 // Computes a tile. A bit for each vector of the result: it is not finite.
 std::uint64_t multiply_tile(const PanelKernel& kernel, PanelTask task, unsigned threads) {
   const PanelView& view = *task.view;
   const std::size_t width = kernel.width(task.vectors);
-  const unsigned parts = view.parts_for(view.header.length * task.vectors, kWorthAThread, threads);
+  const unsigned parts = view.parts_for(view.header.length * (width + kTurn), kWorthAThread, threads);
   const std::size_t prepared = round_up(view.prepared_columns() * width, 16), sums = sum_rows(view) * width;
   task.prepared = reinterpret_cast<float*>(scratch((prepared + parts * sums) * sizeof(float)));
   std::atomic<std::uint64_t> not_finite{0};

@@ -9,9 +9,10 @@
 namespace dcz {
 
 std::uint32_t panel_rows_for(std::uint64_t rows, std::size_t unit) {
-  constexpr std::size_t kMostRows = 512, kFewRows = 128;
+  constexpr std::size_t kMostRows = 512, kLeastRows = 64, kPanels = 4;
   const auto all = static_cast<std::size_t>(rows);
-  const std::size_t panels = std::max<std::size_t>(all < kFewRows ? 1 : 2, (all + kMostRows - 1) / kMostRows);
+  const std::size_t wanted = std::clamp(all / kLeastRows, std::size_t{1}, kPanels);
+  const std::size_t panels = std::max(wanted, (all + kMostRows - 1) / kMostRows);
   return static_cast<std::uint32_t>(std::max(unit, round_up((all + panels - 1) / panels, unit)));
 }
 

@@ -12,7 +12,7 @@
 namespace dcz {
 
 // Rows of a panel, a multiple of `unit`, for so many rows in all. More rows use a prepared block more often, and more
-// of them have as many turns. But their sums must stay in the second cache, and a second thread wants two panels.
+// of them have as many turns. But their sums must stay in the second cache, and threads that help each other want some.
 std::uint32_t panel_rows_for(std::uint64_t rows, std::size_t unit);
 
 // The code of a finite centroid, which times zero is zero. 0 for a codebook of 16, 32 or 256 centroids without one.
