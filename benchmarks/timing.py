@@ -115,6 +115,14 @@ def interleave(
     tasks: Mapping[str, Task], budget_seconds: float, cold: bool = False, pause: float = PAUSE_SECONDS, seed: int = 0
 ) -> tuple[dict[str, float], int]:
     """Median seconds of a call by task, and the number of rounds: as many as fit the budget."""
+    found, rounds = by_turns(tasks, budget_seconds, cold, pause, seed)
+    return {name: statistics.median(each) for name, each in found.items()}, rounds
+
+
+def by_turns(
+    tasks: Mapping[str, Task], budget_seconds: float, cold: bool = False, pause: float = PAUSE_SECONDS, seed: int = 0
+) -> tuple[dict[str, list[float]], int]:
+    """The same with the seconds of all calls."""
     end = time.perf_counter() + budget_seconds
     order = list(tasks)
     shuffler = random.Random(seed)
@@ -131,4 +139,4 @@ def interleave(
                 rest(pause)
             found[name] += tasks[name].turn(calls, cold)
         rounds += 1
-    return {name: statistics.median(each) for name, each in found.items()}, rounds
+    return found, rounds

@@ -112,19 +112,24 @@ def busy_process() -> Iterator[None]:
 
 
 def measure(network: str, batch: int, threads: int, seconds: float) -> Found:
-    """Milliseconds by kind: of the whole, of the sum of its layers, and of the whole beside a busy process."""
+    """Milliseconds by kind: medians of the whole and of the sum of its layers; means of the whole, alone and beside a
+    busy process, which takes few calls whole time slices and most calls nothing.
+    """
     torch.set_num_threads(threads)
     kinds = (DENSE, *KINDS)
     tasks = {(kind, name): task for kind in kinds for name, task in tasks_of(network, kind, batch).items()}
     named = {f"{kind}: {name}": task for (kind, name), task in tasks.items()}
-    medians, rounds = timing.interleave(named, seconds, pause=0)
+    alone, rounds = timing.by_turns(named, seconds, pause=0)
     whole = {f"{kind}: whole": tasks[kind, "whole"] for kind in kinds}
     with busy_process():
-        busy, _ = timing.interleave(whole, seconds / 2, pause=0)
+        busy, _ = timing.by_turns(whole, seconds / 2, pause=0)
+    medians = {name: statistics.median(each) for name, each in alone.items()}
     found: Found = {"rounds": rounds}
     for kind in kinds:
         parts = [medians[f"{kind}: {name}"] for of, name in tasks if of == kind and name != "whole"]
-        times = {"whole": medians[f"{kind}: whole"], "parts": sum(parts), "busy": busy[f"{kind}: whole"]}
+        name = f"{kind}: whole"
+        means = {"mean": statistics.fmean(alone[name]), "busy": statistics.fmean(busy[name])}
+        times = {"whole": medians[name], "parts": sum(parts)} | means
         found[kind] = {name: float(f"{1e3 * value:.4g}") for name, value in times.items()}
     return found
 
@@ -141,6 +146,11 @@ def measure_all(arguments: argparse.Namespace) -> Found:
     return {"networks": cases, "demands": demands(cases)}
 
 
+def busy_rate(one: Found, two: Found, kind: str) -> float:
+    """The mean rate of two threads beside a busy process, by that of one thread alone."""
+    return float(one[kind]["mean"] / two[kind]["busy"])
+
+
 def demands(cases: Found) -> list[dict[str, Any]]:
     """Two threads are faster than one and than the dense network; a busy machine leaves enough."""
     rows = []
@@ -150,9 +160,9 @@ def demands(cases: Found) -> list[dict[str, Any]]:
         against_dense = statistics.geometric_mean(two[DENSE]["whole"] / two[kind]["whole"] for _, two in pairs)
         gains = [[one[kind][what] / two[kind][what] for what in ("whole", "parts")] for one, two in pairs]
         against_parts = min(whole / parts for whole, parts in gains)
-        # batch 1 of networks in which torch computes with one thread
-        alone = [cases[network]["batch 1"] for network in list(NETWORKS)[:2] if network in cases]
-        busy = min((each["1 threads"][kind]["whole"] / each["2 threads"][kind]["busy"] for each in alone), default=0.0)
+        # where torch's layers wait for the busy core, the dense network shows by how much
+        busy = [(busy_rate(one, two, kind), busy_rate(one, two, DENSE)) for one, two in pairs]
+        least = min(rate / min(LEAST_BUSY, dense) for rate, dense in busy)
         rows += [
             demand(f"{kind}: two threads at least as fast as one, whole networks", against_one, against_one >= 1),
             demand(f"{kind}: two threads faster than dense, geometric mean", against_dense, against_dense > 1),
@@ -162,10 +172,10 @@ def demands(cases: Found) -> list[dict[str, Any]]:
                 against_parts >= 0.8,
             ),
             demand(
-                f"{kind}: two threads beside a busy process, at least {LEAST_BUSY} of one thread's rate alone, "
-                "batch 1, torch's layers in one thread",
-                busy,
-                busy >= LEAST_BUSY,
+                f"{kind}: two threads beside a busy process, every case, by {LEAST_BUSY} of one thread's mean rate "
+                "alone, or by what the dense network keeps where that is less",
+                least,
+                least >= 1,
             ),
         ]
     return [row | {"found": round(row["found"], 2)} for row in rows]

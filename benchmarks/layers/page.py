@@ -5,7 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
+from benchmarks.layers.mixed import busy_rate
+from benchmarks.layers.ours import BOUNDS
+from benchmarks.layers.ratios import case, overhead
 from benchmarks.tables import FORCED, FORCED_NOTE, Result, not_measured, shown, table
+
+# The cases whose calls of modules are shown beside those of bare kernels.
+OF_CALLS = {f"batch {batch}, {threads}": case(batch, threads, "hot") for threads in (1, 2) for batch in (1, 8)}
 
 
 def neon_instructions(result: Result) -> list[str]:
@@ -62,15 +68,21 @@ def neon_peers(result: Result) -> list[str]:
 
 def mixed(result: Result) -> list[str]:
     """A row for each network, batch and kind."""
+    text = (
+        "Medians of interleaved turns; the rate beside a busy process comes from means, since such a process takes "
+        "whole time slices. It is that of two threads beside the process, by that of one thread alone. Where torch's "
+        "own layers take all cores (their size decides that), torch waits for the busy core as well: the rate of the "
+        "dense network says how much that is."
+    )
     rows = []
     for network, batches in result["networks"].items():
         for batch, by_threads in batches.items():
             one, two = by_threads["1 threads"], by_threads["2 threads"]
             for kind in (kind for kind in one if kind != "rounds"):
-                cells = (one[kind]["whole"], two[kind]["whole"], two[kind]["parts"], two[kind]["busy"])
+                cells = (one[kind]["whole"], two[kind]["whole"], two[kind]["parts"], two[kind]["busy"], busy_rate(one, two, kind))
                 rows.append([f"{network}, {batch}, {kind}", *(f"{cell:.3g}" for cell in cells)])
-    headings = ["milliseconds", "one thread", "two", "layers alone", "beside a busy process"]
-    return [table(headings, rows)]
+    headings = ["milliseconds", "one thread", "two", "layers alone", "beside a busy process", "rate there"]
+    return [text, table(headings, rows)]
 
 
 def many_cores(result: Result) -> list[str]:
@@ -108,18 +120,22 @@ def layers(result: Result) -> list[str]:
     def cells(found: Iterable[float | None], form: str) -> list[str]:
         return ["" if each is None else format(each, form) for each in found]
 
-    labels, by_layer = shown(ours), []
+    labels, by_layer, calls = shown(ours), [], []
     for name, layer in nine.items():
         ms = layer["ms"][first]
         found = [*(best(ms, each) for each in kept), *(ms.get(each) for each in widest)]
         label = f"{name}, {layer['rows']} x {layer['columns']}, {layer['density']:.0%}"
         by_layer.append([label, *cells(found, ".3g")])
+        overs = (overhead(layer["ms"].get(key, {}), kind) for key in OF_CALLS.values() for kind in BOUNDS)
+        calls.append([name, *cells(overs, ".1f")])
     blocks = [
         f"y = x W^T, float32 x and y; weights normal, pruned by magnitude, {result['centroids']} centroids. Medians of "
         "interleaved turns. Quantizing x counts, rearranging it for a peer does not. DeepSparse computes with sparse "
         f"weights too, and has columns of its own. {held_note(held)}",
         f"Milliseconds, {first}:",
         table(["layer", *kept, *widest], by_layer),
+        "Microseconds of a module's call over the bare kernel, hot caches:",
+        table(["layer", *(f"{kind}, {key}" for key in OF_CALLS for kind in BOUNDS)], calls),
     ]
     for cache, threads in ((c, t) for t in ("1 thread", "2 threads") for c in ("hot", "cold")):
         rows = [

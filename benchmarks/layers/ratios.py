@@ -66,6 +66,8 @@ DEMANDED_OF_TWO = {
 }
 # The one demand on some layers only.
 SPARSEST = ("avx2", "best int8", [name for name, (_, _, density) in LAYERS.items() if 0.04 <= density <= 0.11])
+# What a second thread gains on a layer at least: on any, and where the packed weights have more bytes than these.
+SECOND_THREAD = {0: 1.0, 500_000: 1.5}
 # A module's call takes at most so many microseconds more than the bare kernel, in the middle of the layers.
 MOST_OVERHEAD_US = 2.0
 
@@ -107,16 +109,29 @@ def means(layers: Mapping[str, Found], kinds: Kinds) -> dict[str, dict[str, Time
     return found
 
 
-def overhead(layers: Mapping[str, Found], key: str, kind: str) -> float | None:
-    """Microseconds of a module's call over the bare kernel that it uses: the median over the layers that have both."""
-    found = []
-    for layer in layers.values():
-        times = layer["ms"].get(key, {})
-        bare = [name for name in times if name.startswith(f"{kind}, ") and name != f"{kind}, {layer_ours.MODULE}"]
-        if bare and f"{kind}, {layer_ours.MODULE}" in times:
-            # the last instruction set is the widest, which modules use
-            found.append(1e3 * (times[f"{kind}, {layer_ours.MODULE}"] - times[bare[-1]]))
-    return statistics.median(found) if found else None
+def overhead(times: Mapping[str, float], kind: str) -> float | None:
+    """Microseconds of a module's call over the bare kernel that it uses, from a layer's milliseconds; None unless it
+    has both.
+    """
+    module = f"{kind}, {layer_ours.MODULE}"
+    bare = [name for name in times if name.startswith(f"{kind}, ") and name != module]
+    # the last instruction set is the widest, which modules use
+    return 1e3 * (times[module] - times[bare[-1]]) if bare and module in times else None
+
+
+def least_gain(layers: Mapping[str, Found], batch: int, name: str, more_than: int) -> tuple[float, str] | None:
+    """How many times as fast two threads are as one, at least, and on which layer; of those with more packed bytes than
+    `more_than`. None unless all of them were measured.
+    """
+    one, two = case(batch, 1, "hot"), case(batch, 2, "hot")
+    gains = []
+    for layer in LAYERS:
+        found = layers.get(layer, {"ms": {}})
+        if not all(name in found["ms"].get(key, {}) for key in (one, two)):
+            return None
+        if found["bytes"][name] > more_than:
+            gains.append((round(found["ms"][one][name] / found["ms"][two][name], 2), layer))
+    return min(gains, default=None)
 
 
 def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
@@ -140,9 +155,16 @@ def demands(layers: Mapping[str, Found], kinds: Kinds) -> list[dict[str, Any]]:
         text = f"batch {batch}, {kind}, {layer_ours.MODULE}, 2 threads: at least {least} times {against}"
         found = "not measured" if ratio is None else round(ratio, 2)
         rows.append(demand(text, found, ratio is not None and ratio >= least))
+    for (batch, kind), (more_than, least) in itertools.product(DEMANDED_OF_TWO, SECOND_THREAD.items()):
+        gain = least_gain(layers, batch, f"{kind}, {layer_ours.MODULE}", more_than)
+        of = f"layer of more than {more_than / 1e6:g} MB" if more_than else "layer"
+        text = f"batch {batch}, {kind}, {layer_ours.MODULE}: 2 threads at least {least:g} times one, every {of}"
+        found = "not measured" if gain is None else f"{gain[0]} ({gain[1]})"
+        rows.append(demand(text, found, gain is not None and gain[0] >= least))
     for kind in layer_ours.BOUNDS:
         text = f"batch 1, {kind}: a module's call at most {MOST_OVERHEAD_US:g} microseconds over the bare kernel"
-        over = overhead(layers, case(1, 1, "hot"), kind)
+        overs = [overhead(layer["ms"].get(case(1, 1, "hot"), {}), kind) for layer in layers.values()]
+        over = statistics.median(known) if (known := [each for each in overs if each is not None]) else None
         rows.append(
             demand(
                 text, "not measured" if over is None else round(over, 2), over is not None and over <= MOST_OVERHEAD_US

@@ -9,6 +9,7 @@ import torch
 from turns import Turns
 
 from benchmarks import networks, page, tensors, timing
+from benchmarks.layers import mixed
 from benchmarks.layers import ours as layer_ours
 from benchmarks.layers import peers as layer_peers
 from benchmarks.layers import ratios as layer_ratios
@@ -74,7 +75,8 @@ def test_a_layer_that_was_not_measured_meets_no_demand():
     layers = {name: layer(int8=1.0, oneMKL=2.0, **times) | errors for name in names}
     found = {each["demand"]: each for each in layer_ratios.demands(layers, kinds)}
     of_modules = [text for text in found if "module" in text]
-    assert len(of_modules) == len(layer_ratios.DEMANDED_OF_TWO) + len(layer_ours.BOUNDS)
+    of_two = len(layer_ratios.DEMANDED_OF_TWO) * (1 + len(layer_ratios.SECOND_THREAD))
+    assert len(of_modules) == of_two + len(layer_ours.BOUNDS)
     assert not any(found.pop(text)["met"] for text in of_modules)
     batch1 = [each["met"] for text, each in found.items() if text.startswith("batch 1,")]
     assert len(batch1) == 11
@@ -98,6 +100,39 @@ def test_modules_on_two_threads_have_demands_of_their_own():
     found = layer_ratios.demands(layers, {"b": layer_peers.INT8})
     met = [each["demand"] for each in found if each["met"]]
     assert met == [f"batch 1, {layer_ours.FLOAT32}, module, 2 threads: at least 1.3 times best int8 / int4"]
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "met"), [(1.0, 1.5, [True, True]), (0.98, 1.5, [False, True]), (1.0, 1.48, [True, False])]
+)
+def test_a_second_thread_harms_no_layer_and_pays_on_large_ones(small, large, met):
+    one, two = (layer_ratios.case(1, threads, "hot") for threads in (1, 2))
+    name = f"{layer_ours.INT8}, {layer_ours.MODULE}"
+    layers = {}
+    for layer_name in layer_ours.LAYERS:
+        held, gain = (400_000, small) if layer_name == "NeuralTalk We" else (600_000, large)
+        times = {one: {name: 1.0}, two: {name: 1 / gain}}
+        layers[layer_name] = {"ms": times, "bytes": {name: held}, "errors": {}}
+    of_int8 = f"batch 1, {layer_ours.INT8}, module: 2 threads"
+    found = [each for each in layer_ratios.demands(layers, {}) if each["demand"].startswith(of_int8)]
+    assert [each["met"] for each in found] == met
+    assert "(NeuralTalk We)" in found[0]["found"]
+    del layers["VGG-16 fc6"]
+    found = [each for each in layer_ratios.demands(layers, {}) if each["demand"].startswith(of_int8)]
+    assert [each["found"] for each in found] == ["not measured"] * 2
+
+
+@pytest.mark.parametrize(
+    ("ours", "dense", "met"), [(0.71, 0.9, True), (0.69, 0.9, False), (0.6, 0.58, True), (0.5, 0.58, False)]
+)
+def test_beside_a_busy_process_the_mean_rate_counts_or_what_torch_itself_keeps(ours, dense, met):
+    def of(kind):
+        return {"whole": 1.0, "parts": 1.0, "mean": 1.0, "busy": 1 / (dense if kind == mixed.DENSE else ours)}
+
+    times = {kind: of(kind) for kind in (mixed.DENSE, *mixed.KINDS)}
+    cases = {"network": {"batch 8": {"1 threads": times, "2 threads": times}}}
+    busy = [each["met"] for each in mixed.demands(cases) if "busy" in each["demand"]]
+    assert busy == [met] * len(mixed.KINDS)
 
 
 def test_an_instruction_set_that_was_not_measured_has_no_demands():
