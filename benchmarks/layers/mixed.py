@@ -11,6 +11,7 @@ import argparse
 import itertools
 import multiprocessing
 import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -81,17 +82,42 @@ def first_columns(network: str) -> int:
     return layer_ours.LAYERS[first][1] if isinstance(first, str) else 4096
 
 
-def tasks_of(network: str, kind: str, batch: int) -> dict[str, timing.Task]:
-    """The whole network, and each of its layers on its own input."""
+class Whole:
+    """A network as a call. Keeps, of each call, the seconds of the layers that `NETWORKS` names."""
+
+    def __init__(self, network: str, layers: list[nn.Module], x: torch.Tensor) -> None:
+        self.layers = [(layer, isinstance(each, str)) for layer, each in zip(layers, NETWORKS[network], strict=True)]
+        self.x, self.named = x, list[float]()
+
+    def __call__(self) -> torch.Tensor:
+        given, seconds = self.x, 0.0
+        for layer, is_named in self.layers:
+            start = time.perf_counter()
+            given = layer(given)
+            if is_named:
+                seconds += time.perf_counter() - start
+        self.named.append(seconds)
+        return given
+
+    def mean(self) -> float:
+        """Seconds of the named layers, of all calls since the last time."""
+        found = statistics.fmean(self.named)
+        self.named.clear()
+        return found
+
+
+def tasks_of(network: str, kind: str, batch: int) -> tuple[Whole, dict[str, timing.Task]]:
+    """The whole network, alone and among tasks of which each other one is a layer on its own input."""
     layers = layers_of(network, kind, batch)
     x = torch.from_numpy(np.random.default_rng(7).standard_normal((batch, first_columns(network)), np.float32))
     flush = timing.flush_of(1)
-    tasks: dict[str, timing.Task] = {"whole": timing.Call(partial(nn.Sequential(*layers).eval(), x), flush)}
+    whole = Whole(network, [layer.eval() for layer in layers], x)
+    tasks: dict[str, timing.Task] = {"whole": timing.Call(whole, flush)}
     given = x
     for number, layer in enumerate(layers):
         tasks[f"layer {number}"] = timing.Call(partial(layer, given), flush)
         given = layer(given)
-    return tasks
+    return whole, tasks
 
 
 def _spin() -> None:
@@ -112,14 +138,16 @@ def busy_process() -> Iterator[None]:
 
 
 def measure(network: str, batch: int, threads: int, seconds: float) -> Found:
-    """Milliseconds by kind: medians of the whole and of the sum of its layers; means of the whole, alone and beside a
-    busy process, which takes few calls whole time slices and most calls nothing.
+    """Milliseconds by kind: medians of the whole and of the sum of its layers; means of the whole and of its named
+    layers, alone and beside a busy process, which takes few calls whole time slices and most calls nothing.
     """
     torch.set_num_threads(threads)
     kinds = (DENSE, *KINDS)
-    tasks = {(kind, name): task for kind in kinds for name, task in tasks_of(network, kind, batch).items()}
+    made = {kind: tasks_of(network, kind, batch) for kind in kinds}
+    tasks = {(kind, name): task for kind in kinds for name, task in made[kind][1].items()}
     named = {f"{kind}: {name}": task for (kind, name), task in tasks.items()}
     alone, rounds = timing.by_turns(named, seconds, pause=0)
+    named_alone = {kind: made[kind][0].mean() for kind in kinds}
     whole = {f"{kind}: whole": tasks[kind, "whole"] for kind in kinds}
     with busy_process():
         busy, _ = timing.by_turns(whole, seconds / 2, pause=0)
@@ -129,6 +157,7 @@ def measure(network: str, batch: int, threads: int, seconds: float) -> Found:
         parts = [medians[f"{kind}: {name}"] for of, name in tasks if of == kind and name != "whole"]
         name = f"{kind}: whole"
         means = {"mean": statistics.fmean(alone[name]), "busy": statistics.fmean(busy[name])}
+        means |= {"named, mean": named_alone[kind], "named, busy": made[kind][0].mean()}
         times = {"whole": medians[name], "parts": sum(parts)} | means
         found[kind] = {name: float(f"{1e3 * value:.4g}") for name, value in times.items()}
     return found
@@ -146,9 +175,12 @@ def measure_all(arguments: argparse.Namespace) -> Found:
     return {"networks": cases, "demands": demands(cases)}
 
 
-def busy_rate(one: Found, two: Found, kind: str) -> float:
-    """The mean rate of two threads beside a busy process, by that of one thread alone."""
-    return float(one[kind]["mean"] / two[kind]["busy"])
+def busy_rates(one: Found, two: Found, kind: str) -> tuple[float, float]:
+    """The mean rates of two threads beside a busy process, by those of one thread alone: of the whole network, and of
+    its named layers. The difference is what torch's own layers lose there.
+    """
+    found = one[kind], two[kind]
+    return found[0]["mean"] / found[1]["busy"], found[0]["named, mean"] / found[1]["named, busy"]
 
 
 def demands(cases: Found) -> list[dict[str, Any]]:
@@ -160,9 +192,7 @@ def demands(cases: Found) -> list[dict[str, Any]]:
         against_dense = statistics.geometric_mean(two[DENSE]["whole"] / two[kind]["whole"] for _, two in pairs)
         gains = [[one[kind][what] / two[kind][what] for what in ("whole", "parts")] for one, two in pairs]
         against_parts = min(whole / parts for whole, parts in gains)
-        # where torch's layers wait for the busy core, the dense network shows by how much
-        busy = [(busy_rate(one, two, kind), busy_rate(one, two, DENSE)) for one, two in pairs]
-        least = min(rate / min(LEAST_BUSY, dense) for rate, dense in busy)
+        busy = min(busy_rates(one, two, kind)[1] for one, two in pairs)
         rows += [
             demand(f"{kind}: two threads at least as fast as one, whole networks", against_one, against_one >= 1),
             demand(f"{kind}: two threads faster than dense, geometric mean", against_dense, against_dense > 1),
@@ -172,10 +202,10 @@ def demands(cases: Found) -> list[dict[str, Any]]:
                 against_parts >= 0.8,
             ),
             demand(
-                f"{kind}: two threads beside a busy process, every case, by {LEAST_BUSY} of one thread's mean rate "
-                "alone, or by what the dense network keeps where that is less",
-                least,
-                least >= 1,
+                f"{kind}: two threads beside a busy process, at least {LEAST_BUSY} of one thread's mean rate alone, "
+                "the compressed layers of every network",
+                busy,
+                busy >= LEAST_BUSY,
             ),
         ]
     return [row | {"found": round(row["found"], 2)} for row in rows]

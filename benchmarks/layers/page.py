@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
-from benchmarks.layers.mixed import busy_rate
+from benchmarks.layers.mixed import busy_rates
 from benchmarks.layers.ours import BOUNDS
 from benchmarks.layers.ratios import case, overhead
 from benchmarks.tables import FORCED, FORCED_NOTE, Result, not_measured, shown, table
@@ -69,19 +69,25 @@ def neon_peers(result: Result) -> list[str]:
 def mixed(result: Result) -> list[str]:
     """A row for each network, batch and kind."""
     text = (
-        "Medians of interleaved turns; the rate beside a busy process comes from means, since such a process takes "
-        "whole time slices. It is that of two threads beside the process, by that of one thread alone. Where torch's "
-        "own layers take all cores (their size decides that), torch waits for the busy core as well: the rate of the "
-        "dense network says how much that is."
+        "Medians of interleaved turns. Rates beside a busy process come from means, since such a process takes few "
+        "calls whole time slices: two threads beside the process, by one thread alone. The last column is of the named "
+        "layers in the network, compressed or dense. Whole networks lose more: each of torch's layers that takes all "
+        "cores waits for the busy one."
     )
     rows = []
     for network, batches in result["networks"].items():
         for batch, by_threads in batches.items():
             one, two = by_threads["1 threads"], by_threads["2 threads"]
             for kind in (kind for kind in one if kind != "rounds"):
-                cells = (one[kind]["whole"], two[kind]["whole"], two[kind]["parts"], two[kind]["busy"], busy_rate(one, two, kind))
+                cells = (
+                    one[kind]["whole"],
+                    two[kind]["whole"],
+                    two[kind]["parts"],
+                    two[kind]["busy"],
+                    *busy_rates(one, two, kind),
+                )
                 rows.append([f"{network}, {batch}, {kind}", *(f"{cell:.3g}" for cell in cells)])
-    headings = ["milliseconds", "one thread", "two", "layers alone", "beside a busy process", "rate there"]
+    headings = ["milliseconds", "one thread", "two", "layers alone", "beside a busy process", "rate", "of named layers"]
     return [text, table(headings, rows)]
 
 

@@ -9,11 +9,10 @@ import torch
 from turns import Turns
 
 from benchmarks import networks, page, tensors, timing
-from benchmarks.layers import mixed
+from benchmarks.layers import mixed, sparse_peers
 from benchmarks.layers import ours as layer_ours
 from benchmarks.layers import peers as layer_peers
 from benchmarks.layers import ratios as layer_ratios
-from benchmarks.layers import sparse_peers
 
 
 def test_every_round_gives_each_task_a_turn():
@@ -122,17 +121,25 @@ def test_a_second_thread_harms_no_layer_and_pays_on_large_ones(small, large, met
     assert [each["found"] for each in found] == ["not measured"] * 2
 
 
-@pytest.mark.parametrize(
-    ("ours", "dense", "met"), [(0.71, 0.9, True), (0.69, 0.9, False), (0.6, 0.58, True), (0.5, 0.58, False)]
-)
-def test_beside_a_busy_process_the_mean_rate_counts_or_what_torch_itself_keeps(ours, dense, met):
-    def of(kind):
-        return {"whole": 1.0, "parts": 1.0, "mean": 1.0, "busy": 1 / (dense if kind == mixed.DENSE else ours)}
-
-    times = {kind: of(kind) for kind in (mixed.DENSE, *mixed.KINDS)}
+@pytest.mark.parametrize(("rate", "met"), [(0.71, True), (0.69, False)])
+def test_beside_a_busy_process_the_mean_rate_of_the_compressed_layers_counts(rate, met):
+    # torch's layers between lose nine tenths
+    found = {"whole": 1.0, "parts": 1.0, "mean": 1.0, "busy": 10.0, "named, mean": 0.5, "named, busy": 0.5 / rate}
+    times = dict.fromkeys((mixed.DENSE, *mixed.KINDS), found)
     cases = {"network": {"batch 8": {"1 threads": times, "2 threads": times}}}
+    assert mixed.busy_rates(times, times, mixed.DENSE) == pytest.approx((0.1, rate))
     busy = [each["met"] for each in mixed.demands(cases) if "busy" in each["demand"]]
     assert busy == [met] * len(mixed.KINDS)
+
+
+def test_a_whole_network_keeps_the_seconds_of_its_named_layers(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(mixed.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setitem(mixed.NETWORKS, "small", ("first", torch.nn.ReLU(), "last"))
+    whole = mixed.Whole("small", [torch.nn.Identity()] * 3, torch.zeros(1))
+    whole(), whole()
+    assert whole.mean() == 2
+    assert whole.named == []
 
 
 def test_an_instruction_set_that_was_not_measured_has_no_demands():

@@ -1,8 +1,8 @@
 // The form `panel` with AVX-512: a register holds 16 vectors, or 8 where there are no more. CPUs that split registers
 // of 16 in two compute from those of 8 twice as fast.
-#include <bit>
-
 #include "packed/avx512.hpp"
+
+#include <bit>
 
 #include "packed/panel/eight.hpp"
 
@@ -96,7 +96,8 @@ struct Avx512Eight : Eight {
   static constexpr unsigned kShift = 5;
   static_assert(kLanes * sizeof(float) == 1u << kShift);
 
-  // The elements of the column that is the byte of `entries` from bit kBit on. Rotating needs no copy, as shifting does.
+  // The elements of the column that is the byte of `entries` from bit kBit on. Rotating needs no copy, as shifting
+  // does.
   template <unsigned kBit>
   static Floats column_at(const float* x, std::uint64_t entries) {
     const std::uint64_t bytes = std::rotr(entries, kBit - kShift) & (0xffu << kShift);
