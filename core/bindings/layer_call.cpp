@@ -72,7 +72,7 @@ struct Names {
   nb::handle modules = interned("_modules"), parameters = interned("_parameters"), buffers = interned("_buffers");
   nb::handle weight = interned("weight"), bias = interned("bias"), packed = interned("packed"), int8 = interned("int8"),
              on_core = interned("on_core"), layer = interned("layer"), requires_grad = interned("requires_grad");
-  nb::handle call = interned("__call__");
+  nb::handle call = interned("__call__"), level = interned("_current_level");
   std::array<nb::handle, 4> hooks = {interned("_forward_hooks"), interned("_forward_pre_hooks"),
                                      interned("_backward_hooks"), interned("_backward_pre_hooks")};
   std::array<nb::handle, 2> replaced = {interned("forward"), interned("_compiled_call_impl")};
@@ -81,10 +81,9 @@ struct Names {
 // The descriptor `__call__` of a class of layers. It computes the product where only the layer itself has a part in the
 // call. All else is the base class's `__call__`, which is also what Python sees here, tracers and compilers among it.
 struct LayerCall {
-  PyObject_HEAD
-  vectorcallfunc function;
+  PyObject_HEAD vectorcallfunc function;
   // of the process's whole life: the class of layers holds this
-  PyObject *base, *watchers, *hooks, *threads, *grad, *refuse;
+  PyObject *base, *watchers, *hooks, *threads, *grad, *refuse, *forward_ad;
   const Names* names;
 };
 
@@ -113,6 +112,8 @@ nb::object at_once(const LayerCall& self, nb::handle layer, nb::handle x) {
   const nb::object packed = nb::borrow(item(item(facts, names.buffers), names.packed));
   const nb::object bias = nb::borrow(item(item(state, names.parameters), names.bias));
   if (!packed.is_valid() || !bias.is_valid() || !nothing_watches(self.watchers)) return {};
+  const nb::handle level = item(self.forward_ad, names.level);
+  if (!level.is_valid() || nb::cast<int>(level) >= 0) return {};
   const bool int8 = item(facts, names.int8).ptr() == Py_True;
   nb::object y = tensors.multiply(packed, x, bias, int8, nb::cast<unsigned>(nb::handle(self.threads)()));
   if (y.is_none()) return {};
@@ -166,7 +167,8 @@ PyObject* make_type() {
 void bind_layer_call(nb::module_& m) {
   m.def(
       "layer_call",
-      [](nb::object base, nb::tuple watchers, nb::tuple hooks, nb::object threads, nb::object grad, nb::object refuse) {
+      [](nb::object base, nb::tuple watchers, nb::tuple hooks, nb::object threads, nb::object grad, nb::object refuse,
+         nb::dict forward_ad) {
         static PyObject* const type = make_type();
         static const Names names;
         nb::object made = nb::steal(PyType_GenericAlloc(reinterpret_cast<PyTypeObject*>(type), 0));
@@ -179,17 +181,19 @@ void bind_layer_call(nb::module_& m) {
         self.threads = threads.release().ptr();
         self.grad = grad.release().ptr();
         self.refuse = refuse.release().ptr();
+        self.forward_ad = forward_ad.release().ptr();
         self.names = &names;
         return made;
       },
-      "base"_a, "watchers"_a, "hooks"_a, "threads"_a, "grad"_a, "refuse"_a,
+      "base"_a, "watchers"_a, "hooks"_a, "threads"_a, "grad"_a, "refuse"_a, "forward_ad"_a,
       "The descriptor `__call__` of linear layers with packed weights, after `use_tensors`.\n\n"
       "base      the class whose `__call__` is called where the product alone does not do\n"
       "watchers  functions of which each says whether something of torch's follows the computation\n"
       "hooks     dictionaries of hooks for all modules\n"
       "threads   () -> the number of threads\n"
       "grad      () -> whether gradients are recorded\n"
-      "refuse    (y, layer, x, bias) -> y, whose backward is refused");
+      "refuse    (y, layer, x, bias) -> y, whose backward is refused\n"
+      "forward_ad  names of torch.autograd.forward_ad, whose levels follow derivatives forward");
 }
 
 }  // namespace dcz::python

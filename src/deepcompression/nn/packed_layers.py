@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, get_num_threads, is_grad_enabled, nn
 from torch._C import _get_tracing_state, _is_any_autocast_enabled, _len_torch_dispatch_stack
+from torch._C._functorch import maybe_current_level
+from torch.autograd import forward_ad
 from torch.nn.modules import module as modules
 
 from deepcompression import _core
@@ -18,7 +20,7 @@ class PackedLinear(nn.Linear):
 
     __call__: Any = _core.layer_call(
         nn.Linear,
-        (_is_any_autocast_enabled, _len_torch_dispatch_stack, _get_tracing_state),
+        (_is_any_autocast_enabled, _len_torch_dispatch_stack, _get_tracing_state, maybe_current_level),
         (
             modules._global_forward_hooks,
             modules._global_forward_pre_hooks,
@@ -28,6 +30,7 @@ class PackedLinear(nn.Linear):
         get_num_threads,
         is_grad_enabled,
         _inference_only,
+        vars(forward_ad),
     )
 
     def forward(self, input: Tensor) -> Tensor:
