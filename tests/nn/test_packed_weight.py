@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import deepcompression as dc
 from deepcompression.nn.packed_weight import PackedWeight, aligned
 from deepcompression.packed import packing
+from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.tensors.from_torch import from_torch
 from deepcompression.tensors.tensor import CompressedTensor
 
@@ -435,3 +436,27 @@ def test_bytes_of_another_shape_in_the_place_of_those_that_were_checked_are_refu
     small, other = dc.run(dense), dc.run(linear(*shape))
     with pytest.raises(ValueError, match=f"fc.weight: it is 96 x 80; the packed weight is {shape[0]} x {shape[1]}"):
         functional_call(small, {"fc.weight.packed": other.weight.packed}, (floats(3, 80),))
+
+
+@pytest.fixture
+def convolution():
+    """A packed convolution that decodes its weights once and keeps them."""
+    weight = floats(64, 16, 3, 3)
+    weight[:, ::2] = 0
+    tensor = CompressedTensor.from_dense(from_torch(WEIGHT, torch.round(weight * 4) / 4))
+    packed = PackedWeight(WEIGHT, torch.from_numpy(packing.pack(tensor, form="tile")), (64, 16, 3, 3), torch.float32)
+    packed.keeps_dense = True
+    return packed
+
+
+def test_kept_weights_follow_bytes_that_are_written_over(convolution):
+    before = convolution._decoded()
+    assert convolution._decoded() is before
+    convolution.packed.copy_(convolution.packed.clone())
+    assert convolution._decoded() is not before
+
+
+def test_shapes_without_end_are_not_remembered(convolution):
+    for length in range(3, 203):
+        convolution._is_slow(torch.empty(1, 16, 3, length, device="meta"), ConvolutionSettings.of(2))
+    assert 0 < len(convolution.wants_dense) <= 64
