@@ -12,6 +12,7 @@ namespace nb = nanobind;
 namespace dcz::python {
 void bind_coding(nb::module_& m);
 void bind_delta(nb::module_& m);
+void bind_layer_call(nb::module_& m);
 void bind_packed(nb::module_& m);
 void bind_sharing(nb::module_& m);
 void bind_tensors(nb::module_& m);
@@ -37,4 +38,5 @@ NB_MODULE(_core, m) {
   dcz::python::bind_packed(m);
   dcz::python::bind_delta(m);
   dcz::python::bind_tensors(m);
+  dcz::python::bind_layer_call(m);
 }

@@ -9,13 +9,16 @@ import torch
 from running_models import assert_near, double, floats, linear
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import deepcompression as dc
 from deepcompression.nn.packed_weight import PackedWeight, aligned
 from deepcompression.packed import packing
+from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.tensors.from_torch import from_torch
 from deepcompression.tensors.tensor import CompressedTensor
 
@@ -330,8 +333,130 @@ def test_inputs_that_are_negated_when_they_are_read_are_computed_so(small):
         assert torch.equal(small(torch._neg_view(x)), small(-x))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda f, x: torch.func.grad(lambda x: f(x).sum())(x),
+        lambda f, x: torch.func.jacrev(f)(x),
+        lambda f, x: torch.func.jvp(f, (x,), (x,)),
+        lambda f, x: torch.func.vmap(torch.func.grad(lambda x: f(x).sum()))(x),
+        lambda f, x: torch.func.grad(lambda x: torch.func.vmap(f)(x).sum())(x),
+    ],
+)
+def test_derivatives_by_transforms_are_refused(small, derive):
+    frozen = small.requires_grad_(False)
+    with pytest.raises(RuntimeError, match=r"inference only: fc\.weight"):
+        derive(frozen, floats(2, 80))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_derivatives_forward_are_refused_and_constants_are_not(small):
+    x = floats(2, 80)
+    expected = small(x)
+    with forward_ad.dual_level():
+        assert torch.equal(small(x), expected)
+        with pytest.raises(RuntimeError, match=r"inference only: fc\.weight"):
+            small(forward_ad.make_dual(x, x))
+
+
+def test_a_tracer_by_symbols_is_refused_with_a_remedy(small):
+    with pytest.raises(TypeError, match=r"fc\.weight: .* found Proxy: .*torch\.export\.export does"):
+        torch.fx.symbolic_trace(small)
+
+
+class Names(TorchDispatchMode):
+    """The names of the operators that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.seen.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+def sees_autocast(layer, x):
+    with torch.autocast("cpu", torch.bfloat16):
+        return layer(x).dtype == torch.bfloat16
+
+
+def sees_a_mode(layer, x):
+    with Names() as names:
+        layer(x)
+    return "deepcompression.linear.default" in names.seen
+
+
+def sees_a_trace(layer, x):
+    return "deepcompression::linear" in str(torch.jit.trace(layer, x).graph)
+
+
+def sees_a_transform(layer, x):
+    return torch.func.vmap(layer)(x).shape == (1, 96)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("watched", [sees_autocast, sees_a_mode, sees_a_trace, sees_a_transform])
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_who_watches_is_seen_by_a_layer_that_was_called_unwatched(small, watched, context):
+    x = floats(1, 80)
+    with context():
+        expected = small.fc(x)
+        assert watched(small.fc, x)
+        assert torch.equal(small.fc(x), expected)
+
+
+def test_a_call_is_that_of_modules_for_all_who_ask(small):
+    """Tracers compare it, and replace it on the base class."""
+    assert type(small.fc).__call__ is nn.Module.__call__
+    assert small.fc.__call__.__func__ is nn.Module.__call__
+    x = floats(1, 80)
+    assert torch.equal(small.fc(input=x), small.fc(x))
+    assert torch.equal(small.fc.__call__(x), small.fc(x))
+    with pytest.raises(TypeError):
+        small.fc()
+    with pytest.raises(TypeError):
+        small.fc(x, x)
+
+
+def test_results_own_their_memory(small):
+    with torch.no_grad():
+        y = small(floats(3, 80))
+    expected = y.clone()
+    view = y[1:]
+    del y
+    others = [small(floats(3, 80) + 1) for _ in range(8)]
+    assert torch.equal(view, expected[1:])
+    assert all(other.data_ptr() % 64 == 0 for other in others)
+
+
 @pytest.mark.parametrize("shape", [(80, 96), (960, 80), (96, 96)])
 def test_bytes_of_another_shape_in_the_place_of_those_that_were_checked_are_refused(dense, shape):
     small, other = dc.run(dense), dc.run(linear(*shape))
     with pytest.raises(ValueError, match=f"fc.weight: it is 96 x 80; the packed weight is {shape[0]} x {shape[1]}"):
         functional_call(small, {"fc.weight.packed": other.weight.packed}, (floats(3, 80),))
+
+
+@pytest.fixture
+def convolution():
+    """A packed convolution that decodes its weights once and keeps them."""
+    weight = floats(64, 16, 3, 3)
+    weight[:, ::2] = 0
+    tensor = CompressedTensor.from_dense(from_torch(WEIGHT, torch.round(weight * 4) / 4))
+    packed = PackedWeight(WEIGHT, torch.from_numpy(packing.pack(tensor, form="tile")), (64, 16, 3, 3), torch.float32)
+    packed.keeps_dense = True
+    return packed
+
+
+def test_kept_weights_follow_bytes_that_are_written_over(convolution):
+    before = convolution._decoded()
+    assert convolution._decoded() is before
+    convolution.packed.copy_(convolution.packed.clone())
+    assert convolution._decoded() is not before
+
+
+def test_shapes_without_end_are_not_remembered(convolution):
+    for length in range(3, 203):
+        convolution._is_slow(torch.empty(1, 16, 3, length, device="meta"), ConvolutionSettings.of(2))
+    assert 0 < len(convolution.wants_dense) <= 64

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from running_models import compressed, floats, linear, mlp, saved
@@ -82,6 +83,24 @@ def test_options_that_make_no_sense_are_refused(options, message):
         dc.run(mlp(), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"linear": None}, "linear is a list of patterns; found None"),
+        ({"dense": [3]}, r"dense is a list of patterns; found \[3\]"),
+        ({"tune": "yes"}, "tune is True or False; found 'yes'"),
+        ({"strict": "x"}, "strict is True or False; found 'x'"),
+    ],
+)
+def test_options_of_another_type_are_refused(options, message):
+    with pytest.raises(TypeError, match=message):
+        dc.run(mlp(), **options)
+
+
+def test_a_number_of_numpys_is_a_number():
+    assert dc.run(mlp(), batch=np.int64(8), tune=np.bool_(False)) is not None
+
+
 def test_an_explanation_is_printed_and_says_whose_times_it_has(capsys):
     small = dc.run(nn.Sequential(nn.Linear(64, 96)))
     capsys.readouterr()
@@ -103,7 +122,7 @@ def test_an_explanation_never_cuts_a_name():
 def test_things_of_another_type_are_refused():
     with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
         dc.run({"weight": torch.zeros(3)})
-    with pytest.raises(TypeError, match="lists of patterns"):
+    with pytest.raises(TypeError, match=r"linear is a list of patterns; found '\*': write linear=\['\*'\]"):
         dc.run(mlp(), linear="*")
 
 

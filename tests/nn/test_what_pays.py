@@ -252,3 +252,14 @@ def test_measuring_takes_the_dtype_of_the_model_and_none_of_its_random_numbers(c
     before = torch.get_rng_state()
     dc.run(model, batch=2, tune=True)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_user_without_a_home_measures_each_time(monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(tuning.Path, "home", none)
+    with pytest.warns(UserWarning, match="no home folder"):
+        times = tuning.Times()
+    times.keep()

@@ -87,8 +87,8 @@ def test_a_file_that_does_not_fit(file, layers, error, words):
     ("options", "words"),
     [
         ({"activations": "int4"}, "activations are float32 or int8; found 'int4'"),
-        ({"threads": 0}, "threads is from 1 on; found 0"),
-        ({"batch": -1}, "batch is from 1 on; found -1"),
+        ({"threads": 0}, "threads is a number of threads, 1 or more; found 0"),
+        ({"batch": -1}, "batch is a number of vectors, 1 or more; found -1"),
         ({"input_shape": (3, 8, 8)}, r"layer 1 \(Conv2d conv\): expected \(count, 2, h, w\), .*\[1, 3, 8, 8\]"),
         ({"input_shape": (2, 8, 2)}, r"windows of \[3, 3\] do not fit into images of \[8, 2\]"),
         ({"limit_bytes": 10}, "the limit is 10"),

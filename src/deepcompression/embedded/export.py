@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from deepcompression.calibration.network import change, held_back
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import some
+from deepcompression.common.options import checked_patterns
 from deepcompression.embedded.arena import plan_arena
 from deepcompression.embedded.c_calls import Calls
 from deepcompression.embedded.c_files import Vectors, c_files, identity_of
@@ -73,6 +74,7 @@ def export(
     """
     if weights not in WAYS:
         raise ValueError(f"unknown way to hold weights {weights!r}; known are {', '.join(WAYS)}")
+    patterns = checked_patterns("packed", packed)
     if vectors < 1:
         raise ValueError(f"a test needs a vector at least; found {vectors}")
     called = identifier(name or (Path(model).stem if isinstance(model, str | os.PathLike) else type(model).__name__))
@@ -88,7 +90,7 @@ def export(
     held = held_back(len(given.arrays))
     seen = np.delete(given.arrays, held, 0)
     integers = integer_graph(graph, seen) if int8 else None
-    chosen = _names_like(graph, packed)
+    chosen = _names_like(graph, patterns)
     ways, more = hold(graph, _matrices(graph, integers), lambda each: weights == PACKED or each in chosen)
     notes = [*graph.notes, *given.notes, *more]
     draft = Network(called, graph, integers, ways, plan_arena(graph, 4 if integers is None else 1), {})

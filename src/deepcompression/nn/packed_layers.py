@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, get_num_threads, is_grad_enabled, nn
+from torch._C import _get_tracing_state, _is_any_autocast_enabled, _len_torch_dispatch_stack
+from torch._C._functorch import maybe_current_level
+from torch.autograd import forward_ad
 from torch.nn.modules import module as modules
 
-from deepcompression.nn.packed_weight import at_once, nothing_watches
+from deepcompression import _core
+from deepcompression.nn.packed_weight import _inference_only
 from deepcompression.packed.convolution import ConvolutionSettings
 
 
 class PackedLinear(nn.Linear):
     """A linear layer with a packed weight. Skips the dispatch of `F.linear`, which takes as long as a small layer."""
 
-    def __call__(self, input: Tensor) -> Tensor:
-        """As nn.Module's, which takes as long as a small layer even without hooks."""
-        state = self.__dict__
-        if nothing_watches() and not (
-            state["_forward_hooks"]
-            or state["_forward_pre_hooks"]
-            or state["_backward_hooks"]
-            or state["_backward_pre_hooks"]
-            or "forward" in state
-            or "_compiled_call_impl" in state
-            or modules._global_forward_hooks
-            or modules._global_forward_pre_hooks
-            or modules._global_backward_hooks
-            or modules._global_backward_pre_hooks
-        ):
-            y = at_once(state["_modules"]["weight"].__dict__, input, state["_parameters"]["bias"])
-            if y is not None:
-                return y
-        return cast(Tensor, super().__call__(input))
+    __call__: Any = _core.layer_call(
+        nn.Linear,
+        (_is_any_autocast_enabled, _len_torch_dispatch_stack, _get_tracing_state, maybe_current_level),
+        (
+            modules._global_forward_hooks,
+            modules._global_forward_pre_hooks,
+            modules._global_backward_hooks,
+            modules._global_backward_pre_hooks,
+        ),
+        get_num_threads,
+        is_grad_enabled,
+        _inference_only,
+        vars(forward_ad),
+    )
 
     def forward(self, input: Tensor) -> Tensor:
         weight: Any = self._modules["weight"]

@@ -9,7 +9,13 @@ from typing import Any, NoReturn, cast
 import torch
 from torch import Tensor, float32, get_num_threads, is_grad_enabled
 from torch._C import _get_tracing_state, _is_any_autocast_enabled, _len_torch_dispatch_stack
-from torch._C._functorch import maybe_current_level
+from torch._C._functorch import (
+    get_unwrapped,
+    is_functorch_wrapped_tensor,
+    is_gradtrackingtensor,
+    maybe_current_level,
+)
+from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
 from deepcompression import _core
@@ -32,6 +38,8 @@ from deepcompression.packed.packing import Header, header
 from deepcompression.packed.torch_reference import CONVOLUTIONS
 
 _ALIGNMENT = 64
+# so many shapes of inputs are remembered
+_SHAPES = 64
 
 
 def aligned(packed: Tensor) -> Tensor:
@@ -49,6 +57,7 @@ def nothing_watches() -> bool:
         or _len_torch_dispatch_stack()
         or _get_tracing_state()
         or maybe_current_level() is not None
+        or forward_ad._current_level >= 0
     )
 
 
@@ -101,6 +110,7 @@ class PackedWeight(StandIn):
         # the dense weights of a convolution, once they are decoded, and whether inputs of a shape want them
         self.kept: Tensor | None = None
         self.kept_from: Tensor | None = None
+        self.kept_version = 0
         self.wants_dense: dict[tuple[Any, ...], bool] = {}
         self.rows, self.columns, self.int8 = header.rows, header.columns, self.activations == "int8"
         self.on_core = form != "tile" and device.type == "cpu"
@@ -138,15 +148,19 @@ class PackedWeight(StandIn):
         """Whether a convolution of inputs like x is faster dense. Each shape is judged once."""
         key = (x.shape, settings, get_num_threads())
         if key not in self.wants_dense:
+            # inputs of ever new lengths may come
+            if len(self.wants_dense) == _SHAPES:
+                self.wants_dense.clear()
             self.wants_dense[key] = not convolution_pays(x, self.shape, self.header.survivors, settings)
         return self.wants_dense[key]
 
     def _decoded(self) -> Tensor:
         packed = self.packed
-        # functional_call puts other bytes here for one call
-        if self.kept is None or self.kept_from is not packed:
+        # functional_call puts other bytes here for one call; bytes that are written over have another version
+        version = 0 if packed.is_inference() else packed._version
+        if self.kept is None or self.kept_from is not packed or self.kept_version != version:
             found = rows_of_tile(packed.numpy(), 0, self.rows, threads=get_num_threads())
-            self.kept, self.kept_from = torch.from_numpy(found).view(self.shape), packed
+            self.kept, self.kept_from, self.kept_version = torch.from_numpy(found).view(self.shape), packed, version
         return self.kept
 
     def __getstate__(self) -> dict[str, Any]:
@@ -177,7 +191,11 @@ class PackedWeight(StandIn):
     def _check_input(self, x: Tensor, bias: Tensor | None) -> None:
         """Raises TypeError or ValueError, naming the layer, for a dtype, a device or a bias that does not fit."""
         if not isinstance(x, Tensor):
-            raise TypeError(f"{self.layer}: x is a tensor; found {type(x).__name__}")
+            proxy = "torch.fx.symbolic_trace does not follow packed weights; torch.export.export does"
+            what = f"{type(x).__name__}: {proxy}" if type(x).__module__ == "torch.fx.proxy" else type(x).__name__
+            raise TypeError(f"{self.layer}: x is a tensor; found {what}")
+        if not is_dynamo_compiling() and _carries_derivatives(x):
+            raise RuntimeError(inference_only(self.layer))
         if x.dtype not in FLOATS:
             raise TypeError(
                 f"{self.layer} is packed, and computes from float32, bfloat16 or float16; x is {x.dtype}: "
@@ -276,6 +294,17 @@ def at_once(state: dict[str, Any], x: Tensor, bias: Tensor | None) -> Tensor | N
     if y is not None and is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
         return _inference_only(y, state["layer"], x, bias)
     return y
+
+
+def _carries_derivatives(x: Tensor) -> bool:
+    """Whether x is part of a derivative that is computed forward, or by a transform of torch.func."""
+    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None:
+        return True
+    while is_functorch_wrapped_tensor(x):
+        if is_gradtrackingtensor(x):
+            return True
+        x = get_unwrapped(x)
+    return False
 
 
 def _checked(packed: Tensor, shape: torch.Size) -> Header:

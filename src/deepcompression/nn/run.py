@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.extras import named_extra
+from deepcompression.common.options import checked_count, checked_flag
 from deepcompression.file.reader import DczFile
-from deepcompression.packed.packing import check_activations
 from deepcompression.recipe.targets import unwrapped
 
 if TYPE_CHECKING:
@@ -54,25 +54,24 @@ def run(
     DistributedDataParallel and torch.compile are left out. Warns about what is left out, kept, guessed, or shared with
     the model.
 
-    Raises FormatError for a bad file. Raises ValueError, naming the tensors, for a file that does not fit the model,
+    Raises FormatError for a bad file. Raises TypeError or ValueError, naming the option, for one that makes no sense,
+    before anything is read. Raises ValueError, naming the tensors, for a file that does not fit the model,
     for patterns that match nothing, for a device that cannot be had, and for a model that is sharded. Raises
     torch.OutOfMemoryError, with the bytes, if the model does not fit the device.
     """
     import torch
 
-    from deepcompression.nn.build import Options, assemble
-    from deepcompression.nn.devices import checked_device, moved
+    from deepcompression.nn.build import assemble
+    from deepcompression.nn.devices import moved
+    from deepcompression.nn.options import checked_options
     from deepcompression.nn.weight_source import FileSource, ModelSource
-    from deepcompression.nn.what_pays import PREFERENCES
     from deepcompression.training.sharded import is_sharded
 
-    check_activations(activations)
-    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
-        raise ValueError(f"batch is a number of vectors, 1 or more; found {batch!r}")
-    if prefer not in PREFERENCES:
-        raise ValueError(f"prefer is {' or '.join(PREFERENCES)}; found {prefer!r}")
-    if isinstance(linear, str) or isinstance(dense, str):
-        raise TypeError("linear and dense are lists of patterns, not a single text")
+    options = checked_options(
+        activations=activations, batch=batch, linear=linear, dense=dense, device=device, prefer=prefer, tune=tune
+    )
+    checked_flag("strict", strict)
+    checked_count("limit_bytes", "bytes", limit_bytes, least=0)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"run takes a torch.nn.Module; found {type(model).__name__}")
     if any(map(is_sharded, model.parameters())):
@@ -80,11 +79,9 @@ def run(
             "the model is sharded (fully_shard): save it on all ranks, then call dc.run on a new model with the file"
         )
     model = unwrapped(model)
-    target = None if device is None else checked_device(device)
-    options = Options(activations, batch, tuple(linear), tuple(dense), target, prefer, tune)
 
     def placed(small: Module) -> Module:
-        return small if target is None else moved(small, target)
+        return small if options.device is None else moved(small, options.device)
 
     with torch.no_grad():
         if path is None:

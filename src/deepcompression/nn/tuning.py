@@ -33,10 +33,14 @@ _ROUNDS, _BLOCK_SECONDS = 5, 0.0005
 Call = Callable[[], object]
 
 
-def cache_file() -> Path:
-    """The file of measured times, in the place where the system keeps a user's caches."""
+def cache_file() -> Path | None:
+    """The file of measured times, where the system keeps a user's caches; None for a user without a home."""
     base = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    return Path(base or Path.home() / ".cache") / "deepcompression" / "times.json"
+    try:
+        return Path(base or Path.home() / ".cache") / "deepcompression" / "times.json"
+    except RuntimeError:
+        # a process without a home
+        return None
 
 
 class Times:
@@ -46,6 +50,9 @@ class Times:
         self._file = cache_file()
         self._known: dict[str, list[float]] = {}
         self._new = False
+        if self._file is None:
+            warn("this user has no home folder, so measured times are not kept: set XDG_CACHE_HOME to a folder")
+            return
         try:
             self._known = _checked(json.loads(self._file.read_text()))
         except (FileNotFoundError, NotADirectoryError):
@@ -71,7 +78,7 @@ class Times:
 
     def keep(self) -> None:
         """Writes the file. Where that fails a warning says so, since the times are only a cache."""
-        if not self._new:
+        if not self._new or self._file is None:
             return
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from deepcompression.common.binary import LIMIT_BYTES, FormatError
 from deepcompression.common.messages import aligned, listed, show
+from deepcompression.common.options import checked_count, checked_flag
 from deepcompression.file.reader import DczFile
 from deepcompression.packed import packing
 from deepcompression.runtime.layers import Layer, Step
@@ -71,9 +72,8 @@ class Sequence:
         """
         packing.check_activations(activations)
         threads = (os.cpu_count() or 1) if threads is None else threads
-        for what, number in (("batch", batch), ("threads", threads)):
-            if number < 1:
-                raise ValueError(f"{what} is from 1 on; found {number}")
+        batch, threads = checked_count("batch", "vectors", batch), checked_count("threads", "threads", threads)
+        strict = checked_flag("strict", strict)
         names: list[str] = []
         steps: list[Step] = []
         with DczFile(path, limit_bytes) as file:

@@ -10,6 +10,7 @@ from deepcompression.coding.coders import DEFAULT_PROFILE
 from deepcompression.coding.encode_part import Encode
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.extras import named_extra
+from deepcompression.common.options import checked_flag
 from deepcompression.file.names import check_name
 from deepcompression.file.reader import DczFile
 from deepcompression.file.writer import save_tensors
@@ -93,6 +94,7 @@ def load(path: str | os.PathLike[str], into: Module, limit_bytes: int = LIMIT_BY
     """
     from deepcompression.training.sharded import settle
 
+    checked_flag("strict", strict)
     settle(into)
     with DczFile(path, limit_bytes) as file:
         fit = fill_model(into, file.entries, lambda name: file.read_dense(name, os.cpu_count() or 1), str(path), strict)
