@@ -13,7 +13,11 @@ from typing import Any
 from benchmarks.environment import KEPT, ROOT, commit_of, cpu_name
 from deepcompression import _core
 
-WITHIN = {"type": float, "default": 3600.0, "help": "begin nothing after so many seconds; call again to go on"}
+WITHIN: dict[str, Any] = {
+    "type": float,
+    "default": 3600.0,
+    "help": "begin nothing after so many seconds; call again to go on",
+}
 
 
 class Pieces:

@@ -26,7 +26,7 @@ import deepcompression as dc
 from benchmarks import networks
 from benchmarks.environment import demand, main
 from benchmarks.layers import small_networks as nets
-from benchmarks.layers.paired import Ratio, ratio, times_of_copies
+from benchmarks.layers.paired import Ratio, ratio, samples
 from benchmarks.pieces import WITHIN, Pieces
 
 BATCHES, DENSITIES, THREADS = (1, 8, 64), (0.1, 0.3, 1.0), (1, 2)
@@ -115,7 +115,7 @@ def measure_one(case: Case, dense: nn.Module, batch: int, threads: int, seconds:
     with torch.inference_mode():
         expected = output(dense(x))
         error = max(float((output(each(x)) - expected).abs().max() / expected.abs().max()) for each in ways.values())
-    found = times_of_copies({DENSE: dense, COPY: dense} | timed, x, seconds) if timed else []
+    found = samples({DENSE: dense, COPY: dense} | timed, x, seconds) if timed else []
     return {
         "ratio": {name: ratio(found, DENSE, name)._asdict() for name in (COPY, *timed) if found},
         "compressed weights": {name: [row.names[0] for row in own if row.packed] for name, own in rows.items()},
