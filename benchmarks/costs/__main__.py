@@ -60,7 +60,7 @@ def measure(sets: list[str], pieces: Pieces) -> dict[str, Any]:
     """The table, with new times of some instruction sets; those of others stay as they are in the table."""
     old = json.loads(TABLE.read_text()) if TABLE.exists() else {"sets": {}, "errors": {}}
     command = ["python -m benchmarks.costs"] + (["--sets", *sets] if sets != [*FORCED] else [])
-    result: dict[str, Any] = {"command": " ".join(command), **environment(["torch", "scipy"])}
+    result: dict[str, Any] = {"command": " ".join(command), **environment(["torch"])}
     result["machine"]["id"] = cpu_id()
     result |= {"caches": caches(), "errors": old["errors"], "sets": old["sets"]}
     for name in sets:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import random
 import statistics
 import time
@@ -16,7 +17,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from scipy.stats import binom
 
 BLOCK_SECONDS = 0.002
 # Calls that all take longer leave no cache as it was: no untimed ones go before.
@@ -98,7 +98,17 @@ def ratio(found: list[Times], base: str, name: str) -> Ratio:
     medians = sorted(
         statistics.median(one / other for one, other in zip(times[base], times[name], strict=True)) for times in found
     )
-    place = int(binom.ppf((1 - SURE) / 2, len(medians), 0.5))
+    place = _place(len(medians))
     if place < 1:
         raise ValueError(f"an interval takes {LEAST_SAMPLES} samples; found {len(medians)}")
     return Ratio(statistics.median(medians), medians[place - 1], medians[-place])
+
+
+def _place(count: int) -> int:
+    """The place from an end of a sorted sample beyond which its true median seldom lies; 0 if there is none."""
+    beyond, place = 0.0, 0
+    while True:
+        beyond += math.comb(count, place) / 2**count
+        if beyond > (1 - SURE) / 2:
+            return place
+        place += 1
