@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from benchmarks import pieces
-from benchmarks.costs import fit
+from benchmarks.costs import __main__ as main
+from benchmarks.costs import fit, measure
 from benchmarks.layers import never_slower, paired
 from benchmarks.layers.paired import Ratio
-from deepcompression.packed.costs import FEATURES, STEPS, Costs
+from deepcompression.packed.costs import FEATURES, STEPS, Costs, Work
 
 CACHES = (1 << 20, 32 << 20)
 # kind -> nanoseconds of each of its features
@@ -224,3 +225,38 @@ def parsed():
         threads=never_slower.THREADS,
         batch=never_slower.BATCHES,
     )
+
+
+def test_what_is_measured_makes_a_whole_table(tmp_path, monkeypatch):
+    """Small layers, and times that are made up: all else is what `python -m benchmarks.costs` does."""
+    made = itertools.count(1)
+
+    def once(function, *arguments):
+        function(*arguments)
+        return 1e-5 + 1e-9 * next(made)
+
+    small = {
+        "MATRICES": [(8, 40, 0.5, 16), (16, 24, 1.0, 4), (9, 70, 0.2, 256)],
+        "LARGE": [(30, 20), (20, 10), (20, 30)],
+        "CONVOLUTIONS": [(32, 2, 3, 1, 1, 8, 0.3), (32, 3, 1, 1, 1, 8, 0.5)],
+        "TABLES": [(50, 8, 0.2, 1 + n) for n in range(4)],
+        "RECURRENT": [(8, 8 + n, 1 + n, 0.5) for n in range(3)],
+        "VECTORS": (1, 64),
+        "UNNAMED": (1, 64),
+        "seconds_of": once,
+    }
+    for name, value in small.items():
+        monkeypatch.setattr(measure, name, value)
+    monkeypatch.setattr(measure, "MATRICES", small["MATRICES"] * 2)
+    threads = torch.get_num_threads()
+    try:
+        rows = measure.work("portable", 1)
+    finally:
+        torch.set_num_threads(threads)
+        measure._core.force_instruction_set("")
+    monkeypatch.setattr(main, "rows_of", lambda name, threads: rows)
+    found = main.measure(["avx2"], pieces.Pieces("costs", 60, folder=tmp_path))
+    assert found["command"] == "python -m benchmarks.costs --sets avx2"
+    for name in ("avx2", "neon"):
+        costs = Costs(found, name, 2, "")
+        assert all(costs.seconds(kind, Work(64, 64, 99, 3, 64)) >= 0 for kind in FEATURES), name
