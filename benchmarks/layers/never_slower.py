@@ -187,7 +187,7 @@ OPTIONS = {
     "--batch": {"type": int, "nargs": "+", "default": BATCHES},
     "--density": {"type": float, "nargs": "+", "default": DENSITIES},
     "--threads": {"type": int, "nargs": "+", "default": THREADS},
-    "--seconds": {"type": float, "default": 2.0, "help": "of calls for each case"},
+    "--seconds": {"type": float, "default": 1.0, "help": "of calls for each case"},
     "--within": WITHIN,
 }
 
