@@ -1,21 +1,25 @@
 """Measures what layers cost, dense and from packed weights, and writes the table by which `dc.run` decides what pays.
 
 Each instruction set is forced in a process of its own, in the libraries of dense products as well as in the core.
-Times of neon follow from counted instructions. The whole takes about two minutes.
+Times of neon follow from counted instructions. The whole takes about two minutes. `--within 60` begins no further
+process after 60 s: the next call goes on, and the last one writes the table.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.costs import fit, neon
-from benchmarks.environment import KEPT, ROOT, environment
+from benchmarks.environment import ROOT, environment
+from benchmarks.pieces import WITHIN, Pieces
 from deepcompression import _core
 from deepcompression.packed.costs import TABLE, Costs, cpu_id
 
@@ -45,25 +49,25 @@ def caches() -> list[int]:
 
 
 def rows_of(instruction_set: str, threads: int) -> list[fit.Row]:
-    path = KEPT / f"costs-{instruction_set}-{threads}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", WORK, instruction_set, str(threads), str(path)]
-    subprocess.run(command, cwd=ROOT, env=os.environ | FORCED[instruction_set], check=True)
-    rows: list[fit.Row] = json.loads(path.read_text())
+    with tempfile.NamedTemporaryFile() as file:
+        command = [sys.executable, "-c", WORK, instruction_set, str(threads), file.name]
+        subprocess.run(command, cwd=ROOT, env=os.environ | FORCED[instruction_set], check=True)
+        rows: list[fit.Row] = json.load(file)
     return rows
 
 
-def measure(sets: list[str]) -> dict[str, Any]:
+def measure(sets: list[str], pieces: Pieces) -> dict[str, Any]:
     """The table, with new times of some instruction sets; those of others stay as they are in the table."""
     old = json.loads(TABLE.read_text()) if TABLE.exists() else {"sets": {}, "errors": {}}
-    command = " ".join(["python -m benchmarks.costs", *sys.argv[1:]])
-    result: dict[str, Any] = {"command": command, **environment(["torch", "scipy"])}
+    command = ["python -m benchmarks.costs"] + (["--sets", *sets] if sets != [*FORCED] else [])
+    result: dict[str, Any] = {"command": " ".join(command), **environment(["torch"])}
     result["machine"]["id"] = cpu_id()
     result |= {"caches": caches(), "errors": old["errors"], "sets": old["sets"]}
     for name in sets:
         result["sets"][name], result["errors"][name], found = {}, {}, {}
         for threads in THREADS:
-            rows, sizes = rows_of(name, threads), tuple(result["caches"])
+            rows = pieces.of(f"{name}, threads {threads}", functools.partial(rows_of, name, threads))
+            sizes = tuple(result["caches"])
             lines = result["sets"][name][str(threads)] = fit.lines(rows, sizes)
             result["errors"][name] = {"close": 0.0}
             costs = Costs(result, name, threads, cpu_id())
@@ -81,5 +85,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     own = [each for each in FORCED if each in _core.instruction_sets()]
     parser.add_argument("--sets", nargs="+", choices=own, default=own, help="instruction sets to measure")
-    found = measure(parser.parse_args().sets)
+    parser.add_argument("--within", **WITHIN)
+    arguments = parser.parse_args()
+    found = measure(arguments.sets, Pieces("costs", arguments.within))
     TABLE.write_text(json.dumps(found, separators=(",", ":")).replace('"sets"', '\n"sets"') + "\n")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import nnls
+from numpy.typing import NDArray
 
 from benchmarks.costs.measure import Row
 from deepcompression.packed.costs import FEATURES, STEPS, Costs, Work
@@ -18,18 +18,50 @@ from deepcompression.packed.costs import FEATURES, STEPS, Costs, Work
 CLOSE = (0.5, 2.0)
 # of the errors in this range, the part that the stated one covers
 COVERED = 80
+# Times with a larger error are those of a machine that did other things as well.
+MOST_ERROR = 0.5
 DIGITS = 4
 
 
 def work_of(row: Row) -> Work:
-    return Work(**{name: value for name, value in row.items() if name in Work.__dataclass_fields__})
+    return Work(**{name: value for name, value in row.items() if name in Work._fields})
 
 
 def line(kind: str, works: list[Work], seconds: Sequence[float], caches: tuple[int, ...]) -> list[float]:
-    """The multiples in nanoseconds, none below 0, with the least squares of relative errors."""
+    """The multiples in nanoseconds, none below 0, with the least squares of relative errors.
+
+    Raises ValueError for times that are none, and for fewer times than multiples.
+    """
+    if bad := [each for each in seconds if not 0 < each < float("inf")]:
+        raise ValueError(f"{kind}: times are seconds above 0; found {bad[0]}")
+    if len(works) < len(FEATURES[kind](works[0], caches)):
+        raise ValueError(
+            f"{kind}: {len(works)} times are too few for {len(FEATURES[kind](works[0], caches))} multiples"
+        )
     features = np.array([FEATURES[kind](work, caches) for work in works], float)
-    found, _ = nnls(features / (1e9 * np.array(seconds))[:, None], np.ones(len(works)))
+    found = not_negative(features / (1e9 * np.array(seconds))[:, None])
     return [float(f"{each:.{DIGITS}g}") for each in found]
+
+
+def not_negative(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The multiples of columns (rows, columns), none below 0, whose sums are nearest to 1 in the sense of squares.
+
+    Some columns have multiples above 0, and theirs are those without the bound. Few columns: all choices are tried.
+    """
+    columns = features.shape[1]
+    best, least = np.zeros(columns), float(len(features))
+    # of like size, since a weight counts millions
+    sizes = np.abs(features).max(0) + (features == 0).all(0)
+    for chosen in itertools.chain.from_iterable(
+        itertools.combinations(range(columns), n) for n in range(1, columns + 1)
+    ):
+        own = [*chosen]
+        some = np.linalg.lstsq(features[:, own] / sizes[own], np.ones(len(features)), rcond=None)[0] / sizes[own]
+        rest = float(((features[:, own] @ some - 1) ** 2).sum())
+        if (some >= 0).all() and rest < least:
+            best, least = np.zeros(columns), rest
+            best[own] = some
+    return best
 
 
 def lines(rows: list[Row], caches: tuple[int, ...]) -> dict[str, Any]:
@@ -102,6 +134,12 @@ def errors(rows: list[Row], costs: Costs) -> dict[str, list[float]]:
 
 
 def stated(found: Mapping[str, list[float]]) -> dict[str, float]:
-    """The median error of each group, and the one that covers most of those that are close."""
+    """The median error of each group, and the one that covers most of those that are close.
+
+    Raises ValueError where the multiples do not describe the times.
+    """
     medians = {group: round(statistics.median(each), 3) for group, each in found.items()}
+    for group, error in medians.items():
+        if not error <= MOST_ERROR:
+            raise ValueError(f"{group}: expected times are wrong by {100 * error:.0f} %: measure on an idle machine")
     return medians | {"close": round(float(np.percentile(found["close"], COVERED)), 3)}

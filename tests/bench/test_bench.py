@@ -103,13 +103,53 @@ def test_without_torch_dense_is_numpy_and_computes_the_same(without_torch, monke
         np.testing.assert_allclose(again, torchs, atol=1e-5)
 
 
-def test_it_says_how_run_holds_each_weight():
-    layers = {layer.name: layer.run for layer in bench("m.dcz", Settings(batch=1, seconds=0.001)).layers}
-    assert layers["conv3.weight"].startswith("dense: each call would decode")
-    assert layers["fc.weight"].startswith(("dense: ", "compressed"))
-    assert not layers["fc.bias"]
-    dc.save_tensors("large.dcz", {"fc.weight": thinned((2048, 2048), 20)})
-    assert bench("large.dcz", Settings(seconds=0.001)).layers[0].run == "compressed"
+# name -> a weight that `run` can hold compressed, or the beginning of the reason why it stays dense
+HELD = {
+    "conv.weight": (thinned((64, 64, 5, 5), 1), "dense: each call would decode"),
+    "large.weight": (thinned((2048, 2048), 20), "compressed"),
+    "emb.weight": (thinned((5000, 16), 3), "compressed"),
+    "small.weight": (thinned((8, 9)), "dense: fewer than 4,096 weights"),
+}
+
+
+def test_it_says_how_run_holds_each_weight_and_what_it_expects(monkeypatch):
+    dc.save_tensors("held.dcz", {name: tensor for name, (tensor, _) in HELD.items()})
+    monkeypatch.setattr(measure, "interleaved_medians", lambda *_: [1.0, 0.25])
+    result = bench("held.dcz", Settings(batch=1))
+    for layer in result.layers:
+        assert layer.run.startswith(HELD[layer.name][1]), layer.run
+        assert layer.run_ms == (250 if layer.run == "compressed" else 1000)
+    expected = {layer.name: layer.expected_speed_up for layer in result.layers}
+    assert expected["large.weight"] > 1 > expected["emb.weight"] > 0
+    assert expected["conv.weight"] is expected["small.weight"] is None
+    assert result.run_ms() == result.to_dict()["sum"]["run_ms"] == 2500
+    assert "takes 2500 ms for the measured layers, dense 4000 ms" in " ".join(lines(result))
+
+
+class Layers(torch.nn.Module):
+    """The weights of `HELD` as its modules."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.large = torch.nn.Conv2d(64, 64, 5, padding=2), torch.nn.Linear(2048, 2048)
+        self.emb, self.small = torch.nn.Embedding(5000, 16), torch.nn.Linear(9, 8)
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_run_holds_the_weights_so(batch, monkeypatch):
+    dc.save_tensors("held.dcz", {name: tensor for name, (tensor, _) in HELD.items()})
+    monkeypatch.setattr(measure, "interleaved_medians", lambda *_: [1.0, 0.25])
+    said = {layer.name: layer for layer in bench("held.dcz", Settings(batch, torch.get_num_threads())).layers}
+    with pytest.warns(UserWarning, match="bias"):
+        small = dc.run(Layers(), "held.dcz", batch=batch, strict=False)
+    for row in dc.explain(small).rows:
+        layer = said[row.names[0]]
+        assert row.packed == (layer.run == "compressed"), row.why
+        assert row.why.endswith(layer.run.removeprefix("dense: ")) or row.packed or layer.name == "small.weight"
+        if row.packed:
+            assert layer.kernel.startswith(row.form)
+            assert layer.held_bytes == row.bytes
+            assert [layer.expected_dense_ms, layer.expected_ms] == [1000 * each for each in row.expected[0][1:]]
 
 
 def test_threads_and_instruction_set_are_restored():

@@ -1,4 +1,4 @@
-"""The engines of a layer, dense and compressed: torch where it is installed, else NumPy."""
+"""The engines of a layer, dense and compressed, without torch; and whether it is there."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from deepcompression.bench.results import Settings
@@ -57,7 +56,7 @@ def name() -> str:
 
 
 def pair(tensor: CompressedTensor, x: Floats, settings: Settings) -> Pair:
-    """Both computations of a layer for `x` (batch, inputs, *extents)."""
+    """Both computations of a layer for `x` (batch, inputs, *extents), by NumPy and by the runtime."""
     shape = tensor.shape
     padding = tuple((k - 1) // 2 for k in shape[2:])
 
@@ -73,61 +72,8 @@ def pair(tensor: CompressedTensor, x: Floats, settings: Settings) -> Pair:
         weight = matrix_weight(tensor, settings.activations, settings.batch, settings.threads)
     compressed = step(weight)
     out = compressed.shape(x.shape)
-    if not with_torch():
-        whole = step(DenseWeight(shape, dense.reshape(shape[0], math.prod(shape[1:]))))
-        return Pair(weight, weight.kernel, out, lambda: whole(x), lambda: compressed(x))
-    import torch
-    from torch.nn import functional as F
-
-    from deepcompression.nn.convolve import convolve
-    from deepcompression.packed.convolution import ConvolutionSettings
-    from deepcompression.packed.torch_reference import CONVOLUTIONS as FUNCTIONS
-
-    given, matrix = torch.from_numpy(x), torch.from_numpy(dense)
-    if not padding:
-        return Pair(weight, weight.kernel, out, lambda: F.linear(given, matrix), lambda: compressed(x))
-    function, packed = FUNCTIONS[len(padding)], torch.from_numpy(weight.packed)
-    chosen = ConvolutionSettings.of(len(padding), padding=padding)
-    calls = (lambda: function(given, matrix, padding=padding)), (lambda: convolve(given, packed, None, shape, chosen))
-    return Pair(weight, "tile, sparse or torch", out, *calls)
-
-
-def look_ups(tensor: CompressedTensor, rows: NDArray[np.int64], settings: Settings) -> Pair:
-    """Both ways to look up rows (batch,) of an embedding table. Needs torch."""
-    import torch
-    from torch.nn import functional as F
-
-    from deepcompression.nn.convolve import embed
-
-    weight = tile_weight(tensor, settings.threads)
-    given, matrix = torch.from_numpy(rows), torch.from_numpy(np.ascontiguousarray(tensor.numpy(), np.float32))
-    packed, shape = torch.from_numpy(weight.packed), list(tensor.shape)
-    out = (len(rows), tensor.shape[1])
-    return Pair(
-        weight, "tile, rows looked up", out, lambda: F.embedding(given, matrix), lambda: embed(given, packed, shape)
-    )
-
-
-def verdict(tensor: CompressedTensor, settings: Settings) -> str:
-    """How `run` would hold the weight of a layer for this batch: `compressed`, or `dense` with the reason.
-
-    Empty without torch.
-    """
-    if not with_torch():
-        return ""
-    import torch
-    from torch import nn
-
-    from deepcompression.nn.what_pays import Rule
-
-    rows, inputs, *kernel = tensor.shape
-    modules: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-    with torch.device("meta"):
-        module: nn.Module = modules[len(kernel)](inputs, rows, kernel) if kernel else nn.Linear(inputs, rows)
-    rule = Rule("time", settings.activations, settings.batch, [])
-    use: Literal["convolution", "linear"] = "convolution" if kernel else "linear"
-    found = rule.verdict(use, (module, "weight"), tensor.shape, len(tensor.codes))
-    return "compressed" if found.pays else f"dense: {found.why}"
+    whole = step(DenseWeight(shape, dense.reshape(shape[0], math.prod(shape[1:]))))
+    return Pair(weight, weight.kernel, out, lambda: whole(x), lambda: compressed(x))
 
 
 @contextmanager

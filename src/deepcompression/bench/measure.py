@@ -27,9 +27,12 @@ from deepcompression.common.messages import counted
 from deepcompression.file.index import Entry
 from deepcompression.file.reader import DczFile
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Array
+from deepcompression.tensors.tensor import CompressedTensor
 
 if TYPE_CHECKING:
     import torch
+
+    from deepcompression.bench.torch_expected import Held
 
 # Calls are timed in blocks of about so many seconds, compressed and dense ones in turn.
 _BLOCK_SECONDS = 0.002
@@ -79,9 +82,10 @@ def bench(
         file = stack.enter_context(DczFile(path, limit_bytes))
         graph = {GRAPH} if holds_graph(file.entries, file.metadata) else set()
         entries = [entry for name, entry in file.entries.items() if name not in graph]
+        held = _expectations(entries, settings, device)
         for number, entry in enumerate(entries):
             progress(entry.name, number, len(entries))
-            found.append(_measure(file, entry, settings, counting, device))
+            found.append(_measure(file, entry, settings, counting, device, held))
         used, engine = _core.instruction_set(), engines.name()
     if device is not None:
         from deepcompression.nn.on_device import kernel
@@ -99,8 +103,25 @@ def _device_of(settings: Settings) -> torch.device | None:
     return checked_device(settings.device)
 
 
+def _expectations(
+    entries: list[Entry], settings: Settings, device: torch.device | None
+) -> Callable[[str, CompressedTensor, int], Held] | None:
+    if not engines.with_torch():
+        return None
+    import torch
+
+    from deepcompression.bench.torch_expected import Expectations
+
+    return Expectations(entries, settings, device or torch.device("cpu")).of
+
+
 def _measure(
-    file: DczFile, entry: Entry, settings: Settings, meter: Meter | None, device: torch.device | None
+    file: DczFile,
+    entry: Entry,
+    settings: Settings,
+    meter: Meter | None,
+    device: torch.device | None,
+    held_by_run: Callable[[str, CompressedTensor, int], Held] | None,
 ) -> LayerResult:
     def stays(why: str) -> LayerResult:
         held = 0 if entry.tied_to else entry.nbytes
@@ -119,18 +140,19 @@ def _measure(
     tensor = shared_form(file.read(entry.name, settings.threads))
     if tensor is None:
         return stays("is not shared")
-    random, run = np.random.default_rng(0), ""
-    x: Array
-    if len(entry.shape) == 2 and settings.is_table(entry.name):
-        if not engines.with_torch():
+    random, is_table = np.random.default_rng(0), len(entry.shape) == 2 and settings.is_table(entry.name)
+    given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
+    vectors = random.standard_normal(given, np.float32)
+    x: Array = vectors
+    if held_by_run is None:
+        if is_table:
             return stays("is an embedding table, whose look-ups are measured with torch")
-        x = random.integers(0, entry.shape[0], settings.batch)
-        pair = engines.look_ups(tensor, x, settings) if device is None else pair_on(device, tensor, x, settings)
+        pair = engines.pair(tensor, vectors, settings)
     else:
-        given = (settings.batch, entry.shape[1], *[max(settings.size, k) for k in entry.shape[2:]])
-        x = random.standard_normal(given, np.float32)
-        pair = engines.pair(tensor, x, settings) if device is None else pair_on(device, tensor, x, settings)
-        run = engines.verdict(tensor, settings) if device is None else ""
+        if is_table:
+            x = random.integers(0, entry.shape[0], settings.batch)
+        pair = pair_on(device, tensor, x, settings)
+    run, times = ("", None) if held_by_run is None else held_by_run(entry.name, tensor, pair.weight.nbytes)
     calls = (pair.dense, pair.compressed)
     dense_ms, compressed_ms = (1000 * s for s in interleaved_medians(calls, settings.seconds, pair.finish))
     dense_bytes, held_bytes = 4 * tensor.size, pair.weight.nbytes
@@ -148,6 +170,8 @@ def _measure(
         dense_bytes + activations,
         held_bytes + activations,
         run=run,
+        expected_dense_ms=None if times is None else 1000 * times.dense,
+        expected_ms=None if times is None else 1000 * times.packed,
     )
     if meter is None:
         return result

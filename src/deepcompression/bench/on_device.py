@@ -1,4 +1,4 @@
-"""The engines of a layer on a device other than the CPU: torch, and what `run` computes from there."""
+"""The engines of a layer where torch is installed: torch, and the packed weights of `run`, on any device."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def pair_on(device: torch.device, tensor: CompressedTensor, x: Array, settings: Settings) -> Pair:
+def pair_on(device: torch.device | None, tensor: CompressedTensor, x: Array, settings: Settings) -> Pair:
     """Both computations of a layer: of rows that are looked up for integers, else of a product or a convolution.
 
-    Neither waits for the device; `finish` does.
+    Neither waits for the device; `finish` does. None is the CPU, whose matrices are packed for the settings' batch.
     """
     import torch
     from torch.nn import functional as F
@@ -30,10 +30,12 @@ def pair_on(device: torch.device, tensor: CompressedTensor, x: Array, settings: 
     from deepcompression.packed.convolution import ConvolutionSettings
     from deepcompression.packed.torch_reference import CONVOLUTIONS
 
-    shape = tensor.shape
+    device, shape = device or torch.device("cpu"), tensor.shape
     use: Any = "embedding" if x.dtype.kind == "i" else "convolution" if len(shape) > 2 else "linear"
-    bytes_ = packing.pack(tensor, form=form_on(device, use) or "word")
-    weight = PackedWeight("measured", torch.from_numpy(bytes_).to(device), shape, torch.float32)
+    form = form_on(device, use)
+    activations = settings.activations if form is None else "float32"
+    bytes_ = packing.pack(tensor, activations, settings.batch, form=form)
+    weight = PackedWeight("measured", torch.from_numpy(bytes_).to(device), shape, torch.float32, activations)
     dense = torch.from_numpy(np.ascontiguousarray(tensor.numpy(), np.float32)).to(device)
     given = torch.from_numpy(x).to(device)
     calls: tuple[Any, Any]
@@ -46,8 +48,9 @@ def pair_on(device: torch.device, tensor: CompressedTensor, x: Array, settings: 
         chosen = ConvolutionSettings.of(len(padding), padding=padding)
         function = CONVOLUTIONS[len(padding)]
         calls = (lambda: function(given, dense, padding=padding)), (lambda: weight.convolve(given, None, chosen))
-    held = SharedWeight(shape, bytes_, "float32", settings.threads)
-    name = f"{weight.header.form}, {kernel(device)}"
+    held = SharedWeight(shape, bytes_, activations, settings.threads)
+    on_cpu = {"linear": held.kernel, "convolution": "tile, sparse or torch", "embedding": "tile, rows looked up"}
+    name = on_cpu[use] if device.type == "cpu" else f"{weight.header.form}, {kernel(device)}"
     return Pair(held, name, tuple(calls[0]().shape), *calls, finish=waits_for(device))
 
 

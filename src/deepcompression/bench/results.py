@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -55,7 +56,8 @@ class LayerResult:
     dense_bytes, held_bytes     of the weight in memory, dense and compressed
     dense_moved, moved_bytes    of a call: the weight, activations in and out
     dense_joules, joules        of a call, from all counters of the machine; None if not measured
-    run                         how `run` holds a weight that is multiplied by: `compressed`, or `dense` with the reason
+    run                         how `run` holds it: `compressed`, or `dense` with the reason; empty without torch
+    expected_dense_ms, expected_ms  of a call, by the costs that `run` decides by; None where it decides without them
     """
 
     name: str
@@ -72,6 +74,19 @@ class LayerResult:
     dense_joules: float | None = None
     joules: float | None = None
     run: str = ""
+    expected_dense_ms: float | None = None
+    expected_ms: float | None = None
+
+    @property
+    def run_ms(self) -> float | None:
+        """Of a call as `run` holds the weight; None without torch."""
+        if not self.run:
+            return None
+        return self.compressed_ms if self.run == "compressed" else self.dense_ms
+
+    @property
+    def expected_speed_up(self) -> float | None:
+        return _ratio(self.expected_dense_ms, self.expected_ms)
 
     @property
     def speed_up(self) -> float | None:
@@ -82,7 +97,8 @@ class LayerResult:
         return _ratio(self.dense_joules, self.joules)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"speed_up": self.speed_up, "energy_ratio": self.energy_ratio}
+        names = ("speed_up", "expected_speed_up", "run_ms", "energy_ratio")
+        return asdict(self) | {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -114,11 +130,17 @@ class BenchResult:
         dense_bytes, held_bytes = (sum(getattr(x, n) for x in self.layers) for n in ("dense_bytes", "held_bytes"))
         return LayerResult("sum", (), None, "", None, dense_bytes, held_bytes, **{name: of(name) for name in names})
 
+    def run_ms(self) -> float | None:
+        """The sum over the measured layers as `run` holds them; None without torch."""
+        found = [layer.run_ms for layer in self.layers if layer.run]
+        return math.fsum(each for each in found if each is not None) if found else None
+
     def to_dict(self) -> dict[str, Any]:
         """All results and their sum, for JSON."""
         return asdict(self) | {
             "layers": [layer.to_dict() for layer in self.layers],
-            "sum": {key: value for key, value in self.total().to_dict().items() if key not in ("shape", "name")},
+            "sum": {key: value for key, value in self.total().to_dict().items() if key not in ("shape", "name")}
+            | {"run_ms": self.run_ms()},
         }
 
 

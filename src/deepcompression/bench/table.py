@@ -14,7 +14,7 @@ from deepcompression.common.messages import listed, printable
 def tables(result: BenchResult) -> Iterator[Table]:
     """Times, and bytes with joules: a row for each tensor, and their sum."""
     energy = result.idle_watts is not None
-    times = _table("shape", "density", "dense ms", "compressed ms", "speed-up")
+    times = _table("shape", "density", "dense ms", "compressed ms", "speed-up", "expected")
     times.add_column("kernel")
     costs = _table("dense bytes", "held bytes", "dense moved", "moved", *(["dense J", "J", "energy ratio"] * energy))
     total = result.total()
@@ -27,7 +27,8 @@ def tables(result: BenchResult) -> Iterator[Table]:
         shape = "" if row is total else "x".join(map(str, row.shape)) or "scalar"
         kernel = Text(printable(_kernel(row)))
         ms = (_in(value, "{:.4f}") for value in (row.dense_ms, row.compressed_ms))
-        times.add_row(name, shape, _in(row.density, "{:.1%}"), *ms, _in(row.speed_up, "{:.2f}x"), kernel)
+        ratios = (_in(value, "{:.2f}x") for value in (row.speed_up, row.expected_speed_up))
+        times.add_row(name, shape, _in(row.density, "{:.1%}"), *ms, *ratios, kernel)
         sizes = [_in(v, "{:,}") for v in (row.dense_bytes, row.held_bytes, row.dense_moved, row.moved_bytes)]
         joules = [_in(value, "{:.3g}") for value in (row.dense_joules, row.joules)]
         costs.add_row(name, *sizes, *([*joules, _in(row.energy_ratio, "{:.2f}x")] if energy else []))
@@ -38,7 +39,7 @@ def tables(result: BenchResult) -> Iterator[Table]:
 def _kernel(row: LayerResult) -> str:
     if row.stays is not None:
         return f"stays dense: {row.stays}"
-    return f"{row.kernel}; run holds it {row.run}" if row.run.startswith("dense") else row.kernel
+    return f"{row.kernel}; run holds it {row.run}" if row.run else row.kernel
 
 
 def _table(*headings: str) -> Table:
@@ -60,6 +61,12 @@ def lines(result: BenchResult) -> Iterator[str]:
         f"{chosen.activations} activations. Dense: {result.dense_engine}, float32. "
         f"Compressed: {'instruction set ' if chosen.device == 'cpu' else ''}{result.instruction_set}."
     )
+    run_ms, dense_ms = result.run_ms(), result.total().dense_ms
+    if run_ms is not None:
+        yield (
+            f"`run` with batch={chosen.batch} takes {run_ms:.4g} ms for the measured layers, dense {dense_ms:.4g} ms. "
+            "It decides by expected times, whose speed-up stands beside the measured one; tune=True measures them."
+        )
     if any(layer.stays is None and len(layer.shape) > 2 for layer in result.layers):
         yield (
             "The file does not say how convolutions are used. Assumed here: images of "

@@ -33,6 +33,7 @@ BAG = 32
 
 # Numbers of vectors for which a weight must pay if the caller names none.
 UNNAMED = (FEW, 8, MANY)
+_NO_BATCH = f"batch= was not named, so it must pay for {', '.join(map(str, UNNAMED[:-1]))} and {UNNAMED[-1]} vectors"
 
 
 class Expected(NamedTuple):
@@ -130,7 +131,8 @@ class Rule:
         if self._batch is not None:
             return self._judged(self._batch, expected(self._activations))
         found = [self._judged(batch, expected(f"{self._activations} for {batch}")) for batch in (FEW, MANY)]
-        return next((each for each in found if each.pays), found[0])
+        paying = next((each for each in found if each.pays), None)
+        return paying or found[0]._replace(why=f"{found[0].why}; {_NO_BATCH}")
 
     def _step(self, module: nn.RNNBase, local: str, density: float) -> Verdict:
         """A time step of all layers and directions, as if all their matrices had this density. Sequences take STEPS.
