@@ -1,26 +1,36 @@
 // Bit streams: "filled from the least significant bit of each byte. The last byte is padded with zero bits."
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <utility>
 #include <vector>
 
 namespace dcz {
 
-// Compilers turn these loops into one load or store. They are static: files compiled for different instruction sets
-// must not share a copy.
+// One load or store where the bytes already lie in that order. They are static: files compiled for different
+// instruction sets must not share a copy.
 template <typename Item>
 static inline Item load_le(const std::uint8_t* bytes) {
   Item value = 0;
-  for (unsigned i = 0; i < sizeof(Item); ++i) value = static_cast<Item>(value | Item{bytes[i]} << (8 * i));
+  if constexpr (std::endian::native == std::endian::little) {
+    std::memcpy(&value, bytes, sizeof value);
+  } else {
+    for (unsigned i = 0; i < sizeof(Item); ++i) value = static_cast<Item>(value | Item{bytes[i]} << (8 * i));
+  }
   return value;
 }
 
 template <typename Item>
 static inline void store_le(std::uint8_t* bytes, Item value) {
-  for (unsigned i = 0; i < sizeof(Item); ++i) bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
+  if constexpr (std::endian::native == std::endian::little) {
+    std::memcpy(bytes, &value, sizeof value);
+  } else {
+    for (unsigned i = 0; i < sizeof(Item); ++i) bytes[i] = static_cast<std::uint8_t>(value >> (8 * i));
+  }
 }
 
 static inline std::uint64_t load_le64(const std::uint8_t* bytes) { return load_le<std::uint64_t>(bytes); }

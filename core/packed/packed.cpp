@@ -5,7 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "common/survivors.hpp"
+#include "common/bit_walk.hpp"
 
 namespace dcz {
 namespace {
@@ -82,8 +82,8 @@ void Matrix::check() const {
     throw std::invalid_argument("the bitmap has bits behind its last element");
   }
   if (codebook.size() > 256) throw std::invalid_argument("a codebook has at most 256 centroids");
-  const std::size_t survivors = bitmap.empty() ? 0 : Survivors(bitmap, rows * columns).count();
-  if (codes.size() != survivors) throw std::invalid_argument("there must be one code a survivor");
+  if (codes.size() != count_bits(bitmap, 0, rows * columns))
+    throw std::invalid_argument("there must be one code a survivor");
   // compilers make vectors of this loop, and none of std::max_element
   std::uint8_t largest = 0;
   for (const std::uint8_t code : codes) largest = std::max(largest, code);

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "common/bit_walk.hpp"
+#include "common/bits.hpp"
 
 namespace dcz {
 namespace {
@@ -31,7 +32,7 @@ class GroupPacker {
     for (std::size_t group = first; group < last; ++group) {
       const std::size_t before = packed_.starts.size();
       load(group);
-      while (earliest() != kNoElement) add_pair();
+      while (earliest_ != kNoElement) add_pair();
       packed_.pairs.push_back(static_cast<std::uint32_t>((packed_.starts.size() - before) / kWindows));
     }
     return std::move(packed_);
@@ -41,7 +42,7 @@ class GroupPacker {
   static constexpr bool kOneWindow = kLayout == WindowLayout::one_window, kFifths = kCodeBits == 5;
   static constexpr std::size_t kWindows = kOneWindow ? 1 : 2, kRows = 2 * kStepRows / kWindows;
   static constexpr std::size_t kPairBytes = kCodeBits == 8 ? 256 : 192;
-  static constexpr std::size_t kAtOnce = 4;
+  static constexpr std::size_t kAtOnce = 4, kSlots = 4;
   static constexpr std::int32_t kReach = (kOneWindow ? 4 : 2) * kBlockElements;
 
   std::size_t rows_in(std::size_t group) const { return std::min(kRows, rows_.order.size() - group * kRows); }
@@ -55,15 +56,21 @@ class GroupPacker {
     return sum;
   }
 
-  // Finds the survivors of a group's rows. Behind those of each row there is kNoElement.
+  // Finds the survivors of a group's rows. Behind those of each row there are slots of kNoElement.
   void load(std::size_t group) {
-    elements_.resize(survivors_of(group) + kRows + kAtOnce);
+    const std::size_t survivors = survivors_of(group);
+    elements_.resize(survivors + kRows * kSlots + kAtOnce);
+    codes_.resize(survivors + kSlots);
     std::int32_t* next = elements_.data();
+    std::uint8_t* codes = codes_.data();
     for (std::size_t lane = 0; lane < kRows; ++lane) {
       next_[lane] = next;
+      next_codes_[lane] = codes;
       if (lane < rows_in(group)) {
         const std::uint32_t row = rows_.order[group * kRows + lane];
-        codes_[lane] = matrix_.codes.data() + rows_.before[row];
+        const auto first = static_cast<std::ptrdiff_t>(rows_.before[row]);
+        codes = std::copy(matrix_.codes.begin() + first,
+                          matrix_.codes.begin() + static_cast<std::ptrdiff_t>(rows_.before[row + 1]), codes);
         const std::uint64_t begin = row * matrix_.columns;
         each_word(matrix_.bitmap, begin, begin + matrix_.columns, [&](std::uint64_t word, std::uint64_t at) {
           // four at once, since a branch for each would often be mispredicted; the next row replaces those too many
@@ -76,60 +83,88 @@ class GroupPacker {
           next = end;
         });
       }
-      *next++ = kNoElement;
-      heads_[lane] = *next_[lane];
+      next = std::fill_n(next, kSlots, kNoElement);
     }
+    earliest_ = kNoElement;
+    for (const std::int32_t* const first : next_) earliest_ = std::min(earliest_, *first);
   }
-
-  // The first element yet to pack.
-  std::int32_t earliest() const { return *std::ranges::min_element(heads_); }
 
   void add_pair() {
     const std::size_t at = packed_.stream.size();
     packed_.stream.resize(at + kPairBytes, 0);
-    std::uint8_t* const pair = packed_.stream.data() + at;
-    std::fill_n(pair, 2 * kStepSlots, kNothing);
     if constexpr (kOneWindow && kFifths) packed_.fifths.resize(packed_.fifths.size() + 2, 0);
-    for (std::size_t window = 0; window < kWindows; ++window) add_window(pair, window);
+    for (std::size_t window = 0; window < kWindows; ++window) add_window(packed_.stream.data() + at, window);
   }
 
   // Fills four slots of each row, as far as the window reaches.
   void add_window(std::uint8_t* pair, std::size_t window) {
-    const std::int32_t first = earliest();
-    const std::size_t block = first == kNoElement
+    const std::size_t block = earliest_ == kNoElement
                                   ? packed_.starts.back()  // the second window of a last pair
-                                  : std::min(static_cast<std::size_t>(first) / kBlockElements, shape_.last_start);
+                                  : std::min(static_cast<std::size_t>(earliest_) / kBlockElements, shape_.last_start);
     packed_.starts.push_back(static_cast<std::uint16_t>(block));
     const auto begin = static_cast<std::int32_t>(block * kBlockElements), end = begin + kReach;
-    for (std::size_t lane = 0; lane < kRows; ++lane) {
-      std::int32_t element = heads_[lane];
-      for (std::size_t slot = 0; slot < 4 && element < end; ++slot) {
-        put_slot(pair, window + lane / kStepRows, lane % kStepRows, slot, static_cast<std::uint8_t>(element - begin),
-                 *codes_[lane]++);
-        element = *++next_[lane];
-      }
-      heads_[lane] = element;
+    earliest_ = kNoElement;
+    for (std::size_t first = 0; first < kRows; first += kStepRows) {
+      const std::size_t step = window + first / kStepRows;
+      for (std::size_t row = 0; row < kStepRows; ++row) slots_[row] = take_slots(first + row, begin, end);
+      put_step(pair, step);
     }
   }
 
-  void put_slot(std::uint8_t* pair, std::size_t step, std::size_t row, std::size_t slot, std::uint8_t place,
-                std::uint8_t code) {
+  // The slots of a row in a step, a byte each.
+  struct Slots {
+    std::uint32_t places, codes;
+  };
+
+  // Without a branch for each survivor, which would often be mispredicted.
+  Slots take_slots(std::size_t lane, std::int32_t begin, std::int32_t end) {
+    const std::int32_t* const found = next_[lane];
+    const auto codes = load_le<std::uint32_t>(next_codes_[lane]);
+    std::uint32_t places = 0;
+    unsigned count = 0;
+    for (std::size_t slot = 0; slot < kSlots; ++slot) {
+      // behind a row's survivors the places are replaced, so that it does not matter what they are
+      const std::uint32_t place = static_cast<std::uint32_t>(found[slot]) - static_cast<std::uint32_t>(begin);
+      places |= (place & 255) << (8 * slot);
+      count += found[slot] < end ? 1 : 0;
+    }
+    next_[lane] += count;
+    next_codes_[lane] += count;
+    earliest_ = std::min(earliest_, found[count]);
+    const auto taken = static_cast<std::uint32_t>((std::uint64_t{1} << (8 * count)) - 1);
+    return {(places & taken) | (kNothing * 0x01010101u & ~taken), codes & taken};
+  }
+
+  void put_step(std::uint8_t* pair, std::size_t step) {
     std::uint8_t *const places = pair + step * kStepSlots, *const codes = pair + 2 * kStepSlots;
-    const std::size_t at = 4 * row + slot;
-    if constexpr (kCodeBits == 8) {
-      codes[step * kStepSlots + at] = code;
-    } else {
-      codes[at] = static_cast<std::uint8_t>(codes[at] | (code & 15) << (4 * step));
+    for (std::size_t row = 0; row < kStepRows; ++row) {
+      if constexpr (kLayout == WindowLayout::by_slot) {
+        for (std::size_t slot = 0; slot < kSlots; ++slot) {
+          places[place_of(kLayout, row, slot)] = static_cast<std::uint8_t>(slots_[row].places >> (8 * slot));
+        }
+      } else {
+        store_le(places + place_of(kLayout, row, 0), slots_[row].places);
+      }
     }
-    std::uint8_t& found = places[place_of(kLayout, row, slot)];
-    if constexpr (kOneWindow) {
-      found = place;
-      if constexpr (kFifths) packed_.fifths[packed_.fifths.size() - 2 + step] |= std::uint64_t{code} >> 4 << at;
-    } else {
-      // the top bit may be another slot's fifth bit
-      found = static_cast<std::uint8_t>((found & 0x80) | place);
-      if constexpr (kFifths) places[at] = static_cast<std::uint8_t>(places[at] | code >> 4 << 7);
+    for (std::size_t row = 0; row < kStepRows; ++row) {
+      const std::uint32_t code = slots_[row].codes;
+      if constexpr (kCodeBits == 8) {
+        store_le(codes + step * kStepSlots + kSlots * row, code);
+      } else {
+        or_bytes(codes + kSlots * row, (code & 0x0f0f0f0f) << (4 * step));
+      }
+      if constexpr (kFifths && kOneWindow) {
+        // bit 4 of each byte, as four bits
+        const std::uint32_t four = (code >> 4 & 0x01010101) * 0x01020408 >> 24 & 15;
+        packed_.fifths[packed_.fifths.size() - 2 + step] |= std::uint64_t{four} << (kSlots * row);
+      } else if constexpr (kFifths) {
+        or_bytes(places + kSlots * row, (code & 0x10101010) << 3);
+      }
     }
+  }
+
+  static void or_bytes(std::uint8_t* bytes, std::uint32_t bits) {
+    store_le(bytes, load_le<std::uint32_t>(bytes) | bits);
   }
 
   const WindowShape shape_;
@@ -137,9 +172,11 @@ class GroupPacker {
   const RowOrder& rows_;
   WindowGroups packed_;
   std::vector<std::int32_t> elements_;
-  std::array<std::int32_t, kRows> heads_{};
+  std::vector<std::uint8_t> codes_;
   std::array<const std::int32_t*, kRows> next_{};
-  std::array<const std::uint8_t*, kRows> codes_{};
+  std::array<const std::uint8_t*, kRows> next_codes_{};
+  std::int32_t earliest_ = kNoElement;  // the first element yet to pack
+  std::array<Slots, kStepRows> slots_{};
 };
 
 template <WindowLayout kLayout>

@@ -133,6 +133,9 @@ std::vector<std::int32_t> sums_of(const Matrix& matrix, const RowOrder& rows, co
 // Groups that a thread packs at once.
 constexpr std::size_t kRun = 8;
 
+// One thread packs fewer survivors in 4 ms. It takes as long to wake another one, or to start it.
+constexpr std::size_t kFewSurvivors = std::size_t{1} << 19;
+
 }  // namespace
 
 bool digits24_fits(const Matrix& matrix, const Digits& digits, unsigned threads) {
@@ -142,6 +145,7 @@ bool digits24_fits(const Matrix& matrix, const Digits& digits, unsigned threads)
 std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout,
                                       unsigned threads) {
   check(matrix, digits);
+  if (matrix.codes.size() < kFewSurvivors) threads = 1;
   PackedHeader header = header_of(matrix, digits, layout, threads);
   const WindowShape shape(header);
   RowOrder rows = order_rows(matrix, shape.group_rows, threads);
