@@ -61,7 +61,8 @@ def run(
     import torch
 
     from deepcompression.nn.build import Options, assemble
-    from deepcompression.nn.devices import checked_device, moved
+    from deepcompression.nn.devices import checked_device
+    from deepcompression.nn.moving import moved
     from deepcompression.nn.weight_source import FileSource, ModelSource
     from deepcompression.nn.what_pays import PREFERENCES
     from deepcompression.training.sharded import is_sharded
