@@ -5,7 +5,8 @@ import torch
 from packed_matrices import matrix
 from recorded_launches import MOST_PROGRAMS, recorded
 
-from deepcompression.gpu import products, rows
+from deepcompression.gpu import launch as launch_module
+from deepcompression.gpu import product_kernels, products, rows
 from deepcompression.packed import packing
 
 
@@ -54,3 +55,69 @@ def test_kernels_read_tensors_whose_numbers_lie_side_by_side():
     tensors = [each for each in launches[0].arguments if isinstance(each, torch.Tensor)]
     assert [each.numel() for each in tensors] == [40, packed.numel(), 33, 33]
     assert all(each.is_contiguous() for each in tensors)
+
+
+def seen(launch):
+    """A launch, with the dtypes and sizes of its tensors in their places."""
+    values = [(a.dtype, a.numel()) if isinstance(a, torch.Tensor) else a for a in launch.arguments]
+    return launch._replace(arguments=tuple(values))
+
+
+@pytest.fixture
+def by_triton(monkeypatch):
+    """The launches that Triton itself prepares."""
+    found, prepare = [], type(product_kernels.product).run
+
+    def run(kernel, *arguments, **others):
+        found.append(kernel.__name__)
+        return prepare(kernel, *arguments, **others)
+
+    monkeypatch.setattr(type(product_kernels.product), "run", run)
+    return found
+
+
+@pytest.mark.parametrize("vectors", [1, 4])
+def test_later_calls_of_a_weight_are_started_alike_without_triton_s_own_preparations(vectors, by_triton):
+    packed, facts = word(33, 48, 0.5, 16)
+    bias = torch.zeros(33)
+    with recorded() as launches:
+        for _ in range(2):
+            products.linear(torch.zeros(vectors, 48), packed, facts, bias)
+    first, later = launches[: len(launches) // 2], launches[len(launches) // 2 :]
+    assert [seen(launch) for launch in first] == [seen(launch) for launch in later]
+    assert by_triton == [launch.kernel for launch in first]
+
+
+@pytest.mark.parametrize("kind", ["dtype", "address", "bias", "Triton"])
+def test_calls_of_another_kind_are_prepared_by_triton(kind, by_triton, monkeypatch):
+    if kind == "Triton":
+        monkeypatch.setattr(launch_module, "_has_handles", lambda: False)
+    packed, facts = word(33, 64, 0.5, 16)
+    bias = torch.zeros(33)
+    products._plan.cache_clear()
+    with recorded():
+        products.linear(torch.zeros(1, 64), packed, facts, bias)
+        if kind == "dtype":
+            products.linear(torch.zeros(1, 64, dtype=torch.float16), packed, facts, bias)
+        elif kind == "address":
+            products.linear(torch.zeros(65)[1:], packed, facts, bias)
+            products.linear(torch.zeros(65)[1:], packed, facts, bias)
+            by_triton.pop()
+        elif kind == "bias":
+            products.linear(torch.zeros(1, 64), packed, facts)
+        else:
+            products.linear(torch.zeros(1, 64), packed, facts, bias)
+    assert by_triton == ["product", "product"]
+
+
+def test_numbers_that_differ_among_the_calls_of_a_weight_are_no_constants(by_triton):
+    packed, facts = word(33, 48, 0.5, 16)
+    with recorded() as launches:
+        for vectors in (16, 9, 15):
+            products.linear(torch.zeros(vectors, 48), packed, facts)
+        out = torch.zeros(16, 48)
+        for first, count in ((0, 16), (1, 1), (17, 16)):
+            rows.decode_stored(packed, facts, first, out[:count])
+    assert len(by_triton) < len(launches)
+    assert {launch.arguments[9] for launch in launches if launch.kernel == "product"} == {16, 9, 15}
+    assert [launch.arguments[7:9] for launch in launches if launch.kernel == "word_rows"] == [(0, 16), (1, 1), (17, 16)]

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import deepcompression as dc
 from deepcompression.nn import build, on_device
 from deepcompression.nn.build import Options, assemble
-from deepcompression.nn.devices import moved, why_no_gpu
+from deepcompression.nn.devices import why_no_gpu
 from deepcompression.nn.on_device import form_on, why_refused
 from deepcompression.nn.operators import facts_of, header_of, spelled
 from deepcompression.nn.registered import convolution_operator, linear_operator, rows_operator
@@ -72,23 +72,6 @@ def test_forms_that_a_device_computes_from(with_kernels, monkeypatch):
     monkeypatch.setattr(on_device, "why_torch", lambda device: "no Triton here")
     assert why_refused("tile", GPU) is None
     assert "no Triton here" in why_refused("word", GPU)
-
-
-class Full(nn.Module):
-    """A model that does not fit any device."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("packed", torch.zeros(1000, dtype=torch.uint8))
-        self.tied = self.other = nn.Parameter(torch.zeros(5))
-
-    def _apply(self, fn, recurse=True):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-
-def test_a_device_without_enough_memory_is_an_error_with_the_bytes():
-    with pytest.raises(torch.OutOfMemoryError, match=r"1,020 bytes on meta.*stays as it was"):
-        moved(Full(), torch.device("meta"))
 
 
 def test_a_model_for_the_cpu_is_the_same_with_its_name():

@@ -5,7 +5,7 @@ import triton.language as tl
 
 
 @triton.jit
-def decode_segments(words, last_word, begins, firsts, table, symbols, exact, turn: tl.constexpr, longest: tl.constexpr):
+def decode_segments(words, begins, firsts, table, symbols, exact, last_word, turn: tl.constexpr, longest: tl.constexpr):
     """One segment: its symbols, and whether its bytes are exactly those of them. Every read is clamped to the words."""
     segment = tl.program_id(0)
     begin, end = tl.load(begins + segment), tl.load(begins + segment + 1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from deepcompression import _core
-from deepcompression.gpu.launch import COMPILED
+from deepcompression.gpu.launch import Launch
 from deepcompression.tensors.dtypes import Array
 
 _LANES = 64
@@ -43,19 +43,16 @@ def decode(data: bytes | memoryview, offset: int, count: int, alphabet: int, dev
     def on_device(numbers: Array, dtype: str) -> Tensor:
         return torch.from_numpy(numbers.astype(dtype, copy=False)).to(device)
 
-    decode_segments[(segments,)](
+    tensors = (
         on_device(words, "int64"),
-        len(words) - 2,
         on_device(begins - begins[0], "int64"),
         on_device(firsts, "int64"),
         on_device(table, "int32"),
         symbols.view(torch.int64 if turn == 8 else torch.int32),
         exact,
-        turn=turn,
-        longest=_LONGEST[turn],
-        num_warps=1,
-        **COMPILED,
     )
+    launch = Launch(decode_segments, {"turn": turn, "longest": _LONGEST[turn]}, num_warps=1)
+    launch((segments, 1, 1), tensors, len(words) - 2)
     wrong = (exact == 0).nonzero().flatten().tolist()
     if wrong:
         raise _core.FormatError(

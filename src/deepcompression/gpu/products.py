@@ -5,10 +5,13 @@ Nothing here waits for the GPU. The sizes of a launch follow from the header alo
 
 from __future__ import annotations
 
+import functools
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from deepcompression.gpu.launch import COMPILED, on_device, power_of_two, word_constants
+from deepcompression.gpu.launch import Launch, power_of_two, word_constants
 from deepcompression.gpu.rows import decode_stored, order_of
 from deepcompression.packed.packing import Header
 
@@ -40,6 +43,9 @@ _MOST_NUMBERED = 1 << 31
 # Vectors of a launch. Of its second dimension, which has their bundles, CUDA takes 65,535 at most.
 _MOST_VECTORS = 1 << 15
 
+# Plans that are remembered: for each weight one for each small number of vectors that was met.
+_MOST_PLANS = 4096
+
 
 def linear(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None = None) -> Tensor:
     """x W^T + bias: (..., rows), of the dtype of x. Sums are float32 and rounded once.
@@ -57,66 +63,73 @@ def linear(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None = None)
         raise ValueError(f"GPUs multiply by the form word; found weights packed in the form {facts.form}")
     if x.shape[-1] != facts.columns:
         raise ValueError(f"x has {facts.columns} columns; found shape {list(x.shape)}")
-    shape = (*x.shape[:-1], facts.rows)
-    y = x.new_empty(shape)
-    if not y.numel():
+    y = x.new_empty((*x.shape[:-1], facts.rows))
+    size = y.numel()
+    if not size:
         return y
     if not facts.columns:
         return y.copy_(bias) if bias is not None else y.zero_()
-    vectors = y.numel() // facts.rows
-    flat, out = x.reshape(vectors, facts.columns).contiguous(), y.view(vectors, facts.rows)
+    vectors, x = size // facts.rows, x.contiguous()
     bias = None if bias is None else bias.contiguous()
-    with on_device(x):
-        if vectors > MOST_BUNDLE and vectors * facts.survivors > _DECODED_FROM * facts.rows * facts.columns:
-            _decoded(flat, packed, facts, bias, out)
-        elif vectors <= _MOST_VECTORS:
-            _walked(flat, packed, facts, bias, out)
-        else:
-            for some, of_some in zip(torch.split(flat, _MOST_VECTORS), torch.split(out, _MOST_VECTORS), strict=True):
-                _walked(some, packed, facts, bias, of_some)
+    many = vectors > MOST_BUNDLE and vectors * facts.survivors > _DECODED_FROM * facts.rows * facts.columns
+    if vectors <= _MOST_VECTORS and not many:
+        _walked(x, vectors, packed, facts, bias, y)
+        return y
+    flat, out = x.view(vectors, facts.columns), y.view(vectors, facts.rows)
+    if many:
+        _decoded(flat, packed, facts, bias, out)
+        return y
+    for some, of_some in zip(torch.split(flat, _MOST_VECTORS), torch.split(out, _MOST_VECTORS), strict=True):
+        _walked(some, len(some), packed, facts, bias, of_some)
     return y
 
 
-def _walked(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None, y: Tensor) -> None:
-    """By kernels that compute from the survivors."""
+class _Plan(NamedTuple):
+    """How kernels multiply few vectors, or many of them in bundles, by one weight.
+
+    turn      None for bundles of one vector
+    programs  those of `turn` for a bundle; 1 without it
+    blocks    groups of them, each for one program of `product`
+    """
+
+    bundle: int
+    turn: Launch | None
+    programs: int
+    product: Launch
+    blocks: int
+
+
+@functools.lru_cache(_MOST_PLANS)
+def _plan(facts: Header, vectors: int) -> _Plan:
     from deepcompression.gpu import product_kernels as kernels
 
-    vectors = len(x)
-    bundle = bundle_for(vectors, facts.columns)
-    bundles = -(-vectors // bundle)
-    spoilt, programs = None, 1
+    bundle, turn, programs = bundle_for(vectors, facts.columns), None, 1
     if bundle > 1:
         programs = min(_TURN_PROGRAMS, power_of_two(-(-facts.columns // _TURN_COLUMNS)))
-        turned = x.new_empty(bundles * facts.columns * bundle, dtype=torch.float32)
-        spoilt = x.new_empty(bundles * programs * bundle, dtype=torch.float32)
-        sizes = {"bundle": bundle, "tile": _TURN_COLUMNS}
-        kernels.turn[(programs, bundles)](x, turned, spoilt, facts.columns, vectors, **sizes, **COMPILED)
-        x = turned
-    kernels.product[(-(-facts.units // WARPS), bundles)](
-        x,
-        spoilt,
-        packed,
-        bias,
-        y,
-        facts.rows,
-        facts.columns,
-        facts.units,
-        facts.length,
-        vectors,
-        **word_constants(facts),
-        bundle=bundle,
-        programs=programs,
-        warps=WARPS,
-        unrolled=UNROLLED,
-        num_warps=WARPS,
-        **COMPILED,
-    )
+        turn = Launch(kernels.turn, {"bundle": bundle, "tile": _TURN_COLUMNS})
+    sizes = {"bundle": bundle, "programs": programs, "warps": WARPS, "unrolled": UNROLLED}
+    product = Launch(kernels.product, word_constants(facts) | sizes, num_warps=WARPS)
+    return _Plan(bundle, turn, programs, product, -(-facts.units // WARPS))
 
 
 def bundle_for(vectors: int, columns: int) -> int:
     """The vectors of a bundle."""
     bundle = power_of_two(min(vectors, MOST_BUNDLE))
     return bundle if columns * bundle < _MOST_NUMBERED else 1
+
+
+def _walked(x: Tensor, vectors: int, packed: Tensor, facts: Header, bias: Tensor | None, y: Tensor) -> None:
+    """By kernels that compute from the survivors."""
+    columns, spoilt = facts.columns, None
+    bundle, turn, programs, product, blocks = _plan(facts, min(vectors, MOST_BUNDLE))
+    bundles = -(-vectors // bundle)
+    if turn is not None:
+        turned = x.new_empty(bundles * columns * bundle, dtype=torch.float32)
+        spoilt = x.new_empty(bundles * programs * bundle, dtype=torch.float32)
+        turn((programs, bundles, 1), (x, turned, spoilt), columns, vectors)
+        x = turned
+    tensors = x, spoilt, packed, bias, y
+    product((blocks, bundles, 1), tensors, facts.rows, columns, facts.units, facts.length, vectors)
 
 
 def _decoded(x: Tensor, packed: Tensor, facts: Header, bias: Tensor | None, y: Tensor) -> None:

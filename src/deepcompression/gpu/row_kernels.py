@@ -17,8 +17,8 @@ from deepcompression.gpu.word_kernels import (
 
 @triton.jit(do_not_specialize=["rows", "columns", "units", "length", "first", "count"])
 def word_rows(
-    numbers,
     packed,
+    numbers,
     out,
     rows,
     columns,
@@ -61,7 +61,7 @@ def word_rows(
 
 
 @triton.jit(do_not_specialize=["rows", "survivors"])
-def tile_rows(numbers, packed, out, rows, columns, survivors, code_bits: tl.constexpr, width: tl.constexpr):
+def tile_rows(packed, numbers, out, rows, columns, survivors, code_bits: tl.constexpr, width: tl.constexpr):
     """Writes the row of the form tile (core/packed/tile/tile.hpp) that each program's number names: (count, columns).
 
     numbers  those of the rows. Rows that there are not become NaN

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
-from deepcompression.gpu.launch import COMPILED, on_device, power_of_two, word_constants
+from deepcompression.gpu.launch import Launch, power_of_two, word_constants
 from deepcompression.packed.packing import Header
 from deepcompression.packed.word import word_shape
 
 # Blocks of the form word, and columns of the form tile, that a program decodes at once.
 _WARPS, _TILE_COLUMNS = 4, 1024
+
+# Weights whose kernels are remembered.
+_MOST_LAUNCHES = 4096
 
 
 def decode_rows(packed: Tensor, facts: Header, numbers: Tensor, dtype: torch.dtype) -> Tensor:
@@ -34,21 +39,20 @@ def decode_rows(packed: Tensor, facts: Header, numbers: Tensor, dtype: torch.dty
     if facts.form != "tile":
         raise ValueError(f"GPUs decode rows of the forms word and tile; found weights packed in the form {facts.form}")
     if out.numel():
-        from deepcompression.gpu import row_kernels
-
-        with on_device(packed):
-            row_kernels.tile_rows[(len(numbers),)](
-                numbers,
-                packed,
-                out,
-                facts.rows,
-                facts.columns,
-                facts.survivors,
-                code_bits=facts.code_bits,
-                **COMPILED,
-                width=min(_TILE_COLUMNS, max(32, power_of_two(facts.columns))),
-            )
+        tensors = packed, numbers, out
+        _launch(facts)((len(numbers), 1, 1), tensors, facts.rows, facts.columns, facts.survivors)
     return out
+
+
+@functools.lru_cache(_MOST_LAUNCHES)
+def _launch(facts: Header) -> Launch:
+    """The kernel for the rows of one weight."""
+    from deepcompression.gpu import row_kernels
+
+    if facts.form == "word":
+        return Launch(row_kernels.word_rows, word_constants(facts) | {"warps": _WARPS}, num_warps=_WARPS)
+    width = min(_TILE_COLUMNS, max(32, power_of_two(facts.columns)))
+    return Launch(row_kernels.tile_rows, {"code_bits": facts.code_bits, "width": width})
 
 
 def order_of(packed: Tensor, facts: Header) -> Tensor:
@@ -70,23 +74,6 @@ def _decode_word(packed: Tensor, facts: Header, first: int, out: Tensor, stored:
     out.zero_()
     if not out.numel() or not facts.survivors:
         return
-    from deepcompression.gpu import row_kernels
-
-    constants = word_constants(facts)
-    parts = len(out) << constants["part_bits"]
-    with on_device(out):
-        row_kernels.word_rows[(-(-parts // (32 * _WARPS)),)](
-            stored,
-            packed,
-            out,
-            facts.rows,
-            facts.columns,
-            facts.units,
-            facts.length,
-            first,
-            len(out),
-            **constants,
-            warps=_WARPS,
-            num_warps=_WARPS,
-            **COMPILED,
-        )
+    parts = len(out) << (facts.layout >> 4)
+    numbers = facts.rows, facts.columns, facts.units, facts.length, first, len(out)
+    _launch(facts)((-(-parts // (32 * _WARPS)), 1, 1), (packed, stored, out), *numbers)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from deepcompression.common.messages import listed, warn
+from deepcompression.nn.moving import move_as_a_whole
 from deepcompression.nn.on_device import TOO_MANY, form_on, why_dense_on
 from deepcompression.nn.packed_layers import PackedConv2d, PackedLinear
 from deepcompression.nn.packed_weight import PackedParts, PackedWeight
@@ -94,6 +95,7 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
     _mend_recurrent(small)
     if any(plan.stand_ins for plan in plans):
         refuse_saving(small)
+        move_as_a_whole(small)
     return small.eval()
 
 

@@ -1,11 +1,8 @@
-"""Whether a device can be had, and the way of a model there."""
+"""Whether a device can be had, and the reason why not."""
 
 from __future__ import annotations
 
-from itertools import chain
-
 import torch
-from torch import nn
 
 from deepcompression.common.messages import counted
 
@@ -44,17 +41,3 @@ def why_no_gpu(number: int | None, built: bool, count: int) -> str | None:
     if number is not None and number >= count:
         return f"torch finds {counted(count, 'GPU')}, with the numbers from 0 to {count - 1}; found {number}"
     return None
-
-
-def moved(small: nn.Module, device: torch.device) -> nn.Module:
-    """A model on a device, all of it. Raises torch.OutOfMemoryError if the device has too little memory for it."""
-    tensors = {id(tensor): tensor for tensor in chain(small.parameters(), small.buffers())}.values()
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor.device != device)
-    try:
-        return small.to(device)
-    except torch.OutOfMemoryError:
-        free = f", {torch.cuda.mem_get_info(device)[0]:,} are free" if device.type == "cuda" else ""
-        raise torch.OutOfMemoryError(
-            f"the running model takes {size:,} bytes on {device}{free}: free some, or prune more; the model that was "
-            "passed stays as it was"
-        ) from None

@@ -62,7 +62,7 @@ def run(
     import torch
 
     from deepcompression.nn.build import assemble
-    from deepcompression.nn.devices import moved
+    from deepcompression.nn.moving import moved
     from deepcompression.nn.options import checked_options
     from deepcompression.nn.weight_source import FileSource, ModelSource
     from deepcompression.training.sharded import is_sharded
