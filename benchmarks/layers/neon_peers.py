@@ -72,7 +72,7 @@ LIMITS = (
     "counted, not timed: how many instructions a CPU executes at once, and what each takes, is not counted",
     "caches and memory are not emulated, where weights of a tenth of the bytes would help",
     "batch 1, one thread; preparing x and writing y are counted, packing is not",
-    "libraries multiply some rows of large layers; what the others take follows from half of these",
+    "libraries multiply some rows of large layers; what the other rows take follows from half of these",
     "what a call of a library takes on 16 x 128 weights is taken off; nothing is taken off ours",
     "no CPU with i8mm, SVE or SME is emulated",
 )
@@ -152,6 +152,7 @@ def measure(layer: str, result: dict[str, Any]) -> None:
                 result["errors"][name] = max(each["error"], result["errors"].get(name, 0.0))
         print(f"{layer}, {cpu}: " + ", ".join(f"{name} {count:,}" for name, count in found[cpu].items()), flush=True)
     result["rows"][layer] = rows_counted(layer)
+    result["others"][layer] = result["commit"]
     result["layers"][layer] = found
 
 
@@ -193,51 +194,42 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="core/cross/peers", description=__doc__)
     parser.add_argument("--layers", nargs="+", default=list(layer_ours.LAYERS), choices=layer_ours.LAYERS)
-    parser.add_argument("--ours", action="store_true", help="count ours alone, beside others in the result of before")
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the result")
     return parser.parse_args()
 
 
 def begun(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The result to which layers are added: of this commit, or with ours alone to be counted, of any; else empty."""
+    """The result to which layers are added: that of before, if its libraries, tools and CPUs are those of now."""
     found = environment()
+    pinned = dict(re.findall(r"^(\S+)==(\S+)$", REQUIREMENTS.read_text(), re.MULTILINE))
+    tools = {name: pinned[name] for name in ("torch", "onnxruntime", "ai-edge-litert", "scipy")}
+    tools |= {"compiler": version(COMPILER), "emulator": version(EMULATOR)}
+    found["versions"] |= tools
+    fixed = {"command": "core/cross/peers", **found, "emulated": CPUS, "limits": LIMITS}
     path = arguments.out / f"{NAME}.json"
     if path.exists():
         result: dict[str, Any] = json.loads(path.read_text())
-        if arguments.ours:
-            return result | {name: found[name] for name in ("commit", "changed", "machine")}
-        if result["others"] == found["commit"]:
-            return result
-    pinned = dict(re.findall(r"^(\S+)==(\S+)$", REQUIREMENTS.read_text(), re.MULTILINE))
-    found["versions"] |= {name: pinned[name] for name in ("torch", "onnxruntime", "ai-edge-litert", "scipy")}
-    found["versions"] |= {"compiler": version(COMPILER), "emulator": version(EMULATOR)}
-    # the commit at which others were counted
-    found["others"] = found["commit"]
-    empty: dict[str, Any] = {"errors": {}, "missing": {}, "rows": {}, "layers": {}}
-    return {
-        "command": "core/cross/peers",
-        **found,
-        "emulated": CPUS,
-        "limits": LIMITS,
-        "kinds": dict.fromkeys(DENSE, INT8),
-        **empty,
-    }
+        same = all(result["versions"].get(name) == each for name, each in tools.items()) and result["emulated"] == CPUS
+        if same and {*DENSE, *LIBRARIES} == result["kinds"].keys() | result["missing"].keys():
+            return result | fixed
+    # In "others", the commit at which a layer's others were counted.
+    empty: dict[str, Any] = {"others": {}, "errors": {}, "missing": {}, "rows": {}, "layers": {}}
+    return fixed | {"kinds": dict.fromkeys(DENSE, INT8)} | empty
 
 
 def main() -> int:
-    """Counts the layers that the result does not have yet, or ours on those that it has; writes it after each."""
+    """Counts others on the layers that the result does not have yet, and ours on all; writes it after each."""
     arguments = parse()
     result = begun(arguments)
-    for layer in result["layers"] if arguments.ours else arguments.layers:
-        if not arguments.ours:
-            if layer in result["layers"]:
-                continue
+    for layer in arguments.layers:
+        if layer not in result["layers"]:
             measure(layer, result)
             if layer == CHECKED:
                 check(result)
         for cpu, ours in of_ours(layer).items():
             result["layers"][layer][cpu] |= ours
         write_result(NAME, result, arguments.out)
+    result["layers"] = {layer: result["layers"][layer] for layer in layer_ours.LAYERS if layer in result["layers"]}
     result["times"] = means(result["layers"], result["kinds"])
     write_result(NAME, result, arguments.out)
     for cpu, ours in result["times"].items():

@@ -39,10 +39,11 @@ def neon_instructions(result: Result) -> list[str]:
 def neon_peers(result: Result) -> list[str]:
     """Means and layers, how many times ours the instructions of others are; what each of them is."""
     limits = " ".join(f"{limit[0].upper()}{limit[1:]}." for limit in result["limits"])
+    commits = ", ".join(dict.fromkeys(commit[:12] for commit in result["others"].values()))
     blocks = [
         "Instructions of products on 64-bit ARM, under emulation, beside others: counted, not timed. Batch 1, the "
         "[layers of the paper](layers.md). Ours is what would be packed for NEON; the others are dense, but for SciPy. "
-        f"Others were counted at commit {result['others'][:12]}.",
+        f"Others were counted at commit {commits}; their versions, above, decide their counts.",
         limits,
     ]
     for cpu, ours in result["times"].items():
