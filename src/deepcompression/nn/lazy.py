@@ -56,14 +56,12 @@ class StoredFile:
 
     def __init__(self, file: DczFile) -> None:
         self.file, self._stamp = file, file.stamp()
+        weakref.finalize(self, file.close)
 
     def why_bad(self) -> str:
         if self.file.stamp() != self._stamp:
             return "the file was changed after dc.run opened it: write the old bytes back, or call dc.run again"
         return "write its right bytes into the file, or call dc.run with another copy"
-
-    def __del__(self) -> None:
-        self.file.close()
 
 
 class StoredTensor:
