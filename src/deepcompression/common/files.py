@@ -105,5 +105,10 @@ class ByteFile:
             self._file.seek(offset)
             return self._file.readinto(view)
 
+    def stamp(self) -> tuple[int, int]:
+        """Size and time of the last change, in ns, of what is open now."""
+        found = os.fstat(self._file.fileno())
+        return found.st_size, found.st_mtime_ns
+
     def close(self) -> None:
         self._file.close()

@@ -133,6 +133,10 @@ class DczFile(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self.entries)
 
+    def stamp(self) -> tuple[int, int]:
+        """Size and time of the last change of the open file."""
+        return self._file.stamp()
+
     def close(self) -> None:
         self._file.close()
 

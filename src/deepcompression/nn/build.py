@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,14 +13,14 @@ from torch.nn.utils.parametrize import is_parametrized
 from deepcompression.common.messages import listed, warn
 from deepcompression.nn.moving import move_as_a_whole
 from deepcompression.nn.on_device import TOO_MANY, form_on, why_dense_on
-from deepcompression.nn.packed_layers import PackedConv2d, PackedLinear
+from deepcompression.nn.packed_layers import packed_class
 from deepcompression.nn.packed_weight import PackedParts, PackedWeight
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
 from deepcompression.nn.stand_in import StandIn
 from deepcompression.nn.uses import Use, use_of, why_unknown
 from deepcompression.nn.weight_source import WeightSource, rows_apart, turned
-from deepcompression.nn.what_pays import LEAST_WEIGHTS, Rule, Verdict
+from deepcompression.nn.what_pays import DENSE_REASONS, LEAST_WEIGHTS, Rule, Verdict
 from deepcompression.packed import packing
 from deepcompression.recipe.hints import whole_name
 from deepcompression.recipe.targets import Target
@@ -31,10 +31,8 @@ from deepcompression.training.copy_model import copy_model
 from deepcompression.training.own_values import own_values
 
 if TYPE_CHECKING:
+    from deepcompression.nn.lazy import Lazy
     from deepcompression.nn.tuning import Times
-
-# attribute of a module: the verdicts on its parameters that stay dense, by name
-DENSE_REASONS = "dense_reasons"
 
 
 class Options(NamedTuple):
@@ -62,8 +60,11 @@ class _Plan(NamedTuple):
     dense: Verdict | None
 
 
-def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Module:
-    """The copy. Raises ValueError, naming the tensor, for tensors that do not fit or have no memory."""
+def assemble(model: nn.Module, source: WeightSource, options: Options, lazy: Lazy | None = None) -> nn.Module:
+    """The copy. Raises ValueError, naming the tensor, for tensors that do not fit or have no memory.
+
+    lazy  takes the weights that are read at their first use; None if there are none
+    """
     targets = source.targets
     _check_patterns(targets, options)
     rule = Rule(options.prefer, options.activations, options.batch, targets)
@@ -72,6 +73,8 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
     memo: dict[int, Any] = dict(own_values(model, source.kept))
     plans = []
     for target in targets:
+        if lazy is not None and lazy.takes(target, _matches(target, options.linear), memo):
+            continue
         plan = _plan(target, source, options, rule, times)
         plans.append(plan)
         _put_in_memo(memo, target, source, plan.stand_ins)
@@ -81,6 +84,8 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
         if isinstance(module, nn.RNNBase):
             memo[id(module._flat_weights)] = []
     small, note = copy_model(model, memo)
+    if lazy is not None and lazy.is_held_elsewhere():
+        return assemble(model, source, options, lazy)
     if note:
         warn(note)
     for plan in plans:
@@ -93,9 +98,16 @@ def assemble(model: nn.Module, source: WeightSource, options: Options) -> nn.Mod
             elif plan.dense is not None:
                 module.__dict__.setdefault(DENSE_REASONS, {})[local] = plan.dense
     _mend_recurrent(small)
-    if any(plan.stand_ins for plan in plans):
+    if any(plan.stand_ins for plan in plans) or lazy is not None:
         refuse_saving(small)
         move_as_a_whole(small)
+    if lazy is not None:
+
+        def judge(own: list[Target]) -> Callable[[Target, WeightSource], _Plan]:
+            later = Rule(options.prefer, options.activations, options.batch, own)
+            return lambda target, stored: _plan(target, stored, options, later, None)
+
+        lazy.wait(targets, memo, judge)
     return small.eval()
 
 
@@ -242,10 +254,8 @@ def _put_in_memo(
 def _replace(module: nn.Module, local: str, stand_in: StandIn) -> None:
     del module._parameters[local]
     module.add_module(local, stand_in)
-    if type(module) is nn.Linear and isinstance(stand_in, PackedWeight):
-        module.__class__ = PackedLinear
-    if type(module) is nn.Conv2d and module.padding_mode == "zeros":
-        module.__class__ = PackedConv2d
+    if isinstance(stand_in, PackedWeight):
+        module.__class__ = packed_class(type(module), module)
 
 
 def _mend_recurrent(small: nn.Module) -> None:

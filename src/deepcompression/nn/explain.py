@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deepcompression.nn.stand_in import StandIn
     from deepcompression.nn.what_pays import Expected
 
-_DENSE = "dense"
+_DENSE, _UNREAD = "dense", "unread"
 _WIDTH = 160
 _KEPT = "; kept dense as well, which is faster for inputs that it had"
 
@@ -30,7 +30,7 @@ class Kernel:
     """One weight and the kernel that computes from it.
 
     names            more than one for a tied weight
-    form             of the packed bytes, or `dense`
+    form             of the packed bytes, or `dense`, or `unread`: lazy=True reads it at its first use
     arithmetic       empty for a dense weight
     instruction_set  of the CPU, or what computes on another device; empty for a dense weight
     dense_bytes      size of the dense weight; 0 for a second form of a tied weight
@@ -52,7 +52,7 @@ class Kernel:
 
     @property
     def packed(self) -> bool:
-        return self.form != _DENSE
+        return self.form not in (_DENSE, _UNREAD)
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def explain(small: Module) -> Explanation:
 
     Each weight has one row, with all its names.
     """
-    from deepcompression.nn.build import DENSE_REASONS
     from deepcompression.nn.stand_in import StandIn
+    from deepcompression.nn.what_pays import DENSE_REASONS, UNREAD
     from deepcompression.training.sharded import settle
 
     settle(small)
@@ -137,9 +137,15 @@ def explain(small: Module) -> Explanation:
         for local, child in module.named_children():
             if isinstance(child, StandIn):
                 add(id(child), path, local, _packed(_kind(module), child))
-        reasons = module.__dict__.get(DENSE_REASONS, {})
-        for local, parameter in module.named_parameters(recurse=False):
-            if parameter.dim() >= 2 or local in reasons:
+        reasons, unread = (module.__dict__.get(each, {}) for each in (DENSE_REASONS, UNREAD))
+        # not by named_parameters, which reads what is unread
+        for local, parameter in module.__dict__["_parameters"].items():
+            if local in unread:
+                size, shape = parameter.numel() * parameter.element_size(), tuple(parameter.shape)
+                why = "it is read from the file when its layer is first used"
+                kernel = Kernel((), _kind(module), shape, _UNREAD, "", "", why, 0, size, None, None)
+                add(id(unread[local]), path, local, kernel)
+            elif parameter is not None and (parameter.dim() >= 2 or local in reasons):
                 verdict = reasons.get(local)
                 reason = "it was not given to dc.run" if verdict is None else verdict.why
                 expected = () if verdict is None else verdict.expected

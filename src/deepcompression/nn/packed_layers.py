@@ -48,3 +48,10 @@ class PackedConv2d(nn.Conv2d):
         settings = ConvolutionSettings(self.stride, padding, self.dilation, self.groups)
         y: Tensor = weight.convolve(input, self._parameters["bias"], settings)
         return y
+
+
+def packed_class(kind: type[nn.Module], module: nn.Module) -> type[nn.Module]:
+    """The class for a module whose class is `kind`, and whose weight is one packed matrix."""
+    if kind is nn.Linear:
+        return PackedLinear
+    return PackedConv2d if kind is nn.Conv2d and vars(module)["padding_mode"] == "zeros" else kind

@@ -172,6 +172,10 @@ PACKED_RECURRENT: dict[type[nn.RNNBase], type[_PackedRecurrent]] = {
 
 def stand_in_recurrent(module: nn.RNNBase) -> None:
     """Changes the class of a module with packed parameters into one that computes from them."""
+    forget_flat_weights(module)
     module.__class__ = PACKED_RECURRENT[type(module)]
-    # the list of dense weights, side by side, that torch's own kernels take
+
+
+def forget_flat_weights(module: nn.RNNBase) -> None:
+    """Empties the list of dense weights, side by side, that torch's own kernels take."""
     module._flat_weights_names, module._flat_weights, module._flat_weight_refs = [], [], []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from deepcompression.common.binary import LIMIT_BYTES
@@ -30,6 +30,7 @@ def run(
     device: str | torch.device | None = None,
     prefer: str = "time",
     tune: bool = False,
+    lazy: bool = False,
     limit_bytes: int = LIMIT_BYTES,
     strict: bool = True,
 ) -> Module:
@@ -47,6 +48,8 @@ def run(
                  `memory`: wherever it then takes fewer bytes
     tune         True: products, convolutions and look-ups are measured here, some ms each, instead of expected;
                  the times are kept in the user's cache folder
+    lazy         True: the weight of a layer is read, decoded and packed when the layer is first used; until then the
+                 file stays open. Not with `tune`, nor for other devices than the CPU
     strict       False: tensors that the file or the model lacks are kept or left out
 
     Layers for which that pays compute from packed weights, all others as before; `explain` says which and why. The
@@ -62,6 +65,7 @@ def run(
     import torch
 
     from deepcompression.nn.build import assemble
+    from deepcompression.nn.lazy import Lazy, check_lazy
     from deepcompression.nn.moving import moved
     from deepcompression.nn.options import checked_options
     from deepcompression.nn.weight_source import FileSource, ModelSource
@@ -79,6 +83,8 @@ def run(
             "the model is sharded (fully_shard): save it on all ranks, then call dc.run on a new model with the file"
         )
     model = unwrapped(model)
+    if checked_flag("lazy", lazy):
+        check_lazy(model, path is not None, options.device, tune)
 
     def placed(small: Module) -> Module:
         return small if options.device is None else moved(small, options.device)
@@ -86,8 +92,14 @@ def run(
     with torch.no_grad():
         if path is None:
             return placed(assemble(model, ModelSource(model), options))
-        with DczFile(path, limit_bytes) as file:
-            with closing(FileSource(file, model, strict)) as source:
-                small = placed(assemble(model, source, options))
+        with ExitStack() as stack:
+            file = stack.enter_context(DczFile(path, limit_bytes))
+            source = stack.enter_context(closing(FileSource(file, model, strict)))
+            waiting = Lazy(file, source.stored) if lazy else None
+            small = placed(assemble(model, source, options, waiting))
             source.fit.warn(str(path))
+            if waiting is not None:
+                source.close()
+                # the weights that wait read it
+                stack.pop_all()
             return small

@@ -97,6 +97,12 @@ class FileSource:
         """The name of the tensor that a tied name stands for."""
         return self._joined.entries[name].tied_to or name
 
+    def stored(self, target: Target) -> str | None:
+        """The name in the file of a tensor that it holds as the model does; None if that is not in it, or is joined."""
+        name = self._name(target)
+        root = None if name is None else self._root(name)
+        return root if root in self._file.entries else None
+
     def close(self) -> None:
         """Ends the reading in the background."""
         self._ahead.close()

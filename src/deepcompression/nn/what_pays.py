@@ -25,6 +25,11 @@ LEAST_WEIGHTS = 4096
 # `time` holds a weight compressed where its layer is not slower for it, `memory` wherever it takes fewer bytes.
 PREFERENCES = ("time", "memory")
 
+# attribute of a module: the verdicts on its parameters that stay dense, by name
+DENSE_REASONS = "dense_reasons"
+# and its weights that are not read yet, by name
+UNREAD = "unread_weights"
+
 # Look-ups always cost more than dense ones, and mostly little: those of all tables together may add this part to the
 # time of the network's products and convolutions.
 LOOK_UPS = 0.02
