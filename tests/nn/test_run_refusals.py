@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from running_models import compressed, floats, linear, mlp, saved
@@ -74,6 +75,8 @@ def test_weights_that_never_met_run_are_explained_too():
         ({"activations": "int4"}, "activations are float32 or int8"),
         ({"batch": 0}, "batch is a number"),
         ({"batch": True}, "batch is a number"),
+        ({"batch": 1.5}, "batch is a number"),
+        ({"batch": 10**30}, "batch is a number of vectors, from 1 to"),
         ({"prefer": "speed"}, "prefer is time or memory; found 'speed'"),
     ],
 )
@@ -103,8 +106,16 @@ def test_an_explanation_never_cuts_a_name():
 def test_things_of_another_type_are_refused():
     with pytest.raises(TypeError, match=r"torch\.nn\.Module"):
         dc.run({"weight": torch.zeros(3)})
-    with pytest.raises(TypeError, match="lists of patterns"):
-        dc.run(mlp(), linear="*")
+    for option in ("linear", "dense"):
+        for given in ("*", None, [1]):
+            with pytest.raises(TypeError, match=rf"{option} is a list of patterns.*found"):
+                dc.run(mlp(), **{option: given})
+    with pytest.raises(TypeError, match="tune is True or False; found 'yes'"):
+        dc.run(mlp(), tune="yes")
+
+
+def test_a_batch_may_be_an_integer_of_numpy():
+    assert dc.run(mlp(), batch=np.int64(8))[0].weight.header == dc.run(mlp(), batch=8)[0].weight.header
 
 
 def test_a_file_that_does_not_fit_is_refused(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.extras import named_extra
@@ -67,12 +69,11 @@ def run(
     from deepcompression.training.sharded import is_sharded
 
     check_activations(activations)
-    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
-        raise ValueError(f"batch is a number of vectors, 1 or more; found {batch!r}")
     if prefer not in PREFERENCES:
         raise ValueError(f"prefer is {' or '.join(PREFERENCES)}; found {prefer!r}")
-    if isinstance(linear, str) or isinstance(dense, str):
-        raise TypeError("linear and dense are lists of patterns, not a single text")
+    if not isinstance(tune, bool):
+        raise TypeError(f"tune is True or False; found {tune!r}")
+    named = _checked_batch(batch), _patterns("linear", linear), _patterns("dense", dense)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"run takes a torch.nn.Module; found {type(model).__name__}")
     if any(map(is_sharded, model.parameters())):
@@ -81,7 +82,7 @@ def run(
         )
     model = unwrapped(model)
     target = None if device is None else checked_device(device)
-    options = Options(activations, batch, tuple(linear), tuple(dense), target, prefer, tune)
+    options = Options(activations, *named, target, prefer, tune)
 
     def placed(small: Module) -> Module:
         return small if target is None else moved(small, target)
@@ -94,3 +95,20 @@ def run(
                 small = placed(assemble(model, source, options))
             source.fit.warn(str(path))
             return small
+
+
+def _checked_batch(batch: Any) -> int | None:
+    if batch is None:
+        return None
+    # NumPy's integers, too
+    number = operator.index(batch) if hasattr(batch, "__index__") and not isinstance(batch, bool) else 0
+    if not 1 <= number <= sys.maxsize:
+        raise ValueError(f"batch is a number of vectors, from 1 to {sys.maxsize}; found {batch!r}")
+    return number
+
+
+def _patterns(option: str, given: Any) -> tuple[str, ...]:
+    found = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (None,)
+    if not all(isinstance(each, str) for each in found):
+        raise TypeError(f"{option} is a list of patterns, such as {option}=['head.*']; found {given!r}")
+    return found
