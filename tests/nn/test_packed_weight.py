@@ -166,6 +166,11 @@ def test_attributes_of_tensors_that_it_lacks_are_refused_with_a_remedy(small, na
         getattr(small.fc.weight, name)
 
 
+def test_its_data_cannot_be_replaced_in_silence(small):
+    with pytest.raises(AttributeError, match=r"fc\.weight is packed, and its data cannot be replaced.*dense="):
+        small.fc.weight.data = torch.zeros(96, 80)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("input_wants", [True, False])
 def test_backward_says_that_it_is_for_inference(bias, input_wants):

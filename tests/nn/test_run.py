@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 import deepcompression as dc
 from deepcompression.coding.coders import PROFILES
+from deepcompression.nn import tuning
 
 
 class Net(nn.Module):
@@ -130,6 +131,14 @@ def test_hooks_and_other_attributes_are_those_of_a_copy():
     assert len(seen) == 1
     assert small.note == ["kept"]
     assert small.note is not model.note
+
+
+@pytest.mark.parametrize("packed", [0.5, 2.0])
+def test_a_device_that_is_named_is_measured_as_well(tmp_path, monkeypatch, packed):
+    monkeypatch.setattr(tuning, "cache_file", lambda: tmp_path / "times.json")
+    monkeypatch.setattr(tuning, "_measured", lambda *calls: [1.0, packed])
+    small = dc.run(nn.Sequential(linear()), device="cpu", batch=3, tune=True)
+    assert packed_names(small) == ({"0.weight"} if packed < 1 else set())
 
 
 @pytest.mark.parametrize("kind", ["lstm", "mlp"])

@@ -75,6 +75,8 @@ def test_weights_that_never_met_run_are_explained_too():
         ({"activations": "int4"}, "activations are float32 or int8"),
         ({"batch": 0}, "batch is a number"),
         ({"batch": True}, "batch is a number"),
+        ({"batch": 1.5}, "batch is a number"),
+        ({"batch": 10**30}, "batch is a number of vectors, from 1 to"),
         ({"prefer": "speed"}, "prefer is time or memory; found 'speed'"),
     ],
 )

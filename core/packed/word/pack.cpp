@@ -67,7 +67,6 @@ struct Width {
 };
 
 // The fewest pairs and words: a pair costs a GPU about as much as to read a word. But the bytes are bounded.
-
 Width width_for(const Matrix& matrix, unsigned code_bits) {
   const Skips skips(matrix);
   Width found{1, std::numeric_limits<double>::infinity()};

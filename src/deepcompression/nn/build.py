@@ -15,6 +15,7 @@ from deepcompression.nn.moving import move_as_a_whole
 from deepcompression.nn.on_device import TOO_MANY, form_on, why_dense_on
 from deepcompression.nn.packed_layers import packed_class
 from deepcompression.nn.packed_weight import PackedParts, PackedWeight
+from deepcompression.nn.probe import plain_class
 from deepcompression.nn.recurrent import PACKED_RECURRENT, stand_in_recurrent
 from deepcompression.nn.refuse_saving import refuse_saving
 from deepcompression.nn.stand_in import StandIn
@@ -129,7 +130,10 @@ def _check_patterns(targets: list[Target], options: Options) -> None:
                 )
             for target in found:
                 if kind == "linear" and len(target.shape) != 2:
-                    raise ValueError(f"linear={pattern!r} matches {target.name}, whose shape is {list(target.shape)}")
+                    raise ValueError(
+                        f"linear={pattern!r} matches {target.name}, whose shape is {list(target.shape)}; linear names "
+                        "matrices"
+                    )
 
 
 def _matches(target: Target, patterns: tuple[str, ...]) -> bool:
@@ -165,14 +169,17 @@ def _plan(target: Target, source: WeightSource, options: Options, rule: Rule, ti
         uses = {place: "embedding" if use == "linear" else use for place, use in uses.items()}
         del kinds["linear"]
     verdicts = {use: _verdict(target, use, place, shared, rule, options) for use, place in kinds.items()}
-    measured_here = times if options.device is None else None
     stand_ins: dict[Use, StandIn] = {}
     for use, place in kinds.items():
-        if verdicts[use].pays or measured_here is not None:
+        measures = times is not None and plain_class(place[0]) not in PACKED_RECURRENT
+        if verdicts[use].pays or measures:
             stand_ins[use] = _pack(target, use, shared, options, verdicts[use].batch)
-        if measured_here is not None and type(place[0]) not in PACKED_RECURRENT:
-            dense = to_torch(shared.dense()).to(attach.original(target).dtype).to(stand_ins[use].device)
-            measured = measured_here.of(use, place[0], stand_ins[use], dense, rule.vectors)
+        if times is not None and measures:
+            original, packed_on = attach.original(target), stand_ins[use].device
+            device = options.computes_on(original)
+            dense = to_torch(shared.dense()).to(device, original.dtype)
+            measured = times.of(use, place[0], stand_ins[use].to(device), dense, rule.vectors)
+            stand_ins[use].to(packed_on)
             verdicts[use] = rule.measured(use, verdicts[use].batch, measured)
         if not verdicts[use].pays:
             return _Plan(target, {}, verdicts[use])

@@ -34,7 +34,8 @@ class Kernel:
     arithmetic       empty for a dense weight
     instruction_set  of the CPU, or what computes on another device; empty for a dense weight
     dense_bytes      size of the dense weight; 0 for a second form of a tied weight
-    expected         times of a call, dense and packed, by the table of costs; empty where they decided nothing
+    expected         times of a call, dense and packed, by the table of costs or, with `tune=True`, measured; empty
+                     where they decided nothing
     """
 
     names: tuple[str, ...]
@@ -58,7 +59,7 @@ class Kernel:
 @dataclass(frozen=True)
 class Explanation:
     """All weights. Prints as a table; `bytes` and `dense_bytes` are the sums over its rows. Times are expected, from a
-    table that was measured elsewhere: `dcz bench` measures them here, and so does the model with its own inputs.
+    table that was measured elsewhere, or by short measurements here (`tune=True`). `dcz bench` measures longer.
     """
 
     rows: tuple[Kernel, ...]

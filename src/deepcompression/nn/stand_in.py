@@ -121,6 +121,11 @@ class StandIn(Factor, nn.Module):
             layer = self.__dict__.get("layer", "a layer")
             raise AttributeError(f"{layer} is packed, and has no attribute {name!r}: {remedy(layer)}") from None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "data":
+            raise AttributeError(f"{self.layer} is packed, and its data cannot be replaced: {remedy(self.layer)}")
+        super().__setattr__(name, value)
+
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         """As torch does, with an empty tensor under the parameter's own name: a dense model refuses its shape, even if
         it would leave a missing weight as it is.
