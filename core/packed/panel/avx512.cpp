@@ -96,8 +96,7 @@ struct Avx512Eight : Eight {
   static constexpr unsigned kShift = 5;
   static_assert(kLanes * sizeof(float) == 1u << kShift);
 
-  // The elements of the column that is the byte of `entries` from bit kBit on. Rotating needs no copy, as shifting
-  // does.
+  // The elements of the column that is the byte of `entries` from bit kBit on. Rotating needs no copy.
   template <unsigned kBit>
   static Floats column_at(const float* x, std::uint64_t entries) {
     const std::uint64_t bytes = std::rotr(entries, kBit - kShift) & (0xffu << kShift);
