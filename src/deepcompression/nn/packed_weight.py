@@ -191,9 +191,7 @@ class PackedWeight(StandIn):
     def _check_input(self, x: Tensor, bias: Tensor | None) -> None:
         """Raises TypeError or ValueError, naming the layer, for a dtype, a device or a bias that does not fit."""
         if not isinstance(x, Tensor):
-            proxy = "torch.fx.symbolic_trace does not follow packed weights; torch.export.export does"
-            what = f"{type(x).__name__}: {proxy}" if type(x).__module__ == "torch.fx.proxy" else type(x).__name__
-            raise TypeError(f"{self.layer}: x is a tensor; found {what}")
+            raise TypeError(f"{self.layer}: x is a tensor; found {_kind(x)}")
         if not is_dynamo_compiling() and _carries_derivatives(x):
             raise RuntimeError(inference_only(self.layer))
         if x.dtype not in FLOATS:
@@ -296,9 +294,15 @@ def at_once(state: dict[str, Any], x: Tensor, bias: Tensor | None) -> Tensor | N
     return y
 
 
+def _kind(x: Any) -> str:
+    remedy = ": torch.fx.symbolic_trace does not follow packed weights; torch.export.export does"
+    return type(x).__name__ + (remedy if type(x).__module__ == "torch.fx.proxy" else "")
+
+
 def _carries_derivatives(x: Tensor) -> bool:
     """Whether x is part of a derivative that is computed forward, or by a transform of torch.func."""
-    if forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None:
+    forward: Any = forward_ad
+    if forward._current_level >= 0 and forward.unpack_dual(x).tangent is not None:
         return True
     while is_functorch_wrapped_tensor(x):
         if is_gradtrackingtensor(x):
