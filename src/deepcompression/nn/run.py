@@ -56,7 +56,8 @@ def run(
     DistributedDataParallel and torch.compile are left out. Warns about what is left out, kept, guessed, or shared with
     the model.
 
-    Raises FormatError for a bad file. Raises ValueError, naming the tensors, for a file that does not fit the model,
+    Raises FormatError for a bad file, and TypeError for an option of another kind. Raises ValueError, naming the
+    tensors, for a file that does not fit the model,
     for patterns that match nothing, for a device that cannot be had, and for a model that is sharded. Raises
     torch.OutOfMemoryError, with the bytes, if the model does not fit the device.
     """
