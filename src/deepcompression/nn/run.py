@@ -58,7 +58,7 @@ def run(
 
     Raises FormatError for a bad file, and TypeError for an option of another kind. Raises ValueError, naming the
     tensors, for a file that does not fit the model, for patterns that match nothing, for a device that cannot be had,
-    and for a model that is sharded. Raises torch.OutOfMemoryError, with the bytes, if the model does not fit the device.
+    and for a model that is sharded. Raises torch.OutOfMemoryError, with the bytes, if the device is too small.
     """
     import torch
 
