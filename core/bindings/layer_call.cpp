@@ -18,6 +18,8 @@ namespace {
 
 using namespace nb::literals;
 
+using Objects = nb::typed<nb::tuple, nb::object, nb::ellipsis>;
+
 // A name as Python's dictionaries find it at once. It lives as long as the process.
 nb::handle interned(const char* name) { return PyUnicode_InternFromString(name); }
 
@@ -167,8 +169,8 @@ PyObject* make_type() {
 void bind_layer_call(nb::module_& m) {
   m.def(
       "layer_call",
-      [](nb::object base, nb::tuple watchers, nb::tuple hooks, nb::object threads, nb::object grad, nb::object refuse,
-         nb::dict forward_ad) {
+      [](nb::object base, Objects watchers, Objects hooks, nb::object threads, nb::object grad, nb::object refuse,
+         nb::typed<nb::dict, nb::str, nb::object> forward_ad) {
         static PyObject* const type = make_type();
         static const Names names;
         nb::object made = nb::steal(PyType_GenericAlloc(reinterpret_cast<PyTypeObject*>(type), 0));

@@ -12,29 +12,34 @@ from torch.nn.modules import module as modules
 
 from deepcompression import _core
 from deepcompression.nn.packed_weight import _inference_only
+from deepcompression.nn.product import by_addresses, product
 from deepcompression.packed.convolution import ConvolutionSettings
 
 
 class PackedLinear(nn.Linear):
     """A linear layer with a packed weight. Skips the dispatch of `F.linear`, which takes as long as a small layer."""
 
-    __call__: Any = _core.layer_call(
-        nn.Linear,
-        (_is_any_autocast_enabled, _len_torch_dispatch_stack, _get_tracing_state, maybe_current_level),
-        (
-            modules._global_forward_hooks,
-            modules._global_forward_pre_hooks,
-            modules._global_backward_hooks,
-            modules._global_backward_pre_hooks,
-        ),
-        get_num_threads,
-        is_grad_enabled,
-        _inference_only,
-        vars(forward_ad),
-    )
+    if product is not by_addresses:
+        __call__: Any = _core.layer_call(
+            nn.Linear,
+            (_is_any_autocast_enabled, _len_torch_dispatch_stack, _get_tracing_state, maybe_current_level),
+            (
+                modules._global_forward_hooks,
+                modules._global_forward_pre_hooks,
+                modules._global_backward_hooks,
+                modules._global_backward_pre_hooks,
+            ),
+            get_num_threads,
+            is_grad_enabled,
+            _inference_only,
+            vars(forward_ad),
+        )
 
     def forward(self, input: Tensor) -> Tensor:
-        weight: Any = self._modules["weight"]
+        weight: Any = self._modules.get("weight")
+        if weight is None:
+            # somebody has put a parameter in its place
+            return super().forward(input)
         y: Tensor = weight.linear(input, self._parameters["bias"])
         return y
 
@@ -43,7 +48,9 @@ class PackedConv2d(nn.Conv2d):
     """A convolution with a packed weight and zeros around its inputs. Skips the dispatch of `F.conv2d`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        weight: Any = self._modules["weight"]
+        weight: Any = self._modules.get("weight")
+        if weight is None:
+            return super().forward(input)
         padding: Any = self.padding
         settings = ConvolutionSettings(self.stride, padding, self.dilation, self.groups)
         y: Tensor = weight.convolve(input, self._parameters["bias"], settings)
