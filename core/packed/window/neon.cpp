@@ -1,4 +1,5 @@
-// The form `window` with NEON: prepared vectors, and sums of floats. neon_integers.hpp has the sums of integers.
+// The form `window` with NEON: sums of floats. neon_prepare.hpp prepares vectors; neon_integers.hpp has the sums of
+// integers.
 //
 // An ordinary load finds the float of a slot, with its place as the index. `tbl` finds the centroids in byte planes, 16
 // at once, and they are zipped together. 64 slots of one vector take some 260 instructions
@@ -12,6 +13,9 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <limits>
+
+#include "packed/window/neon_prepare.hpp"
 
 #if defined(__linux__)
 #include <asm/hwcap.h>
@@ -23,12 +27,10 @@ namespace {
 
 Scan scan(const float* x, std::size_t columns) {
   float32x4_t largest = vdupq_n_f32(0), squares[2] = {largest, largest};
-  uint32x4_t all = vdupq_n_u32(~0u);
   const auto take = [&](float32x4_t value, float32x4_t& sum) {
     const float32x4_t magnitude = vabsq_f32(value);
     largest = vmaxq_f32(largest, magnitude);
     sum = vfmaq_f32(sum, value, value);
-    all = vandq_u32(all, vcleq_f32(magnitude, vdupq_n_f32(3.4028235e38f)));
   };
   std::size_t i = 0;
   for (; i + 8 <= columns; i += 8) {
@@ -40,83 +42,9 @@ Scan scan(const float* x, std::size_t columns) {
     std::copy(x + i, x + std::min(i + 4, columns), rest.begin());
     take(vld1q_f32(rest.data()), squares[0]);
   }
-  return {vmaxvq_f32(largest), vaddvq_f32(vaddq_f32(squares[0], squares[1])), vminvq_u32(all) != 0};
-}
-
-// Preparing -----------------------------------------------------------------------------------------------------------
-
-// Tiles of four vectors in floats, element by element. A single vector at the end has a tile of its own.
-constexpr std::size_t kTile = 4;
-
-std::size_t tile_width(const WindowTask& task, std::size_t vector) {
-  return task.vectors - vector / kTile * kTile == 1 ? 1 : kTile;
-}
-
-float* tile_of(const WindowTask& task, std::size_t vector) {
-  return reinterpret_cast<float*>(task.prepared) + vector / kTile * kTile * elements_of(task);
-}
-
-std::size_t prepared_bytes(const WindowTask& task) {
-  if (task.arithmetic != Arithmetic::floats) return task.vectors * planes_of(task.arithmetic) * elements_of(task);
-  const std::size_t last = task.vectors - 1;
-  return (last / kTile * kTile + tile_width(task, last)) * elements_of(task) * sizeof(float);
-}
-
-// The elements of a block, 0 to count - 1, and zeros.
-struct BlockOfX {
-  alignas(64) std::array<float, kBlockElements> elements{};
-  std::size_t count;
-
-  BlockOfX(const WindowTask& task, std::size_t vector, std::size_t block) {
-    const std::size_t columns = task.view->header.columns, begin = std::min(block * kBlockColumns, columns);
-    const float* const x = task.x + vector * columns + begin;
-    count = std::min(kBlockColumns, columns - begin);
-    std::copy(x, x + count, elements.begin());
-  }
-};
-
-void prepare_floats(const WindowTask& task, std::size_t vector) {
-  const std::size_t width = tile_width(task, vector);
-  // the last vector of a tile fills the lanes behind it
-  const std::size_t lanes = vector + 1 == task.vectors ? width - vector % kTile : 1;
-  float* out = tile_of(task, vector) + vector % kTile;
-  for (std::size_t block = 0; block < task.view->blocks; ++block) {
-    const BlockOfX x(task, vector, block);
-    for (const float element : x.elements) {
-      for (std::size_t lane = 0; lane < lanes; ++lane) out[lane] = lane == 0 ? element : 0;
-      out += width;
-    }
-  }
-}
-
-void prepare_integers(const WindowTask& task, std::size_t vector) {
-  const std::size_t stride = elements_of(task), planes = planes_of(task.arithmetic);
-  std::uint8_t* const out = task.prepared + vector * planes * stride;
-  const bool balanced = first_power(task.arithmetic) > 0;
-  const int32x4_t balance = vdupq_n_s32(balanced ? kBalance24 : 0);
-  const float32x4_t per_step = vdupq_n_f32(1 / task.steps[vector]);
-  for (std::size_t block = 0; block < task.view->blocks; ++block) {
-    const BlockOfX x(task, vector, block);
-    std::array<std::int32_t, kBlockElements> fixed;
-    for (std::size_t i = 0; i < kBlockElements; i += 4) {
-      const int32x4_t number = vcvtnq_s32_f32(vmulq_f32(vld1q_f32(x.elements.data() + i), per_step));
-      vst1q_s32(fixed.data() + i, vaddq_s32(number, balance));
-    }
-    for (std::size_t plane = 0; plane < planes; ++plane) {
-      std::uint8_t* const bytes = out + plane * stride + block * kBlockElements;
-      const std::int32_t offset = balanced || plane + 1 < planes ? 128 : 0;
-      for (std::size_t i = 0; i < kBlockElements; ++i) {
-        bytes[i] = static_cast<std::uint8_t>((fixed[i] >> (8 * plane)) - offset);
-      }
-      std::memset(bytes + x.count, 0, kBlockElements - x.count);
-    }
-  }
-}
-
-void prepare(const WindowTask& task, std::size_t first, std::size_t last) {
-  for (std::size_t v = first; v < last; ++v) {
-    task.arithmetic == Arithmetic::floats ? prepare_floats(task, v) : prepare_integers(task, v);
-  }
+  // a maximum with NaN is NaN
+  const float most = vmaxvq_f32(largest);
+  return {most, vaddvq_f32(vaddq_f32(squares[0], squares[1])), most <= std::numeric_limits<float>::max()};
 }
 
 // Floats --------------------------------------------------------------------------------------------------------------
