@@ -48,18 +48,6 @@ def test_tensors_wait_up_to_a_number_of_bytes(path, monkeypatch):
         ahead.close()
 
 
-def test_shared_tensors_count_by_what_they_hold(path, monkeypatch):
-    codes = np.zeros(10, np.uint8)
-    weight = dc.CompressedTensor((100, 100), np.arange(10, dtype=np.int64), np.float32([1.0]), codes)
-    dc.save_tensors(path, dict.fromkeys(NAMES, weight))
-    with DczFile(path) as file:
-        # the bitmap takes more than a codebook and ten survivors
-        monkeypatch.setattr(read_ahead, "MOST_BYTES", 4 * (1250 + 8 * file.entries[NAMES[0]].length))
-        ahead = ReadAhead(file, NAMES, 2)
-        assert list(ahead._reading) == NAMES[:4]
-        ahead.close()
-
-
 def test_the_error_of_a_tensor_is_raised_when_that_tensor_is_read(path):
     with DczFile(path) as file:
         entry = file.entries[NAMES[2]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,12 @@ from deepcompression.tensors.tensor import Tensor
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-# Of all tensors when they are dense: below that, threads cost more than they save.
-LEAST_BYTES = 4 << 20
-# About so many are held by tensors that wait to be taken.
-MOST_BYTES = 64 << 20
+# Dense bytes: of all tensors, below which threads cost more than they save, and of those that wait to be taken.
+LEAST_BYTES, MOST_BYTES = 4 << 20, 64 << 20
 
 
 class ReadAhead:
-    """Tensors as they are stored, in an expected order; reading begins at once.
+    """Tensors as they are stored, in an expected order.
 
     names    the order; some may be left out, and others may be read at any time
     threads  decode a tensor that is waited for, or so many tensors in the background
@@ -30,11 +27,10 @@ class ReadAhead:
         self._left = list(dict.fromkeys(names))
         self._reading: dict[str, Future[Tensor]] = {}
         self._pool: ThreadPoolExecutor | None = None
-        if threads > 1 and sum(file.entries[name].nbytes for name in self._left) >= LEAST_BYTES:
+        if threads > 1 and sum(map(self._size, self._left)) >= LEAST_BYTES:
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(threads)
-            self._read_more(self._pool)
 
     def read(self, name: str) -> Tensor:
         """As `DczFile.read`, with its errors."""
@@ -53,9 +49,7 @@ class ReadAhead:
             self._reading[name] = pool.submit(self._file.read, name)
 
     def _size(self, name: str) -> int:
-        """The bytes that it will hold, about: a bit an element and a byte a survivor, or dense."""
-        entry = self._file.entries[name]
-        return min(entry.nbytes, math.prod(entry.shape) // 8 + 8 * entry.length)
+        return self._file.entries[name].nbytes
 
     def close(self) -> None:
         """Ends the reading; waits for what has begun."""
