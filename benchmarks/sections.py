@@ -11,6 +11,7 @@ from benchmarks.file_size.__main__ import NOTES as SIZE_NOTES
 from benchmarks.gpu.page import on_nvidia
 from benchmarks.layers.page import (
     convolutions,
+    first_answer,
     layers,
     layers_packed_before,
     many_cores,
@@ -205,6 +206,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "mixed": ("Compressed layers between torch's", mixed),
     "many_cores": ("Many cores", many_cores),
     "models": ("Whole networks", models),
+    "first_answer": ("The first answer", first_answer),
     "real_models": ("Networks that others trained, without training", real_models),
     "patches": ("Size of updates", patches),
     "hostile": ("Safety", hostile),

@@ -224,3 +224,19 @@ def models(result: Result) -> list[str]:
     )
     files = table(["file, bytes", "torch.save", "safetensors", ".dcz"], sizes)
     return [text, table(headings, rows), files, *not_measured(result["missing"])]
+
+
+def first_answer(result: Result) -> list[str]:
+    rows = []
+    for name, ways in result["networks"].items():
+        for way, found in ways.items():
+            seconds = (found[key] for key in ("importing", "loading, cold", "first result, cold"))
+            milliseconds = (f"{1e3 * each:.1f}" for each in seconds)
+            rows.append([f"{name}, {way}", *milliseconds, f"{found['peak bytes'] / 1e6:,.0f}"])
+    headings = ["", "importing the library, ms", "loading, ms", "to the first result, ms", "peak memory, MB"]
+    text = (
+        f"New processes that have imported torch, {result['threads']} threads, one input, medians of "
+        f"{result['repeats']} in turns. The file is not in the page cache. Loading and the first result count from the "
+        "end of the imports; the demands name both with and without them."
+    )
+    return [text, table(headings, rows)]
