@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from cases import dense, pruned
 from commands import fill_folder, refused, run
+from typer.testing import CliRunner
 
 from deepcompression import cli
 from deepcompression.checkpoint import write_tensors
+from deepcompression.cli.quick import answered
 from deepcompression.file.writer import save_tensors
 from deepcompression.tensors.tensor import DenseTensor
 
@@ -193,6 +195,23 @@ def test_a_mistake_in_the_arguments_is_2_and_one_line(arguments, words):
     assert done.stderr.startswith("dcz: ")
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
+
+
+@pytest.mark.parametrize("line", ["m.dcz", "m.dcz --json", "--json damaged.dcz", "absent.dcz", "recipe.yaml"])
+def test_a_call_without_the_library_of_the_command_line_prints_the_same(line, capsys):
+    arguments = f"inspect {line}".split()
+    found = CliRunner().invoke(cli.app, arguments)
+    code = 0
+    try:
+        assert answered(arguments)
+    except SystemExit as end:
+        code = end.code
+    assert (code, *capsys.readouterr()) == (found.exit_code, found.stdout, found.stderr)
+
+
+@pytest.mark.parametrize("line", ["", "inspect", "inspect -h", "inspect a b", "inspect a --js", "verify a"])
+def test_all_other_calls_are_left_to_that_library(line):
+    assert not answered(line.split())
 
 
 def test_the_installed_command_gives_its_exit_code():

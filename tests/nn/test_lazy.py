@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -231,13 +232,12 @@ def test_bytes_that_were_damaged_from_the_start_are_found_at_the_first_use(tmp_p
         small(floats(2, 80))
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system lists no open files")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system lists no open files")
 def test_the_file_is_closed_when_all_is_read_or_the_model_is_gone(tmp_path):
     _, path, small = run_mlp(tmp_path)
 
     def is_open():
-        links = [os.path.join("/proc/self/fd", each) for each in os.listdir("/proc/self/fd")]
-        return str(path) in [os.readlink(each) for each in links if os.path.islink(each)]
+        return path in [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
 
     assert is_open()
     small(floats(2, 80))
@@ -305,7 +305,7 @@ def test_a_weight_that_the_model_holds_elsewhere_is_read_at_once(tmp_path):
 
 def test_a_running_model_that_waits_is_not_saved_as_a_file(tmp_path):
     _, _, small = run_mlp(tmp_path)
-    with pytest.raises(ValueError, match="is packed by dc.run"):
+    with pytest.raises(ValueError, match=r"is packed by dc\.run"):
         dc.save(small, tmp_path / "other.dcz")
 
 

@@ -14,15 +14,9 @@ from rich.progress import Progress
 from deepcompression.bench import TABLES, Settings, bench, instruction_sets, lines, tables
 from deepcompression.bench.energy import rapl
 from deepcompression.bench.nvml import gpu_meter
-from deepcompression.cli.common import (
-    FileArgument,
-    JsonOption,
-    LimitOption,
-    errors_in_one_line,
-    print_json,
-    values_of,
-)
+from deepcompression.cli.common import errors_in_one_line, print_json
 from deepcompression.cli.files import input_file
+from deepcompression.cli.options import FileArgument, JsonOption, LimitOption, values_of
 from deepcompression.cli.tables import print_tables
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable

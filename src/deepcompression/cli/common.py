@@ -1,16 +1,14 @@
-"""Common parts of the commands of `dcz`: options, exit codes, errors in one line, progress."""
+"""Common parts of the commands of `dcz`: exit codes, errors in one line, reports, progress."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-
-import typer
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import deepcompression as dc
 from deepcompression.common.binary import LIMIT_BYTES
@@ -24,34 +22,6 @@ MISMATCH, BAD_FILE, MISTAKE, SYSTEM, INTERRUPTED, BROKEN_PIPE = 1, 3, 2, 4, 130,
 
 # between two lines of progress without a terminal
 _LINE_SECONDS = 10
-
-ModelArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MODEL",
-        help="A .safetensors, .pt or .onnx file, a folder, or - for standard input.",
-        show_default=False,
-    ),
-]
-FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A .dcz file, or - for standard input.", show_default=False)
-]
-OutOption = Annotated[
-    Path, typer.Option("--output", "-o", help="The file to write, or - for standard output.", show_default=False)
-]
-ForceOption = Annotated[bool, typer.Option("--force", "-f", help="Replace an output that exists.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no report.")]
-LimitOption = Annotated[int, typer.Option("--limit-bytes", help="Refuse a file whose decoded tensors take more.")]
-
-
-def values_of(known: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """The completion of an option by a shell: the known values that begin with what is typed."""
-
-    def completed(incomplete: str) -> list[str]:
-        return [value for value in known() if value.startswith(incomplete)]
-
-    return completed
 
 
 @contextmanager
@@ -77,7 +47,7 @@ def errors_in_one_line() -> Iterator[None]:
 def fail(message: str, code: int, error: BaseException | None = None) -> NoReturn:
     """Exits with a message and the notes of an error."""
     complain("; ".join([message, *getattr(error, "__notes__", ())]))
-    raise typer.Exit(code)
+    raise SystemExit(code)
 
 
 def complain(message: str) -> None:

@@ -11,6 +11,15 @@ from deepcompression.calibration.goal import Goal
 from deepcompression.checkpoint.open import open_checkpoint
 from deepcompression.checkpoint.other_tools import recognise
 from deepcompression.cli.common import (
+    complain,
+    errors_in_one_line,
+    print_json,
+    print_report,
+    print_warnings,
+    progress_of_bytes,
+)
+from deepcompression.cli.files import STANDARD, input_file, output_file
+from deepcompression.cli.options import (
     FileArgument,
     ForceOption,
     JsonOption,
@@ -18,15 +27,8 @@ from deepcompression.cli.common import (
     ModelArgument,
     OutOption,
     QuietOption,
-    complain,
-    errors_in_one_line,
-    print_json,
-    print_report,
-    print_warnings,
-    progress_of_bytes,
     values_of,
 )
-from deepcompression.cli.files import STANDARD, input_file, output_file
 from deepcompression.cli.plan import (
     OPTIONS_OF_TARGETS,
     CalibrationOption,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import deepcompression as dc
-from deepcompression.cli.common import ForceOption, JsonOption, errors_in_one_line, print_json, values_of
+from deepcompression.cli.common import errors_in_one_line, print_json
+from deepcompression.cli.options import ForceOption, JsonOption, values_of
 from deepcompression.cli.plan import CalibrationOption, FactoryOption
 from deepcompression.common.messages import show
 from deepcompression.convert.with_inputs import read_inputs

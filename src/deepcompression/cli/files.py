@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import typer
-
 from deepcompression.checkpoint.kinds import START_BYTES, SUFFIXES, kind_by_bytes
 from deepcompression.cli.streams import OutputError
 from deepcompression.common.messages import printable
@@ -102,6 +100,8 @@ def _check_replaceable(path: Path, source: Path, notes: list[str]) -> None:
         return
     own = start.startswith(_OWN[path.suffix]) if path.suffix in _OWN else _is_checkpoint(start, path)
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        import typer
+
         if typer.confirm(f"dcz: {printable(str(path))} exists. Replace it?", err=True):
             return
     elif own and not (source.suffix == ".dcz" and path == source.with_suffix(path.suffix)):

@@ -7,25 +7,17 @@ from typing import Annotated
 
 import typer
 
-from deepcompression.cli.common import (
-    MISMATCH,
-    FileArgument,
-    JsonOption,
-    LimitOption,
-    errors_in_one_line,
-    fail,
-    print_json,
-    print_report,
-)
+from deepcompression.cli.common import MISMATCH, errors_in_one_line, fail, print_json
 from deepcompression.cli.files import input_file
+from deepcompression.cli.options import FileArgument, JsonOption, LimitOption
+from deepcompression.cli.quick import inspect_file
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import are, counted, printable
 
 
 def inspect_command(file: FileArgument, as_json: JsonOption = False, limit_bytes: LimitOption = LIMIT_BYTES) -> None:
     """Show each tensor in the columns of the paper's tables, and the use of every byte."""
-    with errors_in_one_line(), input_file(file) as source:
-        print_report(source, as_json, limit_bytes)
+    inspect_file(file, as_json, limit_bytes)
 
 
 def verify_command(

@@ -8,17 +8,9 @@ from typing import Annotated
 
 import typer
 
-from deepcompression.cli.common import (
-    ForceOption,
-    JsonOption,
-    LimitOption,
-    OutOption,
-    QuietOption,
-    complain,
-    errors_in_one_line,
-    print_json,
-)
+from deepcompression.cli.common import complain, errors_in_one_line, print_json
 from deepcompression.cli.files import PATCH_SUFFIX, STANDARD, input_file, output_file
+from deepcompression.cli.options import ForceOption, JsonOption, LimitOption, OutOption, QuietOption
 from deepcompression.common.binary import LIMIT_BYTES
 from deepcompression.common.messages import printable
 from deepcompression.delta.apply import apply_patch

@@ -11,17 +11,9 @@ import typer
 
 from deepcompression.calibration.goal import Goal
 from deepcompression.calibration.plan import curves, table
-from deepcompression.cli.common import (
-    ForceOption,
-    JsonOption,
-    ModelArgument,
-    complain,
-    errors_in_one_line,
-    print_json,
-    print_warnings,
-    values_of,
-)
+from deepcompression.cli.common import complain, errors_in_one_line, print_json, print_warnings
 from deepcompression.cli.files import STANDARD, input_file, output_file
+from deepcompression.cli.options import ForceOption, JsonOption, ModelArgument, values_of
 from deepcompression.cli.tables import terminal_width
 from deepcompression.coding.coders import DEFAULT_PROFILE, PROFILES
 from deepcompression.common.files import atomic_path
