@@ -206,6 +206,7 @@ def test_the_command_prints_json():
     [
         ("--batch 0", "batch is from 1 on; found 0"),
         ("--threads 0", "threads is from 1 on; found 0"),
+        ("--threads 1000000", "on this machine; found 1000000"),
         ("--size -3", "size is from 1 on; found -3"),
         ("--seconds 0", "seconds are above 0, at most 600; found 0"),
         ("--seconds nan", "seconds are above 0, at most 600; found nan"),

@@ -269,3 +269,8 @@ def test_a_file_is_loaded_and_run_without_its_dense_weights(tmp_path):
         [sys.executable, "-c", LIMIT, tmp_path / "fc6.dcz"], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 30 * 1024, f"{done.stdout} KiB"
+
+
+def test_wrappers_are_left_out_of_names():
+    small = dc.run(linear())
+    assert dc.explain(nn.DataParallel(small)).rows == dc.explain(small).rows

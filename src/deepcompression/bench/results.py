@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -43,6 +44,9 @@ class Settings:
         for name in ("batch", "threads", "size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is from 1 on; found {getattr(self, name)}")
+        most = max(16, 2 * (os.cpu_count() or 1))
+        if self.threads > most:
+            raise ValueError(f"threads are at most {most} on this machine; found {self.threads}")
         if not 0 < self.seconds <= 600:
             raise ValueError(f"seconds are above 0, at most 600; found {self.seconds:g}")
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from deepcompression.common.extras import named_extra
 from deepcompression.common.messages import counted, show
+from deepcompression.recipe.targets import unwrapped
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -125,6 +126,7 @@ def explain(small: Module) -> Explanation:
     from deepcompression.training.sharded import settle
 
     settle(small)
+    small = unwrapped(small)
     found: dict[int, Kernel] = {}
 
     def add(key: int, path: str, local: str, kernel: Kernel) -> None:
