@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.environment import demand
-from benchmarks.gpu.plan import OF_THE_PAPER, WIDE, grid
+from benchmarks.gpu.plan import CENTROIDS, OF_THE_PAPER, WIDE, grid
 from benchmarks.gpu.tasks import DENSE16, DENSE32, OURS16, OURS32, TASKS
 
 Found = dict[str, Any]
@@ -18,6 +18,8 @@ CACHES = ("warm", "cold")
 AT_LEAST = {0.1: 5.0, 0.25: 3.0}
 # The paper: 3.5 times over the dense layers, with one vector (geometric mean).
 PAPER, LEAST_OF_LAYERS = 3.5, 6.0
+# Bytes on the device, as part of those that codes, skips and fillers need.
+MOST_MEMORY = 1.3
 # Ours, and the dense product of the same activations.
 DENSE_OF = {OURS32: DENSE32, OURS16: DENSE16, "ours bfloat16": "cuBLAS bf16"}
 
@@ -71,7 +73,27 @@ def demands(cases: Found, batch_of_few: int, most_density: float) -> list[Found]
     text = f"never slower than dense up to {batch_of_few} vectors and a density of {most_density:.0%}, where run packs"
     found = "; ".join(slower) or (f"{judged} of {judged}" if judged else "not measured")
     rows.append(demand(text, found, bool(judged) and not slower))
-    return rows
+    return [*rows, memory(cases)]
+
+
+def memory(cases: Found) -> Found:
+    """The demand on the bytes that packed weights take on the device, with all that belongs to them."""
+    shares = {name: case["bits_of_a_weight"] / best_bits(case["density"]) for name, case in cases.items()}
+    text = f"memory on the device: at most {MOST_MEMORY:g} times code, step and fill at that density"
+    if not shares:
+        return demand(text, "not measured", False)
+    worst = max(shares, key=lambda name: shares[name])
+    return demand(text, f"{shares[worst]:.2f} ({worst})", shares[worst] <= MOST_MEMORY)
+
+
+def best_bits(density: float) -> float:
+    """Bits of a weight in pairs of code and skip of the best width, for survivors that lie at random."""
+    code_bits, widths = (CENTROIDS - 1).bit_length(), []
+    for skip_bits in range(1, 17):
+        # a pair is a filler, with a code of its own, where so many weights in a row are pruned
+        pruned = (1 - density) ** ((1 << skip_bits) - 1)
+        widths.append((code_bits + skip_bits) / (1 - pruned))
+    return density * min(widths)
 
 
 def _at_least(text: str, found: dict[str, float] | None, least: float) -> Found:

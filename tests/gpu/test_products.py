@@ -6,8 +6,9 @@ import torch
 from packed_matrices import dense_product, matrix
 from torch.nn import functional as F
 
-from deepcompression.gpu import products
+from deepcompression.gpu import products, rows
 from deepcompression.packed import packing
+from deepcompression.packed.word import word_shape
 
 # rows, columns, density, centroids -> bits of a skip, parts of a row, and what they show
 SHAPES = [
@@ -100,6 +101,34 @@ def test_vectors_need_not_be_contiguous_and_stay_as_they_are():
     assert torch.equal(x, before)
 
 
+def parts_of(packed, facts, dense, x):
+    """Each row's sums of parts, as threads add them up: float32, column after column. (rows, parts, vectors)"""
+    shape = word_shape(facts)
+    begins = packed[shape.columns : shape.words].view({2: torch.int16, 4: torch.int32}[shape.column_bytes])
+    begins = begins[: facts.units * 32].long().view(-1, shape.parts)[: facts.rows]
+    found = np.zeros((facts.rows, shape.parts, len(x)), np.float32)
+    for stored, row in enumerate(rows.order_of(packed, facts).tolist()):
+        for column in np.flatnonzero(dense[row]):
+            # a part without survivors begins where the next one does
+            part = int((begins[stored] <= column).sum()) - 1
+            found[row, part] += (dense[row, column] * x[:, column]).numpy()
+    return found
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_sums_have_the_order_of_the_columns_in_a_part_and_then_of_the_parts(vectors):
+    """Bit for bit, and of numbers so different in size that another order gives other bits."""
+    packed, facts, dense = word(20, 900, 0.3, 16)
+    x = floats(vectors, 900) * torch.from_numpy(np.logspace(-4, 4, 900, dtype=np.float32))
+    x = x[:, torch.from_numpy(np.random.default_rng(4).permutation(900))]
+    of_parts = parts_of(packed, facts, dense, x)
+    assert of_parts.shape[1] > 4
+    found = products.linear(x, packed, facts)
+    assert torch.equal(found.T, torch.from_numpy(of_parts.sum(1)))
+    assert not torch.equal(found.T, torch.from_numpy(np.roll(of_parts, 1, 1).sum(1)))
+    assert torch.equal(found, products.linear(x, packed, facts))
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(0, 5), (3, 0)])
 def test_weights_without_elements(rows, columns):
     packed, facts, dense = word(rows, columns, 0.5, 16)
@@ -153,14 +182,17 @@ def test_decoded_pieces_give_the_same_as_one(monkeypatch):
     assert_near(products.linear(x, packed, facts), x, dense)
 
 
-def test_spoilt_words_give_wrong_numbers_within_bounds():
-    """Every column that a word reaches is bounded, whatever its bits."""
+@pytest.mark.parametrize("section", ["order", "starts", "columns", "words"])
+def test_spoilt_sections_give_wrong_numbers_within_bounds(section):
+    """Every place that they name is bounded, whatever their bits."""
     packed, facts, _ = word(12, 50, 0.3, 16)
-    words = facts.length * 128
+    sections = ["order", "starts", "columns", "words", "bytes"]
+    begin, end = (getattr(word_shape(facts), sections[sections.index(section) + more]) for more in (0, 1))
     for value in (0x00, 0x7F, 0xFF):
         spoilt = packed.clone()
-        spoilt[-words:] = value
+        spoilt[begin:end] = value
         assert products.linear(floats(1, 50), spoilt, facts).shape == (1, 12)
+        assert rows.decode_stored(spoilt, facts, 3, torch.empty(9, 50)).shape == (9, 50)
 
 
 def test_other_forms_and_vectors_that_do_not_fit_are_refused():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from running_models import assert_near, compressed, floats, linear
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import deepcompression as dc
@@ -13,7 +13,7 @@ from deepcompression.nn.build import Options, assemble
 from deepcompression.nn.devices import why_no_gpu
 from deepcompression.nn.on_device import form_on, why_refused
 from deepcompression.nn.operators import facts_of, header_of, spelled
-from deepcompression.nn.registered import convolution_operator, linear_operator, rows_operator
+from deepcompression.nn.registered import convolution_operator, linear_operator, refuse_operator, rows_operator
 from deepcompression.nn.weight_source import ModelSource
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.packing import FORMS
@@ -112,6 +112,101 @@ def test_compilers_see_what_operators_give_on_a_gpu(dtype):
         assert (y.device, y.shape, y.dtype) == (GPU, (2, 32, 7, 7), dtype)
         y = rows_operator(torch.zeros(5, dtype=torch.int64, device=GPU), packed, facts, [32, 144], dtype, "c")
         assert (y.device, y.shape, y.dtype) == (GPU, (5, 144), dtype)
+
+
+class Whole(nn.Module):
+    """Products, a convolution and an embedding, with torch's layers between."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolve, self.embed = nn.Conv2d(16, 32, 3), nn.Embedding(96, 80)
+        self.one, self.two = nn.Linear(32 * 25, 96), nn.Linear(96, 80)
+
+    def forward(self, x, numbers):
+        y = torch.relu(self.one(torch.relu(self.convolve(x)).flatten(1)))
+        return self.two(y).unsqueeze(1) + self.embed(numbers)
+
+
+@pytest.fixture
+def whole(with_kernels):
+    """The model as it is on a GPU, with inputs: shapes and dtypes alone."""
+    model, mode = compressed(Whole()), FakeTensorMode()
+    small = assemble(model, ModelSource(model), Options("float32", 1, (), (), GPU, prefer="memory"))
+    assert [row.form for row in dc.explain(small).rows] == ["tile", "tile", "word", "word"]
+
+    def there(tensor):
+        return FakeTensor(mode, tensor.to("meta"), GPU)
+
+    on_gpu = small._apply(there), there(torch.zeros(3, 16, 7, 7)), there(torch.zeros(3, 4, dtype=torch.int64))
+    with mode:
+        yield on_gpu
+
+
+RESULT = (GPU, (3, 4, 80), (320, 80, 1), torch.float32)
+OPERATORS = {
+    "convolution": (GPU, (3, 32, 5, 5), (800, 25, 5, 1), torch.float32),
+    "linear": (GPU, (3, 80), (80, 1), torch.float32),
+    "rows": RESULT,
+}
+
+
+def facts_of_tensor(y):
+    return y.device, tuple(y.shape), y.stride(), y.dtype
+
+
+def assert_has_the_operators(graph, key):
+    found = [(node.target, node.meta.get(key)) for node in graph.nodes if "deepcompression" in str(node.target)]
+    assert {target.__name__.split(".")[0]: facts_of_tensor(y) for target, y in found} == OPERATORS
+
+
+def test_a_whole_model_on_a_gpu_is_compiled_as_one_graph_and_exported(whole):
+    small, *inputs = whole
+    graphs = []
+
+    def remember(module, example):
+        graphs.append(module.graph)
+        return module.forward
+
+    with torch.no_grad():
+        assert facts_of_tensor(small(*inputs)) == RESULT
+        assert facts_of_tensor(torch.compile(small, fullgraph=True, backend=remember)(*inputs)) == RESULT
+        exported = torch.export.export(small, tuple(inputs))
+    assert_has_the_operators(graphs[0], "example_value")
+    assert_has_the_operators(exported.graph, "val")
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_on_a_gpu_gives_the_dtypes_that_it_gives_of_dense_layers(whole, dtype, monkeypatch):
+    small, x, numbers = whole
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: {"cuda": dtype}[kind])
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: {"cuda": True}[kind])
+    with torch.no_grad():
+        for layer in (small.convolve, small.one):
+            given = x if layer is small.convolve else x.new_empty(2, 800)
+            assert layer(given).dtype == dtype
+        # as of torch's own embedding
+        assert small.embed(numbers).dtype == torch.float32
+
+
+def test_gradients_on_other_devices_are_refused_by_the_operators_of_the_cpu():
+    """The device meta shows that a backward is there, and torch that on GPUs it is the one that refuses."""
+    small = dc.run(compressed(Whole()), prefer="memory").to("meta")
+    for name, shape in (("convolve", (3, 16, 7, 7)), ("one", (2, 800))):
+        layer = small.get_submodule(name)
+        assert layer(torch.zeros(shape, device="meta", requires_grad=True)).grad_fn is not None
+    assert torch._C._dispatch_has_computed_kernel_for_dispatch_key("deepcompression::refuse_gradient", "CUDA")
+    with pytest.raises(RuntimeError, match="inference only: a layer is computed from packed weights"):
+        refuse_operator(torch.zeros(1), [1], "a layer")
+
+
+def test_results_on_a_device_lie_in_memory_as_compilers_are_told(monkeypatch):
+    """By torch's operations, from inputs that lie in another order. In tests/gpu the same holds for kernels."""
+    monkeypatch.setattr(on_device, "why_torch", lambda device: "no kernels")
+    weight = dc.run(compressed(nn.Sequential(nn.Conv2d(16, 32, 3)))).get_submodule("0").weight
+    facts = header_of(weight.facts)
+    assert on_device.product_on(floats(144, 3, 2).permute(2, 1, 0), weight.packed, facts, None).is_contiguous()
+    assert on_device.rows_on(torch.arange(8)[::2], weight.packed, facts, torch.float16).is_contiguous()
 
 
 def test_facts_are_numbers_whatever_the_default_device(monkeypatch):
