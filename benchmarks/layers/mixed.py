@@ -203,8 +203,8 @@ def demands(cases: Found) -> list[dict[str, Any]]:
             ),
             *(
                 demand(
-                    f"{kind}: two threads beside a busy process, at least {LEAST_BUSY} of one thread's mean rate alone, "
-                    f"{what} of every network",
+                    f"{kind}: two threads beside a busy process, {what} of every network: at least {LEAST_BUSY} of one "
+                    "thread's mean rate alone",
                     rate,
                     rate >= LEAST_BUSY,
                 )

@@ -1,6 +1,7 @@
 // The threads that work beside a caller: our own, which wait for work, or torch's.
 #include "common/helpers.hpp"
 
+#include <algorithm>
 #include <thread>
 
 #include "common/wake.hpp"
@@ -108,15 +109,17 @@ void TorchHelpers::run(Job& job, const TorchTeam& team) {
     seats_.forget();
     caller_ = thread_number();
   }
-  seats_.call(job.threads());
-  team.parallel([](void* self) { static_cast<TorchHelpers*>(self)->enter(); }, this, job.threads(), 0);
+  // all of them, needed or not: a team that becomes smaller ends threads, which torch's next region starts anew
+  const unsigned threads = std::max(job.threads(), std::min(static_cast<unsigned>(team.most_threads()), kMostThreads));
+  seats_.call(threads);
+  team.parallel([](void* self) { static_cast<TorchHelpers*>(self)->enter(); }, this, threads, 0);
 }
 
 void TorchHelpers::enter() {
   const auto number = static_cast<unsigned>(team_->number());
   if (number == 0) return lead();
   seats_.begin(number);
-  job_->work(number, [] {});
+  if (number < job_->threads()) job_->work(number, [] {});
 }
 
 // The team waits for all of its threads, needed or not: those that are late are moved first.

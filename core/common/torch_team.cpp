@@ -46,8 +46,9 @@ const TorchTeam* look() {
   find(library, "GOMP_parallel", team.parallel);
   find(library, "omp_get_thread_num", team.number);
   find(library, "omp_get_num_threads", team.threads);
+  find(library, "omp_get_max_threads", team.most_threads);
   find(library, "omp_in_parallel", team.in_parallel);
-  return team.parallel && team.number && team.threads && team.in_parallel ? &team : nullptr;
+  return team.parallel && team.number && team.threads && team.most_threads && team.in_parallel ? &team : nullptr;
 }
 
 }  // namespace

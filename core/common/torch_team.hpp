@@ -6,9 +6,11 @@ namespace dcz {
 struct TorchTeam {
   // Calls run(context) in so many threads, the caller among them, and returns when all have ended.
   void (*parallel)(void (*run)(void*), void* context, unsigned threads, unsigned flags);
-  // Of the calling thread: its number in its team, their number, and whether it is one of several.
+  // Of the calling thread: its number in its team, their number, the most that its next team has, and whether it is
+  // one of several.
   int (*number)();
   int (*threads)();
+  int (*most_threads)();
   int (*in_parallel)();
 };
 
