@@ -122,14 +122,14 @@ def test_a_second_thread_harms_no_layer_and_pays_on_large_ones(small, large, met
 
 
 @pytest.mark.parametrize(("rate", "met"), [(0.71, True), (0.69, False)])
-def test_beside_a_busy_process_the_mean_rate_of_the_compressed_layers_counts(rate, met):
+def test_beside_a_busy_process_mean_rates_count_of_the_whole_and_of_the_compressed_layers(rate, met):
     # torch's layers between lose nine tenths
     found = {"whole": 1.0, "parts": 1.0, "mean": 1.0, "busy": 10.0, "named, mean": 0.5, "named, busy": 0.5 / rate}
     times = dict.fromkeys((mixed.DENSE, *mixed.KINDS), found)
     cases = {"network": {"batch 8": {"1 threads": times, "2 threads": times}}}
     assert mixed.busy_rates(times, times, mixed.DENSE) == pytest.approx((0.1, rate))
     busy = [each["met"] for each in mixed.demands(cases) if "busy" in each["demand"]]
-    assert busy == [met] * len(mixed.KINDS)
+    assert busy == [False, met] * len(mixed.KINDS)
 
 
 def test_a_whole_network_keeps_the_seconds_of_its_named_layers(monkeypatch):

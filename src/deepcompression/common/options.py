@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,13 +18,16 @@ def checked_flag(name: str, value: Any) -> bool:
 
 
 def checked_count(name: str, of: str, value: Any, least: int = 1) -> int:
-    """Any kind of integer, NumPy's too. Raises ValueError for others, and for fewer than the least."""
+    """Any kind of integer, NumPy's too, up to `sys.maxsize`. Raises ValueError for others, and for fewer than the
+    least.
+    """
     try:
         count = operator.index(value)
     except TypeError:
         count = None
-    if count is None or isinstance(value, bool) or count < least:
-        raise ValueError(f"{name} is a number of {of}, {least} or more; found {value!r}")
+    if count is None or isinstance(value, bool) or not least <= count <= sys.maxsize:
+        bounds = f"from {least} to {sys.maxsize}" if count is not None and count > sys.maxsize else f"{least} or more"
+        raise ValueError(f"{name} is a number of {of}, {bounds}; found {value!r}")
     return count
 
 
