@@ -22,7 +22,7 @@ def checked_device(device: str | torch.device) -> torch.device:
             raise ValueError(f"device={device!r}: {reason}")
     try:
         return torch.empty(0, device=wanted).device
-    # torch asserts that it was built for some devices, imports the backends of others, and raises RuntimeError elsewhere
+    # torch asserts that it was built for some devices, imports what others need, and raises RuntimeError elsewhere
     except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).splitlines()[0].split(". ")[0]
         remedy = "see that this machine and this build of torch have it, or compute on the CPU"
