@@ -4,10 +4,10 @@ import re
 
 import pytest
 import torch
+from nothing_waits import NothingWaits
 from running_models import assert_near, compressed, floats, linear
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import deepcompression as dc
 from deepcompression.nn import build, on_device
@@ -214,7 +214,7 @@ def test_gradients_on_other_devices_are_refused_by_the_operators_of_the_cpu():
 
 
 def test_results_on_a_device_lie_in_memory_as_compilers_are_told(monkeypatch):
-    """By torch's operations, from inputs that lie in another order. In tests/gpu the same holds for kernels."""
+    """By torch's operations, from inputs that lie in another order; tests/gpu holds the same of kernels."""
     monkeypatch.setattr(on_device, "why_torch", lambda device: "no kernels")
     weight = dc.run(compressed(nn.Sequential(nn.Conv2d(16, 32, 3)))).get_submodule("0").weight
     facts = header_of(weight.facts)
@@ -228,19 +228,8 @@ def test_facts_are_numbers_whatever_the_default_device(monkeypatch):
         assert facts_of(header) == facts_of(header)
 
 
-class NothingWaits(TorchDispatchMode):
-    """Refuses what makes the host wait for a device, or copies from it or to it: a CUDA graph can hold the rest."""
-
-    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_pinned", "equal")
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        assert name not in self.REFUSED, name
-        return function(*args, **(kwargs or {}))
-
-
 def test_nothing_in_a_call_on_a_device_waits_for_it(monkeypatch):
-    """By torch's operations. In tests/gpu the same holds for kernels."""
+    """By torch's operations; tests/gpu holds the same of kernels."""
     monkeypatch.setattr(on_device, "why_torch", lambda device: "no kernels")
     shape, x = (32, 16, 3, 3), floats(2, 16, 9, 9)
     weight = dc.run(compressed(nn.Sequential(nn.Conv2d(16, 32, 3)))).get_submodule("0").weight
