@@ -240,6 +240,8 @@ def test_nothing_in_a_call_on_a_device_waits_for_it(monkeypatch):
         z = on_device.convolution_on(x, weight.packed, facts, None, shape, ConvolutionSettings.of(2))
         with pytest.raises(AssertionError, match="_local_scalar_dense"):
             y.sum().item()
+        with pytest.raises(AssertionError, match="index by a mask"):
+            y[y > 0]
     assert (y.shape, rows.shape, z.shape) == ((3, 32), (4, 144), (2, 32, 7, 7))
 
 
