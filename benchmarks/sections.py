@@ -8,7 +8,7 @@ from benchmarks.browser.page import computing, decoding, on_gpu, page_bytes
 from benchmarks.device.page import device
 from benchmarks.file_size.__main__ import COLUMNS, percent
 from benchmarks.file_size.__main__ import NOTES as SIZE_NOTES
-from benchmarks.gpu.page import on_nvidia
+from benchmarks.gpu.page import instructions, on_nvidia
 from benchmarks.layers.page import (
     convolutions,
     first_answer,
@@ -203,6 +203,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "layers_avx2": ("Speed of compressed layers, all held to AVX2", layers),
     "convolutions": ("Speed of compressed convolutions", convolutions),
     "gpu": ("Speed of compressed layers on a GPU", on_nvidia),
+    "gpu_instructions": ("Instructions on GPUs", instructions),
     "mixed": ("Compressed layers between torch's", mixed),
     "many_cores": ("Many cores", many_cores),
     "models": ("Whole networks", models),

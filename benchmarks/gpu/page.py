@@ -1,4 +1,4 @@
-"""The page of products on a GPU."""
+"""The pages of products on a GPU, measured and counted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ MACKO = {
     "4096x4096": {0.05: 4.5, 0.1: 4.0, 0.2: 2.95, 0.3: 2.4, 0.5: 1.6},
     "4096x14336": {0.05: 5.3, 0.1: 4.4, 0.2: 2.9, 0.3: 2.1, 0.5: 1.3},
 }
+
+UNCAPTURED = "‡"
 
 
 def on_nvidia(result: Result) -> list[str]:
@@ -26,10 +28,13 @@ def on_nvidia(result: Result) -> list[str]:
             times = case["microseconds"].get(str(batch), {})
             if times:
                 bits = f"{case['bits_of_a_weight']:.2f}"
-                rows.append([name, f"{case['density']:.0%}", bits, *(_both(times.get(task)) for task in TASKS)])
+                cells = (_both(times.get(task), task in case["uncaptured"]) for task in TASKS)
+                rows.append([name, f"{case['density']:.0%}", bits, *cells])
         if rows:
             headings = ["warm / cold", "density", "bits", *TASKS]
             blocks += [f"## {batch} vector{'s' * (batch > 1)}", table(headings, rows)]
+    if any(case["uncaptured"] for case in result["cases"].values()):
+        blocks.append(f"{UNCAPTURED} No CUDA graph could hold the calls: the time of Python is in these.")
     joules = [
         [name, task, f"{1e3 * value:.3g}"]
         for name, case in result["cases"].items()
@@ -56,5 +61,23 @@ def on_nvidia(result: Result) -> list[str]:
     return blocks + [f"**Not measured:** {name}: {reason}." for name, reason in missing.items()]
 
 
-def _both(times: dict[str, float] | None) -> str:
-    return "" if times is None else f"{times['warm']:.3g} / {times['cold']:.3g}"
+def instructions(result: Result) -> list[str]:
+    """The page of what kernels take of a GPU that nobody has."""
+    text = (
+        "Kernels for products with weights of the form `word`, compiled without a GPU: counted, not timed. "
+        "Instructions are those of the inner loop for a pair of code and skip, which is a survivor or a filler. "
+        "Registers are those of a thread."
+    )
+    names = result["architectures"]
+    rows = []
+    for each in result["products"]:
+        found = [each[name] for name in names]
+        counts = [*(f"{one['instructions']:.1f}" for one in found), *(str(one["registers"]) for one in found)]
+        rows.append([f"{each['dtype']}, {each['centroids']} centroids", str(each["vectors"]), *counts])
+    headings = ["", "vectors", *(f"instructions, {name}" for name in names), *(f"registers, {name}" for name in names)]
+    return [text, table(headings, rows)]
+
+
+def _both(times: dict[str, float] | None, uncaptured: bool) -> str:
+    mark = f" {UNCAPTURED}" if uncaptured else ""
+    return "" if times is None else f"{times['warm']:.3g} / {times['cold']:.3g}{mark}"

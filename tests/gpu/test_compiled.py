@@ -2,31 +2,12 @@
 
 import pytest
 import torch
-from compiled_kernels import compile_for_amd, compile_kernel
 
+from benchmarks.gpu.compiled import compile_for_amd, compile_kernel
+from benchmarks.gpu.instructions import Product, arguments, compiled
 from deepcompression.gpu import product_kernels, products, row_kernels
 
 ARCHITECTURES = [90, pytest.param(80, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.long)]
-TYPES = {torch.float32: "*fp32", torch.bfloat16: "*bf16", torch.float16: "*fp16"}
-PAIRS = {4: (4, 4), 5: (3, 4), 8: (8, 2)}  # code_bits -> skip_bits, pairs of a word
-
-
-def product_arguments(bundle, code_bits=4, dtype=torch.float32):
-    """Types and constants, as `products.linear` passes them."""
-    x = "*fp32" if bundle > 1 else TYPES[dtype]
-    types = {"x": x, "packed": "*u8", "bias": TYPES[dtype], "y": TYPES[dtype]}
-    types |= {"spoilt": "*fp32"} if bundle > 1 else {}
-    types |= dict.fromkeys(["rows", "columns", "units", "length", "vectors"], "i32")
-    sizes = {
-        "skip_bits": PAIRS[code_bits][0],
-        "part_bits": 3,
-        "many": False,
-        "wide": False,
-        "bundle": bundle,
-        "programs": 64,
-    }
-    constants = {"code_bits": code_bits, **sizes, "warps": products.WARPS, "unrolled": products.UNROLLED}
-    return types, constants | ({"spoilt": None} if bundle == 1 else {})
 
 
 # Of each pair for all vectors of a bundle: word and column, codebook, and for each vector its sum.
@@ -46,13 +27,7 @@ BOUNDS = [
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize(("bundle", "code_bits", "dtype", "most"), BOUNDS)
 def test_a_survivor_takes_few_instructions_and_a_thread_few_registers(bundle, code_bits, dtype, most, arch):
-    found = compile_kernel(product_kernels.product, *product_arguments(bundle, code_bits, dtype), arch, products.WARPS)
-    pairs = PAIRS[code_bits][1] * products.UNROLLED
-    # the loop over turns multiplies each pair by each vector; newer GPUs do two products at once
-    products_of = [loop["FFMA"] + 2 * loop["FFMA2"] for loop in found.loops]
-    assert pairs * bundle in products_of
-    loop = found.loops[products_of.index(pairs * bundle)]
-    print(f"sm_{arch}, bundle {bundle}, code {code_bits}, {dtype}: {loop.total() / pairs:.2f} a pair", found[:3])
+    found, loop, pairs = compiled(Product(bundle, code_bits, dtype), arch)
     # two products at once cannot be skipped for fillers: a selection for each vector follows them
     assert loop.total() <= (most + (bundle if loop["FFMA2"] else 0)) * pairs
     # one load of each vector's numbers, at most four at once; words and centroids: at most one each
@@ -91,7 +66,6 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_other_kernels_spill_nothing(name, arch):
     found = compile_kernel(*OTHERS[name], arch, 4)
-    print(f"sm_{arch}, {name}", found[:3])
     assert found.spilled_bytes == 0
     assert found.registers <= 80
 
@@ -99,5 +73,5 @@ def test_the_other_kernels_spill_nothing(name, arch):
 @pytest.mark.long
 def test_products_compile_for_a_gpu_of_amd():
     for bundle in (1, 16):
-        text = compile_for_amd(product_kernels.product, *product_arguments(bundle), products.WARPS)
+        text = compile_for_amd(product_kernels.product, *arguments(Product(bundle, 4)), products.WARPS)
         assert ".vgpr_spill_count: 0" in text

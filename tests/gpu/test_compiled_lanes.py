@@ -1,8 +1,8 @@
 """The kernel of lanes compiled for GPUs, without one: what it takes is bounded."""
 
 import pytest
-from compiled_kernels import compile_kernel
 
+from benchmarks.gpu.compiled import compile_kernel
 from deepcompression.gpu.lane_kernels import decode_segments
 
 TYPES = {"words": "*i64", "last_word": "i32", "begins": "*i64", "firsts": "*i64", "table": "*i32", "exact": "*i32"}

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from nothing_waits import NothingWaits
 from packed_matrices import matrix
 from recorded_launches import MOST_PROGRAMS, recorded
 
 from deepcompression.gpu import launch as launch_module
 from deepcompression.gpu import product_kernels, products, rows
+from deepcompression.nn import on_device
 from deepcompression.packed import packing
+from deepcompression.packed.convolution import ConvolutionSettings
 
 
 def word(*shape, form="word"):
@@ -55,6 +58,27 @@ def test_kernels_read_tensors_whose_numbers_lie_side_by_side():
     tensors = [each for each in launches[0].arguments if isinstance(each, torch.Tensor)]
     assert [each.numel() for each in tensors] == [40, packed.numel(), 33, 33]
     assert all(each.is_contiguous() for each in tensors)
+
+
+def test_nothing_in_a_call_waits_and_results_lie_in_memory_as_compilers_are_told(monkeypatch):
+    monkeypatch.setattr(on_device, "why_torch", lambda device: None)
+    packed, facts = word(33, 40, 1.0, 16)
+    tiles, of_tiles = word(33, 40, 1.0, 16, form="tile")
+    with recorded() as launches, NothingWaits():
+        bias, found = torch.zeros(33), []
+        # one vector, a bundle, and so many that rows are decoded
+        for vectors in (1, 4, 40):
+            x = torch.zeros(40, vectors, 1).permute(2, 1, 0)
+            found.append(on_device.product_on(x, packed, facts, bias))
+        for weight, header in ((packed, facts), (tiles, of_tiles)):
+            found.append(on_device.rows_on(torch.arange(4)[::2], weight, header, torch.float16))
+        x = torch.zeros(2, 9, 9, 5, dtype=torch.float16).permute(0, 3, 1, 2)
+        on_device.convolution_on(x, tiles, of_tiles, bias, (33, 5, 2, 4), ConvolutionSettings.of(2))
+    names = ["product", "turn", "product", "word_rows", "word_rows", "tile_rows", "tile_rows"]
+    assert [launch.kernel for launch in launches] == names
+    assert all(y.is_contiguous() for y in found)
+    # kernels read numbers of rows side by side
+    assert all(launch.arguments[1].is_contiguous() for launch in launches[4:])
 
 
 def seen(launch):

@@ -1,11 +1,13 @@
 """Models for devices other than the CPU. No test needs such a device."""
 
+import re
+
 import pytest
 import torch
+from nothing_waits import NothingWaits
 from running_models import assert_near, compressed, floats, linear
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import deepcompression as dc
 from deepcompression.nn import build, on_device
@@ -44,19 +46,33 @@ def test_a_gpu_that_cannot_be_had_is_named_with_the_remedy(number, built, count,
     assert found is None if reason is None else reason in found
 
 
+NO_NAME = "is no device of torch: name one such as 'cpu' or 'cuda:1'"
+HAS_MPS = torch.backends.mps.is_available()
+NOT_HERE = "see that this machine and this build of torch have it, or compute on the CPU"
+
+
 @pytest.mark.parametrize(
-    ("device", "message"),
+    ("device", "found", "remedy"),
     [
-        ("cuda:99", r"device='cuda:99': torch (was built without CUDA|finds)"),
-        (0.5, r"device=0.5 is no device of torch"),
-        ("toaster", r"device='toaster' is no device of torch"),
-        ("meta", r"device='meta' has no memory"),
-        ("vulkan", r"device='vulkan' cannot be used"),
+        # a build of torch for GPUs counts them
+        ("cuda:9", r"torch (was built without CUDA|finds)", "or compute on the CPU|with the numbers from 0 to"),
+        pytest.param("mps", "cannot be used: ", NOT_HERE, marks=pytest.mark.skipif(HAS_MPS, reason="it is here")),
+        ("xpu", "cannot be used: ", NOT_HERE),
+        ("hpu", "cannot be used: ", NOT_HERE),
+        ("privateuseone", "cannot be used: ", NOT_HERE),
+        ("meta", "has no memory", "name the device that shall compute"),
+        ("toaster", NO_NAME, NO_NAME),
+        ("cuda:-1", NO_NAME, NO_NAME),
+        (1.5, NO_NAME, NO_NAME),
     ],
 )
-def test_a_device_that_cannot_be_had_is_refused(device, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_device_that_cannot_be_had_is_refused_in_one_line_with_the_remedy(device, found, remedy):
+    with pytest.raises(ValueError, match=f"^device={device!r}.*{found}") as error:
         dc.run(nn.Sequential(linear()), device=device)
+    message = str(error.value)
+    assert re.search(remedy, message)
+    assert len(message) < 200
+    assert "\n" not in message
 
 
 def test_forms_by_use_and_device(monkeypatch):
@@ -93,25 +109,22 @@ def test_a_model_for_a_gpu_is_packed_on_the_cpu_and_computes_there_too(with_kern
     assert_near(small(x)[0], model(x)[0])
 
 
-def on_fake_gpu(weight, x, bias):
-    """The arguments as they are on a GPU: shapes and dtypes alone."""
-    return [None if t is None else torch.empty(t.shape, dtype=t.dtype, device=GPU) for t in (x, weight.packed, bias)]
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_compilers_see_what_operators_give_on_a_gpu(dtype):
+def test_compilers_see_shapes_and_dtypes_of_what_operators_give(dtype):
+    """On the device meta, which torch computes without its compiler: importing that takes seconds."""
     layer = dc.run(compressed(nn.Sequential(nn.Linear(80, 96)))).get_submodule("0")
     convolution = dc.run(compressed(nn.Sequential(nn.Conv2d(16, 32, 3)))).get_submodule("0")
-    with FakeTensorMode():
-        x, packed, bias = on_fake_gpu(layer.weight, torch.empty(2, 3, 80, dtype=dtype), layer.bias)
-        y = linear_operator(x, packed, bias, layer.weight.facts, "float32", "a")
-        assert (y.device, y.shape, y.dtype) == (GPU, (2, 3, 96), dtype)
-        x, packed, bias = on_fake_gpu(convolution.weight, torch.empty(2, 16, 9, 9, dtype=dtype), convolution.bias)
-        facts, shape = convolution.weight.facts, [32, 16, 3, 3]
-        y = convolution_operator(x, packed, bias, facts, shape, *spelled(ConvolutionSettings.of(2)), "b")
-        assert (y.device, y.shape, y.dtype) == (GPU, (2, 32, 7, 7), dtype)
-        y = rows_operator(torch.zeros(5, dtype=torch.int64, device=GPU), packed, facts, [32, 144], dtype, "c")
-        assert (y.device, y.shape, y.dtype) == (GPU, (5, 144), dtype)
+    packed, bias = layer.weight.packed.to("meta"), layer.bias.to("meta")
+    x = torch.empty(2, 3, 80, dtype=dtype, device="meta")
+    y = linear_operator(x, packed, bias, layer.weight.facts, "float32", "a")
+    assert (y.is_meta, y.shape, y.dtype) == (True, (2, 3, 96), dtype)
+    packed, facts, shape = convolution.weight.packed.to("meta"), convolution.weight.facts, [32, 16, 3, 3]
+    x = torch.empty(2, 16, 9, 9, dtype=dtype, device="meta")
+    y = convolution_operator(x, packed, None, facts, shape, *spelled(ConvolutionSettings.of(2)), "b")
+    assert (y.is_meta, y.shape, y.dtype) == (True, (2, 32, 7, 7), dtype)
+    numbers = torch.empty(5, dtype=torch.int64, device="meta")
+    y = rows_operator(numbers, packed, facts, [32, 144], dtype, "c")
+    assert (y.is_meta, y.shape, y.dtype) == (True, (5, 144), dtype)
 
 
 class Whole(nn.Module):
@@ -201,7 +214,7 @@ def test_gradients_on_other_devices_are_refused_by_the_operators_of_the_cpu():
 
 
 def test_results_on_a_device_lie_in_memory_as_compilers_are_told(monkeypatch):
-    """By torch's operations, from inputs that lie in another order. In tests/gpu the same holds for kernels."""
+    """By torch's operations, from inputs that lie in another order; tests/gpu holds the same of kernels."""
     monkeypatch.setattr(on_device, "why_torch", lambda device: "no kernels")
     weight = dc.run(compressed(nn.Sequential(nn.Conv2d(16, 32, 3)))).get_submodule("0").weight
     facts = header_of(weight.facts)
@@ -215,19 +228,8 @@ def test_facts_are_numbers_whatever_the_default_device(monkeypatch):
         assert facts_of(header) == facts_of(header)
 
 
-class NothingWaits(TorchDispatchMode):
-    """Refuses what makes the host wait for a device, or copies from it or to it: a CUDA graph can hold the rest."""
-
-    REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "is_pinned", "equal")
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        assert name not in self.REFUSED, name
-        return function(*args, **(kwargs or {}))
-
-
 def test_nothing_in_a_call_on_a_device_waits_for_it(monkeypatch):
-    """By torch's operations. In tests/gpu the same holds for kernels."""
+    """By torch's operations; tests/gpu holds the same of kernels."""
     monkeypatch.setattr(on_device, "why_torch", lambda device: "no kernels")
     shape, x = (32, 16, 3, 3), floats(2, 16, 9, 9)
     weight = dc.run(compressed(nn.Sequential(nn.Conv2d(16, 32, 3)))).get_submodule("0").weight
@@ -238,6 +240,8 @@ def test_nothing_in_a_call_on_a_device_waits_for_it(monkeypatch):
         z = on_device.convolution_on(x, weight.packed, facts, None, shape, ConvolutionSettings.of(2))
         with pytest.raises(AssertionError, match="_local_scalar_dense"):
             y.sum().item()
+        with pytest.raises(AssertionError, match="index by a mask"):
+            y[y > 0]
     assert (y.shape, rows.shape, z.shape) == ((3, 32), (4, 144), (2, 32, 7, 7))
 
 

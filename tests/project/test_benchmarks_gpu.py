@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import page
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu.page import on_nvidia
+from benchmarks.gpu.page import UNCAPTURED, instructions, on_nvidia
 from benchmarks.gpu.plan import BATCHES, DENSITIES, SHAPES, TINY, WIDE, Budget, grid, planned
 from benchmarks.gpu.ratios import best_bits, demands
 from benchmarks.gpu.tasks import DENSE16, DENSE32, OURS16, OURS32, TASKS, Weight, ours
@@ -45,6 +45,7 @@ def measured(name, density, ours_us, dense_us, batch=1, error=1e-7, memory=1.29)
         "bits_of_a_weight": memory * best_bits(density),
         "errors": {OURS16: error, OURS32: error},
         "missing": {"torchao int4 weights": "ImportError: no module"},
+        "uncaptured": {},
         "microseconds": {str(batch): {task: {"warm": us, "cold": 1.1 * us} for task, us in times.items()}},
     }
 
@@ -120,6 +121,23 @@ def test_the_page_shows_times_published_ratios_and_what_is_missing():
     counted = all_measured()
     counted[WIDE_10]["joules"] = {OURS16: 0.0123}
     assert "12.3" in "\n".join(on_nvidia(result(cases=counted, energy="NVML (Made-up 9000)")))
+
+
+def test_the_page_marks_times_of_calls_that_no_graph_could_hold():
+    counted = all_measured()
+    assert UNCAPTURED not in "\n".join(on_nvidia(result(cases=counted)))
+    counted[WIDE_10]["uncaptured"] = {OURS16: "its time has that of Python in it"}
+    text = "\n".join(on_nvidia(result(cases=counted)))
+    # one figure, and what the mark means
+    assert text.count(f"10 / 11 {UNCAPTURED}") == 1
+    assert f"{UNCAPTURED} No CUDA graph" in text
+
+
+def test_the_page_of_instructions_has_a_row_a_product_and_columns_a_gpu():
+    found = {"instructions": 14.46, "registers": 32}
+    product = {"vectors": 1, "centroids": 16, "dtype": "float32", "sm_80": found, "sm_90": found | {"registers": 40}}
+    text = "\n".join(instructions({"architectures": ["sm_80", "sm_90"], "products": [product]}))
+    assert "| float32, 16 centroids | 1 | 14.5 | 14.5 | 32 | 40 |" in text
 
 
 def test_the_summary_says_that_nothing_was_measured_until_it_was(tmp_path):

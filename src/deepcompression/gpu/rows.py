@@ -39,7 +39,7 @@ def decode_rows(packed: Tensor, facts: Header, numbers: Tensor, dtype: torch.dty
     if facts.form != "tile":
         raise ValueError(f"GPUs decode rows of the forms word and tile; found weights packed in the form {facts.form}")
     if out.numel():
-        tensors = packed, numbers, out
+        tensors = packed, numbers.contiguous(), out
         _launch(facts)((len(numbers), 1, 1), tensors, facts.rows, facts.columns, facts.survivors)
     return out
 
