@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from deepcompression.coding.gaps import GAP_BITS, Code, plan_positions, read_gaps, write_positions
+from deepcompression.coding.coder import GAP_BITS
+from deepcompression.coding.gaps import Code, plan_positions, read_gaps, write_positions
 from deepcompression.common.binary import Cursor, FormatError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deepcompression import _core
-from deepcompression.coding.gaps import GAP_BITS
+from deepcompression.coding.coder import GAP_BITS
 
 VALUES = np.float32([0.0, -0.0, 1, 1, -1, 1e-45, -1e-45, 3.4e38, -3.4e38, np.inf, -np.inf, np.nan, 0.1, 0.1000001])
 

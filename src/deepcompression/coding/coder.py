@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from deepcompression.common.binary import Cursor
@@ -13,9 +12,11 @@ from deepcompression.tensors.tensor import DenseTensor, Tensor
 # A payload is made in parts: a large one need not be in memory as a whole.
 Part = bytes | memoryview
 
+# widths of the paper's gap field
+GAP_BITS = range(2, 17)
 
-@dataclass(frozen=True)
-class Account:
+
+class Account(NamedTuple):
     """Where the bytes of one payload went, and the counts behind the paper's tables 2 and 3.
 
     `parts` maps each part's name to its bytes, whose sum is the payload's. `entries` are survivors and fillers.

@@ -8,11 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from deepcompression.coding.coder import Account, Coder, Part
+from deepcompression.coding.coder import GAP_BITS, Account, Coder, Part
 from deepcompression.coding.deflate import decode_deflate, encode_deflate
-from deepcompression.coding.device import decode_device, decode_device_dense, encode_device
 from deepcompression.coding.fast import decode_fast, decode_fast_dense, encode_fast
-from deepcompression.coding.gaps import GAP_BITS
 from deepcompression.coding.paper import decode_huffman, decode_sparse, encode_huffman, encode_sparse
 from deepcompression.coding.raw import decode_raw, encode_raw
 from deepcompression.coding.small import decode_small, encode_small
@@ -21,6 +19,26 @@ from deepcompression.common.one_of import one_of
 from deepcompression.tensors.dtypes import WEIGHT_DTYPES, Shape, row_of, size_bytes
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
 
+
+# the modules of this coder take long to import, and few files have its payloads
+def _encode_device(tensor: Tensor, gap_bits: int | None) -> Iterable[Part] | None:
+    from deepcompression.coding.device import encode_device
+
+    return encode_device(tensor, gap_bits)
+
+
+def _decode_device(payload: Cursor, dtype: str, shape: Shape, threads: int) -> tuple[Tensor, Account]:
+    from deepcompression.coding.device import decode_device
+
+    return decode_device(payload, dtype, shape, threads)
+
+
+def _decode_device_dense(payload: Cursor, dtype: str, shape: Shape, threads: int) -> DenseTensor:
+    from deepcompression.coding.device import decode_device_dense
+
+    return decode_device_dense(payload, dtype, shape, threads)
+
+
 CODERS: dict[str, Coder] = {
     "raw": Coder(1, encode_raw, decode_raw),
     "sparse": Coder(2, encode_sparse, decode_sparse),
@@ -28,7 +46,7 @@ CODERS: dict[str, Coder] = {
     "fast": Coder(4, encode_fast, decode_fast, decode_fast_dense),
     "small": Coder(5, encode_small, decode_small),
     "deflate": Coder(6, encode_deflate, decode_deflate),
-    "device": Coder(7, encode_device, decode_device, decode_device_dense),
+    "device": Coder(7, _encode_device, _decode_device, _decode_device_dense),
 }
 
 # The coders that `encode` tries, besides `raw`.

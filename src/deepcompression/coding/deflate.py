@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression.coding.coder import Account, Part
 from deepcompression.common.binary import Cursor, FormatError
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, Shape
 from deepcompression.tensors.slices import spans
 from deepcompression.tensors.tensor import DenseTensor, Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # a raw DEFLATE stream, without a header and without a checksum: the index has one
 _WINDOW_BITS = -15

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.coding.coder import Account, Part
@@ -16,6 +15,9 @@ from deepcompression.common.binary import Cursor, FormatError, varint
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, Shape, ordered_bits, row_of, unordered_bits
 from deepcompression.tensors.slices import Bits, spans, stored_bits
 from deepcompression.tensors.tensor import MAX_CENTROIDS, CompressedTensor, DenseTensor, Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _NOTHING, _GROUPS = range(2)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.tensors.slices import Bits
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 CODE_BITS = 12
 
-Counts = NDArray[np.uint64]
+Counts = np.ndarray[Any, np.dtype[np.uint64]]
 
 _ESCAPES = tuple((1 << bits) - 1 for bits in range(1, 9))
 

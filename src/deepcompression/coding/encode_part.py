@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from deepcompression.coding.coder import GAP_BITS
 from deepcompression.coding.coders import CODERS
-from deepcompression.coding.gaps import GAP_BITS
 from deepcompression.common.one_of import one_of
 from deepcompression.common.settings import RecipePart
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
+from deepcompression.coding.coder import GAP_BITS
 from deepcompression.common.binary import Cursor, FormatError, varint
 
-GAP_BITS = range(2, 17)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Code(NamedTuple):

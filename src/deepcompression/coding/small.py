@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.coding.coder import Account, Part
@@ -14,6 +14,9 @@ from deepcompression.coding.values import SHARED, VALUES, Bitmap, Head, as_store
 from deepcompression.common.binary import Cursor, FormatError, varint
 from deepcompression.tensors.dtypes import STORAGE, Shape, ordered_bits, unordered_bits
 from deepcompression.tensors.tensor import CompressedTensor, Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _NO_CODES = np.zeros(0, np.uint8)
 _NO_CENTROIDS = np.zeros(0, np.uint64)

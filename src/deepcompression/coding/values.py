@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.coding.coder import Account, Part
@@ -15,6 +14,9 @@ from deepcompression.common.binary import Cursor, FormatError
 from deepcompression.tensors.dtypes import STORAGE, WEIGHT_DTYPES, Array, Shape
 from deepcompression.tensors.slices import Bits, count_bits, stored_bits
 from deepcompression.tensors.tensor import CompressedTensor, DenseTensor, Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 VALUES, SHARED = range(2)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from deepcompression.coding.coder import GAP_BITS
 from deepcompression.coding.coders import CODERS, decode, encode
-from deepcompression.coding.gaps import GAP_BITS
 from deepcompression.common.binary import Cursor, FormatError, checksum, varint
 from deepcompression.delta.operations import CHECKSUM_BYTES, RECODING_MAGIC, VERSION, begin, check
 from deepcompression.file.index import Entry

@@ -60,7 +60,7 @@ class Row:
     def of(cls, entry: Entry, tensor: Tensor, account: Account) -> Row:
         weights = math.prod(entry.shape)
         if entry.dtype in ROW_BITS:
-            account = replace(account, entries=weights, survivors=weights, gap_bits=0)
+            account = account._replace(entries=weights, survivors=weights, gap_bits=0)
         gap_bits, entries = account.gap_bits, account.entries
         if 0 < account.survivors < weights and not gap_bits:
             bits = code_bits(account.centroids) or item_bits(entry.dtype)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from deepcompression.coding.device import work_bytes
 from deepcompression.common.binary import FormatError
 from deepcompression.file.index import Entry
 
@@ -13,6 +12,8 @@ _KEY = "device.work"
 
 def with_work(metadata: Mapping[str, str], payloads: Iterable[tuple[Entry, bytes]]) -> dict[str, str]:
     """The metadata of a file, with the largest work buffer of its payloads of the coder `device`, if it has any."""
+    from deepcompression.coding.device import work_bytes
+
     sizes = [work_bytes(data, entry.dtype, entry.shape) for entry, data in payloads if entry.coder == "device"]
     others = {key: value for key, value in metadata.items() if key != _KEY}
     return {**others, _KEY: str(max(sizes))} if sizes else others

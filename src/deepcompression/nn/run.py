@@ -65,7 +65,6 @@ def run(
     import torch
 
     from deepcompression.nn.build import assemble
-    from deepcompression.nn.lazy import Lazy, check_lazy
     from deepcompression.nn.moving import moved
     from deepcompression.nn.options import checked_options
     from deepcompression.nn.weight_source import FileSource, ModelSource
@@ -84,6 +83,8 @@ def run(
         )
     model = unwrapped(model)
     if checked_flag("lazy", lazy):
+        from deepcompression.nn.lazy import Lazy, check_lazy
+
         check_lazy(model, path is not None, options.device, tune)
 
     def placed(small: Module) -> Module:

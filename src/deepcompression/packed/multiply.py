@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.packed.packing import Packed, check_activations, header
 from deepcompression.tensors.dtypes import Floats
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def _result(shape: tuple[int, ...], out: Floats | None) -> Floats:

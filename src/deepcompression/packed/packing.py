@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.tensors.dtypes import Floats, widen
 from deepcompression.tensors.grid import LIMITS, digits_on_grid
 from deepcompression.tensors.tensor import CompressedTensor
 
-Packed = NDArray[np.uint8]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Packed = np.ndarray[Any, np.dtype[np.uint8]]
 
 ACTIVATIONS = ("float32", "int8")
 

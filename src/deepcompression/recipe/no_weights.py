@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deepcompression.checkpoint.onnx.graph import GRAPH
 from deepcompression.checkpoint.packed_codes import beside_codes
 from deepcompression.tensors.dtypes import Array, Shape
 from deepcompression.tensors.entry import TensorEntry
@@ -47,6 +46,8 @@ def _lies_along(shape: Shape, other: Shape) -> bool:
 
 def elementwise_in_onnx(tensors: Mapping[str, Any]) -> set[str] | None:
     """The same of an ONNX model, whose nodes decide; None for other tensors and for a graph that is not among them."""
+    from deepcompression.checkpoint.onnx.graph import GRAPH
+
     if isinstance(graph := tensors.get(GRAPH), DenseTensor | CompressedTensor):
         from deepcompression.checkpoint.onnx.quantized import elementwise_by_nodes
 
@@ -65,6 +66,8 @@ def packed_among(tensors: Mapping[str, Any]) -> set[str]:
 
     Entries, which have no data, are not looked at: their checkpoint knows its own.
     """
+    from deepcompression.checkpoint.onnx.graph import GRAPH
+
     own = {name: each for name, each in tensors.items() if isinstance(each, DenseTensor | CompressedTensor)}
     if GRAPH in own:
         from deepcompression.checkpoint.onnx.quantized import quantized_by_nodes

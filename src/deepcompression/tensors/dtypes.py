@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+# `NDArray` by its meaning: the module numpy.typing takes long to import
+Array = np.ndarray[Any, np.dtype[Any]]
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 Shape = tuple[int, ...]
 

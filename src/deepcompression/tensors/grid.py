@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression.tensors.dtypes import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # name of a grid -> its largest digit. Kernels hold an int16 digit as 256 * high + low, both int8: 256 * 127 + 127.
 LIMITS = {"int8": 127, "int16": 32639}
@@ -126,9 +127,11 @@ def digits_on_grid(codebook: Array) -> OnGrid | None:
         grid = grid_of(name)
         parts = _parts(divisor, grid.limit // max(map(abs, quotients)), grid.scale_bits)
         if parts is not None:
-            scale = Fraction(divisor, parts * denominator)
-            if (scale / Fraction(grid.least_scale)).denominator == 1:
-                return OnGrid(name, float(scale), np.array([parts * q for q in quotients], np.int16))
+            # the scale is above / below, in whole numbers: the module fractions takes long to import
+            above, below = divisor, parts * denominator
+            least_above, least_below = grid.least_scale.as_integer_ratio()
+            if above * least_below % (below * least_above) == 0:
+                return OnGrid(name, above / below, np.array([parts * q for q in quotients], np.int16))
     return None
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression.tensors.dtypes import Array, nonzero_bits, widen
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from deepcompression.tensors.tensor import DenseTensor
 
-Bits = NDArray[np.uint8]
+Bits = np.ndarray[Any, np.dtype[np.uint8]]
 
 # elements of a slice; a multiple of 8: its bits begin at a byte
 SLICE = 1 << 20

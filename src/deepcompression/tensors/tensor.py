@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepcompression import _core
 from deepcompression.tensors.dtypes import (
@@ -22,6 +22,9 @@ from deepcompression.tensors.dtypes import (
     widen,
 )
 from deepcompression.tensors.slices import Bits, spans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_CENTROIDS = 256
 
