@@ -50,7 +50,7 @@ def neon_peers(result: Result) -> list[str]:
         rows = {against: [f"{found[against]:.2f}" for found in ours.values()] for against in next(iter(ours.values()))}
         blocks += [
             f"How many times ours the instructions of others are, {cpu} ({result['emulated'][cpu]}): geometric means "
-            f"over {len(result['layers'])} of the nine layers.",
+            "over the layers below.",
             table(["", *ours], [[against, *ratios] for against, ratios in rows.items()]),
         ]
     for cpu in result["emulated"]:

@@ -77,6 +77,10 @@ def test_factored_pays_where_rows_have_the_same_centroid_often(instruction_set):
 @pytest.mark.parametrize("grid_bits", [8, 16])
 def test_integers_by_row_pay_on_neon_where_codebooks_lie_on_a_grid(grid_bits):
     assert choice("neon", grid_bits=grid_bits) == ("window", "by_row")
+    assert choice("neon", grid_bits=grid_bits, vectors=7) == ("window", "by_row")
+    # two bytes of a centroid take more instructions than one
+    assert choice("neon", grid_bits=grid_bits, vectors=8)[0] == ("window" if grid_bits == 8 else "panel")
+    assert choice("neon", grid_bits=grid_bits, vectors=9)[0] == "panel"
 
 
 def test_factored_pays_on_neon_where_24_bits_do_not_serve():

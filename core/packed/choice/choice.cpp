@@ -5,39 +5,38 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 
 namespace dcz {
 namespace {
 
-// From so many vectors on the form pays: for every codebook, or for those alone that lie on no grid.
+// From so many vectors on the form pays: for every codebook, or for those of one grid alone.
 struct Pays {
-  std::size_t vectors;
-  Form form;
-  bool off_grids = false;
+  std::size_t vectors = 1;
+  Form form = Form::window;
+  std::optional<Grid> grid = {};
 };
 
 struct Fastest {
   InstructionSet set;
   Activations activations;
-  std::array<Pays, 3> forms;  // the first that pays is taken, else `window`
+  std::array<Pays, 4> forms;  // the first that pays is taken
 };
-
-constexpr Pays kEnd{1, Form::window};
 
 // Those of neon come from counted instructions (benchmarks/results/neon_instructions.json).
 constexpr std::array kFastest{
     Fastest{InstructionSet::portable,
             Activations::float32,
             {Pays{5, Form::panel}, Pays{1, Form::factored}, Pays{2, Form::panel}}},
-    Fastest{InstructionSet::portable, Activations::int8, {Pays{5, Form::panel}, Pays{1, Form::factored}, kEnd}},
-    Fastest{InstructionSet::avx2, Activations::float32, {Pays{2, Form::panel}, Pays{1, Form::factored}, kEnd}},
-    Fastest{InstructionSet::avx2, Activations::int8, {Pays{5, Form::panel}, kEnd, kEnd}},
-    Fastest{InstructionSet::avx512, Activations::float32, {Pays{12, Form::panel}, Pays{6, Form::panel, true}, kEnd}},
-    Fastest{InstructionSet::avx512, Activations::int8, {Pays{48, Form::quad}, kEnd, kEnd}},
+    Fastest{InstructionSet::portable, Activations::int8, {Pays{5, Form::panel}, Pays{1, Form::factored}}},
+    Fastest{InstructionSet::avx2, Activations::float32, {Pays{2, Form::panel}, Pays{1, Form::factored}}},
+    Fastest{InstructionSet::avx2, Activations::int8, {Pays{5, Form::panel}}},
+    Fastest{InstructionSet::avx512, Activations::float32, {Pays{12, Form::panel}, Pays{6, Form::panel, Grid::none}}},
+    Fastest{InstructionSet::avx512, Activations::int8, {Pays{48, Form::quad}}},
     Fastest{InstructionSet::neon,
             Activations::float32,
-            {Pays{9, Form::panel}, Pays{2, Form::window}, Pays{1, Form::factored}}},
-    Fastest{InstructionSet::neon, Activations::int8, {Pays{16, Form::panel}, kEnd, kEnd}},
+            {Pays{9, Form::panel}, Pays{8, Form::panel, Grid::int16}, Pays{2, Form::window}, Pays{1, Form::factored}}},
+    Fastest{InstructionSet::neon, Activations::int8, {Pays{16, Form::panel}}},
 };
 
 bool is_finite(const Matrix& matrix) {
@@ -75,7 +74,7 @@ Form form_for(const Matrix& matrix, const Digits& digits, const Way& way) {
   const auto fastest = std::ranges::find_if(
       kFastest, [&](const Fastest& each) { return each.set == way.set && each.activations == way.activations; });
   for (const Pays& each : fastest->forms) {
-    if (way.vectors < each.vectors || (each.off_grids && digits.grid != Grid::none)) continue;
+    if (way.vectors < each.vectors || (each.grid && *each.grid != digits.grid)) continue;
     if (each.form != Form::factored || factored_pays(matrix, digits, way)) return each.form;
   }
   return Form::window;
