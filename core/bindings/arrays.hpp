@@ -67,13 +67,13 @@ Out<T> own(std::vector<T>&& values) {
   return Out<T>(data, {size}, owner);
 }
 
-// Copies to pages of their own.
-inline Out<std::uint8_t> own_aligned(const std::vector<std::uint8_t>& bytes) {
-  auto owned = std::make_unique<dcz::PageBytes>(bytes);
-  const auto span = owned->span();
+inline Out<std::uint8_t> own_pages(dcz::PageBytes&& bytes) {
+  auto owned = std::make_unique<dcz::PageBytes>(std::move(bytes));
+  std::uint8_t* data = owned->data();
+  const std::size_t size = owned->size();
   nb::capsule owner(owned.get(), [](void* pages) noexcept { delete static_cast<dcz::PageBytes*>(pages); });
   owned.release();
-  return Out<std::uint8_t>(span.data(), {span.size()}, owner);
+  return Out<std::uint8_t>(data, {size}, owner);
 }
 
 inline nb::bytes to_bytes(const std::vector<std::uint8_t>& bytes) { return nb::bytes(bytes.data(), bytes.size()); }

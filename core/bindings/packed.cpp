@@ -51,7 +51,7 @@ Out<std::uint8_t> pack(std::string_view form, const MatrixArrays& matrix, const 
                        std::string_view layout, unsigned threads) {
   const dcz::Form of = dcz::form_by(form);
   const auto arranged = of == dcz::Form::window ? dcz::layout_by(layout) : dcz::WindowLayout{};
-  return own_aligned(unlocked([&] { return dcz::pack(of, matrix.matrix(), digits, arranged, threads); }));
+  return own_pages(unlocked([&] { return dcz::pack(of, matrix.matrix(), digits, arranged, threads); }));
 }
 
 dcz::Way way_of(bool int8, std::size_t vectors, std::string_view instruction_set) {

@@ -23,11 +23,10 @@ std::uint8_t* allocated(std::size_t size) {
 
 void PageBytes::Free::operator()(std::uint8_t* data) const { ::operator delete(data, alignment_for(size)); }
 
-PageBytes::PageBytes(std::span<const std::uint8_t> bytes) : data_(allocated(bytes.size()), Free{bytes.size()}) {
+PageBytes::PageBytes(std::size_t size) : data_(allocated(size), Free{size}) {
 #if defined(__linux__)
-  if (bytes.size() >= kLargePage) madvise(data_.get(), bytes.size(), MADV_HUGEPAGE);
+  if (size >= kLargePage) madvise(data_.get(), size, MADV_HUGEPAGE);
 #endif
-  std::ranges::copy(bytes, data_.get());
 }
 
 }  // namespace dcz

@@ -4,16 +4,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 
 namespace dcz {
 
 class PageBytes {
  public:
-  // A copy.
-  explicit PageBytes(std::span<const std::uint8_t> bytes);
+  // Of any values, until they are written.
+  explicit PageBytes(std::size_t size);
 
-  std::span<std::uint8_t> span() const { return {data_.get(), data_.get_deleter().size}; }
+  std::uint8_t* data() const { return data_.get(); }
+  std::size_t size() const { return data_.get_deleter().size; }
+  std::uint8_t* begin() const { return data(); }
+  std::uint8_t* end() const { return data() + size(); }
 
  private:
   struct Free {

@@ -241,7 +241,7 @@ void packed() {
         const dcz::Digits all{grid, 1, 1, digits, digits};
         for (const auto layout : {dcz::WindowLayout::by_row, dcz::WindowLayout::by_slot, dcz::WindowLayout::digits24,
                                   dcz::WindowLayout::one_window}) {
-          const Vector window = dcz::pack_window(matrix, all, layout);
+          const auto window = dcz::pack_window(matrix, all, layout);
           for (const unsigned int8 : {0u, 1u}) write("packed", {3, 0, int8, 1}, window);
         }
       }

@@ -51,13 +51,18 @@ void SectionReader::finish() const {
   if (sections_.end() != packed_.size()) refuse_sections();
 }
 
-std::vector<std::uint8_t> SectionWriter::packed(PackedHeader header) const {
+PageBytes SectionWriter::packed(PackedHeader header) const {
   header.bytes = sections_.end();
-  std::vector<std::uint8_t> packed(sections_.end(), 0);
+  PageBytes packed(sections_.end());
   std::memcpy(packed.data(), &header, sizeof header);
+  std::size_t end = sizeof header;
   for (const Part& part : parts_) {
+    // parts follow each other: each byte is written once, as large weights are
+    std::fill(packed.begin() + end, packed.begin() + part.at, std::uint8_t{0});
     if (!part.bytes.empty()) std::memcpy(packed.data() + part.at, part.bytes.data(), part.bytes.size());
+    end = part.at + part.bytes.size();
   }
+  std::fill(packed.begin() + end, packed.end(), std::uint8_t{0});
   return packed;
 }
 

@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "common/page_bytes.hpp"
+
 namespace dcz {
 
 static_assert(std::endian::native == std::endian::little, "packed weights are made and read on little-endian CPUs");
@@ -125,7 +127,7 @@ class SectionWriter {
   }
 
   // The header, with its number of bytes, and the sections.
-  std::vector<std::uint8_t> packed(PackedHeader header) const;
+  PageBytes packed(PackedHeader header) const;
 
  private:
   struct Part {

@@ -15,16 +15,15 @@
 namespace dcz {
 namespace {
 
-using Pack = std::vector<std::uint8_t>(const Matrix& matrix, const Digits& digits, WindowLayout layout,
-                                       unsigned threads);
+using Pack = PageBytes(const Matrix& matrix, const Digits& digits, WindowLayout layout, unsigned threads);
 
-std::vector<std::uint8_t> pack_digits8(const Matrix& matrix, const Digits& digits, WindowLayout, unsigned) {
+PageBytes pack_digits8(const Matrix& matrix, const Digits& digits, WindowLayout, unsigned) {
   const auto grid = digits.grid == Grid::int8 ? Grid::int8 : Grid::none;
   return pack_quad(matrix, {grid, digits.scale8, digits.int8});
 }
 
-template <std::vector<std::uint8_t> (*kPack)(const Matrix&)>
-std::vector<std::uint8_t> without_digits(const Matrix& matrix, const Digits&, WindowLayout, unsigned) {
+template <PageBytes (*kPack)(const Matrix&)>
+PageBytes without_digits(const Matrix& matrix, const Digits&, WindowLayout, unsigned) {
   return kPack(matrix);
 }
 
@@ -75,8 +74,7 @@ WindowLayout layout_by(std::string_view name) {
   return static_cast<WindowLayout>(found - kLayouts.begin());
 }
 
-std::vector<std::uint8_t> pack(Form form, const Matrix& matrix, const Digits& digits, WindowLayout layout,
-                               unsigned threads) {
+PageBytes pack(Form form, const Matrix& matrix, const Digits& digits, WindowLayout layout, unsigned threads) {
   return std::ranges::find(kForms, form, &FormPack::form)->pack(matrix, digits, layout, threads);
 }
 

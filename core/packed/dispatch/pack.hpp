@@ -24,7 +24,6 @@ WindowLayout layout_by(std::string_view name);
 // Only the form window has layouts, and only it, if many weights survive, is packed by several threads. The bytes do
 // not depend on them. Throws std::invalid_argument for parts that do not fit together, and for centroids that are not
 // finite in the form factored and in the layouts digits24 and one_window.
-std::vector<std::uint8_t> pack(Form form, const Matrix& matrix, const Digits& digits, WindowLayout layout,
-                               unsigned threads = 1);
+PageBytes pack(Form form, const Matrix& matrix, const Digits& digits, WindowLayout layout, unsigned threads = 1);
 
 }  // namespace dcz

@@ -35,7 +35,7 @@ class Packer : public SegmentPacker {
         fours_(shape().panel_rows),
         by_code_(matrix.codebook.size()) {}
 
-  std::vector<std::uint8_t> run() {
+  PageBytes run() {
     pack();
     add_groups();
     add(columns_);
@@ -84,7 +84,7 @@ class Packer : public SegmentPacker {
 
 }  // namespace
 
-std::vector<std::uint8_t> pack_factored(const Matrix& matrix) {
+PageBytes pack_factored(const Matrix& matrix) {
   matrix.check();
   if (!std::all_of(matrix.codebook.begin(), matrix.codebook.end(), [](float c) { return std::isfinite(c); })) {
     throw std::invalid_argument("centroids of the form factored are finite");

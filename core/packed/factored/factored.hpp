@@ -38,7 +38,7 @@ FactoredView factored_view(std::span<const std::uint8_t> packed);
 void check_factored(const FactoredView& view);
 
 // Throws std::invalid_argument for centroids that are not finite.
-std::vector<std::uint8_t> pack_factored(const Matrix& matrix);
+PageBytes pack_factored(const Matrix& matrix);
 
 // As `multiply`, in float32 alone, one vector after the other.
 void multiply_factored(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,

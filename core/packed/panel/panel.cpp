@@ -27,7 +27,7 @@ class Packer : public SegmentPacker {
       : SegmentPacker(matrix, shape_for(matrix), kLimits),
         padding_(static_cast<std::uint16_t>(shape().block_columns << 8 | finite_code(matrix))) {}
 
-  std::vector<std::uint8_t> run() {
+  PageBytes run() {
     pack();
     add_groups();
     add(entries_);
@@ -57,7 +57,7 @@ class Packer : public SegmentPacker {
 
 }  // namespace
 
-std::vector<std::uint8_t> pack_panel(const Matrix& matrix) {
+PageBytes pack_panel(const Matrix& matrix) {
   matrix.check();
   return Packer(matrix).run();
 }

@@ -32,7 +32,7 @@ PanelView panel_view(std::span<const std::uint8_t> packed);
 // Checks every end, row, number of turns and entry. Throws std::invalid_argument.
 void check_panel(const PanelView& view);
 
-std::vector<std::uint8_t> pack_panel(const Matrix& matrix);
+PageBytes pack_panel(const Matrix& matrix);
 
 // As `multiply`, in float32 alone.
 void multiply_panel(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,

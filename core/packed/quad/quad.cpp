@@ -39,7 +39,7 @@ class Packer : public SegmentPacker {
     header().scale8 = digits.scale8;
   }
 
-  std::vector<std::uint8_t> run() {
+  PageBytes run() {
     pack();
     add(std::span<const std::int8_t>(digits_), std::size_t{1} << header().code_bits);
     add(sums_);
@@ -74,7 +74,7 @@ class Packer : public SegmentPacker {
 
 }  // namespace
 
-std::vector<std::uint8_t> pack_quad(const Matrix& matrix, const Digits8& digits) {
+PageBytes pack_quad(const Matrix& matrix, const Digits8& digits) {
   matrix.check();
   if (digits.digits.size() != matrix.codebook.size()) {
     throw std::invalid_argument("there must be one digit a centroid");

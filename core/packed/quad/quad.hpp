@@ -51,7 +51,7 @@ struct Digits8 {
   std::span<const std::int16_t> digits;
 };
 
-std::vector<std::uint8_t> pack_quad(const Matrix& matrix, const Digits8& digits);
+PageBytes pack_quad(const Matrix& matrix, const Digits8& digits);
 
 // As `multiply`. In int8 the bits are those of the form `window`. The form suits int8: float32 is slow.
 void multiply_quad(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,

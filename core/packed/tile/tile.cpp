@@ -51,7 +51,7 @@ Parts parts_of(const Matrix& matrix, std::size_t row_bytes, bool nibbles) {
 
 }  // namespace
 
-std::vector<std::uint8_t> pack_tile(const Matrix& matrix) {
+PageBytes pack_tile(const Matrix& matrix) {
   matrix.check();
   if (matrix.codes.size() > std::numeric_limits<std::uint32_t>::max()) {
     throw std::invalid_argument("the form tile has fewer than 2^32 survivors");

@@ -34,7 +34,7 @@ TileView tile_view(std::span<const std::uint8_t> packed);
 // Checks every start, code and the bits behind the last column. Throws std::invalid_argument.
 void check_tile(const TileView& view);
 
-std::vector<std::uint8_t> pack_tile(const Matrix& matrix);
+PageBytes pack_tile(const Matrix& matrix);
 
 // Dense rows, which must exist: count x columns.
 void decode_tile(std::span<const std::uint8_t> packed, const RowNumbers& rows, float* out, unsigned threads);

@@ -142,8 +142,7 @@ bool digits24_fits(const Matrix& matrix, const Digits& digits, unsigned threads)
   return digits.grid == Grid::int16 || (digits.grid == Grid::none && scale24(matrix, threads) > 0);
 }
 
-std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout,
-                                      unsigned threads) {
+PageBytes pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout, unsigned threads) {
   check(matrix, digits);
   if (matrix.codes.size() < kFewSurvivors) threads = 1;
   PackedHeader header = header_of(matrix, digits, layout, threads);

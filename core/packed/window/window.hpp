@@ -122,8 +122,7 @@ struct Digits {
 bool digits24_fits(const Matrix& matrix, const Digits& digits, unsigned threads = 1);
 
 // digits24 becomes by_slot where 24 bits do not hold the codebook well enough, or the grid int8 holds it.
-std::vector<std::uint8_t> pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout,
-                                      unsigned threads = 1);
+PageBytes pack_window(const Matrix& matrix, const Digits& digits, WindowLayout layout, unsigned threads = 1);
 
 // As `multiply`.
 void multiply_window(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,

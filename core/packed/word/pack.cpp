@@ -216,7 +216,7 @@ void check_limits(const Matrix& matrix) {
 
 }  // namespace
 
-std::vector<std::uint8_t> pack_word(const Matrix& matrix) {
+PageBytes pack_word(const Matrix& matrix) {
   check_limits(matrix);
   matrix.check();
   PackedHeader header = header_for(Form::word, matrix);

@@ -87,7 +87,7 @@ WordView word_view(std::span<const std::uint8_t> packed);
 void check_word(const WordView& view);
 
 // Throws std::invalid_argument for more than kMostWordSurvivors or kMostWordColumns.
-std::vector<std::uint8_t> pack_word(const Matrix& matrix);
+PageBytes pack_word(const Matrix& matrix);
 
 // As `multiply`, in float32 alone.
 void multiply_word(std::span<const std::uint8_t> packed, const float* x, std::size_t vectors, const float* bias,
