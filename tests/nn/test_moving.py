@@ -1,7 +1,9 @@
 """Running models that change their device. No test needs another device."""
 
 import copy
+import gc
 import io
+import weakref
 
 import pytest
 import torch
@@ -67,6 +69,30 @@ def test_one_layer_that_cannot_move_keeps_the_whole_model_where_it_is(model, way
     )
     assert torch.equal(small(x), before)
     assert small.get_submodule("1").weight.device.type == "cpu"
+
+
+def test_layers_that_wait_are_read_before_any_of_them_moves(model, tmp_path):
+    dc.save(model, tmp_path / "model.dcz")
+    x = floats(2, 16, 7, 7)
+    small = dc.run(model, tmp_path / "model.dcz", lazy=True, prefer="memory")
+    with pytest.raises(ValueError, match=r"2\.1\.weight is packed in the form \w+, .*cuda:0: call dc\.run"):
+        small._apply(to_cuda)
+    assert all(type(each.data) is not FakeTensor for each in small.parameters())
+    assert torch.equal(small(x), dc.run(model, prefer="memory")(x))
+
+
+def test_a_running_model_is_freed_when_it_is_used_no_more(model):
+    small = dc.run(model, prefer="memory")
+    alive = weakref.ref(small.get_submodule("1"))
+    apply = small._apply
+    gc.disable()
+    try:
+        del small
+        assert alive() is None
+    finally:
+        gc.enable()
+    with pytest.raises(ReferenceError, match="is gone"):
+        apply(to_cuda)
 
 
 def test_a_part_that_can_move_moves_and_so_does_the_whole(model):

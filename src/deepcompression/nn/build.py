@@ -101,7 +101,7 @@ def assemble(model: nn.Module, source: WeightSource, options: Options, lazy: Laz
     _mend_recurrent(small)
     if any(plan.stand_ins for plan in plans) or lazy is not None:
         refuse_saving(small)
-        move_as_a_whole(small)
+        move_as_a_whole(small, may_pack=lazy is not None)
     if lazy is not None:
 
         def judge(own: list[Target]) -> Callable[[Target, WeightSource], _Plan]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
@@ -28,26 +29,43 @@ def moved(small: nn.Module, device: torch.device) -> nn.Module:
         ) from None
 
 
-def move_as_a_whole(small: nn.Module) -> None:
-    """Lets `.to` of each module refuse a device before a layer moves, if one of its packed weights cannot move."""
+def move_as_a_whole(small: nn.Module, may_pack: bool) -> None:
+    """Lets `.to` of each module refuse a device before a layer moves, if one of its packed weights cannot move.
+
+    may_pack  whether weights that are dense so far may be packed later
+    """
     for module in small.modules():
-        if not isinstance(module, StandIn) and any(isinstance(part, PackedWeight) for part in module.modules()):
+        packed = may_pack or any(isinstance(part, PackedWeight) for part in module.modules())
+        if packed and not isinstance(module, StandIn):
             # all conversions of torch pass through `_apply`
             module.__dict__["_apply"] = _Whole(module)
 
 
 class _Whole:
-    """`_apply` of one module. An object, so that copies and pickled modules have their own."""
+    """`_apply` of one module, which it does not keep alive. Copies and pickled modules have their own."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.module = module
+        self._module = weakref.ref(module)
+
+    def _alive(self) -> nn.Module:
+        module = self._module()
+        if module is None:
+            raise ReferenceError("the model of this _apply is gone")
+        return module
+
+    def __reduce__(self) -> Any:
+        return _Whole, (self._alive(),)
 
     def __call__(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         """Raises ValueError, and changes nothing, if a packed weight cannot move to where `fn` moves tensors."""
-        for part in self.module.modules() if recurse else ():
+        module = self._alive()
+        # reads the weights that wait
+        for _ in module.parameters(recurse):
+            pass
+        for part in module.modules() if recurse else ():
             if isinstance(part, PackedWeight):
                 device = fn(torch.empty(0, dtype=torch.uint8, device=part.device)).device
                 refuse_device(part.layer, part.header.form, device)
-        untyped: Any = type(self.module)
-        moved: nn.Module = untyped._apply(self.module, fn, recurse)
+        untyped: Any = type(module)
+        moved: nn.Module = untyped._apply(module, fn, recurse)
         return moved
