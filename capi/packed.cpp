@@ -2,6 +2,7 @@
 #include <bit>
 #include <cmath>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "boundary.hpp"
@@ -61,7 +62,7 @@ PageBytes packed_from(const dcz_reader* reader, std::size_t number, const Way& w
   const Matrix matrix{entry.shape[0], extent(entry.shape, 1, entry.shape.size()), shared->bitmap, shared->codes,
                       codebook};
   const Digits digits = digits_of(codebook);
-  return PageBytes(pack(form_for(matrix, digits, way), matrix, digits, layout_for(matrix, digits, way)));
+  return pack(form_for(matrix, digits, way), matrix, digits, layout_for(matrix, digits, way));
 }
 
 // Whether two rows of floats share memory.
@@ -96,7 +97,7 @@ void dcz_packed_free(dcz_packed* packed) { delete packed; }
 
 dcz_status dcz_packed_describe(const dcz_packed* packed, dcz_packed_facts* facts, size_t size) {
   return guarded([&] {
-    const auto bytes = given(packed, "packed").bytes.span();
+    const std::span<const std::uint8_t> bytes = given(packed, "packed").bytes;
     const dcz::PackedHeader header = dcz::header_of(bytes);
     give({header.rows, header.columns, header.survivors, header.centroids, dcz::name_of(header.form).data(),
           bytes.data(), bytes.size()},
@@ -106,7 +107,7 @@ dcz_status dcz_packed_describe(const dcz_packed* packed, dcz_packed_facts* facts
 
 dcz_status dcz_packed_multiply(const dcz_packed* packed, const dcz_product* product, size_t size) {
   return guarded([&] {
-    const auto bytes = given(packed, "packed").bytes.span();
+    const std::span<const std::uint8_t> bytes = given(packed, "packed").bytes;
     dcz_product of{};
     std::memcpy(&of, &given(product, "product"), std::min(size, sizeof of));
     const dcz::Activations activations = activations_of(of.activations);
