@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,6 +38,17 @@ def linear(rows: int = 96, columns: int = 80, bias: bool = True, density: float 
     with torch.random.fork_rng():
         torch.manual_seed(rows + columns)
         return compressed(nn.Linear(columns, rows, bias), density, bits)
+
+
+class Named(nn.Module):
+    """A layer with a name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.fc = linear(**options)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.fc(x)
 
 
 def mlp() -> nn.Sequential:

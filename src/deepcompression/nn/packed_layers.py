@@ -11,8 +11,8 @@ from torch.autograd import forward_ad
 from torch.nn.modules import module as modules
 
 from deepcompression import _core
-from deepcompression.nn.packed_weight import _inference_only
 from deepcompression.nn.product import by_addresses, product
+from deepcompression.nn.watchers import refuse_backward
 from deepcompression.packed.convolution import ConvolutionSettings
 
 
@@ -31,7 +31,7 @@ class PackedLinear(nn.Linear):
             ),
             get_num_threads,
             is_grad_enabled,
-            _inference_only,
+            refuse_backward,
             vars(forward_ad),
         )
 

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, float32, get_num_threads, is_grad_enabled
-from torch._C import _get_tracing_state, _is_any_autocast_enabled, _len_torch_dispatch_stack
-from torch._C._functorch import (
-    get_unwrapped,
-    is_functorch_wrapped_tensor,
-    is_gradtrackingtensor,
-    maybe_current_level,
-)
-from torch.autograd import forward_ad
 from torch.compiler import is_dynamo_compiling
 
 from deepcompression import _core
@@ -31,6 +23,7 @@ from deepcompression.nn.operators import (
 )
 from deepcompression.nn.product import product
 from deepcompression.nn.stand_in import StandIn
+from deepcompression.nn.watchers import as_autocast, carries_derivatives, is_ordinary, nothing_watches, refuse_backward
 from deepcompression.nn.what_pays import convolution_pays
 from deepcompression.packed.convolution import ConvolutionSettings
 from deepcompression.packed.multiply import rows as rows_of_tile
@@ -47,23 +40,6 @@ def aligned(packed: Tensor) -> Tensor:
     if packed.device.type == "cpu" and packed.data_ptr() % _ALIGNMENT:
         return packed.clone()
     return packed
-
-
-def nothing_watches() -> bool:
-    """Whether no compiler, mode or transform follows the computation."""
-    return not (
-        is_dynamo_compiling()
-        or _is_any_autocast_enabled()
-        or _len_torch_dispatch_stack()
-        or _get_tracing_state()
-        or maybe_current_level() is not None
-        or forward_ad._current_level >= 0
-    )
-
-
-def is_ordinary(x: Tensor) -> bool:
-    """Whether x is a tensor of the CPU and of no subclass, and nothing watches."""
-    return nothing_watches() and type(x) is Tensor and x.is_cpu
 
 
 class PackedWeight(StandIn):
@@ -128,7 +104,7 @@ class PackedWeight(StandIn):
             raise ValueError(f"{self.layer}: x has {self.columns} columns; found shape {list(x.shape)}")
         from deepcompression.nn.registered import linear_operator
 
-        return _as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
+        return as_autocast(linear_operator(x, self.packed, bias, self.facts, self.activations, self.layer))
 
     def convolve(self, x: Tensor, bias: Tensor | None, settings: ConvolutionSettings) -> Tensor:
         """x (batch, channels, ...) or (channels, ...) -> its convolution."""
@@ -142,7 +118,7 @@ class PackedWeight(StandIn):
             return convolution(*given, settings)
         from deepcompression.nn.registered import convolution_operator
 
-        return _as_autocast(convolution_operator(*given, *spelled(settings), self.layer))
+        return as_autocast(convolution_operator(*given, *spelled(settings), self.layer))
 
     def _is_slow(self, x: Tensor, settings: ConvolutionSettings) -> bool:
         """Whether a convolution of inputs like x is faster dense. Each shape is judged once."""
@@ -192,8 +168,11 @@ class PackedWeight(StandIn):
         """Raises TypeError or ValueError, naming the layer, for a dtype, a device or a bias that does not fit."""
         if not isinstance(x, Tensor):
             raise TypeError(f"{self.layer}: x is a tensor; found {_kind(x)}")
-        if not is_dynamo_compiling() and _carries_derivatives(x):
+        if not is_dynamo_compiling() and carries_derivatives(x):
             raise RuntimeError(inference_only(self.layer))
+        if x.layout is not torch.strided or x.is_nested:
+            found = "a nested tensor" if x.is_nested else x.layout
+            raise TypeError(f"{self.layer}: x is dense, of the layout torch.strided; found {found}: convert x")
         if x.dtype not in FLOATS:
             raise TypeError(
                 f"{self.layer} is packed, and computes from float32, bfloat16 or float16; x is {x.dtype}: "
@@ -290,25 +269,13 @@ def at_once(state: dict[str, Any], x: Tensor, bias: Tensor | None) -> Tensor | N
     """
     y = product(state["_buffers"]["packed"], x, bias, state["int8"], get_num_threads()) if state["on_core"] else None
     if y is not None and is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
-        return _inference_only(y, state["layer"], x, bias)
+        return refuse_backward(y, state["layer"], x, bias)
     return y
 
 
 def _kind(x: Any) -> str:
     remedy = ": torch.fx.symbolic_trace does not follow packed weights; torch.export.export does"
     return type(x).__name__ + (remedy if type(x).__module__ == "torch.fx.proxy" else "")
-
-
-def _carries_derivatives(x: Tensor) -> bool:
-    """Whether x is part of a derivative that is computed forward, or by a transform of torch.func."""
-    forward: Any = forward_ad
-    if forward._current_level >= 0 and forward.unpack_dual(x).tangent is not None:
-        return True
-    while is_functorch_wrapped_tensor(x):
-        if is_gradtrackingtensor(x):
-            return True
-        x = get_unwrapped(x)
-    return False
 
 
 def _checked(packed: Tensor, shape: torch.Size) -> Header:
@@ -321,29 +288,3 @@ def _checked(packed: Tensor, shape: torch.Size) -> Header:
     if (found.rows, found.columns) != (rows, columns):
         raise ValueError(f"it is {rows} x {columns}; the packed weight is {found.rows} x {found.columns}")
     return found
-
-
-class _InferenceOnly(torch.autograd.Function):
-    """A result whose backward raises RuntimeError."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, layer: str, x: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.layer = layer
-        # or else the input and the output would be views of each other
-        ctx.mark_dirty(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> NoReturn:
-        raise RuntimeError(inference_only(ctx.layer))
-
-
-_inference_only = cast(Callable[[Tensor, str, Tensor, Tensor | None], Tensor], _InferenceOnly.apply)
-
-
-def _as_autocast(y: Tensor) -> Tensor:
-    """The result in the dtype that a dense layer would have under autocast."""
-    kind = y.device.type
-    if kind != "meta" and torch.is_autocast_enabled(kind):
-        return y.to(torch.get_autocast_dtype(kind))
-    return y
