@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from running_models import compressed, linear, packed_names
+from running_models import compressed, linear, packed_names, recipe
 from torch import nn
 
 import deepcompression as dc
@@ -109,6 +109,20 @@ def test_the_layers_of_a_recurrent_module_pay_together_or_not_at_all(machine):
     small = dc.run(model, batch=2)
     assert packed_names(small) == set()
     assert type(small) is nn.LSTM
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("packed", [50.0, 55.0])
+def test_a_model_that_was_just_shared_is_held_as_its_file_is(machine, kind, packed, tmp_path):
+    model = nn.Sequential(kind(80, 32, 2))
+    dc.prune(model, recipe())
+    dc.share(model, recipe())
+    dc.save(model, tmp_path / "model.dcz")
+    # one matrix alone would be faster packed
+    machine(dense=lambda work: work.columns, float32=packed)
+    small, of_file = dc.run(model, batch=2), dc.run(nn.Sequential(kind(80, 32, 2)), tmp_path / "model.dcz", batch=2)
+    assert packed_names(small) == packed_names(of_file)
+    assert small.state_dict().keys() == of_file.state_dict().keys()
 
 
 def test_a_network_that_stays_dense_is_what_it_was(machine, tmp_path):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from deepcompression import _core
 from deepcompression.common.messages import counted
 from deepcompression.nn.convolve import has_kernel, lanes_of
+from deepcompression.nn.probe import plain_class
 from deepcompression.nn.recurrent import PACKED_RECURRENT
 from deepcompression.nn.uses import CONVOLUTION_MODULES, Use
 from deepcompression.packed.convolution import ConvolutionSettings
@@ -88,7 +89,7 @@ class Rule:
             return self._look_ups(module, shape, survivors)
         if use == "convolution":
             return self._convolution(module, shape, survivors)
-        if isinstance(module, nn.RNNBase) and type(module) in PACKED_RECURRENT:
+        if isinstance(module, nn.RNNBase) and plain_class(module) in PACKED_RECURRENT:
             return self._step(module, local, survivors / math.prod(shape))
         rows, columns = (shape[1], shape[0]) if use == "transposed" else (shape[0], math.prod(shape[1:]))
         return self._product(Work(rows, columns, survivors), 3 if use == "projections" else 1)
@@ -144,7 +145,7 @@ class Rule:
 
         All are judged together: where one is packed, the others lose torch's own kernels for the whole module.
         """
-        layer, pairs = type(module).__name__, []
+        layer, pairs = plain_class(module).__name__, []
         for name in module._flat_weights_names:
             if name.startswith("weight_hh"):
                 shapes = [getattr(module, each).shape for each in (name, name.replace("_hh_", "_ih_"))]
