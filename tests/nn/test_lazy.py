@@ -164,7 +164,7 @@ def test_a_state_is_loaded_into_layers_that_wait(tmp_path):
 def test_several_threads_may_use_it_at_once(net, net_file, reads):
     small = dc.run(net, net_file, lazy=True)
     reads.clear()
-    expected, found, start = dc.run(net, net_file)(NUMBERS), [], threading.Barrier(4)
+    expected, found, start = dc.run(net, net_file)(NUMBERS), [], threading.Barrier(4, timeout=20)
     reads.clear()
 
     def call():
@@ -172,11 +172,11 @@ def test_several_threads_may_use_it_at_once(net, net_file, reads):
         with torch.no_grad():
             found.append(small(NUMBERS))
 
-    threads = [threading.Thread(target=call) for _ in range(4)]
+    threads = [threading.Thread(target=call, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(20)
     assert len(found) == 4
     assert all(torch.equal(each, expected) for each in found)
     assert len(reads) == len(set(reads)) == 8

@@ -105,8 +105,12 @@ def test_infinities_and_nans_reach_the_output_as_through_a_dense_layer(dense, ac
         (torch.zeros(2, 80, dtype=torch.int64), TypeError, "fc.weight.*int64"),
         (torch.zeros(2, 80, device="meta"), ValueError, "fc.weight: x is on meta"),
         (np.zeros((2, 80), np.float32), TypeError, "fc.weight: x is a tensor"),
-        (torch.zeros(2, 80).to_sparse(), TypeError, "fc.weight: x is dense.*found torch.sparse_coo"),
-        (torch.nested.nested_tensor([torch.zeros(2, 80)], layout=torch.jagged), TypeError, "found a nested tensor"),
+        (torch.zeros(2, 80).to_sparse(), TypeError, "fc.weight: x is dense.*torch.sparse_coo: call to_dense"),
+        (
+            torch.nested.nested_tensor([torch.zeros(2, 80)], layout=torch.jagged),
+            TypeError,
+            "found a nested tensor: call to_padded_tensor",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused_with_the_layers_name(small, x, error, message):

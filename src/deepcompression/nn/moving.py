@@ -42,7 +42,7 @@ def move_as_a_whole(small: nn.Module, may_pack: bool) -> None:
 
 
 class _Whole:
-    """`_apply` of one module, which it does not keep alive. Copies and pickled modules have their own."""
+    """`_apply` of one module, which it does not keep alive. Deep copies and pickled modules have their own."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = weakref.ref(module)

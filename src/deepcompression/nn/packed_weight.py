@@ -172,7 +172,10 @@ class PackedWeight(StandIn):
             raise RuntimeError(inference_only(self.layer))
         if x.layout is not torch.strided or x.is_nested:
             found = "a nested tensor" if x.is_nested else x.layout
-            raise TypeError(f"{self.layer}: x is dense, of the layout torch.strided; found {found}: convert x")
+            raise TypeError(
+                f"{self.layer}: x is dense, of the layout torch.strided; found {found}: call "
+                f"{'to_padded_tensor(0)' if x.is_nested else 'to_dense()'} before"
+            )
         if x.dtype not in FLOATS:
             raise TypeError(
                 f"{self.layer} is packed, and computes from float32, bfloat16 or float16; x is {x.dtype}: "

@@ -187,10 +187,6 @@ class _Waiting:
         _read_all(self)
         return self.forward(*args, **named)
 
-    def _apply(self: Any, *args: Any, **named: Any) -> Any:
-        _read_all(self)
-        return self._apply(*args, **named)
-
     def __reduce_ex__(self: Any, protocol: Any) -> Any:
         """For pickle and copies."""
         _read_all(self)
